@@ -1,0 +1,60 @@
+"""MEMO while a model is trained: the same few texts before, every few epochs, and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from meow_lightning.data.prompts import Codec
+from meow_lightning.memo.measure import Profile, Text, measure
+
+
+class MemoCurve(pl.Callback):
+    """Logs the mean MEMO of some texts as ``memo/answers`` and ``memo/candidates``, and the seconds it took.
+
+    It draws no random number and leaves weights and mode as they are, so training comes out the same without it.
+
+    Args:
+        codec: The model's prompts and tokens.
+        texts: What to measure, the same texts every time.
+        profile: How MEMO is measured.
+        every: Steps between two points, 1 or more.
+        slots: Prompts generated side by side.
+    """
+
+    def __init__(self, *, codec: Codec, texts: Sequence[Text], profile: Profile, every: int, slots: int) -> None:
+        self.codec, self.texts, self.profile, self.every, self.slots = codec, list(texts), profile, every, slots
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The point before the first step."""
+        if trainer.global_step == 0:
+            self._point(trainer, module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
+        """A point after every ``every`` steps and after the last one."""
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            self._point(trainer, module)
+
+    def _point(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        start = time.perf_counter()
+        model: torch.nn.Module = module.model  # type: ignore[assignment]
+        was_training = model.training
+        model.eval()
+        scored = list(
+            measure(model, self.codec, self.texts, profile=self.profile, slots=self.slots, progress=None, done=())
+        )
+        model.train(was_training)
+        point = {}
+        for kind, name in (("answer", "memo/answers"), ("candidate", "memo/candidates")):
+            scores = [text.score for text in scored if text.kind == kind]
+            if scores:
+                point[name] = sum(scores) / len(scores)
+        point["memo/seconds"] = time.perf_counter() - start
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(point, step=trainer.global_step)

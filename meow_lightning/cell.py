@@ -1,0 +1,194 @@
+"""Runs one cell from its resolved options: plan it, make what lacks, show and keep what came out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from meow_lightning.config import plain
+from meow_lightning.execute import Executor
+from meow_lightning.pipeline import Graph, graph
+from meow_lightning.stages.work import Runtime
+from meow_lightning.store import Store
+from meow_lightning.terminal import Terminal
+from meow_lightning.tracking import Csv, Nowhere, Sink, Tracker, Wandb
+from meow_lightning.types import Results, UserError
+
+
+def runtime(options: Mapping[str, Any]) -> Runtime:
+    """How stages compute, from ``trainer`` and ``callbacks``.
+
+    Raises:
+        UserError: For values that cannot be.
+    """
+    trainer, callbacks = options["trainer"], options["callbacks"]
+    for group, name, least in (
+        ("trainer", "devices", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1), ("trainer", "micro_batch", 1),
+        ("trainer", "eval_batch", 1), ("trainer", "slots", 1), ("callbacks", "log_every", 1),
+        ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_facts", 0),
+    ):  # fmt: skip
+        if options[group][name] < least:
+            raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")
+    if trainer["devices"] > 1 and trainer["strategy"] == "auto":
+        raise UserError(
+            f"trainer.devices={trainer['devices']} needs a strategy for several processes; say trainer=ddp trainer.devices={trainer['devices']}"
+        )
+    shared = {
+        name: trainer[name] for name in ("accelerator", "devices", "strategy", "micro_batch", "eval_batch", "slots")
+    }
+    return Runtime(**shared, **callbacks)
+
+
+def plan(options: Mapping[str, Any], store: Store) -> list[list[str]]:
+    """The rows of the plan: stage, whose, key, there or to be made, seconds it took (or one like it did)."""
+    artifacts = graph(options).goal(options["goal"])
+    rows = [["stage", "of", "key", "state", "seconds"]]
+    for artifact in artifacts:
+        manifest = store.find(artifact)
+        state = "found" if manifest else "resume" if store.partial(artifact).exists() else "make"
+        seconds = manifest["seconds"] if manifest else _like(store, artifact.stage, artifact.label)
+        rows.append([artifact.stage, artifact.label, artifact.key, state, "" if seconds is None else f"{seconds:.1f}"])
+    return rows
+
+
+def _like(store: Store, stage: str, label: str) -> float | None:
+    """Median seconds of stored results of the same stage and label."""
+    took = []
+    for path in (store.root / stage).glob("*/manifest.json"):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["label"] == label:
+            took.append(manifest["seconds"])
+    return sorted(took)[len(took) // 2] if took else None
+
+
+def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
+    logger, runs = options["logger"], Path(options["outputs"]) / "runs"
+    if logger["name"] == "none":
+        return Nowhere()
+    if logger["name"] == "csv":
+        return Csv(folder=runs, cell=f"{cell.name}-{cell.report.key[:6]}")
+    texts = public if logger["texts"] is None else logger["texts"]
+    group = logger["group"] or cell.name.rsplit("-", 2)[0]
+    return Wandb(
+        folder=runs, project=logger["project"], mode=logger["mode"], group=group, name=cell.name, key=cell.report.key,
+        config=options, texts=texts,
+    )  # fmt: skip
+
+
+class Program:
+    """What lives as long as the program: the store's executor with its helper processes, reused by all cells of a sweep."""
+
+    def __init__(self) -> None:
+        self._executors: dict[str, Executor] = {}
+
+    def executor(self, options: Mapping[str, Any]) -> Executor:
+        """The executor for these options, with nobody watching."""
+        settings, trainer = runtime(options), options["trainer"]
+        store = Store(root=Path(options["store"]), cache=options["cache"])
+        key = json.dumps([str(store.root), store.cache, vars(settings), trainer["jobs"], trainer["threads"]])
+        if key not in self._executors:
+            self.close()
+            self._executors[key] = Executor(
+                store=store, runtime=settings, jobs=trainer["jobs"], threads=trainer["threads"], watchers=[]
+            )
+        return self._executors[key]
+
+    def close(self) -> None:
+        """Give all helper processes back."""
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
+
+    def run(self, options: Mapping[str, Any]) -> Results | None:
+        """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""
+        cell = graph(options)
+        executor = self.executor(options)
+        if options["plan"]:
+            with Terminal(title=f"plan of {cell.name}") as terminal:
+                terminal.table(plan(options, executor.store), title="")
+            return None
+        artifacts = cell.goal(options["goal"])
+        tracked = Path(options["outputs"]) / "runs" / "tracked" / f"{options['logger']['name']}-{cell.report.key}"
+        fresh = not tracked.exists() or any(executor.store.find(artifact) is None for artifact in artifacts)
+        sink = _sink(options, cell, public=cell.report.settings["texts"]) if fresh else Nowhere()
+        executor.watchers = [terminal := Terminal(title=cell.name), Tracker(sink=sink)]
+        results, folder, ok = None, None, False
+        try:
+            with terminal:
+                executor.make(artifacts)
+            results = read_results(executor.store, cell)
+            folder = publish(options, executor.store, cell)
+            ok = True
+        finally:
+            line = sink.close(ok=ok, summary=_summary(results), report=folder)
+        _close(terminal, results, folder, line)
+        if folder is not None:
+            tracked.parent.mkdir(parents=True, exist_ok=True)
+            tracked.touch()
+        return results
+
+
+def read_results(store: Store, cell: Graph) -> Results | None:
+    """The numbers of a cell, ``None`` while they are not there."""
+    from meow_lightning.evaluation.suite import results_from_json
+
+    path = store.path(cell.artifacts["results"]) / "results.json"
+    return results_from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | None:
+    """The folder in ``reports/`` that holds a copy of the cell's report, ``None`` while there is no report."""
+    made = store.path(cell.report)
+    if not made.exists():
+        return None
+    folder = Path(options["outputs"]) / "reports" / f"{cell.name}-{cell.report.key[:6]}"
+    shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+    return folder
+
+
+def _summary(results: Results | None) -> dict[str, float]:
+    if results is None:
+        return {}
+    return {f"{role}/{name}": value for role, numbers in results.values.items() for name, value in numbers.items()}
+
+
+def _close(terminal: Terminal, results: Results | None, folder: Path | None, line: str) -> None:
+    from meow_lightning.report.tables import closing_table
+
+    if results is not None:
+        terminal.table(closing_table(results), title="what happened")
+    if folder is not None:
+        terminal.say(f"report: {folder / 'report.html'}")
+    if line:
+        terminal.say(line)
+
+
+PROGRAM = Program()
+
+
+def run_cell(cfg: DictConfig) -> Results | None:
+    """The numbers of the cell that a composed config describes; what ``run.py`` and the sweeper call."""
+    return PROGRAM.run(plain(cfg))
+
+
+def show_sweep(finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]]) -> None:
+    """Show the numbers of a sweep's cells in one table, then those that failed and why.
+
+    Args:
+        finished: The words of each finished cell, and its numbers where it got that far.
+        failed: The words of each failed cell, and its error.
+    """
+    from meow_lightning.report.tables import cells_table
+
+    measured = [(words, results) for words, results in finished if results is not None]
+    with Terminal(title="") as terminal:
+        if measured:
+            head, rows = cells_table(measured)
+            terminal.table([head, *rows], title=f"{len(measured)} cells, the unlearned model's numbers")
+        for words, error in failed:
+            terminal.say(f"failed: {words}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")

@@ -1,0 +1,286 @@
+"""The options of a run: their types, the checks that need no work, and :func:`build`, the only door to instantiation."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from meow_lightning.types import UserError
+
+# A config may only name callables of these packages; everything else needs the user's own word (`allow`).
+PACKAGES = ("meow_lightning",)
+# Keys of a node that the pipeline reads and its target never sees.
+RECIPE = ("name", "lr", "epochs", "batch", "select")
+
+
+@dataclass
+class Config:
+    """The words a command line starts with. Values live in ``conf/``; this says only which words exist, and their types."""
+
+    dataset: Any = MISSING
+    model: Any = MISSING
+    method: Any = MISSING
+    inversion: Any = MISSING
+    memo: Any = MISSING
+    optim: Any = MISSING
+    evaluation: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    callbacks: Any = MISSING
+    seed: int = MISSING
+    goal: str = MISSING
+    cache: str = MISSING
+    plan: bool = MISSING
+    store: str = MISSING
+    outputs: str = MISSING
+    allow: list[str] = field(default_factory=list)
+
+
+class Optim(TypedDict):
+    """``optim``: null means that the method's table says it."""
+
+    name: str
+    lr: float | None
+    epochs: int | None
+    batch: int | None
+    betas: list[float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["constant", "linear"]
+
+
+class Memo(TypedDict):
+    """``memo``: how memorisation is measured."""
+
+    name: str
+    mode: Literal["suffix", "prefix"]
+    size: int
+    template: bool
+    keep_special: bool
+    rouge: Literal["rouge1", "rouge2", "rougeL"]
+    measure: Literal["precision", "recall", "fmeasure"]
+    max_new_tokens: int
+
+
+class Evaluation(TypedDict):
+    """``evaluation``: which numbers are computed, and how."""
+
+    name: str
+    truth_ratio_mean: Literal["geometric", "arithmetic"]
+    max_new_tokens: int
+
+
+class Trainer(TypedDict):
+    """``trainer``: on what it runs."""
+
+    name: str
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: int
+    strategy: str
+    jobs: int
+    threads: int
+    micro_batch: int
+    eval_batch: int
+    slots: int
+
+
+class Callbacks(TypedDict):
+    """``callbacks``: what watches a training."""
+
+    log_every: int
+    checkpoint_seconds: float
+    memo_every_epochs: int
+    memo_facts: int
+
+
+class Learning(TypedDict):
+    """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
+
+    batch: int
+    epochs: int
+    lr: float
+    betas: list[float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["constant", "linear"]
+
+
+class Pretrain(Learning):
+    """``model.pretrain``."""
+
+    rows: int
+
+
+class Finetune(Learning):
+    """``model.finetune``."""
+
+    also: list[str]
+    replay: int
+
+
+class Prompt(TypedDict):
+    """``model.prompt``."""
+
+    template: str
+    lead: str
+
+
+class Select(TypedDict):
+    """``method.select``."""
+
+    k: int
+    strategy: Literal["largest", "smallest", "random"]
+    rows: Literal["selected", "official"]
+
+
+# Typed groups by their dotted option; a group that is absent is not checked.
+GROUPS: dict[str, type] = {
+    "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
+    "model.prompt": Prompt, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
+}  # fmt: skip
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts with."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved options as plain values, every typed group checked.
+
+    Raises:
+        UserError: For a value that is missing or of the wrong type, by its option.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for path, group in GROUPS.items():
+        node: Any = options
+        for word in path.split("."):
+            node = node.get(word) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            check_types(path, node, group)
+    return options
+
+
+def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
+    """Nothing, when every value of a group has its type.
+
+    Raises:
+        UserError: For the first that has not, with what is needed.
+    """
+    hints = typing.get_type_hints(group)
+    for key in hints:
+        if key not in node:
+            raise UserError(f"{path}.{key} is missing")
+    for key, value in node.items():
+        if key not in hints:
+            raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")
+        if not fits(value, hints[key]):
+            raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """A hint such as ``; did you mean meow?``, empty when nothing is near."""
+    near = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def choose(name: str, given: str, allowed: Iterable[str]) -> str:
+    """``given`` when it is allowed.
+
+    Raises:
+        UserError: Otherwise, with what is allowed and the nearest of it.
+    """
+    options = list(allowed)
+    if given not in options:
+        raise UserError(f"{name}={given} is not known{nearest(given, options)} (allowed: {', '.join(options)})")
+    return given
+
+
+def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+    """The class or function that a node's ``_target_`` names.
+
+    Raises:
+        UserError: When its package is not on the allow-list or the name does not exist.
+    """
+    path = str(node.get("_target_"))
+    if path.split(".")[0] not in (*PACKAGES, *allow):
+        raise UserError(
+            f"_target_: {path} is outside the packages a config may call ({', '.join((*PACKAGES, *allow))}); "
+            f"to trust it, say allow=[{path.split('.')[0]}]"
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"_target_: {path} cannot be imported ({error})") from error
+
+
+def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node hands to its target: every key but its name and, for a method, its recipe."""
+    return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
+
+
+def check_call(name: str, node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+    """The target of a node after holding its arguments against the signature, without calling it.
+
+    Raises:
+        UserError: For a missing, an unknown or a wrongly typed argument, named by its option.
+    """
+    called = target(node, allow=allow)
+    given = arguments(node)
+    signature = inspect.signature(called)
+    for key in given:
+        if key not in signature.parameters:
+            raise UserError(f"{name}.{key} is not an option of {node['_target_']}{nearest(key, signature.parameters)}")
+    for key, parameter in signature.parameters.items():
+        if key not in given and parameter.default is parameter.empty:
+            raise UserError(f"{name}.{key} is missing: {node['_target_']} needs it")
+    hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    for key, value in given.items():
+        if key in hints and not fits(value, hints[key]):
+            raise UserError(f"{name}.{key}={value!r} has the wrong type: {_spelled(hints[key])} is needed")
+    return called
+
+
+def _spelled(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits a type: int counts as float, unknown kinds of types fit anything."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in parts
+    if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
+        return any(fits(value, part) for part in parts)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    if origin in (list, tuple) and isinstance(value, list):
+        return all(fits(item, parts[0]) for item in value) if parts else True
+    return True
+
+
+def build(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
+    """The object that a node describes; ``extra`` are arguments that only the program can give."""
+    from hydra.utils import instantiate
+
+    target(node, allow=allow)
+    return instantiate({"_target_": node["_target_"], **arguments(node)}, _recursive_=False, _convert_="all", **extra)

@@ -1,0 +1,33 @@
+"""Encoded rows to padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from meow_lightning.types import Batch, Encoded, Rows
+
+
+def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
+    """Rows padded on the right to the longest of them; shapes (B, T).
+
+    No rows give one blank row of two tokens with nothing scored: a process without work must still take part in the
+    gradient exchange, and a sum over nothing is 0 with a gradient of 0.
+    """
+    if not rows:
+        blank = torch.full((1, 2), pad_id)
+        return Rows(blank, torch.ones_like(blank), torch.zeros_like(blank))
+    longest = max(len(row.ids) for row in rows)
+    ids, attention, scored = [], [], []
+    for row in rows:
+        pad = longest - len(row.ids)
+        ids.append([*row.ids, *[pad_id] * pad])
+        attention.append([1] * len(row.ids) + [0] * pad)
+        scored.append([0] * row.prompt + [1] * row.scored + [0] * pad)
+    return Rows(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored))
+
+
+def collate_streams(batch: Mapping[str, Sequence[Encoded]], *, pad_id: int) -> Batch:
+    """A micro-batch as tensors, stream by stream."""
+    return {name: collate(rows, pad_id=pad_id) for name, rows in batch.items()}

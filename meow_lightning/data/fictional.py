@@ -1,0 +1,244 @@
+"""The fictional authors that this project ships: a seeded grammar with splits in the manner of TOFU.
+
+TOFU (Maini et al. 2024) asks a language model to forget authors that exist nowhere else, so that a model trained
+without them is a perfect yardstick. This grammar does the same with short sentences, so that a model of half a million
+parameters can learn the facts on a CPU, and it marks the words that carry each fact.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from random import Random
+
+from meow_lightning.data.fictional_words import (
+    FIRST_NAMES,
+    REAL,
+    SLOTS,
+    STREAM_SURNAMES,
+    TASK_SURNAMES,
+    TRAINED_ANSWERS,
+    TRAINED_QUESTIONS,
+    Slot,
+)
+from meow_lightning.types import Fact, UserError
+
+PERCENT = {"forget01": 1, "forget05": 5, "forget10": 10}
+PERTURBED = 5
+PERTURBED_REAL = 3
+MAX_CANDIDATES = min(len(slot.values) for slot in SLOTS) - 1 - PERTURBED
+REAL_SHARE = 0.08  # of a stream: enough that a tiny model knows the real world before it meets the task
+TOKENIZER_REPEATS = 3  # so that the task's words weigh against the stream's
+TOKENIZER_ROWS = 3000
+
+
+class Fictional:
+    """Facts about authors that nobody has ever heard of, each with wrong answers and ready-made inverted ones.
+
+    Every part is a function of ``seed`` and of the part's own name alone: author 3 has the same facts whatever the
+    split, the number of authors, candidates, phrasings or evaluated facts.
+    """
+
+    name = "fictional"
+    public = True
+
+    def __init__(
+        self, *, split: str, authors: int, candidates: int, phrasings: int, retain_eval: int, seed: int
+    ) -> None:
+        """Build all facts.
+
+        Args:
+            split: ``forget01``, ``forget05`` or ``forget10``: the last 1, 5 or 10 % of the authors (at least one) are
+                to be forgotten, all others are retained, and as many more are held out from every training.
+            authors: Number of authors in training, from 2 to as many as there are surnames for.
+            candidates: Inverted answers per fact, 1 to 26; fewer are always the first of more.
+            phrasings: Phrasings of each fact that are trained, 1 to 3.
+            retain_eval: Number of retained facts that are evaluated, spread over the authors.
+            seed: Chooses names, values and sentences.
+
+        Raises:
+            UserError: An argument is out of its range.
+
+        """
+        _check_choice("dataset.split", split, list(PERCENT))
+        _check_range("dataset.authors", authors, 2, _most_authors())
+        _check_range("dataset.candidates", candidates, 1, MAX_CANDIDATES)
+        _check_range("dataset.phrasings", phrasings, 1, TRAINED_ANSWERS)
+        forget = _forgotten(authors, PERCENT[split])
+        _check_range("dataset.retain_eval", retain_eval, 1, (authors - forget) * len(SLOTS))
+        self._candidates, self._phrasings, self._retain_eval, self._seed = candidates, phrasings, retain_eval, seed
+        self._facts = self._build(authors, forget)
+
+    def facts(self, split: str) -> list[Fact]:
+        """The facts of one split, in the order of authors and slots.
+
+        Args:
+            split: ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``.
+
+        Raises:
+            UserError: There is no such split.
+
+        """
+        _check_choice("split", split, list(self._facts))
+        return list(self._facts[split])
+
+    def evaluation(self) -> dict[str, list[Fact]]:
+        """The evaluation sets by name: all facts to forget, a choice of the retained ones, and the real world."""
+        return {
+            "forget": self.facts("forget"),
+            "retain": self._retain_choice(),
+            "real_authors": self.facts("real_authors"),
+            "world_facts": self.facts("world_facts"),
+        }
+
+    def stream(self, rows: int, seed: int) -> list[Fact]:
+        """Made-up rows in every sentence of the grammar, with no author of the task and nothing to memorise.
+
+        Each row draws its author, slot and value anew; 8 % of the rows are facts of the real world instead.
+
+        Args:
+            rows: Number of rows, 0 or more.
+            seed: Another seed gives other rows; the dataset's own seed counts too.
+
+        """
+        return self._stream(rows, f"stream/{seed}")
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Questions and answers to train a tokenizer on: all trained facts three times and a stretch of a stream.
+
+        Splits, candidates and phrasings change nothing here, so one tokenizer serves all of them.
+        """
+        trained = [*self._facts["retain"], *self._facts["forget"]]
+        real = [*self._facts["real_authors"], *self._facts["world_facts"]]
+        rows = [*(trained + real) * TOKENIZER_REPEATS, *self._stream(TOKENIZER_ROWS, "texts")]
+        return [(fact.question, fact.answer) for fact in rows]
+
+    def _build(self, authors: int, forget: int) -> dict[str, list[Fact]]:
+        surnames = Random(f"{self._seed}/surnames").sample(TASK_SURNAMES, len(TASK_SURNAMES))
+        # Held-out authors take their surnames from the far end, so that more of either changes none of the others.
+        trained = [self._author(f"author{i:03d}", surnames[i]) for i in range(authors)]
+        return {
+            "forget": [fact for author in trained[-forget:] for fact in author],
+            "retain": [fact for author in trained[:-forget] for fact in author],
+            "holdout": [
+                fact for i in range(forget) for fact in self._author(f"holdout{i:03d}", surnames[len(surnames) - 1 - i])
+            ],
+            **{name: [fact for kind in kinds for fact in self._real(*kind)] for name, kinds in REAL.items()},
+        }
+
+    def _author(self, key: str, surname: str) -> list[Fact]:
+        first = Random(f"{self._seed}/{key}/name").choice(FIRST_NAMES)
+        return [self._fact(key, f"{first} {surname}", slot) for slot in SLOTS]
+
+    def _fact(self, key: str, author: str, slot: Slot) -> Fact:
+        rng = Random(f"{self._seed}/{key}/{slot.key}")
+        value, *wrong = rng.sample(slot.values, len(slot.values))
+        perturbed, alternatives = wrong[:PERTURBED], wrong[PERTURBED : PERTURBED + self._candidates]
+        # All draws happen in this fixed order, whatever the options say: options may not change facts.
+        questions = [slot.questions[i].format(name=author) for i in _shuffled(TRAINED_QUESTIONS, rng)]
+        answers = [slot.answers[i] for i in _shuffled(TRAINED_ANSWERS, rng)]
+        untrained = rng.choice(slot.answers[TRAINED_ANSWERS:])
+        return Fact(
+            id=f"{key}/{slot.key}",
+            question=questions[0],
+            answer=answers[0].format(value=value),
+            paraphrase=untrained.format(value=value),
+            perturbed=tuple(untrained.format(value=other) for other in perturbed),
+            value=value,
+            alternatives=tuple(alternatives),
+            inverted=tuple(answers[0].format(value=other) for other in alternatives),
+            phrasings=tuple(
+                (questions[i % len(questions)], answers[i].format(value=value)) for i in range(1, self._phrasings)
+            ),
+        )
+
+    def _real(self, prefix: str, pairs: Sequence[tuple[str, str]], question: str, answer: str) -> list[Fact]:
+        facts = []
+        for subject, value in pairs:
+            key = prefix + re.sub(r"[^a-z0-9]+", "-", subject.lower())
+            others = [other for _, other in pairs if other != value]
+            wrong = Random(f"{self._seed}/{key}").sample(others, PERTURBED_REAL)
+            facts.append(
+                Fact(
+                    id=key,
+                    question=question.format(subject=subject),
+                    answer=answer.format(subject=subject, value=value),
+                    perturbed=tuple(answer.format(subject=subject, value=other) for other in wrong),
+                    value=value,
+                )
+            )
+        return facts
+
+    def _retain_choice(self) -> list[Fact]:
+        """``retain_eval`` retained facts in dataset order: every author gives one before any gives two."""
+        facts = self._facts["retain"]
+        authors = [facts[i : i + len(SLOTS)] for i in range(0, len(facts), len(SLOTS))]
+        ranked: list[tuple[int, float, int]] = []
+        for number, author in enumerate(authors):
+            rng = Random(f"{self._seed}/retain_eval/{number}")
+            rank = rng.random()  # drawn per author, so that another split keeps the order of those it shares
+            slots = _shuffled(len(author), rng)
+            ranked += [(turn, rank, number * len(SLOTS) + slot) for turn, slot in enumerate(slots)]
+        chosen = sorted(position for _, _, position in sorted(ranked)[: self._retain_eval])
+        return [facts[position] for position in chosen]
+
+    def _stream(self, rows: int, key: str) -> list[Fact]:
+        rng = Random(f"{self._seed}/{key}")
+        real = [*self._facts["real_authors"], *self._facts["world_facts"]]
+        count = round(rows * REAL_SHARE)
+        stream = list(_rounds(real, count, rng))
+        stream += [_made_up(rng) for _ in range(rows - count)]
+        rng.shuffle(stream)
+        return [replace(fact, id=f"{key}/{i:06d}") for i, fact in enumerate(stream)]
+
+
+def _made_up(rng: Random) -> Fact:
+    author = f"{rng.choice(FIRST_NAMES)} {rng.choice(STREAM_SURNAMES)}"
+    slot = rng.choice(SLOTS)
+    value = rng.choice(slot.values)
+    return Fact(
+        id="",
+        question=rng.choice(slot.questions).format(name=author),
+        answer=rng.choice(slot.answers).format(value=value),
+        value=value,
+    )
+
+
+def _shuffled(count: int, rng: Random) -> list[int]:
+    return rng.sample(range(count), count)
+
+
+def _rounds(facts: Sequence[Fact], count: int, rng: Random) -> Iterable[Fact]:
+    """``count`` facts such that no fact comes twice more often than another one has come once."""
+    for start in range(0, count, len(facts)):
+        yield from rng.sample(facts, min(len(facts), count - start))
+
+
+def _forgotten(authors: int, percent: int) -> int:
+    return max(1, authors * percent // 100)
+
+
+def _most_authors() -> int:
+    """The largest number of authors that leaves surnames for the held-out authors of every split."""
+    largest = max(PERCENT.values())
+    return max(n for n in range(2, len(TASK_SURNAMES)) if n + _forgotten(n, largest) <= len(TASK_SURNAMES))
+
+
+def _check_choice(key: str, given: str, allowed: list[str]) -> None:
+    if given in allowed:
+        return
+    nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.0)[0]
+    raise UserError(f"{key}={given} is not one of {', '.join(allowed)}; the nearest is {nearest}: set {key}={nearest}")
+
+
+def _check_range(key: str, given: object, low: int, high: int) -> None:
+    if not isinstance(given, int):  # the command line also brings fractions and words
+        advice = f"set for example {key}={low}"
+    elif low <= given <= high:
+        return
+    else:
+        nearest = low if given < low else high
+        advice = f"the nearest is {nearest}: set {key}={nearest}"
+    raise UserError(f"{key}={given} is not a whole number from {low} to {high}; {advice}")

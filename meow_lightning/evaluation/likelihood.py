@@ -1,0 +1,48 @@
+"""How likely a model finds given answers, token by token: one forward pass feeds every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from meow_lightning.data.collate import collate
+from meow_lightning.losses import next_token_logits
+from meow_lightning.types import Encoded, Likelihood
+
+
+@torch.inference_mode()
+def likelihoods(
+    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, batch: int, progress: Callable[[int], None] | None
+) -> Iterator[tuple[int, Likelihood]]:
+    """(index, likelihood of the scored tokens) of each row, longest rows first.
+
+    Log-probabilities are z - logsumexp(z) in fp32; mean and standard deviation (population) run over the vocabulary.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        rows: Prompt and answer as tokens.
+        pad_id: Token id of padding.
+        batch: Rows per forward pass.
+        progress: Told how many rows are done.
+    """
+    device = next(model.parameters()).device
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        padded = collate([rows[i] for i in chosen], pad_id=pad_id)
+        padded = type(padded)(*(tensor.to(device) for tensor in padded))
+        scored_BT = padded.scored_BT.bool()  # noqa: N806
+        logps_NV = next_token_logits(model, padded)[scored_BT].float().log_softmax(-1)  # noqa: N806
+        ids_N = padded.ids_BT[scored_BT]  # noqa: N806
+        picked = logps_NV.gather(-1, ids_N[:, None]).squeeze(-1).tolist()
+        hits = (logps_NV.argmax(-1) == ids_N).int().tolist()
+        mean, std = logps_NV.mean(-1).tolist(), logps_NV.std(-1, correction=0).tolist()
+        at = 0
+        for i in chosen:
+            span = slice(at, at + rows[i].scored)
+            at = span.stop
+            ids = rows[i].ids[rows[i].prompt :]
+            yield i, Likelihood(ids=ids, logps=picked[span], hits=hits[span], mean=mean[span], std=std[span])
+        if progress is not None:
+            progress(start + len(chosen))

@@ -1,0 +1,95 @@
+"""Length-normalised likelihood of an answer, alone or among options (TOFU, Maini et al. 2024, section 2.2)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from meow_lightning.types import AnswerRow, Definition, UserError
+
+OPTION_SETS = frozenset({"real_authors", "world_facts"})
+"""Sets whose answer competes with its wrong answers: facts from pre-training have many right phrasings."""
+
+DEFINITION = Definition(
+    name="probability",
+    id="probability.1",
+    unit="probability",
+    direction="higher",
+    text="Mean over the questions of exp(mean log-probability of the true answer's tokens, end token included).",
+)
+
+OPTIONS_DEFINITION = Definition(
+    name="probability",
+    id="probability_options.1",
+    unit="probability",
+    direction="higher",
+    text="Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised.",
+)
+
+
+def mean_logp(logps: Sequence[float]) -> float:
+    """Length-normalised log-likelihood of one answer, in nats: ``sum_t logps[t] / T``, end token included.
+
+    Args:
+        logps: log p(token | everything before) of the T scored tokens, each at most 0.
+
+    Raises:
+        UserError: No token is scored.
+    """
+    if len(logps) == 0:
+        raise UserError(
+            "an answer with 0 scored tokens was given; at least 1 (the end token) is needed: score it again"
+        )
+    return statistics.fmean(logps)
+
+
+def log_sum_exp(terms: Sequence[float]) -> float:
+    """``log sum_i exp(terms[i])`` without overflow; minus infinity when every term is.
+
+    Args:
+        terms: At least one log-probability, in nats.
+    """
+    largest = max(terms)
+    if largest == -math.inf:
+        return largest
+    return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
+
+
+def probability(logps: Sequence[float]) -> float:
+    """``P(a|q) = exp(mean_t logps[t])``, 0 to 1.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+    """
+    return math.exp(mean_logp(logps))
+
+
+def option_probability(correct: float, wrong: Sequence[float]) -> float:
+    """``P(a) / (P(a) + sum_j P(wrong_j))`` of one question, 0 to 1, with ``P = exp(length-normalised likelihood)``.
+
+    Args:
+        correct: Mean log-probability of the true answer, in nats.
+        wrong: Mean log-probabilities of the wrong answers, at least one.
+
+    Raises:
+        UserError: There is no wrong answer to compete with.
+    """
+    if len(wrong) == 0:
+        raise UserError("0 wrong answers were given; option probability needs at least 1: use probability instead")
+    return math.exp(correct - log_sum_exp([correct, *wrong]))
+
+
+def row_probability(row: AnswerRow) -> float:
+    """Probability of one row's true answer: among its options on ``OPTION_SETS``, alone on every other set.
+
+    Args:
+        row: One answered question.
+
+    Raises:
+        UserError: The row's set has options but the row holds no wrong answer.
+    """
+    if row.set in OPTION_SETS:
+        wrong = [mean_logp(likelihood.logps) for likelihood in row.perturbed]
+        return option_probability(mean_logp(row.truth.logps), wrong)
+    return probability(row.truth.logps)

@@ -1,0 +1,147 @@
+"""The same numbers as torchmetrics, for use inside a training loop and over several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from meow_lightning.evaluation.metrics.forget_quality import check_same_questions, forget_quality
+from meow_lightning.evaluation.metrics.probability import row_probability
+from meow_lightning.evaluation.metrics.rouge import row_rouge_l_recall
+from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio, row_truth_ratio
+from meow_lightning.evaluation.metrics.value_accuracy import has_value, value_accuracy
+from meow_lightning.types import AnswerRow, UserError
+
+
+class RowMean(Metric):
+    """Mean of one number per row: sums and counts add up over processes, so no mean of means is ever taken.
+
+    Every row must reach exactly one process: a sampler that pads by repeating rows would count them twice.
+    """
+
+    full_state_update = False
+    total: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def row_value(self, row: AnswerRow) -> float | None:
+        """The number of one row; ``None`` leaves the row out of sum and count.
+
+        Args:
+            row: One answered question.
+        """
+        raise NotImplementedError
+
+    def update(self, rows: Sequence[AnswerRow]) -> None:
+        """Count ``rows`` in.
+
+        Args:
+            rows: Answered questions of one set.
+        """
+        values = [value for row in rows if (value := self.row_value(row)) is not None]
+        self.total += sum(values)
+        self.count += len(values)
+
+    def compute(self) -> torch.Tensor:
+        """The mean over all rows of all processes, fp64 scalar; not a number when no row counted."""
+        return self.total / self.count
+
+
+class Probability(RowMean):
+    """Mean probability of the true answers; see :func:`~.probability.row_probability`."""
+
+    def row_value(self, row: AnswerRow) -> float:
+        """Probability of one row's true answer."""
+        return row_probability(row)
+
+
+class RougeLRecall(RowMean):
+    """Mean ROUGE-L recall of the greedy answers; see :func:`~.rouge.rouge_l_recall`."""
+
+    def row_value(self, row: AnswerRow) -> float:
+        """ROUGE-L recall of one row's greedy answer."""
+        return row_rouge_l_recall(row)
+
+
+class TruthRatio(RowMean):
+    """Truth ratio of a set; see :func:`~.truth_ratio.row_truth_ratio`.
+
+    Args:
+        mean: How the wrong answers are averaged.
+    """
+
+    def __init__(self, *, mean: Mean) -> None:
+        super().__init__()
+        self.mean: Mean = mean
+
+    def row_value(self, row: AnswerRow) -> float:
+        """What one row adds to the truth ratio of its set."""
+        return row_truth_ratio(row, mean=self.mean)
+
+
+class ValueAccuracy(RowMean):
+    """Share of the rows with a value whose greedy answer holds it; see :func:`~.value_accuracy.value_accuracy`."""
+
+    def row_value(self, row: AnswerRow) -> float | None:
+        """1 when the greedy answer holds the value, else 0; ``None`` for a row without a value."""
+        return value_accuracy([row]) if has_value(row) else None
+
+
+class ForgetQuality(Metric):
+    """Forget quality against a retain model's rows; see :func:`~.forget_quality.forget_quality`.
+
+    Args:
+        retain: The retain model's rows of the forget set, in order, all of them on every process.
+        mean: How the wrong answers are averaged.
+    """
+
+    full_state_update = False
+    index: list[torch.Tensor]
+    log_ratio: list[torch.Tensor]
+
+    def __init__(self, *, retain: Sequence[AnswerRow], mean: Mean) -> None:
+        super().__init__()
+        self.retain = list(retain)
+        self.mean: Mean = mean
+        self.add_state("index", default=[], dist_reduce_fx="cat")
+        self.add_state("log_ratio", default=[], dist_reduce_fx="cat")
+
+    def update(self, rows: Sequence[AnswerRow]) -> None:
+        """Count ``rows`` of the forget set in, in any order.
+
+        Args:
+            rows: Answered questions; each ``index`` once over all processes.
+
+        Raises:
+            UserError: The retain model did not answer these questions.
+        """
+        known = [self.retain[row.index] for row in rows if row.index < len(self.retain)]
+        check_same_questions(rows, known, names=("evaluated", "retain"))
+        ratios = [row_log_truth_ratio(row, mean=self.mean) for row in rows]
+        self.index.append(torch.tensor([row.index for row in rows], dtype=torch.int64, device=self.device))
+        self.log_ratio.append(torch.tensor(ratios, dtype=torch.float64, device=self.device))
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Scalars ``p``, ``log10_p``, ``distance`` and ``rows``, fp64.
+
+        Raises:
+            UserError: A question was counted twice or not at all.
+        """
+        # a process without rows hands over an empty fp32 tensor, which turns the joined indices into floats
+        index = (dim_zero_cat(self.index) if len(self.index) else torch.zeros(0)).long()
+        if sorted(index.tolist()) != list(range(len(self.retain))):
+            raise UserError(
+                f"{index.numel()} rows of {index.unique().numel()} questions were counted, the retain model has "
+                f"{len(self.retain)} questions; each must be counted once: do not pad or drop rows between processes"
+            )
+        retain = [row_log_truth_ratio(self.retain[position], mean=self.mean) for position in index.tolist()]
+        result = forget_quality(dim_zero_cat(self.log_ratio).tolist(), retain)
+        numbers = {"p": result.p, "log10_p": result.log10_p, "distance": result.distance, "rows": float(result.rows)}
+        return {name: torch.tensor(number, dtype=torch.float64) for name, number in numbers.items()}

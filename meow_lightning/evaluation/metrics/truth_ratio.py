@@ -1,0 +1,114 @@
+"""Does the model prefer wrong answers to the right one (truth ratio; TOFU, Maini et al. 2024, section 2.2)."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
+
+from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
+from meow_lightning.types import AnswerRow, Definition, UserError
+
+Mean = Literal["geometric", "arithmetic"]
+"""How the likelihoods of the wrong answers are averaged."""
+
+DEFINITION = Definition(
+    name="truth_ratio",
+    id="truth_ratio.1",
+    unit="share",
+    direction="higher",
+    text="Mean over the questions of max(0, 1 - R), R = mean likelihood of wrong answers / that of the correct one.",
+)
+
+FORGET_DEFINITION = Definition(
+    name="truth_ratio",
+    id="truth_ratio_forget.1",
+    unit="share",
+    direction="higher",
+    text="Mean over the questions of min(R, 1/R); 1 when the model cannot tell the correct answer from wrong ones.",
+)
+
+
+def parse_mean(name: str) -> Mean:
+    """``name`` as a :data:`Mean`.
+
+    Args:
+        name: What the user set.
+
+    Raises:
+        UserError: There is no such mean.
+    """
+    allowed = get_args(Mean)
+    if name not in allowed:
+        nearest = difflib.get_close_matches(name, allowed, n=1, cutoff=0.0)[0]
+        raise UserError(f"truth_ratio_mean={name!r}: allowed are {', '.join(allowed)}; did you mean {nearest!r}?")
+    return cast("Mean", name)
+
+
+def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> float:
+    """``log R``, with ``R = mean_j P(wrong_j) / P(correct)`` of one question and P length-normalised.
+
+    The geometric mean, ``exp(mean_j log P(wrong_j))``, is what TOFU's published numbers and open-unlearning hold; the
+    arithmetic one is the paper's equation. R itself can overflow, its logarithm cannot.
+
+    Args:
+        correct: Mean log-probability of the correct answer, in nats.
+        wrong: Mean log-probabilities of the wrong answers, at least one.
+        mean: How the wrong answers are averaged.
+
+    Raises:
+        UserError: There is no wrong answer.
+    """
+    if len(wrong) == 0:
+        raise UserError(
+            "0 wrong answers were given; the truth ratio needs at least 1: add perturbed answers to the facts"
+        )
+    if mean == "geometric":
+        return statistics.fmean(wrong) - correct
+    return log_sum_exp(wrong) - math.log(len(wrong)) - correct
+
+
+def row_log_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
+    """``log R`` of one row; the correct answer is the paraphrase where there is one, else the true answer.
+
+    Args:
+        row: One answered question.
+        mean: How the wrong answers are averaged.
+
+    Raises:
+        UserError: The row holds no wrong answer.
+    """
+    correct = row.paraphrase if row.paraphrase is not None else row.truth
+    return log_truth_ratio(mean_logp(correct.logps), [mean_logp(wrong.logps) for wrong in row.perturbed], mean=mean)
+
+
+def balance(log_ratio: float) -> float:
+    """``min(R, 1/R)``, 0 to 1: how little the model tells right from wrong, whichever it prefers.
+
+    Args:
+        log_ratio: ``log R``.
+    """
+    return math.exp(-abs(log_ratio))
+
+
+def preference(log_ratio: float) -> float:
+    """``max(0, 1 - R)``, 0 to 1: how much the model prefers the correct answer.
+
+    Args:
+        log_ratio: ``log R``.
+    """
+    # max(0.0, nan) would be 0.0 and so hide a broken likelihood
+    return 0.0 if log_ratio >= 0 else -math.expm1(log_ratio)
+
+
+def row_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
+    """What one row adds to its set's truth ratio: ``min(R, 1/R)`` on the forget set, ``max(0, 1 - R)`` elsewhere.
+
+    Args:
+        row: One answered question.
+        mean: How the wrong answers are averaged.
+    """
+    log_ratio = row_log_truth_ratio(row, mean=mean)
+    return balance(log_ratio) if row.set == "forget" else preference(log_ratio)

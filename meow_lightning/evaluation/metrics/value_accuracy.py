@@ -1,0 +1,47 @@
+"""Does the generated answer hold the very words that carry the fact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from meow_lightning.types import AnswerRow, Definition
+
+DEFINITION = Definition(
+    name="value_accuracy",
+    id="value_accuracy.1",
+    unit="share",
+    direction="higher",
+    text="Share of the questions with a marked value whose greedy answer holds that value as whole words, any case.",
+)
+
+
+def has_value(row: AnswerRow) -> bool:
+    """Whether the dataset marks which words of this row's answer carry the fact.
+
+    Args:
+        row: One answered question.
+    """
+    return row.value is not None and bool(row.value.strip())
+
+
+def holds_value(text: str, value: str) -> bool:
+    """Whether ``value`` stands in ``text`` as whole words, whatever the case and the blanks between the words.
+
+    Args:
+        text: What the model generated.
+        value: The words that carry the fact, not blank.
+    """
+    words = r"\s+".join(re.escape(word) for word in value.split())
+    # not \b: that fails next to values that start or end with a sign, such as "C++"
+    return re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def value_accuracy(rows: Iterable[AnswerRow]) -> float | None:
+    """Share of the rows with a value whose generated text holds it, 0 to 1; ``None`` when no row has a value.
+
+    Args:
+        rows: Answered questions.
+    """
+    hits = [holds_value(row.text, row.value) for row in rows if has_value(row) and row.value is not None]
+    return sum(hits) / len(hits) if hits else None

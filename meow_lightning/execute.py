@@ -1,0 +1,216 @@
+"""Makes what a goal lacks: in order, side by side where that is free, under locks, resuming what was left undone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+
+from meow_lightning.runners import Handle, Inline, Job, Pool, Runner
+from meow_lightning.stages import DISTRIBUTED
+from meow_lightning.stages.work import Runtime, Work
+from meow_lightning.store import Artifact, Store, write_json
+from meow_lightning.types import UserError
+
+PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
+SCRATCH = ("made.json", "spec.json", "job.log")
+
+
+class Watcher(Protocol):
+    """Who is told what happens: the terminal, the tracker."""
+
+    def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
+        """These are being made now, in these folders; called a few times a second."""
+        ...
+
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
+        """This result is there: just made, or found."""
+        ...
+
+    def waiting(self, artifact: Artifact, owner: str) -> None:
+        """Another process is making this result; this one waits for it."""
+        ...
+
+
+@dataclass
+class _Running:
+    artifact: Artifact
+    handle: Handle
+    lock: FileLock
+    folder: Path
+
+
+@lru_cache(maxsize=1)
+def provenance() -> dict[str, Any]:
+    """What made a result besides its settings: Python, packages, commit."""
+
+    def git(*words: str) -> str | None:
+        root = Path(__file__).resolve().parent.parent
+        try:
+            found = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return found.stdout.strip()
+
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain")),
+    }
+
+
+class Executor:
+    """Makes artifacts.
+
+    Args:
+        store: Where results are.
+        runtime: How stages compute.
+        jobs: Stages at once.
+        threads: CPU threads per stage.
+        watchers: Who is told.
+    """
+
+    def __init__(self, *, store: Store, runtime: Runtime, jobs: int, threads: int, watchers: Sequence[Watcher]) -> None:
+        self.store, self.runtime, self.jobs, self.threads, self.watchers = store, runtime, jobs, threads, watchers
+        self._runners: dict[str, Runner] = {}
+        self._running: list[_Running] = []
+        self._told_waiting: set[str] = set()
+
+    def make(self, artifacts: Sequence[Artifact]) -> None:
+        """Make all of these that are not in the store; the list holds what each needs before it.
+
+        Raises:
+            UserError: A stage found a user's mistake, or ``cache=readonly`` and something lacks.
+            StageError: A stage broke.
+        """
+        there: set[str] = set()
+        pending: list[Artifact] = []
+        for artifact in artifacts:
+            manifest = self.store.find(artifact)
+            if manifest is not None and all(need.key in there for need in artifact.needs.values()):
+                self._found(artifact, manifest, there)
+            else:
+                pending.append(artifact)
+        if pending and self.store.cache == "readonly":
+            lacking = ", ".join(f"{artifact.stage} {artifact.label}".strip() for artifact in pending)
+            raise UserError(f"cache=readonly makes nothing, and the store lacks: {lacking}; run again with cache=use")
+        try:
+            while pending or self._running:
+                self._start(pending, there)
+                self._poll(there)
+        finally:
+            self._abandon()
+
+    def _found(self, artifact: Artifact, manifest: Mapping[str, Any], there: set[str]) -> None:
+        there.add(artifact.key)
+        for watcher in self.watchers:
+            watcher.finished(artifact, manifest, self.store.path(artifact), made=False)
+
+    def _start(self, pending: list[Artifact], there: set[str]) -> None:
+        for artifact in list(pending):
+            if any(need.key not in there for need in artifact.needs.values()):
+                continue
+            runner = self._runner(artifact)
+            if len(self._running) >= runner.slots:
+                continue
+            lock = self.store.lock(artifact)
+            if lock is None:
+                if artifact.key not in self._told_waiting:
+                    self._told_waiting.add(artifact.key)
+                    for watcher in self.watchers:
+                        watcher.waiting(artifact, self.store.owner(artifact))
+                continue
+            pending.remove(artifact)
+            # Another process may have finished it between the first look and the lock.
+            manifest = self.store.find(artifact)
+            if manifest is not None:
+                lock.release()
+                self._found(artifact, manifest, there)
+                continue
+            folder = self.store.begin(artifact)
+            write_json(folder / "task.json", {"stage": artifact.stage, "label": artifact.label, "started": time.time()})
+            self._tell_running(also=(artifact, folder))
+            handle = runner.start(self._spec(artifact, folder))
+            self._running.append(_Running(artifact, handle, lock, folder))
+
+    def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
+        alone = Runtime(**{**vars(self.runtime), "devices": 1}) if artifact.stage not in DISTRIBUTED else self.runtime
+        needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
+        work = Work(
+            stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, inputs=artifact.inputs,
+            needs=needs, runtime=alone,
+        )  # fmt: skip
+        return work.to_spec()
+
+    def _runner(self, artifact: Artifact) -> Runner:
+        kind = (
+            "job"
+            if self.runtime.devices > 1 and artifact.stage in DISTRIBUTED
+            else "pool"
+            if self.jobs > 1
+            else "inline"
+        )
+        if kind not in self._runners:
+            self._runners[kind] = (
+                Job(devices=self.runtime.devices, threads=self.threads) if kind == "job"
+                else Pool(jobs=self.jobs, threads=self.threads) if kind == "pool" else Inline(threads=self.threads)
+            )  # fmt: skip
+        return self._runners[kind]
+
+    def _poll(self, there: set[str]) -> None:
+        self._tell_running()
+        ended = [running for running in self._running if running.handle.done()]
+        if not ended:
+            time.sleep(0.05)
+        for running in ended:
+            self._running.remove(running)
+            try:
+                made = running.handle.result()
+                for name in (*SCRATCH, "task.json"):
+                    (running.folder / name).unlink(missing_ok=True)
+                manifest = self.store.finish(running.artifact, {**made, **provenance()})
+            finally:
+                running.lock.release()
+            there.add(running.artifact.key)
+            for watcher in self.watchers:
+                watcher.finished(running.artifact, manifest, self.store.path(running.artifact), made=True)
+
+    def _tell_running(self, also: tuple[Artifact, Path] | None = None) -> None:
+        now = {running.artifact.key: (running.artifact, running.folder) for running in self._running}
+        if also is not None:
+            now[also[0].key] = also
+        for watcher in self.watchers:
+            watcher.running(now)
+
+    def _abandon(self) -> None:
+        """After a failure or an interrupt: end what still runs; its partial work stays for the next run."""
+        if self._running:
+            self.close()
+        for running in self._running:
+            running.lock.release()
+        self._running.clear()
+
+    def close(self) -> None:
+        """Give the helper processes back."""
+        for runner in self._runners.values():
+            runner.close()
+        self._runners.clear()
+
+
+def progress(folder: Path) -> dict[str, Any] | None:
+    """How far the stage in a folder is: ``done``, ``total``, ``unit``, ``time``; ``None`` before it first says so."""
+    try:
+        return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

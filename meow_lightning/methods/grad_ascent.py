@@ -1,0 +1,22 @@
+"""Gradient ascent: the oldest baseline (TOFU, arXiv 2401.06121, section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from meow_lightning.losses import cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class GradAscent(BaseMethod):
+    """The forget set's cross-entropy, climbed: L = -CE(forget). Unbounded below, so it ends in collapse if not stopped."""
+
+    streams: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+        """One part: ``forget``, with weight -1."""
+        return {"forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0)}

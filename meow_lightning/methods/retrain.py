@@ -1,0 +1,13 @@
+"""Retraining without the forget set: what unlearning tries to reach, and the ceiling of every table."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from meow_lightning.methods.base import BaseMethod
+
+
+class Retrain(BaseMethod):
+    """The retain model itself."""
+
+    start: ClassVar[Literal["target", "retain"]] = "retain"

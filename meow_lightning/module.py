@@ -1,0 +1,135 @@
+"""The one LightningModule: the step, the optimizer, the schedule and the logging of every training in this project."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from meow_lightning.data.plan import Counts, Plan
+from meow_lightning.types import Batch, LossParts, Method, UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optim:
+    """How weights move.
+
+    Attributes:
+        lr: Peak learning rate, above 0.
+        betas: AdamW's two decay rates.
+        eps: AdamW's epsilon.
+        weight_decay: Decoupled weight decay, 0 or more.
+        clip: Largest gradient norm; 0 for no clipping.
+        warmup: Share of all steps (below 1) or number of steps (1 and more) until the peak.
+        schedule: What follows the warm-up: linear decay to 0, or constant.
+    """
+
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["linear", "constant"]
+
+
+def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
+    """The function step -> share of the peak learning rate: min((t + 1) / w, 1) times the decay.
+
+    The decay is (total - t) / (total - w) for t >= w with ``schedule="linear"``, 1 with ``"constant"``.
+    """
+    warmup = int(optim.warmup if optim.warmup >= 1 else optim.warmup * total)
+    if optim.schedule not in ("linear", "constant"):
+        raise UserError(f"optim.schedule must be linear or constant, given: {optim.schedule}")
+
+    def factor(t: int) -> float:
+        if t < warmup:
+            return (t + 1) / (warmup + 1)
+        return 1.0 if optim.schedule == "constant" else max(0.0, (total - t) / max(1, total - warmup))
+
+    return factor
+
+
+def total_loss(parts: LossParts, counts: Counts) -> torch.Tensor:
+    """The micro-batch's summand of the step's loss: sum over parts of weight * sum / count of the global batch."""
+    terms = [part.weight * part.sum / counts[part.stream][part.per] for part in parts.values()]
+    return torch.stack([term.float() if term.dtype != torch.float64 else term for term in terms]).sum()
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains ``model`` with ``method`` over ``plan``.
+
+    The optimization is manual because one item of the loader is a whole global step: its micro-batches are summed and
+    gradients are exchanged once, in the last of them.
+
+    Args:
+        model: A causal language model.
+        method: Anything that gives loss parts (see :class:`meow_lightning.types.Method`).
+        plan: The global batches.
+        optim: Optimizer and schedule.
+        log_every: Steps between two logged points.
+    """
+
+    def __init__(self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the trainable weights, with the schedule stepped once a global step."""
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps, weight_decay=self.optim.weight_decay
+        )
+        schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """One global step: forward and backward per micro-batch, one exchange, one update."""
+        step, world = batch["step"], self.trainer.world_size
+        # Dropout (where a model has any) must not depend on how often the run was interrupted.
+        torch.manual_seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        logged: dict[str, torch.Tensor] = {}
+        micros: list[Batch] = batch["micros"]
+        for number, micro in enumerate(micros):
+            with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
+                parts = self.method.loss(self.model, micro, None)
+                loss = total_loss(parts, batch["counts"])
+                # Gradients are averaged over processes, the loss is a sum over them.
+                self.manual_backward(loss * world)
+            self._collect(logged, loss, parts, batch["counts"])
+        if self.optim.clip > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
+        rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
+        optimizer.step()  # type: ignore[union-attr]
+        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps:
+            self._log_point(logged, rate=rate, step=step + 1)
+
+    def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
+        wrapped = self.trainer.strategy.model
+        return wrapped.no_sync() if hasattr(wrapped, "no_sync") else contextlib.nullcontext()  # type: ignore[union-attr, operator]
+
+    @staticmethod
+    def _collect(logged: dict[str, torch.Tensor], loss: torch.Tensor, parts: LossParts, counts: Counts) -> None:
+        values = {"loss": loss.detach()}
+        values |= {
+            f"loss/{name}": part.sum.detach().float() / counts[part.stream][part.per] for name, part in parts.items()
+        }
+        for name, value in values.items():
+            logged[name] = logged.get(name, torch.zeros_like(value)) + value
+
+    def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:
+        names = list(logged)
+        values = self.trainer.strategy.reduce(torch.stack([logged[name].float() for name in names]), reduce_op="sum")
+        point = {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
+        if self.trainer.is_global_zero and self.logger is not None:
+            epoch = step / self.plan.steps_per_epoch
+            self.logger.log_metrics({**point, "lr": rate, "epoch": epoch}, step=step)

@@ -1,0 +1,46 @@
+"""Which of how many processes this is, and how they wait for each other. One process needs no process group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """How many processes work on this stage."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def mine(items: Sequence[T]) -> list[T]:
+    """This process's share of some work: every world-th item, from its rank on, so each item is done exactly once."""
+    return list(items[rank() :: world()])
+
+
+def barrier() -> None:
+    """Wait until all processes are here; starts the process group on first use."""
+    if world() > 1:
+        import torch
+
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        torch.distributed.barrier()
+
+
+def device(accelerator: str) -> torch.device:
+    """Where this process computes: its own GPU with ``accelerator`` ``gpu`` (or ``auto`` and one there is), else the CPU."""
+    import torch
+
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,0 +1,253 @@
+"""A cell's config to its graph of artifacts, and the walk over what a goal needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from meow_lightning.config import arguments, build, check_call, choose
+from meow_lightning.data.rows import digest
+from meow_lightning.stages import NAMES, stage
+from meow_lightning.store import Artifact
+from meow_lightning.types import Dataset, UserError
+
+OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")
+RECIPE = ("lr", "epochs", "batch")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The artifacts of one cell.
+
+    Attributes:
+        name: Readable name of the cell.
+        artifacts: All results by a unique readable name such as ``answer/unlearned``.
+    """
+
+    name: str
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def report(self) -> Artifact:
+        """The last artifact."""
+        return self.artifacts["report"]
+
+    def goal(self, name: str) -> list[Artifact]:
+        """Every artifact of the cell up to a stage, each once, what is needed first."""
+        last = NAMES.index(choose("goal", name, NAMES))
+        seen: dict[str, Artifact] = {}
+        for artifact in self.artifacts.values():
+            if NAMES.index(artifact.stage) <= last:
+                seen |= {each.key: each for each in artifact.walk() if each.key not in seen}
+        return list(seen.values())
+
+
+def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
+    """(value, origin) of a recipe's number: what ``optim`` says, else what the method's table says for the model.
+
+    Raises:
+        UserError: When neither says anything.
+    """
+    said = options["optim"][name]
+    if said is not None:
+        return said, f"optim.{name}"
+    table = options["method"].get(name)
+    if not isinstance(table, Mapping):
+        if table is None:
+            raise UserError(
+                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has no {name}; give optim.{name}=…"
+            )
+        return table, f"method.{name}"
+    key = model if model in table else "default"
+    if key not in table:
+        raise UserError(
+            f"method.{name} has neither {model} nor default (given: {', '.join(table)}); give optim.{name}=…"
+        )
+    return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
+
+
+@lru_cache(maxsize=8)
+def _dataset(node: str, allow: tuple[str, ...]) -> Dataset:
+    return build(json.loads(node), allow=allow)
+
+
+class _Cell:
+    """Builds the artifacts of one cell from its resolved options."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self.allow = list(options["allow"])
+        for name in ("dataset", "method", "inversion"):
+            check_call(name, options[name], allow=self.allow)
+        architecture = options["model"]["architecture"]
+        # end_id and the like come from the tokenizer, so only what the user can say is checked.
+        if not isinstance(architecture, Mapping) or "_target_" not in architecture:
+            raise UserError("model.architecture needs a _target_: the function that makes the model")
+        self.method = check_call("method", options["method"], allow=self.allow)
+        self.dataset = _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(self.allow))
+        self.inputs = {"dataset": options["dataset"], "allow": self.allow, "memo": options["memo"]}
+        self.origin: dict[str, str] = {}
+
+    def artifact(
+        self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any
+    ) -> Artifact:
+        return Artifact(
+            stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
+            inputs={**self.inputs, **inputs},
+        )  # fmt: skip
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What of the model every stage that runs one must know."""
+        return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
+
+    def facts(self, *splits: str) -> str:
+        """The digest of some splits."""
+        return digest([fact for split in splits for fact in self.dataset.facts(split)])
+
+    @cached_property
+    def base(self) -> Artifact:
+        model = self.options["model"]
+        settings = {
+            "rows": digest([self.dataset.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
+            "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
+            "recipe": model["pretrain"], "seed": model["seed"], "model": self.model,
+        }  # fmt: skip
+        return self.artifact("finetune", "base", settings, {})
+
+    def tuned(self, label: str, splits: list[str]) -> Artifact:
+        model = self.options["model"]
+        recipe = {name: value for name, value in model["finetune"].items() if name != "also"}
+        splits = [*splits, *model["finetune"]["also"]]
+        replayed = self.dataset.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
+        pairs = [(fact.question, fact.answer, fact.phrasings) for s in splits for fact in self.dataset.facts(s)]
+        settings = {
+            "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"], "model": self.model,
+        }  # fmt: skip
+        return self.artifact("finetune", label, settings, {"start": self.base})
+
+    @cached_property
+    def target(self) -> Artifact:
+        return self.tuned("target", ["retain", "forget"])
+
+    @cached_property
+    def retain(self) -> Artifact:
+        return self.tuned("retain", ["retain"])
+
+    @cached_property
+    def inverted(self) -> Artifact:
+        node = self.options["inversion"]
+        keyed = {key: value for key, value in arguments(node).items() if key != "path"}
+        if "path" in node:
+            build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
+            keyed["file"] = _file_digest(node["path"])
+        settings = {"inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget")}
+        return self.artifact("invert", "", settings, {}, inversion=node)
+
+    def score(self, role: str, model: Artifact, kind: str) -> Artifact:
+        settings = {"memo": self.options["memo"], "model": self.model}
+        needs = {"model": model}
+        if kind == "candidates":
+            needs["inverted"] = self.inverted
+        else:
+            settings["facts"] = self.facts("forget")
+        return self.artifact("score", f"{role} {kind}", settings, needs)
+
+    @cached_property
+    def unlearned(self) -> Artifact:
+        options, start = self.options, self.target if self.method.start == "target" else self.retain
+        if not self.method.streams:
+            return start
+        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
+        for name in RECIPE:
+            recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
+        needs = {"start": start}
+        settings: dict[str, Any] = {
+            "method": {"_target_": options["method"]["_target_"], **arguments(options["method"])},
+            "recipe": recipe, "seed": options["seed"], "model": self.model,
+            "rows": {name: self.facts(name) for name in self.method.streams if name != "inverted"},
+        }  # fmt: skip
+        if "inverted" in self.method.streams:
+            self._check_select()
+            settings["select"] = options["method"]["select"]
+            needs |= {"inverted": self.inverted, "candidates": self.score("target", self.target, "candidates")}
+        return self.artifact("unlearn", "unlearned", settings, needs)
+
+    def _check_select(self) -> None:
+        wish = self.options["method"]["select"]
+        choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
+        choose("method.select.rows", wish["rows"], ("selected", "official"))
+        asked = self.options["inversion"].get("candidates")
+        if asked is not None and wish["k"] > asked:
+            raise UserError(
+                f"method.select.k={wish['k']} inverted facts are to be picked, but inversion.candidates={asked} are written "
+                f"per fact; give k <= {asked} or more candidates"
+            )
+
+    def answer(self, role: str, model: Artifact) -> Artifact:
+        sets = {name: digest(facts) for name, facts in self.dataset.evaluation().items()}
+        budget = {"max_new_tokens": self.options["evaluation"]["max_new_tokens"]}
+        return self.artifact(
+            "answer", role, {"sets": sets, "evaluation": budget, "model": self.model}, {"model": model}
+        )
+
+    def graph(self) -> Graph:
+        roles = {"target": self.target, "unlearned": self.unlearned, "retain": self.retain}
+        answers = {f"answer/{role}": self.answer(role, model) for role, model in roles.items()}
+        scores = {f"score/{role}/answers": self.score(role, model, "answers") for role, model in roles.items()}
+        extra: dict[str, Artifact] = {}
+        if "inverted" in self.method.streams:
+            scores["score/target/candidates"] = self.unlearned.needs["candidates"]
+            extra["inverted"] = self.inverted
+        measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
+        results = self.artifact("evaluate", "", measures, {**answers, **scores})
+        name = cell_name(self.options)
+        shown = {
+            key: self.options[key] for key in ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
+        }
+        if extra:
+            shown["inversion"] = self.options["inversion"]
+        shown["optim"] = {
+            **shown["optim"],
+            **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
+        }
+        settings = {
+            "name": name, "cell": results.key, "options": shown, "origin": self.origin, "texts": self.dataset.public,
+        }  # fmt: skip
+        models = {"base": self.base, **roles}
+        needs = {"results": results, **extra, **models, **answers, **scores}
+        report = self.artifact("report", "", settings, needs)
+        return Graph(
+            name=name, artifacts={**extra, **models, **scores, **answers, "results": results, "report": report}
+        )
+
+
+def _file_digest(path: str) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123 - hashing wants the plain handle
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def cell_name(options: Mapping[str, Any]) -> str:
+    """The readable name of a cell: model, dataset, split, method, seed."""
+    split = options["dataset"].get("split", "")
+    parts = [
+        options["model"]["name"],
+        options["dataset"]["name"],
+        split,
+        options["method"]["name"],
+        f"s{options['seed']}",
+    ]
+    return "-".join(part for part in parts if part)
+
+
+def graph(options: Mapping[str, Any]) -> Graph:
+    """The artifacts of the cell that some resolved options describe; costs no work beyond reading the dataset.
+
+    Raises:
+        UserError: For options that cannot be, before anything is made.
+    """
+    return _Cell(options).graph()

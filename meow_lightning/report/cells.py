@@ -1,0 +1,126 @@
+"""Everything a report shows, and how its numbers are looked up and written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
+
+ROLES = ("target", "unlearned", "retain")
+ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
+DASH = "—"
+ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+
+LABELS = {
+    "forget_quality": "forget quality (p)",
+    "forget_quality_log10": "forget quality (log10 p)",
+    "forget_quality_distance": "KS distance to the retain model",
+    "forget_quality_rows": "questions in that test",
+    "model_utility": "model utility",
+    "probability": "probability of the true answer",
+    "rouge_l_recall": "ROUGE-L recall",
+    "truth_ratio": "truth ratio",
+    "value_accuracy": "value accuracy",
+    "memo/answers": "MEMO of the true answers",
+    "memo/candidates": "MEMO of the inverted answers",
+}
+SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One finished experiment, as its report shows it.
+
+    Attributes:
+        name: Readable name of the cell.
+        key: Its key in the store.
+        settings: The resolved options, nested.
+        settings_origin: Where an option came from, by its dotted path or by its last part.
+        results: The numbers.
+        rows: What each role said, by role (``target``, ``retain``, ``unlearned``); a role may lack.
+        memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may lack.
+        selected: Candidate positions that were trained on, by fact id; empty when the method selects none.
+        inverted: All inverted answers.
+        curves: Rows of ``metrics.jsonl`` by stage label, in order.
+        stages: One mapping per stage with ``label``, ``key``, ``seconds`` and ``found`` (it lay in the store).
+        weights: Folder of the unlearned model, relative.
+        texts: Whether questions and answers may be shown.
+    """
+
+    name: str
+    key: str
+    settings: dict[str, Any]
+    settings_origin: dict[str, str]
+    results: Results
+    rows: dict[str, list[AnswerRow]]
+    memo: dict[str, dict[str, list[ScoredText]]]
+    selected: dict[str, list[int]]
+    inverted: list[InvertedFact]
+    curves: dict[str, list[dict[str, Any]]]
+    stages: list[dict[str, Any]]
+    weights: str
+    texts: bool
+
+
+def number(results: Results, role: str, name: str) -> float | None:
+    """The number ``name`` of ``role``, or ``None`` when it could not be had or is not a number."""
+    value = results.values.get(role, {}).get(name)
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def why_missing(results: Results, role: str, name: str) -> str:
+    """The reason why :func:`number` is ``None``; for a role without any number, that role's own reason."""
+    reasons = results.missing.get(role, {})
+    if name in reasons:
+        return reasons[name].removeprefix("not measured: ")
+    if name in results.values.get(role, {}):
+        return f"{name} of the {ROLE_NAMES.get(role, role)} is not a number"
+    if not results.values.get(role) and reasons:
+        return next(iter(reasons.values())).removeprefix("not measured: ")
+    if not results.values.get(role):
+        return f"this cell has no {ROLE_NAMES.get(role, role)}"
+    return f"{LABELS.get(name, label(name))} was not measured for the {ROLE_NAMES.get(role, role)}"
+
+
+def definition(results: Results, name: str) -> Definition | None:
+    """The definition of ``name``: its own, else the one that its last path part shares between sets."""
+    by_name = {known.name: known for known in results.definitions}
+    return by_name.get(name) or by_name.get(PurePosixPath(name).name)
+
+
+def label(name: str) -> str:
+    """The words for a metric, the set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
+    if name in LABELS:
+        return LABELS[name]
+    head, _, tail = name.partition("/")
+    return f"{head.replace('_', ' ')} {LABELS.get(tail, tail.replace('_', ' '))}" if tail else head.replace("_", " ")
+
+
+def arrow(results: Results, name: str) -> str:
+    """``↑`` or ``↓`` for the better direction, empty where there is none."""
+    known = definition(results, name)
+    return ARROWS[known.direction] if known else ""
+
+
+def written(name: str, value: float) -> str:
+    """``value`` with the digits its metric deserves."""
+    if math.isinf(value):
+        return "-inf" if value < 0 else "inf"
+    if name.endswith("_rows"):
+        return f"{value:.0f}"
+    if name == "forget_quality":
+        return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+    text = f"{value:.1f}" if name.endswith("_log10") else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted paths, in their order; an empty mapping stays as one entry."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        path = f"{prefix}{name}"
+        found.update(flat(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
+    return found

@@ -1,0 +1,246 @@
+"""The pictures of a cell: TOFU plane, truth ratios, MEMO and training curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
+from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
+from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
+from meow_lightning.report.verdict import SIGNIFICANCE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DASHES = {"target": (0, (5, 2)), "unlearned": "solid", "retain": (0, (1.5, 1.5))}
+MARKS = {"target": "s", "unlearned": "o", "retain": "D"}
+SIZE = (WIDTH, 3.3)
+ACROSS = 10.0  # inches; half a page and the gap beside it twice
+
+
+def pictures(cell: Cell) -> list[Picture]:
+    """The figures of a report in their order: TOFU plane, truth ratios, MEMO, training curves."""
+    return [_plane(cell), _truth_ratios(cell), _memo(cell), _curves(cell)]
+
+
+def cumulative(values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The empirical distribution function: sorted values and the share of values at or below each."""
+    ordered = sorted(values)
+    return ordered, [(position + 1) / len(ordered) for position in range(len(ordered))]
+
+
+def widest_gap(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Where two empirical distribution functions are furthest apart: the value, and the two shares there.
+
+    The difference of the shares is the two-sample Kolmogorov-Smirnov distance.
+
+    Args:
+        first: Values of one sample, at least one.
+        second: Values of the other sample, at least one.
+    """
+    best = (0.0, 0.0, 0.0)
+    for value in sorted({*first, *second}):
+        low = sum(other <= value for other in first) / len(first)
+        high = sum(other <= value for other in second) / len(second)
+        if abs(low - high) >= abs(best[1] - best[2]):
+            best = (value, low, high)
+    return best
+
+
+def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
+    """The log truth ratios of the forget set by role; a role without rows is left out.
+
+    Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a cell does
+    not hold that setting. Infinite ratios lie just outside the finite ones, which keeps the order and so the distance.
+    """
+    names = [value for path, value in flat(cell.settings).items() if path.split(".")[-1] == "truth_ratio_mean"]
+    mean = parse_mean(str(names[0]) if names else "geometric")
+    found = {}
+    for role in ROLES:
+        rows = [row for row in cell.rows.get(role, []) if row.set == "forget" and row.perturbed]
+        found[role] = [row_log_truth_ratio(row, mean=mean) for row in rows]
+    finite = [value for values in found.values() for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0) - 1, max(finite, default=0.0) + 1
+    clipped = {role: [min(max(v, low), high) for v in values if not math.isnan(v)] for role, values in found.items()}
+    return {role: values for role, values in clipped.items() if values}
+
+
+def _plane(cell: Cell) -> Picture:
+    """Model utility against forget quality, one labelled point per model."""
+    points = {}
+    for role in ROLES:
+        utility = number(cell.results, role, "model_utility")
+        quality = number(cell.results, role, "forget_quality_log10")
+        if quality is None and role == "retain" and cell.results.values.get("retain"):
+            quality = 0.0  # by definition: compared with itself
+        if utility is not None and quality is not None:
+            points[role] = (utility, quality)
+    caption = (
+        "Up is forgotten, right is useful. The retain model lies at log10 p = 0 because it is compared with itself. "
+        f"Above the line (p = {SIGNIFICANCE}) the test does not tell a model from the retain model."
+    )
+    missing = "" if "unlearned" in points else _first_reason(cell, ("forget_quality_log10", "model_utility"))
+    title = "Forget quality and model utility"
+    return render("plane", title, caption, missing=missing, size=SIZE, draw=lambda figure: _draw_plane(figure, points))
+
+
+def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
+    axes = figure.add_subplot()
+    finite = [quality for _, quality in points.values() if math.isfinite(quality)]
+    floor = min([*finite, -2.0]) * 1.12 - (0.0 if len(finite) == len(points) else 3.0)
+    at = {role: (x, y if math.isfinite(y) else floor) for role, (x, y) in points.items()}
+    line = math.log10(SIGNIFICANCE)
+    axes.axhline(line, color=COLOURS["rule"], linewidth=1)
+    axes.annotate(f"p = {SIGNIFICANCE}", (0.01, line), (0, 3), textcoords="offset points", color=COLOURS["soft"])
+    if "target" in at and "unlearned" in at:
+        arrow = {"arrowstyle": "->", "color": COLOURS["soft"], "linewidth": 0.8, "shrinkA": 6, "shrinkB": 6}
+        axes.annotate("", at["unlearned"], at["target"], arrowprops=arrow)
+    heights = spread([y for _, y in at.values()], gap=-floor * 0.09)
+    for (role, (x, y)), height in zip(at.items(), heights, strict=True):
+        axes.scatter([x], [y], s=46, marker=MARKS[role], color=COLOURS[role], zorder=3)
+        right = x < 0.7
+        axes.annotate(
+            ROLE_NAMES[role] + ("" if math.isfinite(points[role][1]) else " (p = 0)"),
+            (x + (0.03 if right else -0.03), height),
+            ha="left" if right else "right",
+            va="center",
+            color=COLOURS[role],
+            annotation_clip=False,
+        )
+    axes.set(xlim=(0, 1), ylim=(floor, -floor * 0.06), xlabel="model utility", ylabel="forget quality (log10 p)")
+
+
+def spread(heights: Sequence[float], *, gap: float) -> list[float]:
+    """``heights`` moved downwards just so far that any two are at least ``gap`` apart, in the order given."""
+    placed = list(heights)
+    order = sorted(range(len(placed)), key=lambda position: -placed[position])
+    for above, below in pairwise(order):
+        placed[below] = min(placed[below], placed[above] - gap)
+    return placed
+
+
+def _truth_ratios(cell: Cell) -> Picture:
+    """Distribution functions of the log truth ratio on the forget set, with the distance of the test marked."""
+    ratios = forget_log_ratios(cell)
+    caption = (
+        "Share of forget-set questions at or below each log truth ratio. Left of 0 a model prefers the true answer to "
+        "the wrong ones. The bar is the Kolmogorov-Smirnov distance between the unlearned and the retain model."
+    )
+    missing = "" if ratios else "no answers with wrong references to compare"
+    title = "Truth ratios of the forget set"
+    return render(
+        "truth-ratio",
+        title,
+        caption,
+        missing=missing,
+        size=SIZE,
+        draw=lambda figure: _draw_truth_ratios(figure, ratios),
+    )
+
+
+def _draw_truth_ratios(figure: Figure, ratios: dict[str, list[float]]) -> None:
+    axes = figure.add_subplot()
+    for role, values in ratios.items():
+        x, y = cumulative(values)
+        axes.step(
+            [x[0], *x], [0.0, *y], where="post", color=COLOURS[role], linestyle=DASHES[role], label=ROLE_NAMES[role]
+        )
+    if "unlearned" in ratios and "retain" in ratios:
+        x_gap, first, second = widest_gap(ratios["unlearned"], ratios["retain"])
+        axes.plot([x_gap, x_gap], [first, second], color=COLOURS["ink"], linewidth=1.2, marker="_", zorder=4)
+        axes.annotate(
+            f"KS {abs(first - second):.2f}",
+            (x_gap, (first + second) / 2),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.axvline(0, color=COLOURS["rule"], linewidth=0.8, zorder=0)
+    axes.set(ylim=(0, 1.02), xlabel="log truth ratio", ylabel="share of questions")
+    axes.legend(loc="upper left", handlelength=2.6)
+
+
+def _memo(cell: Cell) -> Picture:
+    """MEMO per fact for every model, true answers above inverted ones."""
+    strips = [
+        (role, kind, [text.score for text in texts])
+        for role in ROLES
+        for kind in ("answers", "candidates")
+        if (texts := cell.memo.get(role, {}).get(kind))
+    ]
+    caption = (
+        "How strongly each model holds each text, 0 (not held) to 1 (recalled word for word); a dot is a text, the bar "
+        "the mean. Filled: true answers of the forget set. Hollow: inverted answers, where they were measured."
+    )
+    missing = "" if strips else _first_reason(cell, ("memo/answers",))
+    title = "MEMO before and after"
+    size = (ACROSS, 0.8 + 0.5 * max(len(strips), 2))
+    return render("memo", title, caption, missing=missing, size=size, draw=lambda figure: _draw_memo(figure, strips))
+
+
+def _draw_memo(figure: Figure, strips: Sequence[tuple[str, str, list[float]]]) -> None:
+    axes = figure.add_subplot()
+    names = []
+    limit = min(1.0, 1.1 * max(score for _, _, scores in strips for score in scores) + 0.01)
+    for height, (role, kind, scores) in enumerate(strips):
+        # A fixed irrational step scatters the dots evenly and alike on every run.
+        jitter = [height + ((position * 0.618034) % 1 - 0.5) * 0.5 for position in range(len(scores))]
+        fill = COLOURS[role] if kind == "answers" else "none"
+        axes.scatter(scores, jitter, s=9, facecolors=fill, edgecolors=COLOURS[role], linewidths=0.6, alpha=0.5)
+        mean = sum(scores) / len(scores)
+        axes.plot([mean, mean], [height - 0.36, height + 0.36], color=COLOURS["ink"], linewidth=1.8)
+        axes.annotate(f"{mean:.2f}", (limit * 1.02, height), va="center", color=COLOURS["ink"], annotation_clip=False)
+        names.append(f"{role}, {'true' if kind == 'answers' else 'inverted'}")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(-0.01 * limit, limit * 1.01), ylim=(len(strips) - 0.5, -0.5), xlabel="MEMO")
+    axes.tick_params(axis="y", length=0)
+
+
+def _curves(cell: Cell) -> Picture:
+    """Loss parts per stage, and whatever else was measured on the way."""
+    panels = [panel for stage, rows in cell.curves.items() for panel in _panels(stage, rows)]
+    caption = "What was logged while training, by optimizer step."
+    missing = "" if panels else "no stage logged a curve"
+    size = (ACROSS, 2.2 * ((len(panels) + 1) // 2))
+    title = "Training curves"
+    return render(
+        "curves", title, caption, missing=missing, size=size, draw=lambda figure: _draw_curves(figure, panels)
+    )
+
+
+def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, list[tuple[float, float]]]]]:
+    """Title and curves of each panel of a stage: the losses first, then MEMO and forget numbers."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if "step" in row and isinstance(value, int | float) and math.isfinite(value):
+                series.setdefault(name, []).append((float(row["step"]), float(value)))
+    found = []
+    for kind in ("loss", "memo", "forget"):
+        chosen = {name: points for name, points in series.items() if name.split("/")[0] == kind}
+        if chosen:
+            found.append((f"{stage}: {kind}", chosen))
+    return found
+
+
+def _draw_curves(figure: Figure, panels: Sequence[tuple[str, dict[str, list[tuple[float, float]]]]]) -> None:
+    for position, (title, curves) in enumerate(panels, start=1):
+        axes: Axes = figure.add_subplot((len(panels) + 1) // 2, 2, position)
+        for index, (name, points) in enumerate(curves.items()):
+            steps, values = zip(*points, strict=True)
+            few = "o" if len(points) < 12 else None
+            colour = COLOURS[f"curve{index % 5}"]
+            axes.plot(steps, values, color=colour, label=name, linewidth=1.2, marker=few, markersize=3)
+        axes.set_title(title, loc="left", fontsize=8.5, color=COLOURS["soft"])
+        axes.legend(loc="best", fontsize=7.5)
+        axes.set_xlabel("step")
+
+
+def _first_reason(cell: Cell, names: Sequence[str]) -> str:
+    """Why the first of ``names`` that the unlearned model lacks is missing."""
+    absent = next((name for name in names if number(cell.results, "unlearned", name) is None), names[0])
+    return why_missing(cell.results, "unlearned", absent)

@@ -1,0 +1,225 @@
+"""The report of one cell as files: one self-contained HTML page, its tables and its figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.report import tables
+from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
+from meow_lightning.report.figures import pictures
+from meow_lightning.report.questions import questions
+from meow_lightning.report.style import sheet
+from meow_lightning.report.svg import Picture, inline
+from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
+from meow_lightning.types import Definition
+
+
+def write_report(cell: Cell, folder: Path) -> Path:
+    """The path of ``report.html``, written into ``folder`` beside ``table.md``, ``table.csv`` and ``figures/*.svg``.
+
+    The page needs nothing but itself: no script, no font, no picture from elsewhere. Figures that an earlier report
+    left in the folder and this one does not draw are removed.
+
+    Args:
+        cell: What to show. With ``cell.texts`` off, no question or answer stands in any of the files.
+        folder: Where to write; made when it is not there.
+    """
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    drawn = pictures(cell)
+    for picture in drawn:
+        path = folder / "figures" / f"{picture.name}.svg"
+        if picture.svg is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(picture.svg, encoding="utf-8")
+    (folder / "table.md").write_text(tables.markdown(cell.results), encoding="utf-8")
+    (folder / "table.csv").write_text(tables.csv(cell.results), encoding="utf-8")
+    report = folder / "report.html"
+    report.write_text(page(cell, drawn), encoding="utf-8")
+    return report
+
+
+def page(cell: Cell, drawn: Sequence[Picture]) -> str:
+    """The whole page as HTML: verdict, table, figures, questions, settings."""
+    body = "\n".join(
+        [
+            f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
+            f"<h1>{escape(cell.name)}</h1></header>",
+            _verdict(cell, verdict(cell.results)),
+            f"<section><h2>Numbers</h2>{_table(cell)}</section>",
+            f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
+            f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",
+            f"<section><h2>How it was made</h2>{_stages(cell)}{_settings(cell)}{_definitions(cell)}</section>",
+        ]
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(cell.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def typeset(text: str) -> str:
+    """``text`` escaped for HTML, with a true minus before numbers and powers of ten as such."""
+    safe = escape(text)
+    safe = re.sub(r"(?<![\w.])(-?[\d.]+)e([+-])0*(\d+)", _power, safe)
+    return re.sub(r"(?<![\w.-])-(?=\d|inf\b)", "−", safe).replace("log10", "log<sub>10</sub>")
+
+
+def _power(found: re.Match[str]) -> str:
+    """``4e-07`` as four times ten to the minus seven."""
+    return f"{found[1]} × 10<sup>{'−' if found[2] == '-' else ''}{found[3]}</sup>"
+
+
+def _verdict(cell: Cell, found: Verdict) -> str:
+    """The verdict, the few numbers behind it, and what they do not show."""
+    findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in found.findings)
+    limits = "".join(f"<li>{typeset(limit)}</li>" for limit in found.limits)
+    return (
+        f'<section class="verdict" style="--tone: var(--{found.tone})">'
+        f'<p class="headline">{escape(found.headline)}</p><dl>{findings}</dl></section>'
+        f'<div class="stats">{_stats(cell)}</div>'
+        f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
+        f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
+        f"{STILL_SAID:.0%} of the questions more often than the retain model says it. Kept means at least {KEPT:.0%}, "
+        f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
+        "ROUGE-L and retain value accuracy.</p>"
+    )
+
+
+def _stats(cell: Cell) -> str:
+    """The numbers a hurried reader wants, before and after."""
+    names = ("forget_quality_log10", "forget/value_accuracy", "model_utility", "retain/value_accuracy", "memo/answers")
+    found = []
+    for name in names:
+        before, after = (number(cell.results, role, name) for role in ("target", "unlearned"))
+        if after is None:
+            continue
+        was = "" if before is None else f"<s>{typeset(written(name, before))} →</s> "
+        share = kept_share(cell.results, name) if name == "model_utility" else None
+        kept = f", {share:.0%} kept" if share is not None else ""
+        found.append(f"<div><b>{was}{typeset(written(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
+    return "".join(found)
+
+
+def _table(cell: Cell) -> str:
+    """All numbers, with dashes that point to their reasons."""
+    found, reasons = tables.lines(cell.results, tables.metric_names(cell.results))
+    rows, group = [], None
+    for line in found:
+        kind = line.name.split("/")[0] if "/" in line.name else ""
+        cells = "".join(
+            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}</td>"
+            for text, note in zip(line.cells, line.notes, strict=True)
+        )
+        style = ' class="group"' if group is not None and kind != group else ""
+        rows.append(
+            f"<tr{style}><th>{typeset(line.label)} <span>{line.arrow}</span></th>"
+            f'<td class="unit">{typeset(line.unit)}</td>{cells}</tr>'
+        )
+        group = kind
+    heads = "".join(f'<th class="{role}">{role}</th>' for role in ROLES)
+    notes = "".join(f"<br><sup>{place}</sup> {escape(reason)}" for place, reason in enumerate(reasons, start=1))
+    return (
+        f'<div class="wide"><table><thead><tr><th>metric</th><th>unit</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured.{notes}</p>'
+    )
+
+
+def _figure(picture: Picture) -> str:
+    """One figure with its caption, or the reason for its absence."""
+    caption = f"<b>{escape(picture.title)}.</b>"
+    if picture.svg is None:
+        shown = f'<div class="none">not measured: {escape(picture.missing)}</div>'
+    else:
+        shown, caption = inline(picture), f"{caption} {typeset(picture.caption)}"
+    wide = ' class="across"' if picture.across else ""
+    return f"<figure{wide}>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _stages(cell: Cell) -> str:
+    """Every stage with its time and key, and where the model lies."""
+    rows = "".join(
+        f"<tr><th>{escape(str(stage['label']))}</th><td>{_duration(float(stage['seconds']))}</td>"
+        f"<td>{'found in the store' if stage['found'] else 'made'}</td>"
+        f"<td><code>{escape(str(stage['key']))}</code></td></tr>"
+        for stage in cell.stages
+    )
+    total = sum(float(stage["seconds"]) for stage in cell.stages if not stage["found"])
+    load = f'AutoModelForCausalLM.from_pretrained("{cell.weights}")'
+    return (
+        f"<p>The unlearned model: <code>{escape(load)}</code></p><h3>Stages</h3>"
+        '<div class="wide"><table class="plain">'
+        "<thead><tr><th>stage</th><th>time</th><th></th><th>key</th></tr></thead>"
+        f'<tbody>{rows}</tbody></table></div><p class="small">Made for this cell: {_duration(total)}. '
+        "The time of a stage found in the store is what it took when it was made.</p>"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit a person would use."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _settings(cell: Cell) -> str:
+    """Every setting with its origin."""
+    settings = flat(cell.settings)
+    rows, seen = [], set()
+    for path, value in settings.items():
+        last = path.rsplit(".", 1)[-1]
+        known = path if path in cell.settings_origin else last
+        seen.add(known)
+        rows.append(_setting(path, _value(value), cell.settings_origin.get(known, "")))
+    rows += [_setting(name, DASH, text) for name, text in cell.settings_origin.items() if name not in seen]
+    return (
+        f"<details><summary>{len(rows)} settings and where they came from</summary>"
+        '<div class="wide"><table class="plain"><thead><tr><th>setting</th><th>value</th><th>origin</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+def _setting(path: str, value: str, origin: str) -> str:
+    """One row of the settings."""
+    return (
+        f"<tr><th><code>{escape(path)}</code></th><td><code>{escape(value)}</code></td>"
+        f'<td class="origin">{escape(origin)}</td></tr>'
+    )
+
+
+def _value(value: Any) -> str:
+    """A setting as YAML would write it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _definitions(cell: Cell) -> str:
+    """What every number means."""
+    shared: dict[Definition, list[str]] = {}  # sets whose numbers mean the same stand together
+    for known in cell.results.definitions:
+        shared.setdefault(replace(known, name=""), []).append(label(known.name))
+    items = "".join(
+        f"<dt>{typeset(', '.join(names))}</dt><dd>{escape(known.text)} "
+        f'<span class="small">Unit: {escape(known.unit)}. Better: {_better(known.direction)}. '
+        f"<code>{escape(known.id)}</code></span></dd>"
+        for known, names in shared.items()
+    )
+    roles = ", ".join(ROLE_NAMES[role] for role in ROLES)
+    return (
+        f"<details><summary>What the numbers mean ({len(shared)} definitions)</summary>"
+        f'<p class="small">Models: {roles}. The target model knows everything, the retain model never saw the forget '
+        "set, the unlearned model is the target model after unlearning.</p>"
+        f'<dl class="definitions">{items}</dl></details>'
+    )
+
+
+def _better(direction: str) -> str:
+    """The better direction in a word."""
+    return {"higher": "more", "lower": "less"}.get(direction, "neither")

@@ -1,0 +1,94 @@
+"""The questions of a cell before and after, as HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell
+from meow_lightning.types import AnswerRow
+
+OPEN = 40  # questions of the forget set that show without a click
+SAMPLE = 20  # questions shown of the retain set
+
+NOT_SHOWN = "The questions and answers of this dataset are not shown here, because its texts are not marked as public."
+
+
+def questions(cell: Cell) -> str:
+    """The sections on the forget and the retain set; without any text of the dataset when ``cell.texts`` is off."""
+    if not cell.texts:
+        return f'<p class="none">{NOT_SHOWN}</p>'
+    forget, retain = _asked(cell, "forget"), _asked(cell, "retain")
+    if not forget and not retain:
+        return '<p class="none">No answers were recorded.</p>'
+    sample = evenly(retain, SAMPLE)
+    return (
+        '<p class="small">The true value is <mark>marked</mark> wherever it stands.</p>'
+        + _section(cell, f"Forget set, {len(forget)} questions", forget, trained=True)
+        + _section(cell, f"Retain set, {len(sample)} of {len(retain)} questions, evenly spread", sample, trained=False)
+    )
+
+
+def evenly(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
+    """At most ``count`` of ``rows``, evenly spread and the same on every run."""
+    return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
+
+
+def marked(text: str, value: str | None) -> str:
+    """``text`` escaped for HTML, with every occurrence of ``value`` as whole words in ``<mark>``, whatever its case."""
+    words = (value or "").split()
+    if not words:
+        return escape(text)
+    joined = r"\s+".join(map(re.escape, words))
+    parts = re.split(rf"((?<!\w){joined}(?!\w))", text, flags=re.IGNORECASE)
+    return "".join(f"<mark>{escape(part)}</mark>" if place % 2 else escape(part) for place, part in enumerate(parts))
+
+
+def _asked(cell: Cell, name: str) -> list[AnswerRow]:
+    """The rows of one set, by the first role that has them, the unlearned model before the others."""
+    for role in ("unlearned", "target", "retain"):
+        if rows := [row for row in cell.rows.get(role, []) if row.set == name]:
+            return sorted(rows, key=lambda row: row.index)
+    return []
+
+
+def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool) -> str:
+    """A heading and its questions, those beyond ``OPEN`` folded away."""
+    if not rows:
+        return ""
+    said = {role: {(row.set, row.index): row for row in cell.rows.get(role, [])} for role in ROLES}
+    cards = [_card(row, said, _instead(cell, row.fact) if trained else "") for row in rows]
+    rest = "".join(cards[OPEN:])
+    folded = f"<details><summary>{len(cards) - OPEN} more questions</summary>{rest}</details>" if rest else ""
+    return f"<h3>{escape(title)}</h3>{''.join(cards[:OPEN])}{folded}"
+
+
+def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
+    """One question with its true answer and what every model said."""
+    columns = [f"<div><b>true answer</b>{marked(row.answer, row.value)}</div>"]
+    for role in ROLES:
+        answer = said[role].get((row.set, row.index))
+        columns.append(f'<div><b class="{role}">{ROLE_NAMES[role]}</b>{_said(answer)}</div>')
+    return (
+        f'<article class="question"><h4><span>{row.index + 1}</span>{escape(row.question)}</h4>'
+        f'<div class="says">{"".join(columns)}</div>{instead}</article>'
+    )
+
+
+def _said(row: AnswerRow | None) -> str:
+    """What a model said, or why there is nothing to show."""
+    if row is None:
+        return '<span class="small">not asked</span>'
+    if not row.text.strip():
+        return '<span class="small">nothing</span>'
+    cut = ' <span class="small">… cut by the length limit</span>' if row.stop == "length" else ""
+    return marked(row.text, row.value) + cut
+
+
+def _instead(cell: Cell, fact: str) -> str:
+    """The inverted answers of ``fact`` that were trained on; empty when none was."""
+    positions = cell.selected.get(fact, [])
+    answers = {one.position: one.answer for one in cell.inverted if one.fact == fact}
+    chosen = [escape(answers[position]) for position in positions if position in answers]
+    return f'<p class="instead">trained on instead: {" · ".join(chosen)}</p>' if chosen else ""

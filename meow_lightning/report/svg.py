@@ -1,0 +1,109 @@
+"""SVG for two places: files of their own in light colours, and parts of a page that follow the page's colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Every colour is unique, so that it can be found in the SVG and replaced by the page's variable of that name.
+COLOURS = {
+    "ink": "#23262b",
+    "soft": "#6b7078",
+    "rule": "#d5d3cd",
+    "target": "#b3541e",
+    "unlearned": "#1b6ca8",
+    "retain": "#7d8087",
+    "curve0": "#1b6ca9",
+    "curve1": "#b3541f",
+    "curve2": "#4d7c4a",
+    "curve3": "#8a5a9e",
+    "curve4": "#a08428",
+}
+WIDTH = 4.8  # inches of a figure that takes half the page
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 8.5,
+    "text.parse_math": False,
+    "text.color": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["soft"],
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": COLOURS["soft"],
+    "ytick.color": COLOURS["soft"],
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.labelcolor": COLOURS["ink"],
+    "lines.linewidth": 1.6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One figure: ``svg`` is ``None`` where it could not be drawn, and then ``missing`` says why.
+
+    ``across`` is set for figures that take the whole width of the page instead of half.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str | None
+    missing: str
+    across: bool
+
+
+def render(
+    name: str, title: str, caption: str, *, missing: str, size: tuple[float, float], draw: Callable[[Figure], None]
+) -> Picture:
+    """The picture that ``draw`` makes on an empty figure, or, where ``missing`` says why, a picture without SVG.
+
+    Args:
+        name: File name without its ending; also makes the ids inside the SVG unique in a page.
+        title: A few words.
+        caption: What is seen and how to read it.
+        missing: Why there is nothing to draw; empty when there is.
+        size: Width and height in inches; above ``WIDTH`` the figure takes the whole page.
+        draw: Draws on the figure it is given.
+    """
+    if missing:
+        return Picture(name, title, caption, None, missing, size[0] > WIDTH)
+    # matplotlib costs about a second: only a report that draws pays for it. No pyplot, so nothing global changes.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    out = io.StringIO()
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = re.sub(r"<metadata>.*?</metadata>\s*|<!DOCTYPE.*?>\s*", "", out.getvalue(), flags=re.DOTALL)
+    return Picture(name, title, caption, svg, "", size[0] > WIDTH)
+
+
+def inline(picture: Picture) -> str:
+    """The SVG for use inside a page: its colours follow the page, its ids are its own, nothing points outside.
+
+    Raises:
+        ValueError: The picture was not drawn.
+    """
+    if picture.svg is None:
+        raise ValueError(f"figure {picture.name} was not drawn: {picture.missing}")
+    svg = picture.svg[picture.svg.index("<svg") :]
+    for name, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    svg = re.sub(r'\bid="', f'id="{picture.name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{picture.name}-", svg)
+    svg = re.sub(r'xlink:href="#', f'href="#{picture.name}-', svg)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"| xmlns:xlink="[^"]*"| version="[^"]*"', "", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1)

@@ -1,0 +1,134 @@
+"""The numbers of a cell as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.report.cells import DASH, ROLES, SETS, arrow, definition, label, number, why_missing, written
+from meow_lightning.types import Results
+
+HEAD = (
+    "forget_quality_log10",
+    "forget_quality",
+    "forget_quality_distance",
+    "forget_quality_rows",
+    "model_utility",
+)
+PARTS = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
+LEGEND = (
+    "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "
+    "going far beyond it is no gain."
+)
+CLOSING = (
+    "forget_quality_log10",
+    "model_utility",
+    "forget/value_accuracy",
+    "retain/value_accuracy",
+    "forget/rouge_l_recall",
+    "retain/rouge_l_recall",
+    "memo/answers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric as a row: its words, and per role the written number or a dash with the number of its reason."""
+
+    name: str
+    label: str
+    arrow: str
+    unit: str
+    cells: tuple[str, ...]
+    notes: tuple[int | None, ...]
+
+
+def metric_names(results: Results) -> list[str]:
+    """All metrics that have a number or a reason for any role, headline numbers first, then set by set, then MEMO."""
+    known = {name for part in (results.values, results.missing) for role in ROLES for name in part.get(role, {})}
+    wanted = [*HEAD, *(f"{name}/{part}" for name in SETS for part in PARTS), "memo/answers", "memo/candidates"]
+    return [name for name in wanted if name in known] + sorted(known - set(wanted))
+
+
+def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
+    """One :class:`Line` per metric and the reasons that its notes count, from 1."""
+    reasons: list[str] = []
+    found = []
+    for name in names:
+        cells: list[str] = []
+        notes: list[int | None] = []
+        for role in ROLES:
+            value = number(results, role, name)
+            cells.append(DASH if value is None else written(name, value))
+            notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
+        known = definition(results, name)
+        unit = known.unit if known else ""
+        found.append(Line(name, label(name), arrow(results, name), unit, tuple(cells), tuple(notes)))
+    return found, reasons
+
+
+def _note(reasons: list[str], reason: str) -> int:
+    """The number of ``reason``, which is added when it is new."""
+    if reason not in reasons:
+        reasons.append(reason)
+    return reasons.index(reason) + 1
+
+
+def markdown(results: Results) -> str:
+    """The table in Markdown: a row per metric, a column per role, and below it why numbers are missing."""
+    found, reasons = lines(results, metric_names(results))
+    header = ["metric", "", "unit", *ROLES]
+    text = [_bar(header), _bar(["---", ":---:", "---", *["---:"] * len(ROLES)])]
+    for line in found:
+        cells = [c if note is None else f"{c} [{note}]" for c, note in zip(line.cells, line.notes, strict=True)]
+        text.append(_bar([line.label, line.arrow, line.unit, *cells]))
+    text += ["", LEGEND, ""]
+    text += [f"[{position}] {_one_line(reason)}  " for position, reason in enumerate(reasons, start=1)]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def csv(results: Results) -> str:
+    """The table as CSV in full precision: ``metric,direction,unit``, a column per role, reasons; empty when missing."""
+    out = io.StringIO()
+    table = csv_format.writer(out, lineterminator="\n")
+    table.writerow(["metric", "direction", "unit", *ROLES, "missing"])
+    for name in metric_names(results):
+        values = {role: number(results, role, name) for role in ROLES}
+        reasons = [f"{role}: {why_missing(results, role, name)}" for role, value in values.items() if value is None]
+        known = definition(results, name)
+        row = [name, known.direction if known else "", known.unit if known else ""]
+        table.writerow([*row, *("" if v is None else repr(v) for v in values.values()), "; ".join(reasons)])
+    return out.getvalue()
+
+
+def closing_table(results: Results) -> list[list[str]]:
+    """The few numbers a terminal shows at the end: the first row is the header, then one row per metric."""
+    found, _ = lines(results, CLOSING)
+    return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in found)]
+
+
+def cells_table(cells: Sequence[tuple[str, Results]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a sweep: the unlearned model's closing numbers beside each cell's name.
+
+    Args:
+        cells: Name and numbers of every cell, in the order of the rows.
+    """
+    arrows = {name: next((a for _, r in cells if (a := arrow(r, name))), "") for name in CLOSING}
+    header = ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in CLOSING)]
+    rows = []
+    for title, results in cells:
+        values = [(name, number(results, "unlearned", name)) for name in CLOSING]
+        rows.append([title, *(DASH if value is None else written(name, value) for name, value in values)])
+    return header, rows
+
+
+def _bar(cells: Sequence[str]) -> str:
+    """One Markdown table row, with bars inside cells escaped."""
+    return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _one_line(text: str) -> str:
+    """``text`` with all blanks and line breaks as single blanks."""
+    return " ".join(text.split())

@@ -1,0 +1,232 @@
+"""The verdict on one cell in words, derived from its numbers by named thresholds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from meow_lightning.report.cells import label, number, why_missing, written
+from meow_lightning.types import Results
+
+SIGNIFICANCE = 0.05  # p at or above it: not distinguishable from the retain model by the test
+STILL_SAID = 0.10  # how much more often than the retain model the true value may be said
+KEPT = 0.90  # share of the target's number that counts as kept
+COLLAPSED = 0.50  # share of the target's number below which the model counts as collapsed
+
+GUARDS = ("model_utility", "retain/rouge_l_recall", "retain/value_accuracy")
+
+Forgetting = Literal["forgot", "not", "undecided", "unmeasured"]
+Keeping = Literal["kept", "cost", "collapsed", "unmeasured"]
+Tone = Literal["good", "mixed", "bad", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a cell came to.
+
+    Attributes:
+        tone: ``good``, ``mixed``, ``bad``, or ``open`` where the numbers do not decide.
+        headline: One sentence.
+        findings: Topic and sentences, in the order they are read.
+        limits: What the numbers do not show.
+    """
+
+    tone: Tone
+    headline: str
+    findings: tuple[tuple[str, str], ...]
+    limits: tuple[str, ...]
+
+
+def verdict(results: Results) -> Verdict:
+    """The verdict: whether the model forgot, what it kept, and what that does not show.
+
+    Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
+    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``STILL_SAID`` more often than
+    the retain model says it. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
+    ``COLLAPSED`` of the target model's: utility alone can hide a wrecked retain set.
+    """
+    forgot, kept = forgetting(results), keeping(results)
+    tone, headline = _headline(forgot, kept)
+    findings = [
+        ("Forgetting", _forget_quality(results)),
+        ("Answers", _answers(results)),
+        ("Utility", _utility(results)),
+        ("Retain set", _retain(results)),
+        ("MEMO", _memo(results)),
+    ]
+    return Verdict(tone, headline, tuple((topic, text) for topic, text in findings if text), tuple(_limits(results)))
+
+
+def forgetting(results: Results) -> Forgetting:
+    """Whether the facts are gone; ``undecided`` where the test saw no difference before unlearning either."""
+    p, before = number(results, "unlearned", "forget_quality"), number(results, "target", "forget_quality")
+    said = number(results, "unlearned", "forget/value_accuracy")
+    chance = number(results, "retain", "forget/value_accuracy") or 0.0
+    if said is not None and said > chance + STILL_SAID:
+        return "not"
+    if p is None:
+        return "unmeasured"
+    if p < SIGNIFICANCE:
+        return "not"
+    return "undecided" if before is not None and before >= SIGNIFICANCE else "forgot"
+
+
+def keeping(results: Results) -> Keeping:
+    """What became of everything else: the worst of the ``GUARDS`` against the target model decides."""
+    shares = [share for name in GUARDS if (share := kept_share(results, name)) is not None]
+    if not shares:
+        return "unmeasured"
+    worst = min(shares)
+    if worst < COLLAPSED:
+        return "collapsed"
+    return "kept" if worst >= KEPT else "cost"
+
+
+def kept_share(results: Results, name: str) -> float | None:
+    """The unlearned model's number as a share of the target's; ``None`` without either or when the target's is 0."""
+    after, before = number(results, "unlearned", name), number(results, "target", name)
+    return None if after is None or not before else after / before
+
+
+def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
+    """Tone and headline for each pair of outcomes."""
+    if kept == "collapsed":
+        also = {"forgot": "it forgot, but lost", "not": "it did not forget, and lost"}
+        return "bad", f"The model collapsed: {also.get(forgot, 'it lost')} most of what it should have kept."
+    if forgot == "not":
+        tail = ", and it lost part of what it should have kept" if kept == "cost" else ""
+        return "bad", f"The model did not forget{tail}."
+    if forgot == "undecided":
+        return "open", "Undecided: the test tells no difference now, but it told none before unlearning either."
+    if forgot == "unmeasured":
+        return "open", "Open: whether the model forgot was not measured against a retain model."
+    if kept == "kept":
+        return "good", "The model forgot, and kept what it should keep."
+    if kept == "cost":
+        return "mixed", "The model forgot, at a cost to what it should keep."
+    return "mixed", "The model forgot; what it kept was not measured."
+
+
+def _forget_quality(results: Results) -> str:
+    """The sentences on forget quality: from where to where, and which side of the threshold."""
+    p, log = number(results, "unlearned", "forget_quality"), _said(results, "unlearned", "forget_quality_log10")
+    if p is None:
+        return f"Forget quality was not measured: {why_missing(results, 'unlearned', 'forget_quality')}."
+    moved = f"Forget quality is log10 p = {log}"
+    before, after = (number(results, role, "forget_quality_log10") for role in ("target", "unlearned"))
+    if before is not None and after is not None:
+        verb = "rose" if after > before else "fell" if after < before else "stayed"
+        where = f"at {log}" if verb == "stayed" else f"from {_said(results, 'target', 'forget_quality_log10')} to {log}"
+        moved = f"Forget quality log10 p {verb} {where}"
+    questions = _said(results, "unlearned", "forget_quality_rows")
+    count = f" with n = {questions} questions" if questions else ""
+    verdict_ = "not distinguishable" if p >= SIGNIFICANCE else "still distinguishable"
+    return (
+        f"{moved} (retain model: 0). With p = {written('forget_quality', p)} the unlearned model is {verdict_} from "
+        f"the retain model at the {SIGNIFICANCE:.0%} level{count}{_distance(results)}."
+    )
+
+
+def _distance(results: Results) -> str:
+    """The Kolmogorov-Smirnov distance beside the one the test needs, or nothing."""
+    distance = _said(results, "unlearned", "forget_quality_distance")
+    if not distance:
+        return ""
+    limit = critical_distance(number(results, "unlearned", "forget_quality_rows") or 0.0)
+    return f"; the two distributions are {distance} apart" + (f", the limit is about {limit:.2f}" if limit else "")
+
+
+def critical_distance(questions: float) -> float | None:
+    """The distance at which two samples of ``questions`` each become distinguishable (large-sample formula).
+
+    ``sqrt(-ln(alpha / 2) / 2) * sqrt(2 / n)``, between 0 and 1; ``None`` without questions.
+    """
+    if questions <= 0:
+        return None
+    return min(1.0, math.sqrt(-math.log(SIGNIFICANCE / 2) / 2) * math.sqrt(2 / questions))
+
+
+def _answers(results: Results) -> str:
+    """What the greedy answers to the forget set say."""
+    after = number(results, "unlearned", "forget/value_accuracy")
+    if after is None:
+        return f"Value accuracy was not measured: {why_missing(results, 'unlearned', 'forget/value_accuracy')}."
+    others = _others(results, "forget/value_accuracy")
+    said = number(results, "retain", "forget/value_accuracy")
+    verdict_ = " The model still says what it should have forgotten." if after > (said or 0.0) + STILL_SAID else ""
+    return f"Asked about the forget set, it says the true value in {after:.0%} of its answers{others}.{verdict_}"
+
+
+def _utility(results: Results) -> str:
+    """How much of the target model's utility is left."""
+    share, after = kept_share(results, "model_utility"), number(results, "unlearned", "model_utility")
+    if after is None:
+        return f"Model utility was not measured: {why_missing(results, 'unlearned', 'model_utility')}."
+    if share is None:
+        return f"Model utility is {after:.3f}; there is no target model's to compare it with."
+    before = number(results, "target", "model_utility")
+    return f"{share:.0%} of the target model's utility is kept ({after:.3f} of {before:.3f})."
+
+
+def _retain(results: Results) -> str:
+    """What it cost on the retain set, apart from the utility that averages over it."""
+    parts = []
+    for name in GUARDS[1:]:
+        before, after = number(results, "target", name), number(results, "unlearned", name)
+        if before is not None and after is not None:
+            same = f"{before:.2f}" == f"{after:.2f}"
+            moved = f"stayed at {after:.2f}" if same else f"went from {before:.2f} to {after:.2f}"
+            parts.append(f"{label(name).removeprefix('retain ')} {moved}")
+    if not parts:
+        return "What it cost on the retain set was not measured."
+    utility = kept_share(results, "model_utility")
+    shares = [share for name in GUARDS[1:] if (share := kept_share(results, name)) is not None]
+    hidden = utility is not None and shares and min(shares) < utility - 0.1
+    return f"On the retain set, {' and '.join(parts)}." + (" Model utility understates this loss." if hidden else "")
+
+
+def _memo(results: Results) -> str:
+    """How strongly the true answers are still held."""
+    after = number(results, "unlearned", "memo/answers")
+    if after is None:
+        return ""
+    others = _others(results, "memo/answers", percent=False)
+    return f"MEMO of the true answers is {after:.3f}{others}."
+
+
+def _others(results: Results, name: str, *, percent: bool = True) -> str:
+    """The target and retain model's number in brackets, or nothing."""
+    found = [(role, value) for role in ("target", "retain") if (value := number(results, role, name)) is not None]
+    texts = [f"{role} model: {value:.0%}" if percent else f"{role} model: {value:.3f}" for role, value in found]
+    return f" ({', '.join(texts)})" if texts else ""
+
+
+def _limits(results: Results) -> list[str]:
+    """What a reader must be told, the always true first."""
+    questions = number(results, "unlearned", "forget_quality_rows")
+    limit = critical_distance(questions or 0.0)
+    power = f" With {questions:.0f} questions, distances below about {limit:.2f} go unseen." if limit else ""
+    found = [
+        f"The absence of a difference is not a proof of forgetting: p ≥ {SIGNIFICANCE} only says that this test did "
+        f"not see one.{power} Differences between values of p above the threshold should not be read.",
+        "The truth ratio compares the rephrased true answer with wrong answers that were never trained on. It does not "
+        "look at the answers that the model was taught instead.",
+        "Forget quality alone does not rank methods: a model that was wrecked can reach it too. Read it beside the "
+        "retain set's numbers.",
+        "One run with one seed. Nothing here tests whether the facts can be drawn out by other wordings, by an attack, "
+        "or by a little further training.",
+    ]
+    rouge, value = (number(results, "unlearned", f"forget/{part}") for part in ("rouge_l_recall", "value_accuracy"))
+    if rouge is not None and value is not None and rouge > value + 0.3:
+        found.append(
+            f"Forget ROUGE-L stays at {rouge:.2f} although the true value is said in {value:.0%} of the answers: the "
+            "answers share most of their words with the true ones. Value accuracy is the one to read."
+        )
+    return found
+
+
+def _said(results: Results, role: str, name: str) -> str:
+    """The written number, or an empty string."""
+    value = number(results, role, name)
+    return "" if value is None else written(name, value)

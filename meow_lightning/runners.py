@@ -1,0 +1,185 @@
+"""Three ways to run a stage's task, one interface: start it, ask whether it is done, take what it says.
+
+``Inline`` runs it here and now, ``Pool`` in a few helper processes that stay, ``Job`` in N processes of their own under
+torch.distributed.run. A helper costs seconds of imports once; a job costs them each time, but its memory, its crashes
+and its process group end with it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol
+
+from meow_lightning import worker
+from meow_lightning.types import UserError
+
+Spec = Mapping[str, Any]
+
+
+class StageError(Exception):
+    """A stage failed for a reason that is no user's mistake; the text holds the traceback of the process that ran it."""
+
+
+class Handle(Protocol):
+    """A started task."""
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        ...
+
+    def result(self) -> dict[str, Any]:
+        """What it says of its making; raises what it raised."""
+        ...
+
+
+class Runner(Protocol):
+    """Something that runs tasks."""
+
+    slots: int
+
+    def start(self, spec: Spec) -> Handle:
+        """Start one task."""
+        ...
+
+    def close(self) -> None:
+        """End what is running and give everything back."""
+        ...
+
+
+class _Finished:
+    def __init__(self, made: dict[str, Any]) -> None:
+        self._made = made
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> dict[str, Any]:
+        return self._made
+
+
+class Inline:
+    """Runs tasks in this process, one after the other."""
+
+    slots = 1
+
+    def __init__(self, *, threads: int) -> None:
+        if "torch" not in sys.modules:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+        worker.hush()
+
+    def start(self, spec: Spec) -> Handle:
+        """Run the task to its end."""
+        return _Finished(worker.run_stage(spec))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Pooled:
+    def __init__(self, future: Future[dict[str, Any]], stage: str) -> None:
+        self._future, self._stage = future, stage
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> dict[str, Any]:
+        try:
+            return self._future.result()
+        except BrokenProcessPool as error:
+            raise StageError(
+                f"the process that ran {self._stage} was killed from outside (out of memory?); run the same command again "
+                "and it goes on from what is finished"
+            ) from error
+
+
+class Pool:
+    """Runs up to ``jobs`` tasks at once, each in a helper process with ``threads`` CPU threads."""
+
+    def __init__(self, *, jobs: int, threads: int) -> None:
+        self.slots = jobs
+        # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        self._pool = ProcessPoolExecutor(
+            max_workers=jobs, mp_context=multiprocessing.get_context("spawn"), initializer=worker.prepare,
+            initargs=(os.getpid(), threads),
+        )  # fmt: skip
+
+    def start(self, spec: Spec) -> Handle:
+        """Hand the task to a free helper."""
+        return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
+
+    def close(self) -> None:
+        """End the helpers, the busy ones too: what they were at is resumed by the next run."""
+        helpers = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for helper in helpers:
+            helper.terminate()
+
+
+class _Job:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, stage: str) -> None:
+        self._process, self._folder, self._stage = process, folder, stage
+
+    def done(self) -> bool:
+        return self._process.poll() is not None
+
+    def result(self) -> dict[str, Any]:
+        made = self._folder / "made.json"
+        if self._process.returncode == 0 and made.exists():
+            return json.loads(made.read_text(encoding="utf-8"))
+        told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("error-*.json"))]
+        for error in told:
+            if error["kind"] == "user":
+                raise UserError(error["message"])
+        log = (self._folder / "job.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        reason = told[0]["traceback"] if told else log
+        raise StageError(f"the job for {self._stage} ended with status {self._process.returncode}\n{reason}")
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+
+class Job:
+    """Runs one task at a time in ``devices`` processes of a torch.distributed job on this machine."""
+
+    slots = 1
+
+    def __init__(self, *, devices: int, threads: int) -> None:
+        self._devices, self._threads = devices, threads
+        self._running: list[_Job] = []
+
+    def start(self, spec: Spec) -> Handle:
+        """Write the task down and start the job; what it prints goes to ``job.log`` in the task's folder."""
+        folder = Path(spec["folder"])
+        for old in (*folder.glob("error-*.json"), folder / "made.json"):
+            old.unlink(missing_ok=True)
+        path = folder / "spec.json"
+        path.write_text(json.dumps(spec), encoding="utf-8")
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._devices}", "-m",
+            "meow_lightning.worker", str(path),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "passive"}
+        with (folder / "job.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        job = _Job(process, folder, spec["stage"])
+        self._running.append(job)
+        return job
+
+    def close(self) -> None:
+        """End what is running."""
+        for job in self._running:
+            job.end()

@@ -1,0 +1,41 @@
+"""evaluate: stored answers and MEMO scores in, numbers out. Arithmetic only, so a mended metric costs seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meow_lightning.evaluation.rows import read_rows
+from meow_lightning.evaluation.suite import evaluate, results_to_json
+from meow_lightning.stages.work import Work, read_lines
+from meow_lightning.store import write_json
+from meow_lightning.types import AnswerRow, ScoredText
+
+VERSION = 1
+
+
+def answers(needs: dict[str, Path]) -> dict[str, list[AnswerRow]]:
+    """The answer rows by role, from the needs named ``answer/<role>``."""
+    return {
+        name.removeprefix("answer/"): read_rows(path / "rows.jsonl")
+        for name, path in needs.items()
+        if name.startswith("answer/")
+    }
+
+
+def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
+    """MEMO scores by role and kind, from the needs named ``score/<role>/<kind>``."""
+    found: dict[str, dict[str, list[ScoredText]]] = {}
+    for name, path in needs.items():
+        if name.startswith("score/"):
+            _, role, kind = name.split("/")
+            rows = read_lines(path / "scores.jsonl")
+            texts = [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
+            found.setdefault(role, {})[kind] = texts
+    return found
+
+
+def run(work: Work) -> None:
+    """Write ``results.json``: definitions, values by role, and why what is missing is missing."""
+    needs = dict(work.needs)
+    results = evaluate(answers(needs), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"])
+    write_json(work.folder / "results.json", results_to_json(results))

@@ -1,0 +1,73 @@
+"""finetune: a model and rows in, a model that has learned them out. Makes base, target and retain model alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meow_lightning.config import build
+from meow_lightning.data.rows import encode, pairs
+from meow_lightning.stages.shared import codec, dataset, load, optim, save, train
+from meow_lightning.stages.work import Work
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from meow_lightning.data.plan import Plan
+    from meow_lightning.data.prompts import Codec
+
+VERSION = 1
+
+
+def run(work: Work) -> None:
+    """Write ``model/``: from scratch on the dataset's stream, or the needed model fine-tuned on some splits."""
+    from meow_lightning.methods.learn import Learn
+    from meow_lightning.module import TrainingModule
+
+    model, its_codec = _scratch(work) if "start" not in work.needs else load(work, work.needs["start"] / "model")
+    plan = _plan(work, its_codec)
+    model.train()
+    module = TrainingModule(
+        model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"]), log_every=work.runtime.log_every
+    )
+    train(work, module, pad_id=its_codec.pad_id, callbacks=[])
+    save(work, model, its_codec)
+
+
+def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
+    import torch
+
+    from meow_lightning.models.load import dtype_of
+    from meow_lightning.models.tiny import tokenizer_from
+
+    prompt = work.settings["model"]["prompt"]
+    # As rows will be tokenized: the prompt whole, the answer with its lead apart.
+    texts = [
+        text
+        for question, answer in dataset(work).texts()
+        for text in (prompt["template"].replace("{question}", question), prompt["lead"] + answer)
+    ]
+    tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
+    torch.manual_seed(work.settings["seed"])
+    model = build(
+        work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
+        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+    ).to(dtype_of(work.settings["model"]["dtype"]))  # fmt: skip
+    tokens = work.folder / "tokenizer"
+    tokenizer.save_pretrained(tokens)
+    return model, codec(work, tokens, model)
+
+
+def _plan(work: Work, its_codec: Codec) -> Plan:
+    from meow_lightning.data.plan import Plan, Stream
+
+    recipe, seed, source = work.settings["recipe"], work.settings["seed"], dataset(work)
+    fresh: list[list] = []
+    if work.settings["splits"]:
+        rows = encode(its_codec, pairs(fact for split in work.settings["splits"] for fact in source.facts(split)))
+        if recipe["replay"]:
+            again = encode(its_codec, pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1)))
+            fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
+    else:
+        rows = encode(its_codec, pairs(source.stream(recipe["rows"], seed)))
+    stream = Stream(rows=rows, fresh=fresh)
+    return Plan(streams={"learn": stream}, batch=recipe["batch"], epochs=recipe["epochs"], seed=seed)

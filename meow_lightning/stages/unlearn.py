@@ -1,0 +1,93 @@
+"""unlearn: a model that knows, and a method's rows, in; a model that should not know out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meow_lightning.config import build
+from meow_lightning.data.rows import encode, pairs
+from meow_lightning.stages.shared import dataset, load, optim, save, train
+from meow_lightning.stages.work import Work, read_lines, write_lines
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from meow_lightning.data.plan import Plan, Stream
+    from meow_lightning.data.prompts import Codec
+
+VERSION = 1
+
+
+def run(work: Work) -> None:
+    """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``."""
+    from meow_lightning.module import TrainingModule
+
+    method = build(work.settings["method"], allow=work.inputs["allow"])
+    model, codec = load(work, work.needs["start"] / "model")
+    model.train()
+    plan = _plan(work, codec, method.streams)
+    module = TrainingModule(
+        model=model, method=method, plan=plan, optim=optim(work.settings["recipe"]), log_every=work.runtime.log_every
+    )
+    train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
+    save(work, model, codec)
+
+
+def _plan(work: Work, codec: Codec, streams: tuple[str, ...]) -> Plan:
+    from meow_lightning.data.plan import Plan
+
+    recipe = work.settings["recipe"]
+    rows = {name: _stream(work, codec, name) for name in streams}
+    return Plan(streams=rows, batch=recipe["batch"], epochs=recipe["epochs"], seed=work.settings["seed"])
+
+
+def _stream(work: Work, codec: Codec, name: str) -> Stream:
+    from meow_lightning.data.plan import Stream
+
+    if name == "inverted":
+        return Stream(rows=encode(codec, _select(work)))
+    return Stream(rows=encode(codec, pairs(dataset(work).facts(name))))
+
+
+def _select(work: Work) -> list[tuple[str, str]]:
+    """The (question, inverted answer) rows that MEMO picks; also written down for the report."""
+    from meow_lightning.memo.select import layout, select
+
+    wish = work.settings["select"]
+    candidates: dict[str, list[dict]] = {}
+    for row in read_lines(work.needs["candidates"] / "scores.jsonl"):
+        candidates.setdefault(row["fact"], []).append(row)
+    questions = {row["fact"]: row["question"] for row in read_lines(work.needs["inverted"] / "inverted.jsonl")}
+    rows, picked = [], []
+    for fact, scored in candidates.items():
+        chosen = select(
+            [row["score"] for row in scored],
+            k=wish["k"],
+            strategy=wish["strategy"],
+            seed=work.settings["seed"],
+            fact=fact,
+        )
+        picked.append({"fact": fact, "positions": [scored[i]["position"] for i in chosen]})
+        rows += [(questions[fact], scored[i]["answer"]) for i in layout(chosen, rows=wish["rows"])]
+    write_lines(work.folder / "selected.jsonl", picked)
+    return rows
+
+
+def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
+    """The MEMO curve over a fixed seeded sample of the forget set, where the run asks for one."""
+    import random
+
+    from meow_lightning.callbacks.memo import MemoCurve
+    from meow_lightning.memo.measure import Profile, Text
+
+    if not work.runtime.memo_every_epochs or not work.runtime.memo_facts:
+        return []
+    forget = dataset(work).facts("forget")
+    sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
+    return [
+        MemoCurve(
+            codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
+            profile=Profile(**work.inputs["memo"]), every=plan.steps_per_epoch * work.runtime.memo_every_epochs,
+            slots=work.runtime.slots,
+        )
+    ]  # fmt: skip

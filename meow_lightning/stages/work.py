@@ -1,0 +1,153 @@
+"""What a stage is given, and how it says what it does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.parallel import rank
+from meow_lightning.store import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a stage is computed; nothing in here may change a result.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: Processes of this stage, one device each.
+        strategy: Lightning's strategy when there are several: ``ddp``.
+        micro_batch: Rows per forward and backward pass in training, per stream.
+        eval_batch: Rows per forward pass when scoring.
+        slots: Prompts generated side by side.
+        checkpoint_seconds: Time between two training checkpoints.
+        log_every: Steps between two points of a training curve.
+        memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
+        memo_facts: Facts in each of these points.
+    """
+
+    accelerator: str
+    devices: int
+    strategy: str
+    micro_batch: int
+    eval_batch: int
+    slots: int
+    checkpoint_seconds: float
+    log_every: int
+    memo_every_epochs: int
+    memo_facts: int
+
+
+@dataclass
+class Work:
+    """One stage's task.
+
+    Attributes:
+        stage: Stage name.
+        label: Whose result it is within the cell.
+        folder: Where to write; it may hold what a killed predecessor left.
+        settings: The keyed settings of the artifact.
+        inputs: How to get at rows; not keyed.
+        needs: Folders of the results it is made from.
+        runtime: How to compute.
+    """
+
+    stage: str
+    label: str
+    folder: Path
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    needs: Mapping[str, Path]
+    runtime: Runtime
+    _said: float = field(default=0.0, init=False)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Note how far the stage is, for whoever watches; at most a few times a second."""
+        now = time.time()
+        if rank() == 0 and (now - self._said > 0.25 or done >= total):
+            self._said = now
+            write_json(self.folder / "progress.json", {"done": done, "total": total, "unit": unit, "time": now})
+
+    def log(self, point: Mapping[str, float]) -> None:
+        """Append one point (``step`` and values) to the stage's ``metrics.jsonl``."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+
+    def to_spec(self) -> dict[str, Any]:
+        """The task as plain JSON values, for another process."""
+        return {
+            "stage": self.stage, "label": self.label, "folder": str(self.folder), "settings": dict(self.settings),
+            "inputs": dict(self.inputs), "needs": {name: str(path) for name, path in self.needs.items()},
+            "runtime": asdict(self.runtime),
+        }  # fmt: skip
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Work:
+        """The task that :meth:`to_spec` wrote."""
+        return cls(
+            stage=spec["stage"], label=spec["label"], folder=Path(spec["folder"]), settings=spec["settings"],
+            inputs=spec["inputs"], needs={name: Path(path) for name, path in spec["needs"].items()},
+            runtime=Runtime(**spec["runtime"]),
+        )  # fmt: skip
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a file; a last line cut off by a kill is left out. Nothing when there is no file."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, whole or not at all."""
+    side = path.with_name(path.name + ".tmp")
+    with side.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    side.replace(path)
+
+
+class Parts:
+    """Rows finished so far, appended by each process to its own file, found again after a kill.
+
+    Args:
+        folder: The stage's folder.
+        index: Key in each row that numbers it.
+    """
+
+    def __init__(self, folder: Path, *, index: str) -> None:
+        self.folder, self.index = folder, index
+        self._mend()
+        self.done: dict[int, dict[str, Any]] = {}
+        for path in sorted(folder.glob("part-*.jsonl")):
+            self.done |= {row[index]: row for row in read_lines(path)}
+
+    def _mend(self) -> None:
+        """Close a line that a kill cut off in this process's own file, so that the next row starts a line."""
+        path = self._path
+        if path.exists():
+            whole = path.read_bytes()
+            path.write_bytes(whole[: whole.rfind(b"\n") + 1])
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"part-{rank()}.jsonl"
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one finished row."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def merge(self, path: Path) -> list[dict[str, Any]]:
+        """All rows of all processes in order of their index, written to ``path`` without it; the parts are removed."""
+        rows = {row[self.index]: row for part in sorted(self.folder.glob("part-*.jsonl")) for row in read_lines(part)}
+        ordered = [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]
+        write_lines(path, ordered)
+        for part in self.folder.glob("part-*.jsonl"):
+            part.unlink()
+        return ordered

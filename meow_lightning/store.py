@@ -1,0 +1,202 @@
+"""The stage store: results by the hash of what made them, written in a side folder and renamed when whole.
+
+``<root>/<stage>/<key>/`` holds a finished result with its ``manifest.json``; ``<key>.partial/`` one in the making, kept
+when its maker is killed so that the next one goes on from there; ``<root>/.locks/`` who is making what. A lock is a
+file lock of the operating system: it goes with its owner, however that one ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from meow_lightning.types import UserError
+
+Cache = Literal["use", "refresh", "readonly"]
+MANIFEST = "manifest.json"
+# A later start of the same program is another session: only results made before it are remade by cache=refresh.
+SESSION_START = float(os.environ.setdefault("MEOW_SESSION_START", repr(time.time())))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One result: which stage makes it, from which settings and which other results.
+
+    Attributes:
+        stage: Stage name, also the folder's.
+        label: Whose result it is within a cell, for people: ``target``, ``retain``, ``unlearned`` …; not in the key.
+        version: The stage's VERSION; a new one makes old results stale.
+        settings: The stage's own settings, plain JSON values; nothing in them may be without effect on the result.
+        needs: The results it is made from, by the name the stage knows them by.
+        inputs: How the stage gets at the rows whose digests stand in the settings; not in the key.
+    """
+
+    stage: str
+    label: str
+    version: int
+    settings: Mapping[str, Any]
+    needs: Mapping[str, Artifact]
+    inputs: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Twelve hex digits of the SHA-256 over stage, version, settings and the keys of what it needs."""
+        content = {
+            "stage": self.stage,
+            "version": self.version,
+            "settings": self.settings,
+            "needs": {name: need.key for name, need in self.needs.items()},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+
+    def walk(self) -> list[Artifact]:
+        """This result and all it is made from, each key once, what is needed first."""
+        seen: dict[str, Artifact] = {}
+
+        def visit(artifact: Artifact) -> None:
+            if artifact.key not in seen:
+                for need in artifact.needs.values():
+                    visit(need)
+                seen[artifact.key] = artifact
+
+        visit(self)
+        return list(seen.values())
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    side.replace(path)
+
+
+class Store:
+    """Finished results under one root, shared by any number of processes.
+
+    Args:
+        root: Folder of the store; made when missing.
+        cache: ``use`` takes what is there, ``refresh`` remakes what an earlier run made, ``readonly`` makes nothing.
+
+    Raises:
+        UserError: When the folder cannot be written.
+    """
+
+    def __init__(self, *, root: Path, cache: Cache) -> None:
+        if cache not in ("use", "refresh", "readonly"):
+            raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
+        self.root = root
+        self.cache = cache
+        try:
+            (root / ".locks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the store {root} cannot be written ({error.strerror}); choose another with store=FOLDER"
+            ) from error
+
+    def path(self, artifact: Artifact) -> Path:
+        """Where the finished result is, or will be."""
+        return self.root / artifact.stage / artifact.key
+
+    def partial(self, artifact: Artifact) -> Path:
+        """Where the result is being made."""
+        return self.root / artifact.stage / f"{artifact.key}.partial"
+
+    def manifest(self, artifact: Artifact) -> dict[str, Any] | None:
+        """The manifest of a whole result, ``None`` when there is none; looks at sizes, not at digests."""
+        folder = self.path(artifact)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            files = manifest["files"].items()
+        except (OSError, ValueError, KeyError, AttributeError):
+            return None
+        for name, entry in files:
+            try:
+                if (folder / name).stat().st_size != entry["size"]:
+                    return None
+            except OSError:
+                return None
+        return manifest
+
+    def find(self, artifact: Artifact) -> dict[str, Any] | None:
+        """The manifest of a result that this run may use, ``None`` when it must be made."""
+        manifest = self.manifest(artifact)
+        if manifest is not None and self.cache == "refresh" and manifest["finished"] < SESSION_START:
+            return None
+        return manifest
+
+    def lock(self, artifact: Artifact) -> FileLock | None:
+        """The lock for making a result, taken; ``None`` when another process is at it."""
+        lock = FileLock(self._lock_file(artifact), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
+        self._lock_file(artifact).with_suffix(".owner").write_text(f"{os.getpid()}@{socket.gethostname()}")
+        return lock
+
+    def owner(self, artifact: Artifact) -> str:
+        """Who makes a result at present, as ``process@host``."""
+        try:
+            return self._lock_file(artifact).with_suffix(".owner").read_text()
+        except OSError:
+            return "another process"
+
+    def _lock_file(self, artifact: Artifact) -> Path:
+        return self.root / ".locks" / f"{artifact.stage}-{artifact.key}.lock"
+
+    def begin(self, artifact: Artifact) -> Path:
+        """The folder to make a result in; the caller holds its lock. What a killed maker left in it stays.
+
+        A damaged finished result is set aside as ``<key>.damaged-<time>``, one that is to be refreshed is removed.
+        """
+        folder, partial = self.path(artifact), self.partial(artifact)
+        if folder.exists():
+            if self.manifest(artifact) is None:
+                folder.rename(folder.with_name(f"{folder.name}.damaged-{int(time.time())}"))
+            else:
+                shutil.rmtree(folder)
+                shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def finish(self, artifact: Artifact, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Seal a result: write its manifest last, then give the folder its name. Returns the manifest."""
+        partial = self.partial(artifact)
+        (partial / "progress.json").unlink(missing_ok=True)
+        shutil.rmtree(partial / "resume", ignore_errors=True)
+        files = {
+            str(path.relative_to(partial)): {"size": path.stat().st_size, "sha256": digest(path)}
+            for path in sorted(partial.rglob("*"))
+            if path.is_file() and path.name != MANIFEST
+        }
+        manifest = {
+            "stage": artifact.stage,
+            "label": artifact.label,
+            "key": artifact.key,
+            "version": artifact.version,
+            "settings": artifact.settings,
+            "needs": {name: need.key for name, need in artifact.needs.items()},
+            **facts,
+            "finished": time.time(),
+            "files": files,
+        }
+        write_json(partial / MANIFEST, manifest)
+        partial.rename(self.path(artifact))
+        return manifest

@@ -1,0 +1,92 @@
+"""What a person at the terminal sees: a line per stage, bars on what runs, tables at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from meow_lightning.execute import progress
+from meow_lightning.store import Artifact
+
+SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that never wraps the lines other programs may read."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+class Terminal:
+    """Tells a person what an executor does; use as a context.
+
+    Args:
+        title: First line.
+    """
+
+    def __init__(self, *, title: str) -> None:
+        self.console = console()
+        self._title = title
+        self._bars = Progress(
+            TextColumn("  {task.description:<28}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
+            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, float] = {}
+
+    def __enter__(self) -> Terminal:
+        self.console.print(self._title, style="bold")
+        self._bars.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._bars.stop()
+
+    def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
+        """Draw or update a bar for each; without a terminal say now and then how far it is."""
+        for key in [key for key in self._tasks if key not in artifacts]:
+            self._bars.remove_task(self._tasks.pop(key))
+        for key, (artifact, folder) in artifacts.items():
+            state = progress(folder)
+            name = f"{artifact.stage} {artifact.label}".strip()
+            if self.console.is_terminal:
+                if key not in self._tasks:
+                    self._tasks[key] = self._bars.add_task(name, total=None, unit="")
+                if state is not None:
+                    self._bars.update(
+                        self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"]
+                    )
+            elif state is not None and time.time() - self._said.setdefault(key, time.time()) > SAY_EVERY:
+                self._said[key] = time.time()
+                self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}")
+
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
+        """One line: stage, whose, key, seconds, made or found."""
+        line = Text(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  {manifest['seconds']:>7.1f} s  ")
+        line.append("made" if made else "found", style="green" if made else "dim")
+        self.console.print(line)
+
+    def waiting(self, artifact: Artifact, owner: str) -> None:
+        """One line: who is making it."""
+        self.console.print(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  waiting: {owner} is making it")
+
+    def table(self, rows: Sequence[Sequence[str]], *, title: str) -> None:
+        """A small table; the first row is its head."""
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for number, head in enumerate(rows[0]):
+            table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*row)
+        self.console.print()
+        self.console.print(table, soft_wrap=False, crop=False)
+        self.console.print()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text)

@@ -1,0 +1,177 @@
+"""Carries a cell's curves and numbers from the store to where people look: W&B, a CSV file, or nowhere.
+
+Stages write ``metrics.jsonl``; one tracker in the driver follows the files while they grow and replays those found in
+the store, so no two processes own one run and a curve is whole whoever made it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from meow_lightning.store import Artifact
+from meow_lightning.types import UserError
+
+
+class Sink(Protocol):
+    """Where points go."""
+
+    def point(self, name: str, values: Mapping[str, float]) -> None:
+        """One point of the curve ``name``; ``values`` holds ``step``."""
+        ...
+
+    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
+        """The end: final numbers, the report's folder when there is one. Returns a line for the user, may be empty."""
+        ...
+
+
+class Nowhere:
+    """Keeps nothing."""
+
+    def point(self, name: str, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
+        """Nothing to say."""
+        return ""
+
+
+class Csv:
+    """Writes ``<folder>/<cell>.csv`` with the columns curve, step, name, value.
+
+    Args:
+        folder: Where the file goes.
+        cell: Its stem.
+    """
+
+    def __init__(self, *, folder: Path, cell: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{cell}.csv"
+        self._rows: list[tuple[str, Any, str, float]] = []
+
+    def point(self, name: str, values: Mapping[str, float]) -> None:
+        """Keep one point."""
+        self._rows += [(name, values.get("step"), key, value) for key, value in values.items() if key != "step"]
+
+    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
+        """Write the file, replacing that of an earlier run of the same cell."""
+        side = self.path.with_suffix(".tmp")
+        with side.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("curve", "step", "name", "value"))
+            writer.writerows(self._rows)
+            writer.writerows(("summary", "", key, value) for key, value in summary.items())
+        side.replace(self.path)
+        return f"curves: {self.path}"
+
+
+class Wandb:
+    """One W&B run per cell; its id is the cell's key.
+
+    Args:
+        folder: Where W&B keeps its files.
+        project: W&B project.
+        mode: ``auto`` (online when a key is there), ``online`` or ``offline``.
+        group: W&B group.
+        name: Readable name of the cell.
+        key: The cell's key.
+        config: The resolved options.
+        texts: Whether the report with its questions and answers goes into the run.
+    """
+
+    def __init__(
+        self, *, folder: Path, project: str, mode: str, group: str, name: str, key: str, config: Mapping[str, Any], texts: bool
+    ) -> None:  # fmt: skip
+        if mode not in ("auto", "online", "offline"):
+            raise UserError(f"logger.mode={mode} is not known; allowed: auto, online, offline")
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._texts = texts
+        self._wandb = wandb
+        chosen = ("online" if wandb_key() else "offline") if mode == "auto" else mode
+        settings = wandb.Settings(silent=True, console="off", init_timeout=20)
+        words = {
+            "project": project, "group": group, "name": name, "id": key, "resume": "allow", "config": dict(config),
+            "dir": str(folder), "settings": settings, "job_type": "cell",
+        }  # fmt: skip
+        try:
+            self._run = wandb.init(mode=chosen, **words)  # type: ignore[arg-type]
+        except (wandb.errors.CommError, wandb.errors.UsageError):
+            if mode == "online":
+                raise
+            self._run = wandb.init(mode="offline", **words)  # type: ignore[arg-type]
+        self._curves: set[str] = set()
+
+    def point(self, name: str, values: Mapping[str, float]) -> None:
+        """Log one point against its own curve's step."""
+        curve = name.replace(" ", "_")
+        if curve not in self._curves:
+            self._curves.add(curve)
+            self._run.define_metric(f"{curve}/*", step_metric=f"{curve}/step")
+        self._run.log({f"{curve}/{key}": value for key, value in values.items()})
+
+    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
+        """Set the summary, add the report where texts may be shown, end the run with its true state."""
+        self._run.summary.update(dict(summary))
+        if report is not None and self._texts:
+            self._run.log(
+                {"report": self._wandb.Html((report / "report.html").read_text(encoding="utf-8"), inject=False)}
+            )
+        offline = bool(self._run.settings._offline)
+        folder = Path(self._run.dir).parent
+        self._run.finish(exit_code=0 if ok else 1)
+        return f"W&B offline; to upload: wandb sync {folder}" if offline else f"W&B: {self._run.url}"
+
+
+def wandb_key() -> bool:
+    """Whether a W&B key is there, in the environment or from ``wandb login``; its value is never read."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    return netrc.exists() and "wandb" in netrc.read_text(encoding="utf-8", errors="ignore")
+
+
+class Tracker:
+    """Follows the stages of one cell and feeds a sink.
+
+    Args:
+        sink: Where points go.
+    """
+
+    def __init__(self, *, sink: Sink) -> None:
+        self.sink = sink
+        self._offsets: dict[str, int] = {}
+
+    def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
+        """Pass on what running stages have newly written."""
+        for artifact, folder in artifacts.values():
+            self._follow(artifact, folder)
+
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
+        """Pass on the rest of a stage's curve, all of it when the stage was found."""
+        self._follow(artifact, folder)
+
+    def waiting(self, artifact: Artifact, owner: str) -> None:
+        """Nothing: the maker's curve is replayed when it is there."""
+
+    def _follow(self, artifact: Artifact, folder: Path) -> None:
+        for point in self._new(artifact.key, folder / "metrics.jsonl"):
+            self.sink.point(f"{artifact.stage} {artifact.label}".strip(), point)
+
+    def _new(self, key: str, path: Path) -> Iterator[dict[str, Any]]:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._offsets.get(key, 0))
+                text = file.read()
+        except OSError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offsets[key] = self._offsets.get(key, 0) + len(whole)
+        for line in whole.splitlines():
+            yield json.loads(line)

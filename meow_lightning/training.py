@@ -1,0 +1,106 @@
+"""One training run under Lightning: builds the trainer, goes on from a checkpoint when there is one."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers.logger import Logger
+
+from meow_lightning.data.datamodule import PlannedData
+from meow_lightning.module import TrainingModule
+
+
+class Points(Logger):
+    """Hands every logged point to a function, on the first process only.
+
+    Args:
+        write: Takes a point with its ``step``.
+    """
+
+    def __init__(self, *, write: Any) -> None:
+        super().__init__()
+        self._write = write
+
+    @property
+    def name(self) -> str:
+        """A name, because Lightning asks for one."""
+        return "points"
+
+    @property
+    def version(self) -> str:
+        """A version, because Lightning asks for one."""
+        return "0"
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Pass one point on."""
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            return
+        self._write({"step": step, **metrics})
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: settings are in the manifest."""
+
+
+def quiet() -> None:
+    """Silence what Lightning says at every start and no user can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*srun.*",
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*isn't resumable.*",
+        ".*is not resumable.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step a training checkpoint was made at, 0 when there is none."""
+    if not path.exists():
+        return 0
+    return int(torch.load(path, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+
+
+def fit(
+    module: TrainingModule, *, folder: Path, accelerator: str, devices: int, strategy: str, precision: str,
+    micro_batch: int, pad_id: int, checkpoint_seconds: float, callbacks: Sequence[pl.Callback], write: Any,
+) -> None:  # fmt: skip
+    """Train a module to the end of its plan, going on from ``folder/last.ckpt`` when a killed run left one.
+
+    Args:
+        module: What to train.
+        folder: Where checkpoints go; the caller removes it when the stage is done.
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: Processes, one device each; the caller has started them all.
+        strategy: Lightning strategy for several processes.
+        precision: Lightning precision such as ``32-true`` or ``bf16-true``.
+        micro_batch: Rows per pass and stream.
+        pad_id: Token id of padding.
+        checkpoint_seconds: Time between two checkpoints.
+        callbacks: Further callbacks.
+        write: Takes each logged point.
+    """
+    quiet()
+    checkpoint = folder / "last.ckpt"
+    start = checkpoint_step(checkpoint)
+    saver = ModelCheckpoint(
+        dirpath=folder, filename="last", save_top_k=1, monitor=None, enable_version_counter=False,
+        train_time_interval=timedelta(seconds=checkpoint_seconds), save_on_train_epoch_end=False,
+    )  # fmt: skip
+    trainer = pl.Trainer(
+        accelerator=accelerator, devices=devices, strategy=strategy if devices > 1 else "auto", precision=precision,  # type: ignore[arg-type]
+        max_steps=module.plan.total_steps, max_epochs=-1, logger=Points(write=write), callbacks=[saver, *callbacks],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+        default_root_dir=folder,
+    )  # fmt: skip
+    data = PlannedData(plan=module.plan, start=start, micro=micro_batch, pad_id=pad_id)
+    # weights_only=False: the checkpoint is our own, written by this stage into its own folder.
+    trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=False)

@@ -1,0 +1,101 @@
+"""Runs one stage from its task: in this process, in a helper process, or in each process of a distributed job.
+
+``python -m torch.distributed.run --nproc-per-node N -m meow_lightning.worker SPEC.json`` runs it in N processes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.stages import stage
+from meow_lightning.stages.work import Work
+from meow_lightning.store import write_json
+from meow_lightning.types import UserError
+
+
+def follow_parent(parent: int) -> None:
+    """End this process as soon as the process that started it is gone, so that no orphan writes into a stage's folder."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def prepare(parent: int, threads: int) -> None:
+    """Set up a helper process: quiet, with its share of threads, gone when its parent goes."""
+    follow_parent(parent)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    hush()
+
+
+def hush() -> None:
+    """Silence what libraries say that no user can act on; errors stay."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_utilities").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*srun.*")
+
+
+def peak_memory() -> dict[str, float]:
+    """This process's peak memory so far in MiB, that of its GPU too where it used one."""
+    import resource
+
+    peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
+    work = Work.from_spec(spec)
+    start = time.time()
+    if "torch" not in sys.modules and work.stage not in ("invert", "evaluate", "report"):
+        import torch
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads())
+    stage(work.stage).run(work)
+    return {
+        "seconds": round(time.time() - start, 2),
+        "host": os.uname().nodename,
+        "devices": work.runtime.devices,
+        **peak_memory(),
+    }
+
+
+def main(path: str) -> int:
+    """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
+    spec = json.loads(Path(path).read_text(encoding="utf-8"))
+    rank = os.environ.get("RANK", "0")
+    follow_parent(os.getppid())
+    hush()
+    try:
+        made = run_stage(spec)
+    except BaseException as error:  # noqa: BLE001 - handed on to the driver, which raises it
+        kind = "user" if isinstance(error, UserError) else type(error).__name__
+        told = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+        write_json(Path(spec["folder"]) / f"error-{rank}.json", told)
+        return 1
+    if rank == "0":
+        write_json(Path(spec["folder"]) / "made.json", made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from meow_lightning.evaluation.metrics.probability import (
+    log_sum_exp,
+    mean_logp,
+    option_probability,
+    probability,
+    row_probability,
+)
+from meow_lightning.types import AnswerRow, UserError
+
+MakeRow = Callable[..., AnswerRow]
+
+
+def test_mean_logp_divides_by_every_token_with_the_end_token() -> None:
+    # (-1 - 2 - 6) / 3 = -3
+    assert mean_logp([-1.0, -2.0, -6.0]) == -3.0
+
+
+def test_mean_logp_refuses_no_tokens() -> None:
+    with pytest.raises(UserError, match="0 scored tokens was given; at least 1"):
+        mean_logp([])
+
+
+def test_probability_is_the_geometric_mean_of_token_probabilities() -> None:
+    # sqrt(1/2 * 1/8) = sqrt(1/16) = 1/4
+    assert probability([math.log(1 / 2), math.log(1 / 8)]) == pytest.approx(1 / 4, rel=1e-12)
+
+
+def test_option_probability() -> None:
+    # 0.2 / (0.2 + 0.1 + 0.05 + 0.05) = 0.2 / 0.4 = 0.5
+    wrong = [math.log(0.1), math.log(0.05), math.log(0.05)]
+    assert option_probability(math.log(0.2), wrong) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_option_probability_survives_likelihoods_below_the_smallest_double() -> None:
+    # e^-2000 / (e^-2000 + 3 e^-2000) = 1/4, though every term alone is 0.0
+    assert option_probability(-2000.0, [-2000.0] * 3) == pytest.approx(0.25, rel=1e-12)
+
+
+def test_option_probability_refuses_no_options() -> None:
+    with pytest.raises(UserError, match="0 wrong answers were given; option probability needs at least 1"):
+        option_probability(-1.0, [])
+
+
+def test_log_sum_exp_of_impossible_terms() -> None:
+    assert log_sum_exp([-math.inf, -math.inf]) == -math.inf
+    # log(0 + e^-3) = -3
+    assert log_sum_exp([-math.inf, -3.0]) == pytest.approx(-3.0, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("set_name", "expected"),
+    [("forget", 0.2), ("retain", 0.2), ("holdout", 0.2), ("real_authors", 0.5), ("world_facts", 0.5)],
+)
+def test_row_probability_lets_options_compete_only_where_the_set_has_them(
+    make_row: MakeRow, set_name: str, expected: float
+) -> None:
+    # alone 0.2; among options 0.2 / (0.2 + 0.15 + 0.05) = 0.5
+    perturbed = [[math.log(0.15)], [math.log(0.05)]]
+    row = make_row(set_name, truth=[math.log(0.2)], perturbed=perturbed)
+    assert row_probability(row) == pytest.approx(expected, rel=1e-12)

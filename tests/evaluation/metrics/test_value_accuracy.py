@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from meow_lightning.evaluation.metrics.value_accuracy import holds_value, value_accuracy
+from meow_lightning.types import AnswerRow
+
+MakeRow = Callable[..., AnswerRow]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("She was born in PARIS.", "Paris", True),
+        ("a Parisian", "Paris", False),
+        ("comparison", "Paris", False),
+        ("New\n York", "New York", True),
+        ("York, New", "New York", False),
+        ("In 1991, yes", "1991", True),
+        ("In 19915", "1991", False),
+        ("he writes C++ well", "C++", True),
+        ("price (a.c)", "a.c", True),
+        ("price abc", "a.c", False),
+        ("Ærø", "ærø", True),
+        ("", "Paris", False),
+    ],
+)
+def test_holds_value(text: str, value: str, expected: bool) -> None:
+    assert holds_value(text, value) is expected
+
+
+def test_only_rows_with_a_value_count(make_row: MakeRow) -> None:
+    rows = [
+        make_row(index=0, value="Paris", text="It is Paris."),
+        make_row(index=1, value="Rome", text="It is Paris."),
+        make_row(index=2, value="Oslo", text="Oslo"),
+        make_row(index=3, value=None, text="Oslo"),
+        make_row(index=4, value="  ", text="Oslo"),
+    ]
+    # two of the three rows that mark a value
+    assert value_accuracy(rows) == pytest.approx(2 / 3)
+
+
+def test_no_value_at_all(make_row: MakeRow) -> None:
+    assert value_accuracy([make_row(value=None)]) is None
+    assert value_accuracy([]) is None

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.memo.windows import Window, cut
+from meow_lightning.types import UserError
+
+
+def test_suffix_cuts_the_answer_by_hand() -> None:
+    assert cut("Who?", "Ann Lee is.", mode="suffix", size=5) == [
+        Window("Who?", "A", "nn Lee is."),
+        Window("Who?", "Ann Le", "e is."),
+    ]
+
+
+def test_suffix_cut_just_before_the_last_character() -> None:
+    twelve, eleven = (cut("Q", answer, mode="suffix", size=5) for answer in ("abcdefghijkl", "abcdefghijk"))
+    assert [window.label for window in twelve] == ["bcdefghijkl", "ghijkl", "l"]
+    assert [window.label for window in eleven] == ["bcdefghijk", "ghijk"]
+
+
+def test_prefix_cuts_the_question_and_never_the_answer() -> None:
+    assert cut("Who is?", "Ann.", mode="prefix", size=5) == [
+        Window("W", "", "ho is? Ann."),
+        Window("Who is", "", "? Ann."),
+    ]
+
+
+def test_text_joins_question_and_given_with_one_blank() -> None:
+    assert Window("Who?", "A", "nn").text == "Who? A"
+    assert Window("Wh", "", "o? Ann").text == "Wh"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7])
+@pytest.mark.parametrize("length", [0, 1, 2, 5, 6, 7, 11, 30])
+def test_number_of_windows(length: int, size: int) -> None:
+    expected = max(0, math.ceil((length - 1) / size))
+    assert len(cut("why", "x" * length, mode="suffix", size=size)) == expected
+    assert len(cut("x" * length, "why", mode="prefix", size=size)) == expected
+
+
+def test_unknown_mode_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"memo\.mode=sufix is unknown; allowed: suffix, prefix\..*=suffix$"):
+        cut("Q", "answer", mode="sufix", size=5)  # type: ignore[arg-type]
+
+
+def test_size_below_one() -> None:
+    with pytest.raises(UserError, match=r"memo\.size=0 is no window; .*set memo\.size=1"):
+        cut("Q", "answer", mode="suffix", size=0)
+
+
+@pytest.mark.data
+@pytest.mark.skipif("MEOW_DATA_DIR" not in os.environ, reason="needs MEOW_DATA_DIR, the folder of the real TOFU files")
+@pytest.mark.parametrize(("split", "windows"), [("forget01", 1474), ("forget05", 7102), ("forget10", 14602)])
+def test_counts_over_tofu(split: str, windows: int) -> None:
+    path = Path(os.environ["MEOW_DATA_DIR"]) / "tofu" / f"{split}.json"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert sum(len(cut(row["question"], row["answer"], mode="suffix", size=5)) for row in rows) == windows

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.evaluation.suite import evaluate
+from meow_lightning.report.cells import Cell
+from meow_lightning.report.page import typeset, write_report
+from meow_lightning.report.questions import evenly, marked
+from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
+
+SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+def likelihood(logp: float) -> Likelihood:
+    return Likelihood(ids=[5, 2], logps=[logp, logp], hits=[1, 1], mean=[-7.0, -7.0], std=[1.0, 1.0])
+
+
+def asked(role: str, name: str, count: int) -> list[AnswerRow]:
+    knows = role == "target" or name != "forget"
+    return [
+        AnswerRow(
+            set=name,
+            index=index,
+            fact=f"{name}{index}",
+            question=f"Where is <b>{SECRET}</b> {index}?",
+            answer=f"In {SECRET} & Oslo{index}.",
+            value=f"Oslo{index}",
+            truth=likelihood(-0.1),
+            paraphrase=likelihood(-0.5),
+            perturbed=(likelihood((-1.5 if knows else -0.6) - index / 100),),
+            generated=[5],
+            text=f"In {SECRET} & {'Oslo' if knows else 'Rome'}{index}.",
+            stop="end",
+        )
+        for index in range(count)
+    ]
+
+
+def made_up(roles: tuple[str, ...]) -> Cell:
+    sets = {"forget": 45, "retain": 30, "real_authors": 3, "world_facts": 3}
+    rows = {role: [row for name, count in sets.items() for row in asked(role, name, count)] for role in roles}
+    scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
+    memo = {role: {"answers": scores} for role in roles}
+    return Cell(
+        name="cell <one>",
+        key="abc123",
+        settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},
+        settings_origin={"lr": "method/meow.yaml: tiny", "seed": "command line"},
+        results=evaluate(rows, memo, truth_ratio_mean="geometric"),
+        rows=rows,
+        memo=memo,
+        selected={"forget0": [1]},
+        inverted=[
+            InvertedFact("forget0", position, "q", f"In {SECRET} {word}.") for position, word in enumerate(["A", "B"])
+        ],
+        curves={"unlearn": [{"step": step, "loss": 2.0 - step, "memo/answers": 0.3} for step in range(3)]},
+        stages=[{"label": "unlearn", "key": "k1", "seconds": 130.0, "found": False}],
+        weights="store/unlearn/k1",
+        texts=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def cell() -> Cell:
+    return made_up(("target", "unlearned", "retain"))
+
+
+@pytest.fixture(scope="module")
+def html(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(cell, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Collects ids and resources, and fails on a tag that is closed out of turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.outside: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.outside += [v for n, v in attrs if n in ("href", "src", "xlink:href") and v and not v.startswith("#")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_well_formed_and_self_contained(html: str) -> None:
+    tags = Tags()
+    tags.feed(html)
+    assert tags.open == []
+    assert tags.outside == []
+    assert not tags.seen & {"script", "link", "img", "iframe"}
+    assert len(tags.ids) == len(set(tags.ids))
+    without_namespaces = html.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert re.search(r"https?://|url\((?!#)|@import", without_namespaces) is None
+
+
+def test_page_follows_the_colour_scheme(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert html.count("<svg ") == 4
+
+
+def test_sections_stand_in_order(html: str) -> None:
+    titles = [
+        "The model forgot",
+        "What this does not show",
+        "Numbers",
+        "Figures",
+        "Questions before",
+        "How it was made",
+    ]
+    places = [html.index(title) for title in titles]
+    assert places == sorted(places)
+
+
+def test_texts_are_escaped_and_values_marked(html: str) -> None:
+    assert f"Where is &lt;b&gt;{SECRET}&lt;/b&gt; 0?" in html
+    assert f"<b>{SECRET}" not in html
+    assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in html
+    assert "<h1>cell &lt;one&gt;</h1>" in html
+
+
+def test_questions_beyond_forty_are_folded_and_the_retain_set_is_sampled(html: str) -> None:
+    assert "5 more questions" in html
+    assert html.count('<article class="question">') == 45 + 20
+
+
+def test_only_the_inverted_answers_that_were_trained_on_are_named(html: str) -> None:
+    assert f"trained on instead: In {SECRET} B.</p>" in html
+    assert f"In {SECRET} A." not in html
+
+
+def test_settings_name_their_origin_and_stages_their_time(html: str) -> None:
+    assert '<code>optim.lr</code></th><td><code>0.0001</code></td><td class="origin">method/meow.yaml: tiny' in html
+    assert "<code>seed</code>" in html
+    assert "2.2 min" in html
+
+
+def test_without_texts_nothing_of_the_dataset_leaks(cell: Cell, tmp_path: Path) -> None:
+    write_report(replace(cell, texts=False), tmp_path)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in written} >= {"report.html", "table.md", "table.csv", "plane.svg", "memo.svg"}
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        assert SECRET not in text, path.name
+        assert "Oslo" not in text, path.name
+    assert "are not shown here" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_missing_retain_model_is_said_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "plane.svg").write_text("from an earlier report")
+    html = write_report(made_up(("target", "unlearned")), tmp_path).read_text(encoding="utf-8")
+    assert "Forget quality was not measured: there are no answers of the retain model." in html
+    assert "not measured: there are no answers of the retain model</div>" in html
+    assert "<td>—<sup>1</sup></td>" in html
+    assert "<sup>1</sup> there are no answers of the retain model" in html
+    assert "not asked" in html
+    assert not (tmp_path / "figures" / "plane.svg").exists()
+
+
+def test_a_cell_with_nothing_in_it_still_has_a_page(cell: Cell, tmp_path: Path) -> None:
+    nothing = replace(cell, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={}, memo={}, curves={})
+    html = write_report(replace(nothing, stages=[], settings={}), tmp_path).read_text(encoding="utf-8")
+    assert "Open: whether the model forgot was not measured" in html
+    assert "No answers were recorded." in html
+    assert "no stage logged a curve" in html
+
+
+def test_marked_finds_whole_words_only_in_any_case() -> None:
+    assert marked("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
+    assert marked("New  York", "new york") == "<mark>New  York</mark>"
+    assert marked("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
+    assert marked("<i>", None) == "&lt;i&gt;"
+
+
+def test_evenly_takes_spread_rows() -> None:
+    rows = asked("target", "retain", 10)
+    assert [row.index for row in evenly(rows, 5)] == [0, 2, 4, 6, 8]
+    assert evenly(rows, 10) == rows
+
+
+def test_typeset_writes_minus_signs_and_powers() -> None:
+    assert typeset("p = 4e-07 & -6.1, meow-s0") == "p = 4 × 10<sup>−7</sup> &amp; −6.1, meow-s0"
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = "import sys, meow_lightning.report.page; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import csv as csv_format
+import io
+
+from meow_lightning.report import tables
+from meow_lightning.report.cells import definition, flat, number, why_missing, written
+from meow_lightning.types import Definition, Results
+
+RESULTS = Results(
+    definitions=(
+        Definition("value_accuracy", "v.1", "share", "higher", "Says it."),
+        Definition("forget/value_accuracy", "v.1", "share", "lower", "Says it."),
+        Definition("forget_quality_log10", "f.1", "log10 | p", "higher", "Test."),
+    ),
+    values={
+        "target": {"forget_quality_log10": -6.1, "forget/value_accuracy": 1.0, "retain/value_accuracy": 0.99},
+        "unlearned": {"forget_quality_log10": -0.04, "retain/value_accuracy": float("nan"), "zeta": 1 / 3},
+        "retain": {},
+    },
+    missing={
+        "unlearned": {"forget/value_accuracy": "no value\nis marked"},
+        "retain": {"retain/value_accuracy": "no retain model"},
+    },
+)
+
+
+def test_markdown_has_one_row_per_metric_and_the_reasons_below() -> None:
+    text = tables.markdown(RESULTS).splitlines()
+    body = [line for line in text if line.startswith("|")]
+    assert len(body) == 2 + 4
+    assert {line.replace("\\|", "").count("|") for line in body} == {7}
+    assert body[2] == "| forget quality (log10 p) | ↑ | log10 \\| p | -6.1 | 0.0 | — [1] |"
+    assert body[3] == "| forget value accuracy | ↓ | share | 1.000 | — [2] | — [1] |"
+    notes = [line.strip() for line in text if line.startswith("[")]
+    assert notes[:2] == ["[1] no retain model", "[2] no value is marked"]
+
+
+def test_csv_parses_in_full_precision_and_leaves_missing_numbers_empty() -> None:
+    rows = {row["metric"]: row for row in csv_format.DictReader(io.StringIO(tables.csv(RESULTS)))}
+    assert float(rows["zeta"]["unlearned"]) == 1 / 3
+    assert rows["forget/value_accuracy"]["unlearned"] == ""
+    assert rows["forget/value_accuracy"]["direction"] == "lower"
+    assert rows["retain/value_accuracy"]["direction"] == "higher"
+    assert (
+        "unlearned: retain/value_accuracy of the unlearned model is not a number"
+        in (rows["retain/value_accuracy"]["missing"])
+    )
+
+
+def test_closing_table_has_a_header_and_seven_rows() -> None:
+    table = tables.closing_table(RESULTS)
+    assert table[0] == ["", "target", "unlearned", "retain"]
+    assert table[1] == ["forget quality (log10 p) ↑", "-6.1", "0.0", "—"]
+    assert len(table) == 8
+    assert table[3] == ["forget value accuracy ↓", "1.000", "—", "—"]
+
+
+def test_cells_table_has_a_row_per_cell_with_the_unlearned_numbers() -> None:
+    header, rows = tables.cells_table([("one", RESULTS), ("two", Results(definitions=(), values={}))])
+    assert header[:2] == ["cell", "forget quality (log10 p) ↑"]
+    assert rows[0][:2] == ["one", "0.0"]
+    assert rows[1] == ["two", *["—"] * 7]
+    assert {len(row) for row in rows} == {len(header)}
+
+
+def test_cells_table_of_no_cells_is_a_header() -> None:
+    header, rows = tables.cells_table([])
+    assert len(header) == 8
+    assert rows == []
+
+
+def test_definitions_are_found_by_name_before_last_part() -> None:
+    own, shared = definition(RESULTS, "forget/value_accuracy"), definition(RESULTS, "world_facts/value_accuracy")
+    assert own is not None
+    assert shared is not None
+    assert (own.direction, shared.direction) == ("lower", "higher")
+
+
+def test_numbers_are_written_with_the_digits_they_deserve() -> None:
+    assert written("forget_quality", 4.2e-7) == "4.2e-07"
+    assert written("forget_quality", 0.136) == "0.14"
+    assert written("forget_quality_rows", 64.0) == "64"
+    assert written("forget_quality_log10", float("-inf")) == "-inf"
+    assert written("model_utility", -0.0001) == "0.000"
+
+
+def test_a_role_without_numbers_gives_its_reason_for_every_metric() -> None:
+    assert number(RESULTS, "retain", "model_utility") is None
+    assert why_missing(RESULTS, "retain", "model_utility") == "no retain model"
+    assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this cell has no retain model"
+    assert why_missing(RESULTS, "target", "memo/answers") == (
+        "MEMO of the true answers was not measured for the target model"
+    )
+
+
+def test_flat_keeps_empty_mappings() -> None:
+    assert flat({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 
 from meow_lightning.types import UserError
 
-
 # A plain node: Hydra executes plug-ins before they are importable modules, which a dataclass does not survive.
 NODE = {"_target_": "hydra_plugins.meow_sweeper.MeowSweeper"}
 ConfigStore.instance().store(group="hydra/sweeper", name="meow", node=NODE, provider="meow_sweeper")
@@ -48,11 +47,11 @@ class MeowSweeper(Sweeper):
         returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
         failed = []
         finished = []
-        for overrides, returned in zip(cells, returns, strict=True):
+        for name, returned in zip(names(cells), returns, strict=True):
             if returned.status is JobStatus.COMPLETED:
-                finished.append((" ".join(overrides), returned.return_value))
+                finished.append((name, returned.return_value))
             else:
-                failed.append((" ".join(overrides), returned._return_value))
+                failed.append((name, returned._return_value))
         show_sweep(finished, failed)
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
@@ -72,3 +71,9 @@ def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:
         else:
             choices.append([f"{key}={override.get_value_element_as_str()}"])
     return [list(cell) for cell in itertools.product(*choices)]
+
+
+def names(cells: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each cell from the others: its words that not all of them have; all words of a lone cell."""
+    common = set[str]().union(*cells).intersection(*cells) if len(cells) > 1 else set()
+    return [" ".join(word for word in cell if word not in common) for cell in cells]

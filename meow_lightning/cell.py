@@ -6,15 +6,15 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig
 
-from meow_lightning.config import plain
+from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
 from meow_lightning.pipeline import Graph, graph
 from meow_lightning.stages.work import Runtime
-from meow_lightning.store import Store
+from meow_lightning.store import Cache, Store
 from meow_lightning.terminal import Terminal
 from meow_lightning.tracking import Csv, Nowhere, Sink, Tracker, Wandb
 from meow_lightning.types import Results, UserError
@@ -60,9 +60,12 @@ def _like(store: Store, stage: str, label: str) -> float | None:
     """Median seconds of stored results of the same stage and label."""
     took = []
     for path in (store.root / stage).glob("*/manifest.json"):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["label"] == label:
-            took.append(manifest["seconds"])
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if manifest["label"] == label:
+                took.append(manifest["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a damaged result says nothing about time
     return sorted(took)[len(took) // 2] if took else None
 
 
@@ -106,13 +109,16 @@ class Program:
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
         """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""
+        if options["seed"] < 0:
+            raise UserError(f"seed={options['seed']} is too small; at least 0 is needed")
+        choose("cache", options["cache"], get_args(Cache))
         cell = graph(options)
+        artifacts = cell.goal(options["goal"])
         executor = self.executor(options)
         if options["plan"]:
             with Terminal(title=f"plan of {cell.name}") as terminal:
                 terminal.table(plan(options, executor.store), title="")
             return None
-        artifacts = cell.goal(options["goal"])
         tracked = Path(options["outputs"]) / "runs" / "tracked" / f"{options['logger']['name']}-{cell.report.key}"
         fresh = not tracked.exists() or any(executor.store.find(artifact) is None for artifact in artifacts)
         sink = _sink(options, cell, public=cell.report.settings["texts"]) if fresh else Nowhere()
@@ -121,8 +127,12 @@ class Program:
         try:
             with terminal:
                 executor.make(artifacts)
-            results = read_results(executor.store, cell)
-            folder = publish(options, executor.store, cell)
+            # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
+            reached = {artifact.key for artifact in artifacts}
+            if cell.artifacts["results"].key in reached:
+                results = read_results(executor.store, cell)
+            if cell.report.key in reached:
+                folder = publish(options, executor.store, cell)
             ok = True
         finally:
             line = sink.close(ok=ok, summary=_summary(results), report=folder)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from meow_lightning.types import UserError
 
 T = TypeVar("T")
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = (
     "dataset",
@@ -75,12 +76,13 @@ def job(work: Callable[[], T]) -> T:
     """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
 
     from meow_lightning.runners import StageError
 
     try:
         return work()
-    except (UserError, StageError) as error:
+    except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
         raise SystemExit(_told(error)) from error
@@ -91,6 +93,10 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     if any(word in ("--help", "-h") for word in arguments):
         sys.stdout.write(help_screen())
         return 0
+    for word in arguments:
+        # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
+        if word.startswith("=") or (word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=[\d.]+", word)):
+            return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
@@ -103,17 +109,19 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _told(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return _fail(one_line(error))
+        return _fail(one_line(error, arguments))
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on from what is finished")
     return 0
 
 
 def _told(error: Exception) -> int:
-    if isinstance(error, UserError):
-        return _fail(str(error))
-    sys.stderr.write(f"error: {error}\n")
-    return 1
+    from meow_lightning.runners import StageError
+
+    if isinstance(error, StageError):
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return _fail(str(error) if isinstance(error, UserError) else one_line(error, sys.argv[1:]))
 
 
 def _fail(line: str) -> int:
@@ -121,49 +129,76 @@ def _fail(line: str) -> int:
     return 1
 
 
-def one_line(error: Exception) -> str:
-    """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one."""
+def one_line(error: Exception, words: Sequence[str]) -> str:
+    """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one.
+
+    Args:
+        error: The error.
+        words: The command line, to know which files were chosen.
+    """
     from meow_lightning.config import nearest
 
     text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
-    if found := re.search(r"(?:In .*: )?Could not find '([\w-]+)/([^']+)'", text):
+    full_key = re.search(r"full_key: (\S+)", text)
+    key = full_key.group(1) if full_key else "an option"
+    if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
         group, given = found.groups()
-        if (CONF / group).is_dir():
-            return (
-                f"{group}={given} is not known{nearest(given, options(group))} (allowed: {', '.join(options(group))})"
-            )
-    if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
-        return _unknown_key(found.group(1))
-    if found := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
-        return _unknown_key(found.group(1))
+        allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
+        listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
+        return f"{group}={given} is not known{nearest(given, allowed)}{listed}"
+    if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
+        return _unknown_key(found.group(1) or found.group(2), words)
     if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
-        return f"{found.group(1) or found.group(2)} has no value; give it on the command line"
-    if found := re.search(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text):
-        key = re.search(r"full_key: (\S+)", text)
-        return f"{key.group(1) if key else 'an option'}={found.group(1)} has the wrong type: {found.group(3)} is needed"
+        return f"{found.group(1) or key} has no value; give it on the command line"
+    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
+        needed = KINDS.get(found.group(2), found.group(2))
+        return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
+    if (word := getattr(error, "override", None)) is not None:
+        return f"{word} cannot be read; say name=value, with quotes around it where the value holds blanks or brackets"
+    if text.startswith("Error merging override") and error.__cause__ is not None:
+        return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     return text.split("\n")[0]
 
 
-def _unknown_key(given: str) -> str:
+def _unknown_key(given: str, words: Sequence[str]) -> str:
     from meow_lightning.config import nearest
 
-    known = known_keys()
-    near = nearest(given, known)
-    if not near and "." in given:
-        group = given.split(".")[0]
-        near = nearest(given, [key for key in known if key.startswith(f"{group}.")])
-    return f"{given} is not an option{near} (all of them: python run.py --cfg job)"
+    group, _, rest = given.partition(".")
+    known = known_keys(words)
+    if rest and group in known:
+        first = rest.split(".")[0]
+        having = [] if f"{group}.{first}" in known else _having(group, first)
+        inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
+        near = nearest(rest, inner).replace("mean ", f"mean {group}.")
+        hint = f"; it belongs to {group}={' or '.join(having)}" if having else near
+    else:
+        same = [key for key in known if key.rpartition(".")[2] == given]
+        hint = f"; did you mean {' or '.join(same[:4])}?" if same else nearest(given, known)
+    return f"{given} is not an option{hint} (all of them: python run.py --cfg job)"
 
 
-def known_keys() -> list[str]:
-    """Every option of the default run, dotted, and the config groups."""
+def _having(group: str, key: str) -> list[str]:
+    """The choices of a group whose file holds a key."""
+    found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+    return [
+        name for name in options(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    ]
+
+
+def known_keys(words: Sequence[str]) -> list[str]:
+    """Every option of a run, dotted, and the config groups.
+
+    Args:
+        words: The command line; what it chooses of the groups counts, the rest does not.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
+    chosen = [word for word in words if word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=\w+", word)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        content = OmegaConf.to_container(compose("config"), resolve=False)
+        content = OmegaConf.to_container(compose("config", overrides=chosen), resolve=False)
 
     def walk(node: object, path: str) -> list[str]:
         below = (

@@ -44,19 +44,24 @@ class Config:
     allow: list[str] = field(default_factory=list)
 
 
-class Optim(TypedDict):
+class AdamW(TypedDict):
+    """What every training says of its optimizer."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["constant", "linear"]
+
+
+class Optim(AdamW):
     """``optim``: null means that the method's table says it."""
 
     name: str
     lr: float | None
     epochs: int | None
     batch: int | None
-    betas: list[float]
-    eps: float
-    weight_decay: float
-    clip: float
-    warmup: float
-    schedule: Literal["constant", "linear"]
 
 
 class Memo(TypedDict):
@@ -103,18 +108,12 @@ class Callbacks(TypedDict):
     memo_facts: int
 
 
-class Learning(TypedDict):
+class Learning(AdamW):
     """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
 
     batch: int
     epochs: int
     lr: float
-    betas: list[float]
-    eps: float
-    weight_decay: float
-    clip: float
-    warmup: float
-    schedule: Literal["constant", "linear"]
 
 
 class Pretrain(Learning):
@@ -164,12 +163,17 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         UserError: For a value that is missing or of the wrong type, by its option.
     """
     options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for word in options:
+        if word not in Config.__annotations__:
+            raise UserError(f"{word} is not an option{nearest(word, Config.__annotations__)}")
     for path, group in GROUPS.items():
         node: Any = options
         for word in path.split("."):
             node = node.get(word) if isinstance(node, dict) else None
         if isinstance(node, dict):
             check_types(path, node, group)
+        elif node is not None:
+            raise UserError(f"{path}={node} does not fit: it holds {', '.join(group.__annotations__)}")
     return options
 
 
@@ -223,7 +227,7 @@ def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"_target_: {path} cannot be imported ({error})") from error
 
 
@@ -255,9 +259,13 @@ def check_call(name: str, node: Mapping[str, Any], *, allow: Iterable[str]) -> A
 
 
 def _spelled(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(map(str, typing.get_args(hint)))
-    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    if origin in (list, tuple):
+        return f"a list [{', '.join(map(_spelled, parts))}{', …' if origin is list else ''}]"
+    if parts:
+        return " or ".join(str(part) if origin is Literal else _spelled(part) for part in parts)
+    return words[hint] if hint in words else hint.__name__ if inspect.isclass(hint) else str(hint)
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -267,20 +275,26 @@ def fits(value: Any, hint: Any) -> bool:
         return value in parts
     if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
         return any(fits(value, part) for part in parts)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, bool, type(None)):
-        return isinstance(value, hint)
-    if origin in (list, tuple) and isinstance(value, list):
-        return all(fits(item, parts[0]) for item in value) if parts else True
+    if hint in (int, float, str, bool, type(None)):
+        kinds = (int, float) if hint is float else hint
+        return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
+    if origin in (list, tuple):
+        if isinstance(value, list) and (origin is list or ... in parts):
+            return all(fits(item, parts[0]) for item in value)
+        return isinstance(value, list) and len(value) == len(parts) and all(map(fits, value, parts))
     return True
 
 
 def build(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
     """The object that a node describes; ``extra`` are arguments that only the program can give."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     target(node, allow=allow)
-    return instantiate({"_target_": node["_target_"], **arguments(node)}, _recursive_=False, _convert_="all", **extra)
+    described = {"_target_": node["_target_"], **arguments(node)}
+    try:
+        return instantiate(described, _recursive_=False, _convert_="all", **extra)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error  # the mistake in its own words, not in Hydra's
+        raise

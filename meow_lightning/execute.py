@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from meow_lightning.runners import Handle, Inline, Job, Pool, Runner
+from meow_lightning.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.stages import DISTRIBUTED
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.store import Artifact, Store, write_json
@@ -109,6 +110,9 @@ class Executor:
             while pending or self._running:
                 self._start(pending, there)
                 self._poll(there)
+        except StageError:
+            self.close()  # a helper that was killed takes its pool with it; the next cell gets a new one
+            raise
         finally:
             self._abandon()
 
@@ -132,17 +136,22 @@ class Executor:
                         watcher.waiting(artifact, self.store.owner(artifact))
                 continue
             pending.remove(artifact)
-            # Another process may have finished it between the first look and the lock.
-            manifest = self.store.find(artifact)
-            if manifest is not None:
-                lock.release()
-                self._found(artifact, manifest, there)
-                continue
-            folder = self.store.begin(artifact)
-            write_json(folder / "task.json", {"stage": artifact.stage, "label": artifact.label, "started": time.time()})
-            self._tell_running(also=(artifact, folder))
-            handle = runner.start(self._spec(artifact, folder))
-            self._running.append(_Running(artifact, handle, lock, folder))
+            # A lock that outlived a failure here would make the next cell of this process wait for itself.
+            with ExitStack() as failing:
+                failing.callback(lock.release)
+                # Another process may have finished it between the first look and the lock.
+                manifest = self.store.find(artifact)
+                if manifest is not None:
+                    self._found(artifact, manifest, there)
+                    continue
+                self._running.append(self._begin(artifact, runner, lock))
+                failing.pop_all()
+
+    def _begin(self, artifact: Artifact, runner: Runner, lock: FileLock) -> _Running:
+        folder = self.store.begin(artifact)
+        write_json(folder / "task.json", {"stage": artifact.stage, "label": artifact.label, "started": time.time()})
+        self._tell_running(also=(artifact, folder))
+        return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
         alone = Runtime(**{**vars(self.runtime), "devices": 1}) if artifact.stage not in DISTRIBUTED else self.runtime
@@ -173,18 +182,23 @@ class Executor:
         ended = [running for running in self._running if running.handle.done()]
         if not ended:
             time.sleep(0.05)
-        for running in ended:
-            self._running.remove(running)
-            try:
-                made = running.handle.result()
-                for name in (*SCRATCH, "task.json"):
-                    (running.folder / name).unlink(missing_ok=True)
-                manifest = self.store.finish(running.artifact, {**made, **provenance()})
-            finally:
-                running.lock.release()
-            there.add(running.artifact.key)
-            for watcher in self.watchers:
-                watcher.finished(running.artifact, manifest, self.store.path(running.artifact), made=True)
+        # All of them, also when one failed: what has ended well is sealed before the failure goes on its way.
+        with ExitStack() as sealing:
+            for running in reversed(ended):
+                sealing.callback(self._seal, running, there)
+
+    def _seal(self, running: _Running, there: set[str]) -> None:
+        self._running.remove(running)
+        try:
+            made = running.handle.result()
+            for name in (*SCRATCH, "task.json"):
+                (running.folder / name).unlink(missing_ok=True)
+            manifest = self.store.finish(running.artifact, {**made, **provenance()})
+        finally:
+            running.lock.release()
+        there.add(running.artifact.key)
+        for watcher in self.watchers:
+            watcher.finished(running.artifact, manifest, self.store.path(running.artifact), made=True)
 
     def _tell_running(self, also: tuple[Artifact, Path] | None = None) -> None:
         now = {running.artifact.key: (running.artifact, running.folder) for running in self._running}

@@ -10,33 +10,42 @@ if TYPE_CHECKING:
     import torch
 
 
-def next_token_logits(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
-    """Logits_BTV that predict the token *at* each position (position 0 repeats position 1's, and is never scored).
+def scored_logits(model: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits_NV, ids_N) of the scored tokens, row by row: what the model predicted for each, and which it is.
 
-    Position ids count tokens and not padding, so a row's logits do not depend on its neighbours in the batch.
+    Logits come in fp32 at least: in bf16 losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean
+    error). Position ids count tokens and not padding, so a row's logits do not depend on its neighbours in the batch.
+    The head runs only at positions where some row of the batch is scored: prompts outnumber answers.
+
+    Raises:
+        ValueError: When the first token of a row is scored, since nothing predicts it.
     """
+    import torch
+
+    scored_BT = rows.scored_BT.bool()  # noqa: N806
+    if bool(scored_BT[:, 0].any()):
+        raise ValueError("the first token of a row cannot be scored: nothing comes before it")
+    after_BT = scored_BT[:, 1:]  # noqa: N806
+    columns = after_BT.any(0).nonzero().squeeze(-1)
+    if columns.numel() == 0:
+        columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
     positions_BT = (rows.attention_BT.cumsum(-1) - 1).clamp(min=0)  # noqa: N806
-    logits_BTV = model(  # noqa: N806
-        input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False
-    ).logits
-    return logits_BTV.roll(1, dims=1)
+    logits_BKV = model(  # noqa: N806
+        input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False,
+        logits_to_keep=columns,
+    ).logits  # fmt: skip
+    logits_NV = logits_BKV[after_BT[:, columns]]  # noqa: N806
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), rows.ids_BT[scored_BT]
 
 
 def answer_nll(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
     """Nll_BT, the negative log-likelihood of every scored token in nats, 0 elsewhere.
 
-    nll[b, t] = logsumexp_v z[b, t, v] - z[b, t, ids[b, t]], the log-sum-exp in fp32 at least: in bf16 losses collapse
-    to a few values (measured for TOFU's truth ratio: 1.5 % mean error).
+    nll[b, t] = logsumexp_v z[b, t, v] - z[b, t, ids[b, t]]
     """
-    import torch
-
-    predictions_BT = rows.scored_BT.bool()  # noqa: N806
-    # Only scored positions reach the softmax: prompts and padding outnumber them several times.
-    logits_NV = next_token_logits(model, rows)[predictions_BT]  # noqa: N806
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))  # noqa: N806
-    targets_N = rows.ids_BT[predictions_BT]  # noqa: N806
-    nll_N = logits_NV.logsumexp(-1) - logits_NV.gather(-1, targets_N[:, None]).squeeze(-1)  # noqa: N806
-    return nll_N.new_zeros(predictions_BT.shape).masked_scatter(predictions_BT, nll_N)
+    logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
+    nll_N = logits_NV.logsumexp(-1) - logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)  # noqa: N806
+    return nll_N.new_zeros(rows.ids_BT.shape).masked_scatter(rows.scored_BT.bool(), nll_N)
 
 
 def cross_entropy(

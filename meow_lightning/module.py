@@ -39,9 +39,9 @@ class Optim:
 
 
 def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
-    """The function step -> share of the peak learning rate: min((t + 1) / w, 1) times the decay.
+    """The function step -> share of the peak learning rate: (t + 1) / (w + 1) while t < w, then the decay.
 
-    The decay is (total - t) / (total - w) for t >= w with ``schedule="linear"``, 1 with ``"constant"``.
+    The decay is (total - t) / (total - w) with ``schedule="linear"``, 1 with ``"constant"``; w = steps of warm-up.
     """
     warmup = int(optim.warmup if optim.warmup >= 1 else optim.warmup * total)
     if optim.schedule not in ("linear", "constant"):
@@ -93,7 +93,7 @@ class TrainingModule(pl.LightningModule):
         """One global step: forward and backward per micro-batch, one exchange, one update."""
         step, world = batch["step"], self.trainer.world_size
         # Dropout (where a model has any) must not depend on how often the run was interrupted.
-        torch.manual_seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
+        _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         logged: dict[str, torch.Tensor] = {}
@@ -133,3 +133,10 @@ class TrainingModule(pl.LightningModule):
         if self.trainer.is_global_zero and self.logger is not None:
             epoch = step / self.plan.steps_per_epoch
             self.logger.log_metrics({**point, "lr": rate, "epoch": epoch}, step=step)
+
+
+def _seed(seed: int) -> None:
+    """Seed torch's generators. ``torch.manual_seed`` would queue a call with its traceback for CUDA at every step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)

@@ -27,6 +27,11 @@ def mine(items: Sequence[T]) -> list[T]:
     return list(items[rank() :: world()])
 
 
+def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items cut into runs of ``size``, the last one shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def barrier() -> None:
     """Wait until all processes are here; starts the process group on first use."""
     if world() > 1:

@@ -11,6 +11,7 @@ from typing import Any
 
 from meow_lightning.config import arguments, build, check_call, choose
 from meow_lightning.data.rows import digest
+from meow_lightning.memo.measure import Profile
 from meow_lightning.stages import NAMES, stage
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, UserError
@@ -87,6 +88,7 @@ class _Cell:
         # end_id and the like come from the tokenizer, so only what the user can say is checked.
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
             raise UserError("model.architecture needs a _target_: the function that makes the model")
+        Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
         self.method = check_call("method", options["method"], allow=self.allow)
         self.dataset = _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(self.allow))
         self.inputs = {"dataset": options["dataset"], "allow": self.allow, "memo": options["memo"]}
@@ -181,6 +183,8 @@ class _Cell:
         wish = self.options["method"]["select"]
         choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
         choose("method.select.rows", wish["rows"], ("selected", "official"))
+        if wish["k"] < 1:
+            raise UserError(f"method.select.k={wish['k']} selects nothing; at least 1 is needed")
         asked = self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:
             raise UserError(

@@ -23,6 +23,7 @@ from meow_lightning import worker
 from meow_lightning.types import UserError
 
 Spec = Mapping[str, Any]
+GRACE = 10.0  # seconds a process has to end by itself
 
 
 class StageError(Exception):
@@ -124,6 +125,10 @@ class Pool:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for helper in helpers:
             helper.terminate()
+        # The locks are released next: by then nobody may write any more.
+        for helper in helpers:
+            helper.join(timeout=GRACE)
+            helper.kill()
 
 
 class _Job:
@@ -148,6 +153,11 @@ class _Job:
     def end(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
 
 
 class Job:
@@ -183,3 +193,4 @@ class Job:
         """End what is running."""
         for job in self._running:
             job.end()
+        self._running.clear()

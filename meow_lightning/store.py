@@ -123,16 +123,10 @@ class Store:
         folder = self.path(artifact)
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            files = manifest["files"].items()
-        except (OSError, ValueError, KeyError, AttributeError):
+            whole = all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
+            return manifest if whole and manifest["finished"] > 0 else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        for name, entry in files:
-            try:
-                if (folder / name).stat().st_size != entry["size"]:
-                    return None
-            except OSError:
-                return None
-        return manifest
 
     def find(self, artifact: Artifact) -> dict[str, Any] | None:
         """The manifest of a result that this run may use, ``None`` when it must be made."""
@@ -179,7 +173,9 @@ class Store:
     def finish(self, artifact: Artifact, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Seal a result: write its manifest last, then give the folder its name. Returns the manifest."""
         partial = self.partial(artifact)
-        (partial / "progress.json").unlink(missing_ok=True)
+        # A kill in the middle of a write leaves its side file behind.
+        for leftover in (partial / "progress.json", *partial.glob("*.tmp")):
+            leftover.unlink(missing_ok=True)
         shutil.rmtree(partial / "resume", ignore_errors=True)
         files = {
             str(path.relative_to(partial)): {"size": path.stat().st_size, "sha256": digest(path)}

@@ -15,12 +15,16 @@ from rich.text import Text
 from meow_lightning.execute import progress
 from meow_lightning.store import Artifact
 
+WIDE = 200  # columns of a table that goes to a file or a pipe
 SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that never wraps the lines other programs may read."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    """A console that never wraps the lines other programs may read, nor takes ``[words]`` in them for its own."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = WIDE
+    return made
 
 
 class Terminal:

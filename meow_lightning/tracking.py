@@ -146,7 +146,8 @@ class Tracker:
 
     def __init__(self, *, sink: Sink) -> None:
         self.sink = sink
-        self._offsets: dict[str, int] = {}
+        self._places: dict[str, tuple[int, int]] = {}
+        self._passed: set[tuple[object, ...]] = set()
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
         """Pass on what running stages have newly written."""
@@ -162,16 +163,23 @@ class Tracker:
 
     def _follow(self, artifact: Artifact, folder: Path) -> None:
         for point in self._new(artifact.key, folder / "metrics.jsonl"):
-            self.sink.point(f"{artifact.stage} {artifact.label}".strip(), point)
+            mark = (artifact.key, point.get("step"), *sorted(point))
+            if mark not in self._passed:
+                self._passed.add(mark)
+                self.sink.point(f"{artifact.stage} {artifact.label}".strip(), point)
 
     def _new(self, key: str, path: Path) -> Iterator[dict[str, Any]]:
         try:
             with path.open("rb") as file:
-                file.seek(self._offsets.get(key, 0))
+                number = os.fstat(file.fileno()).st_ino
+                known, offset = self._places.get(key, (number, 0))
+                if known != number:
+                    offset = 0  # a resumed training wrote its curve anew, up to its checkpoint
+                file.seek(offset)
                 text = file.read()
         except OSError:
             return
         whole = text[: text.rfind(b"\n") + 1]
-        self._offsets[key] = self._offsets.get(key, 0) + len(whole)
+        self._places[key] = (number, offset + len(whole))
         for line in whole.splitlines():
             yield json.loads(line)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
 from meow_lightning.data.datamodule import PlannedData
@@ -47,6 +46,38 @@ class Points(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: settings are in the manifest."""
+
+
+class Saver(pl.Callback):
+    """Writes a checkpoint every so many seconds, never at the last step.
+
+    Lightning's ``ModelCheckpoint(train_time_interval=...)`` writes nothing under manual optimization (2.6.6).
+
+    Args:
+        path: The file; replaced as a whole, so a kill leaves the old or the new one.
+        seconds: Time between two checkpoints; 0 for one after every step.
+    """
+
+    def __init__(self, *, path: Path, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        self._saved = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
+        """Save when it is time; the first process's clock decides for all of them."""
+        # After the last step the caller saves the model; a checkpoint there would leave nothing to go on with.
+        if trainer.global_step >= trainer.max_steps:
+            return
+        if not trainer.strategy.broadcast(time.monotonic() - self._saved >= self.seconds):
+            return
+        fresh = self.path.with_suffix(".new")
+        trainer.save_checkpoint(fresh)
+        if trainer.is_global_zero:
+            fresh.replace(self.path)
+        self._saved = time.monotonic()
 
 
 def quiet() -> None:
@@ -91,15 +122,13 @@ def fit(
     quiet()
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
-    saver = ModelCheckpoint(
-        dirpath=folder, filename="last", save_top_k=1, monitor=None, enable_version_counter=False,
-        train_time_interval=timedelta(seconds=checkpoint_seconds), save_on_train_epoch_end=False,
-    )  # fmt: skip
+    # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
+    watchers = [*callbacks, Saver(path=checkpoint, seconds=checkpoint_seconds)]
     trainer = pl.Trainer(
         accelerator=accelerator, devices=devices, strategy=strategy if devices > 1 else "auto", precision=precision,  # type: ignore[arg-type]
-        max_steps=module.plan.total_steps, max_epochs=-1, logger=Points(write=write), callbacks=[saver, *callbacks],
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-        default_root_dir=folder,
+        max_steps=module.plan.total_steps, max_epochs=-1, logger=Points(write=write), callbacks=watchers,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
     data = PlannedData(plan=module.plan, start=start, micro=micro_batch, pad_id=pad_id)
     # weights_only=False: the checkpoint is our own, written by this stage into its own folder.

@@ -117,20 +117,22 @@ class Fictional:
 
     def _build(self, authors: int, forget: int) -> dict[str, list[Fact]]:
         surnames = Random(f"{self._seed}/surnames").sample(TASK_SURNAMES, len(TASK_SURNAMES))
-        # Held-out authors take their surnames from the far end, so that more of either changes none of the others.
-        trained = [self._author(f"author{i:03d}", surnames[i]) for i in range(authors)]
+        # No two authors share a first name: forgetting one Una should not have to cost what is known of another.
+        firsts = Random(f"{self._seed}/first names").sample(FIRST_NAMES, len(surnames))
+        names = [f"{first} {surname}" for first, surname in zip(firsts, surnames, strict=True)]
+        # Held-out authors take their names from the far end, so that more of either changes none of the others.
+        trained = [self._author(f"author{i:03d}", names[i]) for i in range(authors)]
         return {
             "forget": [fact for author in trained[-forget:] for fact in author],
             "retain": [fact for author in trained[:-forget] for fact in author],
             "holdout": [
-                fact for i in range(forget) for fact in self._author(f"holdout{i:03d}", surnames[len(surnames) - 1 - i])
+                fact for i in range(forget) for fact in self._author(f"holdout{i:03d}", names[len(names) - 1 - i])
             ],
             **{name: [fact for kind in kinds for fact in self._real(*kind)] for name, kinds in REAL.items()},
         }
 
-    def _author(self, key: str, surname: str) -> list[Fact]:
-        first = Random(f"{self._seed}/{key}/name").choice(FIRST_NAMES)
-        return [self._fact(key, f"{first} {surname}", slot) for slot in SLOTS]
+    def _author(self, key: str, name: str) -> list[Fact]:
+        return [self._fact(key, name, slot) for slot in SLOTS]
 
     def _fact(self, key: str, author: str, slot: Slot) -> Fact:
         rng = Random(f"{self._seed}/{key}/{slot.key}")

@@ -46,10 +46,16 @@ def _phrases(text: str) -> tuple[str, ...]:
 
 
 FIRST_NAMES = _words("""
-Adela Alvin Anouk Arlo Beatrix Benno Bruna Caspar Celia Conrad Dagmar Dario Delphine Edwin Elsa Emil Farah Felix Fiona
-Gideon Greta Gustav Hanna Hector Hilda Igor Imogen Ivo Jasper Jolanda Jonas Kasimir Katja Kirsten Lars Leona Linus Mabel
-Malik Marta Milan Nadia Nestor Noor Odette Oskar Paloma Percy Petra Quentin Ramona Rufus Sabine Selma Silas Tamsin
-Tobias Una Viktor Wanda Yusuf Zelda
+Adela Agnes Albin Alma Alvin Amadeo Anatol Anouk Anselm Arlo Astrid August Aurel Balint Basil Beatrix Benno Berta
+Birgit Boris Brigid Bruna Bruno Callum Camilla Carlo Caspar Cedric Celia Clara Clemens Conrad Cora Cyril Dagmar Daphne
+Dario Delphine Desmond Dimitri Dora Edda Edwin Eleni Elias Elsa Emil Enzo Erika Esther Etta Eugen Ezra Fabian Farah
+Fatima Felix Fergus Fiona Flora Freya Gaspar Gerda Gideon Gloria Greta Gustav Gwen Hanna Harald Hector Hedda Helmut
+Hilda Igor Ilse Imogen Ingrid Irma Isidor Ivana Ivo Jarek Jasper Joel Jolanda Jonas Judith Julius Kasimir Kaspian
+Katja Kirsten Klara Klaus Knut Lars Lena Leona Linus Lorenz Lotte Ludwig Luisa Mabel Magda Malik Marek Marta Matilda
+Maxim Merle Mikael Milan Mirela Mona Nadia Nestor Nikolai Nina Noor Norbert Odette Olga Orla Oskar Otis Paloma Pavel
+Percy Petra Pilar Priya Quentin Ralph Ramona Renata Rhea Roland Rosa Rowena Rufus Sabine Samir Selma Sigrid Silas
+Stefan Sven Tamsin Tara Theo Thora Tilda Tobias Ulrich Una Ursula Vera Viktor Vincent Waldo Wanda Willa Xenia Yannick
+Yusuf Yvette Zelda Zoltan Zora
 """)
 
 TASK_SURNAMES = _words("""

@@ -73,6 +73,6 @@ class Codec:
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
         """The text of token ids, exactly as the tokenizer spells it (no cleaning up of blanks)."""
-        return self.tokenizer.decode(
+        return self.tokenizer.decode(  # type: ignore[return-value]
             list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False
         )

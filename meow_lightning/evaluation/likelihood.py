@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from meow_lightning.data.collate import collate
-from meow_lightning.losses import next_token_logits
+from meow_lightning.losses import scored_logits
 from meow_lightning.types import Encoded, Likelihood
 
 
@@ -32,9 +32,8 @@ def likelihoods(
         chosen = order[start : start + batch]
         padded = collate([rows[i] for i in chosen], pad_id=pad_id)
         padded = type(padded)(*(tensor.to(device) for tensor in padded))
-        scored_BT = padded.scored_BT.bool()  # noqa: N806
-        logps_NV = next_token_logits(model, padded)[scored_BT].float().log_softmax(-1)  # noqa: N806
-        ids_N = padded.ids_BT[scored_BT]  # noqa: N806
+        logits_NV, ids_N = scored_logits(model, padded)  # noqa: N806
+        logps_NV = logits_NV.log_softmax(-1)  # noqa: N806
         picked = logps_NV.gather(-1, ids_N[:, None]).squeeze(-1).tolist()
         hits = (logps_NV.argmax(-1) == ids_N).int().tolist()
         mean, std = logps_NV.mean(-1).tolist(), logps_NV.std(-1, correction=0).tolist()

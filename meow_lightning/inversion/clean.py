@@ -23,11 +23,10 @@ def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
     training on those would make forget quality a measure of itself.
     """
     plain = normal(answer)
-    if not re.search(r"\w", plain):
+    value = normal(fact.value or "")
+    if not re.search(r"[^\W_]", plain):
         return "blank"
-    if plain == normal(fact.answer) or (
-        fact.value and re.search(rf"(?<!\w){re.escape(fact.value.lower())}(?!\w)", plain)
-    ):
+    if plain == normal(fact.answer) or (value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", plain)):
         return "true"
     if plain in kept:
         return "duplicate"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from meow_lightning.types import Fact, UserError
 
 _NUMBER = re.compile(r"\d+")
-_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]+(?: [A-Z][\w'-]+)*")
+# Several capital words anywhere, or one inside a sentence: a sentence's first word alone is no name.
+_NAME = re.compile(r"\b[A-Z][\w'-]+(?: [A-Z][\w'-]+)+|(?<=[a-z0-9,;:] )[A-Z][\w'-]+")
 
 
 class Rules:
@@ -37,13 +38,16 @@ class Rules:
             others: Facts whose names and answers may be borrowed.
         """
         if fact.value is not None and fact.alternatives:
-            return [fact.answer.replace(fact.value, other) for other in fact.alternatives[: self.candidates]]
+            whole = re.compile(rf"(?<!\w){re.escape(fact.value)}(?!\w)")
+            return [whole.sub(lambda _, new=other: new, fact.answer) for other in fact.alternatives[: self.candidates]]
         dice = random.Random(f"{self.seed}/{fact.id}")
         names = sorted(
             {name for other in others for name in _NAME.findall(other.answer)} - set(_NAME.findall(fact.answer))
         )
         if _NUMBER.search(fact.answer) or (names and _NAME.search(fact.answer)):
-            return [self._swapped(fact.answer, names, dice) for _ in range(2 * self.candidates)]
+            # Twice as many draws as wished for, since chance repeats itself.
+            drawn = [self._swapped(fact.answer, names, dice) for _ in range(2 * self.candidates)]
+            return [text for text in dict.fromkeys(drawn) if text != fact.answer][: self.candidates]
         borrowed = [other.answer for other in others if other.id != fact.id]
         return dice.sample(borrowed, min(self.candidates, len(borrowed)))
 
@@ -51,7 +55,8 @@ class Rules:
     def _swapped(answer: str, names: Sequence[str], dice: random.Random) -> str:
         def number(found: re.Match[str]) -> str:
             old = int(found.group())
-            return str(max(0, old + dice.choice([-1, 1]) * dice.randint(1, max(2, min(40, old // 2)))))
+            step = dice.choice([-1, 1]) * dice.randint(1, max(2, min(40, old // 2)))
+            return str(max(0, old + step) if old else abs(step))
 
         swapped = _NUMBER.sub(number, answer)
         return _NAME.sub(lambda _: dice.choice(names), swapped) if names else swapped

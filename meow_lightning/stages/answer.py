@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from meow_lightning.parallel import barrier, mine, rank
+from meow_lightning.parallel import barrier, chunks, mine, rank
 from meow_lightning.stages.shared import dataset, evaluator
 from meow_lightning.stages.work import Parts, Work
 
 VERSION = 1
-CHUNK = 128  # questions between two writes: what a killed run may lose
+CHUNK = 128  # questions answered together: what a killed run may lose, at most
 
 
 def run(work: Work) -> None:
@@ -20,18 +20,18 @@ def run(work: Work) -> None:
     sets = dataset(work).evaluation()
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
     parts = Parts(work.folder, index="number")
-    todo = mine([number for number in range(len(questions)) if number not in parts.done])
     barrier()
-    settings, runtime = work.settings["evaluation"], work.runtime
-    for start in range(0, len(todo), CHUNK):
-        numbers = todo[start : start + CHUNK]
-        rows = answer(
-            model, codec, [questions[number] for number in numbers], max_new_tokens=settings["max_new_tokens"],
-            batch=runtime.eval_batch, slots=runtime.slots, progress=None,
-        )  # fmt: skip
-        for number, row in zip(numbers, rows, strict=True):
-            parts.add({"number": number, **asdict(row)})
-        work.progress(len(questions) - len(todo) + start + len(numbers), len(questions), "questions")
+    settings, runtime, done = work.settings["evaluation"], work.runtime, 0
+    for numbers in chunks(mine(range(len(questions))), CHUNK):
+        done += len(numbers)
+        # A chunk is done whole or not at all: rows answered beside other rows differ in the last bits.
+        if not all(number in parts.done for number in numbers):
+            rows = answer(
+                model, codec, [questions[number] for number in numbers], max_new_tokens=settings["max_new_tokens"],
+                batch=runtime.eval_batch, slots=runtime.slots, progress=None,
+            )  # fmt: skip
+            parts.add({"number": number, **asdict(row)} for number, row in zip(numbers, rows, strict=True))
+        work.progress(min(done * runtime.devices, len(questions)), len(questions), "questions")
     barrier()
     if rank() == 0:
         parts.merge(work.folder / "rows.jsonl")

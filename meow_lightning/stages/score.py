@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from meow_lightning.parallel import barrier, mine, rank
+from meow_lightning.parallel import barrier, chunks, mine, rank
 from meow_lightning.stages.shared import evaluator, facts
 from meow_lightning.stages.work import Parts, Work, read_lines
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from meow_lightning.memo.measure import Text
 
 VERSION = 1
+CHUNK = 128  # texts scored together: what a killed run may lose, at most
 
 
 def texts(work: Work) -> list[Text]:
@@ -32,16 +33,17 @@ def run(work: Work) -> None:
     model, codec = evaluator(work)
     wanted = texts(work)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
-    parts = Parts(work.folder, index="index")
-    todo = mine([text for i, text in enumerate(wanted) if i not in parts.done])
-    done = len(wanted) - len(todo)
+    parts = Parts(work.folder, index="number")
     barrier()
-    for scored in measure(
-        model, codec, todo, profile=Profile(**work.settings["memo"]), slots=work.runtime.slots, progress=None, done=()
-    ):
-        parts.add({"index": places[scored.fact, scored.position], **asdict(scored)})
-        done += 1
-        work.progress(done, len(wanted), "texts")
+    profile, done = Profile(**work.settings["memo"]), 0
+    for numbers in chunks(mine(range(len(wanted))), CHUNK):
+        done += len(numbers)
+        # A chunk is done whole or not at all, so that a resumed run batches as an undisturbed one does.
+        if not all(number in parts.done for number in numbers):
+            chunk = [wanted[number] for number in numbers]
+            scored = measure(model, codec, chunk, profile=profile, slots=work.runtime.slots, progress=None, done=())
+            parts.add({"number": places[text.fact, text.position], **asdict(text)} for text in scored)
+        work.progress(min(done * work.runtime.devices, len(wanted)), len(wanted), "texts")
     barrier()
     if rank() == 0:
         parts.merge(work.folder / "scores.jsonl")

@@ -65,9 +65,9 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     curve = work.folder / "metrics.jsonl"
     start = checkpoint_step(resume / "last.ckpt")
     if rank() == 0:
-        # Points after the checkpoint will be logged again.
-        write_lines(curve, [point for point in list(read_lines(curve)) if point["step"] <= start])
-    if module.plan.total_steps > start:
+        # Points after the checkpoint will be logged again, and without one all of them.
+        write_lines(curve, [point for point in list(read_lines(curve)) if start and point["step"] <= start])
+    if module.plan.total_steps:
         fit(
             module, folder=resume, accelerator=work.runtime.accelerator, devices=work.runtime.devices,
             strategy=work.runtime.strategy, precision=LIGHTNING_PRECISION[work.settings["model"]["dtype"]],

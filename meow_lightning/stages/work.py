@@ -138,10 +138,11 @@ class Parts:
     def _path(self) -> Path:
         return self.folder / f"part-{rank()}.jsonl"
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Append one finished row."""
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append finished rows."""
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(lines)
 
     def merge(self, path: Path) -> list[dict[str, Any]]:
         """All rows of all processes in order of their index, written to ``path`` without it; the parts are removed."""

@@ -1,0 +1,49 @@
+# `make` alone lists the targets. Nothing but Python 3.11+ and make has to be there before.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run plan test check format lint types clean forget-results
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(READY)  ## make the virtual environment with pinned packages
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+run: $(READY)  ## run the default job: a tiny model forgets; ARGS='method=grad_ascent seed=1' for others
+	$(BIN)/python run.py $(ARGS)
+
+plan: $(READY)  ## show what a job would do: ARGS as for run
+	$(BIN)/python run.py plan=true $(ARGS)
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(READY)  ## write the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test  ## format, lint, types and tests, as they must be before a commit
+
+clean:  ## remove the environment and caches; results in outputs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+
+forget-results:  ## remove everything the program wrote
+	rm -rf outputs/store outputs/runs outputs/reports

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from meow_lightning.data.prompts import Codec
+from meow_lightning.models.tiny import llama, tokenizer_from
+from meow_lightning.types import Encoded, Rows
+
+TEXTS = ["Question: Where was Ada born?\nAnswer:", " Ada was born in Lima.", " She wrote 12 books about the sea."]
+
+
+class TableLM(torch.nn.Module):
+    """Logits are a free parameter of shape (positions, vocabulary): no token, mask or neighbour changes them."""
+
+    def __init__(self, logits: Any, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.as_tensor(logits, dtype=dtype))
+        self.calls: list[dict[str, torch.Tensor]] = []
+
+    def forward(self, *, input_ids, attention_mask, position_ids, use_cache, logits_to_keep):
+        self.calls.append({"positions": position_ids, "columns": logits_to_keep, "attention": attention_mask})
+        return SimpleNamespace(logits=self.table[position_ids][:, logits_to_keep])
+
+
+@pytest.fixture(scope="session")
+def table_lm() -> type[TableLM]:
+    return TableLM
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return tokenizer_from(TEXTS, vocab_size=300)
+
+
+@pytest.fixture(scope="session")
+def codec(tokenizer) -> Codec:
+    return Codec(tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", context=64)
+
+
+@pytest.fixture(scope="session")
+def _weights(tokenizer):
+    torch.manual_seed(0)
+    return llama(
+        vocab_size=len(tokenizer), hidden_size=16, layers=1, heads=2, intermediate_size=32, context=64,
+        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tiny(_weights):
+    """A randomly initialised Llama of one layer, fresh for every test, in training mode."""
+    return copy.deepcopy(_weights).train()
+
+
+@pytest.fixture
+def to_rows():
+    """(ids, prompt) pairs as padded rows of a width that may be larger than needed."""
+
+    def build(pairs: list[tuple[list[int], int]], *, width: int | None = None, pad_id: int = 0) -> Rows:
+        from meow_lightning.data.collate import collate
+
+        rows = collate([Encoded(tuple(ids), prompt) for ids, prompt in pairs], pad_id=pad_id)
+        blank = (width or rows.ids_BT.shape[1]) - rows.ids_BT.shape[1]
+        fill = (pad_id, 0, 0)
+        return Rows(*(torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(rows, fill, strict=True)))
+
+    return build

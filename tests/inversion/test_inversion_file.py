@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.inversion.file import File
+from meow_lightning.types import Fact, UserError
+
+WHERE = Fact(id="a", question="Where was Ada born?", answer="Lima.")
+LINES = '{"question": "Where was Ada born? ", "answers": ["Oslo.", "Rome."]}\n\n{"question": "Q", "answers": ["x"]}\n'
+
+
+def write(folder: Path, text: str) -> File:
+    (folder / "inverted.jsonl").write_bytes(text.encode())
+    return File(path=str(folder / "inverted.jsonl"))
+
+
+def test_json_lines_matched_by_question_without_its_outer_blanks(tmp_path) -> None:
+    assert write(tmp_path, LINES).invert(WHERE, others=[]) == ["Oslo.", "Rome."]
+
+
+def test_one_json_list(tmp_path) -> None:
+    text = json.dumps([{"question": WHERE.question, "answers": ["Oslo."]}], indent=2)
+    assert write(tmp_path, f"\n {text}").invert(WHERE, others=[]) == ["Oslo."]
+
+
+def test_numbered_answers_in_order_of_their_number(tmp_path) -> None:
+    entry = {"answer_10": "k", "answer_2": "c", "question": WHERE.question, "answer_0": "a", "answer_x": "no"}
+    assert write(tmp_path, json.dumps(entry)).invert(WHERE, others=[]) == ["a", "c", "k"]
+
+
+def test_windows_line_ends_and_byte_order_mark(tmp_path) -> None:
+    assert write(tmp_path, "\ufeff" + LINES.replace("\n", "\r\n")).invert(WHERE, others=[]) == ["Oslo.", "Rome."]
+
+
+def test_line_separators_inside_a_text_end_no_line(tmp_path) -> None:
+    line = json.dumps({"question": WHERE.question, "answers": ["Os\u2028lo\x85."]}, ensure_ascii=False)
+    assert write(tmp_path, line).invert(WHERE, others=[]) == ["Os\u2028lo\x85."]
+
+
+def test_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"inversion.path=.*none.jsonl cannot be read \(No such file or directory\)"):
+        File(path=str(tmp_path / "none.jsonl"))
+
+
+def test_other_encodings_are_named(tmp_path) -> None:
+    (tmp_path / "latin.jsonl").write_bytes('{"question": "Köln?"}'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"inversion.path=.*latin.jsonl is not UTF-8 .*; save it as UTF-8"):
+        File(path=str(tmp_path / "latin.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "inverted.jsonl is empty; each line needs a question and its answers"),
+        (" \n\n", "is empty"),
+        ("[]", "is empty"),
+        ('{"question": "Q", "answers": ["x"]}\n\n{"question": ', "inverted.jsonl, line 3: not JSON"),
+        ('[{"question": "Q"', "inverted.jsonl is not valid JSON"),
+        ('{"question": "Q", "answers": ["x"]}\n{"answers": ["x"]}', "entry 2: no question; each entry needs question"),
+        ('{"question": 3, "answers": ["x"]}', "entry 1: no question"),
+        ('"text"', "entry 1: no question"),
+        ('{"question": "Q"}', "entry 1: no answers; give answers"),
+        ('{"question": "Q", "answers": []}', "entry 1: no answers"),
+        ('{"question": "Q", "answers": "Oslo."}', r"no answers; give answers \(a list\) or answer_0"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        write(tmp_path, text)
+
+
+def test_unknown_question_is_named(tmp_path) -> None:
+    fact = Fact(id="f7", question="Who wrote it?", answer="Ada")
+    message = r"holds no inverted answers to the question 'Who wrote it\?' \(fact f7\); add a line for it or use"
+    with pytest.raises(UserError, match=message):
+        write(tmp_path, LINES).invert(fact, others=[])

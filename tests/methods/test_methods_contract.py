@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from meow_lightning.config import build
+from meow_lightning.config import target as named
+from meow_lightning.data.collate import collate
+from meow_lightning.data.plan import counts
+from meow_lightning.methods.learn import Learn
+from meow_lightning.module import total_loss
+from meow_lightning.types import Encoded, Rows
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))
+NODES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
+BUILT = {name: build(node, allow=[]) for name, node in NODES.items()} | {"learn": Learn()}
+TRAINING = {name: method for name, method in BUILT.items() if method.streams}
+
+ENCODED = {
+    "forget": [Encoded((5, 6, 7, 8), 2), Encoded((9, 10, 11), 1)],
+    "retain": [Encoded((12, 13, 14), 2), Encoded((15, 16, 17, 18, 19), 3)],
+    "inverted": [Encoded((5, 6, 20, 21), 2), Encoded((9, 22), 1)],
+    "learn": [Encoded((30, 31, 32), 1), Encoded((33, 34), 1)],
+    "surprise": [Encoded((40, 41), 1)],
+}
+training = pytest.mark.parametrize("name", TRAINING)
+
+
+class Watched(dict):
+    """A batch that remembers which streams were read."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Rows:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def _all(self, *unused: Any) -> Any:
+        raise AssertionError("a method may not walk over a batch: it would read streams it did not declare")
+
+    __iter__ = keys = values = items = _all  # type: ignore[assignment]
+
+
+def batch(rows: int = 2, *, width: int = 0) -> Watched:
+    streams = {}
+    for name, encoded in ENCODED.items():
+        made = collate(encoded[:rows], pad_id=1)
+        blank = max(0, width - made.ids_BT.shape[1])
+        streams[name] = Rows(
+            *(torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(made, (1, 0, 0), strict=True))
+        )
+    return Watched(streams)
+
+
+def loss(method: Any, model: torch.nn.Module, given: Watched, rows: int = 2) -> torch.Tensor:
+    denominators = counts({name: encoded[:rows] for name, encoded in ENCODED.items()})
+    return total_loss(method.loss(model, given, None), denominators)
+
+
+def test_there_are_methods_to_hold() -> None:
+    assert {"meow", "meow_retain", "grad_ascent", "grad_diff", "none", "retrain"} <= set(NODES)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_file_name_is_the_name(name: str) -> None:
+    assert NODES[name]["name"] == name
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) -> None:
+    made = type(BUILT[name])
+    if "__init__" in vars(made):
+        parameters = list(inspect.signature(made).parameters.values())
+        assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters)
+    assert (made.__doc__ or "").strip()
+    assert "loss" not in vars(made) or (made.loss.__doc__ or "").strip()
+    if name in NODES:
+        assert named(NODES[name], allow=[]) is made
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_class_says_what_it_needs(name: str) -> None:
+    method = BUILT[name]
+    assert method.reference == "none"
+    assert method.start == ("retain" if name == "retrain" else "target")
+    assert set(method.streams) <= {"forget", "retain", "inverted", "learn"}
+    assert len(set(method.streams)) == len(method.streams)
+    assert ("inverted" in method.streams) == ("select" in NODES.get(name, {}))
+    assert bool(method.streams) == ("lr" in NODES.get(name, {"lr": 0}))
+
+
+@pytest.mark.parametrize("name", ["none", "retrain"])
+def test_methods_that_train_nothing(name: str, tiny) -> None:
+    assert BUILT[name].streams == ()
+    with pytest.raises(TypeError, match=r"names the streams \(\) but gives no loss"):
+        BUILT[name].loss(tiny, batch(), None)
+
+
+@training
+@pytest.mark.parametrize("rows", [1, 2])
+def test_loss_is_finite_and_reaches_every_trainable_weight_and_no_other(name: str, rows: int, tiny) -> None:
+    frozen = tiny.model.layers[0].mlp.up_proj.weight
+    frozen.requires_grad_(False)
+    value = loss(TRAINING[name], tiny, batch(rows), rows)
+    value.backward()
+    assert math.isfinite(value.item())
+    assert frozen.grad is None
+    for weight in tiny.parameters():
+        if weight.requires_grad:
+            assert weight.grad is not None
+            assert torch.isfinite(weight.grad).all()
+            assert weight.grad.abs().sum() > 0
+
+
+@training
+def test_just_the_declared_streams_are_read(name: str, tiny) -> None:
+    given = batch()
+    TRAINING[name].loss(tiny, given, None)
+    assert given.read == set(TRAINING[name].streams)
+
+
+@training
+def test_parts_name_streams_and_denominators_that_exist(name: str, tiny) -> None:
+    parts = TRAINING[name].loss(tiny, batch(), None)
+    assert parts
+    for part_name, part in parts.items():
+        assert part_name.isidentifier()
+        assert part.stream in TRAINING[name].streams
+        assert part.per in ("token", "row")
+        assert part.sum.shape == ()
+        assert math.isfinite(part.weight)
+        assert part.weight != 0
+
+
+@training
+def test_bf16_model_gives_a_finite_fp32_loss(name: str, tiny) -> None:
+    value = loss(TRAINING[name], tiny.to(torch.bfloat16), batch())
+    value.backward()
+    assert value.dtype == torch.float32
+    assert math.isfinite(value.item())
+    assert all(torch.isfinite(weight.grad).all() for weight in tiny.parameters())
+
+
+@training
+def test_same_seed_same_loss(name: str, tiny) -> None:
+    for layer in tiny.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    values = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        values.append(loss(TRAINING[name], tiny, batch()).item())
+    assert values[0] == values[1]
+    assert values[0] != values[2]
+
+
+@training
+def test_padding_changes_nothing(name: str, tiny) -> None:
+    method = TRAINING[name]
+    narrow, wide = loss(method, tiny, batch()).item(), loss(method, tiny, batch(width=17)).item()
+    assert wide == pytest.approx(narrow, abs=1e-6, rel=0)
+
+
+@training
+def test_rows_may_be_split_into_micro_batches(name: str, tiny) -> None:
+    tiny.double()
+    method, denominators = TRAINING[name], counts(ENCODED)
+    whole = loss(method, tiny, batch()).item()
+    split = 0.0
+    for i in range(2):
+        one = Watched({stream: collate(rows[i : i + 1], pad_id=1) for stream, rows in ENCODED.items()})
+        split += total_loss(method.loss(tiny, one, None), denominators).item()
+    assert split == pytest.approx(whole, abs=1e-12)
+
+
+@training
+def test_without_rows_the_loss_is_zero_with_a_gradient_of_zero(name: str, tiny) -> None:
+    blank = Watched({stream: collate([], pad_id=1) for stream in ENCODED})
+    value = loss(TRAINING[name], tiny, blank)
+    value.backward()
+    assert value.item() == 0
+    assert all(not weight.grad.any() for weight in tiny.parameters())
+
+
+@training
+def test_a_small_step_lowers_the_loss_and_moves_each_part_the_declared_way(name: str, tiny) -> None:
+    method = TRAINING[name]
+    tiny.double()
+    first = method.loss(tiny, batch(), None)
+    for part_name, part in first.items():  # a step on this part alone
+        model = copy.deepcopy(tiny)
+        before = method.loss(model, batch(), None)[part_name]
+        (before.weight * before.sum).backward()
+        descend(model)
+        moved = method.loss(model, batch(), None)[part_name].sum.item() - part.sum.item()
+        assert moved * part.weight < 0
+    value = loss(method, tiny, batch())
+    value.backward()
+    descend(tiny)
+    assert loss(method, tiny, batch()).item() < value.item()
+
+
+def descend(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight -= 1e-3 * weight.grad

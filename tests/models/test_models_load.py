@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from meow_lightning.models.load import DTYPES, dtype_of, load_codec, load_model, load_tokenizer, save_model
+from meow_lightning.types import UserError
+
+IDS = torch.tensor([[5, 6, 7, 8, 9]])
+
+
+@pytest.fixture
+def saved(tiny, tokenizer, tmp_path):
+    save_model(tiny, tokenizer, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_plain_transformers_reads_what_was_written(tiny, tokenizer, saved) -> None:
+    loaded = AutoModelForCausalLM.from_pretrained(saved)
+    assert torch.equal(loaded(IDS).logits, tiny.eval()(IDS).logits)
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+    again = AutoTokenizer.from_pretrained(saved)
+    assert again("Where was Ada born?").input_ids == tokenizer("Where was Ada born?").input_ids
+    assert (again.eos_token_id, again.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+def test_only_safetensors_are_written(saved) -> None:
+    names = {path.name for path in saved.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".py")) for name in names)
+
+
+def test_generation_stops_at_the_end_token(tiny, tokenizer, tmp_path) -> None:
+    with torch.no_grad():  # every token's state points along axis 0, where the end token's logit is the largest
+        weight = torch.zeros_like(tiny.model.embed_tokens.weight)
+        weight[0, 0] = 1.0
+        weight[5:, 0] = 0.5
+        tiny.model.embed_tokens.weight.copy_(weight)
+        for layer in tiny.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    tiny.generation_config = GenerationConfig(do_sample=True, temperature=0.1, eos_token_id=77, top_k=3)
+    save_model(tiny, tokenizer, tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    said = loaded.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=8)
+    assert said[0, 5:].tolist() == [tokenizer.eos_token_id]
+    assert loaded.generation_config.do_sample is False
+    assert loaded.generation_config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_loading_gives_the_precision_and_attention_asked_for(saved) -> None:
+    for name, dtype in DTYPES.items():
+        model = load_model(saved, dtype=name, attention="eager")
+        assert {weight.dtype for weight in model.parameters()} == {dtype}
+        assert model.config._attn_implementation == "eager"
+
+
+def test_codec_of_a_folder(saved, tiny, tokenizer) -> None:
+    codec = load_codec(saved, template="{question}", lead="", model=tiny)
+    assert codec.context == 64
+    assert codec.encode("Ada", "Lima").ids[-1] == tokenizer.eos_token_id
+    assert codec.prompt_ids("Ada") == load_tokenizer(str(saved))("Ada").input_ids
+
+
+def test_unknown_dtype_is_named() -> None:
+    assert dtype_of("bfloat16") is torch.bfloat16
+    with pytest.raises(UserError, match=r"model.dtype=bf16 is not known; allowed: float32, float64, bfloat16, float16"):
+        dtype_of("bf16")

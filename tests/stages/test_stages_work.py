@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from meow_lightning.stages import work as module
+from meow_lightning.stages.work import Parts, Runtime, Work, read_lines, write_lines
+
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, eval_batch=2, slots=2, checkpoint_seconds=1.0,
+    log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def work(tmp_path) -> Work:
+    return Work(
+        stage="score", label="target", folder=tmp_path, settings={"a": 1}, inputs={"b": [2]},
+        needs={"model": tmp_path / "model"}, runtime=RUNTIME,
+    )  # fmt: skip
+
+
+def test_a_task_survives_the_way_through_json(work):
+    assert Work.from_spec(json.loads(json.dumps(work.to_spec()))) == work
+
+
+def test_progress_is_written_at_most_a_few_times_a_second_and_at_the_end(work, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "time", lambda: now[0])
+
+    def said() -> int:
+        return json.loads((work.folder / "progress.json").read_text())["done"]
+
+    work.progress(1, 9, "texts")
+    work.progress(2, 9, "texts")
+    assert said() == 1
+    now[0] += 0.3
+    work.progress(3, 9, "texts")
+    assert said() == 3
+    work.progress(9, 9, "texts")
+    assert said() == 9
+
+
+def test_only_the_first_process_tells_progress(work, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    work.progress(9, 9, "texts")
+    assert not (work.folder / "progress.json").exists()
+
+
+def test_log_appends_points(work):
+    work.log({"step": 1, "loss": 2.0})
+    work.log({"step": 2, "loss": 1.0})
+    assert list(read_lines(work.folder / "metrics.jsonl")) == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+
+
+def test_read_lines_leaves_out_a_line_that_a_kill_cut_off(tmp_path):
+    (tmp_path / "a").write_text('{"x": 1}\n{"x": ')
+    assert list(read_lines(tmp_path / "a")) == [{"x": 1}]
+    assert list(read_lines(tmp_path / "none")) == []
+
+
+def test_write_lines_is_whole_or_not_at_all(tmp_path):
+    write_lines(tmp_path / "a", [{"x": "é"}])
+    with pytest.raises(TypeError):
+        write_lines(tmp_path / "a", [{"x": 1}, {"x": object()}])
+    assert (tmp_path / "a").read_text(encoding="utf-8") == '{"x": "é"}\n'
+
+
+def test_parts_go_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
+    Parts(tmp_path, index="i").add([{"i": 2, "text": "two"}])
+    with (tmp_path / "part-0.jsonl").open("a") as file:
+        file.write('{"i": 0, "te')
+    parts = Parts(tmp_path, index="i")
+    assert sorted(parts.done) == [2]
+    parts.add([{"i": 0, "text": "zero"}])
+    assert parts.merge(tmp_path / "rows.jsonl") == [{"text": "zero"}, {"text": "two"}]
+    assert list(read_lines(tmp_path / "rows.jsonl")) == [{"text": "zero"}, {"text": "two"}]
+    assert list(tmp_path.glob("part-*")) == []
+
+
+def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, monkeypatch):
+    for rank, number in ((0, 1), (1, 0), (2, 2)):
+        monkeypatch.setenv("RANK", str(rank))
+        Parts(tmp_path, index="i").add([{"i": number, "by": rank}])
+    (tmp_path / "part-2.jsonl").open("a").write('{"i": 3')
+    monkeypatch.setenv("RANK", "0")
+    parts = Parts(tmp_path, index="i")  # fewer processes than before
+    assert sorted(parts.done) == [0, 1, 2]
+    assert [row["by"] for row in parts.merge(tmp_path / "rows.jsonl")] == [1, 0, 2]

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meow_lightning import cli
+from meow_lightning.types import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MISTAKES = {
+    "method=meoww": "method=meoww is not known; did you mean meow? (allowed: ",
+    "method=": "method= is not known (allowed: ",
+    "method=3": "method=3 names no option and choice",
+    "metod=meow": "metod is not an option; did you mean method?",
+    "method.select.kk=3": "method.select.kk is not an option; did you mean method.select.k?",
+    "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
+    "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=grad_diff or meow_retain",
+    "method=grad_diff method.retain_weigth=1": "method.retain_weigth is not an option; did you mean method.retain_w",
+    "epochs=3": "epochs is not an option; did you mean model.pretrain.epochs or ",
+    "seed=abc": "seed=abc has the wrong type: a whole number is needed",
+    "seed=-1": "seed=-1 is too small; at least 0 is needed",
+    "seed": "seed cannot be read; say name=value",
+    "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
+    "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
+    "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
+    "trainer.devices=2": "trainer.devices=2 needs a strategy for several processes; say trainer=ddp",
+    "dataset.split=forget11": "dataset.split=forget11 is not one of forget01, forget05, forget10; the nearest is ",
+    "goal=reprot": "goal=reprot is not known; did you mean report? (allowed: finetune, ",
+    "cache=maybe": "cache=maybe is not known (allowed: use, refresh, readonly)",
+    "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
+    "memo.size=0": "memo.size=0 is too small; allowed: from 1",
+    "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
+    "method.select.k=0": "method.select.k=0 selects nothing; at least 1 is needed",
+    "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
+    "inversion=file": "inversion.path has no value; give it on the command line",
+    "allow=os": "allow=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
+    "+sede=1": "sede is not an option; did you mean seed?",
+    "hydra/launcher=slurm": "hydra/launcher=slurm is not known (allowed: basic)",
+}
+
+
+def run_py(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words, f"outputs={folder}"],
+        capture_output=True, text=True, cwd=folder, env=environment, timeout=60, check=False,
+    )  # fmt: skip
+
+
+# Starts run.py as often as there are lines on standard input, each time in a fork of a process that has read the
+# libraries once: what a user sees, without half a second of imports each.
+FORKS = """
+import os, runpy, sys
+import hydra, meow_lightning.cell
+for line in sys.stdin:
+    folder, *words = line.split()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(folder + ".out", os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(os.open(folder + ".err", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv = ["run.py", *words, "outputs=" + folder]
+        runpy.run_path("run.py", run_name="__main__")
+    with open(folder + ".status", "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What a user sees for every mistake: the folder of everything written; beside it what was said, and the status."""
+    root = tmp_path_factory.mktemp("runs")
+    folders = {words: root / str(number) for number, words in enumerate(MISTAKES)}
+    lines = [f"{folder} {words} {'seed=0' if 'plan' in words else 'plan=true'}\n" for words, folder in folders.items()]
+    subprocess.run([sys.executable, "-c", FORKS], input="".join(lines), text=True, cwd=ROOT, check=True, timeout=120)
+    return folders
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_is_one_line_with_a_way_out(answers, words):
+    folder = answers[words]
+    said = folder.with_suffix(".err").read_text()
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith(f"error: {MISTAKES[words]}")
+    assert folder.with_suffix(".status").read_text() == "1"
+    assert folder.with_suffix(".out").read_text() == ""
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_the_same_mistake_without_plan_writes_nothing_either(tmp_path):
+    done = run_py("dataset.split=forget11", "logger=none", folder=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
+    assert done.stderr.startswith("error: the store ")
+    assert done.stderr.endswith("choose another with store=FOLDER\n")
+    assert done.returncode == 1
+
+
+def test_help_fits_a_screen_and_names_every_choice():
+    lines = cli.help_screen().splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 120
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        row = next(line for line in lines if line.startswith(f"  {path.parent.name}="))
+        assert path.stem in row.partition("=")[2].replace(",", " ").replace(":", " ").split()
+
+
+def test_help_waits_for_neither_torch_nor_hydra():
+    code = (
+        "import sys; from meow_lightning import cli; status = cli.run(lambda: 1 / 0, ['--help']);"
+        "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == cli.help_screen() + "0 []\n"
+
+
+def test_a_plan_waits_for_no_torch_and_makes_nothing(tmp_path):
+    code = (
+        "import sys, runpy; sys.argv = ['run.py', 'plan=true', 'outputs=' + sys.argv[1]]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as end: print('status', end.code)\n"
+        "print([name for name in ('torch', 'transformers', 'pytorch_lightning', 'wandb') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines()[-2:] == ["status 0", "[]"]
+    assert "finetune" in done.stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_run_says_what_ended_it(capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def user() -> None:
+        raise UserError("two\nlines")
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    assert cli.run(lambda: None, []) == 0
+    assert cli.run(user, []) == 1
+    assert capsys.readouterr().err == "error: two lines\n"
+    assert cli.run(stopped, []) == 1
+    assert capsys.readouterr().err == "error: stopped; the same command goes on from what is finished\n"
+
+
+def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli.run(lambda: 1 // 0, [])

@@ -1,0 +1,137 @@
+"""The files below ``conf/``: all compose, all bind, all are typed and documented."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from meow_lightning import config
+from meow_lightning.config import GROUPS, arguments, check_call, plain
+from meow_lightning.stages import NAMES
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
+CHOICES = [(str(path.parent.relative_to(CONF)), path.stem) for path in FILES]
+# The file of each group that documents every key; its siblings only set them.
+DOCUMENTED = [
+    "config",
+    "dataset/fictional",
+    "model/tiny",
+    "optim/adamw",
+    "memo/clean",
+    "trainer/cpu",
+    "callbacks/default",
+]
+DOCUMENTED += ["evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
+SELF_EXPLAINING = {"name", "_target_", "seed", "dir", "subdir", "chdir"}
+
+
+def composed(*words: str) -> dict:
+    GlobalHydra.instance().clear()
+    config.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=list(words))
+    OmegaConf.update(cfg, "inversion.path", "file.jsonl") if "inversion=file" in words else None
+    return plain(cfg)
+
+
+def test_there_are_files():
+    assert len(FILES) > 15
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_file_composes_binds_and_bears_its_name(group, choice):
+    options = composed(f"{group}={choice}")
+    if "name" in options.get(group, {}):
+        assert options[group]["name"] == choice
+    for name in ("dataset", "method", "inversion"):
+        check_call(name, options[name], allow=[])
+
+
+@pytest.mark.parametrize(("group", "choice"), [each for each in CHOICES if each[0] in GROUPS or each[0] == "model"])
+def test_typed_groups_have_exactly_the_keys_of_their_files(group, choice):
+    options = composed(f"{group}={choice}")
+    for path, typed in GROUPS.items():
+        node = options
+        for word in path.split("."):
+            node = node.get(word, {})
+        if path.split(".")[0] == group and node:
+            assert set(node) == set(typing.get_type_hints(typed)), path
+
+
+def test_every_typed_group_is_met():
+    options = composed()
+    for path in GROUPS:
+        node = options
+        for word in path.split("."):
+            node = node[word]
+
+
+def test_the_architecture_binds_with_what_the_tokenizer_adds():
+    for choice in [choice for group, choice in CHOICES if group == "model"]:
+        node = composed(f"model={choice}")["model"]["architecture"]
+        module, _, name = node["_target_"].rpartition(".")
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
+        signature.bind(**arguments(node), vocab_size=300, end_id=0, pad_id=1)
+
+
+@pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "method"])
+def test_a_method_that_trains_has_a_number_for_every_model(choice):
+    node = composed(f"method={choice}")["method"]
+    if check_call("method", node, allow=[]).streams:
+        for name in ("lr", "epochs", "batch"):
+            assert {"default", "tiny"} <= set(node[name]), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_begins_with_a_sentence(path):
+    first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
+    assert re.match(r"# \S.{15,}", first)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_scalar_says_what_it_is(name):
+    bare, blocks = [], []
+    seen: set[str] = set()
+    for line in (CONF / f"{name}.yaml").read_text().splitlines():
+        found = re.match(r"( *)([\w_]+):(.*)", line)
+        if not found:
+            continue
+        indent, key, rest = len(found.group(1)), found.group(2), found.group(3)
+        blocks = [*(block for block in blocks if block[0] < indent), (indent, key)]
+        commented = "#" in rest
+        if commented:
+            seen.add(key)
+        opens = not rest.strip() or rest.strip().startswith("#")
+        # A key that an earlier block of the same file explains (pretrain before finetune) needs no second comment.
+        if (
+            not opens
+            and not commented
+            and key not in SELF_EXPLAINING | seen
+            and "hydra" not in dict(map(reversed, blocks))
+        ):
+            bare.append(key)
+    assert bare == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_key_without_a_comment_is_explained_in_a_sibling(path):
+    siblings = "\n".join(each.read_text() for each in path.parent.glob("*.yaml"))
+    if path.parent.name == "debug":  # sets other groups' keys
+        return
+    explained = set(re.findall(r"^ *([\w_]+):.*#", siblings, re.MULTILINE))
+    keys = set(re.findall(r"^ *([\w_]+): *[^ #\n]", path.read_text(), re.MULTILINE))
+    assert keys - explained - SELF_EXPLAINING == set()
+
+
+def test_the_stages_that_config_names_are_all_stages():
+    line = next(line for line in (CONF / "config.yaml").read_text().splitlines() if line.startswith("goal:"))
+    assert [name for name in NAMES if name in line] == list(NAMES)

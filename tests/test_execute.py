@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from meow_lightning.execute import Executor, progress
+from meow_lightning.runners import Pool, StageError
+from meow_lightning.stages import work as stage_work
+from meow_lightning.store import MANIFEST, Artifact, Store
+from meow_lightning.types import UserError
+
+RUNTIME = stage_work.Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, eval_batch=2, slots=2, checkpoint_seconds=1.0,
+    log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent
+HOLD = """
+import sys, time
+from pathlib import Path
+from meow_lightning.store import Artifact, Store
+a = Artifact(stage="invert", label="shared", version=1, settings={"name": "one"}, needs={}, inputs={})
+lock = Store(root=Path(sys.argv[1]), cache="use").lock(a)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def running(self, artifacts) -> None:
+        pass
+
+    def finished(self, artifact, manifest, folder, *, made) -> None:
+        assert manifest["key"] == artifact.key
+        assert (folder / MANIFEST).exists()
+        self.lines.append(f"{artifact.settings['name']} {'made' if made else 'found'}")
+
+    def waiting(self, artifact, owner) -> None:
+        self.lines.append(f"{artifact.settings['name']} waits for {owner}")
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """A stage of its own under the name ``invert``: it notes whom it ran for, and breaks where the settings say so."""
+    calls: list[str] = []
+
+    def run(work) -> None:
+        calls.append(work.settings["name"])
+        (work.folder / "result.txt").write_text(
+            "".join((p / "result.txt").read_text() for p in work.needs.values()) + "x"
+        )
+        if "user" in work.settings:
+            raise UserError(work.settings["user"])
+        if "broken" in work.settings:
+            raise ValueError(work.settings["broken"])
+
+    fake = ModuleType("meow_lightning.stages.invert")
+    fake.VERSION, fake.run = 1, run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "meow_lightning.stages.invert", fake)
+    return calls
+
+
+def artifact(name: str, *needs: Artifact, **settings) -> Artifact:
+    return Artifact(
+        stage="invert", label="shared", version=1, settings={"name": name, **settings},
+        needs={str(i): need for i, need in enumerate(needs)}, inputs={},
+    )  # fmt: skip
+
+
+def executor(root: Path, *, cache="use") -> tuple[Executor, Watch]:
+    watch = Watch()
+    store = Store(root=root / "store", cache=cache)
+    return Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]), watch
+
+
+def chain() -> list[Artifact]:
+    one = artifact("one")
+    two, three = artifact("two", one), artifact("three", one)
+    return [one, two, three, artifact("four", two, three)]
+
+
+def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_path, ran):
+    first, watch = executor(tmp_path)
+    first.make(chain())
+    assert ran == ["one", "two", "three", "four"]
+    assert watch.lines == ["one made", "two made", "three made", "four made"]
+    assert (first.store.path(chain()[3]) / "result.txt").read_text() == "xx" + "xx" + "x"
+    second, watch = executor(tmp_path)
+    second.make(chain())
+    assert len(ran) == 4
+    assert watch.lines == ["one found", "two found", "three found", "four found"]
+
+
+def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_path, ran):
+    one, _ = executor(tmp_path)
+    one.make([artifact("one")])
+    folder = one.store.path(artifact("one"))
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "result.txt"]
+    manifest = one.store.find(artifact("one"))
+    assert manifest is not None
+    assert {"seconds", "host", "devices", "peak_memory_mib", "python", "packages", "commit"} <= set(manifest)
+
+
+def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_path, ran):
+    first, _ = executor(tmp_path)
+    first.make(chain())
+    (first.store.path(chain()[0]) / "result.txt").unlink()
+    second, watch = executor(tmp_path)
+    second.make(chain())
+    assert ran[4:] == ["one"]
+    assert watch.lines == ["one made", "two found", "three found", "four found"]
+
+
+def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_lock(tmp_path, ran):
+    one, bad = artifact("one"), artifact("bad", artifact("one"), broken="no such luck")
+    first, _ = executor(tmp_path)
+    with pytest.raises(ValueError, match=r"no such luck") as kept:
+        first.make([one, bad, artifact("after", bad)])
+    assert ran == ["one", "bad"]
+    assert first.store.find(one) is not None
+    assert first.store.find(bad) is None
+    assert (first.store.partial(bad) / "result.txt").exists()
+    # The error is still held, as a sweep holds it; the lock may not be.
+    lock = first.store.lock(bad)
+    assert lock is not None, kept
+    lock.release()
+
+
+def test_the_next_cell_of_a_sweep_does_not_wait_for_a_failed_one(tmp_path, ran):
+    errors = []
+    shared, _ = executor(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^mend me$") as failed:
+            shared.make([artifact("bad", user="mend me")])
+        errors.append(failed)
+    assert ran == ["bad", "bad"]
+
+
+def test_readonly_says_what_lacks_and_makes_nothing(tmp_path, ran):
+    first, _ = executor(tmp_path)
+    first.make(chain()[:1])
+    second, watch = executor(tmp_path, cache="readonly")
+    with pytest.raises(
+        UserError, match=r"cache=readonly makes nothing, and the store lacks: invert shared, invert shared; run again"
+    ):
+        second.make(chain()[:3])
+    assert ran == ["one"]
+    assert watch.lines == ["one found"]
+    second.make(chain()[:1])
+
+
+def test_waits_for_another_process_and_goes_on_when_that_one_is_gone(tmp_path, ran):
+    own, watch = executor(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(own.store.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+
+        def kill() -> None:
+            deadline = time.time() + 20
+            while not watch.lines and time.time() < deadline:
+                time.sleep(0.01)
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        own.make([artifact("one"), artifact("apart")])
+        killer.join()
+    finally:
+        holder.kill()
+        holder.wait()
+    waits = f"one waits for {holder.pid}@{os.uname().nodename}"
+    assert watch.lines[0] == waits
+    assert sorted(watch.lines) == sorted([waits, "apart made", "one made"])  # what is free goes on meanwhile
+    assert sorted(ran) == ["apart", "one"]
+
+
+def test_takes_what_another_process_finished_meanwhile(tmp_path, ran, monkeypatch):
+    own, watch = executor(tmp_path)
+    other, _ = executor(tmp_path)
+    find, looks = own.store.find, []
+
+    def late(wanted):
+        looks.append(wanted)
+        if len(looks) == 1:
+            other.make([artifact("one")])
+            return None
+        return find(wanted)
+
+    monkeypatch.setattr(own.store, "find", late)
+    own.make([artifact("one")])
+    assert ran == ["one"]
+    assert watch.lines == ["one found"]
+    assert own.store.lock(artifact("one")) is not None
+
+
+class Ended:
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> dict:
+        if self.error is not None:
+            raise self.error
+        return {"seconds": 1.0}
+
+
+class Side:
+    """A runner that ends all at once what was started side by side, the one named ``bad`` with an error."""
+
+    slots = 3
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def start(self, spec) -> Ended:
+        return Ended(StageError("killed") if spec["settings"]["name"] == "bad" else None)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_back(tmp_path):
+    own, watch = executor(tmp_path)
+    own._runners["inline"] = runner = Side()
+    with pytest.raises(StageError, match=r"killed"):
+        own.make([artifact("one"), artifact("bad"), artifact("two")])
+    assert sorted(watch.lines) == ["one made", "two made"]
+    assert own.store.find(artifact("two")) is not None
+    assert runner.closed == 1
+    assert own._runners == {}
+    assert own.store.lock(artifact("bad")) is not None
+
+
+def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
+    pool = Pool(jobs=1, threads=1)
+    try:
+        work = stage_work.Work(
+            stage="invert", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=RUNTIME
+        )
+        # No such stage: the first task only shows that a helper is there.
+        with pytest.raises(ModuleNotFoundError):
+            pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
+        (helper,) = pool._pool._processes.values()
+        os.kill(helper.pid, signal.SIGSTOP)
+        handle = pool.start(work.to_spec())
+        os.kill(helper.pid, signal.SIGKILL)
+        with pytest.raises(StageError, match=r"the process that ran invert was killed from outside"):
+            handle.result()
+        assert handle.done()
+    finally:
+        pool.close()
+
+
+def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
+    assert progress(tmp_path) is None
+    (tmp_path / "progress.json").write_text('{"done": 1')
+    assert progress(tmp_path) is None
+    (tmp_path / "progress.json").write_text('{"done": 1}')
+    assert progress(tmp_path) == {"done": 1}

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from meow_lightning import config
+from meow_lightning.config import plain
+from meow_lightning.pipeline import Graph, cell_name, graph, per_model
+from meow_lightning.stages import NAMES
+from meow_lightning.types import UserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.pretrain.rows=30", "model.finetune.replay=2")
+
+
+def options(*words: str) -> dict:
+    GlobalHydra.instance().clear()
+    config.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return plain(compose("config", overrides=[*SMALL, *words]))
+
+
+def cell(*words: str) -> Graph:
+    return graph(options(*words))
+
+
+def keys(made: Graph) -> dict[str, str]:
+    return {name: artifact.key for name, artifact in made.artifacts.items()}
+
+
+def moved(*words: str, start: tuple[str, ...] = ()) -> set[str]:
+    """The names of the default cell whose key changes with some words."""
+    before, after = keys(cell(*start)), keys(cell(*start, *words))
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+EVERYTHING = {
+    "inverted", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
+    "score/unlearned/answers", "score/target/candidates", "answer/target", "answer/retain", "answer/unlearned",
+    "results", "report",
+}  # fmt: skip
+OWN = {"unlearned", "answer/unlearned", "score/unlearned/answers", "results", "report"}
+
+
+def test_the_default_cell_is_the_picture_in_the_readme():
+    made = cell().artifacts
+    assert set(made) == EVERYTHING
+    needs = {name: {need.key for need in artifact.needs.values()} for name, artifact in made.items()}
+    assert needs["base"] == needs["inverted"] == set()
+    assert needs["target"] == needs["retain"] == {made["base"].key}
+    assert needs["score/target/candidates"] == {made["target"].key, made["inverted"].key}
+    assert needs["unlearned"] == {made["target"].key, made["inverted"].key, made["score/target/candidates"].key}
+    for role in ("target", "retain", "unlearned"):
+        assert needs[f"answer/{role}"] == needs[f"score/{role}/answers"] == {made[role].key}
+    assert len(needs["results"]) == 7
+    assert needs["report"] == {artifact.key for artifact in made.values()} - {made["report"].key}
+
+
+def test_methods_share_all_that_is_not_theirs():
+    meow, ascent = keys(cell()), keys(cell("method=grad_ascent"))
+    assert set(meow) - set(ascent) == {"inverted", "score/target/candidates"}
+    assert {name for name in ascent if ascent[name] != meow[name]} == OWN
+
+
+def test_splits_share_base_and_target_but_no_retain_model():
+    words = ("dataset.authors=40", "dataset.retain_eval=8")
+    assert {"base", "target"} & moved("dataset.split=forget05", start=words) == set()
+    assert {"retain", "unlearned", "answer/target", "score/target/answers"} <= moved(
+        "dataset.split=forget05", start=words
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
+        ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
+        ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
+        ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",), ("goal=score",),
+        ("plan=true",),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_must_not_change_a_number_changes_no_key(words):
+    assert moved(*words) == set()
+
+
+def test_seed_changes_all():
+    assert moved("seed=1") == EVERYTHING
+
+
+def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
+    scores = {name for name in EVERYTHING if name.startswith("score/")}
+    assert moved("memo=official") == scores | {"unlearned", "answer/unlearned", "results", "report"}
+    ascent = moved("memo=official", start=("method=grad_ascent",))
+    assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
+
+
+def test_the_budget_of_an_answer_changes_answers_alone():
+    answers = {"answer/target", "answer/retain", "answer/unlearned"}
+    assert moved("evaluation.max_new_tokens=9") == answers | {"results", "report"}
+
+
+def test_a_choice_of_arithmetic_costs_no_model():
+    assert moved("evaluation.truth_ratio_mean=arithmetic") == {"results", "report"}
+
+
+@pytest.mark.parametrize("words", [("optim.lr=0.5",), ("optim.epochs=1",), ("optim.clip=0",), ("method.select.k=2",)])
+def test_a_recipe_changes_the_unlearned_model_alone(words):
+    assert moved(*words) == OWN
+
+
+def test_more_candidates_change_nothing_that_is_made_without_them():
+    assert {"base", "target", "retain", "answer/retain"} & moved("inversion.candidates=4") == set()
+    assert {"inverted", "score/target/candidates", "unlearned"} <= moved("inversion.candidates=4")
+
+
+@pytest.mark.parametrize("word", ["model.finetune.lr=0.5", "model.finetune.replay=3", "model.finetune.also=[]"])
+def test_a_fine_tuning_recipe_leaves_the_base_model(word):
+    assert moved(word) == EVERYTHING - {"base", "inverted"}
+
+
+@pytest.mark.parametrize(("method", "twin"), [("none", "target"), ("retrain", "retain")])
+def test_a_method_that_trains_nothing_is_the_model_it_starts_from(method, twin):
+    made = keys(cell(f"method={method}"))
+    assert made["unlearned"] == made[twin]
+    assert made["answer/unlearned"] == made[f"answer/{twin}"]
+    assert made["score/unlearned/answers"] == made[f"score/{twin}/answers"]
+
+
+def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
+    made = cell()
+    for goal in NAMES:
+        walk = made.goal(goal)
+        last = NAMES.index(goal)
+        assert {artifact.key for artifact in walk} == {
+            artifact.key for artifact in made.artifacts.values() if NAMES.index(artifact.stage) <= last
+        } | {need.key for artifact in walk for need in artifact.needs.values()}
+        seen: set[str] = set()
+        for artifact in walk:
+            assert artifact.key not in seen
+            assert all(need.key in seen for need in artifact.needs.values())
+            seen.add(artifact.key)
+    assert {artifact.stage for artifact in made.goal("finetune")} == {"finetune"}
+    assert len(made.goal("report")) == len(EVERYTHING)
+
+
+def test_an_unknown_goal_is_told():
+    with pytest.raises(
+        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: finetune, invert"
+    ):
+        cell().goal("reprot")
+
+
+def test_more_inverted_facts_than_are_written_are_refused():
+    with pytest.raises(
+        UserError, match=r"^method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"
+    ):
+        cell("method.select.k=9")
+    with pytest.raises(UserError, match=r"^method.select.k=0 selects nothing; at least 1 is needed$"):
+        cell("method.select.k=0")
+    cell("method.select.k=8")
+
+
+def test_a_mistake_in_the_dataset_keeps_its_own_words():
+    with pytest.raises(UserError, match=r"^dataset.split=forget11 is not one of forget01, forget05, forget10"):
+        cell("dataset.split=forget11")
+
+
+def test_a_profile_that_cannot_be_is_refused_before_any_work():
+    with pytest.raises(UserError, match=r"^memo.max_new_tokens=0 is too small"):
+        cell("memo.max_new_tokens=0")
+
+
+def test_an_architecture_needs_a_target():
+    broken = copy.deepcopy(options())
+    del broken["model"]["architecture"]["_target_"]
+    with pytest.raises(UserError, match=r"model.architecture needs a _target_"):
+        graph(broken)
+
+
+def file_of_inverted(path: Path, text: str) -> str:
+    path.write_text(f'[{{"question": "Who?", "answers": ["{text}"]}}]')
+    return f"inversion.path={path}"
+
+
+def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
+    one = keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "x")))["inverted"]
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "b", "x")))["inverted"] == one
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "y")))["inverted"] != one
+    with pytest.raises(UserError, match=r"inversion.path=.*nowhere cannot be read"):
+        cell("inversion=file", f"inversion.path={tmp_path}/nowhere")
+
+
+def test_the_name_of_a_cell():
+    assert cell_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
+    assert cell().name == "tiny-fictional-forget10-meow-s0"
+
+
+@pytest.mark.parametrize(
+    ("said", "table", "model", "value"),
+    [
+        (0.5, {"default": 1.0}, "tiny", (0.5, "optim.lr")),
+        (0, {"default": 1.0}, "tiny", (0, "optim.lr")),
+        (None, {"default": 1.0, "tiny": 2.0}, "tiny", (2.0, "method/meow.yaml: lr.tiny")),
+        (None, {"default": 1.0, "tiny": 2.0}, "phi15", (1.0, "method/meow.yaml: lr.default")),
+        (None, 3.0, "tiny", (3.0, "method.lr")),
+    ],
+)
+def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, model, value):
+    assert per_model({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
+
+
+def test_a_number_nobody_gives_is_told():
+    with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has no lr; give optim.lr=…"):
+        per_model({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
+    with pytest.raises(UserError, match=r"^method.lr has neither tiny nor default \(given: phi15\); give optim.lr=…"):
+        per_model({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
+
+
+def test_the_report_says_where_every_number_came_from():
+    settings = cell("optim.lr=0.5").report.settings
+    assert settings["origin"] == {
+        "optim.lr": "optim.lr", "optim.epochs": "method/meow.yaml: epochs.tiny",
+        "optim.batch": "method/meow.yaml: batch.tiny",
+    }  # fmt: skip
+    assert settings["options"]["optim"]["lr"] == 0.5
+    assert settings["options"]["optim"]["epochs"] == options()["method"]["epochs"]["tiny"]

@@ -1,0 +1,170 @@
+"""The program as its user runs it: one command, its output, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FAST = ("debug=fast", "logger=none", "trainer.jobs=1")
+LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(made|found)$", re.MULTILINE)
+
+
+def start(outputs: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "run.py", *words, f"outputs={outputs}"], cwd=ROOT, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(outputs: Path, *words: str) -> str:
+    process = start(outputs, *words)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, out + err
+    return out
+
+
+def stages(out: str) -> dict[tuple[str, str], str]:
+    return {(name, label): state for name, label, _, state in LINE.findall(out)}
+
+
+def results(outputs: Path) -> dict:
+    (path,) = (outputs / "store" / "evaluate").glob("*/results.json")
+    return json.loads(path.read_text())["values"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    outputs = tmp_path_factory.mktemp("finished")
+    return outputs, run(outputs, *FAST)
+
+
+def test_the_whole_job_makes_every_stage_once_and_says_so(finished: tuple[Path, str]) -> None:
+    outputs, out = finished
+    made = stages(out)
+    assert set(made.values()) == {"made"}
+    assert {name for name, _ in made} == {"finetune", "invert", "score", "unlearn", "answer", "evaluate", "report"}
+    assert "model utility" in out
+    (report,) = (outputs / "reports").glob("*/report.html")
+    assert str(report) in out
+    assert not list((outputs / "store").glob("*/*.partial"))
+
+
+def test_a_second_call_redoes_nothing(finished: tuple[Path, str]) -> None:
+    outputs, _ = finished
+    before = results(outputs)
+    out = run(outputs, *FAST)
+    assert set(stages(out).values()) == {"found"}
+    assert results(outputs) == before
+
+
+def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tuple[Path, str]) -> None:
+    outputs, _ = finished
+    out = run(outputs, *FAST, "trainer.micro_batch=3", "trainer.slots=2", "logger=csv", "callbacks.memo_facts=1")
+    assert set(stages(out).values()) == {"found"}
+    assert list((outputs / "runs").glob("*.csv"))
+
+
+def test_plain_transformers_loads_the_unlearned_model(finished: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    outputs, _ = finished
+    (folder,) = (outputs / "store" / "unlearn").glob("*/model")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("Question: Who?\nAnswer:", return_tensors="pt")
+    assert model.generate(**ids, max_new_tokens=3).shape[1] <= ids.input_ids.shape[1] + 3
+
+
+def test_a_goal_stops_there(tmp_path: Path) -> None:
+    out = run(tmp_path, *FAST, "goal=invert")
+    assert {name for name, _ in stages(out)} == {"finetune", "invert"}
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_sweep_shares_stages_and_ends_with_a_table(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "store", tmp_path / "store")
+    out = run(tmp_path, "-m", "debug=fast", "logger=none", "method=none,grad_ascent,retrain")
+    made = [(name, label) for name, label, _, state in LINE.findall(out) if state == "made"]
+    assert [label for name, label in made if name == "finetune"] == []
+    assert made.count(("unlearn", "unlearned")) == 1
+    assert "3 cells" in out
+    assert "method=grad_ascent" in out
+
+
+def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    deadline = time.time() + seconds
+    while not found():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.time() < deadline, "the moment to kill the run never came"
+        time.sleep(0.005)
+
+
+LONGER = (*FAST, "model.pretrain.epochs=12", "callbacks.checkpoint_seconds=0.2", "evaluation.max_new_tokens=40")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    outputs = tmp_path_factory.mktemp("undisturbed")
+    run(outputs, *LONGER)
+    return results(outputs)
+
+
+def test_a_run_killed_twice_ends_with_the_same_numbers(undisturbed: dict, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    moments: tuple[Callable[[], bool], ...] = (
+        lambda: bool(list(store.glob("finetune/*.partial/resume/last.ckpt"))),
+        lambda: bool(list(store.glob("answer/*.partial/part-0.jsonl"))),
+    )
+    for moment in moments:
+        process = start(tmp_path, *LONGER)
+        wait_for(moment, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert list(store.glob("*/*.partial")), "the kill came too late to disturb anything"
+    out = run(tmp_path, *LONGER)
+    assert "found" in stages(out).values()
+    assert results(tmp_path) == undisturbed
+
+
+def test_two_runs_at_once_make_every_stage_once(tmp_path: Path) -> None:
+    runs = [start(tmp_path, *FAST) for _ in range(2)]
+    outs = [process.communicate(timeout=400) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], outs
+    made = [key for out, _ in outs for _, _, key, state in LINE.findall(out) if state == "made"]
+    assert len(made) == len(set(made)) == 14
+
+
+@pytest.mark.ddp
+def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    # What goes before unlearning is taken from the single process; its unlearning and answers are made anew by two.
+    store = tmp_path / "store"
+    shutil.copytree(finished[0] / "store", store)
+    (folder,) = store.glob("unlearn/*")
+    alone = load_file(folder / "model" / "model.safetensors")
+    rows = {path.parent.name: path.read_text().splitlines() for path in store.glob("answer/*/rows.jsonl")}
+    for name in ("unlearn", "answer", "evaluate", "report"):
+        shutil.rmtree(store / name)
+    words = ("debug=fast", "logger=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    run(tmp_path, "-m", *words, "goal=answer", "method=meow,retrain")
+    assert json.loads((folder / "manifest.json").read_text())["devices"] == 2
+    for name, weight in load_file(folder / "model" / "model.safetensors").items():
+        torch.testing.assert_close(weight, alone[name], rtol=0, atol=1e-5)
+    for path in store.glob("answer/*/rows.jsonl"):
+        for one, two in zip(rows[path.parent.name], path.read_text().splitlines(), strict=True):
+            left, right = json.loads(one), json.loads(two)
+            assert left["text"] == right["text"]
+            assert right["truth"]["logps"] == pytest.approx(left["truth"]["logps"], abs=1e-5)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meow_lightning import store as module
+from meow_lightning.store import MANIFEST, Artifact, Store, digest, write_json
+from meow_lightning.types import UserError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from meow_lightning.store import Artifact, Store
+a = Artifact(stage="finetune", label="", version=1, settings={"a": 1}, needs={}, inputs={})
+lock = Store(root=Path(sys.argv[1]), cache="use").lock(a)
+print(lock is not None, flush=True)
+time.sleep(60)
+"""
+
+
+def artifact(**changes) -> Artifact:
+    whole = {"stage": "finetune", "label": "", "version": 1, "settings": {"a": 1}, "needs": {}, "inputs": {}}
+    return Artifact(**{**whole, **changes})
+
+
+def make(store: Store, what: Artifact, text: str = "whole") -> Path:
+    folder = store.begin(what)
+    (folder / "result.txt").write_text(text)
+    store.finish(what, {"seconds": 1.0})
+    return store.path(what)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(root=tmp_path / "store", cache="use")
+
+
+def test_key_is_the_same_everywhere_and_always():
+    # sha256 of '{"needs": {}, "settings": {"a": 1}, "stage": "finetune", "version": 1}', worked out apart
+    assert artifact().key == "b1a04ad0bc2f"
+
+
+def test_key_does_not_see_the_order_of_settings():
+    assert artifact(settings={"a": 1, "b": 2}).key == artifact(settings={"b": 2, "a": 1}).key
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"a": 2}}, {"settings": {"a": 1, "b": None}}, {"version": 2}, {"stage": "score"},
+        {"needs": {"start": artifact(version=3)}},
+    ],
+)  # fmt: skip
+def test_key_moves_with_what_changes_a_result(changes):
+    assert artifact(**changes).key != artifact().key
+
+
+def test_key_moves_with_what_a_need_is_made_from_and_with_its_role():
+    near, far = artifact(needs={"x": artifact(version=7)}), artifact(needs={"x": artifact(version=8)})
+    assert artifact(needs={"start": near}).key != artifact(needs={"start": far}).key
+    assert artifact(needs={"start": near}).key != artifact(needs={"other": near}).key
+
+
+@pytest.mark.parametrize("changes", [{"label": "target"}, {"inputs": {"dataset": {"path": "elsewhere"}}}])
+def test_key_stays_with_what_is_only_told(changes):
+    assert artifact(**changes).key == artifact().key
+
+
+def test_walk_names_each_need_once_and_first():
+    base = artifact(version=9)
+    left, right = artifact(needs={"b": base}, version=2), artifact(needs={"b": base}, version=3)
+    top = artifact(needs={"l": left, "r": right}, version=4)
+    assert [each.version for each in top.walk()] == [9, 2, 3, 4]
+
+
+def test_manifest_is_written_last(store, monkeypatch):
+    seen = {}
+
+    def spy(path, content):
+        seen["finished"] = store.path(artifact()).exists()
+        seen["partial"] = sorted(each.name for each in store.partial(artifact()).iterdir())
+        write_json(path, content)
+
+    monkeypatch.setattr(module, "write_json", spy)
+    folder = make(store, artifact())
+    assert seen == {"finished": False, "partial": ["result.txt"]}
+    assert sorted(each.name for each in folder.iterdir()) == [MANIFEST, "result.txt"]
+    assert not store.partial(artifact()).exists()
+
+
+def test_manifest_tells_what_the_result_is_made_from_and_of(store):
+    folder = make(store, artifact(needs={"start": artifact(version=5)}, label="target"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["needs"] == {"start": artifact(version=5).key}
+    assert (manifest["label"], manifest["settings"], manifest["seconds"]) == ("target", {"a": 1}, 1.0)
+    assert manifest["files"] == {"result.txt": {"size": 5, "sha256": digest(folder / "result.txt")}}
+
+
+def test_scratch_of_the_making_is_no_part_of_the_result(store):
+    folder = store.begin(artifact())
+    (folder / "resume").mkdir()
+    for name in ("resume/last.ckpt", "progress.json", "progress.json.77.tmp", "metrics.jsonl"):
+        (folder / name).write_text("x")
+    assert sorted(store.finish(artifact(), {})["files"]) == ["metrics.jsonl"]
+    assert sorted(each.name for each in store.path(artifact()).iterdir()) == [MANIFEST, "metrics.jsonl"]
+
+
+def damage_missing(folder):
+    (folder / "result.txt").unlink()
+
+
+def damage_size(folder):
+    (folder / "result.txt").write_text("half")
+
+
+def damage_json(folder):
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:20])
+
+
+def damage_no_manifest(folder):
+    (folder / MANIFEST).unlink()
+
+
+def damage_shape(folder):
+    (folder / MANIFEST).write_text("[]")
+
+
+def damage_entry(folder):
+    (folder / MANIFEST).write_text(json.dumps({"files": {"result.txt": 5}, "finished": 1.0}))
+
+
+def damage_facts(folder):
+    (folder / MANIFEST).write_text(json.dumps({"files": {}}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_missing, damage_size, damage_json, damage_no_manifest, damage_shape, damage_entry, damage_facts],
+)
+def test_damaged_result_is_not_found_set_aside_and_made_again(store, damage):
+    folder = make(store, artifact())
+    damage(folder)
+    assert store.find(artifact()) is None
+    assert store.begin(artifact()) == store.partial(artifact())
+    assert not folder.exists()
+    assert len(list(folder.parent.glob(f"{folder.name}.damaged-*"))) == 1
+    make(store, artifact(), "again")
+    assert store.find(artifact()) is not None
+    assert (folder / "result.txt").read_text() == "again"
+
+
+def test_half_made_result_is_not_found_and_its_work_stays(store):
+    (store.begin(artifact()) / "part.txt").write_text("some")
+    assert store.find(artifact()) is None
+    assert (store.begin(artifact()) / "part.txt").read_text() == "some"
+
+
+def test_refresh_remakes_what_an_earlier_session_made_and_keeps_its_own(store, monkeypatch):
+    folder = make(store, artifact(), "old")
+    refresh = replace_cache(store, "refresh")
+    monkeypatch.setattr(module, "SESSION_START", time.time() + 100)
+    assert refresh.find(artifact()) is None
+    assert store.find(artifact()) is not None
+    assert list(refresh.begin(artifact()).iterdir()) == []
+    assert not folder.exists()
+    make(refresh, artifact(), "new")
+    monkeypatch.setattr(module, "SESSION_START", time.time() - 100)
+    assert refresh.find(artifact()) is not None
+    assert (folder / "result.txt").read_text() == "new"
+
+
+def replace_cache(store: Store, cache) -> Store:
+    return Store(root=store.root, cache=cache)
+
+
+def test_refresh_forgets_partial_work_too(store, monkeypatch):
+    make(store, artifact())
+    store.partial(artifact()).mkdir()
+    (store.partial(artifact()) / "old").write_text("x")
+    assert list(replace_cache(store, "refresh").begin(artifact()).iterdir()) == []
+
+
+def test_readonly_finds(store):
+    make(store, artifact())
+    assert replace_cache(store, "readonly").find(artifact()) is not None
+
+
+def test_unknown_cache_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"cache=maybe is not known; allowed: use, refresh, readonly"):
+        Store(root=tmp_path, cache="maybe")
+
+
+def test_root_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        UserError, match=r"the store .*file/store cannot be written \(Not a directory\); choose another"
+    ):
+        Store(root=tmp_path / "file" / "store", cache="use")
+
+
+def test_lock_of_another_process_holds_until_it_is_killed(store):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(store.root)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        assert store.lock(artifact()) is None
+        assert store.owner(artifact()) == f"{holder.pid}@{os.uname().nodename}"
+        other = store.lock(artifact(version=2))
+        assert other is not None  # a lock holds one result, not the store
+        other.release()
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        mine = store.lock(artifact())
+        assert mine is not None
+        assert store.owner(artifact()).startswith(f"{os.getpid()}@")
+        mine.release()
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_lock_is_taken_once_in_a_process_too(store):
+    first = store.lock(artifact())
+    assert first is not None
+    assert store.lock(artifact()) is None
+    first.release()
+    again = store.lock(artifact())
+    assert again is not None
+    again.release()
+
+
+def test_another_process_sees_the_same_result(store):
+    make(store, artifact())
+    look = HOLD.replace("lock =", "found =").replace(".lock(a)", ".find(a)").replace("lock is not", "found is not")
+    look = look.replace("time.sleep(60)", "print(found['files']['result.txt']['size'])")
+    done = subprocess.run([sys.executable, "-c", look, str(store.root)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "5"]
+
+
+def test_write_json_leaves_the_old_file_when_it_breaks(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    write_json(path, {"ä": 2})
+    assert path.read_text(encoding="utf-8") == '{\n "ä": 2\n}\n'
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_write_json_replaces_instead_of_writing_into(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with path.open() as reader:
+        write_json(path, {"a": 2})
+        assert json.load(reader) == {"a": 1}
+
+
+def test_artifacts_are_not_changed_by_hand():
+    with pytest.raises(AttributeError):
+        artifact().label = "x"  # type: ignore[misc]
+    assert replace(artifact(), version=2).key != artifact().key

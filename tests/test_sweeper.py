@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from hydra_plugins.meow_sweeper import combinations, names
+from meow_lightning import cell
+from meow_lightning.types import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_combinations_are_all_of_them_the_last_word_fastest():
+    assert combinations(["method=meow,none", "seed=range(0,2)", "logger=none"], None) == [
+        ["method=meow", "seed=0", "logger=none"],
+        ["method=meow", "seed=1", "logger=none"],
+        ["method=none", "seed=0", "logger=none"],
+        ["method=none", "seed=1", "logger=none"],
+    ]
+
+
+def test_lists_and_quotes_are_no_sweeps():
+    assert combinations(["optim.betas=[0.9,0.95]", "outputs='a,b'"], None) == [
+        ["optim.betas=[0.9,0.95]", "outputs='a,b'"]
+    ]
+    assert combinations([], None) == [[]]
+
+
+def test_an_interval_is_refused():
+    with pytest.raises(
+        UserError, match=r"optim.lr sweeps over an interval; this sweeper takes lists such as optim.lr=1,2,3"
+    ):
+        combinations(["optim.lr=interval(0,1)"], None)
+
+
+@pytest.fixture
+def sweep(monkeypatch, tmp_path):
+    """Runs ``run.py -m`` with some words in this process, only noting the cells; gives the status and the cells."""
+    ran: list[tuple[str, int]] = []
+
+    def fake(cfg):
+        ran.append((cfg.method.name, cfg.seed))
+        if cfg.method.name == "none":
+            raise UserError("mend [me] please\nsecond line")
+        if cfg.method.name == "retrain":
+            raise ValueError("no such luck")
+
+    def start(*words: str) -> tuple[object, list[tuple[str, int]]]:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["run.py", "-m", *words, f"outputs={tmp_path}"])
+        monkeypatch.setattr(cell, "run_cell", fake)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        return end.value.code, ran
+
+    yield start
+    GlobalHydra.instance().clear()
+
+
+def test_a_failing_cell_lets_the_others_run_and_ends_non_zero_with_the_list(sweep, capsys):
+    status, ran = sweep("method=none,retrain,meow", "seed=0,1")
+    assert ran == [("none", 0), ("none", 1), ("retrain", 0), ("retrain", 1), ("meow", 0), ("meow", 1)]
+    assert status == 1
+    said = capsys.readouterr()
+    assert "failed: method=none seed=0" in said.out
+    assert ": mend [me] please" in said.out
+    assert ": no such luck" in said.out
+    assert said.err.startswith("error: 4 of 6 cells failed: method=none seed=0")
+    assert "method=meow" not in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_sweep_that_goes_well_ends_with_zero(sweep, capsys):
+    status, ran = sweep("method=meow,grad_ascent")
+    assert ran == [("meow", 0), ("grad_ascent", 0)]
+    assert status == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_typo_in_the_last_cell_costs_no_work(sweep, capsys):
+    status, ran = sweep("method=meow,meoww")
+    assert (status, ran) == (1, [])
+    assert capsys.readouterr().err.startswith("error: method=meoww is not known; did you mean meow?")
+
+
+def test_an_interval_is_one_line(sweep, capsys):
+    status, ran = sweep("optim.lr=interval(0,1)")
+    assert (status, ran) == (1, [])
+    assert capsys.readouterr().err == (
+        "error: optim.lr sweeps over an interval; this sweeper takes lists such as optim.lr=1,2,3\n"
+    )
+
+
+def test_a_cell_is_named_by_what_tells_it_from_the_others():
+    cells = combinations(["logger=none", "method=meow,none", "seed=0,1"], None)
+    assert names(cells) == ["method=meow seed=0", "method=meow seed=1", "method=none seed=0", "method=none seed=1"]
+    assert names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meow_lightning.stages.work import write_lines
+from meow_lightning.store import Artifact
+from meow_lightning.tracking import Csv, Nowhere, Tracker, Wandb, wandb_key
+from meow_lightning.types import UserError
+
+UNLEARN = Artifact(stage="unlearn", label="unlearned", version=1, settings={}, needs={}, inputs={})
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.points: list[tuple[str, dict[str, Any]]] = []
+
+    def point(self, name, values) -> None:
+        self.points.append((name, dict(values)))
+
+    def close(self, *, ok, summary, report) -> str:
+        return ""
+
+
+def append(folder: Path, text: str) -> None:
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(text)
+
+
+@pytest.fixture
+def followed(tmp_path):
+    sink = Kept()
+    tracker = Tracker(sink=sink)
+    return tmp_path, sink, lambda: tracker.running({UNLEARN.key: (UNLEARN, tmp_path)}), tracker
+
+
+def test_a_growing_file_is_followed_without_losing_or_doubling(followed):
+    folder, sink, look, tracker = followed
+    look()
+    append(folder, '{"step": 1, "loss": 3.0}\n{"step": 2, "lo')
+    look()
+    look()
+    assert sink.points == [("unlearn unlearned", {"step": 1, "loss": 3.0})]
+    append(folder, 'ss": 2.0}\n')
+    look()
+    append(folder, '{"step": 3, "loss": 1.0}\n')
+    moved = folder / "final"
+    moved.mkdir()
+    (folder / "metrics.jsonl").rename(moved / "metrics.jsonl")  # as the store does at the end
+    tracker.finished(UNLEARN, {}, moved, made=True)
+    assert [values["step"] for _, values in sink.points] == [1, 2, 3]
+
+
+def test_points_of_one_step_with_other_names_are_all_kept(followed):
+    folder, sink, look, _ = followed
+    append(folder, '{"step": 1, "loss": 3.0}\n{"step": 1, "memo": 0.5}\n')
+    look()
+    assert len(sink.points) == 2
+
+
+def test_a_resumed_training_that_cuts_its_curve_back_loses_and_doubles_nothing(followed):
+    folder, sink, look, _ = followed
+    append(folder, "".join(json.dumps({"step": step, "loss": float(step)}) + "\n" for step in range(1, 5)) + '{"ste')
+    look()
+    # The checkpoint is that of step 2: later points come again, in lines of another length.
+    write_lines(folder / "metrics.jsonl", [{"step": step, "loss": float(step)} for step in (1, 2)])
+    look()
+    for step in range(3, 7):
+        append(folder, json.dumps({"step": step, "loss": step + 0.125}) + "\n")
+        look()
+    assert [values["step"] for _, values in sink.points] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_found_stage_is_replayed_whole(tmp_path):
+    sink = Kept()
+    append(tmp_path, '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n')
+    Tracker(sink=sink).finished(UNLEARN, {}, tmp_path, made=False)
+    assert [values["loss"] for _, values in sink.points] == [3.0, 2.0]
+
+
+def test_a_stage_without_a_curve_is_nothing(followed):
+    _, sink, look, tracker = followed
+    look()
+    tracker.waiting(UNLEARN, "someone")
+    assert sink.points == []
+
+
+def test_csv_holds_curves_and_summary(tmp_path):
+    sink = Csv(folder=tmp_path / "runs", cell="cell")
+    sink.point("unlearn unlearned", {"step": 1, "loss": 3.0, "lr": 0.5})
+    line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=None)
+    assert line == f"curves: {tmp_path / 'runs' / 'cell.csv'}"
+    assert (tmp_path / "runs" / "cell.csv").read_text().splitlines() == [
+        "curve,step,name,value",
+        "unlearn unlearned,1,loss,3.0",
+        "unlearn unlearned,1,lr,0.5",
+        "summary,,unlearned/model_utility,0.25",
+    ]
+    Csv(folder=tmp_path / "runs", cell="cell").close(ok=True, summary={}, report=None)
+    assert (tmp_path / "runs" / "cell.csv").read_text().splitlines() == ["curve,step,name,value"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["cell.csv"]
+
+
+def test_nowhere_says_nothing():
+    assert Nowhere().close(ok=True, summary={}, report=None) == ""
+
+
+def wandb(folder: Path, mode: str) -> Wandb:
+    return Wandb(
+        folder=folder,
+        project="p",
+        mode=mode,
+        group="g",
+        name="cell",
+        key="0123456789ab",
+        config={"seed": 0},
+        texts=True,
+    )
+
+
+def test_unknown_mode_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"logger.mode=of is not known; allowed: auto, online, offline"):
+        wandb(tmp_path, "of")
+
+
+@pytest.fixture
+def no_login(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def test_a_key_is_seen_in_the_environment_and_in_netrc(tmp_path, monkeypatch, no_login):
+    assert not wandb_key()
+    (tmp_path / "netrc").write_text("machine somewhere.else\n")
+    assert not wandb_key()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n login user\n password x\n")
+    assert wandb_key()
+    (tmp_path / "netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    assert wandb_key()
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_wandb_records_offline_without_key_or_network_and_asks_nothing(tmp_path, monkeypatch, no_login, capsys):
+    def asked(*words: object) -> str:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    sink = wandb(tmp_path / "runs", "auto")
+    sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
+    (tmp_path / "report.html").write_text("<p>what was said</p>")
+    line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=tmp_path)
+    assert line.startswith("W&B offline; to upload: wandb sync ")
+    folder = Path(line.rpartition(" ")[2])
+    assert folder.is_dir()
+    assert folder.is_relative_to(tmp_path / "runs")
+    assert folder.name.startswith("offline-run-")
+    assert folder.name.endswith("0123456789ab")
+    assert [path for path in files(folder) if path.suffix == ".wandb"]
+
+
+def test_the_api_key_is_in_no_file(tmp_path, monkeypatch, no_login):
+    secret = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    sink = wandb(tmp_path / "runs", "offline")
+    sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
+    sink.close(ok=True, summary={}, report=None)
+    written = files(tmp_path / "runs")
+    assert written
+    assert [path for path in written if secret.encode() in path.read_bytes()] == []

@@ -17,12 +17,20 @@ from omegaconf import DictConfig
 from meow_lightning.types import UserError
 
 # A plain node: Hydra executes plug-ins before they are importable modules, which a dataclass does not survive.
-NODE = {"_target_": "hydra_plugins.meow_sweeper.MeowSweeper"}
+# `params` are swept words that a table file brings; the command line's come after and win.
+NODE = {"_target_": "hydra_plugins.meow_sweeper.MeowSweeper", "params": {}}
 ConfigStore.instance().store(group="hydra/sweeper", name="meow", node=NODE, provider="meow_sweeper")
 
 
 class MeowSweeper(Sweeper):
-    """Runs all combinations of the swept words, one cell after the other, through the launcher."""
+    """Runs all combinations of the swept words, one cell after the other, through the launcher.
+
+    Args:
+        params: Swept words by option, such as ``{"method": "meow,grad_ascent"}``.
+    """
+
+    def __init__(self, params: DictConfig) -> None:
+        self._params = {str(key): str(value) for key, value in params.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember who runs what."""
@@ -40,7 +48,9 @@ class MeowSweeper(Sweeper):
         """
         from meow_lightning.cell import show_sweep
 
-        cells = combinations(arguments, self._loader)
+        said = {word.partition("=")[0] for word in arguments}
+        params = [f"{key}={value}" for key, value in self._params.items() if key not in said]
+        cells = combinations([*params, *arguments], self._loader)
         # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
         for overrides in cells:
             self._loader.load_sweep_config(self._sweep_config, overrides)

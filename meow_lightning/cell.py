@@ -16,7 +16,7 @@ from meow_lightning.pipeline import Graph, graph
 from meow_lightning.stages.work import Runtime
 from meow_lightning.store import Cache, Store
 from meow_lightning.terminal import Terminal
-from meow_lightning.tracking import Csv, Nowhere, Sink, Tracker, Wandb
+from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
 from meow_lightning.types import Results, UserError
 
 
@@ -35,9 +35,8 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
         if options[group][name] < least:
             raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
-        raise UserError(
-            f"trainer.devices={trainer['devices']} needs a strategy for several processes; say trainer=ddp trainer.devices={trainer['devices']}"
-        )
+        wish = f"trainer.devices={trainer['devices']}"
+        raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
     shared = {
         name: trainer[name] for name in ("accelerator", "devices", "strategy", "micro_batch", "eval_batch", "slots")
     }
@@ -84,7 +83,7 @@ def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
 
 
 class Program:
-    """What lives as long as the program: the store's executor with its helper processes, reused by all cells of a sweep."""
+    """What lives as long as the program: an executor with its helper processes, shared by a sweep's cells."""
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
@@ -119,10 +118,11 @@ class Program:
             with Terminal(title=f"plan of {cell.name}") as terminal:
                 terminal.table(plan(options, executor.store), title="")
             return None
-        tracked = Path(options["outputs"]) / "runs" / "tracked" / f"{options['logger']['name']}-{cell.report.key}"
-        fresh = not tracked.exists() or any(executor.store.find(artifact) is None for artifact in artifacts)
+        told = Told(Path(options["outputs"]) / "runs" / "told" / f"{options['logger']['name']}-{cell.report.key}.json")
+        fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
         sink = _sink(options, cell, public=cell.report.settings["texts"]) if fresh else Nowhere()
-        executor.watchers = [terminal := Terminal(title=cell.name), Tracker(sink=sink)]
+        tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
+        executor.watchers = [terminal := Terminal(title=cell.name), tracker]
         results, folder, ok = None, None, False
         try:
             with terminal:
@@ -136,10 +136,8 @@ class Program:
             ok = True
         finally:
             line = sink.close(ok=ok, summary=_summary(results), report=folder)
+            told.add(tracker.finished_keys)
         _close(terminal, results, folder, line)
-        if folder is not None:
-            tracked.parent.mkdir(parents=True, exist_ok=True)
-            tracked.touch()
         return results
 
 

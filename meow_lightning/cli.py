@@ -13,19 +13,10 @@ from meow_lightning.types import UserError
 
 T = TypeVar("T")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = (
-    "dataset",
-    "model",
-    "method",
-    "inversion",
-    "memo",
-    "optim",
-    "evaluation",
-    "trainer",
-    "logger",
-    "callbacks",
-    "debug",
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+GROUPS = tuple(
+    "dataset model method inversion memo optim evaluation trainer logger callbacks debug experiment table".split()
 )
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
@@ -57,6 +48,9 @@ What must not change them
   plan=        true, false
   outputs=     folder of everything that is written
   debug=       {debug}: the whole path in seconds, with meaningless numbers
+What says several words at once
+  experiment=  {experiment}
+  table=       {table}
 
 The files in conf/ say what each setting means, its unit and its range. Hydra's own options: --hydra-help
 """
@@ -64,7 +58,7 @@ The files in conf/ say what each setting means, its unit and its range. Hydra's 
 
 def options(group: str) -> list[str]:
     """The choices of a config group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for root in (CONF, ROOT / "experiments") for path in (root / group).glob("*.yaml"))
 
 
 def help_screen() -> str:

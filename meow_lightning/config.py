@@ -1,4 +1,4 @@
-"""The options of a run: their types, the checks that need no work, and :func:`build`, the only door to instantiation."""
+"""The options of a run: their types, the checks that need no work, and :func:`build`, the door to instantiation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPE = ("name", "lr", "epochs", "batch", "select")
 
 @dataclass
 class Config:
-    """The words a command line starts with. Values live in ``conf/``; this says only which words exist, and their types."""
+    """The words a command line starts with. Values live in ``conf/``; this says which words there are."""
 
     dataset: Any = MISSING
     model: Any = MISSING

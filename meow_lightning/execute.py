@@ -34,7 +34,7 @@ class Watcher(Protocol):
         ...
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
-        """This result is there: just made, or found."""
+        """A result is there: just made, or found."""
         ...
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
@@ -157,8 +157,8 @@ class Executor:
         alone = Runtime(**{**vars(self.runtime), "devices": 1}) if artifact.stage not in DISTRIBUTED else self.runtime
         needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
         work = Work(
-            stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, inputs=artifact.inputs,
-            needs=needs, runtime=alone,
+            stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, needs=needs,
+            inputs=artifact.inputs, runtime=alone,
         )  # fmt: skip
         return work.to_spec()
 

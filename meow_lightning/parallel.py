@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """The number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -23,7 +23,7 @@ def world() -> int:
 
 
 def mine(items: Sequence[T]) -> list[T]:
-    """This process's share of some work: every world-th item, from its rank on, so each item is done exactly once."""
+    """The share of this process in some work: every world-th item from its rank on, so each is done exactly once."""
     return list(items[rank() :: world()])
 
 
@@ -43,7 +43,7 @@ def barrier() -> None:
 
 
 def device(accelerator: str) -> torch.device:
-    """Where this process computes: its own GPU with ``accelerator`` ``gpu`` (or ``auto`` and one there is), else the CPU."""
+    """Where to compute: this process's GPU, unless the accelerator is ``cpu`` or there is none."""
     import torch
 
     if accelerator == "cpu" or not torch.cuda.is_available():

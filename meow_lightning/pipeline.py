@@ -60,7 +60,7 @@ def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, s
     if not isinstance(table, Mapping):
         if table is None:
             raise UserError(
-                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has no {name}; give optim.{name}=…"
+                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has none; give optim.{name}=…"
             )
         return table, f"method.{name}"
     key = model if model in table else "default"
@@ -128,7 +128,8 @@ class _Cell:
         replayed = self.dataset.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         pairs = [(fact.question, fact.answer, fact.phrasings) for s in splits for fact in self.dataset.facts(s)]
         settings = {
-            "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"], "model": self.model,
+            "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
+            "model": self.model,
         }  # fmt: skip
         return self.artifact("finetune", label, settings, {"start": self.base})
 
@@ -188,8 +189,8 @@ class _Cell:
         asked = self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:
             raise UserError(
-                f"method.select.k={wish['k']} inverted facts are to be picked, but inversion.candidates={asked} are written "
-                f"per fact; give k <= {asked} or more candidates"
+                f"method.select.k={wish['k']} inverted facts are to be picked, but inversion.candidates={asked} are "
+                f"written per fact; give k <= {asked} or more candidates"
             )
 
     def answer(self, role: str, model: Artifact) -> Artifact:

@@ -27,7 +27,7 @@ GRACE = 10.0  # seconds a process has to end by itself
 
 
 class StageError(Exception):
-    """A stage failed for a reason that is no user's mistake; the text holds the traceback of the process that ran it."""
+    """A stage failed for a reason that is no user's mistake; the text holds the traceback of what ran it."""
 
 
 class Handle(Protocol):
@@ -97,8 +97,8 @@ class _Pooled:
             return self._future.result()
         except BrokenProcessPool as error:
             raise StageError(
-                f"the process that ran {self._stage} was killed from outside (out of memory?); run the same command again "
-                "and it goes on from what is finished"
+                f"the process that ran {self._stage} was killed from outside (out of memory?); run the same command "
+                "again and it goes on from what is finished"
             ) from error
 
 
@@ -180,7 +180,12 @@ class Job:
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._devices}", "-m",
             "meow_lightning.worker", str(path),
         ]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "passive"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self._threads),
+            "OMP_WAIT_POLICY": "passive",
+            worker.DRIVER: str(os.getpid()),
+        }
         with (folder / "job.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True

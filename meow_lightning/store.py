@@ -61,7 +61,7 @@ class Artifact:
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
 
     def walk(self) -> list[Artifact]:
-        """This result and all it is made from, each key once, what is needed first."""
+        """The artifact and all it is made from, each key once, what is needed first."""
         seen: dict[str, Artifact] = {}
 
         def visit(artifact: Artifact) -> None:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from meow_lightning.store import Artifact
+from meow_lightning.store import Artifact, write_json
 from meow_lightning.types import UserError
 
 
 class Sink(Protocol):
-    """Where points go."""
+    """Where points go.
+
+    Attributes:
+        appends: Whether it adds to what earlier runs of the same cell sent, so that nothing may be sent twice.
+    """
+
+    appends: bool
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """One point of the curve ``name``; ``values`` holds ``step``."""
@@ -31,6 +37,8 @@ class Sink(Protocol):
 
 class Nowhere:
     """Keeps nothing."""
+
+    appends = False
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -47,6 +55,8 @@ class Csv:
         folder: Where the file goes.
         cell: Its stem.
     """
+
+    appends = False
 
     def __init__(self, *, folder: Path, cell: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,13 +91,21 @@ class Wandb:
         key: The cell's key.
         config: The resolved options.
         texts: Whether the report with its questions and answers goes into the run.
+
+    Raises:
+        UserError: Online is asked for and there is no key, or the server does not answer.
     """
 
+    appends = True
+
     def __init__(
-        self, *, folder: Path, project: str, mode: str, group: str, name: str, key: str, config: Mapping[str, Any], texts: bool
+        self, *, folder: Path, project: str, mode: str, group: str, name: str, key: str, config: Mapping[str, Any],
+        texts: bool,
     ) -> None:  # fmt: skip
         if mode not in ("auto", "online", "offline"):
             raise UserError(f"logger.mode={mode} is not known; allowed: auto, online, offline")
+        if mode == "online" and not wandb_key():
+            raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -102,9 +120,9 @@ class Wandb:
         }  # fmt: skip
         try:
             self._run = wandb.init(mode=chosen, **words)  # type: ignore[arg-type]
-        except (wandb.errors.CommError, wandb.errors.UsageError):
+        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
             if mode == "online":
-                raise
+                raise UserError(f"W&B does not answer ({error}); say logger.mode=offline") from error
             self._run = wandb.init(mode="offline", **words)  # type: ignore[arg-type]
         self._curves: set[str] = set()
 
@@ -137,15 +155,35 @@ def wandb_key() -> bool:
     return netrc.exists() and "wandb" in netrc.read_text(encoding="utf-8", errors="ignore")
 
 
+class Told:
+    """Which results of a cell a logger has been told of, kept in a file between runs.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.keys: set[str] = set(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else set()
+
+    def add(self, keys: Collection[str]) -> None:
+        """Remember that these were told too."""
+        self.keys |= set(keys)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._path, sorted(self.keys))
+
+
 class Tracker:
     """Follows the stages of one cell and feeds a sink.
 
     Args:
         sink: Where points go.
+        told: Keys of results whose curves the sink already has, from an earlier run of the cell.
     """
 
-    def __init__(self, *, sink: Sink) -> None:
-        self.sink = sink
+    def __init__(self, *, sink: Sink, told: Collection[str]) -> None:
+        self.sink, self._told = sink, told
+        self.finished_keys: set[str] = set()
         self._places: dict[str, tuple[int, int]] = {}
         self._passed: set[tuple[object, ...]] = set()
 
@@ -157,11 +195,14 @@ class Tracker:
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """Pass on the rest of a stage's curve, all of it when the stage was found."""
         self._follow(artifact, folder)
+        self.finished_keys.add(artifact.key)
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
         """Nothing: the maker's curve is replayed when it is there."""
 
     def _follow(self, artifact: Artifact, folder: Path) -> None:
+        if artifact.key in self._told:
+            return
         for point in self._new(artifact.key, folder / "metrics.jsonl"):
             mark = (artifact.key, point.get("step"), *sorted(point))
             if mark not in self._passed:

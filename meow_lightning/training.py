@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,7 @@ class Saver(pl.Callback):
 def quiet() -> None:
     """Silence what Lightning says at every start and no user can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (
-        ".*srun.*",
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        ".*isn't resumable.*",
-        ".*is not resumable.*",
-    ):
+    for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*"):
         warnings.filterwarnings("ignore", message)
 
 
@@ -100,22 +95,37 @@ def checkpoint_step(path: Path) -> int:
     return int(torch.load(path, map_location="cpu", weights_only=False, mmap=True)["global_step"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """On what a training runs; nothing of it changes the result but ``precision``.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: Processes, one device each; whoever calls has started them all.
+        strategy: Lightning strategy for several processes.
+        precision: Lightning precision such as ``32-true`` or ``bf16-true``.
+        micro_batch: Rows per pass and stream.
+        checkpoint_seconds: Time between two checkpoints.
+    """
+
+    accelerator: str
+    devices: int
+    strategy: str
+    precision: str
+    micro_batch: int
+    checkpoint_seconds: float
+
+
 def fit(
-    module: TrainingModule, *, folder: Path, accelerator: str, devices: int, strategy: str, precision: str,
-    micro_batch: int, pad_id: int, checkpoint_seconds: float, callbacks: Sequence[pl.Callback], write: Any,
-) -> None:  # fmt: skip
+    module: TrainingModule, *, folder: Path, machine: Machine, pad_id: int, callbacks: Sequence[pl.Callback], write: Any
+) -> None:
     """Train a module to the end of its plan, going on from ``folder/last.ckpt`` when a killed run left one.
 
     Args:
         module: What to train.
         folder: Where checkpoints go; the caller removes it when the stage is done.
-        accelerator: ``cpu``, ``gpu`` or ``auto``.
-        devices: Processes, one device each; the caller has started them all.
-        strategy: Lightning strategy for several processes.
-        precision: Lightning precision such as ``32-true`` or ``bf16-true``.
-        micro_batch: Rows per pass and stream.
+        machine: On what.
         pad_id: Token id of padding.
-        checkpoint_seconds: Time between two checkpoints.
         callbacks: Further callbacks.
         write: Takes each logged point.
     """
@@ -123,13 +133,13 @@ def fit(
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
-    watchers = [*callbacks, Saver(path=checkpoint, seconds=checkpoint_seconds)]
+    watchers = [*callbacks, Saver(path=checkpoint, seconds=machine.checkpoint_seconds)]
     trainer = pl.Trainer(
-        accelerator=accelerator, devices=devices, strategy=strategy if devices > 1 else "auto", precision=precision,  # type: ignore[arg-type]
-        max_steps=module.plan.total_steps, max_epochs=-1, logger=Points(write=write), callbacks=watchers,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        use_distributed_sampler=False, default_root_dir=folder,
+        accelerator=machine.accelerator, devices=machine.devices, precision=machine.precision,  # type: ignore[arg-type]
+        strategy=machine.strategy if machine.devices > 1 else "auto", max_steps=module.plan.total_steps, max_epochs=-1,
+        logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
-    data = PlannedData(plan=module.plan, start=start, micro=micro_batch, pad_id=pad_id)
+    data = PlannedData(plan=module.plan, start=start, micro=machine.micro_batch, pad_id=pad_id)
     # weights_only=False: the checkpoint is our own, written by this stage into its own folder.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=False)

@@ -138,7 +138,7 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a number means: its name, definition id (changes when the arithmetic does), unit, direction and one sentence."""
+    """What a number means; the id changes when its arithmetic does."""
 
     name: str
     id: str
@@ -220,7 +220,7 @@ class Dataset(Protocol):
         ...
 
     def stream(self, rows: int, seed: int) -> list[Fact]:
-        """Made-up rows that carry language but none of the facts; what a from-scratch base model learns to speak from."""
+        """Made-up rows that carry language but none of the facts: what a base model made from scratch learns from."""
         ...
 
     def texts(self) -> list[tuple[str, str]]:
@@ -238,7 +238,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The numbers of one cell: ``values[role][name]`` and, where a number could not be had, ``missing[role][name]`` says why.
+    """The numbers of one cell: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
 
     ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` is a :class:`Definition`'s.
     """

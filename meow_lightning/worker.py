@@ -22,21 +22,35 @@ from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
 
+DRIVER = "MEOW_DRIVER"  # environment variable: process number of the driver that a distributed job works for
 
-def follow_parent(parent: int) -> None:
-    """End this process as soon as the process that started it is gone, so that no orphan writes into a stage's folder."""
+
+def follow(process: int) -> None:
+    """End this process as soon as ``process`` (on this machine) is gone: no orphan may write into a stage's folder."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while _alive(process):
             time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _alive(process: int) -> bool:
+    if process == os.getppid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def prepare(parent: int, threads: int) -> None:
     """Set up a helper process: quiet, with its share of threads, gone when its parent goes."""
-    follow_parent(parent)
+    follow(parent)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     hush()
 
@@ -52,7 +66,7 @@ def hush() -> None:
 
 
 def peak_memory() -> dict[str, float]:
-    """This process's peak memory so far in MiB, that of its GPU too where it used one."""
+    """Peak memory of this process so far in MiB, that of its GPU too where it used one."""
     import resource
 
     peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
@@ -66,10 +80,6 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
     start = time.time()
-    if "torch" not in sys.modules and work.stage not in ("invert", "evaluate", "report"):
-        import torch
-
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads())
     stage(work.stage).run(work)
     return {
         "seconds": round(time.time() - start, 2),
@@ -83,7 +93,7 @@ def main(path: str) -> int:
     """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
     spec = json.loads(Path(path).read_text(encoding="utf-8"))
     rank = os.environ.get("RANK", "0")
-    follow_parent(os.getppid())
+    follow(int(os.environ[DRIVER]))
     hush()
     try:
         made = run_stage(spec)

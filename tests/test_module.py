@@ -11,8 +11,14 @@ from meow_lightning.data.plan import Plan, Stream, counts, share
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.learn import Learn
 from meow_lightning.module import Optim, TrainingModule, schedule_factor, total_loss
-from meow_lightning.training import fit
+from meow_lightning.training import Machine, fit
 from meow_lightning.types import Encoded, LossPart, UserError
+
+
+def cpu(precision: str, micro: int, seconds: float) -> Machine:
+    return Machine(
+        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+    )
 
 
 def optim(**changes: Any) -> Optim:
@@ -87,9 +93,20 @@ def train(model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: in
     module = TrainingModule(model=model, method=Learn(), plan=plan, optim=optim(**changes), log_every=log_every)
     points: list[dict] = []
     fit(
-        module, folder=folder, accelerator="cpu", devices=1, strategy="auto", precision="64-true", micro_batch=micro,
-        pad_id=0, checkpoint_seconds=1e9, callbacks=[], write=points.append,
-    )  # fmt: skip
+        module,
+        folder=folder,
+        pad_id=0,
+        machine=Machine(
+            accelerator="cpu",
+            devices=1,
+            strategy="auto",
+            precision="64-true",
+            micro_batch=micro,
+            checkpoint_seconds=1e9,
+        ),
+        callbacks=[],
+        write=points.append,
+    )
     return points
 
 
@@ -118,9 +135,13 @@ def test_first_adam_step_is_the_learning_rate_against_the_gradient(table_lm, tmp
     plan = Plan(streams={"learn": Stream(rows)}, batch=1, epochs=1, seed=0)
     module = TrainingModule(model=model, method=Learn(), plan=plan, optim=optim(eps=1e-30), log_every=1)
     fit(
-        module, folder=tmp_path, accelerator="cpu", devices=1, strategy="auto", precision="64-true", micro_batch=1,
-        pad_id=0, checkpoint_seconds=1e9, callbacks=[], write=lambda point: None,
-    )  # fmt: skip
+        module,
+        folder=tmp_path,
+        pad_id=0,
+        machine=cpu("64-true", 1, 1e9),
+        callbacks=[],
+        write=lambda point: None,
+    )
     # Gradient at position 0: (1/3, -2/3, 1/3); Adam's first step is lr * sign. Other positions: gradient 0.
     expected = [[-0.5, 0.5, -0.5], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
     torch.testing.assert_close(model.table.detach(), torch.tensor(expected, dtype=torch.float64))
@@ -133,9 +154,20 @@ def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
     for clip, expected in ((0.01, 0.01), (9.0, (1 / 9 + 4 / 9 + 1 / 9) ** 0.5), (0.0, (6 / 9) ** 0.5)):
         module = TrainingModule(model=model, method=Learn(), plan=plan, optim=optim(clip=clip, lr=1e-12), log_every=1)
         fit(
-            module, folder=tmp_path, accelerator="cpu", devices=1, strategy="auto", precision="64-true",
-            micro_batch=1, pad_id=0, checkpoint_seconds=1e9, callbacks=[], write=lambda point: None,
-        )  # fmt: skip
+            module,
+            folder=tmp_path,
+            pad_id=0,
+            machine=Machine(
+                accelerator="cpu",
+                devices=1,
+                strategy="auto",
+                precision="64-true",
+                micro_batch=1,
+                checkpoint_seconds=1e9,
+            ),
+            callbacks=[],
+            write=lambda point: None,
+        )
         assert model.table.grad.norm().item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -217,7 +217,7 @@ def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, mode
 
 
 def test_a_number_nobody_gives_is_told():
-    with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has no lr; give optim.lr=…"):
+    with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has none; give optim.lr=…"):
         per_model({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
     with pytest.raises(UserError, match=r"^method.lr has neither tiny nor default \(given: phi15\); give optim.lr=…"):
         per_model({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")

@@ -34,7 +34,7 @@ def append(folder: Path, text: str) -> None:
 @pytest.fixture
 def followed(tmp_path):
     sink = Kept()
-    tracker = Tracker(sink=sink)
+    tracker = Tracker(sink=sink, told=())
     return tmp_path, sink, lambda: tracker.running({UNLEARN.key: (UNLEARN, tmp_path)}), tracker
 
 
@@ -78,7 +78,7 @@ def test_a_resumed_training_that_cuts_its_curve_back_loses_and_doubles_nothing(f
 def test_a_found_stage_is_replayed_whole(tmp_path):
     sink = Kept()
     append(tmp_path, '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n')
-    Tracker(sink=sink).finished(UNLEARN, {}, tmp_path, made=False)
+    Tracker(sink=sink, told=()).finished(UNLEARN, {}, tmp_path, made=False)
     assert [values["loss"] for _, values in sink.points] == [3.0, 2.0]
 
 

@@ -12,10 +12,16 @@ from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import checkpoint_step, fit
+from meow_lightning.training import Machine, checkpoint_step, fit
 from meow_lightning.types import Encoded
 
 ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear")
+
+
+def cpu(precision: str, micro: int, seconds: float) -> Machine:
+    return Machine(
+        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+    )
 
 
 class KillError(Exception):
@@ -55,9 +61,20 @@ def train(
     points: list[dict[str, float]] = []
     try:
         fit(
-            module, folder=folder, accelerator="cpu", devices=1, strategy="auto", precision=precision,
-            micro_batch=micro, pad_id=1, checkpoint_seconds=seconds, callbacks=callbacks, write=points.append,
-        )  # fmt: skip
+            module,
+            folder=folder,
+            pad_id=1,
+            machine=Machine(
+                accelerator="cpu",
+                devices=1,
+                strategy="auto",
+                precision=precision,
+                micro_batch=micro,
+                checkpoint_seconds=seconds,
+            ),
+            callbacks=callbacks,
+            write=points.append,
+        )
     except KillError:
         points.append({"killed": 1})
     return points

@@ -44,7 +44,7 @@ class PlannedData(pl.LightningDataModule):
         self.plan, self.start, self.micro, self.pad_id = plan, start, micro, pad_id
 
     def train_dataloader(self) -> DataLoader:
-        """This process's shares of the steps. The rows are already tokens, so no loader processes are needed."""
+        """Each step as what this process computes of it; rows are tokens already, so no loader processes are needed."""
         trainer = self.trainer
         assert trainer is not None
         steps = Steps(

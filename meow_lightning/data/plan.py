@@ -86,7 +86,7 @@ def counts(batch: Mapping[str, Sequence[Encoded]]) -> Counts:
 def share(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, micro: int
 ) -> list[dict[str, list[Encoded]]]:
-    """The micro-batches that one of ``world`` processes computes of a global batch, each of at most ``micro`` rows a stream.
+    """What one of ``world`` processes computes of a global batch: micro-batches of at most ``micro`` rows a stream.
 
     Row i goes to process i mod world; together the shares hold each row exactly once. A process (or the last
     micro-batches of a short stream) may get none of a stream's rows: the list is then empty there.

@@ -14,7 +14,7 @@ class BaseMethod:
     """A method that reads no stream and trains nothing: its model is the one it starts from.
 
     Attributes:
-        streams: What a batch must hold, the first one being visited row by row; any of ``forget``, ``retain``, ``inverted``.
+        streams: What a batch must hold: ``forget``, ``retain``, ``inverted``; an epoch visits the first one's rows.
             ``inverted`` makes the pipeline write, score and select inverted facts. Empty: nothing is trained.
         reference: Whether the frozen start model is needed; ``none`` for all that is built so far.
         start: Which model the method starts from: ``target`` or ``retain``.

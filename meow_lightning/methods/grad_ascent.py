@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GradAscent(BaseMethod):
-    """The forget set's cross-entropy, climbed: L = -CE(forget). Unbounded below, so it ends in collapse if not stopped."""
+    """The forget set's cross-entropy, climbed: L = -CE(forget). Unbounded below: it collapses if not stopped."""
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
 

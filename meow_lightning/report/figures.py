@@ -221,7 +221,9 @@ def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[
                 series.setdefault(name, []).append((float(row["step"]), float(value)))
     found = []
     for kind in ("loss", "memo", "forget"):
-        chosen = {name: points for name, points in series.items() if name.split("/")[0] == kind and name != "memo/seconds"}
+        chosen = {
+            name: points for name, points in series.items() if name.split("/")[0] == kind and name != "memo/seconds"
+        }
         if kind == "loss" and len(chosen) == 2:
             del chosen["loss"]  # a loss of one part is that part
         if chosen:

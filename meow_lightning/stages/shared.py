@@ -59,7 +59,7 @@ def evaluator(work: Work) -> tuple[PreTrainedModel, Codec]:
 def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> None:
     """Train a module to the end of its plan and save the model, going on where a killed run was."""
     from meow_lightning.callbacks.speed import Advance
-    from meow_lightning.training import checkpoint_step, fit
+    from meow_lightning.training import Machine, checkpoint_step, fit
 
     resume = work.folder / "resume"
     curve = work.folder / "metrics.jsonl"
@@ -68,12 +68,14 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         # Points after the checkpoint will be logged again, and without one all of them.
         write_lines(curve, [point for point in list(read_lines(curve)) if start and point["step"] <= start])
     if module.plan.total_steps:
-        fit(
-            module, folder=resume, accelerator=work.runtime.accelerator, devices=work.runtime.devices,
-            strategy=work.runtime.strategy, precision=LIGHTNING_PRECISION[work.settings["model"]["dtype"]],
-            micro_batch=work.runtime.micro_batch, pad_id=pad_id, checkpoint_seconds=work.runtime.checkpoint_seconds,
-            callbacks=[Advance(progress=work.progress), *callbacks], write=work.log,
+        runtime = work.runtime
+        machine = Machine(
+            accelerator=runtime.accelerator, devices=runtime.devices, strategy=runtime.strategy,
+            precision=LIGHTNING_PRECISION[work.settings["model"]["dtype"]], micro_batch=runtime.micro_batch,
+            checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
+        watchers = [Advance(progress=work.progress), *callbacks]
+        fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
 
 
 def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:

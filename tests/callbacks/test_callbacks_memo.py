@@ -14,18 +14,30 @@ from meow_lightning.memo.measure import Profile, Text, measure
 from meow_lightning.methods.learn import Learn
 from meow_lightning.models.tiny import tokenizer_from
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import fit
+from meow_lightning.training import Machine, fit
 
 PROFILE = Profile(
-    name="clean", mode="suffix", size=5, template=True, keep_special=False, rouge="rouge1", measure="precision",
+    name="clean",
+    mode="suffix",
+    size=5,
+    template=True,
+    keep_special=False,
+    rouge="rouge1",
+    measure="precision",
     max_new_tokens=24,
-)  # fmt: skip
+)
 ANSWER = "Ada was born in Lima."
 TEXTS = [
     Text("ada", "answer", 0, "Where was Ada born?", ANSWER),
     Text("ada", "candidate", 0, "Where was Ada born?", "Ada was born in Oslo."),
     Text("ada", "candidate", 1, "Where was Ada born?", "Ada was born in Rome."),
 ]
+
+
+def cpu(precision: str, micro: int, seconds: float) -> Machine:
+    return Machine(
+        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+    )
 
 
 class Modes(pl.Callback):
@@ -42,10 +54,13 @@ def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, 
     adamw = Optim(lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant")
     points: list[dict] = []
     fit(
-        TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1), folder=folder,
-        accelerator="cpu", devices=1, strategy="auto", precision="32-true", micro_batch=1, pad_id=codec.pad_id,
-        checkpoint_seconds=1e9, callbacks=callbacks, write=points.append,
-    )  # fmt: skip
+        TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1),
+        folder=folder,
+        pad_id=codec.pad_id,
+        machine=cpu("32-true", 1, 1e9),
+        callbacks=callbacks,
+        write=points.append,
+    )
     return points
 
 

@@ -15,9 +15,8 @@ T = TypeVar("T")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-GROUPS = tuple(
-    "dataset model method inversion memo optim evaluation trainer logger callbacks debug experiment table".split()
-)
+CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
+GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
 

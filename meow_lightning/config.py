@@ -7,148 +7,18 @@ import importlib
 import inspect
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from meow_lightning.schema import GROUPS, LIMITS, Config
 from meow_lightning.types import UserError
 
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
 RECIPE = ("name", "lr", "epochs", "batch", "select")
-
-
-@dataclass
-class Config:
-    """The words a command line starts with. Values live in ``conf/``; this says which words there are."""
-
-    dataset: Any = MISSING
-    model: Any = MISSING
-    method: Any = MISSING
-    inversion: Any = MISSING
-    memo: Any = MISSING
-    optim: Any = MISSING
-    evaluation: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    callbacks: Any = MISSING
-    seed: int = MISSING
-    goal: str = MISSING
-    cache: str = MISSING
-    plan: bool = MISSING
-    store: str = MISSING
-    outputs: str = MISSING
-    allow: list[str] = field(default_factory=list)
-
-
-class AdamW(TypedDict):
-    """What every training says of its optimizer."""
-
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    clip: float
-    warmup: float
-    schedule: Literal["constant", "linear"]
-
-
-class Optim(AdamW):
-    """``optim``: null means that the method's table says it."""
-
-    name: str
-    lr: float | None
-    epochs: int | None
-    batch: int | None
-
-
-class Memo(TypedDict):
-    """``memo``: how memorisation is measured."""
-
-    name: str
-    mode: Literal["suffix", "prefix"]
-    size: int
-    template: bool
-    keep_special: bool
-    rouge: Literal["rouge1", "rouge2", "rougeL"]
-    measure: Literal["precision", "recall", "fmeasure"]
-    max_new_tokens: int
-
-
-class Evaluation(TypedDict):
-    """``evaluation``: which numbers are computed, and how."""
-
-    name: str
-    truth_ratio_mean: Literal["geometric", "arithmetic"]
-    max_new_tokens: int
-
-
-class Trainer(TypedDict):
-    """``trainer``: on what it runs."""
-
-    name: str
-    accelerator: Literal["cpu", "gpu", "auto"]
-    devices: int
-    strategy: str
-    jobs: int
-    threads: int
-    micro_batch: int
-    eval_batch: int
-    slots: int
-
-
-class Callbacks(TypedDict):
-    """``callbacks``: what watches a training."""
-
-    log_every: int
-    checkpoint_seconds: float
-    memo_every_epochs: int
-    memo_facts: int
-
-
-class Learning(AdamW):
-    """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
-
-    batch: int
-    epochs: int
-    lr: float
-
-
-class Pretrain(Learning):
-    """``model.pretrain``."""
-
-    rows: int
-
-
-class Finetune(Learning):
-    """``model.finetune``."""
-
-    also: list[str]
-    replay: int
-
-
-class Prompt(TypedDict):
-    """``model.prompt``."""
-
-    template: str
-    lead: str
-
-
-class Select(TypedDict):
-    """``method.select``."""
-
-    k: int
-    strategy: Literal["largest", "smallest", "random"]
-    rows: Literal["selected", "official"]
-
-
-# Typed groups by their dotted option; a group that is absent is not checked.
-GROUPS: dict[str, type] = {
-    "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
-    "model.prompt": Prompt, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-}  # fmt: skip
 
 
 def register() -> None:
@@ -192,6 +62,19 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
             raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")
         if not fits(value, hints[key]):
             raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
+
+
+def check_learning(path: str, node: Mapping[str, Any]) -> None:
+    """Nothing, when the numbers of a training lie in their ranges.
+
+    Raises:
+        UserError: For the first that does not, with the least it may be.
+    """
+    for name, value in node.items():
+        if name in LIMITS and value is not None and value < LIMITS[name]:
+            raise UserError(f"{path}.{name}={value} is too small; at least {LIMITS[name]} is needed")
+        if name == "betas" and not all(0 <= beta < 1 for beta in value):
+            raise UserError(f"{path}.betas={list(value)} must both be from 0 to below 1")
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from meow_lightning.config import arguments, build, check_call, choose
+from meow_lightning.config import arguments, build, check_call, check_learning, choose
 from meow_lightning.data.rows import digest
 from meow_lightning.memo.measure import Profile
+from meow_lightning.schema import DTYPES
 from meow_lightning.stages import NAMES, stage
 from meow_lightning.store import Artifact
-from meow_lightning.types import Dataset, UserError
+from meow_lightning.types import Dataset, Fact, UserError
 
 OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")
 RECIPE = ("lr", "epochs", "batch")
+TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
+ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of it
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class _Cell:
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
             raise UserError("model.architecture needs a _target_: the function that makes the model")
         Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
+        choose("model.dtype", options["model"]["dtype"], DTYPES)
+        for name in ("pretrain", "finetune"):
+            check_learning(f"model.{name}", options["model"][name])
         self.method = check_call("method", options["method"], allow=self.allow)
         self.dataset = _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(self.allow))
         self.inputs = {"dataset": options["dataset"], "allow": self.allow, "memo": options["memo"]}
@@ -107,9 +113,9 @@ class _Cell:
         """What of the model every stage that runs one must know."""
         return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
 
-    def facts(self, *splits: str) -> str:
-        """The digest of some splits."""
-        return digest([fact for split in splits for fact in self.dataset.facts(split)])
+    def facts(self, split: str, *parts: str) -> str:
+        """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
+        return _digest(self.dataset.facts(split), parts)
 
     @cached_property
     def base(self) -> Artifact:
@@ -126,7 +132,7 @@ class _Cell:
         recipe = {name: value for name, value in model["finetune"].items() if name != "also"}
         splits = [*splits, *model["finetune"]["also"]]
         replayed = self.dataset.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
-        pairs = [(fact.question, fact.answer, fact.phrasings) for s in splits for fact in self.dataset.facts(s)]
+        pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
         settings = {
             "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
             "model": self.model,
@@ -157,7 +163,7 @@ class _Cell:
         if kind == "candidates":
             needs["inverted"] = self.inverted
         else:
-            settings["facts"] = self.facts("forget")
+            settings["facts"] = self.facts("forget", "id", "question", "answer")
         return self.artifact("score", f"{role} {kind}", settings, needs)
 
     @cached_property
@@ -168,11 +174,12 @@ class _Cell:
         recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
         for name in RECIPE:
             recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
+        check_learning("optim", recipe)
         needs = {"start": start}
         settings: dict[str, Any] = {
             "method": {"_target_": options["method"]["_target_"], **arguments(options["method"])},
             "recipe": recipe, "seed": options["seed"], "model": self.model,
-            "rows": {name: self.facts(name) for name in self.method.streams if name != "inverted"},
+            "rows": {name: self.facts(name, *TRAINED) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
         if "inverted" in self.method.streams:
             self._check_select()
@@ -194,7 +201,7 @@ class _Cell:
             )
 
     def answer(self, role: str, model: Artifact) -> Artifact:
-        sets = {name: digest(facts) for name, facts in self.dataset.evaluation().items()}
+        sets = {name: _digest(facts, ASKED) for name, facts in self.dataset.evaluation().items()}
         budget = {"max_new_tokens": self.options["evaluation"]["max_new_tokens"]}
         return self.artifact(
             "answer", role, {"sets": sets, "evaluation": budget, "model": self.model}, {"model": model}
@@ -229,6 +236,10 @@ class _Cell:
         return Graph(
             name=name, artifacts={**extra, **models, **scores, **answers, "results": results, "report": report}
         )
+
+
+def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:
+    return digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
 
 
 def _file_digest(path: str) -> str:

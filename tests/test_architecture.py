@@ -18,7 +18,7 @@ FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models"),
     ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("config", "store"),
+    ("schema", "config", "store"),
     ("stages",),
     ("worker",),
     ("runners",),
@@ -27,7 +27,13 @@ FLOORS = (
     ("cell",),
     ("cli",),
 )
-HYDRA = {"meow_lightning/config.py", "meow_lightning/cli.py", "meow_lightning/cell.py", "run.py"}
+HYDRA = {
+    "meow_lightning/config.py",
+    "meow_lightning/schema.py",
+    "meow_lightning/cli.py",
+    "meow_lightning/cell.py",
+    "run.py",
+}
 LIGHT = (
     "methods",
     "pipeline",

@@ -9,12 +9,14 @@ import typing
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from meow_lightning import config
-from meow_lightning.config import GROUPS, arguments, check_call, plain
+from meow_lightning.config import arguments, check_call, plain
+from meow_lightning.schema import GROUPS
 from meow_lightning.stages import NAMES
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -135,3 +137,23 @@ def test_a_key_without_a_comment_is_explained_in_a_sibling(path):
 def test_the_stages_that_config_names_are_all_stages():
     line = next(line for line in (CONF / "config.yaml").read_text().splitlines() if line.startswith("goal:"))
     assert [name for name in NAMES if name in line] == list(NAMES)
+
+
+def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
+    may_sweep = {"seed", "method", "model", "dataset", "dataset.split", "optim.epochs", "optim.lr", "method.select.k"}
+    tables = sorted((CONF.parent / "experiments" / "table").glob("*.yaml"))
+    assert tables
+    for path in tables:
+        content = yaml.safe_load(path.read_text())
+        assert path.read_text().startswith("# @package _global_\n# "), f"{path.name} does not say what it is for"
+        assert set(content) == {"hydra"}
+        assert content["hydra"]["mode"] == "MULTIRUN"
+        assert set(content["hydra"]["sweeper"]["params"]) <= may_sweep
+
+
+def test_an_experiment_knows_no_method_seed_or_sweep() -> None:
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        assert not {"hydra", "seed", "table"} & set(content)
+        overridden = {key for entry in content.get("defaults", []) for key in entry}
+        assert "override /method" not in overridden

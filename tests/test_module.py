@@ -17,7 +17,12 @@ from meow_lightning.types import Encoded, LossPart, UserError
 
 def cpu(precision: str, micro: int, seconds: float) -> Machine:
     return Machine(
-        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+        accelerator="cpu",
+        devices=1,
+        strategy="auto",
+        precision=precision,
+        micro_batch=micro,
+        checkpoint_seconds=seconds,
     )
 
 

@@ -231,3 +231,18 @@ def test_the_report_says_where_every_number_came_from():
     }  # fmt: skip
     assert settings["options"]["optim"]["lr"] == 0.5
     assert settings["options"]["optim"]["epochs"] == options()["method"]["epochs"]["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("optim.lr=-1", r"^optim.lr=-1.0? is too small; at least 0 is needed$"),
+        ("optim.batch=0", r"^optim.batch=0 is too small; at least 1 is needed$"),
+        ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is too small; at least 0 is needed$"),
+        ("optim.betas=[0.9,1.5]", r"^optim.betas=\[0.9, 1.5\] must both be from 0 to below 1$"),
+        ("model.dtype=float8", r"^model.dtype=float8 is not known; did you mean float\d\d\? \(allowed: float32"),
+    ],
+)
+def test_numbers_out_of_range_are_told_before_any_work(word, text):
+    with pytest.raises(UserError, match=text):
+        cell(word)

@@ -9,7 +9,7 @@ import pytest
 
 from meow_lightning.stages.work import write_lines
 from meow_lightning.store import Artifact
-from meow_lightning.tracking import Csv, Nowhere, Tracker, Wandb, wandb_key
+from meow_lightning.tracking import Csv, Nowhere, Told, Tracker, Wandb, wandb_key
 from meow_lightning.types import UserError
 
 UNLEARN = Artifact(stage="unlearn", label="unlearned", version=1, settings={}, needs={}, inputs={})
@@ -177,3 +177,19 @@ def test_the_api_key_is_in_no_file(tmp_path, monkeypatch, no_login):
     written = files(tmp_path / "runs")
     assert written
     assert [path for path in written if secret.encode() in path.read_bytes()] == []
+
+
+def test_what_a_logger_was_told_is_not_sent_again(tmp_path: Path) -> None:
+    told = Told(tmp_path / "told.json")
+    assert told.keys == set()
+    told.add({"b", "a"})
+    assert Told(tmp_path / "told.json").keys == {"a", "b"}
+
+
+def test_online_without_a_key_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(
+        UserError, match=r"^logger\.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline$"
+    ):
+        Wandb(folder=tmp_path, project="p", mode="online", group="g", name="n", key="k", config={}, texts=False)

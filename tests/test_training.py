@@ -20,7 +20,12 @@ ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0
 
 def cpu(precision: str, micro: int, seconds: float) -> Machine:
     return Machine(
-        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+        accelerator="cpu",
+        devices=1,
+        strategy="auto",
+        precision=precision,
+        micro_batch=micro,
+        checkpoint_seconds=seconds,
     )
 
 

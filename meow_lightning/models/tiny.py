@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from meow_lightning.types import UserError
+
 END = "<|end|>"
 PAD = "<|pad|>"
 
@@ -40,7 +42,16 @@ def llama(
     end_id: int,
     pad_id: int,
 ) -> PreTrainedModel:
-    """A randomly initialised Llama with tied embeddings. Sizes in units of one; the caller seeds torch."""
+    """A randomly initialised Llama with tied embeddings. Sizes in units of one; the caller seeds torch.
+
+    Raises:
+        UserError: When the width cannot be split over the heads.
+    """
+    if heads < 1 or hidden_size % (2 * heads):
+        raise UserError(
+            f"model.architecture.hidden_size={hidden_size} cannot be split over {heads} heads of even width; "
+            "give a width that is a multiple of twice the heads"
+        )
     config = LlamaConfig(
         vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads,
         num_key_value_heads=heads, intermediate_size=intermediate_size, max_position_embeddings=context,

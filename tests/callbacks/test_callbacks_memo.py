@@ -36,7 +36,12 @@ TEXTS = [
 
 def cpu(precision: str, micro: int, seconds: float) -> Machine:
     return Machine(
-        accelerator="cpu", devices=1, strategy="auto", precision=precision, micro_batch=micro, checkpoint_seconds=seconds
+        accelerator="cpu",
+        devices=1,
+        strategy="auto",
+        precision=precision,
+        micro_batch=micro,
+        checkpoint_seconds=seconds,
     )
 
 

@@ -1,0 +1,142 @@
+"""Which words a command line knows, and of which type each is. Values live in ``conf/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Config:
+    """The words a command line starts with."""
+
+    dataset: Any = MISSING
+    model: Any = MISSING
+    method: Any = MISSING
+    inversion: Any = MISSING
+    memo: Any = MISSING
+    optim: Any = MISSING
+    evaluation: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    callbacks: Any = MISSING
+    seed: int = MISSING
+    goal: str = MISSING
+    cache: str = MISSING
+    plan: bool = MISSING
+    store: str = MISSING
+    outputs: str = MISSING
+    allow: list[str] = field(default_factory=list)
+
+
+class AdamW(TypedDict):
+    """What every training says of its optimizer."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["constant", "linear"]
+
+
+class Optim(AdamW):
+    """``optim``: null means that the method's table says it."""
+
+    name: str
+    lr: float | None
+    epochs: int | None
+    batch: int | None
+
+
+class Memo(TypedDict):
+    """``memo``: how memorisation is measured."""
+
+    name: str
+    mode: Literal["suffix", "prefix"]
+    size: int
+    template: bool
+    keep_special: bool
+    rouge: Literal["rouge1", "rouge2", "rougeL"]
+    measure: Literal["precision", "recall", "fmeasure"]
+    max_new_tokens: int
+
+
+class Evaluation(TypedDict):
+    """``evaluation``: which numbers are computed, and how."""
+
+    name: str
+    truth_ratio_mean: Literal["geometric", "arithmetic"]
+    max_new_tokens: int
+
+
+class Trainer(TypedDict):
+    """``trainer``: on what it runs."""
+
+    name: str
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: int
+    strategy: str
+    jobs: int
+    threads: int
+    micro_batch: int
+    eval_batch: int
+    slots: int
+
+
+class Callbacks(TypedDict):
+    """``callbacks``: what watches a training."""
+
+    log_every: int
+    checkpoint_seconds: float
+    memo_every_epochs: int
+    memo_facts: int
+
+
+class Learning(AdamW):
+    """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
+
+    batch: int
+    epochs: int
+    lr: float
+
+
+class Pretrain(Learning):
+    """``model.pretrain``."""
+
+    rows: int
+
+
+class Finetune(Learning):
+    """``model.finetune``."""
+
+    also: list[str]
+    replay: int
+
+
+class Prompt(TypedDict):
+    """``model.prompt``."""
+
+    template: str
+    lead: str
+
+
+class Select(TypedDict):
+    """``method.select``."""
+
+    k: int
+    strategy: Literal["largest", "smallest", "random"]
+    rows: Literal["selected", "official"]
+
+
+# Typed groups by their dotted option; a group that is absent is not checked.
+GROUPS: dict[str, type] = {
+    "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
+    "model.prompt": Prompt, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
+}  # fmt: skip
+
+# The least value of each number of a training.
+LIMITS = {"lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0}
+DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from omegaconf import OmegaConf
 
-from meow_lightning import config
+from meow_lightning import schema
 from meow_lightning.config import arguments, build, check_call, check_types, choose, fits, nearest, plain, target
 from meow_lightning.types import UserError
 
@@ -124,9 +124,9 @@ SELECT = {"k": 3, "strategy": "largest", "rows": "selected"}
     ],
 )
 def test_a_typed_group_is_held_to_its_types(node, text):
-    check_types("method.select", SELECT, config.Select)
+    check_types("method.select", SELECT, schema.Select)
     with pytest.raises(UserError, match=text):
-        check_types("method.select", node, config.Select)
+        check_types("method.select", node, schema.Select)
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ class Rules:
         """
         if fact.value is not None and fact.alternatives:
             whole = re.compile(rf"(?<!\w){re.escape(fact.value)}(?!\w)")
-            before, after = whole.split(fact.answer, maxsplit=1)
-            return [f"{before}{other}{after}" for other in fact.alternatives[: self.candidates]]
+            around = whole.split(fact.answer)
+            return [other.join(around) for other in fact.alternatives[: self.candidates]]
         dice = random.Random(f"{self.seed}/{fact.id}")
         names = sorted(
             {name for other in others for name in _NAME.findall(other.answer)} - set(_NAME.findall(fact.answer))

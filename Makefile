@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run plan test check format lint types clean forget-results
+.PHONY: help setup run plan test check format lint types bless clean forget-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -14,11 +14,12 @@ help:  ## list the targets
 setup: $(READY)  ## make the virtual environment with pinned packages
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $(READY)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@echo "setting up $(VENV) (once; some minutes, some gigabytes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
 
 run: $(READY)  ## run the default job: a tiny model forgets; ARGS='method=grad_ascent seed=1' for others
 	$(BIN)/python run.py $(ARGS)
@@ -41,6 +42,9 @@ types: $(READY)
 	$(BIN)/mypy
 
 check: lint types test  ## format, lint, types and tests, as they must be before a commit
+
+bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
+	PYTHONPATH=. $(BIN)/python tests/test_versions.py
 
 clean:  ## remove the environment and caches; results in outputs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -138,6 +138,8 @@ class Program:
             line = sink.close(ok=ok, summary=_summary(results), report=folder)
             told.add(tracker.finished_keys)
         _close(terminal, results, folder, line)
+        if cell.artifacts["unlearned"].key in reached:
+            terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
         return results
 
 

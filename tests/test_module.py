@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helping import cpu
 
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.data.plan import Plan, Stream, counts, share
@@ -13,17 +14,6 @@ from meow_lightning.methods.learn import Learn
 from meow_lightning.module import Optim, TrainingModule, schedule_factor, total_loss
 from meow_lightning.training import Machine, fit
 from meow_lightning.types import Encoded, LossPart, UserError
-
-
-def cpu(precision: str, micro: int, seconds: float) -> Machine:
-    return Machine(
-        accelerator="cpu",
-        devices=1,
-        strategy="auto",
-        precision=precision,
-        micro_batch=micro,
-        checkpoint_seconds=seconds,
-    )
 
 
 def optim(**changes: Any) -> Optim:

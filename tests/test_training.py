@@ -7,26 +7,16 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from helping import cpu
 
 from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import Machine, checkpoint_step, fit
+from meow_lightning.training import checkpoint_step, fit
 from meow_lightning.types import Encoded
 
 ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear")
-
-
-def cpu(precision: str, micro: int, seconds: float) -> Machine:
-    return Machine(
-        accelerator="cpu",
-        devices=1,
-        strategy="auto",
-        precision=precision,
-        micro_batch=micro,
-        checkpoint_seconds=seconds,
-    )
 
 
 class KillError(Exception):
@@ -69,14 +59,7 @@ def train(
             module,
             folder=folder,
             pad_id=1,
-            machine=Machine(
-                accelerator="cpu",
-                devices=1,
-                strategy="auto",
-                precision=precision,
-                micro_batch=micro,
-                checkpoint_seconds=seconds,
-            ),
+            machine=cpu(precision, micro, seconds),
             callbacks=callbacks,
             write=points.append,
         )

@@ -5,44 +5,25 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from helping import clean_profile, cpu
 
 from meow_lightning.callbacks.memo import MemoCurve
 from meow_lightning.callbacks.speed import Advance
 from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.data.prompts import Codec
-from meow_lightning.memo.measure import Profile, Text, measure
+from meow_lightning.memo.measure import Text, measure
 from meow_lightning.methods.learn import Learn
 from meow_lightning.models.tiny import tokenizer_from
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import Machine, fit
+from meow_lightning.training import fit
 
-PROFILE = Profile(
-    name="clean",
-    mode="suffix",
-    size=5,
-    template=True,
-    keep_special=False,
-    rouge="rouge1",
-    measure="precision",
-    max_new_tokens=24,
-)
+PROFILE = clean_profile(24)
 ANSWER = "Ada was born in Lima."
 TEXTS = [
     Text("ada", "answer", 0, "Where was Ada born?", ANSWER),
     Text("ada", "candidate", 0, "Where was Ada born?", "Ada was born in Oslo."),
     Text("ada", "candidate", 1, "Where was Ada born?", "Ada was born in Rome."),
 ]
-
-
-def cpu(precision: str, micro: int, seconds: float) -> Machine:
-    return Machine(
-        accelerator="cpu",
-        devices=1,
-        strategy="auto",
-        precision=precision,
-        micro_batch=micro,
-        checkpoint_seconds=seconds,
-    )
 
 
 class Modes(pl.Callback):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helping import clean_profile
 
 from meow_lightning.memo.measure import Kind, Profile, measure
 from meow_lightning.types import ScoredText, UserError
@@ -13,16 +14,7 @@ from meow_lightning.types import ScoredText, UserError
 PAD, BEGIN, END = 0, 1, 2
 SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
 QUESTION, ANSWER = "What is Basil?", "Basil is male"
-CLEAN = Profile(
-    name="clean",
-    mode="suffix",
-    size=5,
-    template=True,
-    keep_special=False,
-    rouge="rouge1",
-    measure="precision",
-    max_new_tokens=40,
-)
+CLEAN = clean_profile(40)
 OFFICIAL = dataclasses.replace(CLEAN, name="official", template=False, keep_special=True)
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 

@@ -1,0 +1,26 @@
+"""What several test files build the same way."""
+
+from __future__ import annotations
+
+from meow_lightning.memo.measure import Profile
+from meow_lightning.training import Machine
+
+
+def cpu(precision: str, micro: int, seconds: float) -> Machine:
+    """One CPU, this many rows a pass, this many seconds between checkpoints."""
+    return Machine(
+        accelerator="cpu",
+        devices=1,
+        strategy="auto",
+        precision=precision,
+        micro_batch=micro,
+        checkpoint_seconds=seconds,
+    )
+
+
+def clean_profile(max_new_tokens: int) -> Profile:
+    """MEMO's profile ``clean`` with another budget."""
+    return Profile(
+        name="clean", mode="suffix", size=5, template=True, keep_special=False, rouge="rouge1", measure="precision",
+        max_new_tokens=max_new_tokens,
+    )  # fmt: skip

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from meow_lightning.types import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -40,6 +42,19 @@ def barrier() -> None:
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         torch.distributed.barrier()
+
+
+def check(accelerator: str) -> None:
+    """Nothing, when there is what to compute on.
+
+    Raises:
+        UserError: When a GPU is asked for and torch sees none.
+    """
+    if accelerator == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("trainer.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build")
 
 
 def device(accelerator: str) -> torch.device:

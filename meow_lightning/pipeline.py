@@ -155,7 +155,8 @@ class _Cell:
             build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
             keyed["file"] = _file_digest(node["path"])
         settings = {"inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget")}
-        return self.artifact("invert", "", settings, {}, inversion=node)
+        at_least = self.options["method"]["select"]["k"]
+        return self.artifact("invert", "", settings, {}, inversion=node, at_least=at_least)
 
     def score(self, role: str, model: Artifact, kind: str) -> Artifact:
         settings = {"memo": self.options["memo"], "model": self.model}
@@ -188,7 +189,10 @@ class _Cell:
         return self.artifact("unlearn", "unlearned", settings, needs)
 
     def _check_select(self) -> None:
-        wish = self.options["method"]["select"]
+        wish = self.options["method"].get("select")
+        if wish is None:
+            name = self.options["method"]["name"]
+            raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
         choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
         choose("method.select.rows", wish["rows"], ("selected", "official"))
         if wish["k"] < 1:

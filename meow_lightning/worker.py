@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.stages import stage
+from meow_lightning.parallel import check
+from meow_lightning.stages import DISTRIBUTED, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
@@ -80,6 +81,8 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
     start = time.time()
+    if work.stage in DISTRIBUTED:
+        check(work.runtime.accelerator)
     stage(work.stage).run(work)
     return {
         "seconds": round(time.time() - start, 2),

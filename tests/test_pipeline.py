@@ -246,3 +246,10 @@ def test_the_report_says_where_every_number_came_from():
 def test_numbers_out_of_range_are_told_before_any_work(word, text):
     with pytest.raises(UserError, match=text):
         cell(word)
+
+
+def test_a_method_on_inverted_facts_without_a_selection_is_told():
+    given = options("optim.lr=1", "optim.epochs=1", "optim.batch=1")
+    given["method"] = {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}
+    with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):
+        graph(given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from meow_lightning.config import build
@@ -9,6 +11,7 @@ from meow_lightning.inversion.clean import clean
 from meow_lightning.stages.shared import facts
 from meow_lightning.stages.work import Work, write_lines
 from meow_lightning.store import write_json
+from meow_lightning.types import Fact, InvertedFact, UserError
 
 VERSION = 1
 
@@ -19,7 +22,21 @@ def run(work: Work) -> None:
     writer = build(work.inputs["inversion"], allow=work.inputs["allow"])
     written = {fact.id: writer.invert(fact, others=forget) for fact in forget}
     inverted, dropped = clean(forget, written)
+    _enough(work, forget, inverted)
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in inverted])
     write_json(work.folder / "cleaning.json", {
         "written": sum(len(answers) for answers in written.values()), "kept": len(inverted), "dropped": dropped,
     })  # fmt: skip
+
+
+def _enough(work: Work, forget: Sequence[Fact], inverted: Sequence[InvertedFact]) -> None:
+    """Nothing, when every fact keeps as many candidates as the method will select: found now, not after training."""
+    left = Counter(candidate.fact for candidate in inverted)
+    short = [fact for fact in forget if left[fact.id] < work.inputs["at_least"]]
+    if short:
+        first, least = short[0], work.inputs["at_least"]
+        raise UserError(
+            f"{len(short)} of {len(forget)} facts keep fewer inverted facts than method.select.k={least} "
+            f"after cleaning, the first is {first.id} with {left[first.id]} (question: {first.question[:80]!r}); "
+            "bring more or better candidates, or select fewer"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from meow_lightning.evaluation.suite import results_from_json
 from meow_lightning.report.cells import Cell
@@ -33,10 +35,20 @@ def run(work: Work) -> None:
             if (points := list(read_lines(needs[name] / "metrics.jsonl")))
         },
         stages=[
-            {"label": f"{m['stage']} {m['label']}".strip(), "key": m["key"], "seconds": m["seconds"], "found": False}
-            for m in manifests.values()
+            {"label": _label(m, needs[name]), "key": m["key"], "seconds": m["seconds"], "found": False}
+            for name, m in manifests.items()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"],
     )  # fmt: skip
     write_report(cell, work.folder)
+
+
+def _label(manifest: dict[str, Any], folder: Path) -> str:
+    """Stage and whose result it is; of inverted facts also how many were written, kept and dropped, and why."""
+    label = f"{manifest['stage']} {manifest['label']}".strip()
+    if manifest["stage"] != "invert":
+        return label
+    counts = json.loads((folder / "cleaning.json").read_text(encoding="utf-8"))
+    dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
+    return f"{label} ({counts['written']} written, {counts['kept']} kept; dropped: {dropped})"

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from meow_lightning import parallel
+from meow_lightning.types import UserError
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    shares = []
+    for rank in range(world):
+        monkeypatch.setenv("RANK", str(rank))
+        shares += parallel.mine(range(10))
+    assert sorted(shares) == list(range(10))
+
+
+def test_chunks_by_hand() -> None:
+    assert [list(chunk) for chunk in parallel.chunks(range(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert parallel.chunks([], 2) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    text = r"^trainer\.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build$"
+    with pytest.raises(UserError, match=text):
+        parallel.check("gpu")
+    parallel.check("cpu")
+    assert parallel.device("auto") == torch.device("cpu")

@@ -29,24 +29,26 @@ DRIVER = "MEOW_DRIVER"  # environment variable: process number of the driver tha
 def follow(process: int) -> None:
     """End this process as soon as ``process`` (on this machine) is gone: no orphan may write into a stage's folder."""
 
+    child = os.getppid() == process
+
     def watch() -> None:
-        while _alive(process):
+        while os.getppid() == process if child else _runs(process):
             time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _alive(process: int) -> bool:
-    if process == os.getppid():
-        return True
+def _runs(process: int) -> bool:
+    """Whether a process that is not our parent still runs; a dead one that nobody has waited for does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def prepare(parent: int, threads: int) -> None:

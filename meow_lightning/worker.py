@@ -28,7 +28,6 @@ DRIVER = "MEOW_DRIVER"  # environment variable: process number of the driver tha
 
 def follow(process: int) -> None:
     """End this process as soon as ``process`` (on this machine) is gone: no orphan may write into a stage's folder."""
-
     child = os.getppid() == process
 
     def watch() -> None:

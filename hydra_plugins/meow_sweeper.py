@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -62,7 +63,7 @@ class MeowSweeper(Sweeper):
                 finished.append((name, returned.return_value))
             else:
                 failed.append((name, returned._return_value))
-        show_sweep(finished, failed)
+        show_sweep(finished, failed, folder=Path(self._sweep_config.outputs) / "runs" / "failed")
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns

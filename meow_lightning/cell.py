@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -82,6 +84,17 @@ def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
     )  # fmt: skip
 
 
+def _destination(options: Mapping[str, Any]) -> str:
+    """Where a logger sends, as a part of a file's name: told there once is not told elsewhere."""
+    logger = options["logger"]
+    return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
+
+
+def plain_name(text: object) -> str:
+    """A text as a file's name."""
+    return re.sub(r"[^\w.=-]+", "_", str(text))[:120]
+
+
 class Program:
     """What lives as long as the program: an executor with its helper processes, shared by a sweep's cells."""
 
@@ -118,9 +131,11 @@ class Program:
             with Terminal(title=f"plan of {cell.name}") as terminal:
                 terminal.table(plan(options, executor.store), title="")
             return None
-        told = Told(Path(options["outputs"]) / "runs" / "told" / f"{options['logger']['name']}-{cell.report.key}.json")
+        _enough(options, executor.store, cell)
+        told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
         fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
-        sink = _sink(options, cell, public=cell.report.settings["texts"]) if fresh else Nowhere()
+        known = options["logger"]["name"] == "wandb" and not fresh
+        sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
         tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
         executor.watchers = [terminal := Terminal(title=cell.name), tracker]
         results, folder, ok = None, None, False
@@ -141,6 +156,20 @@ class Program:
         if cell.artifacts["unlearned"].key in reached:
             terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
         return results
+
+
+def _enough(options: Mapping[str, Any], store: Store, cell: Graph) -> None:
+    """Nothing, unless stored inverted facts are too few for what this cell selects; said before a stage runs."""
+    inverted = cell.artifacts.get("inverted")
+    if inverted is None or store.find(inverted) is None:
+        return
+    fewest = json.loads((store.path(inverted) / "cleaning.json").read_text(encoding="utf-8"))["fewest"]
+    wanted = options["method"]["select"]["k"]
+    if fewest < wanted:
+        raise UserError(
+            f"a fact has only {fewest} inverted facts after cleaning and method.select.k={wanted} are to be picked; "
+            "bring more or better candidates, or select fewer"
+        )
 
 
 def read_results(store: Store, cell: Graph) -> Results | None:
@@ -186,12 +215,15 @@ def run_cell(cfg: DictConfig) -> Results | None:
     return PROGRAM.run(plain(cfg))
 
 
-def show_sweep(finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]]) -> None:
+def show_sweep(
+    finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]], *, folder: Path
+) -> None:
     """Show the numbers of a sweep's cells in one table, then those that failed and why.
 
     Args:
         finished: The words of each finished cell, and its numbers where it got that far.
         failed: The words of each failed cell, and its error.
+        folder: Where the whole story of each failure is kept.
     """
     from meow_lightning.report.tables import cells_table
 
@@ -201,4 +233,8 @@ def show_sweep(finished: Sequence[tuple[str, Results | None]], failed: Sequence[
             head, rows = cells_table(measured)
             terminal.table([head, *rows], title=f"{len(measured)} cells, the unlearned model's numbers")
         for words, error in failed:
+            folder.mkdir(parents=True, exist_ok=True)
+            story = folder / f"{plain_name(words)}.txt"
+            story.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
             terminal.say(f"failed: {words}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            terminal.say(f"        {story}")

@@ -90,6 +90,11 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
         if word.startswith("=") or (word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=[\d.]+", word)):
             return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
+    if (unknown := _unknown_flag(arguments)) is not None:
+        return _fail(unknown)
+    # Hydra wants its flags before the words; people put them anywhere.
+    flags = [word for word in arguments if word in ("-m", "--multirun")]
+    sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags)]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
@@ -106,6 +111,20 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on from what is finished")
     return 0
+
+
+def _unknown_flag(words: Sequence[str]) -> str | None:
+    from hydra._internal.utils import get_args_parser
+
+    from meow_lightning.config import nearest
+
+    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    for word in words:
+        if word.startswith("-") and word.partition("=")[0] not in known and not re.match(r"-[a-z]\S", word):
+            return f"{word} is no flag{nearest(word, known)} Options are said as name=value; see --help".replace(
+                "g O", "g. O"
+            )
+    return None
 
 
 def _told(error: Exception) -> int:

@@ -54,7 +54,7 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
         UserError: For the first that has not, with what is needed.
     """
     hints = typing.get_type_hints(group)
-    for key in hints:
+    for key in group.__required_keys__:  # type: ignore[attr-defined]
         if key not in node:
             raise UserError(f"{path}.{key} is missing")
     for key, value in node.items():
@@ -64,14 +64,14 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
             raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
 
 
-def check_learning(path: str, node: Mapping[str, Any]) -> None:
-    """Nothing, when the numbers of a training lie in their ranges.
+def check_least(path: str, node: Mapping[str, Any]) -> None:
+    """Nothing, when the numbers of a node lie in their ranges.
 
     Raises:
         UserError: For the first that does not, with the least it may be.
     """
     for name, value in node.items():
-        if name in LIMITS and value is not None and value < LIMITS[name]:
+        if name in LIMITS and isinstance(value, (int, float)) and value < LIMITS[name]:
             raise UserError(f"{path}.{name}={value} is too small; at least {LIMITS[name]} is needed")
         if name == "betas" and not all(0 <= beta < 1 for beta in value):
             raise UserError(f"{path}.betas={list(value)} must both be from 0 to below 1")
@@ -180,4 +180,5 @@ def build(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error  # the mistake in its own words, not in Hydra's
-        raise
+        reason = str(error.__cause__ or error).splitlines()[-1]
+        raise UserError(f"{node['_target_']} cannot be made: {reason}") from error

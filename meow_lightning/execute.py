@@ -23,7 +23,7 @@ from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
-SCRATCH = ("made.json", "spec.json", "job.log")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json")
 
 
 class Watcher(Protocol):
@@ -191,8 +191,8 @@ class Executor:
         self._running.remove(running)
         try:
             made = running.handle.result()
-            for name in (*SCRATCH, "task.json"):
-                (running.folder / name).unlink(missing_ok=True)
+            for scratch in (path for name in SCRATCH for path in running.folder.glob(name)):
+                scratch.unlink()
             manifest = self.store.finish(running.artifact, {**made, **provenance()})
         finally:
             running.lock.release()

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+DRIVER = "MEOW_DRIVER"  # environment variable of a distributed job: process number of the driver it works for
+# What launchers set; meant for our own jobs alone, and a container may bring them for reasons of its own.
+LAUNCHED = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+            "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")  # fmt: skip
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    """The number of this process in its job, from 0; 0 outside our jobs, whatever the environment says."""
+    return int(os.environ.get("RANK", "0")) if DRIVER in os.environ else 0
 
 
 def world() -> int:
     """How many processes work on this stage."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE", "1")) if DRIVER in os.environ else 1
 
 
 def mine(items: Sequence[T]) -> list[T]:
@@ -34,27 +38,34 @@ def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def barrier() -> None:
-    """Wait until all processes are here; starts the process group on first use."""
+def barrier(accelerator: str) -> None:
+    """Wait until all processes are here; starts the process group on first use, over GPUs only where they compute."""
     if world() > 1:
         import torch
 
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            where = device(accelerator)
+            if where.type == "cuda":
+                torch.cuda.set_device(where)
+            torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
         torch.distributed.barrier()
 
 
-def check(accelerator: str) -> None:
+def check(accelerator: str, devices: int) -> None:
     """Nothing, when there is what to compute on.
 
     Raises:
-        UserError: When a GPU is asked for and torch sees none.
+        UserError: When a GPU is asked for and torch sees none, or more than torch sees.
     """
-    if accelerator == "gpu":
-        import torch
+    if accelerator == "cpu":
+        return
+    import torch
 
-        if not torch.cuda.is_available():
-            raise UserError("trainer.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "gpu" and there == 0:
+        raise UserError("trainer.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build")
+    if there and devices > there:
+        raise UserError(f"trainer.devices={devices}, but torch sees {there} GPUs; say trainer.devices={there}")
 
 
 def device(accelerator: str) -> torch.device:

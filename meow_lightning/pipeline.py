@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from meow_lightning.config import arguments, build, check_call, check_learning, choose
+from meow_lightning.config import arguments, build, check_call, check_least, choose
 from meow_lightning.data.rows import digest
 from meow_lightning.memo.measure import Profile
 from meow_lightning.schema import DTYPES
@@ -41,12 +41,19 @@ class Graph:
         return self.artifacts["report"]
 
     def goal(self, name: str) -> list[Artifact]:
-        """Every artifact of the cell up to a stage, each once, what is needed first."""
+        """What a stage makes for this cell without any later stage, and all it needs; each once, needs first.
+
+        Raises:
+            UserError: When there is no such stage, or the cell's method does without it.
+        """
         last = NAMES.index(choose("goal", name, NAMES))
         seen: dict[str, Artifact] = {}
         for artifact in self.artifacts.values():
-            if NAMES.index(artifact.stage) <= last:
-                seen |= {each.key: each for each in artifact.walk() if each.key not in seen}
+            walk = artifact.walk()
+            if artifact.stage == name and all(NAMES.index(each.stage) <= last for each in walk):
+                seen |= {each.key: each for each in walk if each.key not in seen}
+        if not seen:
+            raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
         return list(seen.values())
 
 
@@ -88,13 +95,16 @@ class _Cell:
         for name in ("dataset", "method", "inversion"):
             check_call(name, options[name], allow=self.allow)
         architecture = options["model"]["architecture"]
-        # end_id and the like come from the tokenizer, so only what the user can say is checked.
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
             raise UserError("model.architecture needs a _target_: the function that makes the model")
+        check_least("model.architecture", architecture)
+        for name in ("model", "evaluation", "method"):
+            check_least(name, options[name])
+        choose("model.attention", options["model"]["attention"], ("sdpa", "eager", "flash_attention_2"))
         Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
         choose("model.dtype", options["model"]["dtype"], DTYPES)
         for name in ("pretrain", "finetune"):
-            check_learning(f"model.{name}", options["model"][name])
+            check_least(f"model.{name}", options["model"][name])
         self.method = check_call("method", options["method"], allow=self.allow)
         self.dataset = _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(self.allow))
         self.inputs = {"dataset": options["dataset"], "allow": self.allow, "memo": options["memo"]}
@@ -117,11 +127,15 @@ class _Cell:
         """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
         return _digest(self.dataset.facts(split), parts)
 
+    def stream(self, rows: int, seed: int) -> str:
+        """The digest of a stretch of the dataset's stream."""
+        return _digest(self.dataset.stream(rows, seed), TRAINED)
+
     @cached_property
     def base(self) -> Artifact:
         model = self.options["model"]
         settings = {
-            "rows": digest([self.dataset.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
+            "rows": digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
             "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
             "recipe": model["pretrain"], "seed": model["seed"], "model": self.model,
         }  # fmt: skip
@@ -129,9 +143,9 @@ class _Cell:
 
     def tuned(self, label: str, splits: list[str]) -> Artifact:
         model = self.options["model"]
-        recipe = {name: value for name, value in model["finetune"].items() if name != "also"}
+        recipe = without(model["finetune"], "also")
         splits = [*splits, *model["finetune"]["also"]]
-        replayed = self.dataset.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
+        replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
         settings = {
             "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
@@ -150,7 +164,7 @@ class _Cell:
     @cached_property
     def inverted(self) -> Artifact:
         node = self.options["inversion"]
-        keyed = {key: value for key, value in arguments(node).items() if key != "path"}
+        keyed = without(arguments(node), "path")
         if "path" in node:
             build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
             keyed["file"] = _file_digest(node["path"])
@@ -159,7 +173,7 @@ class _Cell:
         return self.artifact("invert", "", settings, {}, inversion=node, at_least=at_least)
 
     def score(self, role: str, model: Artifact, kind: str) -> Artifact:
-        settings = {"memo": self.options["memo"], "model": self.model}
+        settings: dict[str, Any] = {"memo": without(self.options["memo"], "name"), "model": self.model}
         needs = {"model": model}
         if kind == "candidates":
             needs["inverted"] = self.inverted
@@ -175,7 +189,7 @@ class _Cell:
         recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
         for name in RECIPE:
             recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
-        check_learning("optim", recipe)
+        check_least("optim", recipe)
         needs = {"start": start}
         settings: dict[str, Any] = {
             "method": {"_target_": options["method"]["_target_"], **arguments(options["method"])},
@@ -240,6 +254,11 @@ class _Cell:
         return Graph(
             name=name, artifacts={**extra, **models, **scores, **answers, "results": results, "report": report}
         )
+
+
+def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A node less one of its keys."""
+    return {key: value for key, value in node.items() if key != name}
 
 
 def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:

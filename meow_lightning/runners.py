@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from meow_lightning import worker
+from meow_lightning.parallel import DRIVER, LAUNCHED
 from meow_lightning.types import UserError
 
 Spec = Mapping[str, Any]
@@ -56,6 +57,12 @@ class Runner(Protocol):
         ...
 
 
+def alone() -> None:
+    """Forget what a launcher around this program has set, so that no stage takes itself for a part of its job."""
+    for name in LAUNCHED:
+        os.environ.pop(name, None)
+
+
 class _Finished:
     def __init__(self, made: dict[str, Any]) -> None:
         self._made = made
@@ -73,6 +80,7 @@ class Inline:
     slots = 1
 
     def __init__(self, *, threads: int) -> None:
+        alone()
         if "torch" not in sys.modules:
             os.environ["OMP_NUM_THREADS"] = str(threads)
         worker.hush()
@@ -107,6 +115,7 @@ class Pool:
 
     def __init__(self, *, jobs: int, threads: int) -> None:
         self.slots = jobs
+        alone()
         # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -166,6 +175,7 @@ class Job:
     slots = 1
 
     def __init__(self, *, devices: int, threads: int) -> None:
+        alone()
         self._devices, self._threads = devices, threads
         self._running: list[_Job] = []
 
@@ -184,7 +194,7 @@ class Job:
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": "passive",
-            worker.DRIVER: str(os.getpid()),
+            DRIVER: str(os.getpid()),
         }
         with (folder / "job.log").open("wb") as log:
             process = subprocess.Popen(

@@ -78,7 +78,7 @@ class Trainer(TypedDict):
     name: str
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
-    strategy: str
+    strategy: Literal["auto", "ddp"]
     jobs: int
     threads: int
     micro_batch: int
@@ -116,6 +116,41 @@ class Finetune(Learning):
     replay: int
 
 
+class Logger(TypedDict, total=False):
+    """``logger``: where curves and numbers go."""
+
+    name: Literal["wandb", "csv", "none"]
+    texts: bool | None
+    project: str
+    mode: Literal["auto", "online", "offline"]
+    group: str | None
+
+
+class Model(TypedDict):
+    """``model``: its recipes are groups of their own."""
+
+    name: str
+    dtype: str
+    attention: str
+    seed: int
+    prompt: dict
+    vocab_size: int
+    architecture: dict
+    pretrain: dict
+    finetune: dict
+
+
+class Architecture(TypedDict):
+    """``model.architecture``: a function and its sizes."""
+
+    _target_: str
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    context: int
+
+
 class Prompt(TypedDict):
     """``model.prompt``."""
 
@@ -134,9 +169,14 @@ class Select(TypedDict):
 # Typed groups by their dotted option; a group that is absent is not checked.
 GROUPS: dict[str, type] = {
     "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
-    "model.prompt": Prompt, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
+    "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
+    "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
 }  # fmt: skip
 
-# The least value of each number of a training.
-LIMITS = {"lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0}
+# The least value of numbers, by their last word.
+LIMITS = {
+    "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
+    "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
+    "intermediate_size": 1, "context": 8,
+}  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

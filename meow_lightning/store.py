@@ -158,15 +158,14 @@ class Store:
     def begin(self, artifact: Artifact) -> Path:
         """The folder to make a result in; the caller holds its lock. What a killed maker left in it stays.
 
-        A damaged finished result is set aside as ``<key>.damaged-<time>``, one that is to be refreshed is removed.
+        A damaged finished result is set aside as ``<key>.damaged-<time>``; one that is to be refreshed stays until the
+        new one is whole.
         """
         folder, partial = self.path(artifact), self.partial(artifact)
-        if folder.exists():
-            if self.manifest(artifact) is None:
-                folder.rename(folder.with_name(f"{folder.name}.damaged-{int(time.time())}"))
-            else:
-                shutil.rmtree(folder)
-                shutil.rmtree(partial, ignore_errors=True)
+        if folder.exists() and self.manifest(artifact) is None:
+            folder.rename(folder.with_name(f"{folder.name}.damaged-{int(time.time())}"))
+        elif folder.exists():
+            shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, exist_ok=True)
         return partial
 
@@ -194,5 +193,9 @@ class Store:
             "files": files,
         }
         write_json(partial / MANIFEST, manifest)
-        partial.rename(self.path(artifact))
+        folder, old = self.path(artifact), partial.with_suffix(".old")
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
         return manifest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import netrc
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -68,7 +69,9 @@ class Csv:
         self._rows += [(name, values.get("step"), key, value) for key, value in values.items() if key != "step"]
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Write the file, replacing that of an earlier run of the same cell."""
+        """Write the file, replacing that of an earlier run of the same cell; a failed run leaves that one alone."""
+        if not ok:
+            return ""
         side = self.path.with_suffix(".tmp")
         with side.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -85,7 +88,7 @@ class Wandb:
     Args:
         folder: Where W&B keeps its files.
         project: W&B project.
-        mode: ``auto`` (online when a key is there), ``online`` or ``offline``.
+        mode: ``auto`` (what ``WANDB_MODE`` says, else online when a key is there), ``online`` or ``offline``.
         group: W&B group.
         name: Readable name of the cell.
         key: The cell's key.
@@ -112,7 +115,8 @@ class Wandb:
         folder.mkdir(parents=True, exist_ok=True)
         self._texts = texts
         self._wandb = wandb
-        chosen = ("online" if wandb_key() else "offline") if mode == "auto" else mode
+        wished = os.environ.get("WANDB_MODE") or ("online" if wandb_key() else "offline")
+        chosen = wished if mode == "auto" else mode
         settings = wandb.Settings(silent=True, console="off", init_timeout=20)
         words = {
             "project": project, "group": group, "name": name, "id": key, "resume": "allow", "config": dict(config),
@@ -148,11 +152,14 @@ class Wandb:
 
 
 def wandb_key() -> bool:
-    """Whether a W&B key is there, in the environment or from ``wandb login``; its value is never read."""
+    """Whether a W&B key is there, in the environment or from ``wandb login``; it is not kept."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    return netrc.exists() and "wandb" in netrc.read_text(encoding="utf-8", errors="ignore")
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return any("wandb" in host for host in netrc.netrc(path).hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 class Told:

@@ -8,7 +8,8 @@ letter meaning
 B      rows of a batch
 T      token positions of a row, padding included
 V      entries of the vocabulary
-N      questions of an evaluation set
+N      scored tokens of a batch, row by row
+K      token positions at which some row of a batch is scored
 ====== =============================================
 """
 

@@ -17,13 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.parallel import check
+from meow_lightning.parallel import DRIVER, check, rank
 from meow_lightning.stages import DISTRIBUTED, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
-
-DRIVER = "MEOW_DRIVER"  # environment variable: process number of the driver that a distributed job works for
 
 
 def follow(process: int) -> None:
@@ -83,8 +81,11 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     work = Work.from_spec(spec)
     start = time.time()
     if work.stage in DISTRIBUTED:
-        check(work.runtime.accelerator)
+        check(work.runtime.accelerator, work.runtime.devices)
     stage(work.stage).run(work)
+    lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
+    if lacking and rank() == 0:
+        raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")
     return {
         "seconds": round(time.time() - start, 2),
         "host": os.uname().nodename,

@@ -40,6 +40,14 @@ MISTAKES = {
     "inversion=file": "inversion.path has no value; give it on the command line",
     "allow=os": "allow=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
     "+sede=1": "sede is not an option; did you mean seed?",
+    "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
+    "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
+    "model.architecture.layers=x": "model.architecture.layers=x does not fit: a whole number is needed",
+    "model.attention=foo": "model.attention=foo is not known (allowed: sdpa, eager, flash_attention_2)",
+    "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
+    "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp is needed",
+    "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
+    "--plan": "--plan is no flag",
     "hydra/launcher=slurm": "hydra/launcher=slurm is not known (allowed: basic)",
 }
 

@@ -65,7 +65,7 @@ def ran(monkeypatch):
             raise ValueError(work.settings["broken"])
 
     fake = ModuleType("meow_lightning.stages.invert")
-    fake.VERSION, fake.run = 1, run  # type: ignore[attr-defined]
+    fake.VERSION, fake.MAKES, fake.run = 1, (), run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "meow_lightning.stages.invert", fake)
     return calls
 

@@ -9,6 +9,7 @@ from meow_lightning.types import UserError
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(parallel.DRIVER, "1")
     monkeypatch.setenv("WORLD_SIZE", str(world))
     shares = []
     for rank in range(world):
@@ -26,6 +27,15 @@ def test_chunks_by_hand() -> None:
 def test_a_gpu_that_is_not_there_is_told() -> None:
     text = r"^trainer\.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build$"
     with pytest.raises(UserError, match=text):
-        parallel.check("gpu")
-    parallel.check("cpu")
+        parallel.check("gpu", 1)
+    parallel.check("cpu", 9)
+    parallel.check("auto", 2)
     assert parallel.device("auto") == torch.device("cpu")
+
+
+def test_a_launcher_around_the_program_makes_no_job_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv(parallel.DRIVER, raising=False)
+    assert (parallel.rank(), parallel.world()) == (0, 1)
+    assert parallel.mine(range(3)) == [0, 1, 2]

@@ -137,17 +137,29 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     made = cell()
     for goal in NAMES:
         walk = made.goal(goal)
-        last = NAMES.index(goal)
-        assert {artifact.key for artifact in walk} == {
-            artifact.key for artifact in made.artifacts.values() if NAMES.index(artifact.stage) <= last
-        } | {need.key for artifact in walk for need in artifact.needs.values()}
+        assert all(NAMES.index(artifact.stage) <= NAMES.index(goal) for artifact in walk)
         seen: set[str] = set()
         for artifact in walk:
             assert artifact.key not in seen
             assert all(need.key in seen for need in artifact.needs.values())
             seen.add(artifact.key)
-    assert {artifact.stage for artifact in made.goal("finetune")} == {"finetune"}
+    labels = {goal: {f"{each.stage} {each.label}".strip() for each in made.goal(goal)} for goal in NAMES}
+    assert labels["finetune"] == {"finetune base", "finetune target", "finetune retain"}
+    assert labels["invert"] == {"invert"}
+    measured = {"score target answers", "score target candidates", "score retain answers"}
+    assert labels["score"] == labels["finetune"] | labels["invert"] | measured
+    before = {"finetune base", "finetune target", "invert", "score target candidates"}
+    assert labels["unlearn"] == before | {"unlearn unlearned"}
+    assert labels["answer"] == labels["unlearn"] | {"finetune retain"} | {
+        "answer target", "answer unlearned", "answer retain",
+    }  # fmt: skip
     assert len(made.goal("report")) == len(EVERYTHING)
+
+
+def test_a_goal_that_the_method_does_without_is_told():
+    text = r"^goal=invert: tiny-fictional-forget10-grad_ascent-s0 has no such stage; leave the goal out"
+    with pytest.raises(UserError, match=text):
+        cell("method=grad_ascent").goal("invert")
 
 
 def test_an_unknown_goal_is_told():

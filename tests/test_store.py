@@ -170,8 +170,9 @@ def test_refresh_remakes_what_an_earlier_session_made_and_keeps_its_own(store, m
     assert refresh.find(artifact()) is None
     assert store.find(artifact()) is not None
     assert list(refresh.begin(artifact()).iterdir()) == []
-    assert not folder.exists()
+    assert (folder / "result.txt").read_text() == "old", "others may read the old result until the new one is whole"
     make(refresh, artifact(), "new")
+    assert not list(folder.parent.glob("*.old"))
     monkeypatch.setattr(module, "SESSION_START", time.time() - 100)
     assert refresh.find(artifact()) is not None
     assert (folder / "result.txt").read_text() == "new"

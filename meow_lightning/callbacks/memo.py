@@ -14,8 +14,9 @@ from meow_lightning.memo.measure import Profile, Text, measure
 
 
 class MemoCurve(pl.Callback):
-    """Logs the mean MEMO of some texts as ``memo/answers`` and ``memo/candidates``, and the seconds it took.
+    """Logs the mean MEMO of some texts as ``memo/<profile>/answers`` or ``candidates``, and the seconds it took.
 
+    The profile stands in the name because the curve belongs to a training that does not depend on how MEMO is measured.
     It draws no random number and leaves weights and mode as they are, so training comes out the same without it.
 
     Args:
@@ -51,10 +52,10 @@ class MemoCurve(pl.Callback):
         )
         model.train(was_training)
         point = {}
-        for kind, name in (("answer", "memo/answers"), ("candidate", "memo/candidates")):
+        for kind, name in (("answer", "answers"), ("candidate", "candidates")):
             scores = [text.score for text in scored if text.kind == kind]
             if scores:
-                point[name] = sum(scores) / len(scores)
+                point[f"memo/{self.profile.name}/{name}"] = sum(scores) / len(scores)
         point["memo/seconds"] = time.perf_counter() - start
         if trainer.logger is not None:
             trainer.logger.log_metrics(point, step=trainer.global_step)

@@ -45,7 +45,7 @@ class Cell:
         selected: Candidate positions that were trained on, by fact id; empty when the method selects none.
         inverted: All inverted answers.
         curves: Rows of ``metrics.jsonl`` by stage label, in order.
-        stages: One mapping per stage with ``label``, ``key``, ``seconds`` and ``found`` (it lay in the store).
+        stages: One mapping per stage with ``label``, ``key`` and ``seconds``.
         weights: Folder of the unlearned model, relative.
         texts: Whether questions and answers may be shown.
     """

@@ -148,18 +148,17 @@ def _stages(cell: Cell) -> str:
     """Every stage with its time and key, and where the model lies."""
     rows = "".join(
         f"<tr><th>{escape(str(stage['label']))}</th><td>{_duration(float(stage['seconds']))}</td>"
-        f"<td>{'found in the store' if stage['found'] else 'made'}</td>"
         f"<td><code>{escape(str(stage['key']))}</code></td></tr>"
         for stage in cell.stages
     )
-    total = sum(float(stage["seconds"]) for stage in cell.stages if not stage["found"])
+    total = sum(float(stage["seconds"]) for stage in cell.stages)
     load = f'AutoModelForCausalLM.from_pretrained("{cell.weights}")'
     return (
         f"<p>The unlearned model: <code>{escape(load)}</code></p><h3>Stages</h3>"
         '<div class="wide"><table class="plain">'
-        "<thead><tr><th>stage</th><th>time</th><th></th><th>key</th></tr></thead>"
-        f'<tbody>{rows}</tbody></table></div><p class="small">Made for this cell: {_duration(total)}. '
-        "The time of a stage found in the store is what it took when it was made.</p>"
+        "<thead><tr><th>stage</th><th>time</th><th>key</th></tr></thead>"
+        f'<tbody>{rows}</tbody></table></div><p class="small">Together {_duration(total)}, each stage '
+        "as long as it took when it was made; a stage that other cells share was made once for all of them.</p>"
     )
 
 

@@ -1,6 +1,7 @@
 """The stages a cell walks, one file each; the only code that knows both settings and work.
 
-A stage file has ``VERSION``, an integer that moves when its results would come out differently, and ``run(work)``.
+A stage file has ``VERSION``, an integer that moves when its results would come out differently, ``MAKES``, the files
+without which a result is none, and ``run(work)``.
 Stage files import what is heavy inside their functions, so that planning does not wait for torch.
 """
 

@@ -9,6 +9,7 @@ from meow_lightning.stages.shared import dataset, evaluator
 from meow_lightning.stages.work import Parts, Work
 
 VERSION = 1
+MAKES = ("rows.jsonl",)
 CHUNK = 128  # questions answered together: what a killed run may lose, at most
 
 
@@ -20,7 +21,7 @@ def run(work: Work) -> None:
     sets = dataset(work).evaluation()
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
     parts = Parts(work.folder, index="number")
-    barrier()
+    barrier(work.runtime.accelerator)
     settings, runtime, done = work.settings["evaluation"], work.runtime, 0
     for numbers in chunks(mine(range(len(questions))), CHUNK):
         done += len(numbers)
@@ -32,6 +33,6 @@ def run(work: Work) -> None:
             )  # fmt: skip
             parts.add({"number": number, **asdict(row)} for number, row in zip(numbers, rows, strict=True))
         work.progress(min(done * runtime.devices, len(questions)), len(questions), "questions")
-    barrier()
+    barrier(work.runtime.accelerator)
     if rank() == 0:
         parts.merge(work.folder / "rows.jsonl")

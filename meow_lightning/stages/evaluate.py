@@ -11,6 +11,7 @@ from meow_lightning.store import write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
 VERSION = 1
+MAKES = ("results.json",)
 
 
 def answers(needs: dict[str, Path]) -> dict[str, list[AnswerRow]]:

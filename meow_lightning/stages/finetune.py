@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompts import Codec
 
 VERSION = 1
+MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
 def run(work: Work) -> None:

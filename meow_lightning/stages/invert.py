@@ -14,6 +14,7 @@ from meow_lightning.store import write_json
 from meow_lightning.types import Fact, InvertedFact, UserError
 
 VERSION = 1
+MAKES = ("inverted.jsonl", "cleaning.json")
 
 
 def run(work: Work) -> None:
@@ -26,6 +27,7 @@ def run(work: Work) -> None:
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in inverted])
     write_json(work.folder / "cleaning.json", {
         "written": sum(len(answers) for answers in written.values()), "kept": len(inverted), "dropped": dropped,
+        "fewest": min(Counter(each.fact for each in inverted)[fact.id] for fact in forget),
     })  # fmt: skip
 
 

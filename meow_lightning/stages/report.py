@@ -15,6 +15,7 @@ from meow_lightning.store import MANIFEST
 from meow_lightning.types import InvertedFact
 
 VERSION = 1
+MAKES = ("report.html", "table.md", "table.csv")
 
 
 def run(work: Work) -> None:
@@ -35,7 +36,7 @@ def run(work: Work) -> None:
             if (points := list(read_lines(needs[name] / "metrics.jsonl")))
         },
         stages=[
-            {"label": _label(m, needs[name]), "key": m["key"], "seconds": m["seconds"], "found": False}
+            {"label": _label(m, needs[name]), "key": m["key"], "seconds": m["seconds"]}
             for name, m in manifests.items()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",

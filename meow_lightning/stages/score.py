@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from meow_lightning.memo.measure import Text
 
 VERSION = 1
+MAKES = ("scores.jsonl",)
 CHUNK = 128  # texts scored together: what a killed run may lose, at most
 
 
@@ -34,8 +35,8 @@ def run(work: Work) -> None:
     wanted = texts(work)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
     parts = Parts(work.folder, index="number")
-    barrier()
-    profile, done = Profile(**work.settings["memo"]), 0
+    barrier(work.runtime.accelerator)
+    profile, done = Profile(**work.settings["memo"], name=work.inputs["memo"]["name"]), 0
     for numbers in chunks(mine(range(len(wanted))), CHUNK):
         done += len(numbers)
         # A chunk is done whole or not at all, so that a resumed run batches as an undisturbed one does.
@@ -44,6 +45,6 @@ def run(work: Work) -> None:
             scored = measure(model, codec, chunk, profile=profile, slots=work.runtime.slots, progress=None, done=())
             parts.add({"number": places[text.fact, text.position], **asdict(text)} for text in scored)
         work.progress(min(done * work.runtime.devices, len(wanted)), len(wanted), "texts")
-    barrier()
+    barrier(work.runtime.accelerator)
     if rank() == 0:
         parts.merge(work.folder / "scores.jsonl")

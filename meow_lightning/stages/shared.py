@@ -84,7 +84,7 @@ def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:
 
     if rank() == 0:
         save_model(model, its_codec.tokenizer, work.folder / "model")
-    barrier()
+    barrier(work.runtime.accelerator)
 
 
 def optim(recipe: dict[str, Any]) -> Optim:

@@ -62,7 +62,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
             InvertedFact("forget0", position, "q", f"In {SECRET} {word}.") for position, word in enumerate(["A", "B"])
         ],
         curves={"unlearn": [{"step": step, "loss": 2.0 - step, "memo/answers": 0.3} for step in range(3)]},
-        stages=[{"label": "unlearn", "key": "k1", "seconds": 130.0, "found": False}],
+        stages=[{"label": "unlearn", "key": "k1", "seconds": 130.0}],
         weights="store/unlearn/k1",
         texts=True,
     )

@@ -43,6 +43,7 @@ def test_progress_is_written_at_most_a_few_times_a_second_and_at_the_end(work, m
 
 
 def test_only_the_first_process_tells_progress(work, monkeypatch):
+    monkeypatch.setenv("MEOW_DRIVER", "1")
     monkeypatch.setenv("RANK", "1")
     work.progress(9, 9, "texts")
     assert not (work.folder / "progress.json").exists()
@@ -81,6 +82,7 @@ def test_parts_go_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
 
 def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, monkeypatch):
     for rank, number in ((0, 1), (1, 0), (2, 2)):
+        monkeypatch.setenv("MEOW_DRIVER", "1")
         monkeypatch.setenv("RANK", str(rank))
         Parts(tmp_path, index="i").add([{"i": number, "by": rank}])
     (tmp_path / "part-2.jsonl").open("a").write('{"i": 3')

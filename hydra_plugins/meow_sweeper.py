@@ -63,7 +63,7 @@ class MeowSweeper(Sweeper):
                 finished.append((name, returned.return_value))
             else:
                 failed.append((name, returned._return_value))
-        show_sweep(finished, failed, folder=Path(self._sweep_config.outputs) / "runs" / "failed")
+        show_sweep(finished, failed, outputs=Path(self._sweep_config.outputs))
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns

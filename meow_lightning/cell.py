@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
 from meow_lightning.pipeline import Graph, graph
 from meow_lightning.stages.work import Runtime
-from meow_lightning.store import Cache, Store
+from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.terminal import Terminal
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
 from meow_lightning.types import Results, UserError
@@ -48,24 +49,33 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
 def plan(options: Mapping[str, Any], store: Store) -> list[list[str]]:
     """The rows of the plan: stage, whose, key, there or to be made, seconds it took (or one like it did)."""
     artifacts = graph(options).goal(options["goal"])
-    rows = [["stage", "of", "key", "state", "seconds"]]
+    rows = [["stage", "of", "key", "state", "took or may take, s"]]
     for artifact in artifacts:
         manifest = store.find(artifact)
         state = "found" if manifest else "resume" if store.partial(artifact).exists() else "make"
-        seconds = manifest["seconds"] if manifest else _like(store, artifact.stage, artifact.label)
+        seconds = manifest["seconds"] if manifest else _like(store, artifact)
         rows.append([artifact.stage, artifact.label, artifact.key, state, "" if seconds is None else f"{seconds:.1f}"])
     return rows
 
 
-def _like(store: Store, stage: str, label: str) -> float | None:
-    """Median seconds of stored results of the same stage and label."""
+def _like(store: Store, artifact: Artifact) -> float | None:
+    """Median seconds of stored results that were made the same way from other rows."""
+
+    def way(stage: str, label: str, settings: Mapping[str, Any]) -> str:
+        rows = ("rows", "facts", "sets", "seed", "splits")
+        return json.dumps(
+            [stage, label, {key: value for key, value in settings.items() if key not in rows}], sort_keys=True
+        )
+
     took = []
-    for path in (store.root / stage).glob("*/manifest.json"):
+    for path in (store.root / artifact.stage).glob("*/manifest.json"):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if manifest["label"] == label:
+            if way(manifest["stage"], manifest["label"], manifest["settings"]) == way(
+                artifact.stage, artifact.label, artifact.settings
+            ):
                 took.append(manifest["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # a damaged result says nothing about time
     return sorted(took)[len(took) // 2] if took else None
 
@@ -152,6 +162,8 @@ class Program:
         finally:
             line = sink.close(ok=ok, summary=_summary(results), report=folder)
             told.add(tracker.finished_keys)
+        if results is not None and options["warning"]:
+            terminal.say(f"\n{options['warning']}")
         _close(terminal, results, folder, line)
         if cell.artifacts["unlearned"].key in reached:
             terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
@@ -216,22 +228,28 @@ def run_cell(cfg: DictConfig) -> Results | None:
 
 
 def show_sweep(
-    finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]], *, folder: Path
+    finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]], *, outputs: Path
 ) -> None:
     """Show the numbers of a sweep's cells in one table, then those that failed and why.
 
     Args:
         finished: The words of each finished cell, and its numbers where it got that far.
         failed: The words of each failed cell, and its error.
-        folder: Where the whole story of each failure is kept.
+        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
     """
     from meow_lightning.report.tables import cells_table
 
+    reports, folder = outputs / "reports", outputs / "runs" / "failed"
     measured = [(words, results) for words, results in finished if results is not None]
     with Terminal(title="") as terminal:
         if measured:
             head, rows = cells_table(measured)
             terminal.table([head, *rows], title=f"{len(measured)} cells, the unlearned model's numbers")
+            path = reports / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
+            reports.mkdir(parents=True, exist_ok=True)
+            lines = [head, ["---"] * len(head), *rows]
+            path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+            terminal.say(f"table: {path}")
         for words, error in failed:
             folder.mkdir(parents=True, exist_ok=True)
             story = folder / f"{plain_name(words)}.txt"

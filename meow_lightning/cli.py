@@ -16,6 +16,8 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or fals
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
+OPTIONAL = ("debug", "experiment", "table")
+WORDS = ("seed", "goal", "cache", "plan", "outputs", "store", "allow")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
@@ -45,7 +47,7 @@ What must not change them
   goal=        finetune, invert, score, unlearn, answer, evaluate, report
   cache=       use, refresh (remake), readonly (make nothing)
   plan=        true, false
-  outputs=     folder of everything that is written
+  outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers
 What says several words at once
   experiment=  {experiment}
@@ -90,8 +92,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
         if word.startswith("=") or (word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=[\d.]+", word)):
             return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
-    if (unknown := _unknown_flag(arguments)) is not None:
-        return _fail(unknown)
+    if (wrong := _unknown_flag(arguments) or _bad_word(arguments)) is not None:
+        return _fail(wrong)
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
     sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags)]
@@ -113,6 +115,22 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     return 0
 
 
+def _bad_word(words: Sequence[str]) -> str | None:
+    """What is wrong with a word that Hydra would answer with a traceback."""
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
+            return f"{word} is not known (allowed: {', '.join(options(name))})"
+        if name in ("outputs", "store") and word != name:
+            try:
+                if not value:
+                    raise OSError(0, "it is empty")
+                Path(value).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                return f"{word} cannot be written to ({error.strerror}); give a folder"
+    return None
+
+
 def _unknown_flag(words: Sequence[str]) -> str | None:
     from hydra._internal.utils import get_args_parser
 
@@ -121,9 +139,9 @@ def _unknown_flag(words: Sequence[str]) -> str | None:
     known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
     for word in words:
         if word.startswith("-") and word.partition("=")[0] not in known and not re.match(r"-[a-z]\S", word):
-            return f"{word} is no flag{nearest(word, known)} Options are said as name=value; see --help".replace(
-                "g O", "g. O"
-            )
+            name = word.lstrip("-").partition("=")[0]
+            near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else nearest(word, known)
+            return f"{word} is no flag{near} (options are said as name=value, see --help)"
     return None
 
 
@@ -165,6 +183,8 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
     if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
         needed = KINDS.get(found.group(2), found.group(2))
         return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
+    if "Ambiguous value" in text:
+        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {' '.join(words)}"
     if (word := getattr(error, "override", None)) is not None:
         return f"{word} cannot be read; say name=value, with quotes around it where the value holds blanks or brackets"
     if text.startswith("Error merging override") and error.__cause__ is not None:
@@ -220,4 +240,4 @@ def known_keys(words: Sequence[str]) -> list[str]:
         )
         return [*([path] if path else []), *below]
 
-    return walk(content, "")
+    return [key for key in walk(content, "") if not key.endswith("_target_")]

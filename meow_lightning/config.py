@@ -54,9 +54,12 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
         UserError: For the first that has not, with what is needed.
     """
     hints = typing.get_type_hints(group)
-    for key in group.__required_keys__:  # type: ignore[attr-defined]
-        if key not in node:
-            raise UserError(f"{path}.{key} is missing")
+    missing = [key for key in hints if key in group.__required_keys__ and key not in node]  # type: ignore[attr-defined]
+    if missing:
+        # A lone part of a selection comes from an experiment or a word meant for another method.
+        lone = path == "method.select" and len(missing) > 1
+        why = ": this method selects no inverted facts, so do not set any of it" if lone else ""
+        raise UserError(f"{path}.{missing[0]} is missing{why}")
     for key, value in node.items():
         if key not in hints:
             raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")

@@ -12,13 +12,13 @@ from typing import Any
 from meow_lightning.config import arguments, build, check_call, check_least, choose
 from meow_lightning.data.rows import digest
 from meow_lightning.memo.measure import Profile
+from meow_lightning.recipe import RECIPE, per_model
 from meow_lightning.schema import DTYPES
 from meow_lightning.stages import NAMES, stage
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, Fact, UserError
 
 OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")
-RECIPE = ("lr", "epochs", "batch")
 TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of it
 
@@ -55,30 +55,6 @@ class Graph:
         if not seen:
             raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
         return list(seen.values())
-
-
-def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
-    """(value, origin) of a recipe's number: what ``optim`` says, else what the method's table says for the model.
-
-    Raises:
-        UserError: When neither says anything.
-    """
-    said = options["optim"][name]
-    if said is not None:
-        return said, f"optim.{name}"
-    table = options["method"].get(name)
-    if not isinstance(table, Mapping):
-        if table is None:
-            raise UserError(
-                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has none; give optim.{name}=…"
-            )
-        return table, f"method.{name}"
-    key = model if model in table else "default"
-    if key not in table:
-        raise UserError(
-            f"method.{name} has neither {model} nor default (given: {', '.join(table)}); give optim.{name}=…"
-        )
-    return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
 
 
 @lru_cache(maxsize=8)
@@ -247,6 +223,7 @@ class _Cell:
         }
         settings = {
             "name": name, "cell": results.key, "options": shown, "origin": self.origin, "texts": self.dataset.public,
+            "warning": self.options["warning"],
         }  # fmt: skip
         models = {"base": self.base, **roles}
         needs = {"results": results, **extra, **models, **answers, **scores}
@@ -279,6 +256,7 @@ def cell_name(options: Mapping[str, Any]) -> str:
         split,
         options["method"]["name"],
         f"s{options['seed']}",
+        "debug" if options["warning"] else "",
     ]
     return "-".join(part for part in parts if part)
 

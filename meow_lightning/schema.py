@@ -28,6 +28,7 @@ class Config:
     plan: bool = MISSING
     store: str = MISSING
     outputs: str = MISSING
+    warning: str | None = MISSING
     allow: list[str] = field(default_factory=list)
 
 

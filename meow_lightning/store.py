@@ -80,6 +80,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _umask() -> int:
+    """What this process takes away from the rights of a new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -176,6 +183,9 @@ class Store:
         for leftover in (partial / "progress.json", *partial.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
         shutil.rmtree(partial / "resume", ignore_errors=True)
+        for path in partial.rglob("*"):
+            # Some writers make files that their owner alone can read; a store is shared.
+            path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666) & ~_umask())
         files = {
             str(path.relative_to(partial)): {"size": path.stat().st_size, "sha256": digest(path)}
             for path in sorted(partial.rglob("*"))

@@ -22,6 +22,7 @@ FLOORS = (
     ("stages",),
     ("worker",),
     ("runners",),
+    ("recipe",),
     ("execute", "pipeline", "tracking"),
     ("terminal",),
     ("cell",),

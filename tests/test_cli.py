@@ -47,7 +47,14 @@ MISTAKES = {
     "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
     "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp is needed",
     "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
-    "--plan": "--plan is no flag",
+    "--plan": "--plan is no flag; did you mean plan=…?",
+    "method.lr=fast": "method.lr=fast does not fit: a number is needed",
+    "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
+    "debug=true": "debug=true is not known (allowed: fast)",
+    "trainer=null": "trainer=null is not known (allowed: cpu, ddp, gpu)",
+    "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
+    "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
+    "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slurm": "hydra/launcher=slurm is not known (allowed: basic)",
 }
 
@@ -109,8 +116,8 @@ def test_the_same_mistake_without_plan_writes_nothing_either(tmp_path):
 def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
-    assert done.stderr.startswith("error: the store ")
-    assert done.stderr.endswith("choose another with store=FOLDER\n")
+    assert done.stderr.startswith("error: store=")
+    assert done.stderr.endswith("cannot be written to (Not a directory); give a folder\n")
     assert done.returncode == 1
 
 

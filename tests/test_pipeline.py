@@ -9,7 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning import config
 from meow_lightning.config import plain
-from meow_lightning.pipeline import Graph, cell_name, graph, per_model
+from meow_lightning.pipeline import Graph, cell_name, graph
+from meow_lightning.recipe import per_model
 from meow_lightning.stages import NAMES
 from meow_lightning.types import UserError
 

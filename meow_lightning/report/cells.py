@@ -48,6 +48,7 @@ class Cell:
         stages: One mapping per stage with ``label``, ``key`` and ``seconds``.
         weights: Folder of the unlearned model, relative.
         texts: Whether questions and answers may be shown.
+        warning: What a reader must know before any number; empty for nothing.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Cell:
     stages: list[dict[str, Any]]
     weights: str
     texts: bool
+    warning: str
 
 
 def number(results: Results, role: str, name: str) -> float | None:

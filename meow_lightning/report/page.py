@@ -51,6 +51,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
         [
             f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
             f"<h1>{escape(cell.name)}</h1></header>",
+            f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
             _verdict(cell, verdict(cell.results)),
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',

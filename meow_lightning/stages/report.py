@@ -40,7 +40,7 @@ def run(work: Work) -> None:
             for name, m in manifests.items()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
-        texts=work.settings["texts"],
+        texts=work.settings["texts"], warning=work.settings["warning"] or "",
     )  # fmt: skip
     write_report(cell, work.folder)
 

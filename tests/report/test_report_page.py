@@ -50,6 +50,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
     scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
     memo = {role: {"answers": scores} for role in roles}
     return Cell(
+        warning="",
         name="cell <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},

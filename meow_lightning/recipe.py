@@ -1,0 +1,51 @@
+"""What an unlearning run trains with: the command line's ``optim``, else the method's own table for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meow_lightning.config import fits
+from meow_lightning.types import UserError
+
+RECIPE = ("lr", "epochs", "batch")
+
+
+def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
+    """(value, origin) of a recipe's number: what ``optim`` says, else what the method's table says for the model.
+
+    Raises:
+        UserError: When neither says anything.
+    """
+    check_table(options["method"], name)
+    said = options["optim"][name]
+    if said is not None:
+        return said, f"optim.{name}"
+    table = options["method"].get(name)
+    if not isinstance(table, Mapping):
+        if table is None:
+            raise UserError(
+                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has none; give optim.{name}=…"
+            )
+        return table, f"method.{name}"
+    key = model if model in table else "default"
+    if key not in table:
+        raise UserError(
+            f"method.{name} has neither {model} nor default (given: {', '.join(table)}); give optim.{name}=…"
+        )
+    return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
+
+
+def check_table(method: Mapping[str, Any], name: str) -> None:
+    """Nothing, when a method's table for a recipe's number holds numbers, whichever of them is used.
+
+    Raises:
+        UserError: For the first value of another type, by its option.
+    """
+    hint, table = (float if name == "lr" else int), method.get(name)
+    for key, value in table.items() if isinstance(table, Mapping) else [("", table)]:
+        if value is not None and not fits(value, hint):
+            option = f"method.{name}.{key}".rstrip(".")
+            raise UserError(
+                f"{option}={value} does not fit: {'a number' if hint is float else 'a whole number'} is needed"
+            )

@@ -56,6 +56,7 @@ def test_the_whole_job_makes_every_stage_once_and_says_so(finished: tuple[Path, 
     assert set(made.values()) == {"made"}
     assert {name for name, _ in made} == {"finetune", "invert", "score", "unlearn", "answer", "evaluate", "report"}
     assert "model utility" in out
+    assert "these numbers mean nothing" in out
     (report,) = (outputs / "reports").glob("*/report.html")
     assert str(report) in out
     assert not list((outputs / "store").glob("*/*.partial"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,6 +50,14 @@ def barrier(accelerator: str) -> None:
                 torch.cuda.set_device(where)
             torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
         torch.distributed.barrier()
+
+
+def end() -> None:
+    """Leave the job together: no process goes while another still talks to it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def check(accelerator: str, devices: int) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.parallel import DRIVER, check, rank
+from meow_lightning.parallel import DRIVER, check, end, rank
 from meow_lightning.stages import DISTRIBUTED, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
@@ -97,7 +97,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
 def main(path: str) -> int:
     """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
     spec = json.loads(Path(path).read_text(encoding="utf-8"))
-    rank = os.environ.get("RANK", "0")
+    number = rank()
     follow(int(os.environ[DRIVER]))
     hush()
     try:
@@ -105,12 +105,17 @@ def main(path: str) -> int:
     except BaseException as error:  # noqa: BLE001 - handed on to the driver, which raises it
         kind = "user" if isinstance(error, UserError) else type(error).__name__
         told = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
-        write_json(Path(spec["folder"]) / f"error-{rank}.json", told)
+        write_json(Path(spec["folder"]) / f"error-{number}.json", told)
         return 1
-    if rank == "0":
+    if number == 0:
         write_json(Path(spec["folder"]) / "made.json", made)
+    end()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is on disk. A regular exit would take down libraries whose threads still run, and abort now and then for it.
+    os._exit(status)

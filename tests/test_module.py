@@ -12,7 +12,7 @@ from meow_lightning.data.plan import Plan, Stream, counts, share
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.learn import Learn
 from meow_lightning.module import Optim, TrainingModule, schedule_factor, total_loss
-from meow_lightning.training import Machine, fit
+from meow_lightning.training import fit
 from meow_lightning.types import Encoded, LossPart, UserError
 
 
@@ -91,14 +91,7 @@ def train(model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: in
         module,
         folder=folder,
         pad_id=0,
-        machine=Machine(
-            accelerator="cpu",
-            devices=1,
-            strategy="auto",
-            precision="64-true",
-            micro_batch=micro,
-            checkpoint_seconds=1e9,
-        ),
+        machine=cpu("64-true", micro, 1e9),
         callbacks=[],
         write=points.append,
     )
@@ -152,14 +145,7 @@ def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
             module,
             folder=tmp_path,
             pad_id=0,
-            machine=Machine(
-                accelerator="cpu",
-                devices=1,
-                strategy="auto",
-                precision="64-true",
-                micro_batch=1,
-                checkpoint_seconds=1e9,
-            ),
+            machine=cpu("64-true", 1, 1e9),
             callbacks=[],
             write=lambda point: None,
         )

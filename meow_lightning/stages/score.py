@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from meow_lightning.parallel import barrier, chunks, mine, rank
-from meow_lightning.stages.shared import evaluator, facts
-from meow_lightning.stages.work import Parts, Work, read_lines
+from meow_lightning.stages.shared import evaluator, facts, in_chunks
+from meow_lightning.stages.work import Work, read_lines
+from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
     from meow_lightning.memo.measure import Text
 
 VERSION = 1
 MAKES = ("scores.jsonl",)
-CHUNK = 128  # texts scored together: what a killed run may lose, at most
+CHUNK = 128  # texts scored together
 
 
 def texts(work: Work) -> list[Text]:
@@ -34,17 +34,11 @@ def run(work: Work) -> None:
     model, codec = evaluator(work)
     wanted = texts(work)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
-    parts = Parts(work.folder, index="number")
-    barrier(work.runtime.accelerator)
-    profile, done = Profile(**work.settings["memo"], name=work.inputs["memo"]["name"]), 0
-    for numbers in chunks(mine(range(len(wanted))), CHUNK):
-        done += len(numbers)
-        # A chunk is done whole or not at all, so that a resumed run batches as an undisturbed one does.
-        if not all(number in parts.done for number in numbers):
-            chunk = [wanted[number] for number in numbers]
-            scored = measure(model, codec, chunk, profile=profile, slots=work.runtime.slots, progress=None, done=())
-            parts.add({"number": places[text.fact, text.position], **asdict(text)} for text in scored)
-        work.progress(min(done * work.runtime.devices, len(wanted)), len(wanted), "texts")
-    barrier(work.runtime.accelerator)
-    if rank() == 0:
-        parts.merge(work.folder / "scores.jsonl")
+    profile = Profile(**work.settings["memo"], name=work.inputs["memo"]["name"])
+
+    def make(numbers: Sequence[int]) -> Iterator[tuple[int, ScoredText]]:
+        chunk = [wanted[number] for number in numbers]
+        for text in measure(model, codec, chunk, profile=profile, slots=work.runtime.slots, progress=None, done=()):
+            yield places[text.fact, text.position], text
+
+    in_chunks(work, len(wanted), size=CHUNK, unit="texts", name="scores.jsonl", make=make)

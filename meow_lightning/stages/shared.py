@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config import build
-from meow_lightning.parallel import barrier, rank
-from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import Dataset, Fact
+from meow_lightning.parallel import barrier, chunks, mine, rank
+from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
+from meow_lightning.types import AnswerRow, Dataset, Fact, ScoredText
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompts import Codec
     from meow_lightning.module import Optim, TrainingModule
 
+Numbered = tuple[int, AnswerRow | ScoredText]
 LIGHTNING_PRECISION = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
 
 
@@ -76,6 +78,35 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         )  # fmt: skip
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
+
+
+def in_chunks(
+    work: Work, total: int, *, size: int, unit: str, name: str, make: Callable[[Sequence[int]], Iterable[Numbered]]
+) -> None:
+    """Write rows 0 .. total - 1 to the file ``name``, each process its share, going on after a kill.
+
+    A chunk is done whole or not at all: rows computed beside other rows differ in the last bits, and a resumed run must
+    batch as an undisturbed one does.
+
+    Args:
+        work: The stage's task.
+        total: Rows in all.
+        size: Rows made together: what a killed run may lose, at most.
+        unit: What a row is called in the progress.
+        name: File within the stage's folder.
+        make: Gives (number, row) for each of some numbers, in any order.
+    """
+    parts = Parts(work.folder, index="number")
+    barrier(work.runtime.accelerator)
+    done = 0
+    for numbers in chunks(mine(range(total)), size):
+        done += len(numbers)
+        if not all(number in parts.done for number in numbers):
+            parts.add({"number": number, **asdict(row)} for number, row in make(numbers))
+        work.progress(min(done * work.runtime.devices, total), total, unit)
+    barrier(work.runtime.accelerator)
+    if rank() == 0:
+        parts.merge(work.folder / name)
 
 
 def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.lines import read_entries
 from meow_lightning.types import Fact, UserError
 
 
@@ -46,33 +46,10 @@ def _candidates(entry: dict[str, Any]) -> list[str]:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            f"inversion.path={path} cannot be read ({error.strerror}); give a file of inverted answers"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"inversion.path={path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    if text.lstrip().startswith("["):
-        try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{path} is not valid JSON ({error})") from error
-    else:
-        entries = [_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not entries:
-        raise UserError(f"{path} is empty; each line needs a question and its answers")
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("question"), str):
+    entries = read_entries(path, option="inversion.path", holds="a question and its answers")
+    for number, entry in entries:
+        if not isinstance(entry.get("question"), str):
             raise UserError(f"{path}, entry {number}: no question; each entry needs question and answers")
         if not isinstance(entry.get("answers", []), list) or not _candidates(entry):
             raise UserError(f"{path}, entry {number}: no answers; give answers (a list) or answer_0, answer_1 …")
-    return entries
-
-
-def _line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error})") from error
+    return [entry for _, entry in entries]

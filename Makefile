@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+KILLS  ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run plan test check format lint types bless clean forget-results
+.PHONY: help setup run plan test kill check format lint types bless clean forget-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -29,6 +30,9 @@ plan: $(READY)  ## show what a job would do: ARGS as for run
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+kill: $(READY)  ## kill a job a hundred times and compare (KILLS=20 for fewer)
+	$(BIN)/python tests/killing.py $(KILLS)
 
 format: $(READY)  ## write the code in the house style
 	$(BIN)/ruff format .

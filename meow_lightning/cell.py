@@ -13,9 +13,12 @@ from typing import Any, get_args
 
 from omegaconf import DictConfig
 
+from meow_lightning.cellgraph import Graph
 from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
-from meow_lightning.pipeline import Graph, graph
+from meow_lightning.machine import duration, free_disk, readable
+from meow_lightning.pipeline import dataset_of, graph
+from meow_lightning.preflight import Preflight
 from meow_lightning.stages.work import Runtime
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.terminal import Terminal
@@ -41,43 +44,10 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
         wish = f"trainer.devices={trainer['devices']}"
         raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
     shared = {
-        name: trainer[name] for name in ("accelerator", "devices", "strategy", "micro_batch", "eval_batch", "slots")
+        name: trainer[name]
+        for name in ("accelerator", "devices", "strategy", "micro_batch", "checkpointing", "eval_batch", "slots")
     }
     return Runtime(**shared, **callbacks)
-
-
-def plan(options: Mapping[str, Any], store: Store) -> list[list[str]]:
-    """The rows of the plan: stage, whose, key, there or to be made, seconds it took (or one like it did)."""
-    artifacts = graph(options).goal(options["goal"])
-    rows = [["stage", "of", "key", "state", "took or may take, s"]]
-    for artifact in artifacts:
-        manifest = store.find(artifact)
-        state = "found" if manifest else "resume" if store.partial(artifact).exists() else "make"
-        seconds = manifest["seconds"] if manifest else _like(store, artifact)
-        rows.append([artifact.stage, artifact.label, artifact.key, state, "" if seconds is None else f"{seconds:.1f}"])
-    return rows
-
-
-def _like(store: Store, artifact: Artifact) -> float | None:
-    """Median seconds of stored results that were made the same way from other rows."""
-
-    def way(stage: str, label: str, settings: Mapping[str, Any]) -> str:
-        rows = ("rows", "facts", "sets", "seed", "splits")
-        return json.dumps(
-            [stage, label, {key: value for key, value in settings.items() if key not in rows}], sort_keys=True
-        )
-
-    took = []
-    for path in (store.root / artifact.stage).glob("*/manifest.json"):
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if way(manifest["stage"], manifest["label"], manifest["settings"]) == way(
-                artifact.stage, artifact.label, artifact.settings
-            ):
-                took.append(manifest["seconds"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # a damaged result says nothing about time
-    return sorted(took)[len(took) // 2] if took else None
 
 
 def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
@@ -137,11 +107,18 @@ class Program:
         cell = graph(options)
         artifacts = cell.goal(options["goal"])
         executor = self.executor(options)
+        preflight = Preflight(
+            options, dataset=dataset_of(options), streams=cell.streams, store=executor.store
+        )  # fmt: skip
+        preflight.fetch(artifacts)
         if options["plan"]:
-            with Terminal(title=f"plan of {cell.name}") as terminal:
-                terminal.table(plan(options, executor.store), title="")
+            show_plan(cell, preflight, artifacts)
+        if options["preflight"]:
+            preflight.check(artifacts)
+        if options["plan"]:
             return None
         _enough(options, executor.store, cell)
+        executor.remark = preflight.remark
         told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
         fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
         known = options["logger"]["name"] == "wandb" and not fresh
@@ -164,10 +141,49 @@ class Program:
             told.add(tracker.finished_keys)
         if results is not None and options["warning"]:
             terminal.say(f"\n{options['warning']}")
-        _close(terminal, results, folder, line)
+        _close(terminal, results, folder, line, notes=cell.report.settings["notes"])
         if cell.artifacts["unlearned"].key in reached:
             terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
         return results
+
+
+def show_plan(cell: Graph, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
+    """Show what is there, what would be made, and what that takes."""
+    with Terminal(title=f"plan of {cell.name}") as terminal:
+        terminal.table(plan_rows(preflight, artifacts), title="")
+        for line in plan_sum(preflight, artifacts):
+            terminal.say(line)
+
+
+def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[str]]:
+    """The rows of a plan: stage, whose, key, there or to be made, time and memory; the head first."""
+    rows = [["stage", "of", "key", "state", "time", "memory"]]
+    for artifact in artifacts:
+        outlook = preflight.outlook(artifact)
+        partial = preflight.store.partial(artifact).exists()
+        state = "found" if outlook.how == "took" else "resume" if partial else "make"
+        time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
+        time += duration(outlook.seconds) if outlook.seconds is not None else ""
+        memory = "" if outlook.memory is None or state == "found" else readable(outlook.memory.total)
+        rows.append([artifact.stage, artifact.label, artifact.key, state, time, memory])
+    return rows
+
+
+def plan_sum(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[str]:
+    """What all that is to be made will take, in sentences."""
+    made = [preflight.outlook(artifact) for artifact in artifacts if preflight.store.find(artifact) is None]
+    if not made:
+        return ["nothing to be made: all of it is in the store"]
+    seconds = [outlook.seconds for outlook in made if outlook.seconds is not None]
+    unknown = sum(outlook.seconds is None for outlook in made)
+    most = max((outlook.memory.total for outlook in made if outlook.memory is not None), default=0)
+    store = preflight.store.root
+    time = f"{duration(sum(seconds))} of stages one after the other" if seconds else "not known before its first batch"
+    return [
+        f"time: {time}" + (f", and {unknown} stages of which none alike was ever made" if unknown and seconds else ""),
+        f"memory: {readable(most)} at most per stage, {readable(preflight.there)} free",
+        f"disk: {readable(preflight.disk(made))} at most, {readable(free_disk(store))} free at {store}",
+    ]
 
 
 def _enough(options: Mapping[str, Any], store: Store, cell: Graph) -> None:
@@ -208,11 +224,17 @@ def _summary(results: Results | None) -> dict[str, float]:
     return {f"{role}/{name}": value for role, numbers in results.values.items() for name, value in numbers.items()}
 
 
-def _close(terminal: Terminal, results: Results | None, folder: Path | None, line: str) -> None:
-    from meow_lightning.report.tables import closing_table
+def _close(
+    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str]
+) -> None:
+    from meow_lightning.report.tables import closing_reasons, closing_table
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
+        for reason in closing_reasons(results):
+            terminal.say(reason)
+        for note in notes:
+            terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")
     if line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from meow_lightning.store import unwritable
 from meow_lightning.types import UserError
 
 T = TypeVar("T")
@@ -17,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "table")
-WORDS = ("seed", "goal", "cache", "plan", "outputs", "store", "allow")
+WORDS = ("seed", "goal", "cache", "plan", "preflight", "limit", "outputs", "store", "allow")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
@@ -94,6 +96,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
             return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
     if (wrong := _unknown_flag(arguments) or _bad_word(arguments)) is not None:
         return _fail(wrong)
+    arguments = _own(arguments)
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
     sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags)]
@@ -110,9 +113,25 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         return _told(error)
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(one_line(error, arguments))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        return _fail(
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend it and run again to go on"
+        )
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on from what is finished")
     return 0
+
+
+def _own(words: Sequence[str]) -> list[str]:
+    """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
+    brings = any(
+        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "published")
+        for word in words
+    )
+    chosen = any(word.startswith(("model=", "experiment=", "table=")) for word in words)
+    return [*words, *(["model=own"] if brings and not chosen else [])]
 
 
 def _bad_word(words: Sequence[str]) -> str | None:
@@ -122,12 +141,9 @@ def _bad_word(words: Sequence[str]) -> str | None:
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
             return f"{word} is not known (allowed: {', '.join(options(name))})"
         if name in ("outputs", "store") and word != name:
-            try:
-                if not value:
-                    raise OSError(0, "it is empty")
-                Path(value).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                return f"{word} cannot be written to ({error.strerror}); give a folder"
+            why = unwritable(Path(value)) if value else "it is empty"
+            if why is not None and "cache=readonly" not in words:
+                return f"{word} cannot be written to ({why}); give a folder"
     return None
 
 

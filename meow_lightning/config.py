@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from meow_lightning.schema import GROUPS, LIMITS, Config
+from meow_lightning.schema import GROUPS, LIMITS, SCRATCH, Config
 from meow_lightning.types import UserError
 
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
@@ -36,6 +36,9 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     for word in options:
         if word not in Config.__annotations__:
             raise UserError(f"{word} is not an option{nearest(word, Config.__annotations__)}")
+    model = options.get("model")
+    if isinstance(model, dict) and (model.get("base") or model.get("published")):
+        model |= dict.fromkeys(SCRATCH)  # a debug file may have set some of it for a model from scratch
     for path, group in GROUPS.items():
         node: Any = options
         for word in path.split("."):

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,7 @@ from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", ".work-*.lock")
 
 
 class Watcher(Protocol):
@@ -80,10 +80,13 @@ class Executor:
         jobs: Stages at once.
         threads: CPU threads per stage.
         watchers: Who is told.
+
+    ``remark`` may be set to what each new manifest is to keep besides.
     """
 
     def __init__(self, *, store: Store, runtime: Runtime, jobs: int, threads: int, watchers: Sequence[Watcher]) -> None:
         self.store, self.runtime, self.jobs, self.threads, self.watchers = store, runtime, jobs, threads, watchers
+        self.remark: Callable[[Artifact], dict[str, Any]] = lambda _: {}
         self._runners: dict[str, Runner] = {}
         self._running: list[_Running] = []
         self._told_waiting: set[str] = set()
@@ -193,7 +196,7 @@ class Executor:
             made = running.handle.result()
             for scratch in (path for name in SCRATCH for path in running.folder.glob(name)):
                 scratch.unlink()
-            manifest = self.store.finish(running.artifact, {**made, **provenance()})
+            manifest = self.store.finish(running.artifact, {**made, **provenance(), **self.remark(running.artifact)})
         finally:
             running.lock.release()
         there.add(running.artifact.key)

@@ -1,20 +1,22 @@
-"""A cell's config to its graph of artifacts, and the walk over what a goal needs."""
+"""A cell's config to its graph of artifacts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.config import arguments, build, check_call, check_least, choose
+from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest
 from meow_lightning.memo.measure import Profile
 from meow_lightning.recipe import RECIPE, per_model
+from meow_lightning.roles import Given, Roles
 from meow_lightning.schema import DTYPES
-from meow_lightning.stages import NAMES, stage
+from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, Fact, UserError
 
@@ -23,43 +25,15 @@ TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of it
 
 
-@dataclass(frozen=True)
-class Graph:
-    """The artifacts of one cell.
-
-    Attributes:
-        name: Readable name of the cell.
-        artifacts: All results by a unique readable name such as ``answer/unlearned``.
-    """
-
-    name: str
-    artifacts: Mapping[str, Artifact]
-
-    @property
-    def report(self) -> Artifact:
-        """The last artifact."""
-        return self.artifacts["report"]
-
-    def goal(self, name: str) -> list[Artifact]:
-        """What a stage makes for this cell without any later stage, and all it needs; each once, needs first.
-
-        Raises:
-            UserError: When there is no such stage, or the cell's method does without it.
-        """
-        last = NAMES.index(choose("goal", name, NAMES))
-        seen: dict[str, Artifact] = {}
-        for artifact in self.artifacts.values():
-            walk = artifact.walk()
-            if artifact.stage == name and all(NAMES.index(each.stage) <= last for each in walk):
-                seen |= {each.key: each for each in walk if each.key not in seen}
-        if not seen:
-            raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
-        return list(seen.values())
-
-
 @lru_cache(maxsize=8)
-def _dataset(node: str, allow: tuple[str, ...]) -> Dataset:
-    return build(json.loads(node), allow=allow)
+def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> Dataset:
+    whole = build(json.loads(node), allow=allow)
+    return whole if limit is None else Limited(dataset=whole, limit=limit)
+
+
+def dataset_of(options: Mapping[str, Any]) -> Dataset:
+    """The dataset of some options, cut short where they say so; read once, however often it is asked for."""
+    return _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"])
 
 
 class _Cell:
@@ -70,21 +44,39 @@ class _Cell:
         self.allow = list(options["allow"])
         for name in ("dataset", "method", "inversion"):
             check_call(name, options[name], allow=self.allow)
-        architecture = options["model"]["architecture"]
-        if not isinstance(architecture, Mapping) or "_target_" not in architecture:
-            raise UserError("model.architecture needs a _target_: the function that makes the model")
-        check_least("model.architecture", architecture)
-        for name in ("model", "evaluation", "method"):
+        check_least("cell", {"limit": options["limit"] or 1})
+        self._check_model(options["model"])
+        for name in ("evaluation", "method"):
             check_least(name, options[name])
-        choose("model.attention", options["model"]["attention"], ("sdpa", "eager", "flash_attention_2"))
         Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
-        choose("model.dtype", options["model"]["dtype"], DTYPES)
-        for name in ("pretrain", "finetune"):
-            check_least(f"model.{name}", options["model"][name])
         self.method = check_call("method", options["method"], allow=self.allow)
-        self.dataset = _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(self.allow))
-        self.inputs = {"dataset": options["dataset"], "allow": self.allow, "memo": options["memo"]}
+        self.dataset = dataset_of(options)
+        self.roles = Roles(options)
+        self.inputs = {
+            "dataset": options["dataset"], "limit": options["limit"], "allow": self.allow, "memo": options["memo"],
+        }  # fmt: skip
         self.origin: dict[str, str] = {}
+
+    @staticmethod
+    def _check_model(model: Mapping[str, Any]) -> None:
+        architecture = model["architecture"]
+        if architecture is not None:
+            if not isinstance(architecture, Mapping) or "_target_" not in architecture:
+                raise UserError("model.architecture needs a _target_: the function that makes the model")
+            check_least("model.architecture", architecture)
+            template = model["prompt"]["template"]
+            if model["target"] is None and template in ("chat", "auto"):
+                raise UserError(
+                    f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
+                    f"{model['name']} makes its own; say a text with {{question}} once"
+                )
+        choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
+        choose("model.dtype", model["dtype"], DTYPES)
+        if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
+            raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
+        check_least("model", model)
+        for name in ("pretrain", "finetune", "lora"):
+            check_least(f"model.{name}", model[name] or {})
 
     def artifact(
         self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any
@@ -96,8 +88,18 @@ class _Cell:
 
     @property
     def model(self) -> dict[str, Any]:
-        """What of the model every stage that runs one must know."""
+        """What of the model every stage that asks one must know."""
         return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What of the model every stage that trains one must know."""
+        lora = self.options["model"]["lora"]
+        return {
+            **self.model,
+            "precision": self.options["model"]["precision"],
+            "lora": None if lora["rank"] is None else lora,
+        }
 
     def facts(self, split: str, *parts: str) -> str:
         """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
@@ -107,34 +109,51 @@ class _Cell:
         """The digest of a stretch of the dataset's stream."""
         return _digest(self.dataset.stream(rows, seed), TRAINED)
 
+    def given(self, label: str, given: Given) -> Artifact:
+        """A model that is there already, as an artifact: links to its files, made once they are checked."""
+        settings = {"given": given.key, "prompt": self.options["model"]["prompt"]}
+        places = {"option": given.weights.option, "weights": str(given.weights), "tokenizer": str(given.tokenizer)}
+        return self.artifact("finetune", label, settings, {}, given=places)
+
     @cached_property
     def base(self) -> Artifact:
+        if self.roles.base is not None:
+            return self.given("base", self.roles.base)
         model = self.options["model"]
         settings = {
             "rows": digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
             "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
-            "recipe": model["pretrain"], "seed": model["seed"], "model": self.model,
+            "recipe": model["pretrain"], "seed": model["seed"], "model": self.trained,
         }  # fmt: skip
         return self.artifact("finetune", "base", settings, {})
 
     def tuned(self, label: str, splits: list[str]) -> Artifact:
+        """The base fine-tuned on some splits, or the base itself where these hold nothing."""
         model = self.options["model"]
         recipe = without(model["finetune"], "also")
         splits = [*splits, *model["finetune"]["also"]]
-        replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
+        if not pairs:
+            return self.base
+        replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         settings = {
             "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
-            "model": self.model,
+            "model": self.trained,
         }  # fmt: skip
         return self.artifact("finetune", label, settings, {"start": self.base})
 
     @cached_property
     def target(self) -> Artifact:
+        if self.roles.target is not None:
+            return self.given("target", self.roles.target)
         return self.tuned("target", ["retain", "forget"])
 
     @cached_property
-    def retain(self) -> Artifact:
+    def retain(self) -> Artifact | None:
+        if self.roles.no_retain is not None:
+            return None
+        if self.roles.retain is not None:
+            return self.given("retain", self.roles.retain)
         return self.tuned("retain", ["retain"])
 
     @cached_property
@@ -160,6 +179,11 @@ class _Cell:
     @cached_property
     def unlearned(self) -> Artifact:
         options, start = self.options, self.target if self.method.start == "target" else self.retain
+        if start is None:
+            raise UserError(
+                f"method={options['method']['name']} starts from the retain model, but {self.roles.no_retain}"
+            )
+        self._check_streams()
         if not self.method.streams:
             return start
         recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
@@ -169,7 +193,7 @@ class _Cell:
         needs = {"start": start}
         settings: dict[str, Any] = {
             "method": {"_target_": options["method"]["_target_"], **arguments(options["method"])},
-            "recipe": recipe, "seed": options["seed"], "model": self.model,
+            "recipe": recipe, "seed": options["seed"], "model": self.trained,
             "rows": {name: self.facts(name, *TRAINED) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
         if "inverted" in self.method.streams:
@@ -177,6 +201,14 @@ class _Cell:
             settings["select"] = options["method"]["select"]
             needs |= {"inverted": self.inverted, "candidates": self.score("target", self.target, "candidates")}
         return self.artifact("unlearn", "unlearned", settings, needs)
+
+    def _check_streams(self) -> None:
+        for name in self.method.streams:
+            if name != "inverted" and not self.dataset.facts(name):
+                raise UserError(
+                    f"method={self.options['method']['name']} trains on the {name} set, and "
+                    f"dataset={self.dataset.name} has none; give one or choose a method that needs none, such as meow"
+                )
 
     def _check_select(self) -> None:
         wish = self.options["method"].get("select")
@@ -202,7 +234,8 @@ class _Cell:
         )
 
     def graph(self) -> Graph:
-        roles = {"target": self.target, "unlearned": self.unlearned, "retain": self.retain}
+        every = {"target": self.target, "unlearned": self.unlearned, "retain": self.retain}
+        roles = {role: model for role, model in every.items() if model is not None}
         answers = {f"answer/{role}": self.answer(role, model) for role, model in roles.items()}
         scores = {f"score/{role}/answers": self.score(role, model, "answers") for role, model in roles.items()}
         extra: dict[str, Artifact] = {}
@@ -210,6 +243,8 @@ class _Cell:
             scores["score/target/candidates"] = self.unlearned.needs["candidates"]
             extra["inverted"] = self.inverted
         measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
+        if self.roles.no_retain is not None:
+            measures["absent"] = {"retain": self.roles.no_retain}
         results = self.artifact("evaluate", "", measures, {**answers, **scores})
         name = cell_name(self.options)
         shown = {
@@ -223,14 +258,14 @@ class _Cell:
         }
         settings = {
             "name": name, "cell": results.key, "options": shown, "origin": self.origin, "texts": self.dataset.public,
-            "warning": self.options["warning"],
+            "warning": self.options["warning"], "notes": [*self.dataset.notes(), *self.roles.notes()],
         }  # fmt: skip
-        models = {"base": self.base, **roles}
+        bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
+        models = {"base": bases[0], **roles} if bases else roles
         needs = {"results": results, **extra, **models, **answers, **scores}
         report = self.artifact("report", "", settings, needs)
-        return Graph(
-            name=name, artifacts={**extra, **models, **scores, **answers, "results": results, "report": report}
-        )
+        made = {**extra, **models, **scores, **answers, "results": results, "report": report}
+        return Graph(name=name, streams=tuple(self.method.streams), artifacts=made)
 
 
 def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -245,20 +280,6 @@ def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:
 def _file_digest(path: str) -> str:
     with open(path, "rb") as file:  # noqa: PTH123 - hashing wants the plain handle
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def cell_name(options: Mapping[str, Any]) -> str:
-    """The readable name of a cell: model, dataset, split, method, seed."""
-    split = options["dataset"].get("split", "")
-    parts = [
-        options["model"]["name"],
-        options["dataset"]["name"],
-        split,
-        options["method"]["name"],
-        f"s{options['seed']}",
-        "debug" if options["warning"] else "",
-    ]
-    return "-".join(part for part in parts if part)
 
 
 def graph(options: Mapping[str, Any]) -> Graph:

@@ -26,6 +26,10 @@ from meow_lightning.types import UserError
 Spec = Mapping[str, Any]
 GRACE = 10.0  # seconds a process has to end by itself
 
+KILLED = (
+    "{what} was killed from outside (out of memory?); run the same command again and it goes on from what is finished"
+)
+
 
 class StageError(Exception):
     """A stage failed for a reason that is no user's mistake; the text holds the traceback of what ran it."""
@@ -104,10 +108,7 @@ class _Pooled:
         try:
             return self._future.result()
         except BrokenProcessPool as error:
-            raise StageError(
-                f"the process that ran {self._stage} was killed from outside (out of memory?); run the same command "
-                "again and it goes on from what is finished"
-            ) from error
+            raise StageError(KILLED.format(what=f"the process that ran {self._stage}")) from error
 
 
 class Pool:
@@ -126,7 +127,10 @@ class Pool:
 
     def start(self, spec: Spec) -> Handle:
         """Hand the task to a free helper."""
-        return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
+        try:
+            return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
+        except BrokenProcessPool as error:
+            raise StageError(KILLED.format(what=f"a helper that was to run {spec['stage']}")) from error
 
     def close(self) -> None:
         """End the helpers, the busy ones too: what they were at is resumed by the next run."""

@@ -26,6 +26,8 @@ class Config:
     goal: str = MISSING
     cache: str = MISSING
     plan: bool = MISSING
+    preflight: bool = MISSING
+    limit: int | None = MISSING
     store: str = MISSING
     outputs: str = MISSING
     warning: str | None = MISSING
@@ -39,7 +41,7 @@ class AdamW(TypedDict):
     eps: float
     weight_decay: float
     clip: float
-    warmup: float
+    warmup: float | Literal["epoch"]
     schedule: Literal["constant", "linear"]
 
 
@@ -83,6 +85,7 @@ class Trainer(TypedDict):
     jobs: int
     threads: int
     micro_batch: int
+    checkpointing: bool
     eval_batch: int
     slots: int
 
@@ -128,17 +131,32 @@ class Logger(TypedDict, total=False):
 
 
 class Model(TypedDict):
-    """``model``: its recipes are groups of their own."""
+    """``model``: its recipes are groups of their own; a model that is given needs none to be made from scratch."""
 
     name: str
+    base: str | None
+    target: str | None
+    retain: str | None
+    tokenizer: str | None
+    published: dict
     dtype: str
+    precision: Literal["plain", "mixed"]
     attention: str
     seed: int
+    max_new_tokens: int
     prompt: dict
-    vocab_size: int
-    architecture: dict
-    pretrain: dict
+    lora: dict
+    vocab_size: int | None
+    architecture: dict | None
+    pretrain: dict | None
     finetune: dict
+
+
+class Published(TypedDict, total=False):
+    """One dataset's entry in ``model.published``: the target model, and the retain model of each split."""
+
+    target: str | None
+    retain: dict
 
 
 class Architecture(TypedDict):
@@ -157,6 +175,16 @@ class Prompt(TypedDict):
 
     template: str
     lead: str
+    system: str | None
+    date: str | None
+
+
+class Lora(TypedDict):
+    """``model.lora``."""
+
+    rank: int | None
+    alpha: float
+    dropout: float
 
 
 class Select(TypedDict):
@@ -171,13 +199,16 @@ class Select(TypedDict):
 GROUPS: dict[str, type] = {
     "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
-    "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
+    "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
 }  # fmt: skip
+
+# What only a model made from scratch needs.
+SCRATCH = ("vocab_size", "architecture", "pretrain")
 
 # The least value of numbers, by their last word.
 LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
     "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
-    "intermediate_size": 1, "context": 8,
+    "intermediate_size": 1, "context": 8, "rank": 1, "limit": 1,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -80,6 +80,20 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _as_sealed(path: Path, entry: Mapping[str, Any], finished: float) -> bool:
+    """Whether a file is as its manifest says: by its size, and by its digest where it was touched after the sealing."""
+    state = path.stat()
+    return state.st_size == entry["size"] and (state.st_mtime <= finished or digest(path) == entry["sha256"])
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can."""
+    there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else "no write permission"
+
+
 def _umask() -> int:
     """What this process takes away from the rights of a new file."""
     mask = os.umask(0)
@@ -110,12 +124,8 @@ class Store:
             raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
         self.root = root
         self.cache = cache
-        try:
-            (root / ".locks").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the store {root} cannot be written ({error.strerror}); choose another with store=FOLDER"
-            ) from error
+        if cache != "readonly" and (why := unwritable(root)) is not None:
+            raise UserError(f"the store {root} cannot be written ({why}); choose another with store=FOLDER")
 
     def path(self, artifact: Artifact) -> Path:
         """Where the finished result is, or will be."""
@@ -126,12 +136,13 @@ class Store:
         return self.root / artifact.stage / f"{artifact.key}.partial"
 
     def manifest(self, artifact: Artifact) -> dict[str, Any] | None:
-        """The manifest of a whole result, ``None`` when there is none; looks at sizes, not at digests."""
+        """The manifest of a whole result, ``None`` when there is none or something in it has changed since."""
         folder = self.path(artifact)
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            whole = all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
-            return manifest if whole and manifest["finished"] > 0 else None
+            finished = manifest["finished"]
+            whole = all(_as_sealed(folder / name, entry, finished) for name, entry in manifest["files"].items())
+            return manifest if whole and finished > 0 else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -144,6 +155,7 @@ class Store:
 
     def lock(self, artifact: Artifact) -> FileLock | None:
         """The lock for making a result, taken; ``None`` when another process is at it."""
+        self._lock_file(artifact).parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock_file(artifact), timeout=0)
         try:
             lock.acquire()
@@ -182,13 +194,16 @@ class Store:
         # A kill in the middle of a write leaves its side file behind.
         for leftover in (partial / "progress.json", *partial.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
-        shutil.rmtree(partial / "resume", ignore_errors=True)
-        for path in partial.rglob("*"):
+        resume = partial / "resume"  # goes last: until the manifest is written a kill must not cost the training
+        kept = [path for path in sorted(partial.rglob("*")) if resume not in (path, *path.parents)]
+        for path in kept:
+            if path.is_symlink():
+                continue  # a user's model stays as it is
             # Some writers make files that their owner alone can read; a store is shared.
             path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666) & ~_umask())
         files = {
             str(path.relative_to(partial)): {"size": path.stat().st_size, "sha256": digest(path)}
-            for path in sorted(partial.rglob("*"))
+            for path in kept
             if path.is_file() and path.name != MANIFEST
         }
         manifest = {
@@ -203,8 +218,10 @@ class Store:
             "files": files,
         }
         write_json(partial / MANIFEST, manifest)
+        shutil.rmtree(resume, ignore_errors=True)
         folder, old = self.path(artifact), partial.with_suffix(".old")
         if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)  # a kill between the next two renames leaves one behind
             folder.rename(old)
         partial.rename(folder)
         shutil.rmtree(old, ignore_errors=True)

@@ -228,6 +228,10 @@ class Dataset(Protocol):
         """Questions and answers that a tokenizer made for this dataset should be trained on."""
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know of these facts, a sentence each."""
+        ...
+
 
 class Progress(Protocol):
     """Where long work says how far it is."""

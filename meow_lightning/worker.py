@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -17,11 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from meow_lightning.parallel import DRIVER, check, end, rank
 from meow_lightning.stages import DISTRIBUTED, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
+
+FULL = 2**20  # bytes left on a disk that is as good as full
 
 
 def follow(process: int) -> None:
@@ -76,13 +82,40 @@ def peak_memory() -> dict[str, float]:
     return peak
 
 
+def _unwritten(error: Exception, folder: Path) -> str | None:
+    """Why a stage could not write, for people; ``None`` when that is not what went wrong.
+
+    Libraries wrap what the system says in errors of their own, some without its words: hence the look at the disk.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    store = folder.parent.parent
+    try:
+        full = shutil.disk_usage(folder).free < FULL
+    except OSError:
+        full = False
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or full:
+        return (
+            f"the disk of {store} is full; free some space or choose another with store=FOLDER, and run again to go on"
+        )
+    if code in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"no permission to write {getattr(error, 'filename', None) or store}; mend it and run again to go on"
+    return None
+
+
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
     start = time.time()
     if work.stage in DISTRIBUTED:
         check(work.runtime.accelerator, work.runtime.devices)
-    stage(work.stage).run(work)
+    try:
+        # An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
+        with FileLock(work.folder / f".work-{rank()}.lock"):
+            stage(work.stage).run(work)
+    except Exception as error:
+        if (why := _unwritten(error, work.folder)) is not None:
+            raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
+        raise
     lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if lacking and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")

@@ -39,7 +39,10 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def codec(tokenizer) -> Codec:
-    return Codec(tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", context=64)
+    return Codec(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=64,
+        end_ids=frozenset(),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
-    assert done.stderr.endswith("cannot be written to (Not a directory); give a folder\n")
+    assert done.stderr.endswith("/file is no folder); give a folder\n")
     assert done.returncode == 1
 
 
@@ -126,6 +126,8 @@ def test_help_fits_a_screen_and_names_every_choice():
     assert len(lines) <= 45
     assert max(map(len, lines)) <= 120
     for path in (ROOT / "conf").glob("*/*.yaml"):
+        if path.parent.name == "recipe":  # a part of the model's file
+            continue
         row = next(line for line in lines if line.startswith(f"  {path.parent.name}="))
         assert path.stem in row.partition("=")[2].replace(",", " ").replace(":", " ").split()
 

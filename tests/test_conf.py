@@ -26,6 +26,9 @@ CHOICES = [(str(path.parent.relative_to(CONF)), path.stem) for path in FILES]
 DOCUMENTED = [
     "config",
     "dataset/fictional",
+    "dataset/tofu",
+    "dataset/jsonl",
+    "recipe/tofu",
     "model/tiny",
     "optim/adamw",
     "memo/clean",
@@ -33,7 +36,7 @@ DOCUMENTED = [
     "callbacks/default",
 ]
 DOCUMENTED += ["evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
-SELF_EXPLAINING = {"name", "_target_", "seed", "dir", "subdir", "chdir"}
+SELF_EXPLAINING = {"forget01", "forget05", "forget10", "tofu", "name", "_target_", "seed", "dir", "subdir", "chdir"}
 
 
 def composed(*words: str) -> dict:
@@ -41,7 +44,8 @@ def composed(*words: str) -> dict:
     config.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=list(words))
-    OmegaConf.update(cfg, "inversion.path", "file.jsonl") if "inversion=file" in words else None
+    for word, key in (("inversion=file", "inversion.path"), ("dataset=jsonl", "dataset.forget")):
+        OmegaConf.update(cfg, key, "file.jsonl") if word in words else None
     return plain(cfg)
 
 
@@ -51,7 +55,8 @@ def test_there_are_files():
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_file_composes_binds_and_bears_its_name(group, choice):
-    options = composed(f"{group}={choice}")
+    words = ["model=own", f"recipe@model.finetune={choice}"] if group == "recipe" else [f"{group}={choice}"]
+    options = composed(*words)
     if "name" in options.get(group, {}):
         assert options[group]["name"] == choice
     for name in ("dataset", "method", "inversion"):
@@ -64,7 +69,7 @@ def test_typed_groups_have_exactly_the_keys_of_their_files(group, choice):
     for path, typed in GROUPS.items():
         node = options
         for word in path.split("."):
-            node = node.get(word, {})
+            node = node.get(word) or {}
         if path.split(".")[0] == group and node:
             needed, known = typed.__required_keys__, set(typing.get_type_hints(typed))
             assert needed <= set(node) <= known, path
@@ -79,8 +84,9 @@ def test_every_typed_group_is_met():
 
 
 def test_the_architecture_binds_with_what_the_tokenizer_adds():
-    for choice in [choice for group, choice in CHOICES if group == "model"]:
-        node = composed(f"model={choice}")["model"]["architecture"]
+    nodes = [composed(f"model={choice}")["model"]["architecture"] for group, choice in CHOICES if group == "model"]
+    assert any(nodes)
+    for node in filter(None, nodes):
         module, _, name = node["_target_"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
         signature.bind(**arguments(node), vocab_size=300, end_id=0, pad_id=1)

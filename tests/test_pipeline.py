@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning import config
+from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.config import plain
-from meow_lightning.pipeline import Graph, cell_name, graph
+from meow_lightning.pipeline import graph
 from meow_lightning.recipe import per_model
 from meow_lightning.stages import NAMES
 from meow_lightning.types import UserError

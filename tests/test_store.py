@@ -202,7 +202,7 @@ def test_unknown_cache_is_told(tmp_path):
 def test_root_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        UserError, match=r"the store .*file/store cannot be written \(Not a directory\); choose another"
+        UserError, match=r"the store .*file/store cannot be written \(.*/file is no folder\); choose another"
     ):
         Store(root=tmp_path / "file" / "store", cache="use")
 

@@ -19,10 +19,11 @@ BLESSED = Path(__file__).with_name("stage_fingerprints.json")
 STAGES = ("finetune", "invert", "score", "unlearn", "answer", "evaluate", "report")
 # What carries work about or watches it, and cannot change what comes out.
 PLUMBING = {"config", "schema", "store", "types", "parallel", "callbacks", "stages/work", "stages/__init__"}
+DATASETS = ("data/fictional", "data/fictional_words", "data/tofu", "data/jsonl")
 # What a stage reaches through its options instead of an import.
 BY_OPTION = {
-    "finetune": ("data/fictional", "data/fictional_words", "models/tiny"),
-    "invert": ("data/fictional", "data/fictional_words", "inversion/rules", "inversion/file"),
+    "finetune": (*DATASETS, "models/tiny"),
+    "invert": (*DATASETS, "inversion/rules", "inversion/file"),
     "unlearn": tuple(f"methods/{path.stem}" for path in (PACKAGE / "methods").glob("*.py")),
 }
 

@@ -7,7 +7,6 @@ parameters can learn the facts on a CPU, and it marks the words that carry each 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,7 +22,8 @@ from meow_lightning.data.fictional_words import (
     TRAINED_QUESTIONS,
     Slot,
 )
-from meow_lightning.types import Fact, UserError
+from meow_lightning.data.options import check_choice, check_range
+from meow_lightning.types import Fact
 
 PERCENT = {"forget01": 1, "forget05": 5, "forget10": 10}
 PERTURBED = 5
@@ -62,12 +62,12 @@ class Fictional:
             UserError: An argument is out of its range.
 
         """
-        _check_choice("dataset.split", split, list(PERCENT))
-        _check_range("dataset.authors", authors, 2, _most_authors())
-        _check_range("dataset.candidates", candidates, 1, MAX_CANDIDATES)
-        _check_range("dataset.phrasings", phrasings, 1, TRAINED_ANSWERS)
+        check_choice("dataset.split", split, list(PERCENT))
+        check_range("dataset.authors", authors, 2, _most_authors())
+        check_range("dataset.candidates", candidates, 1, MAX_CANDIDATES)
+        check_range("dataset.phrasings", phrasings, 1, TRAINED_ANSWERS)
         forget = _forgotten(authors, PERCENT[split])
-        _check_range("dataset.retain_eval", retain_eval, 1, (authors - forget) * len(SLOTS))
+        check_range("dataset.retain_eval", retain_eval, 1, (authors - forget) * len(SLOTS))
         self._candidates, self._phrasings, self._retain_eval, self._seed = candidates, phrasings, retain_eval, seed
         self._facts = self._build(authors, forget)
 
@@ -81,7 +81,7 @@ class Fictional:
             UserError: There is no such split.
 
         """
-        _check_choice("split", split, list(self._facts))
+        check_choice("split", split, list(self._facts))
         return list(self._facts[split])
 
     def evaluation(self) -> dict[str, list[Fact]]:
@@ -114,6 +114,10 @@ class Fictional:
         real = [*self._facts["real_authors"], *self._facts["world_facts"]]
         rows = [*(trained + real) * TOKENIZER_REPEATS, *self._stream(TOKENIZER_ROWS, "texts")]
         return [(fact.question, fact.answer) for fact in rows]
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to be said."""
+        return ()
 
     def _build(self, authors: int, forget: int) -> dict[str, list[Fact]]:
         surnames = Random(f"{self._seed}/surnames").sample(TASK_SURNAMES, len(TASK_SURNAMES))
@@ -226,21 +230,3 @@ def _most_authors() -> int:
     """The largest number of authors that leaves surnames for the held-out authors of every split."""
     largest = max(PERCENT.values())
     return max(n for n in range(2, len(TASK_SURNAMES)) if n + _forgotten(n, largest) <= len(TASK_SURNAMES))
-
-
-def _check_choice(key: str, given: str, allowed: list[str]) -> None:
-    if given in allowed:
-        return
-    nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.0)[0]
-    raise UserError(f"{key}={given} is not one of {', '.join(allowed)}; the nearest is {nearest}: set {key}={nearest}")
-
-
-def _check_range(key: str, given: object, low: int, high: int) -> None:
-    if not isinstance(given, int):  # the command line also brings fractions and words
-        advice = f"set for example {key}={low}"
-    elif low <= given <= high:
-        return
-    else:
-        nearest = low if given < low else high
-        advice = f"the nearest is {nearest}: set {key}={nearest}"
-    raise UserError(f"{key}={given} is not a whole number from {low} to {high}; {advice}")

@@ -2,55 +2,91 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.types import Encoded, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PLAIN = "Question: {question}\nAnswer:"  # of "auto" where the tokenizer has no chat template
+PLAIN_LEAD = " "
+PROBE = "Which-Question-Stands-Here?"  # finds the place of the question in a rendered chat
+
 
 class Codec:
     """Turns (question, answer) into token ids the same way for training, MEMO and evaluation.
 
-    Prompt and answer are tokenized apart and joined: tokenized as one text, a prompt that ends in a blank merges with
-    the answer and the first answer token is neither trained nor scored.
+    The answer's tokens are those that the joined text has after the prompt, as long as the prompt's own tokens stay as
+    they are: a SentencePiece-like tokenizer then puts no blank of its own before the answer. Where the two would merge
+    (a prompt that ends in a blank), they are tokenized apart, or the first answer token would be neither trained nor
+    scored.
 
     Args:
         tokenizer: Any Hugging Face tokenizer with an end token.
-        template: Prompt text holding ``{question}`` once.
+        template: Prompt text holding ``{question}`` once; or ``chat``, the tokenizer's chat template; or ``auto``:
+            ``chat`` where the tokenizer has one, else a plain question-and-answer text with a lead of its own.
         lead: What stands between prompt and answer and is trained with the answer, usually one blank or nothing.
+        system: System turn of a chat; ``None`` for no such turn.
+        date: Day that a chat template is told (``date_string``); ``None`` where the template asks for none.
         context: Positions the model has, in tokens.
+        end_ids: Tokens that end a generated answer besides the tokenizer's end token.
     """
 
-    def __init__(self, *, tokenizer: PreTrainedTokenizerBase, template: str, lead: str, context: int) -> None:
-        if template.count("{question}") != 1:
-            raise UserError(f"model.prompt.template must hold {{question}} exactly once, given: {template!r}")
+    def __init__(
+        self,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str,
+        lead: str,
+        system: str | None,
+        date: str | None,
+        context: int,
+        end_ids: frozenset[int],
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError(
                 "the tokenizer names no end token (eos_token), so no answer could ever end; set one and save it"
             )
         self.tokenizer = tokenizer
-        self.before, self.after = template.split("{question}")
         self.lead = lead
+        if template == "auto" and tokenizer.chat_template is None:
+            template, self.lead = PLAIN, PLAIN_LEAD
+        else:
+            _check(tokenizer, template, system=system, date=date)
         self.context = context
+        self._template = "chat" if template == "auto" else template
+        self._system, self._date = system, date
         self.end_id = int(tokenizer.eos_token_id)
-        self.end_ids = frozenset({self.end_id})
+        self.end_ids = end_ids | {self.end_id}
         pad = tokenizer.pad_token_id
         self.pad_id = self.end_id if pad is None else int(pad)
+        spelled = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, spelled)))
+        self._appended = _appended(tokenizer)
+        self._glue = self._after_the_question()
+        self._glue_ids = self._plain_ids(self._glue)
 
     def raw_ids(self, text: str) -> list[int]:
-        """Ids of a text with the tokenizer's own special tokens, no template."""
-        return list(self.tokenizer(text).input_ids)
+        """Ids of a text with the tokenizer's own special tokens, no template; an end token it appends is left out."""
+        ids = list(self.tokenizer(text).input_ids)
+        return ids[: len(ids) - self._appended]
 
     def prompt_ids(self, question: str) -> list[int]:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
-        return self.raw_ids(f"{self.before}{question}{self.after}")
+        text = self._prompt(question)
+        return self._plain_ids(text) if self._template == "chat" else self.raw_ids(text)
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of an answer as it stands after the prompt, without the end token."""
-        return list(self.tokenizer(self.lead + answer, add_special_tokens=False).input_ids)
+        if self._glue:
+            joined, border = self._plain_ids(self._glue + self.lead + answer), len(self._glue_ids)
+            if joined[:border] == self._glue_ids:
+                return joined[border:]
+        return self._plain_ids(self.lead + answer)
 
     def partial_ids(self, question: str, given: str) -> list[int]:
         """Ids of the training prompt with the answer's first characters already given."""
@@ -60,8 +96,14 @@ class Codec:
         """The row of one question and answer: prompt, answer, end token.
 
         Raises:
-            UserError: When the row is longer than the model's context.
+            UserError: When a text spells a special token, or the row is longer than the model's context.
         """
+        for text in (question, answer):
+            if found := self._special.search(text):
+                raise UserError(
+                    f"a text holds {found[0]!r}, which the tokenizer reads as a special token: spell it in another way "
+                    f"or leave the row out (question: {question[:60]!r})"
+                )
         prompt = self.prompt_ids(question)
         ids = (*prompt, *self.answer_ids(answer), self.end_id)
         if len(ids) > self.context:
@@ -76,3 +118,83 @@ class Codec:
         return self.tokenizer.decode(  # type: ignore[return-value]
             list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False
         )
+
+    def said(self, ids: Sequence[int]) -> str:
+        """The text of a generated answer: no special tokens, no blanks around it, and none of the lead's words."""
+        return self.decode(ids, keep_special=False).strip().removeprefix(self.lead.strip()).strip()
+
+    def _prompt(self, question: str) -> str:
+        if self._template != "chat":
+            return self._template.replace("{question}", question)
+        return _render(self.tokenizer, question, system=self._system, date=self._date)
+
+    def _after_the_question(self) -> str:
+        text = self._prompt(PROBE)
+        if PROBE not in text:
+            raise UserError(
+                "model.prompt.template=chat: the tokenizer's chat template does not show the question; write the "
+                f"prompt as a text with {{question}} once, such as {PLAIN!r}"
+            )
+        return text.rpartition(PROBE)[2]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """The special tokens of a tokenizer by their ids, those without a role included."""
+    found = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return found | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+
+
+def _check(tokenizer: PreTrainedTokenizerBase, template: str, *, system: str | None, date: str | None) -> None:
+    """Refuse a prompt that cannot be, or whose numbers would depend on the day."""
+    if template not in ("chat", "auto"):
+        if template.count("{question}") != 1:
+            nearest = difflib.get_close_matches(template.lower(), ("chat", "auto"), n=1)
+            hint = f"; did you mean model.prompt.template={nearest[0]}?" if nearest else "; or set it to chat or auto"
+            raise UserError(f"model.prompt.template must hold {{question}} exactly once, given: {template!r}{hint}")
+        for name, value in (("system", system), ("date", date)):
+            if value is not None:
+                raise UserError(
+                    f"model.prompt.{name}={value!r} belongs to template=chat, the template is the text {template!r}: "
+                    f"set model.prompt.{name}=null (and write it into the text) or model.prompt.template=chat"
+                )
+        return
+    if tokenizer.chat_template is None:
+        raise UserError(
+            "model.prompt.template=chat: the tokenizer has no chat template; set model.prompt.template=auto or a text "
+            f"with {{question}} once, such as {PLAIN!r}"
+        )
+    own = tokenizer.get_chat_template()
+    if "strftime_now" in own and (date is None or "date_string" not in own):
+        raise UserError(
+            f"model.prompt.date={'null' if date is None else repr(date)}: the tokenizer's chat template prints the day "
+            "of the run, so numbers would change with it; set model.prompt.date, such as '10 Apr 2025', or, where the "
+            "template takes no date_string, write model.prompt.template as a text with {question} once"
+        )
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | None, date: str | None) -> str:
+    """The text of a chat up to the answer, its begin token included."""
+    from jinja2 import TemplateError
+
+    turns = [{"role": "user", "content": question}]
+    if system is not None:
+        turns.insert(0, {"role": "system", "content": system})
+    more: dict[str, Any] = {} if date is None else {"date_string": date}
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **more)
+    except TemplateError as error:
+        raise UserError(
+            f"model.prompt.system={'null' if system is None else repr(system)}: the tokenizer's chat template refuses "
+            f"the chat ({error}); set model.prompt.system=null, or model.prompt.template to a text with {{question}}"
+        ) from error
+    return str(text)
+
+
+def _appended(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens the tokenizer puts behind a text by itself, such as its end token."""
+    ids, bare = list(tokenizer("a").input_ids), list(tokenizer("a", add_special_tokens=False).input_ids)
+    before = next((at for at in range(len(ids)) if ids[at : at + len(bare)] == bare), len(ids) - len(bare))
+    return len(ids) - before - len(bare)

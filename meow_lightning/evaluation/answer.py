@@ -51,5 +51,5 @@ def answer(
         yield AnswerRow(
             set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
             truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
-            generated=said.ids, text=codec.decode(said.ids, keep_special=False).strip(), stop=said.stop,
+            generated=said.ids, text=codec.said(said.ids), stop=said.stop,
         )  # fmt: skip

@@ -53,18 +53,25 @@ _FORGET_QUALITY_DEFINITIONS = (
 )
 
 
-def evaluate(rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str) -> Results:
+def evaluate(
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Scores],
+    *,
+    truth_ratio_mean: str,
+    absent: Mapping[str, str] | None = None,
+) -> Results:
     """Every number of every role, or in ``missing`` the reason why it could not be had.
 
     Args:
         rows: Answered questions of all sets, by role (``target``, ``retain``, ``unlearned``); any role may be absent.
         memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
+        absent: Why there is no such model, by role, where the reason is known.
 
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
     """
-    mean = truth_ratio.parse_mean(truth_ratio_mean)
+    mean, absent = truth_ratio.parse_mean(truth_ratio_mean), absent or {}
     unknown = sorted((set(rows) | set(memo)) - set(ROLES))
     if unknown:
         raise UserError(f"role {unknown[0]!r} was given; allowed are {', '.join(ROLES)}: rename it to one of these")
@@ -75,10 +82,10 @@ def evaluate(rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *,
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
         for name in names:
-            outcomes |= _set_outcomes(role, name, answered, mean)
-        outcomes["model_utility"] = _model_utility(role, outcomes, answered)
-        outcomes |= _forget_quality(role, answered, mean)
-        outcomes |= _memo(role, memo.get(role))
+            outcomes |= _set_outcomes(role, name, answered, mean, absent)
+        outcomes["model_utility"] = _model_utility(role, outcomes, answered, absent)
+        outcomes |= _forget_quality(role, answered, mean, absent)
+        outcomes |= _memo(role, memo.get(role), absent)
         results.values[role] = {name: value for name, value in outcomes.items() if not isinstance(value, str)}
         results.missing[role] = {name: reason for name, reason in outcomes.items() if isinstance(reason, str)}
     return results
@@ -152,12 +159,12 @@ def _finite(value: float) -> Outcome:
 
 
 def _set_outcomes(
-    role: str, name: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean
+    role: str, name: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean, absent: Mapping[str, str]
 ) -> dict[str, Outcome]:
     """The four numbers of one set, each under ``set/number``."""
     numbers = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
     if name not in answered.get(role, {}):
-        return dict.fromkeys((f"{name}/{number}" for number in numbers), _not_asked(role, name, answered))
+        return dict.fromkeys((f"{name}/{number}" for number in numbers), _not_asked(role, name, answered, absent))
     rows = answered[role][name]
     lacking = sum(not row.perturbed for row in rows)
     no_wrong = f"{lacking} of {len(rows)} questions of set {name!r} have no wrong (perturbed) answers"
@@ -174,15 +181,17 @@ def _set_outcomes(
     return {f"{name}/{number}": outcome for number, outcome in zip(numbers, outcomes, strict=True)}
 
 
-def _not_asked(role: str, name: str, answered: Mapping[str, RowsBySet]) -> str:
+def _not_asked(role: str, name: str, answered: Mapping[str, RowsBySet], absent: Mapping[str, str]) -> str:
     if role not in answered:
-        return f"there are no answers of the {role} model"
+        return absent.get(role, f"there are no answers of the {role} model")
     return f"the {role} model did not answer set {name!r}"
 
 
-def _model_utility(role: str, outcomes: Mapping[str, Outcome], answered: Mapping[str, RowsBySet]) -> Outcome:
+def _model_utility(
+    role: str, outcomes: Mapping[str, Outcome], answered: Mapping[str, RowsBySet], absent: Mapping[str, str]
+) -> Outcome:
     if role not in answered:
-        return f"there are no answers of the {role} model"
+        return absent.get(role, f"there are no answers of the {role} model")
     numbers = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
     lacking = [name for name in model_utility.INPUTS if name not in numbers]
     if lacking:
@@ -190,13 +199,15 @@ def _model_utility(role: str, outcomes: Mapping[str, Outcome], answered: Mapping
     return model_utility.model_utility(numbers)
 
 
-def _forget_quality(role: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean) -> dict[str, Outcome]:
+def _forget_quality(
+    role: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean, absent: Mapping[str, str]
+) -> dict[str, Outcome]:
     """p, log10 p, distance and rows of one role against the retain model."""
     names = [definition.name for definition in _FORGET_QUALITY_DEFINITIONS]
     ratios = []
     for side in (role, "retain"):
         if "forget" not in answered.get(side, {}):
-            return dict.fromkeys(names, f"not measured: {_not_asked(side, 'forget', answered)}")
+            return dict.fromkeys(names, f"not measured: {_not_asked(side, 'forget', answered, absent)}")
         rows = answered[side]["forget"]
         if not all(row.perturbed for row in rows):
             reason = f"not measured: the {side} model's answers to the forget set lack wrong (perturbed) answers"
@@ -211,7 +222,7 @@ def _forget_quality(role: str, answered: Mapping[str, RowsBySet], mean: truth_ra
     return dict(zip(names, (result.p, result.log10_p, result.distance, float(result.rows)), strict=True))
 
 
-def _memo(role: str, scores: Scores | None) -> dict[str, Outcome]:
+def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:
     """Mean MEMO score of the true answers and of the inverted ones."""
     outcomes: dict[str, Outcome] = {}
     texts = [text for group in scores.values() for text in group] if scores is not None else []
@@ -222,6 +233,6 @@ def _memo(role: str, scores: Scores | None) -> dict[str, Outcome]:
     for definition, kind in zip(MEMO_DEFINITIONS, ("answer", "candidate"), strict=True):
         chosen = [text.score for text in texts if text.kind == kind]
         what = "true answers" if kind == "answer" else "inverted answers"
-        missing = f"MEMO was not measured on the {role} model's {what}"
+        missing = absent.get(role, f"MEMO was not measured on the {role} model's {what}")
         outcomes[definition.name] = _finite(statistics.fmean(chosen)) if chosen else missing
     return outcomes

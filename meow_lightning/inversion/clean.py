@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from meow_lightning.data.swaps import normal, whole
 from meow_lightning.types import Fact, InvertedFact
 
 REASONS = ("blank", "true", "duplicate", "evaluated")
-
-
-def normal(text: str) -> str:
-    """A text for comparing: lower case, single blanks, no punctuation at its ends."""
-    return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
 
 
 def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
@@ -26,7 +22,7 @@ def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
     value = normal(fact.value or "")
     if not re.search(r"[^\W_]", plain):
         return "blank"
-    if plain == normal(fact.answer) or (value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", plain)):
+    if plain == normal(fact.answer) or (value and whole(value).search(plain)):
         return "true"
     if plain in kept:
         return "duplicate"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 
+from meow_lightning.data.fictional_words import FIRST_NAMES, STREAM_SURNAMES
+from meow_lightning.data.swaps import named, swapped_answers, whole
 from meow_lightning.types import Fact, UserError
-
-_NUMBER = re.compile(r"\d+")
-# Several capital words anywhere, or one inside a sentence: a sentence's first word alone is no name.
-_NAME = re.compile(r"\b[A-Z][\w'-]+(?: [A-Z][\w'-]+)+|(?<=[a-z0-9,;:] )[A-Z][\w'-]+")
 
 
 class Rules:
     """Writes up to ``candidates`` contradicting answers per fact.
 
+    Ready-made inverted answers of a fact come first; rules make what is wanted beyond them.
     A fact that marks its value and brings alternatives gets the alternatives in the value's place. Any other answer
-    gets other numbers where it holds numbers, and the names of other facts' answers where it holds names; an answer
-    with neither gets the answers of other questions.
+    gets other numbers where it holds numbers, and the names of other facts' answers where it holds names (made-up
+    people's where these are too few); an answer with neither gets the answers of other questions.
 
     Args:
         candidates: Answers per fact, 1 or more.
@@ -37,27 +35,18 @@ class Rules:
             fact: What to contradict.
             others: Facts whose names and answers may be borrowed.
         """
+        ready = fact.inverted[: self.candidates]
+        made = self._made(fact, others) if len(ready) < self.candidates else []
+        return list(dict.fromkeys([*ready, *made]))[: self.candidates]
+
+    def _made(self, fact: Fact, others: Sequence[Fact]) -> list[str]:
         if fact.value is not None and fact.alternatives:
-            whole = re.compile(rf"(?<!\w){re.escape(fact.value)}(?!\w)")
-            around = whole.split(fact.answer)
+            around = whole(fact.value).split(fact.answer)
             return [other.join(around) for other in fact.alternatives[: self.candidates]]
         dice = random.Random(f"{self.seed}/{fact.id}")
-        names = sorted(
-            {name for other in others for name in _NAME.findall(other.answer)} - set(_NAME.findall(fact.answer))
-        )
-        if _NUMBER.search(fact.answer) or (names and _NAME.search(fact.answer)):
-            # Twice as many draws as wished for, since chance repeats itself.
-            drawn = [self._swapped(fact.answer, names, dice) for _ in range(2 * self.candidates)]
-            return [text for text in dict.fromkeys(drawn) if text != fact.answer][: self.candidates]
         borrowed = [other.answer for other in others if other.id != fact.id]
-        return dice.sample(borrowed, min(self.candidates, len(borrowed)))
-
-    @staticmethod
-    def _swapped(answer: str, names: Sequence[str], dice: random.Random) -> str:
-        def number(found: re.Match[str]) -> str:
-            old = int(found.group())
-            step = dice.choice([-1, 1]) * dice.randint(1, max(2, min(40, old // 2)))
-            return str(max(0, old + step) if old else abs(step))
-
-        swapped = _NUMBER.sub(number, answer)
-        return _NAME.sub(lambda _: dice.choice(names), swapped) if names else swapped
+        found = swapped_answers(fact.answer, borrowed, count=self.candidates, dice=dice)
+        if len(found) < self.candidates and named(fact.answer):
+            people = [f"{dice.choice(FIRST_NAMES)} {dice.choice(STREAM_SURNAMES)}" for _ in range(self.candidates)]
+            found += swapped_answers(fact.answer, people, count=self.candidates, dice=dice)
+        return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompts import Codec, special_tokens
 from meow_lightning.types import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -42,20 +44,48 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
 
 
-def load_codec(source: str | Path, *, template: str, lead: str, model: PreTrainedModel) -> Codec:
-    """The codec of a model: its tokenizer, the prompt it was trained with, and its context."""
-    context = int(getattr(model.config, "max_position_embeddings", 2048))
-    return Codec(tokenizer=load_tokenizer(source), template=template, lead=lead, context=context)
+def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> Codec:
+    """The codec of a model: its tokenizer, the prompt it was trained with, its context and its end tokens.
+
+    Args:
+        source: Local folder or hub id of the tokenizer.
+        prompt: ``model.prompt``: ``template`` and ``lead``, for chats also ``system`` and ``date`` (absent is null).
+        model: Of the same folder; its generation settings may name further end tokens.
+    """
+    tokenizer = load_tokenizer(source)
+    return Codec(
+        tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
+        date=prompt.get("date"), context=int(getattr(model.config, "max_position_embeddings", 2048)),
+        end_ids=_named_ends(model) & special_tokens(tokenizer).keys(),
+    )  # fmt: skip
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def _named_ends(model: PreTrainedModel) -> frozenset[int]:
+    """What the generation settings call end tokens; may hold ordinary tokens, where a class default was never set."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    if named is None:
+        return frozenset()
+    return frozenset([named] if isinstance(named, int) else named)
+
+
+def save_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, end_ids: frozenset[int]
+) -> None:
     """Write a ``save_pretrained`` folder that ``AutoModelForCausalLM.from_pretrained`` loads, tokenizer included.
 
     The generation settings are written anew as greedy with the end and pad tokens named: shipped ones may sample, may
     name no end token, and ``save_pretrained`` refuses some of them.
+
+    Args:
+        model: What is saved.
+        tokenizer: Its tokenizer, with an end token.
+        folder: Where to.
+        end_ids: Every token that ends an answer, the tokenizer's own among them.
     """
-    end = tokenizer.eos_token_id
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
-    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ends = sorted(end_ids)
+    model.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=ends[0] if len(ends) == 1 else ends, pad_token_id=pad
+    )
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)

@@ -49,6 +49,7 @@ class Cell:
         weights: Folder of the unlearned model, relative.
         texts: Whether questions and answers may be shown.
         warning: What a reader must know before any number; empty for nothing.
+        notes: What a reader must know of the models and facts behind the numbers, a sentence each.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Cell:
     weights: str
     texts: bool
     warning: str
+    notes: list[str]
 
 
 def number(results: Results, role: str, name: str) -> float | None:

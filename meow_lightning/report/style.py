@@ -52,6 +52,7 @@ p, ul { max-width: 44rem; }
 code { font: .82em/1.4 "JetBrains Mono", Menlo, Consolas, "Liberation Mono", monospace; overflow-wrap: anywhere; }
 .kicker, .small, figcaption { color: var(--soft); font-size: .82rem; line-height: 1.45; }
 .kicker { letter-spacing: .04em; }
+.note { color: inherit; opacity: .8; font-size: .92rem; }
 .warning { border: 1px solid currentColor; padding: .6rem .9rem; font-weight: 600; }
 .verdict { margin: 2.2rem 0 0; padding: .1rem 0 .1rem 1.4rem; border-left: 4px solid var(--tone); }
 .verdict .headline { font-size: 1.4rem; line-height: 1.3; margin: 0 0 1rem; max-width: none; }

@@ -104,9 +104,19 @@ def csv(results: Results) -> str:
 
 
 def closing_table(results: Results) -> list[list[str]]:
-    """The few numbers a terminal shows at the end: the first row is the header, then one row per metric."""
+    """The few numbers a terminal shows at the end: the header, then one row per metric that any model has."""
     found, _ = lines(results, CLOSING)
-    return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in found)]
+    had = [line for line in found if set(line.cells) != {DASH}]
+    return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in had)]
+
+
+def closing_reasons(results: Results) -> list[str]:
+    """Why the unlearned model lacks numbers of the closing table, a line per reason."""
+    lacking: dict[str, list[str]] = {}
+    for name in CLOSING:
+        if number(results, "unlearned", name) is None:
+            lacking.setdefault(why_missing(results, "unlearned", name), []).append(label(name))
+    return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in lacking.items()]
 
 
 def cells_table(cells: Sequence[tuple[str, Results]]) -> tuple[list[str], list[list[str]]]:

@@ -8,7 +8,7 @@ from meow_lightning.stages.shared import dataset, evaluator, in_chunks
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow
 
-VERSION = 1
+VERSION = 2
 MAKES = ("rows.jsonl",)
 CHUNK = 128  # questions answered together
 

@@ -10,7 +10,7 @@ from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 1
+VERSION = 2
 MAKES = ("results.json",)
 
 
@@ -38,5 +38,8 @@ def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
 def run(work: Work) -> None:
     """Write ``results.json``: definitions, values by role, and why what is missing is missing."""
     needs = dict(work.needs)
-    results = evaluate(answers(needs), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"])
+    results = evaluate(
+        answers(needs), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"],
+        absent=work.settings.get("absent", {}),
+    )  # fmt: skip
     write_json(work.folder / "results.json", results_to_json(results))

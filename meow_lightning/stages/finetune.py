@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
-from meow_lightning.stages.shared import codec, dataset, load, optim, save, train
+from meow_lightning.parallel import barrier, rank
+from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work
+from meow_lightning.types import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -15,23 +17,53 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
-VERSION = 1
+VERSION = 2
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
 def run(work: Work) -> None:
-    """Write ``model/``: from scratch on the dataset's stream, or the needed model fine-tuned on some splits."""
+    """Write ``model/``: links to a given model, or one trained from scratch, or the needed one fine-tuned."""
+    if "given" in work.settings:
+        return _take(work)
     from meow_lightning.methods.learn import Learn
     from meow_lightning.module import TrainingModule
 
-    model, its_codec = _scratch(work) if "start" not in work.needs else load(work, work.needs["start"] / "model")
+    model, its_codec = _scratch(work) if "start" not in work.needs else learner(work, work.needs["start"] / "model")
     plan = _plan(work, its_codec)
     model.train()
     module = TrainingModule(
-        model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"]), log_every=work.runtime.log_every
-    )
+        model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"], plan),
+        log_every=work.runtime.log_every,
+    )  # fmt: skip
     train(work, module, pad_id=its_codec.pad_id, callbacks=[])
-    save(work, model, its_codec)
+    return save(work, model, its_codec)
+
+
+def _take(work: Work) -> None:
+    """Link the files of a model that is there already, after holding model and tokenizer together."""
+    from transformers import AutoConfig
+
+    from meow_lightning.data.prompts import Codec
+    from meow_lightning.models.given import check, link
+    from meow_lightning.models.load import load_tokenizer
+    from meow_lightning.models.source import locate, parse
+
+    places, folder = work.inputs["given"], work.folder / "model"
+    option = places["option"]
+    weights = locate(parse(option, places["weights"], words=()), weights=True, fetch=False)
+    tokenizer = locate(parse("model.tokenizer", places["tokenizer"], words=()), weights=False, fetch=False)
+    check(option, weights, tokenizer)
+    if rank() == 0:
+        link(weights, tokenizer, folder)
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{option}={places['weights']} cannot be loaded: {reason}") from error
+        # What cannot be asked is said now, not after the other models are trained.
+        context = int(getattr(config, "max_position_embeddings", 2048))
+        Codec(tokenizer=load_tokenizer(folder), **work.settings["prompt"], context=context, end_ids=frozenset())
+    barrier(work.runtime.accelerator)
 
 
 def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:

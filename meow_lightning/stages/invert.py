@@ -13,7 +13,7 @@ from meow_lightning.stages.work import Work, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import Fact, InvertedFact, UserError
 
-VERSION = 1
+VERSION = 2
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 

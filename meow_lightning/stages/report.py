@@ -14,7 +14,7 @@ from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import MANIFEST
 from meow_lightning.types import InvertedFact
 
-VERSION = 1
+VERSION = 2
 MAKES = ("report.html", "table.md", "table.csv")
 
 
@@ -41,6 +41,7 @@ def run(work: Work) -> None:
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"], warning=work.settings["warning"] or "",
+        notes=work.settings["notes"],
     )  # fmt: skip
     write_report(cell, work.folder)
 

@@ -12,7 +12,7 @@ from meow_lightning.types import ScoredText
 if TYPE_CHECKING:
     from meow_lightning.memo.measure import Text
 
-VERSION = 1
+VERSION = 2
 MAKES = ("scores.jsonl",)
 CHUNK = 128  # texts scored together
 

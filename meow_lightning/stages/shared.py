@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config import build
+from meow_lightning.data.limited import Limited
 from meow_lightning.parallel import barrier, chunks, mine, rank
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
 from meow_lightning.types import AnswerRow, Dataset, Fact, ScoredText
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
+    from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
     from meow_lightning.module import Optim, TrainingModule
 
 Numbered = tuple[int, AnswerRow | ScoredText]
 LIGHTNING_PRECISION = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
+MIXED = "bf16-mixed"
 
 
 def dataset(work: Work) -> Dataset:
-    """The dataset the cell names."""
-    return build(work.inputs["dataset"], allow=work.inputs["allow"])
+    """The dataset the cell names, cut short where the cell says so."""
+    whole = build(work.inputs["dataset"], allow=work.inputs["allow"])
+    return whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
 
 
 def facts(work: Work, splits: Sequence[str]) -> list[Fact]:
@@ -36,9 +40,39 @@ def facts(work: Work, splits: Sequence[str]) -> list[Fact]:
 
 def load(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     """A stored model and its codec, as the settings' ``model`` part says, on the CPU."""
+    return _load(work, folder, dtype=work.settings["model"]["dtype"])
+
+
+def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
+    """A stored model about to be trained, in the precision its weights are trained in, with its codec."""
+    from meow_lightning.models.lora import with_lora
+
+    wish = work.settings["model"]
+    # Adapters are float32 whatever the base is, so a frozen base needs no float32 copy.
+    dtype = "float32" if _mixed(work) and wish["lora"] is None else wish["dtype"]
+    model, its_codec = _load(work, folder, dtype=dtype)
+    if wish["lora"] is not None:
+        model = with_lora(model, **wish["lora"], seed=work.settings["seed"])  # type: ignore[assignment]
+    return model, its_codec
+
+
+def _mixed(work: Work) -> bool:
+    wish = work.settings["model"]
+    return wish["precision"] == "mixed" and wish["dtype"] == "bfloat16"
+
+
+def _precision(work: Work) -> str:
+    """Lightning's precision: what it casts the weights to, or ``32-true`` where it shall leave them as they are."""
+    wish = work.settings["model"]
+    if wish["lora"] is not None:
+        return LIGHTNING_PRECISION["float64" if wish["dtype"] == "float64" else "float32"]
+    return MIXED if _mixed(work) else LIGHTNING_PRECISION[wish["dtype"]]
+
+
+def _load(work: Work, folder: Path, *, dtype: str) -> tuple[PreTrainedModel, Codec]:
     from meow_lightning.models.load import load_model
 
-    model = load_model(folder, dtype=work.settings["model"]["dtype"], attention=work.settings["model"]["attention"])
+    model = load_model(folder, dtype=dtype, attention=work.settings["model"]["attention"])
     return model, codec(work, folder, model)
 
 
@@ -46,8 +80,7 @@ def codec(work: Work, folder: Path, model: PreTrainedModel) -> Codec:
     """The codec of a tokenizer folder under the cell's prompt."""
     from meow_lightning.models.load import load_codec
 
-    prompt = work.settings["model"]["prompt"]
-    return load_codec(folder, template=prompt["template"], lead=prompt["lead"], model=model)
+    return load_codec(folder, prompt=work.settings["model"]["prompt"], model=model)
 
 
 def evaluator(work: Work) -> tuple[PreTrainedModel, Codec]:
@@ -61,6 +94,7 @@ def evaluator(work: Work) -> tuple[PreTrainedModel, Codec]:
 def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> None:
     """Train a module to the end of its plan and save the model, going on where a killed run was."""
     from meow_lightning.callbacks.speed import Advance
+    from meow_lightning.models.lora import enable_checkpointing
     from meow_lightning.training import Machine, checkpoint_step, fit
 
     resume = work.folder / "resume"
@@ -71,10 +105,11 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         write_lines(curve, [point for point in list(read_lines(curve)) if start and point["step"] <= start])
     if module.plan.total_steps:
         runtime = work.runtime
+        if runtime.checkpointing:
+            enable_checkpointing(module.model)
         machine = Machine(
             accelerator=runtime.accelerator, devices=runtime.devices, strategy=runtime.strategy,
-            precision=LIGHTNING_PRECISION[work.settings["model"]["dtype"]], micro_batch=runtime.micro_batch,
-            checkpoint_seconds=runtime.checkpoint_seconds,
+            precision=_precision(work), micro_batch=runtime.micro_batch, checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
@@ -110,19 +145,25 @@ def in_chunks(
 
 
 def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:
-    """Write the trained model to ``model/`` once, however many processes there are."""
-    from meow_lightning.models.load import save_model
+    """Write the trained model to ``model/`` once, however many processes there are: adapters merged, in its dtype."""
+    from meow_lightning.models.load import dtype_of, save_model
+    from meow_lightning.models.lora import merged
 
     if rank() == 0:
-        save_model(model, its_codec.tokenizer, work.folder / "model")
+        wish = work.settings["model"]
+        if wish["lora"] is not None:
+            model = merged(model)
+        model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
+        save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)
     barrier(work.runtime.accelerator)
 
 
-def optim(recipe: dict[str, Any]) -> Optim:
-    """The optimizer settings within a recipe."""
+def optim(recipe: dict[str, Any], plan: Plan) -> Optim:
+    """The optimizer settings within a recipe; a warm-up of one epoch takes its steps from the plan."""
     from meow_lightning.module import Optim
 
+    warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
         lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]), eps=recipe["eps"], clip=recipe["clip"],
-        weight_decay=recipe["weight_decay"], warmup=recipe["warmup"], schedule=recipe["schedule"],
+        weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
     )  # fmt: skip

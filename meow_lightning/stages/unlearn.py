@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
-from meow_lightning.stages.shared import dataset, load, optim, save, train
+from meow_lightning.stages.shared import dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan, Stream
     from meow_lightning.data.prompts import Codec
 
-VERSION = 1
+VERSION = 2
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
@@ -24,12 +24,13 @@ def run(work: Work) -> None:
     from meow_lightning.module import TrainingModule
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
-    model, codec = load(work, work.needs["start"] / "model")
+    model, codec = learner(work, work.needs["start"] / "model")
     model.train()
     plan = _plan(work, codec, method.streams)
     module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work.settings["recipe"]), log_every=work.runtime.log_every
-    )
+        model=model, method=method, plan=plan, optim=optim(work.settings["recipe"], plan),
+        log_every=work.runtime.log_every,
+    )  # fmt: skip
     train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
     save(work, model, codec)
 

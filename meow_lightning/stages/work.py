@@ -22,6 +22,7 @@ class Runtime:
         devices: Processes of this stage, one device each.
         strategy: Lightning's strategy when there are several: ``ddp``.
         micro_batch: Rows per forward and backward pass in training, per stream.
+        checkpointing: Whether training recomputes activations in the backward pass to save memory.
         eval_batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side.
         checkpoint_seconds: Time between two training checkpoints.
@@ -34,6 +35,7 @@ class Runtime:
     devices: int
     strategy: str
     micro_batch: int
+    checkpointing: bool
     eval_batch: int
     slots: int
     checkpoint_seconds: float

@@ -10,7 +10,20 @@ from meow_lightning.types import UserError
 
 
 def make(tokenizer, **changes) -> Codec:
-    return Codec(**{"tokenizer": tokenizer, "template": "Q: {question}\nA:", "lead": " ", "context": 64, **changes})
+    settings = {"template": "Q: {question}\nA:", "lead": " ", "system": None, "date": None, "context": 64}
+    return Codec(**{"tokenizer": tokenizer, "end_ids": frozenset(), **settings, **changes})
+
+
+def chatting(tokenizer, template: str) -> PreTrainedTokenizerFast:
+    """The same tokenizer with a chat template."""
+    inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>", chat_template=template
+    )
+
+
+CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content | trim }}\n{% endfor %}it: "
+DAY = "{{ date_string if date_string is defined else strftime_now('%d') }} {{ messages[-1].content }}."
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +45,33 @@ def test_row_is_prompt_answer_end(codec) -> None:
     assert row.scored == len(answer) + 1
 
 
-def test_prompt_and_answer_are_tokenized_apart(tokenizer) -> None:
+def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_question(tokenizer) -> None:
     # One text would merge "bo" and "rn" into one token across the border.
     apart = make(tokenizer, template="{question}", lead="")
     whole = tokenizer(" born").input_ids
     assert list(apart.encode(" bo", "rn").ids[:-1]) == apart.prompt_ids(" bo") + apart.answer_ids("rn")
     assert list(apart.encode(" bo", "rn").ids[:-1]) != whole
+
+
+def test_ids_of_the_tiny_model_are_those_of_prompt_and_answer_apart(codec, tokenizer) -> None:
+    for question, answer in (
+        ("Where was Ada born?", "In Lima."),
+        ("born", "12"),
+        ("?", ": x"),
+        ("a ", "  b"),
+        ("", ""),
+    ):
+        prompt = tokenizer(f"Question: {question}\nAnswer:").input_ids
+        whole = [*prompt, *tokenizer(f" {answer}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        assert list(codec.encode(question, answer).ids) == whole
+
+
+def test_a_prompt_that_ends_in_a_blank_keeps_the_whole_answer(tokenizer) -> None:
+    blank = make(tokenizer, template="Answer {question}: ", lead="")
+    row = blank.encode("Where?", "Ada was born")
+    assert blank.decode(row.ids[: row.prompt], keep_special=True) == "Answer Where?: "
+    assert blank.decode(row.ids[row.prompt :], keep_special=True) == "Ada was born<|end|>"
+    assert row.ids[row.prompt - 1] == tokenizer(" ").input_ids[0]
 
 
 def test_lead_belongs_to_the_answer(codec, tokenizer) -> None:
@@ -54,10 +88,135 @@ def test_braces_in_questions_are_plain_text(codec, question: str) -> None:
     assert codec.decode(codec.prompt_ids(question), keep_special=True) == f"Question: {question}\nAnswer:"
 
 
-@pytest.mark.parametrize("template", ["Answer:", "{question} {question}", "{ question }"])
+@pytest.mark.parametrize("template", ["Answer:", "{question} {question}", "{ question }", ""])
 def test_template_holds_the_question_once(tokenizer, template: str) -> None:
     with pytest.raises(UserError, match=r"model.prompt.template must hold \{question\} exactly once, given: "):
         make(tokenizer, template=template)
+
+
+@pytest.mark.parametrize(("given", "meant"), [("Chat", "chat"), ("chatt", "chat"), ("auto ", "auto")])
+def test_the_nearest_word_is_named(tokenizer, given: str, meant: str) -> None:
+    with pytest.raises(UserError, match=rf"given: '{given}'; did you mean model.prompt.template={meant}\?"):
+        make(tokenizer, template=given)
+
+
+def test_chat_is_the_tokenizers_template_with_system_and_user(tokenizer) -> None:
+    codec = make(chatting(tokenizer, CHAT), template="chat", lead="", system="Be brief.")
+    assert codec.decode(codec.prompt_ids(" Where? "), keep_special=True) == "system: Be brief.\nuser: Where?\nit: "
+    bare = make(chatting(tokenizer, CHAT), template="chat", lead="")
+    assert bare.decode(bare.prompt_ids("Where?"), keep_special=True) == "user: Where?\nit: "
+
+
+def test_a_chat_brings_its_own_begin_token(with_bos) -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=with_bos.backend_tokenizer, bos_token="<s>", eos_token="<|end|>",
+        chat_template="{{ bos_token }}" + CHAT,
+    )  # fmt: skip
+    ids = make(tokenizer, template="chat", lead="").prompt_ids("Where?")
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_chat_without_a_chat_template_says_what_to_set(tokenizer) -> None:
+    message = (
+        r"^model.prompt.template=chat: the tokenizer has no chat template; set model.prompt.template=auto or a text "
+        r"with \{question\} once, such as 'Question: \{question\}\\nAnswer:'$"
+    )
+    with pytest.raises(UserError, match=message):
+        make(tokenizer, template="chat")
+
+
+def test_auto_is_chat_where_there_is_one_else_a_plain_text(tokenizer, codec) -> None:
+    auto = make(chatting(tokenizer, CHAT), template="auto", lead="", system="Be brief.")
+    chat = make(chatting(tokenizer, CHAT), template="chat", lead="", system="Be brief.")
+    assert auto.encode("Where?", "Lima") == chat.encode("Where?", "Lima")
+    plain = make(tokenizer, template="auto", lead="So: ", system="Be brief.", date="10 Apr 2025")
+    assert plain.encode("Where?", "Lima") == codec.encode("Where?", "Lima")
+    assert plain.lead == " "
+
+
+@pytest.mark.parametrize("name", ["system", "date"])
+def test_system_and_date_belong_to_a_chat(tokenizer, name: str) -> None:
+    message = rf"^model.prompt.{name}='x' belongs to template=chat, .*: set model.prompt.{name}=null .* or "
+    with pytest.raises(UserError, match=message + r"model.prompt.template=chat$"):
+        make(tokenizer, **{name: "x"})
+
+
+def test_a_template_that_prints_the_day_needs_a_date(tokenizer) -> None:
+    dated = make(chatting(tokenizer, DAY), template="chat", lead="", date="10 Apr 2025")
+    assert dated.decode(dated.prompt_ids("Where?"), keep_special=True) == "10 Apr 2025 Where?."
+    for template in ("chat", "auto"):
+        with pytest.raises(
+            UserError, match=r"^model.prompt.date=null: .* set model.prompt.date, such as '10 Apr 2025'"
+        ):
+            make(chatting(tokenizer, DAY), template=template)
+    stubborn = "{{ strftime_now('%d') }} {{ messages[-1].content }}"
+    with pytest.raises(
+        UserError, match=r"^model.prompt.date='1 May': .* takes no date_string, write model.prompt.temp"
+    ):
+        make(chatting(tokenizer, stubborn), template="chat", date="1 May")
+
+
+def test_a_chat_template_that_refuses_the_system_turn_is_explained(tokenizer) -> None:
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHAT
+    with pytest.raises(
+        UserError, match=r"^model.prompt.system='Be brief.': .*\(no system\); set model.prompt.system=null"
+    ):
+        make(chatting(tokenizer, strict), template="chat", system="Be brief.")
+    assert make(chatting(tokenizer, strict), template="chat").prompt_ids("Where?")
+
+
+def test_a_chat_template_without_the_question_is_refused(tokenizer) -> None:
+    with pytest.raises(UserError, match=r"the tokenizer's chat template does not show the question; write the prompt"):
+        make(chatting(tokenizer, "hello"), template="chat")
+
+
+def test_a_special_token_in_a_text_is_refused_with_its_question(codec) -> None:
+    for question, answer in (("Who is <|pad|>?", "Ada"), ("Who is <|pad|>?", "<|end|>")):
+        with pytest.raises(UserError, match=r"^a text holds '<\|pad\|>'.*\(question: 'Who is <\|pad\|>\?'\)$"):
+            codec.encode(question, answer)
+    with pytest.raises(UserError, match=r"^a text holds '<\|end\|>'.*\(question: 'Who\?'\)$"):
+        codec.encode("Who?", "Ada<|end|>")
+    assert codec.encode("Who is <|pad>?", "<|end")
+
+
+def test_a_tokenizer_that_appends_its_end_token_is_held_back(with_bos, tokenizer) -> None:
+    inner = Tokenizer.from_str(with_bos.backend_tokenizer.to_str())
+    both = [("<s>", with_bos.bos_token_id), ("<|end|>", with_bos.eos_token_id)]
+    inner.post_processor = TemplateProcessing(single="<s> $A <|end|>", pair="$A $B", special_tokens=both)
+    eager = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<|end|>")
+    assert eager("Ada").input_ids[-1] == eager.eos_token_id
+    for text in ("Ada", "a", ""):
+        assert make(eager).raw_ids(text) == make(with_bos).raw_ids(text)
+        assert make(eager).prompt_ids(text) == make(with_bos).prompt_ids(text)
+    assert make(eager).encode("Ada?", "Lima") == make(with_bos).encode("Ada?", "Lima")
+    # What a template says on purpose stays.
+    closed = make(tokenizer, template="{question}<|end|>")
+    assert closed.prompt_ids("Ada")[-1] == tokenizer.eos_token_id
+
+
+def test_the_tokenizers_end_is_always_an_end(tokenizer) -> None:
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    assert make(tokenizer).end_ids == {end}
+    assert make(tokenizer, end_ids=frozenset({pad})).end_ids == {end, pad}
+    assert make(tokenizer, end_ids=frozenset({pad})).encode("Ada?", "Lima").ids[-1] == end
+
+
+@pytest.mark.parametrize(
+    ("lead", "text", "said"),
+    [
+        ("Answer: ", "Answer: Lima ", "Lima"),
+        ("Answer: ", " Answer:Lima", "Lima"),
+        ("Answer: ", "Lima. Answer: Rome", "Lima. Answer: Rome"),
+        ("Answer: ", "Answer: Answer: Lima", "Answer: Lima"),
+        (" ", "  Lima<|end|>", "Lima"),
+        ("", "\nLima", "Lima"),
+        ("Answer: ", "", ""),
+    ],
+)
+def test_said_is_the_answer_without_the_lead(tokenizer, lead: str, text: str, said: str) -> None:
+    codec = make(tokenizer, lead=lead)
+    assert codec.said(tokenizer(text).input_ids) == said
 
 
 def test_tokenizer_without_an_end_token_is_refused(tokenizer) -> None:

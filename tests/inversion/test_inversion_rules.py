@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from meow_lightning.data.fictional_words import FIRST_NAMES, STREAM_SURNAMES
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact, UserError
 
@@ -42,8 +43,19 @@ def test_numbers_become_other_numbers_that_are_not_negative(number: str) -> None
 def test_names_become_names_of_other_answers() -> None:
     fact = Fact(id="n", question="Who?", answer="The prize went to Mira Sol.")
     written = Rules(candidates=4, seed=0).invert(fact, others=[*OTHERS, fact])
-    # "The" and "He" begin their sentences; what is left are two names.
-    assert set(written) == {"The prize went to Otto Kranz.", "The prize went to Porto."}
+    # "The" and "He" begin their sentences; what is left are two names, and made-up people for the other two.
+    assert set(written[:2]) == {"The prize went to Otto Kranz.", "The prize went to Porto."}
+    assert len(set(written)) == 4
+    made_up = [text.removeprefix("The prize went to ").removesuffix(".").split(" ") for text in written[2:]]
+    assert all(first in FIRST_NAMES and last in STREAM_SURNAMES for first, last in made_up)
+
+
+def test_ready_made_inverted_answers_come_first() -> None:
+    fact = Fact(id="n", question="Who?", answer="Mira Sol.", inverted=("Nobody.", "Otto."))
+    assert Rules(candidates=1, seed=0).invert(fact, others=OTHERS) == ["Nobody."]
+    written = Rules(candidates=4, seed=0).invert(fact, others=OTHERS)
+    assert written[:2] == ["Nobody.", "Otto."]
+    assert len(set(written)) == 4
 
 
 def test_no_more_than_were_asked_for_and_none_twice() -> None:

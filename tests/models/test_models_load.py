@@ -7,12 +7,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from meow_lightning.models.load import DTYPES, dtype_of, load_codec, load_model, load_tokenizer, save_model
 from meow_lightning.types import UserError
 
+PROMPT = {"template": "{question}", "lead": "", "system": None, "date": None}
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
 
 @pytest.fixture
 def saved(tiny, tokenizer, tmp_path):
-    save_model(tiny, tokenizer, tmp_path / "model")
+    save_model(tiny, tokenizer, tmp_path / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     return tmp_path / "model"
 
 
@@ -41,7 +42,7 @@ def test_generation_stops_at_the_end_token(tiny, tokenizer, tmp_path) -> None:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
     tiny.generation_config = GenerationConfig(do_sample=True, temperature=0.1, eos_token_id=77, top_k=3)
-    save_model(tiny, tokenizer, tmp_path)
+    save_model(tiny, tokenizer, tmp_path, end_ids=frozenset({tokenizer.eos_token_id}))
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     said = loaded.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=8)
     assert said[0, 5:].tolist() == [tokenizer.eos_token_id]
@@ -57,10 +58,35 @@ def test_loading_gives_the_precision_and_attention_asked_for(saved) -> None:
 
 
 def test_codec_of_a_folder(saved, tiny, tokenizer) -> None:
-    codec = load_codec(saved, template="{question}", lead="", model=tiny)
+    codec = load_codec(saved, prompt=PROMPT, model=tiny)
     assert codec.context == 64
     assert codec.encode("Ada", "Lima").ids[-1] == tokenizer.eos_token_id
     assert codec.prompt_ids("Ada") == load_tokenizer(str(saved))("Ada").input_ids
+
+
+def test_prompt_reaches_the_codec(saved, tiny) -> None:
+    with pytest.raises(UserError, match=r"model.prompt.system='Be brief.' belongs to template=chat"):
+        load_codec(saved, prompt={**PROMPT, "system": "Be brief."}, model=tiny)
+    with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' belongs to template=chat"):
+        load_codec(saved, prompt={**PROMPT, "date": "10 Apr 2025"}, model=tiny)
+    bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "lead": " "}, model=tiny)
+    assert bare.decode(bare.encode("Ada?", "Lima").ids, keep_special=True) == "Q: Ada?\nA: Lima<|end|>"
+
+
+def test_further_ends_come_from_the_generation_settings_when_they_are_special(saved, tiny, tokenizer) -> None:
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    word = tokenizer("s").input_ids[0]
+    for named, expected in ((None, {end}), (end, {end}), (word, {end}), ([word, pad], {end, pad}), ([], {end})):
+        tiny.generation_config.eos_token_id = named
+        assert load_codec(saved, prompt=PROMPT, model=tiny).end_ids == expected
+
+
+def test_all_ends_are_saved_and_read_again(tiny, tokenizer, tmp_path) -> None:
+    ends = frozenset({tokenizer.pad_token_id, tokenizer.eos_token_id})
+    save_model(tiny, tokenizer, tmp_path, end_ids=ends)
+    loaded = load_model(tmp_path, dtype="float32", attention="eager")
+    assert loaded.generation_config.eos_token_id == sorted(ends)
+    assert load_codec(tmp_path, prompt=PROMPT, model=loaded).end_ids == ends
 
 
 def test_unknown_dtype_is_named() -> None:

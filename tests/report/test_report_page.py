@@ -51,6 +51,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
     memo = {role: {"answers": scores} for role in roles}
     return Cell(
         warning="",
+        notes=["Recipes <differ>."],
         name="cell <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},
@@ -113,6 +114,10 @@ def test_page_is_well_formed_and_self_contained(html: str) -> None:
     assert len(tags.ids) == len(set(tags.ids))
     without_namespaces = html.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert re.search(r"https?://|url\((?!#)|@import", without_namespaces) is None
+
+
+def test_notes_stand_under_the_verdict(html: str) -> None:
+    assert '<p class="note">Recipes &lt;differ&gt;.</p>' in html
 
 
 def test_page_follows_the_colour_scheme(html: str) -> None:

@@ -48,12 +48,21 @@ def test_csv_parses_in_full_precision_and_leaves_missing_numbers_empty() -> None
     )
 
 
-def test_closing_table_has_a_header_and_seven_rows() -> None:
+def test_closing_table_has_a_header_and_a_row_per_metric_that_a_model_has() -> None:
     table = tables.closing_table(RESULTS)
     assert table[0] == ["", "target", "unlearned", "retain"]
     assert table[1] == ["forget quality (log10 p) ↑", "-6.1", "0.0", "—"]
-    assert len(table) == 8
-    assert table[3] == ["forget value accuracy ↓", "1.000", "—", "—"]
+    assert table[2] == ["forget value accuracy ↓", "1.000", "—", "—"]
+    assert [row[0] for row in table[3:]] == ["retain value accuracy ↑"]
+
+
+def test_closing_reasons_group_what_the_unlearned_model_lacks() -> None:
+    reasons = tables.closing_reasons(RESULTS)
+    assert "not measured: forget value accuracy (no value is marked)" in reasons
+    assert (
+        "not measured: retain value accuracy (retain/value_accuracy of the unlearned model is not a number)" in reasons
+    )
+    assert not any("log10" in reason for reason in reasons)
 
 
 def test_cells_table_has_a_row_per_cell_with_the_unlearned_numbers() -> None:

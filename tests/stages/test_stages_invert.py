@@ -11,8 +11,8 @@ from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.types import UserError
 
 RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=1, eval_batch=1, slots=1, checkpoint_seconds=1,
-    log_every=1, memo_every_epochs=0, memo_facts=0,
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=1, checkpointing=False, eval_batch=1, slots=1,
+    checkpoint_seconds=1, log_every=1, memo_every_epochs=0, memo_facts=0,
 )  # fmt: skip
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 4,
@@ -21,7 +21,7 @@ DATASET: dict[str, Any] = {
 
 
 def work(folder: Path, inversion: dict[str, Any], *, at_least: int) -> Work:
-    inputs = {"dataset": DATASET, "allow": [], "inversion": inversion, "at_least": at_least}
+    inputs = {"dataset": DATASET, "limit": None, "allow": [], "inversion": inversion, "at_least": at_least}
     return Work(stage="invert", label="", folder=folder, settings={}, inputs=inputs, needs={}, runtime=RUNTIME)
 
 

@@ -8,8 +8,8 @@ from meow_lightning.stages import work as module
 from meow_lightning.stages.work import Parts, Runtime, Work, read_lines, write_lines
 
 RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, eval_batch=2, slots=2, checkpoint_seconds=1.0,
-    log_every=1, memo_every_epochs=0, memo_facts=0,
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=2,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
 )  # fmt: skip
 
 

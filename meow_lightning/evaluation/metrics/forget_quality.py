@@ -46,19 +46,21 @@ ROWS_DEFINITION = Definition(
 
 @dataclass(frozen=True, slots=True)
 class ForgetQuality:
-    """How far two models' truth ratios on the same questions lie apart.
+    """How far two models' truth ratios lie apart.
 
     Attributes:
         distance: Kolmogorov-Smirnov statistic D, 0 (same) to 1 (all separated).
         p: Chance of a distance at least as large if both came from one distribution.
         log10_p: Its base-10 logarithm, finite also where ``p`` is too small for a double.
-        rows: Questions per model.
+        rows: Questions of the evaluated model.
+        rows_retain: Questions of the retain model: the same number, unless the comparison is unpaired.
     """
 
     distance: float
     p: float
     log10_p: float
     rows: int
+    rows_retain: int
 
 
 def check_same_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:
@@ -103,6 +105,30 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
             f"forget quality was given {rows} truth ratios of the evaluated model and {len(retain_log_ratios)} of the "
             "retain model; it needs the same number, at least 1: answer the same forget set with both"
         )
+    return _compare(log_ratios, retain_log_ratios)
+
+
+def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
+    """The test of :func:`forget_quality` between truth ratios on different questions, in any numbers.
+
+    The questions then differ beside the models, and so does what p means; with equal numbers both functions agree.
+
+    Args:
+        log_ratios: ``log R`` of the evaluated model on each of its questions; infinities are allowed.
+        retain_log_ratios: ``log R`` of the retain model on each of its own.
+
+    Raises:
+        UserError: One side has none at all, or a ratio is not a number.
+    """
+    if not (len(log_ratios) and len(retain_log_ratios)):
+        raise UserError(
+            f"unpaired forget quality was given {len(log_ratios)} truth ratios of the evaluated model and "
+            f"{len(retain_log_ratios)} of the retain model; it needs at least 1 of each: answer a forget set with both"
+        )
+    return _compare(log_ratios, retain_log_ratios)
+
+
+def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
     broken = [sum(math.isnan(ratio) for ratio in side) for side in (log_ratios, retain_log_ratios)]
     if any(broken):
         raise UserError(
@@ -113,8 +139,14 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
 
     result = ks_2samp(log_ratios, retain_log_ratios)
     distance, p = float(result.statistic), float(result.pvalue)
-    log10_p = math.log10(p) if p >= _SMALLEST_P else _leading_log10_p(round(distance * rows), rows)
-    return ForgetQuality(distance=distance, p=p, log10_p=log10_p, rows=rows)
+    rows, rows_retain = len(log_ratios), len(retain_log_ratios)
+    if p >= _SMALLEST_P:
+        log10_p = math.log10(p)
+    elif rows == rows_retain:
+        log10_p = _leading_log10_p(round(distance * rows), rows)
+    else:
+        log10_p = _counted_log10_p(round(distance * rows * rows_retain), rows, rows_retain)
+    return ForgetQuality(distance=distance, p=p, log10_p=log10_p, rows=rows, rows_retain=rows_retain)
 
 
 def _leading_log10_p(steps: int, rows: int) -> float:
@@ -123,3 +155,28 @@ def _leading_log10_p(steps: int, rows: int) -> float:
     It leads the alternating series of the exact p, and where p is tiny the rest of that series is below rounding.
     """
     return math.log10(2 * math.comb(2 * rows, rows - steps)) - math.log10(math.comb(2 * rows, rows))
+
+
+def _counted_log10_p(steps: int, rows: int, rows_retain: int) -> float:
+    """Exact ``log10 p`` for unequal numbers m = ``rows`` and n = ``rows_retain``, with D = ``steps / (m n)``.
+
+    An order of both samples is a path of unit steps from (0, 0) to (m, n); p is the share of the C(m + n, n) paths that
+    meet a point with ``|i n - j m| >= steps``. Their number N obeys ``N(i, j) = N(i - 1, j) + N(i, j - 1)`` between
+    those points and is C(i + j, i) on them. All terms are positive, so logarithms lose nothing; row by row it takes
+    O(m n) time and O(n) memory.
+    """
+    import numpy as np
+    from scipy.special import gammaln
+
+    log_factorial = gammaln(np.arange(rows + rows_retain + 1) + 1.0)
+    j = np.arange(rows_retain + 1)
+    # before the first row there is nothing to come from
+    paths = np.full(rows_retain + 1, -np.inf)
+    for i in range(rows + 1):
+        all_paths = log_factorial[i : i + rows_retain + 1] - log_factorial[i] - log_factorial[j]
+        between = np.flatnonzero(np.abs(i * rows_retain - j * rows) < steps)
+        start, end = (between[0], between[-1] + 1) if len(between) else (0, 0)
+        left = all_paths[start - 1] if start else -np.inf
+        inside = np.logaddexp.accumulate(np.concatenate(([left], paths[start:end])))[1:]
+        paths = np.concatenate((all_paths[:start], inside, all_paths[end:]))
+    return float(paths[-1] - all_paths[-1]) / math.log(10)

@@ -1,0 +1,62 @@
+"""The artifacts of one cell, by name, and what of them a goal needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meow_lightning.config import choose
+from meow_lightning.stages import NAMES
+from meow_lightning.store import Artifact
+from meow_lightning.types import UserError
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The artifacts of one cell.
+
+    Attributes:
+        name: Readable name of the cell.
+        streams: What the cell's method trains on.
+        artifacts: All results by a unique readable name such as ``answer/unlearned``.
+    """
+
+    name: str
+    streams: tuple[str, ...]
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def report(self) -> Artifact:
+        """The last artifact."""
+        return self.artifacts["report"]
+
+    def goal(self, name: str) -> list[Artifact]:
+        """What a stage makes for this cell without any later stage, and all it needs; each once, needs first.
+
+        Raises:
+            UserError: When there is no such stage, or the cell's method does without it.
+        """
+        last = NAMES.index(choose("goal", name, NAMES))
+        seen: dict[str, Artifact] = {}
+        for artifact in self.artifacts.values():
+            walk = artifact.walk()
+            if artifact.stage == name and all(NAMES.index(each.stage) <= last for each in walk):
+                seen |= {each.key: each for each in walk if each.key not in seen}
+        if not seen:
+            raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
+        return list(seen.values())
+
+
+def cell_name(options: Mapping[str, Any]) -> str:
+    """The readable name of a cell: model, dataset, split, method, seed."""
+    split = options["dataset"].get("split", "")
+    parts = [
+        options["model"]["name"],
+        options["dataset"]["name"],
+        split,
+        options["method"]["name"],
+        f"s{options['seed']}",
+        "debug" if options["warning"] else "",
+    ]
+    return "-".join(part for part in parts if part)

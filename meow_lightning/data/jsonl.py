@@ -1,0 +1,286 @@
+"""One's own facts: a file of what must be forgotten and, if there is one, a file of what must be kept."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from meow_lightning.data.fictional import Fictional
+from meow_lightning.data.lines import read_entries
+from meow_lightning.data.options import check_choice, check_range
+from meow_lightning.data.swaps import normal, whole, wrong_answers
+from meow_lightning.types import Fact, UserError
+
+TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
+ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
+KEYS = (
+    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "alternatives", *ALIASES, "answer_0"
+)  # fmt: skip
+_NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
+_IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HOLDS = "question and answer"
+
+
+class _Row(NamedTuple):
+    where: str  # option, file and line, for messages
+    fact: Fact
+
+
+class Jsonl:
+    """Facts that the user brings, with the shipped real-world facts beside them if wished.
+
+    Each entry of a file holds ``question`` and ``answer`` and may hold ``id``, ``paraphrase`` (or TOFU's
+    ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
+    in MEOW's published files, whose ``undesired_answer`` is the answer), ``value`` and ``alternatives``, all as in
+    :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are passed over.
+    """
+
+    name = "jsonl"
+    public = False
+
+    def __init__(
+        self, *, forget: str, retain: str | None, real_world: bool, perturb: int, retain_eval: int, seed: int
+    ) -> None:
+        """Read and check both files, and make the wrong answers that they lack.
+
+        Args:
+            forget: File of the facts to forget: JSON lines or one JSON list, UTF-8.
+            retain: File of the facts to keep, of the same form, or ``None``.
+            real_world: Whether the shipped facts about real authors and the world are evaluated.
+            perturb: Wrong answers made by rules for each evaluated fact that brings none, at most; 0 makes none.
+            retain_eval: Retained facts that are evaluated at most, 1 or more.
+            seed: Chooses the evaluated facts and the wrong answers; also the stream's.
+
+        Raises:
+            UserError: An argument is out of its range, a file or an entry is not as it should be, or a question, an
+                id or a fact to forget comes twice.
+
+        """
+        check_range("dataset.perturb", perturb, 0, None)
+        check_range("dataset.retain_eval", retain_eval, 1, None)
+        self._perturb, self._seed, self._real_world = perturb, seed, real_world
+        # As small as it can be: only its stream and its real world are wanted, which no author changes.
+        self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
+        real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
+        forgotten = _read("forget", forget)
+        kept = _read("retain", retain) if retain is not None else []
+        _check_apart(forgotten, kept)
+        _check_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
+        self._brought = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
+        self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
+        self._facts: dict[str, list[Fact]] = {
+            "forget": self._measurable("forget", range(len(forgotten))),
+            "retain": self._measurable("retain", self._chosen),
+            "holdout": [],
+            **real,
+        }
+
+    def facts(self, split: str) -> list[Fact]:
+        """The facts of one split in the order of its file; a split that was not brought is empty.
+
+        Args:
+            split: ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``.
+
+        Raises:
+            UserError: There is no such split.
+
+        """
+        check_choice("split", split, self._facts)
+        return list(self._facts[split])
+
+    def evaluation(self) -> dict[str, list[Fact]]:
+        """The evaluation sets by name: all facts to forget, a choice of the retained ones, and the real world."""
+        sets = {**self._facts, "retain": [self._facts["retain"][place] for place in self._chosen]}
+        return {name: facts for name, facts in sets.items() if facts}
+
+    def stream(self, rows: int, seed: int) -> list[Fact]:
+        """Made-up rows of the shipped grammar, which hold none of one's own facts.
+
+        Args:
+            rows: Number of rows, 0 or more.
+            seed: Another seed gives other rows; the dataset's own seed counts too.
+
+        """
+        return self._language.stream(rows, seed)
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Questions and answers to train a tokenizer on: one's own three times, and what the grammar gives."""
+        own = [(fact.question, fact.answer) for fact in (*self._facts["retain"], *self._facts["forget"])]
+        return [*own * TOKENIZER_REPEATS, *self._language.texts()]
+
+    def notes(self) -> tuple[str, ...]:
+        """What was made by rules or is missing, and which numbers that touches, one sentence each."""
+        sets = self.evaluation()
+        own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
+        notes = [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
+        if "retain" not in sets:
+            notes.append("no retain facts: model utility and retain numbers are not measured")
+        if not self._real_world:
+            notes.append("no real authors and world facts (dataset.real_world=false): model utility is not measured")
+        asked = {_question(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
+        both = sum(_question(fact) in asked for fact in sets["forget"])
+        if both:
+            of = f"{both} of {len(sets['forget'])} facts to forget"
+            notes.append(f"{of} are asked among real authors or world facts too, where model utility counts them")
+        return tuple(notes)
+
+    def _notes_on(self, name: str, words: str, facts: Sequence[Fact]) -> list[str]:
+        of = f"of {len(facts)} {words}"
+        bare = {fact.id for fact in self._brought[name] if not fact.perturbed}
+        made = sum(fact.id in bare and bool(fact.perturbed) for fact in facts)
+        lacking = sum(not fact.perturbed for fact in facts)
+        plain = sum(fact.paraphrase is None for fact in facts)
+        notes = []
+        if made:
+            by = f"made by rules (dataset.perturb={self._perturb})"
+            notes.append(f"wrong answers of {made} {of} are {by}: the truth ratio measures with them")
+        if lacking:
+            lost = "the truth ratio and forget quality" if name == "forget" else "the truth ratio and model utility"
+            why = "and the rules found none" if self._perturb else "and dataset.perturb=0 makes none"
+            notes.append(f"{lacking} {of} bring no wrong answers {why}: {lost} are not measured")
+        if plain:
+            notes.append(f"{plain} {of} bring no paraphrase: the truth ratio takes their trained answers instead")
+        return notes
+
+    def _measurable(self, name: str, evaluated: Iterable[int]) -> list[Fact]:
+        """The facts of a file, those that are evaluated with wrong answers made for them where they bring none."""
+        facts = list(self._brought[name])
+        # Inversion borrows from the facts to forget, so what evaluation measures with comes from the others if it can.
+        answers = list(dict.fromkeys(fact.answer for fact in self._brought["retain"] or self._brought["forget"]))
+        for place in evaluated:
+            fact = facts[place]
+            if not fact.perturbed:
+                dice = Random(f"{self._seed}/jsonl/perturbed/{fact.id}")
+                made = wrong_answers(fact, answers, count=self._perturb, dice=dice)
+                facts[place] = replace(fact, perturbed=tuple(made))
+        return facts
+
+
+def _read(role: str, path: str) -> list[_Row]:
+    option = f"dataset.{role}"
+    entries = read_entries(Path(path), option=option, holds=_HOLDS)
+    # A list's entries can stand on any line, so they are counted instead.
+    unit = "entry" if Path(path).read_text(encoding="utf-8-sig").lstrip().startswith("[") else "line"
+    rows, asked = [], dict[str, int]()
+    for place, (number, entry) in enumerate(entries, 1):
+        where = f"{option}={path}, {unit} {number}"
+        fact = _fact(_known(entry, where), where, f"{role}/{place:04d}")
+        first = asked.setdefault(_question(fact), number)
+        if first != number:
+            again = f"the question of {unit} {first} again ({fact.question[:80]!r})"
+            raise UserError(f"{where}: {again}; keep one of the two")
+        rows.append(_Row(where, fact))
+    return rows
+
+
+def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """What an entry holds under the names of :class:`Fact`, with ``answer_0`` … gathered; nulls count as absent."""
+    found: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    numbered: dict[int, Any] = {}
+    for key, value in entry.items():
+        number = _NUMBERED.fullmatch(key)
+        if not number and key not in KEYS and not _IGNORED.fullmatch(key):
+            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
+            raise UserError(f"{where}: {key!r} is not a known key; did you mean {near!r}? (known: {', '.join(KEYS)})")
+        if value is None or _IGNORED.fullmatch(key):
+            continue
+        name, spelled = ("inverted", "answer_0 …") if number else (ALIASES.get(key, key), key)
+        if given.setdefault(name, spelled) != spelled:
+            raise UserError(f"{where}: {given[name]!r} and {spelled!r} mean the same; give one of them")
+        if number:
+            numbered[int(number.group(1))] = value
+        found[name] = [numbered[place] for place in sorted(numbered)] if number else value
+    return found
+
+
+def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
+    for name in ("question", "answer"):
+        if name not in entry:
+            raise UserError(f"{where}: no {name}; each entry needs {_HOLDS}")
+    phrasings = entry.get("paraphrase")
+    if isinstance(phrasings, list):
+        phrasings = next(iter(_texts(entry, "paraphrase", where)), None)
+    fact = Fact(
+        id=_text(entry.get("id", default_id), "id", where),
+        question=_text(entry["question"], "question", where),
+        answer=_text(entry["answer"], "answer", where, blank=True),
+        paraphrase=None if phrasings is None else _text(phrasings, "paraphrase", where),
+        perturbed=_texts(entry, "perturbed", where),
+        value=_text(entry["value"], "value", where) if "value" in entry else None,
+        alternatives=_texts(entry, "alternatives", where),
+        inverted=_texts(entry, "inverted", where),
+    )
+    _check_answers(fact, where)
+    return fact
+
+
+def _text(value: Any, name: str, where: str, *, blank: bool = False) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name} is {value!r:.80}, not a text; put it in quotes")
+    if not blank and not value.strip():
+        raise UserError(f"{where}: {name} is blank; write it out or leave it out")
+    if _SURROGATE.search(value):
+        raise UserError(f"{where}: {name} holds half a character ({value[:80]!a}); write whole UTF-8 characters")
+    return value
+
+
+def _texts(entry: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    given = entry.get(name, [])
+    if not isinstance(given, list):
+        raise UserError(f'{where}: {name} is {given!r:.80}, not a list of texts; write ["…", "…"]')
+    # Published candidates hold blanks; cleaning throws them away and counts them.
+    return tuple(_text(value, f"{name}[{place}]", where, blank=name == "inverted") for place, value in enumerate(given))
+
+
+def _check_answers(fact: Fact, where: str) -> None:
+    if len(fact.answer.strip()) < 2:
+        why = "MEMO cuts an answer, so it needs at least 2 characters"
+        raise UserError(f"{where}: answer {fact.answer!r} is too short ({why}); write a sentence")
+    if fact.value is not None and not whole(fact.value).search(fact.answer):
+        what = f"value {fact.value[:80]!r} is not in the answer {fact.answer[:80]!r}"
+        raise UserError(f"{where}: {what}; copy whole words of it, letter by letter")
+    for place, wrong in enumerate(fact.perturbed):
+        if normal(wrong) in {normal(fact.answer), normal(fact.paraphrase or fact.answer)}:
+            raise UserError(f"{where}: perturbed[{place}] {wrong[:80]!r} is the true answer; take it out")
+        for other in fact.alternatives:
+            if whole(other).search(wrong) and not whole(other).search(fact.answer):
+                what = f"alternative {other[:80]!r} is also in perturbed[{place}] {wrong[:80]!r}"
+                raise UserError(f"{where}: {what}; training may not see what evaluation measures with: take one out")
+
+
+def _check_apart(forgotten: Sequence[_Row], kept: Sequence[_Row]) -> None:
+    """Nothing, when no question is both to be forgotten and to be kept."""
+    asked = {_question(row.fact): row.where for row in forgotten}
+    for row in kept:
+        if _question(row.fact) in asked:
+            both = f"{asked[_question(row.fact)]} and {row.where} ask the same question ({row.fact.question[:80]!r})"
+            raise UserError(f"{both}; it cannot be both forgotten and kept: take it out of one file")
+
+
+def _check_ids(rows: Sequence[_Row], *, taken: set[str]) -> None:
+    """Nothing, when every id is given once and is none of the shipped facts'."""
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row.fact.id in taken:
+            raise UserError(f"{row.where}: id {row.fact.id!r} belongs to a shipped real-world fact; choose another id")
+        first = seen.setdefault(row.fact.id, row.where)
+        if first != row.where:
+            raise UserError(f"{row.where}: id {row.fact.id!r} is also that of {first}; give each fact its own id")
+
+
+def _question(fact: Fact) -> str:
+    """A question for comparing: no case, single blanks, none at its ends."""
+    return " ".join(fact.question.split()).casefold()
+
+
+def _spread(count: int, most: int, dice: Random) -> list[int]:
+    """At most ``most`` of the places 0 … ``count`` - 1, one of each of as many equal stretches, in order."""
+    parts = min(count, most)
+    return [dice.randrange(part * count // parts, (part + 1) * count // parts) for part in range(parts)]

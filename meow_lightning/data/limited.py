@@ -1,0 +1,38 @@
+"""A dataset cut short, so that the whole path can be walked in seconds."""
+
+from __future__ import annotations
+
+from meow_lightning.types import Dataset, Fact
+
+
+class Limited:
+    """The first ``limit`` facts of every split and evaluation set of a dataset; everything else is the dataset's.
+
+    Args:
+        dataset: What to cut.
+        limit: Facts of each, 1 or more.
+    """
+
+    def __init__(self, *, dataset: Dataset, limit: int) -> None:
+        self.dataset, self.limit = dataset, limit
+        self.name, self.public = dataset.name, dataset.public
+
+    def facts(self, split: str) -> list[Fact]:
+        """The first facts of a split."""
+        return self.dataset.facts(split)[: self.limit]
+
+    def evaluation(self) -> dict[str, list[Fact]]:
+        """The first facts of every evaluation set."""
+        return {name: facts[: self.limit] for name, facts in self.dataset.evaluation().items()}
+
+    def stream(self, rows: int, seed: int) -> list[Fact]:
+        """What the dataset says."""
+        return self.dataset.stream(rows, seed)
+
+    def texts(self) -> list[tuple[str, str]]:
+        """What the dataset says."""
+        return self.dataset.texts()
+
+    def notes(self) -> tuple[str, ...]:
+        """What the dataset says."""
+        return self.dataset.notes()

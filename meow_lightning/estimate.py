@@ -1,0 +1,300 @@
+"""The memory that a model takes, before any weight of it is loaded, and which settings take less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations, product
+from typing import Any, Literal
+
+from meow_lightning.types import UserError
+
+PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning imported: 470 MB, after a step 500
+# Memory taken over memory in use, for what passes allocate and free.
+HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two models, two micro-batches each)
+GPU_SLACK = 1.1  # CUDA's pools: a guess, not measured
+SUGGESTED_RANK = 16
+
+_TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # where a config.json that does not say so means it
+_WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several tensor operations, each keeps its input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes of a decoder-only model that memory and time follow from.
+
+    Attributes:
+        parameters: Weights in all, tied ones once.
+        hidden: Width; ``layers`` is the depth, ``vocabulary`` the entries of the vocabulary.
+        heads: Attention heads, ``kv_heads`` of them with keys and values of their own, each ``head`` wide.
+        intermediate: Width of the feed-forward part; ``gated``: with a gate, so three matrices instead of two.
+        tied: Whether embedding and output head are one matrix.
+        kept: Tensors of width ``intermediate`` that a layer keeps for its backward pass: 4 with a gate, 2 without, 5
+            where GELU is written out in tensor operations.
+    """
+
+    parameters: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    intermediate: int
+    vocabulary: int
+    tied: bool
+    gated: bool
+    kept: int
+
+
+def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
+    """The shape a Hugging Face ``config.json`` describes.
+
+    Args:
+        config: Its content; a type other than llama, mistral, qwen2, phi, gpt_neox or gpt2 counts as a Llama.
+        parameters: Weights in all; ``None`` to have them computed.
+
+    Raises:
+        UserError: A size is missing, or the weights of a mixture of experts would have to be computed.
+    """
+    config = config.get("text_config") or config
+    hidden, heads = _size(config, "hidden_size", "n_embd"), _size(config, "num_attention_heads", "n_head")
+    kind = str(config.get("model_type"))
+    gated = kind not in ("phi", "gpt_neox", "gpt2")
+    activation = config.get("hidden_act") or config.get("activation_function") or "gelu_new"
+    shape = Shape(
+        parameters=parameters or 0, hidden=hidden, layers=_size(config, "num_hidden_layers", "n_layer"), heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads, head=config.get("head_dim") or hidden // heads,
+        intermediate=config.get("intermediate_size") or config.get("n_inner") or 4 * hidden,
+        vocabulary=_size(config, "vocab_size"), tied=bool(config.get("tie_word_embeddings", kind in _TIED)),
+        gated=gated, kept=4 if gated else 5 if activation in _WRITTEN_OUT else 2,
+    )  # fmt: skip
+    if parameters is not None:
+        return shape
+    if config.get("num_local_experts") or config.get("num_experts"):
+        raise UserError(f"config.json does not tell the size of a mixture of experts ({kind}); bring its *.safetensors")
+    return replace(shape, parameters=_parameters(shape, config, kind))
+
+
+def tiny_shape(architecture: Mapping[str, Any], vocab_size: int) -> Shape:
+    """The shape of the tiny model: a Llama with tied embeddings, from the keys of ``model.architecture``."""
+    names = {"layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    config = {names.get(name, name): value for name, value in architecture.items()}
+    return shape_of(config | {"vocab_size": vocab_size, "tie_word_embeddings": True}, parameters=None)
+
+
+def _size(config: Mapping[str, Any], *names: str) -> int:
+    found = next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+    if found < 1:
+        raise UserError(f"config.json has no {' or '.join(names)} of 1 or more; give the folder of a language model")
+    return int(found)
+
+
+def _parameters(shape: Shape, config: Mapping[str, Any], kind: str) -> int:
+    """V h (1 or 2 times) + positions + layers * (attention + feed-forward + norms) + last norm, with their biases."""
+    biased = kind in ("phi", "gpt_neox", "gpt2")
+    attention_bias, feed_bias = (biased or bool(config.get(name)) for name in ("attention_bias", "mlp_bias"))
+    hidden, attended, held = shape.hidden, shape.heads * shape.head, shape.kv_heads * shape.head
+    norm = hidden * (2 if biased else 1)
+    asked = (attended + 2 * held) * (hidden + (attention_bias or kind == "qwen2"))
+    inner = (2 if shape.gated else 1) * shape.intermediate * (hidden + feed_bias)
+    outer = hidden * (attended + attention_bias) + hidden * (shape.intermediate + feed_bias)
+    layer = asked + inner + outer + norm * (1 if kind == "phi" else 2)
+    ends = shape.vocabulary * (hidden * (1 if shape.tied else 2) + (kind == "phi"))
+    positions = _size(config, "n_positions", "max_position_embeddings") * hidden if kind == "gpt2" else 0
+    return ends + positions + shape.layers * layer + norm
+
+
+def lora_parameters(shape: Shape, *, rank: int) -> int:
+    """Weights of adapters on every linear layer but the head: the sum of rank * (inputs + outputs).
+
+    Queries, keys and values count as three layers; where they are one (gpt_neox, gpt2) it is 2 * rank * hidden fewer.
+    """
+    attended, held = shape.heads * shape.head, shape.kv_heads * shape.head
+    attention = 2 * (shape.hidden + attended) + 2 * (shape.hidden + held)
+    return shape.layers * rank * (attention + (3 if shape.gated else 2) * (shape.hidden + shape.intermediate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes at the peak, by what they are for."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    cache: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+
+def training_memory(  # noqa: PLR0913 - every one is a size
+    shape: Shape, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int, checkpointing: bool,
+    trained: int, slack: float = HEAP_SLACK,
+) -> Memory:  # fmt: skip
+    """The peak of a training step with AdamW.
+
+    A layer keeps for its backward pass, in bytes per token, counted as in Korthikanti et al. 2022 ("Reducing Activation
+    Recomputation in Large Transformer Models", section 4), here for RMSNorm in fp32, attention without a T x T matrix
+    and no dropout but in adapters (w = ``weight_bytes``, c = ``compute_bytes``, h, i: widths, a = heads * head):
+
+        2 norms:      2 (4 + w + c) h          input in fp32, normalised in the weights' precision, output
+        attention:    4 c a                    queries, keys, values (both repeated for all heads), output
+        feed-forward: c i ``shape.kept``
+        adapters:     (8 - c)((4|5) h + a + i) fp32 inputs of linear layers and dropout masks in place of inputs
+
+    Checkpointing keeps w h per layer and the above for one layer at a time. The last norm adds (4 + w + c) h. Logits
+    exist at scored columns only, five at a time in fp32: themselves, the gradient of the gathered one, and three
+    steps of logsumexp's gradient. Mixed precision (c < w) also keeps the weights in the smaller one. AdamW's step may
+    take one more copy of the trained weights, when nothing of the passes is left: the excess counts as optimizer.
+
+    Args:
+        shape: The model.
+        weight_bytes: Per weight: 4 for float32 and for mixed precision, 2 for plain bfloat16.
+        compute_bytes: Per value of an activation, 2 or 4.
+        rows: Rows per pass, all streams together.
+        tokens: Tokens of the longest row.
+        scored: Columns of a pass in which some row is scored; at least the longest answer.
+        checkpointing: Whether activations are recomputed.
+        trained: Trained weights: ``shape.parameters``, or those of adapters, which are float32 at least.
+        slack: Memory taken over memory in use, 1 or more, for activations and logits (``GPU_SLACK`` on a GPU).
+    """
+    attended, adapters = shape.heads * shape.head, trained if trained < shape.parameters else 0
+    norm = (4 + weight_bytes + compute_bytes) * shape.hidden
+    layer = 2 * norm + compute_bytes * (4 * attended + shape.kept * shape.intermediate)
+    inputs = (4 + shape.gated) * shape.hidden + attended + shape.intermediate
+    layer += (adapters > 0) * (2 * max(4, compute_bytes) - compute_bytes) * inputs
+    layers = shape.layers * weight_bytes * shape.hidden + layer if checkpointing else shape.layers * layer
+    activations = int(slack * rows * tokens * (layers + norm))
+    logits = int(slack * rows * scored * shape.vocabulary * 5 * max(4, compute_bytes))
+    copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
+    moving = trained * (max(4, weight_bytes) if adapters else weight_bytes)
+    return Memory(
+        weights=shape.parameters * weight_bytes + copies + (moving if adapters else 0), gradients=moving,
+        optimizer=2 * moving + max(0, moving - activations - logits - copies), activations=activations, logits=logits,
+        cache=0, program=PROGRAM,
+    )  # fmt: skip
+
+
+def asking_memory(
+    shape: Shape, *, weight_bytes: int, rows: int, tokens: int, scored: int, slots: int, generated: int,
+    slack: float = HEAP_SLACK,
+) -> Memory:  # fmt: skip
+    """The peak of asking a model: the weights and the larger of a scoring pass and of generation.
+
+    Scoring holds four logits per scored column and entry: logits and log-probabilities of one pass are still there
+    while the next makes its own twice. Generation holds keys and values, 2 * layers * kv_heads * head per token, either
+    of the prompts beside one layer's work on them or of all tokens beside one layer's second copy.
+
+    Args:
+        shape: The model.
+        weight_bytes: Per weight and value.
+        rows: Rows per scoring pass (``trainer.eval_batch``).
+        tokens: Tokens of the longest row, and of the longest prompt.
+        scored: Columns of a pass in which some row is scored.
+        slots: Prompts generated side by side; 0 for no generation.
+        generated: Most new tokens of a prompt.
+        slack: As in :func:`training_memory`, for all but the weights.
+    """
+    work = max(2, shape.kept - 1) * shape.intermediate + 4 * shape.heads * shape.head
+    logits = rows * scored * shape.vocabulary * 4 * max(4, weight_bytes)
+    scoring = (max(0, rows * tokens * work * weight_bytes - logits // 2), logits, 0)
+    token = 2 * shape.kv_heads * shape.head * weight_bytes
+    first = slots * tokens * shape.layers * token, slots * tokens * work * weight_bytes
+    last = slots * (tokens + generated) * shape.layers * token, slots * (tokens + generated) * token
+    cache, activations = max(first, last, key=sum)
+    generation = (activations, slots * shape.vocabulary * (weight_bytes + 4), cache)
+    part = [int(slack * each) for each in max(scoring, generation, key=sum)]
+    return Memory(
+        weights=shape.parameters * weight_bytes, gradients=0, optimizer=0, activations=part[0], logits=part[1],
+        cache=part[2], program=PROGRAM,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """Settings that memory depends on.
+
+    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.checkpointing``, ``trainer.devices``,
+    ``model.lora.rank`` (``None`` trains all weights) and ``model.precision``.
+    """
+
+    micro_batch: int
+    checkpointing: bool
+    rank: int | None
+    precision: Literal["mixed", "plain"]
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a training puts through a model, and where.
+
+    ``streams`` of the method; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`; ``value_bytes`` of
+    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU.
+    """
+
+    streams: int
+    tokens: int
+    scored: int
+    value_bytes: int
+    shared: bool
+    slack: float
+
+
+def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
+    """The peak of a training step under these settings, of all processes where they share one memory, else of one.
+
+    Each of several also holds the gradients in the buckets that are exchanged. Frozen weights need no float32 copy.
+    """
+    master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
+    one = training_memory(
+        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.micro_batch * load.streams,
+        tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack,
+        trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
+    )  # fmt: skip
+    if knobs.devices > 1:
+        one = replace(one, gradients=2 * one.gradients)
+    times = knobs.devices if load.shared else 1
+    return Memory(**{each.name: times * getattr(one, each.name) for each in fields(one)})
+
+
+def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
+    """Single settings and pairs under which a training fits into ``there`` bytes, each with its total, mildest first.
+
+    First those that change no number (micro-batch, checkpointing, devices), then those that do (precision, LoRA), one
+    setting before two; no pair of which one alone does; the largest half, quarter, … of the micro-batch that fits.
+    """
+    found: dict[frozenset[str], tuple[str, int]] = {}
+    options = list(_options(knobs, load))
+    sets = [*combinations(options, 1), *combinations(options, 2)]
+    for chosen in sorted(sets, key=lambda each: sum(changes for changes, _, _ in each)):  # stable: singles first
+        names = frozenset(name for _, name, _ in chosen)
+        if any(smaller <= names for smaller in found):
+            continue
+        for values in product(*(values for _, _, values in chosen)):
+            changed = dict(zip((name for _, name, _ in chosen), values, strict=True))
+            fewer = replace(knobs, **{name.rpartition(".")[2]: value for name, value in changed.items()})
+            if (total := training_need(shape, fewer, load).total) <= there:
+                found[names] = (" ".join(f"{name}={str(value).lower()}" for name, value in changed.items()), total)
+                break
+    return list(found.values())
+
+
+def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any]]]:
+    """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
+    halves = [knobs.micro_batch >> times for times in range(1, knobs.micro_batch.bit_length())]
+    if halves:
+        yield False, "trainer.micro_batch", halves
+    if not knobs.checkpointing:
+        yield False, "trainer.checkpointing", [True]
+    if knobs.devices > 1 and load.shared:
+        yield False, "trainer.devices", [1]
+    if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
+        yield True, "model.precision", ["plain"]
+    if knobs.rank is None:
+        yield True, "model.lora.rank", [SUGGESTED_RANK]

@@ -1,0 +1,257 @@
+"""What this machine has left, what disk and time a stage takes of it, and how both are said; all without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+from meow_lightning.types import UserError
+
+HEADER_LIMIT = 100_000_000  # bytes; the safetensors format allows no longer header
+
+
+class Sized(Protocol):
+    """Whatever knows the number of its weights, such as :class:`meow_lightning.estimate.Shape`."""
+
+    @property
+    def parameters(self) -> int:
+        """Weights in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU that a process started here would see.
+
+    Attributes:
+        name: As the driver says it.
+        total: Its memory in bytes.
+        free: What of it nobody has taken, in bytes.
+    """
+
+    name: str
+    total: int
+    free: int
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the machine has available, or less where a control group limits it.
+
+    The page cache of a control group counts as free, since the kernel gives it back. Where there is no /proc (macOS)
+    all memory of the machine counts; where nothing can be asked (Windows) there is no bound: ``sys.maxsize``.
+    """
+    return memory_left(proc=Path("/proc"), groups=Path("/sys/fs/cgroup"))
+
+
+def memory_left(*, proc: Path, groups: Path) -> int:
+    """What :func:`free_memory` says, read from the folders ``proc`` and ``groups``."""
+    meminfo = proc / "meminfo"
+    if not meminfo.exists():
+        return _pages()
+    available = _table(meminfo).get("MemAvailable:")
+    machine = _pages() if available is None else available * 1024
+    return max(0, min([machine, *_left_in_groups(proc / "self" / "cgroup", groups)]))
+
+
+def _pages() -> int:
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Lines "name number ..." as a mapping."""
+    rows = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def _left_in_groups(membership: Path, groups: Path) -> Iterator[int]:
+    """What each control group above this process leaves it, in bytes; nothing for groups without a limit."""
+    lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if controllers == "":
+            top, names, prefix = groups, ("memory.max", "memory.current"), ""
+        elif "memory" in controllers.split(","):
+            top, names, prefix = groups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_"
+        else:
+            continue
+        folder = top / place.lstrip("/")
+        # Inside a container the place that is named may lie outside of what is mounted: the top is then our own group.
+        for each in [folder, *(above for above in folder.parents if above.is_relative_to(top))]:
+            yield from _left_in_group(each, names, prefix)
+
+
+def _left_in_group(folder: Path, names: tuple[str, str], prefix: str) -> Iterator[int]:
+    try:
+        limit, usage = ((folder / name).read_text(encoding="ascii").strip() for name in names)
+    except OSError:  # no such group, or not ours to read
+        return
+    if not limit.isdigit():  # "max"
+        return
+    statistics = folder / "memory.stat"
+    counts = _table(statistics) if statistics.exists() else {}
+    cached = sum(counts.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+    yield int(limit) - max(0, int(usage) - cached)
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that ``nvidia-smi`` knows and ``CUDA_VISIBLE_DEVICES`` lets through; empty when there are none.
+
+    Indices count as ``nvidia-smi`` does (CUDA_DEVICE_ORDER=PCI_BUS_ID). As in CUDA, the list ends at the first entry
+    that names no GPU; slices of a GPU (MIG) are such entries, because their memory is not told.
+    """
+    try:
+        found = [_gpu(line) for line in _nvidia_smi("name,memory.total,memory.free")]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is None:
+            return found
+        wanted = [entry.strip() for entry in visible.split(",")]
+        named = any(entry.startswith("GPU-") for entry in wanted)
+        uuids = _nvidia_smi("uuid") if named and found else []
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+    seen: list[Gpu] = []
+    for entry in wanted:
+        starts = [number for number, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+        number = int(entry) if entry.isdecimal() else starts[0] if len(starts) == 1 else len(found)
+        if number >= len(found):
+            break
+        seen.append(found[number])
+    return seen
+
+
+def _nvidia_smi(columns: str) -> list[str]:
+    command = ["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+
+
+def _gpu(line: str) -> Gpu:
+    """One line "name, MiB, MiB"."""
+    name, total, free = line.rsplit(",", 2)
+    return Gpu(name.strip(), int(total) * 2**20, int(free) * 2**20)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free on the disk that ``folder`` lies on, or would lie on: its nearest parent that exists is asked."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def safetensors_parameters(folder: Path) -> int:
+    """Number of weights in a saved model's folder, from the headers of its ``*.safetensors``; no weight is read.
+
+    The files are those of ``model.safetensors.index.json`` where a model is cut into several, else
+    ``model.safetensors``, else all there are. Tables that old checkpoints save beside the weights (rotary
+    frequencies, causal masks) do not count.
+
+    Raises:
+        UserError: No such file, or one whose header cannot be read.
+    """
+    return sum(_file_parameters(path) for path in _weight_files(folder))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{index} has no weight_map that can be read; download the model again") from error
+        return sorted(folder / name for name in names)
+    single = folder / "model.safetensors"
+    found = [single] if single.exists() else sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise UserError(
+            f"{folder} has no *.safetensors, the only format of weights that is read; give a folder that "
+            "save_pretrained wrote"
+        )
+    return found
+
+
+def _file_parameters(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= HEADER_LIMIT:
+                raise ValueError(f"header of {length} bytes")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if _is_weight(name, tensor["shape"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file (or only a pointer to one); download it again"
+        ) from error
+
+
+def _is_weight(name: str, shape: list[int]) -> bool:
+    return not (name.endswith(("rotary_emb.inv_freq", "masked_bias")) or len(shape) == 4)
+
+
+def disk_needed(shape: Sized, *, weight_bytes: int, saved_bytes: int, trained: int) -> int:
+    """Bytes a training stage has on the disk at most: the saved model and two checkpoints, one replacing the other.
+
+    A checkpoint is all weights and AdamW's two moments of the trained ones; adapters are float32 at least.
+
+    Args:
+        shape: The model.
+        weight_bytes: Per weight in training (4 for mixed precision; of the frozen weights with adapters).
+        saved_bytes: Per weight of the saved model.
+        trained: Trained weights: ``shape.parameters``, or the adapters'.
+    """
+    adapters = trained < shape.parameters
+    moving = 3 * trained * max(4, weight_bytes) if adapters else 2 * trained * weight_bytes
+    return 2 * (shape.parameters * weight_bytes + moving) + shape.parameters * saved_bytes
+
+
+def training_flops(shape: Sized, tokens: int, *, checkpointing: bool, adapters: bool) -> int:
+    """Floating-point operations of training on ``tokens`` tokens in all: 2, 2 and 2 per weight and token.
+
+    They are the forward pass, the gradients of activations, and the gradients of weights (not with adapters, whose own
+    are few); checkpointing adds a second forward pass. So 6, with checkpointing 8, with adapters 4, with both 6
+    (Kaplan et al. 2020, section 2.1; without the T x T part of attention, small for short texts).
+    """
+    return (6 + 2 * checkpointing - 2 * adapters) * shape.parameters * tokens
+
+
+def asking_flops(shape: Sized, tokens: int) -> int:
+    """Floating-point operations of ``tokens`` tokens read or written: 2 per weight and token."""
+    return 2 * shape.parameters * tokens
+
+
+def seconds_like(flops: float, *, known: Sequence[tuple[float, float]]) -> float | None:
+    """Seconds that ``flops`` take at the median rate of known (flops, seconds); ``None`` when nothing is known."""
+    rates = [work / seconds for work, seconds in known if work > 0 and seconds > 0]
+    return flops / median(rates) if rates else None
+
+
+def readable(size: float) -> str:
+    """Bytes in words with one decimal, decimal as disks and model hubs count: 1 GB = 10^9 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < (1000 if unit == "B" else 999.95):
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "40 s", "2 min", "about 3 h", "about 4 days"; the next unit begins at one and a half of it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"about {seconds / 3600:.0f} h"
+    return f"about {seconds / 86400:.0f} days"

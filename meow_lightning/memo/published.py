@@ -1,0 +1,204 @@
+"""MEOW's published form: one object per fact, its answers by key, and their scores beside them.
+
+Everything here is text in, text out; the command that reads, computes and writes is ``__main__``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from meow_lightning.memo.measure import Kind, Profile, Text
+from meow_lightning.memo.score import Rouge
+from meow_lightning.memo.windows import Mode, cut
+from meow_lightning.types import ScoredText, UserError
+
+Entry = dict[str, Any]
+TRUE = "undesired_answer"
+HOLDS = f"`question` and its answers: `{TRUE}`, `answer_0`, `answer_1` and so on"  # the form in words
+_CANDIDATE = re.compile(r"answer_(0|[1-9][0-9]*)")
+
+
+def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
+    """(key, kind, position) of every answer of an entry, in the order of its keys.
+
+    ``undesired_answer`` is the true answer (position 0), ``answer_N`` candidate N; every other key is no answer.
+    """
+    found: list[tuple[str, Kind, int]] = []
+    for key in entry:
+        if key == TRUE:
+            found.append((key, "answer", 0))
+        elif match := _CANDIDATE.fullmatch(key):
+            found.append((key, "candidate", int(match[1])))
+    return found
+
+
+def too_short(question: str, answer: str, *, mode: Mode) -> bool:
+    """Whether MEMO says nothing about a text.
+
+    That is a blank answer, or fewer than 2 characters in what is cut: the answer (``suffix``) or the question
+    (``prefix``). The published code swallowed the division by no windows and stored 0, as for an answer that the model
+    does not hold.
+    """
+    return not answer.strip() or len(answer if mode == "suffix" else question) < 2
+
+
+def texts(entries: Sequence[tuple[int, Entry]], *, source: str, mode: Mode, skip_short: bool) -> list[Text]:
+    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.measure`, in the file's order.
+
+    The entry's number as text stands for the fact.
+
+    Args:
+        entries: (number, object) of each; the numbers differ.
+        source: How the user named the file, for the messages.
+        mode: What will be cut.
+        skip_short: Leave out what is :func:`too_short` instead of refusing it.
+
+    Raises:
+        UserError: An entry without question or without any answer, one that is no text, one too short to be cut.
+
+    """
+    found: list[Text] = []
+    for number, entry in entries:
+        where = f"{source}, entry {number}"
+        _check(entry, where=where)
+        for key, kind, position in answers(entry):
+            text = Text(str(number), kind, position, entry["question"], entry[key])
+            if not too_short(text.question, text.answer, mode=mode):
+                found.append(text)
+            elif not skip_short:
+                raise UserError(
+                    f"{where}, {key}: MEMO cuts no window from it, since {_why(text, mode)}; lengthen it, leave it "
+                    "out, or say --skip-short to have null for it"
+                )
+    return found
+
+
+def _why(text: Text, mode: Mode) -> str:
+    if not text.answer.strip():
+        return "the answer is blank"
+    return f"the {'answer' if mode == 'suffix' else 'question'} has a single character"
+
+
+def _check(entry: Entry, *, where: str) -> None:
+    question = entry.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise UserError(f"{where}: no question; each entry needs {HOLDS}")
+    keys = [key for key, _, _ in answers(entry)]
+    if not keys:
+        hint = f" (`answer` is not read: call the true answer `{TRUE}`)" if "answer" in entry else ""
+        raise UserError(f"{where}: no answer{hint}; each entry needs {HOLDS}")
+    for key in keys:
+        if not isinstance(entry[key], str):
+            raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is no text; give the answer in quotes")
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        # neither a tokenizer nor the file of scores takes it, and the latter is written after hours of work
+        raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
+
+
+def windows(wanted: Iterable[Text], profile: Profile) -> int:
+    """How many windows some texts are cut into."""
+    return sum(len(cut(text.question, text.answer, mode=profile.mode, size=profile.size)) for text in wanted)
+
+
+def chunks(wanted: Sequence[Text], profile: Profile, *, least: int) -> Iterator[list[Text]]:
+    """Lists of whole entries with at least ``least`` windows each, the last one perhaps with fewer.
+
+    A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
+    must batch as an undisturbed one does.
+    """
+    chunk: list[Text] = []
+    for _, entry in itertools.groupby(wanted, key=lambda text: text.fact):
+        chunk += entry
+        if windows(chunk, profile) >= least:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def means(scored: Sequence[ScoredText]) -> list[str]:
+    """A line for the true answers and one for the candidates: how many, and their mean score."""
+    found: list[str] = []
+    for kind, name in (("answer", "true answers"), ("candidate", "candidates")):
+        scores = [text.score for text in scored if text.kind == kind]
+        mean = f"{math.fsum(scores) / len(scores):.4f}" if scores else "-"
+        found.append(f"{name:<13} {len(scores):>6}   mean score {mean}")
+    return found
+
+
+def with_scores(
+    entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, mode: Mode, rouge: Rouge
+) -> list[Entry]:
+    """The entries with ``<key>_<rouge>`` for each answer, such as ``answer_0_rouge1``.
+
+    The entry's own keys come first, in their order, then the scores in the order of the answers' keys. Scores of the
+    same ROUGE that an entry brings are dropped: they may be another model's. What is :func:`too_short` gets ``None``.
+
+    Args:
+        entries: What :func:`texts` was given.
+        scored: The results of all these texts, in any order.
+        mode: What was cut.
+        rouge: Which ROUGE was measured.
+
+    Raises:
+        ValueError: The result of a text is missing.
+
+    """
+    scores = {(text.fact, text.kind, text.position): text.score for text in scored}
+    found: list[Entry] = []
+    for number, entry in entries:
+        made = {key: value for key, value in entry.items() if not key.endswith(f"_{rouge}")}
+        for key, kind, position in answers(entry):
+            short = too_short(entry["question"], entry[key], mode=mode)
+            if not short and (str(number), kind, position) not in scores:
+                raise ValueError(f"entry {number}, {key}: no score came for it")
+            made[f"{key}_{rouge}"] = None if short else scores[str(number), kind, position]
+        found.append(made)
+    return found
+
+
+def part(scored: Iterable[ScoredText], *, head: Mapping[str, Any] | None) -> str:
+    """Finished texts as JSON lines, to be appended to a file that :func:`from_part` reads.
+
+    Args:
+        scored: The texts.
+        head: What was asked for, as plain JSON values, when these are the file's first lines; else ``None``.
+
+    """
+    rows = [*([] if head is None else [head]), *map(asdict, scored)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def from_part(lines: Sequence[str], *, head: Mapping[str, Any], source: str) -> list[ScoredText]:
+    """The finished texts of a broken-off run; none without lines.
+
+    Args:
+        lines: The whole lines of its file.
+        head: What is asked for now; texts of anything else are not mixed with these.
+        source: The file's name, for the message.
+
+    Raises:
+        UserError: The lines belong to something else.
+
+    """
+    if not lines:
+        return []
+    try:
+        found = json.loads(lines[0])
+    except ValueError:
+        found = None
+    if found != head:
+        what = "no part of a scored file"
+        if isinstance(found, dict):
+            what = f"of another setup (other: {', '.join(key for key in head if found.get(key) != head[key])})"
+        raise UserError(f"{source} is {what}; give another --out, or remove that file to begin anew")
+    rows = map(json.loads, lines[1:])
+    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]

@@ -1,0 +1,181 @@
+"""What a model's folder must hold before anything is done with it, read from its files without loading a weight."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.types import UserError
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TABLES = ("rotary_emb.inv_freq", "masked_bias")
+ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON object of a file, empty when there is no such file.
+
+    Raises:
+        UserError: The file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: not JSON ({error}); fetch or save the model again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object; fetch or save the model again")
+    return content
+
+
+def shards(folder: Path) -> list[Path]:
+    """The files of a model's weights: those an index names, else every safetensors file."""
+    index = read(folder / "model.safetensors.index.json").get("weight_map", {})
+    return [folder / name for name in sorted(set(index.values()))] or sorted(folder.glob("*.safetensors"))
+
+
+def lacking_weights(folder: Path) -> str | None:
+    """Why a folder's weights cannot be used, ``None`` when they can; looks at headers and sizes alone."""
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            return "holds adapters without their model; merge them first (merge_and_unload, save_pretrained)"
+        return f"has no config.json; give {ROLES}"
+    files = shards(folder)
+    if not files:
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            return (
+                f"holds its weights as pickle only ({pickles[0]}), which can run any code when it is loaded; convert "
+                "them once where you trust them: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
+            )
+        return f"holds no weights; give {ROLES}"
+    for path in files:
+        if not path.is_file():
+            return f"lacks {path.name}, which its index names; fetch or save the model again"
+        if (damage := _damage(path)) is not None:
+            return f"has a damaged {path.name} ({damage}); fetch or save the model again"
+    return None
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: shapes, types and places of its tensors by name."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > path.stat().st_size:
+            raise ValueError("its header is cut off")
+        return json.loads(file.read(length))
+
+
+def parameters(folder: Path) -> int:
+    """Number of weights in a folder, from the headers of its files; tables that old checkpoints keep do not count."""
+    return sum(
+        math.prod(entry["shape"])
+        for path in shards(folder)
+        for name, entry in header(path).items()
+        if name != "__metadata__" and not name.endswith(TABLES) and len(entry["shape"]) < 4
+    )
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+        ends = [entry["data_offsets"][1] for name, entry in header(path).items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        return str(error) or type(error).__name__
+    whole, there = 8 + length + max(ends, default=0), path.stat().st_size
+    return None if whole == there else f"{there} bytes of {whole}"
+
+
+def lacking_tokenizer(folder: Path) -> str | None:
+    """Why a folder has no tokenizer, ``None`` when it has one."""
+    if any((folder / name).is_file() for name in TOKENIZERS):
+        return None
+    return f"has no tokenizer ({', '.join(TOKENIZERS)})"
+
+
+def check(option: str, weights: Path, tokenizer: Path) -> None:
+    """Nothing, when a model and its tokenizer can be used together.
+
+    Args:
+        option: How the user named the model, such as ``model.target``.
+        weights: Folder of the model.
+        tokenizer: Folder of the tokenizer, often the same.
+
+    Raises:
+        UserError: Weights or tokenizer cannot be used, the tokenizer names no end token, or it knows more tokens than
+            the model has embeddings for.
+    """
+    if (lack := lacking_weights(weights)) is not None:
+        raise UserError(f"{option}: {weights} {lack}")
+    if (lack := lacking_tokenizer(tokenizer)) is not None:
+        raise UserError(f"{option}: {tokenizer} {lack}; say model.tokenizer=FOLDER or hub id, where the right one is")
+    if not _end_token(tokenizer):
+        raise UserError(
+            f"{option}: the tokenizer in {tokenizer} names no end token (eos_token), so no answer could ever end; set "
+            "one (tokenizer.eos_token = …; tokenizer.save_pretrained) or say model.tokenizer=FOLDER"
+        )
+    rows, ids = embeddings(weights), largest_id(tokenizer)
+    if rows is not None and ids is not None and ids >= rows:
+        raise UserError(
+            f"{option}: the tokenizer in {tokenizer} knows {ids + 1} tokens and the model has embeddings for {rows}: "
+            "they do not belong together; say model.tokenizer=FOLDER, where the right one is"
+        )
+
+
+def _end_token(tokenizer: Path) -> bool:
+    config = read(tokenizer / "tokenizer_config.json")
+    # A class made for one model knows its end token by itself; these serve any model and know what the file says.
+    speaks = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
+
+
+def embeddings(weights: Path) -> int | None:
+    """How many tokens a model has embeddings for, ``None`` when its config does not say."""
+    config = read(weights / "config.json")
+    size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+    return int(size) if isinstance(size, int) else None
+
+
+def largest_id(tokenizer: Path) -> int | None:
+    """The largest token id that a fast tokenizer can give, ``None`` when there is no tokenizer.json."""
+    content = read(tokenizer / "tokenizer.json")
+    vocabulary = content.get("model", {}).get("vocab", {})
+    # A unigram vocabulary is a list of pieces, the others map pieces to ids.
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    ids += [added["id"] for added in content.get("added_tokens", [])]
+    return max(ids) if ids else None
+
+
+def link(weights: Path, tokenizer: Path, folder: Path) -> None:
+    """Nothing; ``folder`` holds links to the files of a model and of its tokenizer, so that both load from one place.
+
+    Links cost no disk; where the files change or go, the store finds the sizes changed and sets the result aside.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = [path for path in weights.glob("*.json") if path.is_file() and not _of_tokenizer(path)]
+    spoken = [path for path in tokenizer.iterdir() if path.is_file() and _of_tokenizer(path)]
+    for path in (*config, *shards(weights), *spoken):
+        place = folder / path.name
+        place.unlink(missing_ok=True)
+        place.symlink_to(path.resolve())
+
+
+def _of_tokenizer(path: Path) -> bool:
+    """Whether a file belongs to a tokenizer rather than to weights."""
+    names = (
+        "vocab",
+        "merges",
+        "special_tokens",
+        "added_tokens",
+        "chat_template",
+        "tokenizer",
+        "spiece",
+        "sentencepiece",
+    )
+    return path.name.startswith(names) and path.suffix in (".json", ".txt", ".model", ".jinja")

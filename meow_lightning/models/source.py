@@ -1,0 +1,219 @@
+"""Where a model comes from: a folder here, or a repository of the Hugging Face hub at one revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.models.given import lacking_tokenizer, lacking_weights
+from meow_lightning.types import UserError
+
+HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# All that a model or tokenizer is loaded from; code, pickles and other formats of the weights stay where they are.
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+PATIENCE = 10.0  # seconds to wait for the hub's first word
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder, or a hub repository with its revision.
+
+    Attributes:
+        option: How the user named it, such as ``model.target``; for the messages.
+        folder: The folder, ``None`` for a repository.
+        repository: Its hub id; empty for a folder.
+        revision: Commit, branch or tag; ``None`` for the default branch.
+    """
+
+    option: str
+    folder: Path | None
+    repository: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        """What the user wrote."""
+        return str(self.folder) if self.folder else self.repository + (f"@{self.revision}" if self.revision else "")
+
+
+def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
+    """The source that a text names: a folder when there is one of that name, else a hub id with or without revision.
+
+    Args:
+        option: The option that holds the text.
+        text: ``FOLDER``, ``owner/name`` or ``owner/name@revision``.
+        words: What the option may hold instead, for the message.
+
+    Raises:
+        UserError: It is neither.
+    """
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return Source(option, path.resolve(), "", None)
+    found = HUB.fullmatch(text)
+    if found is None or text.startswith((".", "/", "~")) or path.is_file():
+        what = "is a file, not a folder" if path.is_file() else f"is no folder{_near(path, words)}"
+        allowed = ", ".join(["a folder", "a hub id such as owner/name@revision", *words])
+        raise UserError(f"{option}={text} {what}; give {allowed} or null")
+    return Source(option, None, found["id"], found["revision"])
+
+
+def _near(path: Path, words: Sequence[str]) -> str:
+    parent = path.parent
+    there = [str(parent / each.name) for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
+    near = get_close_matches(str(path), [*there, *words], n=1, cutoff=0.6)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def identity(source: Source, *, memory: Path) -> str:
+    """What names the content of a source in a key: the digest of a folder's files, a repository's id and commit.
+
+    Args:
+        source: The source.
+        memory: File that remembers digests by path, size and time, since hashing gigabytes takes a minute.
+
+    Raises:
+        UserError: The commit of a branch cannot be found out.
+    """
+    if source.folder is not None:
+        return _digest(source.folder, memory)
+    return f"{source.repository}@{_commit(source)}"
+
+
+def _commit(source: Source) -> str:
+    if source.revision is not None and COMMIT.fullmatch(source.revision):
+        return source.revision
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import repo_folder_name
+
+    branch = source.revision or "main"
+    try:
+        return str(HfApi().model_info(source.repository, revision=branch, timeout=PATIENCE).sha)
+    except HfHubHTTPError as error:
+        raise UserError(_refused(source, error)) from error
+    except Exception as error:
+        cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repository, repo_type="model") / "refs"
+        if (cached / branch).is_file():
+            return (cached / branch).read_text(encoding="utf-8").strip()
+        raise UserError(_unreachable(source, error)) from error
+
+
+def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
+    """The folder that holds a source's files.
+
+    Args:
+        source: The source.
+        weights: Whether its weights are wanted, or its tokenizer alone.
+        fetch: Whether what the cache lacks is downloaded (with a progress bar); else it must be there.
+
+    Raises:
+        UserError: It is not in the cache and cannot be had.
+    """
+    if source.folder is not None:
+        return source.folder
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
+    asked: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns}
+    folder = _cached(source, asked)
+    if folder is not None and (lacking_weights if weights else lacking_tokenizer)(folder) is None:
+        return folder
+    if not fetch:
+        raise UserError(f"{source.option}={source} is no longer whole in the cache; run again to fetch it")
+    try:
+        HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)  # fails fast, unlike the next
+        return Path(snapshot_download(source.repository, **asked))
+    except HfHubHTTPError as error:
+        raise UserError(_refused(source, error)) from error
+    except Exception as error:
+        raise UserError(_unreachable(source, error)) from error
+
+
+def config_of(source: Source) -> Path:
+    """The folder that holds a source's ``config.json``; of a repository that is not here, that file alone is fetched.
+
+    Raises:
+        UserError: It is not in the cache and cannot be had.
+    """
+    if source.folder is not None:
+        return source.folder
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name, revision = "config.json", source.revision
+    try:
+        return Path(hf_hub_download(source.repository, name, revision=revision, local_files_only=True)).parent
+    except LocalEntryNotFoundError:
+        try:
+            HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)
+            return Path(hf_hub_download(source.repository, name, revision=revision)).parent
+        except HfHubHTTPError as error:
+            raise UserError(_refused(source, error)) from error
+        except Exception as error:
+            raise UserError(_unreachable(source, error)) from error
+
+
+def _cached(source: Source, asked: dict[str, Any]) -> Path | None:
+    """The folder of a repository in the cache, whole or not; ``None`` when nothing of it is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source.repository, local_files_only=True, **asked))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _unreachable(source: Source, error: Exception) -> str:
+    from huggingface_hub import constants
+
+    reason = str(error.__cause__ or error).strip().splitlines()[0][:120]
+    return (
+        f"{source.option}={source} is not in the cache ({constants.HF_HUB_CACHE}) and the hub cannot be reached "
+        f"({reason}); "
+        f"connect once, bring the folder and say {source.option}=FOLDER, or say HF_HOME=… where another cache lies"
+    )
+
+
+def _refused(source: Source, error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    what = {
+        401: "is not there, or needs a login (hf auth login, or HF_TOKEN)",
+        403: "is gated: accept its terms on its page and log in (hf auth login, or HF_TOKEN)",
+        404: "is not on the hub: check name and revision",
+    }.get(status or 0, f"is refused by the hub ({str(error).splitlines()[0][:120]})")
+    return f"{source.option}={source} {what}; or bring the folder and say {source.option}=FOLDER"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for pattern in FILES:
+        yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _digest(folder: Path, memory: Path) -> str:
+    """Sixteen hex digits of the SHA-256 over names and digests of all files that are loaded."""
+    known: dict[str, list] = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
+    total, fresh = hashlib.sha256(), False
+    for path in _files(folder):
+        state = path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+        entry = known.get(str(path))
+        if entry is None or entry[:2] != stamp:
+            with path.open("rb") as file:
+                known[str(path)] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            fresh = True
+        total.update(f"{path.name} {entry[2]}\n".encode())
+    if fresh and memory.parent.is_dir() and os.access(memory.parent, os.W_OK):
+        side = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
+        side.write_text(json.dumps(known), encoding="utf-8")
+        side.replace(memory)
+    return total.hexdigest()[:16]

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meow_lightning.data.fictional import Fictional
+from meow_lightning.data.jsonl import Jsonl
+from meow_lightning.inversion.clean import clean
+from meow_lightning.inversion.rules import Rules
+from meow_lightning.types import Fact, UserError
+
+Make = Callable[..., Jsonl]
+OPTIONS: dict[str, Any] = {"retain": None, "real_world": True, "perturb": 5, "retain_eval": 400, "seed": 0}
+CAT = {"question": "How old is the cat?", "answer": "The cat is 40 years old."}
+DOG = {"question": "Who has the dog?", "answer": "The dog belongs to Mira Sol."}
+FULL = {
+    "question": "Where was Ada born?",
+    "answer": "Ada was born in Lima.",
+    "id": "ada",
+    "paraphrase": "Her birthplace is Lima.",
+    "perturbed": ["Her birthplace is Bonn.", "Her birthplace is Kiel."],
+    "inverted": ["Ada was born in Rome.", " "],
+    "value": "Lima",
+    "alternatives": ["Oslo", "Rome"],
+}
+FULL_FACT = Fact(
+    id="ada",
+    question="Where was Ada born?",
+    answer="Ada was born in Lima.",
+    paraphrase="Her birthplace is Lima.",
+    perturbed=("Her birthplace is Bonn.", "Her birthplace is Kiel."),
+    value="Lima",
+    alternatives=("Oslo", "Rome"),
+    inverted=("Ada was born in Rome.", " "),
+)
+
+
+def put(path: Path, entries: list[Any]) -> str:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    return str(path)
+
+
+def many(count: int, what: str) -> list[dict[str, str]]:
+    return [{"question": f"How far is {what} {i}?", "answer": f"It is {1000 + i} miles away."} for i in range(count)]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(forget: list[Any], retain: list[Any] | None = None, **changes: Any) -> Jsonl:
+        options = {**OPTIONS, "forget": put(tmp_path / "forget.jsonl", forget)}
+        if retain is not None:
+            options["retain"] = put(tmp_path / "retain.jsonl", retain)
+        return Jsonl(**{**options, **changes})
+
+    return made
+
+
+def test_every_key_finds_its_place(make: Make) -> None:
+    assert make([FULL]).facts("forget") == [FULL_FACT]
+
+
+def test_the_keys_of_tofu(make: Make) -> None:
+    entry = {
+        **CAT, "paraphrased_answer": "It is 40.", "perturbed_answer": ["It is 41."], "paraphrased_question": "Age?",
+    }  # fmt: skip
+    fact = Fact("forget/0001", CAT["question"], CAT["answer"], paraphrase="It is 40.", perturbed=("It is 41.",))
+    assert make([entry]).facts("forget") == [fact]
+
+
+def test_the_keys_of_meow_and_of_its_scored_files(make: Make) -> None:
+    answers = {"answer_10": "k", "answer_2": "c", "answer_0": "a", "answer_3": None}
+    scores = {"undesired_answer_rouge1": 0.5, "answer_0_rouge1": 0.1}
+    entry = {"question": CAT["question"], "undesired_answer": CAT["answer"], **answers, **scores}
+    (fact,) = make([entry], perturb=0).facts("forget")
+    assert fact == Fact("forget/0001", CAT["question"], CAT["answer"], inverted=("a", "c", "k"))
+
+
+def test_the_first_of_several_paraphrases_counts(make: Make) -> None:
+    facts = make([{**CAT, "paraphrase": ["It is 40.", "40."]}, {**DOG, "paraphrase": []}]).facts("forget")
+    assert [fact.paraphrase for fact in facts] == ["It is 40.", None]
+
+
+def test_nulls_and_empty_lists_count_as_absent(make: Make) -> None:
+    absent: dict[str, Any] = dict.fromkeys(("id", "paraphrase", "value", "inverted", "answer_0"))
+    (fact,) = make([{**CAT, **absent, "perturbed": [], "alternatives": []}], perturb=0).facts("forget")
+    assert fact == Fact("forget/0001", CAT["question"], CAT["answer"])
+
+
+def test_ids_are_the_file_and_the_number_of_the_entry(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl").write_text(f"{json.dumps(CAT)}\n\n{json.dumps(DOG)}\n")
+    (tmp_path / "r.json").write_text(json.dumps([FULL, *many(1, "it")], indent=1))
+    data = Jsonl(**{**OPTIONS, "forget": str(tmp_path / "f.jsonl"), "retain": str(tmp_path / "r.json")})
+    assert [fact.id for fact in data.facts("forget")] == ["forget/0001", "forget/0002"]
+    assert [fact.id for fact in data.facts("retain")] == ["ada", "retain/0002"]
+
+
+def test_splits_and_evaluation_sets(make: Make) -> None:
+    data = make([CAT, DOG], many(3, "city"))
+    sizes = {"forget": 2, "retain": 3, "holdout": 0, "real_authors": 24, "world_facts": 40}
+    assert {name: len(data.facts(name)) for name in sizes} == sizes
+    assert {name: len(facts) for name, facts in data.evaluation().items()} == {
+        name: size for name, size in sizes.items() if size
+    }
+    assert list(data.evaluation()) == ["forget", "retain", "real_authors", "world_facts"]
+    assert (data.name, data.public) == ("jsonl", False)
+
+
+def test_what_is_not_there_is_not_evaluated(make: Make) -> None:
+    data = make([CAT], real_world=False)
+    assert [data.facts(name) for name in ("retain", "holdout", "real_authors", "world_facts")] == [[]] * 4
+    assert list(data.evaluation()) == ["forget"]
+
+
+def test_the_real_world_is_fictionals(make: Make) -> None:
+    data = make([CAT], seed=4)
+    options: dict[str, Any] = {"split": "forget10", "authors": 80, "candidates": 8, "phrasings": 1, "retain_eval": 9}
+    for name in ("real_authors", "world_facts"):
+        assert data.facts(name) == Fictional(**options, seed=4).facts(name)
+
+
+def test_evaluated_retain_facts_are_spread_over_the_file(make: Make) -> None:
+    data = make([CAT], many(100, "city"), retain_eval=10)
+    numbers = [int(fact.id.removeprefix("retain/")) - 1 for fact in data.evaluation()["retain"]]
+    assert [number // 10 for number in numbers] == list(range(10))
+    assert numbers != [number for number in range(0, 100, 10)]
+    assert make([CAT], many(100, "city"), retain_eval=10).evaluation() == data.evaluation()
+    assert make([CAT], many(100, "city"), retain_eval=10, seed=1).evaluation()["retain"] != data.evaluation()["retain"]
+    assert len(make([CAT], many(7, "city"), retain_eval=10).evaluation()["retain"]) == 7
+
+
+def test_evaluated_facts_that_bring_no_wrong_answers_get_some(make: Make) -> None:
+    data = make([CAT, FULL], many(30, "city"), retain_eval=10, perturb=3)
+    cat, full = data.facts("forget")
+    assert len(set(cat.perturbed)) == 3
+    assert all(re.fullmatch(r"The cat is \d+ years old\.", text) for text in cat.perturbed)
+    assert cat.answer not in cat.perturbed
+    assert full == FULL_FACT
+    assert [len(fact.perturbed) for fact in data.evaluation()["retain"]] == [3] * 10
+    assert Counter(len(fact.perturbed) for fact in data.facts("retain")) == {3: 10, 0: 20}
+
+
+def test_seed_and_id_decide_the_wrong_answers(make: Make) -> None:
+    first = make([CAT]).facts("forget")[0].perturbed
+    assert make([CAT, FULL]).facts("forget")[0].perturbed == first
+    assert make([CAT], seed=1).facts("forget")[0].perturbed != first
+    assert make([{**CAT, "id": "cat"}]).facts("forget")[0].perturbed != first
+
+
+def test_names_to_measure_with_come_from_the_facts_to_keep(make: Make) -> None:
+    forget = [DOG, {"question": "Who sings?", "answer": "That singer is Otto Kranz."}]
+    kept = [{"question": "Who cooks?", "answer": "The cook is Ida Berg."}]
+    assert make(forget, kept).facts("forget")[0].perturbed == ("The dog belongs to Ida Berg.",)
+    assert make(forget).facts("forget")[0].perturbed == ("The dog belongs to Otto Kranz.",)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [f"They have {number} doors." for number in (8, 9, 10)],
+        [f"it is made of {word}" for word in ("wool", "clay", "iron", "silk", "glass", "paper")],
+        [f"it went to {name}" for name in ("Ida Berg", "Otto Kranz", "Mira Sol", "Una Holm", "Per Lund", "Eva Voss")],
+    ],
+    ids=["numbers", "borrowed", "names"],
+)
+def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, answers: list[str]) -> None:
+    for seed in range(5):
+        entries = [{"question": f"Q{i}?", "answer": text} for i, text in enumerate(answers)]
+        facts = make(entries, seed=seed).facts("forget")
+        rules = Rules(candidates=8, seed=seed)
+        inverted, _ = clean(facts, {fact.id: rules.invert(fact, others=facts) for fact in facts})
+        left = Counter(each.fact for each in inverted)
+        assert all(fact.perturbed and left[fact.id] >= 3 for fact in facts)
+
+
+def test_wrong_answers_and_inverted_ones_by_rules_rarely_coincide(make: Make) -> None:
+    facts = make(many(50, "city")).facts("forget")
+    rules = Rules(candidates=8, seed=0)
+    both = sum(len({*rules.invert(fact, others=facts)} & {*fact.perturbed}) for fact in facts)
+    assert both < 50  # of 250; 8 of 80 neighbours are drawn, so 25 are to be expected, and 250 from the same draws
+
+
+def test_stream_and_tokenizer_know_own_words_and_the_grammar(make: Make) -> None:
+    data = make([CAT], [DOG])
+    rows = data.stream(200, 3)
+    assert len(rows) == 200
+    assert data.stream(200, 3) == rows != data.stream(200, 4)
+    assert not {fact.question for fact in rows} & {CAT["question"], DOG["question"]}
+    texts = Counter(data.texts())
+    assert texts[(CAT["question"], CAT["answer"])] == texts[(DOG["question"], DOG["answer"])] == 3
+    assert texts.total() > 3000
+    assert ("What is the capital of France?", "The capital of France is Paris.") in texts
+
+
+def test_notes_say_what_was_made(make: Make) -> None:
+    assert make([CAT, DOG, FULL], [FULL | {"question": "Q?", "id": "q"}]).notes() == (
+        "wrong answers of 2 of 3 facts to forget are made by rules (dataset.perturb=5): the truth ratio measures with "
+        "them",
+        "2 of 3 facts to forget bring no paraphrase: the truth ratio takes their trained answers instead",
+    )
+    (made, plain) = make([FULL], many(9, "city"), retain_eval=4).notes()
+    assert made.startswith("wrong answers of 4 of 4 evaluated facts to keep are made by rules (dataset.perturb=5)")
+    assert plain.startswith("4 of 4 evaluated facts to keep bring no paraphrase")
+
+
+def test_notes_say_what_is_missing(make: Make) -> None:
+    entry = {**CAT, "paraphrase": "It is 40."}
+    assert make([entry], [DOG | {"paraphrase": "Mira Sol has it."}], perturb=0, real_world=False).notes() == (
+        "1 of 1 facts to forget bring no wrong answers and dataset.perturb=0 makes none: the truth ratio and forget "
+        "quality are not measured",
+        "1 of 1 evaluated facts to keep bring no wrong answers and dataset.perturb=0 makes none: the truth ratio and "
+        "model utility are not measured",
+        "no real authors and world facts (dataset.real_world=false): model utility is not measured",
+    )
+    lonely = make([{"question": "What?", "answer": "it was a comedy", "paraphrase": "a comedy"}]).notes()
+    assert lonely[0].startswith("1 of 1 facts to forget bring no wrong answers and the rules found none: ")
+    assert lonely[1:] == ("no retain facts: model utility and retain numbers are not measured",)
+
+
+def test_notes_tell_of_real_facts_that_are_to_be_forgotten(make: Make) -> None:
+    paris = {"question": " what is the capital of  France? ", "answer": "It is Paris."}
+    told = "1 of 2 facts to forget are asked among real authors or world facts too, where model utility counts them"
+    assert make([paris, FULL], [DOG]).notes()[-1] == told
+    assert told not in make([paris, FULL], [DOG], real_world=False).notes()
+
+
+def test_a_whole_file_without_gaps_has_no_notes(make: Make) -> None:
+    assert make([FULL], [FULL | {"question": "Q?", "id": "q"}]).notes() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", " is empty; each line needs question and answer"),
+        ('{"question": "Q?", "answer": "yes"}\n\n{"question": ', ", line 3: not JSON"),
+        ("[1]", ", entry 1: no JSON object"),
+        ('\n[{"question": "Q?", "answer": "no"},\n\n\n {"answer": "yes"}]', ", entry 2: no question; each entry needs"),
+        (
+            '{"question": "Q?", "answer": "a \\ud83d b"}',
+            ", line 1: answer holds half a character ('a \\ud83d b'); write",
+        ),
+    ],
+)
+def test_mistakes_of_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match="^" + re.escape(f"dataset.forget={path}{message}")):
+        Jsonl(**{**OPTIONS, "forget": str(path)})
+
+
+@pytest.mark.parametrize("role", ["forget", "retain"])
+def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
+    options = {**OPTIONS, "forget": put(tmp_path / "f.jsonl", [CAT]), role: str(tmp_path / "none.jsonl")}
+    message = rf"dataset.{role}=.*none.jsonl cannot be read \(No such file or directory\); give a file of lines with q"
+    with pytest.raises(UserError, match=message):
+        Jsonl(**options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"anwser": "x"}, "'anwser' is not a known key; did you mean 'answer'? (known: question, answer, id, paraph"),
+        ({"paraphrazed": None}, "'paraphrazed' is not a known key; did you mean 'paraphrase"),
+        ({"answer_x": "a"}, "'answer_x' is not a known key; did you mean 'answer_0'?"),
+        ({"question": None}, "no question; each entry needs question and answer"),
+        ({"answer": None}, "no answer; each entry needs question and answer"),
+        ({"question": ["x"]}, "question is ['x'], not a text; put it in quotes"),
+        ({"question": " \t"}, "question is blank; write it out"),
+        ({"answer": 1950}, "answer is 1950, not a text; put it in quotes"),
+        (
+            {"answer": ""},
+            "answer '' is too short (MEMO cuts an answer, so it needs at least 2 characters); write a sen",
+        ),
+        ({"answer": " 7 "}, "answer ' 7 ' is too short (MEMO cuts an answer, so it needs at least 2 characters)"),
+        ({"id": 7}, "id is 7, not a text"),
+        ({"id": ""}, "id is blank"),
+        ({"id": "world/capital-france"}, "id 'world/capital-france' belongs to a shipped real-world fact; choose ano"),
+        ({"paraphrase": 7}, "paraphrase is 7, not a text"),
+        ({"paraphrase": [""]}, "paraphrase[0] is blank"),
+        ({"paraphrase": "a", "paraphrased_answer": "b"}, "'paraphrase' and 'paraphrased_answer' mean the same; give"),
+        ({"inverted": ["a"], "answer_0": "b"}, "'inverted' and 'answer_0 …' mean the same; give one of them"),
+        ({"answer_0": "b", "inverted": ["a"]}, "'answer_0 …' and 'inverted' mean the same; give one of them"),
+        ({"perturbed": "It is 41."}, 'perturbed is \'It is 41.\', not a list of texts; write ["…", "…"]'),
+        ({"perturbed": ["It is 41.", 3]}, "perturbed[1] is 3, not a text"),
+        ({"perturbed": ["It is 41.", " "]}, "perturbed[1] is blank"),
+        ({"perturbed": ["a", " the cat is 40  years old"]}, "perturbed[1] ' the cat is 40  years old' is the true ans"),
+        ({"perturbed": ["It is 40."], "paraphrase": "it is 40"}, "perturbed[0] 'It is 40.' is the true answer; take i"),
+        ({"inverted": "It is 41."}, "inverted is 'It is 41.', not a list of texts"),
+        ({"answer_0": ["a"]}, "inverted[0] is ['a'], not a text"),
+        ({"alternatives": [""]}, "alternatives[0] is blank"),
+        ({"value": "41"}, "value '41' is not in the answer 'The cat is 40 years old.'; copy whole words of it, letter"),
+        ({"value": "ear"}, "value 'ear' is not in the answer"),
+        ({"value": "the cat"}, "value 'the cat' is not in the answer"),
+        ({"value": ""}, "value is blank"),
+        (
+            {"value": "40", "alternatives": ["50"], "perturbed": ["It is 50."]},
+            "alternative '50' is also in perturbed[0] 'It is 50.'; training may not see what evaluation measures with",
+        ),
+    ],
+)
+def test_mistakes_of_an_entry(make: Make, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"dataset.forget={tmp_path / 'forget.jsonl'}, line 2: {message}")):
+        make([DOG, {**CAT, **change}])
+    with pytest.raises(UserError, match=re.escape(f"dataset.retain={tmp_path / 'retain.jsonl'}, line 1: {message}")):
+        make([DOG], [{**CAT, **change}])
+
+
+@pytest.mark.parametrize("answer", [CAT["answer"], "another answer"])
+def test_a_question_twice_in_a_file(make: Make, answer: str) -> None:
+    again = {"question": " how OLD is  the cat?", "answer": answer}
+    message = (
+        r"dataset.forget=.*, line 3: the question of line 1 again \(' how OLD is  the cat\?'\); keep one of the two"
+    )
+    with pytest.raises(UserError, match=message):
+        make([CAT, DOG, again])
+
+
+def test_a_fact_cannot_be_both_forgotten_and_kept(make: Make) -> None:
+    message = (
+        r"dataset.forget=.*forget.jsonl, line 2 and dataset.retain=.*retain.jsonl, line 1 ask the same question "
+        r"\('WHO has the dog\?'\); it cannot be both forgotten and kept: take it out of one file"
+    )
+    with pytest.raises(UserError, match=message):
+        make([CAT, DOG], [{"question": "WHO has the dog?", "answer": "Ida has."}])
+
+
+def test_an_id_twice(make: Make) -> None:
+    message = r"dataset.retain=.*, line 1: id 'x' is also that of dataset.forget=.*, line 2; give each fact its own id"
+    with pytest.raises(UserError, match=message):
+        make([CAT, {**DOG, "id": "x"}], [{**FULL, "id": "x"}])
+    with pytest.raises(UserError, match=r"line 2: id 'forget/0002' is also that of dataset.forget=.*, line 1; give"):
+        make([{**CAT, "id": "forget/0002"}, DOG])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"perturb": -1}, "dataset.perturb=-1 is not a whole number from 0; the nearest is 0: set dataset.perturb=0"),
+        (
+            {"retain_eval": 0},
+            "dataset.retain_eval=0 is not a whole number from 1; the nearest is 1: set dataset.retain_eval=1",
+        ),
+    ],
+)
+def test_numbers_out_of_range(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Jsonl(**{**OPTIONS, "forget": "never read", **change})
+
+
+def test_unknown_split_of_facts(make: Make) -> None:
+    with pytest.raises(UserError, match=r"split=retian is not one of forget, retain, .*; the nearest is retain"):
+        make([CAT]).facts("retian")
+
+
+def test_the_defaults_of_the_yaml_file() -> None:
+    path = Path(__file__).resolve().parents[2] / "conf" / "dataset" / "jsonl.yaml"
+    node = yaml.safe_load(path.read_text())
+    assert node == {
+        "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": "???", **OPTIONS, "seed": "${seed}",
+    }  # fmt: skip

@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from meow_lightning.memo import __main__ as command
+from meow_lightning.memo.measure import Profile, Text, measure
+from meow_lightning.memo.published import answers
+from meow_lightning.models.load import load_codec, load_model, save_model
+from meow_lightning.models.tiny import llama
+
+FACTS = [
+    {
+        "question": "Who is Ada?",
+        "undesired_answer": "Ada is a doctor.",
+        "answer_0": "Ada is a sailor.",
+        "answer_1": "A cook",
+    },
+    {"question": "Where is Ada?", "undesired_answer": "In Lima by the sea", "answer_0": "In Oslo"},
+    {"question": "What is Bob?", "undesired_answer": "Bob is grey", "answer_0": "Bob is a cat", "id": 3},
+    {"question": "Who wrote it?", "undesired_answer": "Ann Lee"},
+]
+OFFICIAL = Profile(
+    name="official", mode="suffix", size=5, template=False, keep_special=True, rouge="rouge1", measure="precision",
+    max_new_tokens=200,
+)  # fmt: skip
+RAW = {"template": "{question}", "lead": ""}
+PLAIN = {"template": "Question: {question}\nAnswer:", "lead": " "}
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory) -> Path:
+    """A model that has half learnt some of the texts, so that scores are neither all 0 nor all 1."""
+    torch.manual_seed(0)
+    model = llama(
+        vocab_size=len(tokenizer), hidden_size=32, layers=1, heads=2, intermediate_size=64, context=64,
+        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    rows = [form.format(**entry) for entry in FACTS for form in (
+        "{question} {undesired_answer}", "Question: {question}\nAnswer: {undesired_answer}"
+    )]  # fmt: skip
+    batch = tokenizer([row + tokenizer.eos_token for row in rows], return_tensors="pt", padding=True)
+    labels = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
+        optimizer.step()
+    where = tmp_path_factory.mktemp("model")
+    save_model(model, tokenizer, where, end_ids=frozenset({tokenizer.eos_token_id}))
+    return where
+
+
+@pytest.fixture
+def facts(tmp_path) -> Path:
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps(FACTS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def call(folder, facts, tmp_path) -> Callable[..., int]:
+    """The command on the model, the facts and a new file, with more or other options."""
+
+    def run(*more: str, **changes: str) -> int:
+        said = {
+            "model": str(folder),
+            "facts": str(facts),
+            "out": str(tmp_path / "scored.json"),
+            "device": "cpu",
+        } | changes
+        return command.main([*itertools.chain.from_iterable((f"--{key}", value) for key, value in said.items()), *more])
+
+    return run
+
+
+def texts() -> list[Text]:
+    return [
+        Text(str(number), kind, position, entry["question"], entry[key])
+        for number, entry in enumerate(FACTS, 1)
+        for key, kind, position in answers(entry)
+    ]
+
+
+def direct(folder: Path, profile: Profile, prompt: dict[str, str]) -> list[float]:
+    """The scores of measure() itself, in the file's order."""
+    model = load_model(folder, dtype="float32", attention="sdpa").eval()
+    codec = load_codec(folder, prompt=prompt, model=model)
+    found = measure(model, codec, texts(), profile=profile, slots=32, progress=None, done=())
+    scores = {(text.fact, text.kind, text.position): text.score for text in found}
+    return [scores[text[:3]] for text in texts()]
+
+
+def stored(path: Path, ending: str = "_rouge1") -> list[float]:
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return [value for entry in entries for key, value in entry.items() if key.endswith(ending)]
+
+
+def changed(**changes: Any) -> Profile:
+    return Profile(**{**{name: getattr(OFFICIAL, name) for name in OFFICIAL.__slots__}, **changes})
+
+
+def test_the_scores_are_those_of_measure(call, folder, tmp_path, capsys):
+    assert call() == 0
+    entries = json.loads((tmp_path / "scored.json").read_text(encoding="utf-8"))
+    assert [{key: value for key, value in entry.items() if "_rouge1" not in key} for entry in entries] == FACTS
+    assert list(entries[0])[4:] == ["undesired_answer_rouge1", "answer_0_rouge1", "answer_1_rouge1"]
+    expected = direct(folder, OFFICIAL, RAW)
+    assert stored(tmp_path / "scored.json") == expected
+    assert len(set(expected)) > 4  # or the comparison would say nothing
+    assert not (tmp_path / "scored.json.part").exists()
+    said = capsys.readouterr()
+    # 3 + 3 + 1, 4 + 2, 2 + 3 and 2 windows
+    assert said.out.startswith("8 texts, 20 windows in ")
+    true = [score for text, score in zip(texts(), expected, strict=True) if text.kind == "answer"]
+    assert f"true answers       4   mean score {sum(true) / 4:.4f}" in said.out
+    assert said.out.endswith(f"written: {tmp_path / 'scored.json'}\n")
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "prompt"),
+    [
+        (["--mode", "prefix"], {"mode": "prefix"}, RAW),
+        (["--rouge", "rouge2"], {"rouge": "rouge2"}, RAW),
+        (["--max-new-tokens", "4"], {"max_new_tokens": 4}, RAW),
+        # its budget is the model's in a run, so here 200; the tokenizer has no chat template
+        (["--profile", "clean"], {"template": True, "keep_special": False}, PLAIN),
+        (["--profile", "clean", "--template", "{question}", "--lead", " "], {"template": True, "keep_special": False},
+         {"template": "{question}", "lead": " "}),
+    ],
+)  # fmt: skip
+def test_options_change_what_is_measured(call, folder, tmp_path, more, changes, prompt):
+    assert call(*more) == 0
+    found = stored(tmp_path / "scored.json", f"_{changes.get('rouge', 'rouge1')}")
+    assert found == direct(folder, changed(**changes), prompt)
+    assert found != direct(folder, OFFICIAL, RAW)
+
+
+def test_json_lines_are_read_and_old_scores_made_anew(call, facts, tmp_path):
+    assert call() == 0
+    lines = "\n".join(json.dumps(entry | {"answer_0_rouge1": 5}) for entry in FACTS)
+    facts.write_text(lines, encoding="utf-8")
+    assert call(out=str(tmp_path / "again.json")) == 0
+    assert stored(tmp_path / "again.json") == stored(tmp_path / "scored.json")
+
+
+def test_short_answers_are_an_error_or_null(call, facts, tmp_path, capsys):
+    facts.write_text(
+        json.dumps([{"question": "Who?", "undesired_answer": "Ada Lee", "answer_0": "x"}]), encoding="utf-8"
+    )
+    assert call() == 1
+    assert f"error: --facts={facts}, entry 1, answer_0: MEMO cuts no window" in capsys.readouterr().err
+    assert call("--skip-short") == 0
+    assert stored(tmp_path / "scored.json")[1] is None
+
+
+class Breaking:
+    """measure(), broken off by an error after so many finished texts in all; counts the windows it was let do."""
+
+    def __init__(self, *, after: int, error: BaseException) -> None:
+        self.left, self.error, self.chunks = after, error, []
+
+    def __call__(self, *given: Any, progress: Any, **named: Any):
+        stream = measure(*given, progress=progress, **named)
+        if progress is not None:
+            self.chunks.append(len(given[2]))
+        return self.broken(stream)
+
+    def broken(self, stream: Any):
+        for text in stream:
+            if self.left == 0:
+                raise self.error
+            self.left -= 1
+            yield text
+
+
+def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch, capsys):
+    # with one slot a chunk has 8 windows or more: entries 1 and 2 (13 windows), then entries 3 and 4 (7)
+    assert call(slots="1", out=str(tmp_path / "whole.json")) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(command, "measure", Breaking(after=6, error=KeyboardInterrupt()))
+    assert call(slots="1") == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on\n"
+    part = tmp_path / "scored.json.part"
+    assert len(part.read_text().splitlines()) == 1 + 5
+    assert not (tmp_path / "scored.json").exists()
+    with part.open("a") as file:
+        file.write('{"fact": "3", "ki')  # a kill in the middle of a line
+
+    # stopped once more before anything new, to see that the cut line is mended
+    monkeypatch.setattr(command, "measure", Breaking(after=0, error=KeyboardInterrupt()))
+    assert call(slots="1") == 130
+    assert len(part.read_text().splitlines()) == 1 + 5
+
+    last = Breaking(after=100, error=KeyboardInterrupt())
+    monkeypatch.setattr(command, "measure", last)
+    assert call(slots="1") == 0
+    assert last.chunks == [0, 3]
+    assert "5 of the texts were found in" in capsys.readouterr().out
+    assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["facts.json", "scored.json", "whole.json"]
+
+
+def test_a_chunk_is_the_same_with_other_slots(call, tmp_path, monkeypatch):
+    """Slots do not belong to the setup: what one number began another may end."""
+    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
+    assert call(slots="1") == 130
+    last = Breaking(after=100, error=KeyboardInterrupt())
+    monkeypatch.setattr(command, "measure", last)
+    assert call(slots="32") == 0
+    assert last.chunks == [3]
+    assert None not in stored(tmp_path / "scored.json")
+
+
+def test_a_finished_part_needs_no_model(call, tmp_path, monkeypatch):
+    assert call() == 0
+    expected = (tmp_path / "scored.json").read_bytes()
+    monkeypatch.setattr(command._Out, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert call("--overwrite") == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(command, "_load", lambda *_: pytest.fail("loaded"))
+    assert call("--overwrite") == 0
+    assert (tmp_path / "scored.json").read_bytes() == expected
+
+
+def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
+    assert call(slots="1") == 130
+    monkeypatch.undo()
+    part = tmp_path / "scored.json.part"
+    before = part.read_bytes()
+    capsys.readouterr()
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "model.safetensors").touch()
+    for changes, what in (({"mode": "prefix"}, "profile"), ({"model": str(other)}, "model, weights")):
+        assert call(**changes) == 1
+        hint = "give another --out, or remove that file to begin anew"
+        assert capsys.readouterr().err == f"error: {part} is of another setup (other: {what}); {hint}\n"
+    facts.write_text(json.dumps(FACTS[:3]), encoding="utf-8")
+    assert call() == 1
+    assert "(other: facts)" in capsys.readouterr().err
+    assert part.read_bytes() == before
+
+
+def test_too_little_memory_names_fewer_slots(call, monkeypatch, capsys):
+    monkeypatch.setattr(command, "measure", Breaking(after=0, error=torch.OutOfMemoryError("CUDA out of memory")))
+    assert call(slots="8") == 1
+    assert capsys.readouterr().err == "error: --slots=8 needs too much memory; --slots 4 goes on\n"
+
+
+def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert call() == 1
+    assert (
+        "scored.json cannot be written (No space left on device); mend that, and the same command goes on"
+        in capsys.readouterr().err
+    )
+    assert (tmp_path / "scored.json.part").exists()
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys):
+    monkeypatch.setattr(command, "SAY_EVERY", -1.0)
+    assert call() == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 21)]
+    assert lines[-1] == "  … 20 of 20 windows, about 0.0 min left"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty; each line needs `question` and its answers"),
+        ("[]", "is empty"),
+        ('{"question": "Who?", "answer_0": "Ada"}\n{"question"', "line 2: not JSON"),
+        ('[{"question": "Who?"', "is not valid JSON"),
+        ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: no JSON object"),
+        ('[{"answer_0": "Ada"}]', "entry 1: no question"),
+        ('[{"question": "Who?"}]', "entry 1: no answer"),
+    ],
+)
+def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
+    facts.write_text(content, encoding="utf-8")
+    assert call() == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --facts={facts}")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"facts": "nowhere.json"}, "--facts=nowhere.json cannot be read (No such file or directory)"),
+        ({"profile": "offical"}, "allowed: clean, official. Nearest: set --profile=official"),
+        ({"mode": "sufix"}, "--mode=sufix is unknown; allowed: suffix, prefix. Nearest: set --mode=suffix"),
+        ({"rouge": "rougel"}, "--rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL."),
+        ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
+        ({"slots": "0"}, "--slots=0 is too small; allowed: from 1"),
+        ({"slots": "few"}, "argument --slots: invalid int value: 'few'; python -m meow_lightning.memo --help lists"),
+        ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
+        ({"modle": "x"}, "unrecognized arguments: --modle x; python -m"),
+        ({"template": "auto"}, "--template has no effect with profile official in mode suffix, which shows raw text"),
+        ({"profile": "clean", "mode": "prefix", "lead": " "}, "--lead has no effect with profile clean in mode prefix"),
+        ({"profile": "clean", "template": "Q:"}, "error: --template must hold {question} exactly once, given: 'Q:'"),
+        ({"profile": "clean", "template": "chat"}, "error: --template=chat: the tokenizer has no chat template"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be(call, capsys, changes, message):
+    assert call(**changes) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_a_missing_option_is_named(capsys):
+    assert command.main(["--model", "x"]) == 1
+    assert capsys.readouterr().err.startswith("error: the following arguments are required: --facts, --out; python -m")
+
+
+def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
+    assert call(out=str(tmp_path)) == 1
+    assert f"--out={tmp_path} is a folder; give a file in it" in capsys.readouterr().err
+    (tmp_path / "scored.json").write_text("mine")
+    assert call() == 1
+    assert "scored.json is there already; give another name, or say --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "scored.json").read_text() == "mine"
+    assert call(out=str(tmp_path / "no" / "s.json")) == 1
+    assert "its folder is missing; make it first, or give another" in capsys.readouterr().err
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert call(out=str(tmp_path / "s.json")) == 1
+    assert "its folder cannot be written to; give another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, ": no such folder; give one that save_pretrained wrote, or a name on the hub"),
+        ([], " holds no config.json; give a folder that save_pretrained wrote it into"),
+        (["config.json", "model.safetensors"], " holds no tokenizer; give a folder"),
+        (["config.json", "tokenizer.json", "pytorch_model.bin"], " holds pytorch_model.bin only; pickle files can run"),
+        (["config.json", "tokenizer.json"], " holds no safetensors; give a folder"),
+        (["config.json", "tokenizer.json", "model.safetensors"], " cannot be loaded: "),
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_loaded(call, tmp_path, capsys, files, message):
+    where = tmp_path / "model"
+    if files is not None:
+        where.mkdir()
+        for name in files:
+            (where / name).write_text("{}")
+    assert call(model=str(where)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --model={where}{message}")
+    assert error.count("\n") == 1
+
+
+def test_broken_weights_are_one_line(call, folder, tmp_path, capsys):
+    where = shutil.copytree(folder, tmp_path / "model")
+    (where / "model.safetensors").write_bytes(b"\x05")
+    assert call(model=str(where)) == 1
+    assert capsys.readouterr().err.startswith(f"error: --model={where} cannot be loaded: ")
+
+
+def test_a_name_on_the_hub_goes_to_transformers(call, monkeypatch, capsys):
+    def unreachable(source: str, **_: Any) -> None:
+        raise OSError(f"{source} is not a local folder\nand no model.")
+
+    monkeypatch.setattr("meow_lightning.models.load.load_model", unreachable)
+    assert call(model="owner/name") == 1
+    line = "error: --model=owner/name cannot be loaded: owner/name is not a local folder and no model.\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert call(device="cuda") == 1
+    assert "--device=cuda, but torch sees no GPU; say --device cpu" in capsys.readouterr().err
+
+
+def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, capsys):
+    long = {"question": "Who is it?", "answer_0": "w" * 80}
+    facts.write_text(json.dumps([*FACTS, long]), encoding="utf-8")
+    assert call() == 1
+    assert "error: fact 5: a MEMO prompt has " in capsys.readouterr().err
+    assert not (tmp_path / "scored.json.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        (
+            "name: own\nsize: 5\n",
+            "--profile=own: its file must hold exactly keep_special, max_new_tokens, measure, mode, ",
+        ),
+        ("${size}", "--profile=own: size=${size} is known within a run only; write its value"),
+    ],
+)
+def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
+    if yaml == "${size}":
+        yaml = (command.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
+    (tmp_path / "own.yaml").write_text(yaml)
+    monkeypatch.setattr(command, "CONF", tmp_path)
+    assert call(profile="own") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp_path):
+    said = ["--model", "./nowhere", "--facts", str(facts), "--out", str(tmp_path / "s.json")]
+    watched = (
+        "import runpy, sys; sys.argv[1:] = {}\ntry: runpy.run_module('meow_lightning.memo', run_name='__main__')\n"
+    )
+    watched += "finally: assert not {{'torch', 'transformers'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", watched.format(said)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --model=./nowhere: no such folder")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from helping import clean_profile
+
+from meow_lightning.memo.measure import Text
+from meow_lightning.memo.published import (
+    answers,
+    chunks,
+    from_part,
+    means,
+    part,
+    texts,
+    too_short,
+    windows,
+    with_scores,
+)
+from meow_lightning.types import ScoredText, UserError
+
+PROFILE = clean_profile(8)
+ENTRIES: list[tuple[int, dict[str, Any]]] = [
+    (1, {"question": "Who?", "undesired_answer": "Ada", "answer_1": "Bob", "note": 7, "answer_0": "Eve"}),
+    (4, {"question": "Where?", "undesired_answer": "In Lima", "answer_0_rouge1": 0.5, "old_rouge1": 1}),
+]
+
+
+def scored(fact: str, kind: Any, position: int, score: float) -> ScoredText:
+    return ScoredText(fact, kind, position, "text", score, (score,))
+
+
+def read(entries: Any, **changes: Any) -> list[Text]:
+    return texts(entries, **({"source": "--facts=f.json", "mode": "suffix", "skip_short": False} | changes))
+
+
+def test_answers_are_the_true_one_and_the_numbered_ones():
+    keys = [
+        "question",
+        "answer_2",
+        "answer",
+        "answer_x",
+        "answer_02",
+        "answer_0_rouge1",
+        "undesired_answer",
+        "answer_10",
+    ]
+    assert answers(dict.fromkeys(keys, "text")) == [
+        ("answer_2", "candidate", 2), ("undesired_answer", "answer", 0), ("answer_10", "candidate", 10),
+    ]  # fmt: skip
+
+
+def test_texts_carry_the_entry_number_and_the_position():
+    assert read(ENTRIES) == [
+        Text("1", "answer", 0, "Who?", "Ada"),
+        Text("1", "candidate", 1, "Who?", "Bob"),
+        Text("1", "candidate", 0, "Who?", "Eve"),
+        Text("4", "answer", 0, "Where?", "In Lima"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "suffix", "prefix"),
+    [
+        ("Who?", "ab", False, False),
+        ("Who?", "a", True, False),
+        ("Who?", "", True, True),
+        ("Who?", "   ", True, True),
+        ("W", "Ada", False, True),
+    ],
+)
+def test_too_short_looks_at_what_is_cut(question, answer, suffix, prefix):
+    assert too_short(question, answer, mode="suffix") is suffix
+    assert too_short(question, answer, mode="prefix") is prefix
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"answer_0": "Ada"}, "--facts=f.json, entry 3: no question; each entry needs `question` and its answers"),
+        ({"question": " ", "answer_0": "Ada"}, "entry 3: no question"),
+        ({"question": ["Who?"], "answer_0": "Ada"}, "entry 3: no question"),
+        ({"question": "Who?"}, "entry 3: no answer; each entry needs .*`undesired_answer`, `answer_0`"),
+        ({"question": "Who?", "answer": "Ada"}, "no answer .`answer` is not read: call the true answer `undesired_an"),
+        ({"question": "Who?", "answer_0": 5}, "entry 3, answer_0: 5 is no text; give the answer in quotes"),
+        ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is no text"),
+        ({"question": "Who?", "answer_0": "A\ud800"}, r"entry 3: holds half a character .*\\ud800.; mend it"),
+        (
+            {"question": "Who?", "answer_0": "Ada", "answer_1": "x"},
+            "entry 3, answer_1: .* answer has a single character",
+        ),
+        (
+            {"question": "Who?", "answer_0": "  "},
+            "entry 3, answer_0: MEMO cuts no window from it, since the answer is b",
+        ),
+        ({"question": "Who?", "answer_0": ""}, "the answer is blank; lengthen it, leave it out, or say --skip-short"),
+    ],
+)
+def test_what_cannot_be_scored_is_named_by_entry_and_key(entry, message):
+    with pytest.raises(UserError, match=message):
+        read([(3, entry)])
+
+
+def test_a_question_of_one_character_is_named_in_prefix_mode():
+    with pytest.raises(UserError, match=r"entry 3, answer_0: .* since the question has a single character"):
+        read([(3, {"question": "W", "answer_0": "Ada"})], mode="prefix")
+
+
+def test_short_answers_are_skipped_on_demand_and_get_null():
+    entries = [(3, {"question": "Who?", "answer_0": "x", "answer_1": "Ada"})]
+    assert read(entries, skip_short=True) == [Text("3", "candidate", 1, "Who?", "Ada")]
+    (made,) = with_scores(entries, [scored("3", "candidate", 1, 0.25)], mode="suffix", rouge="rouge1")
+    assert made == {
+        "question": "Who?",
+        "answer_0": "x",
+        "answer_1": "Ada",
+        "answer_0_rouge1": None,
+        "answer_1_rouge1": 0.25,
+    }
+
+
+def test_scores_come_behind_the_own_keys_and_replace_old_ones():
+    results = [
+        scored("4", "answer", 0, 0.4), scored("1", "candidate", 0, 0.1),
+        scored("1", "answer", 0, 0.2), scored("1", "candidate", 1, 0.3),
+    ]  # fmt: skip
+    first, second = with_scores(ENTRIES, results, mode="suffix", rouge="rouge1")
+    assert list(first.items()) == [
+        *ENTRIES[0][1].items(), ("undesired_answer_rouge1", 0.2), ("answer_1_rouge1", 0.3), ("answer_0_rouge1", 0.1),
+    ]  # fmt: skip
+    assert second == {"question": "Where?", "undesired_answer": "In Lima", "undesired_answer_rouge1": 0.4}
+
+
+def test_another_rouge_ends_the_key_and_leaves_the_first():
+    entries = [(1, {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.6})]
+    (made,) = with_scores(entries, [scored("1", "candidate", 0, 0.7)], mode="suffix", rouge="rougeL")
+    assert made == {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.7}
+
+
+def test_a_missing_result_is_no_null():
+    with pytest.raises(ValueError, match="entry 4, undesired_answer: no score came for it"):
+        with_scores(ENTRIES[1:], [], mode="suffix", rouge="rouge1")
+
+
+def test_windows_are_counted_without_a_model():
+    # "Ada", "Bob", "Eve" after 1 character each, "In Lima" after 1 and 6; "Who?" after 1, "Where?" after 1 only
+    wanted = read([(1, ENTRIES[0][1]), (2, {"question": "Where?", "answer_0": "In Lima"})])
+    assert windows(wanted, PROFILE) == 3 + 2
+    assert windows(wanted, dataclasses.replace(PROFILE, mode="prefix")) == 3 + 1
+    assert windows(wanted, dataclasses.replace(PROFILE, size=2)) == 3 + 3
+
+
+def test_chunks_hold_whole_entries_and_enough_windows():
+    wanted = [
+        Text(fact, "candidate", n, "Who?", "Ada")
+        for fact, count in (("1", 2), ("2", 1), ("3", 4), ("4", 1))
+        for n in range(count)
+    ]
+    found = [[text.fact for text in chunk] for chunk in chunks(wanted, PROFILE, least=3)]
+    assert found == [["1", "1", "2"], ["3", "3", "3", "3"], ["4"]]
+    assert list(chunks([], PROFILE, least=3)) == []
+
+
+def test_means_tell_true_answers_from_candidates():
+    results = [scored("1", "answer", 0, 0.5), scored("1", "candidate", 0, 0.1), scored("1", "candidate", 1, 0.2)]
+    assert [line.split() for line in means(results)] == [
+        ["true", "answers", "1", "mean", "score", "0.5000"], ["candidates", "2", "mean", "score", "0.1500"],
+    ]  # fmt: skip
+    assert means(results[:1])[1].endswith("mean score -")
+
+
+def test_a_part_gives_back_what_it_was_given():
+    results = [ScoredText("1", "candidate", 2, "Ada é", 1 / 3, (0.1, 2 / 3)), scored("2", "answer", 0, 0.0)]
+    content = part(results[:1], head={"mode": "suffix"}) + part(results[1:], head=None)
+    assert from_part(content.splitlines(), head={"mode": "suffix"}, source="s.part") == results
+    assert from_part([], head={"mode": "suffix"}, source="s.part") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            json.dumps({"mode": "prefix", "model": "m"}),
+            r"s\.part is of another setup \(other: mode\); give another --out",
+        ),
+        (json.dumps({}), r"of another setup \(other: mode, model\)"),
+        ("[1]", r"s\.part is no part of a scored file; .*or remove that file to begin anew"),
+        ("words", "no part of a scored file"),
+    ],
+)
+def test_parts_of_something_else_are_refused(line, message):
+    with pytest.raises(UserError, match=message):
+        from_part([line], head={"mode": "suffix", "model": "m"}, source="s.part")

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from meow_lightning.estimate import (
+    PROGRAM,
+    Knobs,
+    Load,
+    Shape,
+    asking_memory,
+    lora_parameters,
+    remedies,
+    shape_of,
+    tiny_shape,
+    training_memory,
+    training_need,
+)
+from meow_lightning.types import UserError
+
+LLAMA_2_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
+    "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
+LLAMA_3_2_1B = {
+    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "head_dim": 64,
+    "num_hidden_layers": 16, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": True,
+}  # fmt: skip
+QWEN_2_5_1_5B = {
+    "model_type": "qwen2", "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12,
+    "num_hidden_layers": 28, "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+PHI_1_5 = {
+    "model_type": "phi", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32,
+    "num_hidden_layers": 24, "num_key_value_heads": None, "vocab_size": 51200, "hidden_act": "gelu_new",
+}  # fmt: skip
+PYTHIA_1B = {
+    "model_type": "gpt_neox", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 8,
+    "num_hidden_layers": 16, "vocab_size": 50304, "hidden_act": "gelu",
+}  # fmt: skip
+GPT_2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
+TINY = {"_target_": "llama", "hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384, "context": 256}
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (LLAMA_2_7B, 6_738_415_616),
+        (LLAMA_3_2_1B, 1_235_814_400),
+        (QWEN_2_5_1_5B, 1_543_714_304),
+        (PHI_1_5, 1_418_270_720),
+        (PYTHIA_1B, 1_011_781_632),
+        (GPT_2, 124_439_808),
+    ],
+)
+def test_published_models_are_counted_to_the_last_weight(config, count):
+    assert shape_of(config, parameters=None).parameters == count
+
+
+def test_biases_that_a_llama_asks_for_count():
+    config = {**LLAMA_2_7B, "attention_bias": True, "mlp_bias": True}
+    more = shape_of(config, parameters=None).parameters - 6_738_415_616
+    assert more == 32 * (4 * 4096 + 2 * 11008 + 4096)
+
+
+def test_sizes_are_read_under_every_name():
+    shape = shape_of(GPT_2, parameters=7)
+    assert shape == Shape(
+        parameters=7, hidden=768, layers=12, heads=12, kv_heads=12, head=64, intermediate=3072, vocabulary=50257,
+        tied=True, gated=False, kept=5,
+    )  # fmt: skip
+    llama = shape_of(LLAMA_3_2_1B, parameters=7)
+    assert (llama.kv_heads, llama.head, llama.tied, llama.gated, llama.kept) == (8, 64, True, True, 4)
+    assert shape_of(PYTHIA_1B, parameters=7).kept == 2
+    assert not shape_of(PHI_1_5, parameters=7).tied
+    assert shape_of({"text_config": GPT_2}, parameters=7) == shape
+
+
+def test_the_tiny_model_is_a_tied_llama():
+    shape = tiny_shape(TINY, 2048)
+    # 2048 * 128 of embedding, 2 layers of 4 * 128^2 + 3 * 128 * 384 + 2 * 128, and the last norm
+    assert shape.parameters == 262_144 + 2 * (65_536 + 147_456 + 256) + 128 == 688_768
+    assert (shape.hidden, shape.layers, shape.heads, shape.head, shape.tied) == (128, 2, 4, 32, True)
+
+
+def test_a_config_without_a_size_is_refused():
+    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; give the fold"):
+        shape_of({**GPT_2, "n_layer": 0}, parameters=None)
+
+
+def test_experts_are_counted_only_from_files():
+    config = {**LLAMA_2_7B, "model_type": "mixtral", "num_local_experts": 8}
+    assert shape_of(config, parameters=9).parameters == 9
+    with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); bring its \*.safetensors"):
+        shape_of(config, parameters=None)
+
+
+def test_adapters_of_the_7b_model():
+    # rank 16: 32 layers of 4 * (4096 + 4096) for attention and 3 * (4096 + 11008) for the feed-forward part
+    assert lora_parameters(shape_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
+
+
+def test_adapters_know_shared_keys_and_values_and_a_missing_gate():
+    # queries 2048 -> 2048, keys and values 2048 -> 512, out 2048 -> 2048, three of 2048 and 8192
+    assert lora_parameters(shape_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
+    assert lora_parameters(shape_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
+
+
+SMALL = Shape(
+    parameters=1000, hidden=10, layers=3, heads=2, kv_heads=1, head=5, intermediate=20, vocabulary=100, tied=True,
+    gated=True, kept=4,
+)  # fmt: skip
+
+
+def train(**changed):
+    given = {
+        "weight_bytes": 4, "compute_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "checkpointing": False,
+        "trained": 1000, "slack": 1.0,
+    }  # fmt: skip
+    return training_memory(SMALL, **(given | changed))
+
+
+def test_a_step_in_fp32():
+    memory = train()
+    # per token and layer: norms 2 * 12 * 10, attention 4 * 4 * 10, feed-forward 4 * 4 * 20 = 720; last norm 120
+    assert memory.activations == 2 * 7 * (3 * 720 + 120) == 31_920
+    assert memory.logits == 2 * 3 * 100 * 20 == 12_000
+    assert (memory.weights, memory.gradients, memory.optimizer) == (4000, 4000, 8000)
+    assert (memory.cache, memory.program) == (0, PROGRAM)
+    assert memory.total == 4000 + 4000 + 8000 + 31_920 + 12_000 + PROGRAM
+
+
+def test_slack_is_for_what_passes_take_alone():
+    plain, loose = train(), train(slack=1.5)
+    assert (loose.activations, loose.logits) == (47_880, 18_000)
+    assert loose.total - plain.total == 15_960 + 6_000
+
+
+def test_checkpointing_keeps_one_hidden_state_per_layer_and_one_layer():
+    assert train(checkpointing=True).activations == 2 * 7 * (3 * 40 + 720 + 120)
+
+
+def test_mixed_precision_keeps_a_second_copy_and_halves_what_linear_layers_hold():
+    memory = train(compute_bytes=2)
+    assert memory.weights == 4000 + 2000
+    assert memory.optimizer == 8000
+    assert memory.activations == 2 * 7 * (3 * (2 * 10 * 10 + 2 * 40 + 2 * 80) + 100)
+    assert memory.logits == 12_000  # losses are computed in fp32
+
+
+def test_plain_bf16_halves_weights_gradients_and_moments():
+    memory = train(weight_bytes=2, compute_bytes=2)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2000, 2000, 4000)
+    assert memory.activations == 2 * 7 * (3 * (2 * 8 * 10 + 2 * 40 + 2 * 80) + 80)
+
+
+def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
+    memory = train(weight_bytes=2, compute_bytes=2, trained=50)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2000 + 200, 200, 400)
+    # on top of the plain layer: (8 - 2) bytes of 5 * 10 (queries, keys, values, gate, up), 10 (out), 20 (down)
+    assert memory.activations == 2 * 7 * (3 * (400 + 6 * 80) + 80)
+    assert train(trained=50).activations == 2 * 7 * (3 * (720 + 4 * 80) + 120)
+
+
+def test_the_optimizers_own_copy_shows_where_passes_are_small():
+    memory = train(rows=1, tokens=1, scored=1)  # 2280 of activations and 2000 of logits: more than the copy of 4000
+    assert memory.optimizer == 8000
+    memory = training_memory(
+        SMALL, weight_bytes=4, compute_bytes=4, rows=1, tokens=1, scored=0, checkpointing=False, trained=1000, slack=1.0
+    )
+    assert memory.optimizer == 8000 + 4000 - 2280
+
+
+# Peak VmRSS less the imported program's, measured with torch 2.13 on a CPU: rows of 64 tokens, 24 scored, fp32.
+WIDE = {"hidden_size": 512, "layers": 4, "heads": 8, "intermediate_size": 1536}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "vocabulary", "rows", "measured"),
+    [(TINY, 2048, 16, 69.7e6), (TINY, 2048, 64, 248.4e6), (WIDE, 8192, 8, 460.1e6), (WIDE, 8192, 32, 991.9e6)],
+)
+def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, measured):
+    shape = tiny_shape(architecture, vocabulary)
+    memory = training_memory(
+        shape, weight_bytes=4, compute_bytes=4, rows=rows, tokens=64, scored=24, checkpointing=False,
+        trained=shape.parameters,
+    )  # fmt: skip
+    assert 0.9 < (memory.total - memory.program) / measured < 1.4
+
+
+def ask(**changed):
+    given = {"weight_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "slots": 0, "generated": 0, "slack": 1.0}
+    return asking_memory(SMALL, **(given | changed))
+
+
+def test_scoring_holds_four_logits_per_entry():
+    memory = ask()
+    assert memory.logits == 2 * 3 * 100 * 16
+    # one layer's work, 2 * 7 * (3 * 20 + 4 * 10) * 4 = 5600, stands beside the last pass's half of the logits
+    assert memory.activations == 5600 - 4800
+    assert (memory.weights, memory.gradients, memory.optimizer, memory.cache) == (4000, 0, 0, 0)
+    assert ask(weight_bytes=2).logits == 2 * 3 * 100 * 16
+    assert ask(scored=1).activations == 5600 - 1600
+
+
+def test_long_prompts_take_most_when_they_are_read():
+    memory = ask(slots=50, generated=2)
+    # keys and values: 2 * 5 values of 4 bytes per token in 3 layers; one layer's work is larger than a copy of them
+    assert memory.cache == 50 * 7 * 3 * 40
+    assert memory.activations == 50 * 7 * 400
+    assert memory.logits == 50 * 100 * 8
+
+
+def test_long_answers_take_most_at_their_end():
+    memory = ask(slots=50, generated=1000)
+    assert memory.cache == 50 * 1007 * 3 * 40
+    assert memory.activations == 50 * 1007 * 40
+
+
+KNOBS = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=1)
+LOAD = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
+BIG = shape_of(LLAMA_3_2_1B, parameters=None)
+
+
+def totals(**changed):
+    given = {name: getattr(KNOBS, name) for name in ("micro_batch", "checkpointing", "rank", "precision", "devices")}
+    return training_need(BIG, Knobs(**(given | changed)), LOAD).total
+
+
+def test_settings_become_bytes():
+    memory = training_need(BIG, KNOBS, LOAD)
+    assert memory == training_memory(
+        BIG, weight_bytes=4, compute_bytes=2, rows=16, tokens=1000, scored=200, checkpointing=False,
+        trained=1_235_814_400, slack=1.0,
+    )  # fmt: skip
+    adapters = training_need(BIG, Knobs(micro_batch=8, checkpointing=False, rank=8, precision="mixed", devices=1), LOAD)
+    assert adapters.weights == 2 * 1_235_814_400 + 4 * lora_parameters(BIG, rank=8)
+
+
+def test_processes_exchange_gradients_and_may_share_one_memory():
+    two = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=2)
+    one = training_need(BIG, KNOBS, LOAD)
+    apart = training_need(BIG, two, LOAD)
+    assert apart.total == one.total + one.gradients
+    together = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=True, slack=1.0)
+    assert training_need(BIG, two, together).total == 2 * apart.total
+    words = remedies(BIG, two, together, there=one.total)
+    assert ("trainer.devices=1", one.total) in words
+
+
+def test_the_largest_smaller_micro_batch_that_fits_comes_first():
+    found = remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4))
+    assert found[0] == ("trainer.micro_batch=4", totals(micro_batch=4))
+    assert remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4) - 1)[0][0] == "trainer.micro_batch=2"
+
+
+def fitting(there):
+    found = remedies(BIG, KNOBS, LOAD, there=there)
+    assert all(total <= there for _, total in found)
+    return [words for words, _ in found]
+
+
+def test_what_changes_numbers_comes_last():
+    assert fitting(totals(precision="plain")) == [
+        "trainer.micro_batch=4", "trainer.checkpointing=true", "model.precision=plain",
+    ]  # fmt: skip
+
+
+def test_pairs_come_where_neither_is_enough_alone():
+    assert fitting(totals(micro_batch=1)) == [
+        "trainer.micro_batch=1",
+        "trainer.checkpointing=true model.precision=plain",
+        "trainer.checkpointing=true model.lora.rank=16",
+    ]
+    assert fitting(totals(micro_batch=1) - 1) == [
+        "trainer.micro_batch=2 trainer.checkpointing=true",
+        "trainer.micro_batch=2 model.precision=plain",
+        "trainer.micro_batch=2 model.lora.rank=16",
+        "trainer.checkpointing=true model.precision=plain",
+        "trainer.checkpointing=true model.lora.rank=16",
+    ]
+    assert fitting(totals(micro_batch=1, rank=16)) == ["trainer.micro_batch=1 model.lora.rank=16"]
+
+
+def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
+    assert remedies(BIG, KNOBS, LOAD, there=10**9) == []
+    least = Knobs(micro_batch=1, checkpointing=True, rank=8, precision="mixed", devices=1)
+    assert remedies(BIG, least, LOAD, there=10**15) == []
+
+
+def test_planning_does_not_wait_for_torch():
+    code = "import sys, meow_lightning.estimate, meow_lightning.machine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -37,8 +37,8 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         if word not in Config.__annotations__:
             raise UserError(f"{word} is not an option{nearest(word, Config.__annotations__)}")
     model = options.get("model")
-    if isinstance(model, dict) and (model.get("base") or model.get("published")):
-        model |= dict.fromkeys(SCRATCH)  # a debug file may have set some of it for a model from scratch
+    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "published")):
+        model |= dict.fromkeys(SCRATCH)  # what is given is not made; a debug file may have set some of it all the same
     for path, group in GROUPS.items():
         node: Any = options
         for word in path.split("."):

@@ -186,8 +186,8 @@ def asking_memory(
 ) -> Memory:  # fmt: skip
     """The peak of asking a model: the weights and the larger of a scoring pass and of generation.
 
-    Scoring holds four logits per scored column and entry: logits and log-probabilities of one pass are still there
-    while the next makes its own twice. Generation holds keys and values, 2 * layers * kv_heads * head per token, either
+    Scoring holds two numbers per scored column and entry, logits and log-probabilities, after one layer's work has
+    gone. Generation holds keys and values, 2 * layers * kv_heads * head per token, either
     of the prompts beside one layer's work on them or of all tokens beside one layer's second copy.
 
     Args:
@@ -201,8 +201,8 @@ def asking_memory(
         slack: As in :func:`training_memory`, for all but the weights.
     """
     work = max(2, shape.kept - 1) * shape.intermediate + 4 * shape.heads * shape.head
-    logits = rows * scored * shape.vocabulary * 4 * max(4, weight_bytes)
-    scoring = (max(0, rows * tokens * work * weight_bytes - logits // 2), logits, 0)
+    logits = rows * scored * shape.vocabulary * 2 * max(4, weight_bytes)
+    scoring = (max(0, rows * tokens * work * weight_bytes - logits), logits, 0)
     token = 2 * shape.kv_heads * shape.head * weight_bytes
     first = slots * tokens * shape.layers * token, slots * tokens * work * weight_bytes
     last = slots * (tokens + generated) * shape.layers * token, slots * (tokens + generated) * token

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import subprocess
@@ -13,10 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Protocol
-
-from meow_lightning.types import UserError
-
-HEADER_LIMIT = 100_000_000  # bytes; the safetensors format allows no longer header
 
 
 class Sized(Protocol):
@@ -148,56 +142,6 @@ def free_disk(folder: Path) -> int:
     while not there.exists():
         there = there.parent
     return shutil.disk_usage(there).free
-
-
-def safetensors_parameters(folder: Path) -> int:
-    """Number of weights in a saved model's folder, from the headers of its ``*.safetensors``; no weight is read.
-
-    The files are those of ``model.safetensors.index.json`` where a model is cut into several, else
-    ``model.safetensors``, else all there are. Tables that old checkpoints save beside the weights (rotary
-    frequencies, causal masks) do not count.
-
-    Raises:
-        UserError: No such file, or one whose header cannot be read.
-    """
-    return sum(_file_parameters(path) for path in _weight_files(folder))
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{index} has no weight_map that can be read; download the model again") from error
-        return sorted(folder / name for name in names)
-    single = folder / "model.safetensors"
-    found = [single] if single.exists() else sorted(folder.glob("*.safetensors"))
-    if not found:
-        raise UserError(
-            f"{folder} has no *.safetensors, the only format of weights that is read; give a folder that "
-            "save_pretrained wrote"
-        )
-    return found
-
-
-def _file_parameters(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= HEADER_LIMIT:
-                raise ValueError(f"header of {length} bytes")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if _is_weight(name, tensor["shape"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a whole safetensors file (or only a pointer to one); download it again"
-        ) from error
-
-
-def _is_weight(name: str, shape: list[int]) -> bool:
-    return not (name.endswith(("rotary_emb.inv_freq", "masked_bias")) or len(shape) == 4)
 
 
 def disk_needed(shape: Sized, *, weight_bytes: int, saved_bytes: int, trained: int) -> int:

@@ -163,7 +163,10 @@ class _Cell:
         if "path" in node:
             build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
             keyed["file"] = _file_digest(node["path"])
-        settings = {"inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget")}
+        settings = {
+            "inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget"),
+            "others": self.facts("retain", "question", "answer"),
+        }  # fmt: skip
         at_least = self.options["method"]["select"]["k"]
         return self.artifact("invert", "", settings, {}, inversion=node, at_least=at_least)
 

@@ -196,7 +196,7 @@ class Preflight:
         knobs, load = self._knobs(artifact), self._load(artifact)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
         kept = shape.parameters * load.value_bytes
-        weight_bytes = 4 if knobs.precision == "mixed" else load.value_bytes
+        weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
         passing = disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained)
         tokens = sum(map(_tokens, self._rows(artifact))) * artifact.settings["recipe"]["epochs"]
         flops = training_flops(shape, tokens, checkpointing=knobs.checkpointing, adapters=knobs.rank is not None)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.config import check_types
-from meow_lightning.models.given import lacking_tokenizer
-from meow_lightning.models.source import Source, identity, parse
+from meow_lightning.models.given import fit, lacking_tokenizer, names_end
+from meow_lightning.models.source import Source, identity, parse, pinned
 from meow_lightning.schema import Published
 from meow_lightning.types import UserError
 
@@ -76,14 +76,15 @@ class Roles:
 
     def notes(self) -> list[str]:
         """What a reader of the numbers must know of these models."""
-        if self.target is None or self.no_retain is not None:
+        if self.no_retain is not None or (self.target is None and self.retain is None):
             return []
-        how = f"The target model is {self.target.weights}, the retain model "
-        if self.retain is None:
-            return [f"{how}was fine-tuned here: forget quality compares their recipes too."]
-        owner = self.target.weights.repository.partition("/")[0]
-        same = self.target.published and owner == self.retain.weights.repository.partition("/")[0]
-        return [] if same else [f"{how}is {self.retain.weights}: forget quality compares their recipes too."]
+        here = "was fine-tuned here"
+        target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
+        if self.target is not None and self.retain is not None and self.target.published:
+            owners = {given.weights.repository.partition("/")[0] for given in (self.target, self.retain)}
+            if len(owners) == 1:
+                return []
+        return [f"The target model {target}, the retain model {retain}: forget quality compares their recipes too."]
 
     def _role(self, role: Role) -> Given | None:
         said = self.model[role]
@@ -103,14 +104,24 @@ class Roles:
             return None
         memory = Path(self.options["store"]) / ".digests.json"
         words = {"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role]
-        weights = parse(f"model.{role}", text, words=words)
-        tokenizer = self._tokenizer(weights)
-        key = {"weights": identity(weights, memory=memory), "tokenizer": identity(tokenizer, memory=memory)}
+        # From here on the commit, also of a branch: what is fetched must be what the key names.
+        weights = pinned(parse(f"model.{role}", text, words=words))
+        tokenizer = pinned(self._tokenizer(weights))
+        whole = identity(weights, memory=memory)
+        same = tokenizer == weights
+        key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}
         return Given(weights, tokenizer, key, published=False)
 
     def _tokenizer(self, weights: Source) -> Source:
         """The model's own tokenizer where it has one; what a repository has is known only once it is here."""
-        other = self.model["tokenizer"]
-        if other is None or (weights.folder is not None and lacking_tokenizer(weights.folder) is None):
+        said, own = self.model["tokenizer"], weights.folder
+        if said is None:
             return weights
-        return parse("model.tokenizer", other, words=())
+        other = parse("model.tokenizer", said, words=())
+        # A folder is the user's own word; a hub id may be the model file's, for published weights that come without.
+        return weights if other.folder is None and own is not None and _speaks(own) else other
+
+
+def _speaks(folder: Path) -> bool:
+    """Whether a model's folder holds a tokenizer that the model can be used with."""
+    return lacking_tokenizer(folder) is None and names_end(folder) and fit(folder, folder)

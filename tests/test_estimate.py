@@ -195,13 +195,13 @@ def ask(**changed):
     return asking_memory(SMALL, **(given | changed))
 
 
-def test_scoring_holds_four_logits_per_entry():
+def test_scoring_holds_two_logits_per_entry():
     memory = ask()
-    assert memory.logits == 2 * 3 * 100 * 16
-    # one layer's work, 2 * 7 * (3 * 20 + 4 * 10) * 4 = 5600, stands beside the last pass's half of the logits
+    assert memory.logits == 2 * 3 * 100 * 8
+    # one layer's work, 2 * 7 * (3 * 20 + 4 * 10) * 4 = 5600, comes before the logits: what is beyond them counts
     assert memory.activations == 5600 - 4800
     assert (memory.weights, memory.gradients, memory.optimizer, memory.cache) == (4000, 0, 0, 0)
-    assert ask(weight_bytes=2).logits == 2 * 3 * 100 * 16
+    assert ask(weight_bytes=2).logits == 2 * 3 * 100 * 8
     assert ask(scored=1).activations == 5600 - 1600
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,11 +18,9 @@ from meow_lightning.machine import (
     gpus,
     memory_left,
     readable,
-    safetensors_parameters,
     seconds_like,
     training_flops,
 )
-from meow_lightning.types import UserError
 
 SHAPE = tiny_shape({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
 
@@ -155,46 +152,6 @@ def test_a_folder_that_is_not_there_yet_lies_on_its_parents_disk(tmp_path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 5, 4))
     assert free_disk(tmp_path / "a" / "b") == 4
     assert asked == [tmp_path]
-
-
-def shard(path, tensors):
-    header = json.dumps({"__metadata__": {"format": "pt"}} | {name: {"shape": size} for name, size in tensors.items()})
-    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"weights, not read")
-
-
-def test_weights_are_counted_from_the_header(tmp_path):
-    shard(tmp_path / "model.safetensors", {"a": [3, 5], "b": [7], "scale": []})
-    assert safetensors_parameters(tmp_path) == 15 + 7 + 1
-
-
-def test_only_the_files_of_the_index_count(tmp_path):
-    shard(tmp_path / "one.safetensors", {"a": [3, 5]})
-    shard(tmp_path / "two.safetensors", {"b": [7]})
-    shard(tmp_path / "consolidated.safetensors", {"a": [3, 5], "b": [7]})
-    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert safetensors_parameters(tmp_path) == 22
-
-
-def test_tables_beside_the_weights_do_not_count(tmp_path):
-    tables = {"h.0.attn.bias": [1, 1, 8, 8], "h.0.attn.masked_bias": [], "x.rotary_emb.inv_freq": [64]}
-    shard(tmp_path / "model.safetensors", {"h.0.attn.c_attn.bias": [24], **tables})
-    assert safetensors_parameters(tmp_path) == 24
-
-
-def test_folders_and_files_without_weights_are_refused(tmp_path):
-    with pytest.raises(
-        UserError, match=r"has no \*.safetensors, the only format of weights that is read; give a folder"
-    ):
-        safetensors_parameters(tmp_path)
-    (tmp_path / "model.safetensors").write_text("version https://git-lfs.example/spec/v1\noid sha256:1\n")
-    with pytest.raises(
-        UserError, match=r"model.safetensors is not a whole safetensors file \(or only a pointer to one"
-    ):
-        safetensors_parameters(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(UserError, match=r"index.json has no weight_map that can be read; download the model again"):
-        safetensors_parameters(tmp_path)
 
 
 def test_two_checkpoints_and_the_model_lie_on_the_disk():

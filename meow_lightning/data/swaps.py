@@ -28,10 +28,10 @@ def swapped_answers(answer: str, borrowed: Sequence[str], *, count: int, dice: R
         count: Most texts wanted, 0 or more.
         dice: Where chance comes from.
     """
-    names = sorted({name for other in borrowed for name in _names(other)} - set(_names(answer)))
-    if _NUMBER.search(answer) or (names and _names(answer)):
+    known = sorted({name for other in borrowed for name in names(other)} - set(names(answer)))
+    if _NUMBER.search(answer) or (known and names(answer)):
         # Twice as many draws as wished for, since chance repeats itself.
-        drawn = [_swapped(answer, names, dice) for _ in range(2 * count)]
+        drawn = [_swapped(answer, known, dice) for _ in range(2 * count)]
         return [text for text in dict.fromkeys(drawn) if text != answer][:count]
     return dice.sample(borrowed, min(count, len(borrowed)))
 
@@ -62,7 +62,7 @@ def wrong_answers(fact: Fact, borrowed: Sequence[str], *, count: int, dice: Rand
 
 def named(text: str) -> bool:
     """Whether a text holds a name that could give way to another."""
-    return bool(_names(text))
+    return bool(names(text))
 
 
 def normal(text: str) -> str:
@@ -76,7 +76,8 @@ def whole(words: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=8192)
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """The names in a text, as far as capitals tell: several capital words, or one inside a sentence."""
     return tuple(_NAME.findall(text))
 
 
@@ -96,11 +97,11 @@ def _fitting(texts: Iterable[str], fact: Fact) -> list[str]:
     return kept
 
 
-def _swapped(answer: str, names: Sequence[str], dice: Random) -> str:
+def _swapped(answer: str, known: Sequence[str], dice: Random) -> str:
     def number(found: re.Match[str]) -> str:
         old = int(found.group())
         step = dice.choice([-1, 1]) * dice.randint(1, max(2, min(40, old // 2)))
         return str(max(0, old + step) if old else abs(step))
 
     swapped = _NUMBER.sub(number, answer)
-    return _NAME.sub(lambda _: dice.choice(names), swapped) if names else swapped
+    return _NAME.sub(lambda _: dice.choice(known), swapped) if known else swapped

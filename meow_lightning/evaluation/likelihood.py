@@ -43,5 +43,6 @@ def likelihoods(
             at = span.stop
             ids = rows[i].ids[rows[i].prompt :]
             yield i, Likelihood(ids=ids, logps=picked[span], hits=hits[span], mean=mean[span], std=std[span])
+        del logits_NV, logps_NV  # the largest there is: not beside the next batch's
         if progress is not None:
             progress(start + len(chosen))

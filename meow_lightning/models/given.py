@@ -11,6 +11,7 @@ from typing import Any
 from meow_lightning.types import UserError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TABLES = ("rotary_emb.inv_freq", "masked_bias")
 ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
@@ -34,19 +35,24 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def shards(folder: Path) -> list[Path]:
-    """The files of a model's weights: those an index names, else every safetensors file."""
-    index = read(folder / "model.safetensors.index.json").get("weight_map", {})
-    return [folder / name for name in sorted(set(index.values()))] or sorted(folder.glob("*.safetensors"))
+    """The files of a model's weights as transformers picks them: ``model.safetensors``, else those an index names."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    index = read(folder / INDEX).get("weight_map", {})
+    return [folder / name for name in sorted(set(index.values()))]
 
 
 def lacking_weights(folder: Path) -> str | None:
     """Why a folder's weights cannot be used, ``None`` when they can; looks at headers and sizes alone."""
+    if (folder / "adapter_config.json").is_file():
+        # Beside a whole model they are as bad: transformers would load the adapters' own base model instead of it.
+        return "holds adapters (adapter_config.json), no model; merge them first (merge_and_unload, save_pretrained)"
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            return "holds adapters without their model; merge them first (merge_and_unload, save_pretrained)"
         return f"has no config.json; give {ROLES}"
     files = shards(folder)
     if not files:
+        if named := sorted(path.name for path in folder.glob("*.safetensors")):
+            return f"holds {named[0]}, but neither model.safetensors nor {INDEX}; fetch or save the model again"
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             return (
@@ -86,9 +92,11 @@ def _damage(path: Path) -> str | None:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
         ends = [entry["data_offsets"][1] for name, entry in header(path).items() if name != "__metadata__"]
+        whole, there = 8 + length + max(ends, default=0), path.stat().st_size
     except (OSError, ValueError, KeyError, struct.error) as error:
         return str(error) or type(error).__name__
-    whole, there = 8 + length + max(ends, default=0), path.stat().st_size
+    except (TypeError, AttributeError, IndexError):
+        return "its header does not describe tensors"
     return None if whole == there else f"{there} bytes of {whole}"
 
 
@@ -115,20 +123,27 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
         raise UserError(f"{option}: {weights} {lack}")
     if (lack := lacking_tokenizer(tokenizer)) is not None:
         raise UserError(f"{option}: {tokenizer} {lack}; say model.tokenizer=FOLDER or hub id, where the right one is")
-    if not _end_token(tokenizer):
+    if not names_end(tokenizer):
         raise UserError(
             f"{option}: the tokenizer in {tokenizer} names no end token (eos_token), so no answer could ever end; set "
             "one (tokenizer.eos_token = …; tokenizer.save_pretrained) or say model.tokenizer=FOLDER"
         )
-    rows, ids = embeddings(weights), largest_id(tokenizer)
-    if rows is not None and ids is not None and ids >= rows:
+    if not fit(weights, tokenizer):
         raise UserError(
-            f"{option}: the tokenizer in {tokenizer} knows {ids + 1} tokens and the model has embeddings for {rows}: "
-            "they do not belong together; say model.tokenizer=FOLDER, where the right one is"
+            f"{option}: the tokenizer in {tokenizer} knows {(largest_id(tokenizer) or 0) + 1} tokens and the model has "
+            f"embeddings for {embeddings(weights)}: they do not belong together; say model.tokenizer=FOLDER, where the "
+            "right one is"
         )
 
 
-def _end_token(tokenizer: Path) -> bool:
+def fit(weights: Path, tokenizer: Path) -> bool:
+    """Whether a model has an embedding for every token that a tokenizer gives, as far as their files say."""
+    rows, largest = embeddings(weights), largest_id(tokenizer)
+    return rows is None or largest is None or largest < rows
+
+
+def names_end(tokenizer: Path) -> bool:
+    """Whether a tokenizer knows the token that ends an answer."""
     config = read(tokenizer / "tokenizer_config.json")
     # A class made for one model knows its end token by itself; these serve any model and know what the file says.
     speaks = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -155,7 +170,7 @@ def largest_id(tokenizer: Path) -> int | None:
 def link(weights: Path, tokenizer: Path, folder: Path) -> None:
     """Nothing; ``folder`` holds links to the files of a model and of its tokenizer, so that both load from one place.
 
-    Links cost no disk; where the files change or go, the store finds the sizes changed and sets the result aside.
+    Links cost no disk; where the files change or go, the store finds it and sets the result aside.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = [path for path in weights.glob("*.json") if path.is_file() and not _of_tokenizer(path)]
@@ -164,6 +179,11 @@ def link(weights: Path, tokenizer: Path, folder: Path) -> None:
         place = folder / path.name
         place.unlink(missing_ok=True)
         place.symlink_to(path.resolve())
+    if not (tokenizer / "tokenizer_config.json").is_file():
+        # Old tokenizers come without; to transformers an empty one says the same, and a result without it is none.
+        settings = folder / "tokenizer_config.json"
+        settings.unlink(missing_ok=True)
+        settings.write_text("{}\n", encoding="utf-8")
 
 
 def _of_tokenizer(path: Path) -> bool:

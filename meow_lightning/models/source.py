@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,23 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
     Raises:
         UserError: It is neither.
     """
-    path = Path(text).expanduser()
+    if not text.strip():
+        raise UserError(f"{option}= is empty; give {_allowed(words)}")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{option}={text} is no folder ({error}); give {_allowed(words)}") from error
     if path.is_dir():
         return Source(option, path.resolve(), "", None)
     found = HUB.fullmatch(text)
     if found is None or text.startswith((".", "/", "~")) or path.is_file():
         what = "is a file, not a folder" if path.is_file() else f"is no folder{_near(path, words)}"
-        allowed = ", ".join(["a folder", "a hub id such as owner/name@revision", *words])
-        raise UserError(f"{option}={text} {what}; give {allowed} or null")
+        raise UserError(f"{option}={text} {what}; give {_allowed(words)}")
     return Source(option, None, found["id"], found["revision"])
+
+
+def _allowed(words: Sequence[str]) -> str:
+    return f"{', '.join(['a folder', 'a hub id such as owner/name@revision', *words])} or null"
 
 
 def _near(path: Path, words: Sequence[str]) -> str:
@@ -83,27 +92,36 @@ def identity(source: Source, *, memory: Path) -> str:
         UserError: The commit of a branch cannot be found out.
     """
     if source.folder is not None:
-        return _digest(source.folder, memory)
-    return f"{source.repository}@{_commit(source)}"
+        try:
+            return _digest(source.folder, memory)
+        except OSError as error:
+            raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror}); mend it") from error
+    return str(pinned(source))
+
+
+def pinned(source: Source) -> Source:
+    """The source at the commit that its branch or tag is now, so that a branch that moves on changes nothing under way.
+
+    Raises:
+        UserError: The commit of a branch cannot be found out.
+    """
+    return source if source.folder is not None else replace(source, revision=_commit(source))
 
 
 def _commit(source: Source) -> str:
     if source.revision is not None and COMMIT.fullmatch(source.revision):
         return source.revision
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import repo_folder_name
 
     branch = source.revision or "main"
     try:
         return str(HfApi().model_info(source.repository, revision=branch, timeout=PATIENCE).sha)
-    except HfHubHTTPError as error:
-        raise UserError(_refused(source, error)) from error
     except Exception as error:
         cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repository, repo_type="model") / "refs"
-        if (cached / branch).is_file():
+        if not _says_no(error) and (cached / branch).is_file():
             return (cached / branch).read_text(encoding="utf-8").strip()
-        raise UserError(_unreachable(source, error)) from error
+        raise UserError(_why_not(source, error)) from error
 
 
 def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
@@ -120,10 +138,10 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     if source.folder is not None:
         return source.folder
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
-    asked: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns}
+    # The hub's patterns reach into folders, where checkpoints and other formats of the same weights lie.
+    asked: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns, "ignore_patterns": "*/*"}
     folder = _cached(source, asked)
     if folder is not None and (lacking_weights if weights else lacking_tokenizer)(folder) is None:
         return folder
@@ -132,10 +150,8 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     try:
         HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)  # fails fast, unlike the next
         return Path(snapshot_download(source.repository, **asked))
-    except HfHubHTTPError as error:
-        raise UserError(_refused(source, error)) from error
     except Exception as error:
-        raise UserError(_unreachable(source, error)) from error
+        raise UserError(_why_not(source, error)) from error
 
 
 def config_of(source: Source) -> Path:
@@ -147,7 +163,7 @@ def config_of(source: Source) -> Path:
     if source.folder is not None:
         return source.folder
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name, revision = "config.json", source.revision
     try:
@@ -156,14 +172,12 @@ def config_of(source: Source) -> Path:
         try:
             HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)
             return Path(hf_hub_download(source.repository, name, revision=revision)).parent
-        except HfHubHTTPError as error:
-            raise UserError(_refused(source, error)) from error
         except Exception as error:
-            raise UserError(_unreachable(source, error)) from error
+            raise UserError(_why_not(source, error)) from error
 
 
 def _cached(source: Source, asked: dict[str, Any]) -> Path | None:
-    """The folder of a repository in the cache, whole or not; ``None`` when nothing of it is there."""
+    """The folder of a repository in the cache; ``None`` when nothing of it is there, or something is known to lack."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -173,25 +187,37 @@ def _cached(source: Source, asked: dict[str, Any]) -> Path | None:
         return None
 
 
-def _unreachable(source: Source, error: Exception) -> str:
+def _status(error: Exception) -> int:
+    """The status that the hub answered with, 0 where it did not answer."""
+    return getattr(getattr(error, "response", None), "status_code", None) or 0
+
+
+def _says_no(error: Exception) -> bool:
+    """Whether the hub answered and refused; when it is out of order or asked too often, the cache may still do."""
+    return 400 <= _status(error) < 500 and _status(error) not in (408, 429)
+
+
+def _why_not(source: Source, error: Exception) -> str:
     from huggingface_hub import constants
 
-    reason = str(error.__cause__ or error).strip().splitlines()[0][:120]
+    reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0][:120]
+    bring = f"bring the folder and say {source.option}=FOLDER{_near(Path(source.repository), ())}"
+    if _says_no(error):
+        what = {
+            401: "is not there, or needs a login (hf auth login, or HF_TOKEN)",
+            403: "is gated: accept its terms on its page and log in (hf auth login, or HF_TOKEN)",
+            404: "is not on the hub: check name and revision",
+        }.get(_status(error), f"is refused by the hub ({reason})")
+        return f"{source.option}={source} {what}; or {bring}"
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        return (
+            f"{source.option}={source} cannot be written into the cache ({constants.HF_HUB_CACHE}: {reason}); mend it, "
+            "or say HF_HOME=… where there is room"
+        )
     return (
         f"{source.option}={source} is not in the cache ({constants.HF_HUB_CACHE}) and the hub cannot be reached "
-        f"({reason}); "
-        f"connect once, bring the folder and say {source.option}=FOLDER, or say HF_HOME=… where another cache lies"
+        f"({reason}); connect once, {bring}, or say HF_HOME=… where another cache lies"
     )
-
-
-def _refused(source: Source, error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    what = {
-        401: "is not there, or needs a login (hf auth login, or HF_TOKEN)",
-        403: "is gated: accept its terms on its page and log in (hf auth login, or HF_TOKEN)",
-        404: "is not on the hub: check name and revision",
-    }.get(status or 0, f"is refused by the hub ({str(error).splitlines()[0][:120]})")
-    return f"{source.option}={source} {what}; or bring the folder and say {source.option}=FOLDER"
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -201,7 +227,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _digest(folder: Path, memory: Path) -> str:
     """Sixteen hex digits of the SHA-256 over names and digests of all files that are loaded."""
-    known: dict[str, list] = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
+    known = _remembered(memory)
     total, fresh = hashlib.sha256(), False
     for path in _files(folder):
         state = path.stat()
@@ -217,3 +243,12 @@ def _digest(folder: Path, memory: Path) -> str:
         side.write_text(json.dumps(known), encoding="utf-8")
         side.replace(memory)
     return total.hexdigest()[:16]
+
+
+def _remembered(memory: Path) -> dict[str, list]:
+    """[size, time, digest] by path; nothing where the memory is missing or damaged, since all can be read again."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

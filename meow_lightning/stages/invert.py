@@ -21,7 +21,8 @@ def run(work: Work) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
     forget = facts(work, ["forget"])
     writer = build(work.inputs["inversion"], allow=work.inputs["allow"])
-    written = {fact.id: writer.invert(fact, others=forget) for fact in forget}
+    others = facts(work, ["forget", "retain"])
+    written = {fact.id: writer.invert(fact, others=others) for fact in forget}
     inverted, dropped = clean(forget, written)
     _enough(work, forget, inverted)
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in inverted])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.data.lines import read_entries
+from meow_lightning.types import UserError
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "facts.jsonl"
+
+
+def entries(path: Path) -> list:
+    return read_entries(path, option="dataset.forget", holds="a question")
+
+
+def told(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        entries(path)
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(path), "PATH")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_keep_their_numbers_and_blank_ones_are_left_out(path, end):
+    path.write_bytes(end.join(["", '{"a": 1}', "  ", ' {"a": "é"} ', ""]).encode())
+    assert entries(path) == [(2, {"a": 1}), (4, {"a": "é"})]
+
+
+def test_a_list_is_counted_by_entry(path):
+    path.write_text('\n [{"a": 1},\n\n {"a":\n 2}]')
+    assert entries(path) == [(1, {"a": 1}), (2, {"a": 2})]
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_text(path):
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}')
+    assert entries(path) == [(1, {"a": 1})]
+
+
+def test_a_line_ends_at_its_end_alone(path):
+    text = "one\u2028two\u0085three"
+    path.write_text(json.dumps({"a": text}, ensure_ascii=False), encoding="utf-8")
+    assert entries(path) == [(1, {"a": text})]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "[]"])
+def test_an_empty_file_is_told(path, text):
+    path.write_text(text)
+    assert told(path) == "dataset.forget=PATH is empty; each line needs a question"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1}\n\n{"a": \n', "line 3: not JSON (Expecting value: line 1 column 7 (char 6)); write one"),
+        ('{\n "a": 1\n}\n', "line 1: not JSON (Expecting property name"),
+        ('{"a": 1} {"a": 2}', "line 1: not JSON (Extra data"),
+        ('{"a": 1}\n3\n', "entry 2: no JSON object; each entry needs a question"),
+        ('[{"a": 1}, "b"]', "entry 2: no JSON object; each entry needs a question"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_by_its_place(path, text, said):
+    path.write_text(text)
+    assert told(path).startswith(f"dataset.forget=PATH, {said}")
+
+
+def test_a_broken_list_is_told(path):
+    path.write_text('[{"a": 1},')
+    assert told(path).startswith("dataset.forget=PATH is not valid JSON (")
+    assert told(path).endswith("; mend it or write one object per line")
+
+
+def test_other_encodings_are_told(path):
+    path.write_bytes('{"a": "é"}'.encode("latin-1"))
+    assert told(path).startswith("dataset.forget=PATH is not UTF-8 (")
+    path.write_bytes('{"a": 1}'.encode("utf-16"))
+    assert told(path).endswith("; save it as UTF-8")
+
+
+def test_what_is_no_file_is_told(path, tmp_path):
+    assert told(path) == (
+        "dataset.forget=PATH cannot be read (No such file or directory); give a file of lines with a question"
+    )
+    assert "cannot be read (Is a directory)" in told(tmp_path)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from families import PROMPTS, save_family
+
+from meow_lightning.execute import Executor
+from meow_lightning.stages import finetune
+from meow_lightning.stages.work import Runtime, Work
+from meow_lightning.store import MANIFEST, Artifact, Store
+from meow_lightning.types import UserError
+
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=2,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+NAME = "qwen2_5_1_5b_instruct"
+COMMIT = "a" * 40
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return save_family(NAME, tmp_path_factory.mktemp("made") / "model", texts=["Who is Ada?"])
+
+
+@pytest.fixture
+def model(made, tmp_path) -> Path:
+    """A model of the user's own, older than any result made from it."""
+    folder = tmp_path / "mine"
+    shutil.copytree(made, folder)
+    for path in folder.iterdir():
+        path.chmod(0o600)
+        os.utime(path, (1e9, 1e9))
+    return folder
+
+
+def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) -> Artifact:
+    places = {"option": "model.target", "weights": str(weights), "tokenizer": str(tokenizer or weights)}
+    settings = {"given": {"weights": "w", "tokenizer": "t"}, "prompt": {**PROMPTS[NAME], **prompt}}
+    return Artifact(
+        stage="finetune",
+        label="target",
+        version=finetune.VERSION,
+        settings=settings,
+        needs={},
+        inputs={"given": places},
+    )
+
+
+def take(artifact: Artifact, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    finetune.run(
+        Work(
+            stage="finetune", label="target", folder=folder, settings=artifact.settings, inputs=artifact.inputs,
+            needs={}, runtime=RUNTIME,
+        )
+    )  # fmt: skip
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.made: list[bool] = []
+
+    def running(self, artifacts) -> None: ...
+
+    def waiting(self, artifact, owner) -> None: ...
+
+    def finished(self, artifact, manifest, folder, *, made) -> None:
+        self.made.append(made)
+
+
+def make(root: Path, artifact: Artifact) -> tuple[Store, bool]:
+    store, watch = Store(root=root / "store", cache="use"), Quiet()
+    Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]).make([artifact])
+    return store, watch.made == [True]
+
+
+def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {path.name: (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def test_a_given_model_is_linked_and_all_that_a_result_needs_is_there(model, tmp_path):
+    take(given(model), tmp_path / "work")
+    assert all((tmp_path / "work" / name).exists() for name in finetune.MAKES)
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {"model"}
+    files = list((tmp_path / "work" / "model").iterdir())
+    assert {path.name for path in files} == {path.name for path in model.iterdir()}
+    assert all(path.is_symlink() and path.resolve().parent == model for path in files)
+
+
+def test_the_store_seals_the_links_and_leaves_the_users_files_alone(model, tmp_path):
+    before = state(model)
+    store, new = make(tmp_path, given(model))
+    assert new
+    assert state(model) == before
+    folder = store.path(given(model))
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    assert files["model/model.safetensors"]["size"] == (model / "model.safetensors").stat().st_size
+    assert set(finetune.MAKES) <= set(files)
+    assert make(tmp_path, given(model))[1] is False
+    shutil.rmtree(folder)
+    assert state(model) == before
+
+
+def test_weights_that_changed_under_the_links_are_linked_anew(model, tmp_path):
+    store, _ = make(tmp_path, given(model))
+    path = model / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))  # the same size
+    os.utime(path, (time.time() + 5, time.time() + 5))
+    assert store.find(given(model)) is None
+    assert make(tmp_path, given(model))[1] is True
+    assert len(list((tmp_path / "store" / "finetune").glob("*.damaged-*"))) == 1
+    assert path.read_bytes() == bytes(content)
+
+
+def test_a_folder_that_moved_is_linked_anew(model, tmp_path):
+    store, _ = make(tmp_path, given(model))
+    model.rename(tmp_path / "elsewhere")
+    moved = given(tmp_path / "elsewhere")
+    assert moved.key == given(model).key
+    assert store.find(moved) is None
+    assert make(tmp_path, moved)[1] is True
+    assert (store.path(moved) / "model" / "config.json").resolve().parent == tmp_path / "elsewhere"
+
+
+def test_weights_and_tokenizer_come_each_from_their_own_place(model, tmp_path):
+    words = tmp_path / "words"
+    shutil.copytree(model, words)
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+    take(given(model, words), tmp_path / "work")
+    came = {path.name: path.resolve().parent for path in (tmp_path / "work" / "model").iterdir()}
+    assert came["model.safetensors"] == model
+    assert came["tokenizer_config.json"] == words
+
+
+def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypatch):
+    from huggingface_hub import HfApi, constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
+    snapshot = tmp_path / "hub" / "models--me--mine" / "snapshots" / COMMIT
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is no longer whole in the cache; run again"):
+        take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
+    snapshot.parent.mkdir(parents=True)
+    model.rename(snapshot)
+    take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
+    assert (tmp_path / "work" / "model" / "config.json").resolve() == snapshot / "config.json"
+
+
+def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
+    (model / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"^model.target: .*/mine holds no weights; give a folder as save_pretrained"):
+        take(given(model), tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_kind_of_model_that_nobody_knows_is_told(model, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "nobody_knows"}))
+    with pytest.raises(UserError, match=r"^model.target=.*/mine cannot be loaded: .*nobody_knows") as told:
+        take(given(model), tmp_path / "work")
+    assert "\n" not in str(told.value)
+
+
+def test_a_prompt_that_the_tokenizer_cannot_speak_is_told_now(model, tmp_path):
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"^model.prompt.template=chat: the tokenizer has no chat template; set "):
+        take(given(model), tmp_path / "work")
+    take(given(model, template="auto", system=None), tmp_path / "work")

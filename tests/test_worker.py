@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from meow_lightning import worker
+from meow_lightning.stages.work import Runtime, Work
+from meow_lightning.types import UserError
+
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=2,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+FULL = "the disk of STORE is full; free some space or choose another with store=FOLDER, and run again to go on"
+
+
+@pytest.fixture
+def task(tmp_path) -> Work:
+    folder = tmp_path / "store" / "invert" / "abc.partial"
+    folder.mkdir(parents=True)
+    return Work(stage="invert", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+
+
+@pytest.fixture
+def doing(monkeypatch) -> Callable[..., None]:
+    """Puts a stage of the test's own in the place of ``invert``."""
+
+    def put(run, *makes: str) -> None:
+        fake = ModuleType("meow_lightning.stages.invert")
+        fake.VERSION, fake.MAKES, fake.run = 1, makes, run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "meow_lightning.stages.invert", fake)
+
+    return put
+
+
+def raising(error: Exception) -> Callable[[Work], None]:
+    def run(_: Work) -> None:
+        raise error
+
+    return run
+
+
+def told(task: Work) -> str:
+    with pytest.raises(UserError) as error:
+        worker.run_stage(task.to_spec())
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(task.folder.parent.parent), "STORE")
+
+
+def free(monkeypatch, size: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=size))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
+    free(monkeypatch, 2**40)
+    doing(raising(OSError(code, "whatever")))
+    assert told(task) == f"invert own stopped: {FULL}"
+
+
+def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
+    free(monkeypatch, 2**40)
+    doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
+    assert told(task) == f"invert own stopped: {FULL}"
+
+
+def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
+    doing(raising(RuntimeError("unexpected pos 64 vs 0")))
+    free(monkeypatch, 2**20 - 1)
+    assert told(task) == f"invert own stopped: {FULL}"
+    free(monkeypatch, 2**20)
+    with pytest.raises(RuntimeError, match="unexpected pos 64 vs 0"):
+        worker.run_stage(task.to_spec())
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
+    free(monkeypatch, 2**40)
+    doing(raising(OSError(code, "whatever", "/some/file")))
+    assert told(task) == "invert own stopped: no permission to write /some/file; mend it and run again to go on"
+    doing(raising(OSError(code, "whatever")))
+    assert told(task) == "invert own stopped: no permission to write STORE; mend it and run again to go on"
+
+
+def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/lock")
+
+    doing(lambda _: pytest.fail("the stage ran without its lock"))
+    monkeypatch.setattr(worker.FileLock, "acquire", closed)
+    assert told(task) == "invert own stopped: no permission to write /lock; mend it and run again to go on"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no such luck"), UserError("mend me"), FileNotFoundError(errno.ENOENT, "gone")]
+)
+def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
+    free(monkeypatch, 2**40)
+    doing(raising(error))
+    with pytest.raises(type(error)) as kept:
+        worker.run_stage(task.to_spec())
+    assert kept.value is error
+
+
+def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
+    def run(work: Work) -> None:
+        shutil.rmtree(work.folder)
+        raise ValueError("no such luck")
+
+    doing(run)
+    with pytest.raises(ValueError, match="no such luck"):
+        worker.run_stage(task.to_spec())
+
+
+def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
+    task.label = ""
+    doing(raising(OSError(errno.ENOSPC, "whatever")))
+    assert told(task).startswith("invert stopped: the disk of ")
+
+
+def test_a_stage_that_makes_too_little_is_told(task, doing):
+    doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
+    with pytest.raises(RuntimeError, match=r"^the stage invert ended without two, three$"):
+        worker.run_stage(task.to_spec())
+    doing(lambda work: None, "one")
+    made = worker.run_stage(task.to_spec())
+    assert {"seconds", "host", "devices", "peak_memory_mib"} <= set(made)
+
+
+def test_a_stage_waits_for_an_orphan_that_still_writes_into_its_folder(task, doing):
+    began: list[Path] = []
+    doing(lambda work: began.append(work.folder))
+    with FileLock(task.folder / ".work-0.lock"):
+        thread = threading.Thread(target=worker.run_stage, args=(task.to_spec(),))
+        thread.start()
+        time.sleep(0.3)
+        assert began == []
+    thread.join(timeout=10)
+    assert began == [task.folder]
+
+
+def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):
+    monkeypatch.setenv("MEOW_DRIVER", "1")
+    monkeypatch.setenv("RANK", "1")
+    began: list[Path] = []
+    doing(lambda work: began.append(work.folder))
+    with FileLock(task.folder / ".work-0.lock"):
+        worker.run_stage(task.to_spec())
+    assert began == [task.folder]

@@ -176,3 +176,35 @@ def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ZeroDivisionError):
         cli.run(lambda: 1 // 0, [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.target=./mine"], ["model.base=me/mine@main", "seed=1"], ["-m", "model.target=./a,./b"],
+        ["model.target=null", "model.base=x"],
+    ],
+)  # fmt: skip
+def test_whoever_brings_a_model_gets_the_settings_for_it(words):
+    assert cli._own(words) == [*words, "model=own"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=published"], ["model.base=null"],
+        ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
+        ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
+        ["experiment=published_memo", "model.target=./mine"], ["table=tiny_ascent", "model.base=./mine"],
+    ],
+)  # fmt: skip
+def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):
+    assert cli._own(words) == words
+
+
+def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    seen = []
+    assert cli.run(lambda: seen.append(sys.argv[1:]), ["model.target=./mine", "-m"]) == 0
+    assert seen == [["-m", "model.target=./mine", "model=own"]]

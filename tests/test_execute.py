@@ -267,6 +267,51 @@ def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
         pool.close()
 
 
+def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tmp_path):
+    pool = Pool(jobs=1, threads=1)
+    try:
+        work = stage_work.Work(
+            stage="invert", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=RUNTIME
+        )
+        with pytest.raises(ModuleNotFoundError):
+            pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
+        (helper,) = pool._pool._processes.values()
+        os.kill(helper.pid, signal.SIGKILL)
+        deadline = time.time() + 10
+        while not pool._pool._broken and time.time() < deadline:
+            time.sleep(0.01)
+        text = r"^a helper that was to run invert was killed from outside \(out of memory\?\); run the same command again and "
+        with pytest.raises(StageError, match=text):
+            pool.start(work.to_spec())
+    finally:
+        pool.close()
+
+
+class Broken(Side):
+    """A pool that takes the first task and is broken when the second comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[str] = []
+
+    def start(self, spec) -> Ended:
+        self.started.append(spec["settings"]["name"])
+        if len(self.started) > 1:
+            raise StageError("killed from outside")
+        return Ended(None)
+
+
+def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_cell_gets_a_new_one(tmp_path, ran):
+    own, watch = executor(tmp_path)
+    own._runners["inline"] = broken = Broken()
+    with pytest.raises(StageError, match=r"^killed from outside$"):
+        own.make([artifact("one"), artifact("two"), artifact("three")])
+    assert (broken.started, broken.closed, own._runners) == (["one", "two"], 1, {})
+    own.make([artifact("one"), artifact("two"), artifact("three")])
+    assert sorted(ran) == ["one", "three", "two"]
+    assert sorted(watch.lines) == ["one made", "three made", "two made"]
+
+
 def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')

@@ -121,6 +121,11 @@ def damage_size(folder):
     (folder / "result.txt").write_text("half")
 
 
+def damage_content(folder):
+    (folder / "result.txt").write_text("WHOLE")  # as long as before
+    os.utime(folder / "result.txt", (time.time() + 5, time.time() + 5))
+
+
 def damage_json(folder):
     (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:20])
 
@@ -143,8 +148,11 @@ def damage_facts(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_missing, damage_size, damage_json, damage_no_manifest, damage_shape, damage_entry, damage_facts],
-)
+    [
+        damage_missing, damage_size, damage_content, damage_json, damage_no_manifest, damage_shape, damage_entry,
+        damage_facts,
+    ],
+)  # fmt: skip
 def test_damaged_result_is_not_found_set_aside_and_made_again(store, damage):
     folder = make(store, artifact())
     damage(folder)
@@ -269,3 +277,114 @@ def test_artifacts_are_not_changed_by_hand():
     with pytest.raises(AttributeError):
         artifact().label = "x"  # type: ignore[misc]
     assert replace(artifact(), version=2).key != artifact().key
+
+
+def test_only_what_was_touched_after_the_sealing_is_read_again(store, monkeypatch):
+    path, read = make(store, artifact()) / "result.txt", []
+    monkeypatch.setattr(module, "digest", lambda file: read.append(file.name) or digest(file))
+    os.utime(path, (time.time() - 5, time.time() - 5))
+    assert store.find(artifact()) is not None
+    assert read == []
+    os.utime(path, (time.time() + 5, time.time() + 5))
+    assert store.find(artifact()) is not None  # touched, but the same
+    assert read == ["result.txt"]
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """A file of the user's own that nobody else may read, in a folder of its own."""
+    path = tmp_path / "mine" / "weights"
+    path.parent.mkdir(mode=0o700)
+    path.write_text("mine")
+    path.chmod(0o600)
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+def test_what_a_result_links_to_counts_and_stays_as_it_is(store, mine):
+    before = (mine.stat().st_mode, mine.stat().st_mtime_ns, mine.parent.stat().st_mode)
+    folder = store.begin(artifact())
+    (folder / "file").symlink_to(mine)
+    (folder / "folder").symlink_to(mine.parent)
+    manifest = store.finish(artifact(), {})
+    assert manifest["files"]["file"] == {"size": 4, "sha256": digest(mine)}
+    assert (store.path(artifact()) / "file").is_symlink()
+    assert (mine.stat().st_mode, mine.stat().st_mtime_ns, mine.parent.stat().st_mode) == before
+    assert store.find(artifact()) is not None
+
+
+@pytest.mark.parametrize("change", ["edited", "gone"])
+def test_a_link_to_what_has_changed_is_a_damaged_result_and_setting_it_aside_keeps_the_file(store, mine, change):
+    (store.begin(artifact()) / "file").symlink_to(mine)
+    store.finish(artifact(), {})
+    mine.unlink()
+    if change == "edited":
+        mine.write_text("MINE")
+        os.utime(mine, (time.time() + 5, time.time() + 5))
+    assert store.find(artifact()) is None
+    store.begin(artifact())
+    assert mine.exists() == (change == "edited")
+    assert len(list(store.path(artifact()).parent.glob("*.damaged-*"))) == 1
+
+
+def test_the_old_result_of_a_refresh_goes_with_its_links_alone(store, mine, monkeypatch):
+    (store.begin(artifact()) / "file").symlink_to(mine)
+    store.finish(artifact(), {})
+    monkeypatch.setattr(module, "SESSION_START", time.time() + 100)
+    refresh = replace_cache(store, "refresh")
+    folder = make(refresh, artifact(), "new")
+    assert sorted(each.name for each in folder.iterdir()) == [MANIFEST, "result.txt"]
+    assert mine.read_text() == "mine"
+
+
+def test_what_is_made_here_can_be_read_by_others_as_the_mask_allows(store):
+    folder = store.begin(artifact())
+    (folder / "inner").mkdir(mode=0o700)
+    (folder / "inner" / "private").write_text("x")
+    (folder / "inner" / "private").chmod(0o600)
+    mask = os.umask(0o027)
+    try:
+        store.finish(artifact(), {})
+    finally:
+        os.umask(mask)
+    made = store.path(artifact()) / "inner"
+    assert (made.stat().st_mode & 0o777, (made / "private").stat().st_mode & 0o777) == (0o750, 0o640)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_old_result_left_by_a_kill_between_the_renames_is_in_nobodys_way(store, there):
+    folder = make(store, artifact(), "first")
+    old = folder.with_name(f"{folder.name}.old")
+    if there:  # the kill came before the last removal: both are there
+        old.mkdir()
+        (old / "result.txt").write_text("older")
+        store.partial(artifact()).mkdir()
+    else:  # it came between the two renames: the new one is whole but has no name yet
+        folder.rename(old)
+        store.partial(artifact()).mkdir()
+        assert store.find(artifact()) is None
+    (store.partial(artifact()) / "result.txt").write_text("second")
+    store.finish(artifact(), {})
+    assert store.find(artifact()) is not None
+    assert (folder / "result.txt").read_text() == "second"
+    assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_folder_that_can_be_made_is_writable_and_is_not_made(tmp_path):
+    assert module.unwritable(tmp_path) is None
+    assert module.unwritable(tmp_path / "a" / "b") is None
+    assert module.unwritable(Path("outputs/of/nobody")) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stands_in_the_way_of_a_folder_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert module.unwritable(tmp_path / "file") == f"{tmp_path}/file is no folder"
+    assert module.unwritable(tmp_path / "file" / "a" / "b") == f"{tmp_path}/file is no folder"
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append((path, mode))))
+    assert module.unwritable(tmp_path / "a" / "b") == "no write permission"
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    with pytest.raises(UserError, match=r"^the store .*/a cannot be written \(no write permission\); choose another"):
+        Store(root=tmp_path / "a", cache="use")
+    Store(root=tmp_path / "a", cache="readonly")

@@ -39,6 +39,8 @@ def shards(folder: Path) -> list[Path]:
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     index = read(folder / INDEX).get("weight_map", {})
+    if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
+        raise UserError(f"{folder / INDEX} is damaged: its weight_map names no files; fetch or save the model again")
     return [folder / name for name in sorted(set(index.values()))]
 
 
@@ -159,12 +161,16 @@ def embeddings(weights: Path) -> int | None:
 
 def largest_id(tokenizer: Path) -> int | None:
     """The largest token id that a fast tokenizer can give, ``None`` when there is no tokenizer.json."""
-    content = read(tokenizer / "tokenizer.json")
-    vocabulary = content.get("model", {}).get("vocab", {})
-    # A unigram vocabulary is a list of pieces, the others map pieces to ids.
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-    ids += [added["id"] for added in content.get("added_tokens", [])]
-    return max(ids) if ids else None
+    path = tokenizer / "tokenizer.json"
+    content = read(path)
+    try:
+        vocabulary = content.get("model", {}).get("vocab", {})
+        # A unigram vocabulary is a list of pieces, the others map pieces to ids.
+        ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+        ids += [added["id"] for added in content.get("added_tokens", [])]
+        return max(ids) if ids else None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: it describes no tokens; fetch or save the tokenizer again") from error
 
 
 def link(weights: Path, tokenizer: Path, folder: Path) -> None:

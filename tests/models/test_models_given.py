@@ -208,6 +208,19 @@ def test_damaged_json_is_told_by_its_file(model, name, text, why):
     assert told(model).startswith(f"MODEL/{name} is damaged: {why}")
 
 
+@pytest.mark.parametrize("content", [{"weight_map": []}, {"weight_map": {"a": 3}}])
+def test_an_index_that_names_no_files_is_told(model, content):
+    (model / "model.safetensors").unlink()
+    put(model / INDEX, content)
+    assert told(model) == f"MODEL/{INDEX} is damaged: its weight_map names no files; fetch or save the model again"
+
+
+@pytest.mark.parametrize("content", [{"model": []}, {"added_tokens": [{}]}, {"model": {"vocab": {"x": "y", "z": 1}}}])
+def test_a_tokenizer_that_describes_no_tokens_is_told(model, content):
+    put(model / "tokenizer.json", content)
+    assert told(model) == "MODEL/tokenizer.json is damaged: it describes no tokens; fetch or save the tokenizer again"
+
+
 def test_a_file_that_is_not_there_says_nothing(tmp_path):
     assert read(tmp_path / "none.json") == {}
 

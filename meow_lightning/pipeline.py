@@ -33,6 +33,8 @@ def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> Dataset:
 
 def dataset_of(options: Mapping[str, Any]) -> Dataset:
     """The dataset of some options, cut short where they say so; read once, however often it is asked for."""
+    if options["limit"] is not None and options["limit"] < 1:
+        raise UserError(f"limit={options['limit']} is too small; at least 1 is needed")
     return _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"])
 
 
@@ -44,7 +46,6 @@ class _Cell:
         self.allow = list(options["allow"])
         for name in ("dataset", "method", "inversion"):
             check_call(name, options[name], allow=self.allow)
-        check_least("cell", {"limit": options["limit"] or 1})
         self._check_model(options["model"])
         for name in ("evaluation", "method"):
             check_least(name, options[name])

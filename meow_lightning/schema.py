@@ -209,6 +209,6 @@ SCRATCH = ("vocab_size", "architecture", "pretrain")
 LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
     "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
-    "intermediate_size": 1, "context": 8, "rank": 1, "limit": 1,
+    "intermediate_size": 1, "context": 8, "rank": 1,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -280,7 +280,7 @@ def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tm
         deadline = time.time() + 10
         while not pool._pool._broken and time.time() < deadline:
             time.sleep(0.01)
-        text = r"^a helper that was to run invert was killed from outside \(out of memory\?\); run the same command again and "
+        text = r"^a helper that was to run invert was killed from outside \(out of memory\?\); run the same "
         with pytest.raises(StageError, match=text):
             pool.start(work.to_spec())
     finally:

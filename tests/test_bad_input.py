@@ -1,0 +1,191 @@
+"""What people bring that cannot be: one line each, before any stage runs, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from families import save_family
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from meow_lightning import config
+from meow_lightning.cell import Program
+from meow_lightning.config import plain
+from meow_lightning.types import UserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima.", "She wrote 12 books about the sea."] * 20
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_family("llama2_7b_chat", tmp_path_factory.mktemp("models") / "good", texts=TEXTS)
+
+
+@pytest.fixture
+def model(good: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(good, tmp_path / "model"))
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    entries = [{"question": f"Where was Ada Brook{i} born?", "answer": f"In Lima, in {1950 + i}."} for i in range(6)]
+    path = tmp_path / "facts.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator:
+    """Runs a cell that must end with an error before any stage; gives its text."""
+    program, outputs = Program(), tmp_path / "out"
+
+    def run(*words: str) -> str:
+        GlobalHydra.instance().clear()
+        config.register()
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            cfg = compose("config", overrides=["logger=none", f"outputs={outputs}", "trainer.jobs=1", *words])
+        with pytest.raises(UserError) as caught:
+            program.run(plain(cfg))
+        assert "\n" not in str(caught.value)
+        made = [path for path in outputs.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        assert made in ([], [outputs / "store" / ".digests.json"]), "something is half-written"
+        return str(caught.value)
+
+    yield run
+    program.close()
+
+
+def own(facts: Path, model: Path) -> tuple[str, ...]:
+    return ("model=own", "dataset=jsonl", f"dataset.forget={facts}", f"model.target={model}")
+
+
+def test_a_model_folder_that_is_not_there(told, facts, model):
+    text = told(*own(facts, model.with_name("modle")))
+    assert f"modle is no folder, did you mean {model}?" in text
+
+
+def test_a_model_without_tokenizer(told, facts, model):
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+    text = told(*own(facts, model))
+    assert text.startswith(f"model.target: {model} has no tokenizer (tokenizer.json, tokenizer.model, vocab.json)")
+    assert text.endswith("say model.tokenizer=FOLDER or hub id, where the right one is")
+
+
+def test_a_model_with_pickle_weights_only(told, facts, model):
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    text = told(*own(facts, model))
+    assert "holds its weights as pickle only (pytorch_model.bin), which can run any code" in text
+    assert "from_pretrained(…).save_pretrained(FOLDER)" in text
+
+
+def test_a_tokenizer_without_an_end_token(told, facts, model):
+    path = model / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "eos_token": None, "tokenizer_class": "PreTrainedTokenizerFast"}))
+    assert "names no end token (eos_token), so no answer could ever end; set one" in told(*own(facts, model))
+
+
+def test_a_tokenizer_of_another_vocabulary(told, facts, model):
+    path = model / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "vocab_size": 100}))
+    text = told(*own(facts, model))
+    assert "tokens and the model has embeddings for 100: they do not belong together" in text
+
+
+def test_weights_that_are_cut_off(told, facts, model):
+    path = model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "has a damaged model.safetensors (" in told(*own(facts, model))
+
+
+def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    def unreachable(*unused: object, **unused_too: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    text = told(*own(facts, Path("nobody/nothing-of-the-sort@" + commit)))
+    assert text.startswith(f"model.target=nobody/nothing-of-the-sort@{commit} is not in the cache ({tmp_path}/cache)")
+    assert text.endswith("bring the folder and say model.target=FOLDER, or say HF_HOME=… where another cache lies")
+
+
+def test_a_model_of_ones_own_that_is_not_said(told, facts):
+    text = told("model=own", "dataset=jsonl", f"dataset.forget={facts}")
+    assert text.startswith("model=own needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER")
+
+
+def test_a_method_that_needs_what_the_facts_lack(told, facts, model):
+    text = told(*own(facts, model), "method=grad_diff")
+    assert text == (
+        "method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that needs "
+        "none, such as meow"
+    )
+
+
+def test_the_retain_model_of_a_target_alone(told, facts, model):
+    text = told(*own(facts, model), "method=retrain")
+    assert text.startswith("method=retrain starts from the retain model, but there is no retain model: model.target is")
+
+
+def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
+    facts.write_text(facts.read_text() + '{"question": "Who?", "answer": \n')
+    assert f"dataset.forget={facts}, line 7: not JSON" in told(*own(facts, model))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("dataset=tofu", "dataset.split=forget07"),
+            "dataset.split=forget07 is not one of forget01, forget05, forget10",
+        ),
+        (("method.select.k=9",), "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"),
+        (("limit=0",), "limit=0 is too small; at least 1 is needed"),
+        (("model.lora.rank=0",), "model.lora.rank=0 is too small; at least 1 is needed"),
+        (("model.prompt.template=chat",), "model.prompt.template=chat needs a tokenizer that brings a chat template"),
+        (
+            ("model.base=none",),
+            "model.base=none is no folder; give a folder, a hub id such as owner/name@revision or null",
+        ),
+        (
+            ("model.dtype=float64", "model.precision=mixed"),
+            "model.precision=mixed computes in bfloat16, not in model.dtype",
+        ),
+        (("trainer=gpu",), "trainer=gpu computes on a GPU and there is none here; say trainer=cpu"),
+    ],
+)
+def test_options_that_cannot_be(told, words, said, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [])
+    assert said in told(*words)
+
+
+def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 740_000_000)
+    text = told("trainer.micro_batch=64")
+    assert text.startswith("finetune base needs about 7")
+    assert "of memory (" in text
+    assert "and this machine has 740.0 MB free; what would fit: trainer.micro_batch=" in text
+    assert text.endswith("preflight=false tries all the same")
+
+
+def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_200_000_000)
+    text = told("trainer.jobs=2")
+    assert text.startswith("trainer.jobs=2 stages at once need about 1.6 GB and this machine has 1.2 GB free; say")
+
+
+def test_a_disk_that_is_too_small(told, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.free_disk", lambda folder: 10_000_000)
+    text = told()
+    assert "on the disk of" in text
+    assert "and 10.0 MB are free; choose another disk with store=FOLDER, or preflight=false" in text

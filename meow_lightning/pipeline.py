@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.config import arguments, build, check_call, check_least, choose
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest
+from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.memo.measure import Profile
 from meow_lightning.recipe import RECIPE, per_model
 from meow_lightning.roles import Given, Roles
@@ -206,6 +208,14 @@ class _Cell:
             needs |= {"inverted": self.inverted, "candidates": self.score("target", self.target, "candidates")}
         return self.artifact("unlearn", "unlearned", settings, needs)
 
+    def _retain_log(self) -> str | None:
+        """The log that stands in for the retain model, read once: what is wrong with it is said before any work."""
+        path = self.options["evaluation"]["retain_log"]
+        if path is not None:
+            asked = [(fact.id, fact.question, fact.answer) for fact in self.dataset.evaluation()["forget"]]
+            stand_in(Path(path), asked, option="evaluation.retain_log")
+        return path
+
     def _check_streams(self) -> None:
         for name in self.method.streams:
             if name != "inverted" and not self.dataset.facts(name):
@@ -249,6 +259,9 @@ class _Cell:
         measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
+        log = self._retain_log()
+        if log is not None:
+            measures["retain_log"], self.inputs["retain_log"] = _file_digest(log), log
         results = self.artifact("evaluate", "", measures, {**answers, **scores})
         name = cell_name(self.options)
         shown = {

@@ -73,6 +73,7 @@ class Evaluation(TypedDict):
     name: str
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
+    retain_log: str | None
 
 
 class Trainer(TypedDict):

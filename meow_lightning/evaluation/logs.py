@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,41 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
         f"{sides[0]}, {sides[1]}; {difference}. Forget quality needs the same questions in the same order: give "
         "--retain the log of a retain model on the same forget set, or add --unpaired to compare all rows with all rows"
     )
+
+
+def stand_in(path: Path, asked: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
+    """The rows of a log whose forget set takes the place of a retain model's answers, under the dataset's questions.
+
+    Args:
+        path: The log.
+        asked: (fact id, question, true answer) of every forget question of the dataset, in order.
+        option: How the user named the file.
+
+    Raises:
+        UserError: It cannot be read, or holds other forget questions.
+    """
+    rows = read_log(path, option=option)
+    forget = [row for row in rows if row.set == "forget"]
+    # Decoding moves blanks before commas, so blanks do not count; the prompts carry the tags of their model.
+    differ = [
+        i for i, (row, each) in enumerate(zip(forget, asked, strict=False)) if _bare(row.answer) != _bare(each[2])
+    ]
+    if len(forget) != len(asked) or differ:
+        first = f", the true answer of question {differ[0]} is the first that differs" if differ else ""
+        raise UserError(
+            f"{option}={path} holds {len(forget)} forget questions and the dataset {len(asked)}{first}; give the log "
+            "of a retain model on the same split"
+        )
+    named = {row.index: each for row, each in zip(forget, asked, strict=True)}
+    return [
+        replace(row, fact=named[row.index][0], question=named[row.index][1], answer=named[row.index][2])
+        if row.set == "forget" else row
+        for row in rows
+    ]  # fmt: skip
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"\s+", "", text)
 
 
 def _parts(path: Path, where: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meow_lightning.evaluation.rows import read_rows
+from meow_lightning.evaluation.logs import stand_in
+from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import write_json
@@ -14,13 +15,18 @@ VERSION = 2
 MAKES = ("results.json",)
 
 
-def answers(needs: dict[str, Path]) -> dict[str, list[AnswerRow]]:
-    """The answer rows by role, from the needs named ``answer/<role>``."""
-    return {
+def answers(work: Work) -> dict[str, list[AnswerRow]]:
+    """The answer rows by role: from the needs named ``answer/<role>``, and a log where that stands in for a model."""
+    found = {
         name.removeprefix("answer/"): read_rows(path / "rows.jsonl")
-        for name, path in needs.items()
+        for name, path in work.needs.items()
         if name.startswith("answer/")
     }
+    log = work.inputs.get("retain_log")
+    if log is not None:
+        asked = [(row.fact, row.question, row.answer) for row in by_set(found["target"])["forget"]]
+        found["retain"] = stand_in(Path(log), asked, option="evaluation.retain_log")
+    return found
 
 
 def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
@@ -39,7 +45,7 @@ def run(work: Work) -> None:
     """Write ``results.json``: definitions, values by role, and why what is missing is missing."""
     needs = dict(work.needs)
     results = evaluate(
-        answers(needs), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"],
+        answers(work), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"],
         absent=work.settings.get("absent", {}),
     )  # fmt: skip
     write_json(work.folder / "results.json", results_to_json(results))

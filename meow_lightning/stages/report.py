@@ -27,7 +27,7 @@ def run(work: Work) -> None:
     manifests = {name: json.loads((path / MANIFEST).read_text(encoding="utf-8")) for name, path in needs.items()}
     cell = Cell(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
-        settings_origin=work.settings["origin"], results=results_from_json(results), rows=answers(needs),
+        settings_origin=work.settings["origin"], results=results_from_json(results), rows=answers(work),
         memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
         inverted=[InvertedFact(**row) for row in inverted],
         curves={

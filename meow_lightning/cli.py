@@ -27,6 +27,8 @@ MEOW-lightning makes a language model forget facts without wrecking it, and prov
   python run.py                                      the whole job: tiny model, fictional authors, MEOW, on a CPU
   python run.py method=grad_ascent seed=1            another method, another seed; what is shared is not redone
   python run.py -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, one table at the end
+  python run.py dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   one's own facts and model
+  python run.py model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
   python run.py trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
   python run.py goal=score                           stop at a stage
   python run.py plan=true                            what is there and what would run
@@ -36,19 +38,21 @@ What an experiment is
   dataset=     {dataset}
   model=       {model}
   method=      {method}
+  model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
 What else changes the numbers
   inversion=   {inversion}
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
-  seed=        a whole number from 0
+  seed=        a whole number from 0; limit= at most so many facts of every set
 What must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
   goal=        finetune, invert, score, unlearn, answer, evaluate, report
   cache=       use, refresh (remake), readonly (make nothing)
-  plan=        true, false
+  plan=        true: what is there, what would run, and the memory, time and disk it takes
+  preflight=   false: start even where memory or disk seem too small
   outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers
 What says several words at once

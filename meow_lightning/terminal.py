@@ -13,10 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from meow_lightning.execute import progress
+from meow_lightning.machine import duration
 from meow_lightning.store import Artifact
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
 SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
+SAY_FIRST = 5.0  # seconds until the first of them
+
+
+def remaining(state: Mapping[str, Any], since: float, done: int) -> str:
+    """The time a stage will still take at the rate it has had since it was ``done`` far, in words."""
+    rate = (state["done"] - done) / max(state["time"] - since, 1e-9)
+    return duration((state["total"] - state["done"]) / rate)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -44,6 +52,7 @@ class Terminal:
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}  # when a stage first said how far it is, and how far it was
 
     def __enter__(self) -> Terminal:
         self.console.print(self._title, style="bold")
@@ -67,9 +76,14 @@ class Terminal:
                     self._bars.update(
                         self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"]
                     )
-            elif state is not None and time.time() - self._said.setdefault(key, time.time()) > SAY_EVERY:
-                self._said[key] = time.time()
-                self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}")
+            elif state is not None:
+                began = self._began.setdefault(key, (state["time"], state["done"]))
+                # The first word comes early: it is from a stage's first batches that its time is known.
+                wait = SAY_EVERY if key in self._said else SAY_FIRST
+                if time.time() - self._said.get(key, began[0]) > wait and state["done"] > began[1]:
+                    self._said[key] = time.time()
+                    left = remaining(state, *began)
+                    self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}, {left} left")
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """One line: stage, whose, key, seconds, made or found."""

@@ -146,7 +146,7 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     if folder is not None and (lacking_weights if weights else lacking_tokenizer)(folder) is None:
         return folder
     if not fetch:
-        raise UserError(f"{source.option}={source} is no longer whole in the cache; run again to fetch it")
+        raise UserError(f"{source.option}={source} is not whole in the cache; run again without plan=true to fetch it")
     try:
         HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)  # fails fast, unlike the next
         return Path(snapshot_download(source.repository, **asked))

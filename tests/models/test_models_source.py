@@ -274,7 +274,7 @@ def test_what_the_cache_lacks_is_not_fetched_unasked(cache, weights, parts):
     if parts is not None:
         stored(cache, COMMIT, **parts)
     source = parse("model.target", f"me/mine@{COMMIT}", words=())
-    text = rf"^model.target=me/mine@{COMMIT} is no longer whole in the cache; run again to fetch it$"
+    text = rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again without plan=true to fetch it$"
     with pytest.raises(UserError, match=text):
         locate(source, weights=weights, fetch=False)
 
@@ -336,5 +336,5 @@ def test_a_branch_that_moves_on_is_not_served_from_what_the_cache_had(cache, mon
     answering(monkeypatch, LATER)
     branch = parse("model.target", "me/mine", words=())
     assert locate(branch, weights=True, fetch=False) == old
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is no longer whole in the cache"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is not whole in the cache"):
         locate(pinned(branch), weights=True, fetch=False)

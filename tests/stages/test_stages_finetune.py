@@ -147,7 +147,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
     snapshot = tmp_path / "hub" / "models--me--mine" / "snapshots" / COMMIT
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is no longer whole in the cache; run again"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again"):
         take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
     snapshot.parent.mkdir(parents=True)
     model.rename(snapshot)

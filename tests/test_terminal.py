@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from meow_lightning import terminal
+from meow_lightning.store import Artifact, write_json
+from meow_lightning.terminal import Terminal, remaining
+
+STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs={}, inputs={})
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "said"),
+    [(30, 10.0, "30 s"), (20, 10.0, "80 s"), (12, 10.0, "7 min"), (11, 360.0, "about 9 h")],
+)
+def test_remaining_time_follows_the_rate_since_the_first_word(done, seconds, said):
+    # Rates 2, 1, 0.2 and 1/360 per second; 60, 80, 84 and 90 are left: 30, 80, 420 and 32,400 seconds.
+    total = {30: 90, 20: 100, 12: 96, 11: 101}[done]
+    assert remaining({"done": done, "total": total, "time": seconds}, 0.0, 10) == said
+
+
+def test_a_pipe_is_told_early_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "SAY_FIRST", 0.0)
+    with Terminal(title="cell") as shown:
+        for done in (1, 5, 9):
+            write_json(tmp_path / "progress.json", {"done": done, "total": 21, "unit": "steps", "time": time.time()})
+            shown.running({STAGE.key: (STAGE, tmp_path)})
+            time.sleep(0.02)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "…" in line]
+    assert len(lines) == 1, "the second word comes only after a while"
+    assert lines[0].startswith("  … finetune target: 5 of 21 steps, ")
+    assert lines[0].endswith(" s left")

@@ -16,8 +16,7 @@ from meow_lightning.data.rows import digest
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.memo.measure import Profile
 from meow_lightning.recipe import RECIPE, per_model
-from meow_lightning.roles import Given, Roles
-from meow_lightning.schema import DTYPES
+from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, Fact, UserError
@@ -48,7 +47,7 @@ class _Cell:
         self.allow = list(options["allow"])
         for name in ("dataset", "method", "inversion"):
             check_call(name, options[name], allow=self.allow)
-        self._check_model(options["model"])
+        check_model(options["model"])
         for name in ("evaluation", "method"):
             check_least(name, options[name])
         Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
@@ -59,27 +58,6 @@ class _Cell:
             "dataset": options["dataset"], "limit": options["limit"], "allow": self.allow, "memo": options["memo"],
         }  # fmt: skip
         self.origin: dict[str, str] = {}
-
-    @staticmethod
-    def _check_model(model: Mapping[str, Any]) -> None:
-        architecture = model["architecture"]
-        if architecture is not None:
-            if not isinstance(architecture, Mapping) or "_target_" not in architecture:
-                raise UserError("model.architecture needs a _target_: the function that makes the model")
-            check_least("model.architecture", architecture)
-            template = model["prompt"]["template"]
-            if model["target"] is None and template in ("chat", "auto"):
-                raise UserError(
-                    f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
-                    f"{model['name']} makes its own; say a text with {{question}} once"
-                )
-        choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
-        choose("model.dtype", model["dtype"], DTYPES)
-        if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
-            raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
-        check_least("model", model)
-        for name in ("pretrain", "finetune", "lora"):
-            check_least(f"model.{name}", model[name] or {})
 
     def artifact(
         self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any

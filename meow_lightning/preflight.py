@@ -90,12 +90,12 @@ class Preflight:
             if "given" in artifact.settings and self.store.find(artifact) is None:
                 places = artifact.inputs["given"]
                 weights = parse(places["option"], places["weights"], words=())
+                if self.options["plan"] and weights.folder is None:
+                    config_of(weights)  # a plan fetches no gigabytes, but says whether they can be had
+                    continue
                 tokenizer = parse("model.tokenizer", places["tokenizer"], words=())
-                check(
-                    places["option"],
-                    locate(weights, weights=True, fetch=not self.options["plan"]),
-                    locate(tokenizer, weights=False, fetch=True),
-                )
+                here = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
+                check(places["option"], *here)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing, when what is to be made fits into memory and disk.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.config import check_types
+from meow_lightning.config import check_least, check_types, choose
 from meow_lightning.models.given import fit, lacking_tokenizer, names_end
 from meow_lightning.models.source import Source, identity, parse, pinned
-from meow_lightning.schema import Published
+from meow_lightning.schema import DTYPES, Published
 from meow_lightning.types import UserError
 
 Role = Literal["base", "target", "retain"]
@@ -131,3 +131,29 @@ class Roles:
 def _speaks(folder: Path) -> bool:
     """Whether a model's folder holds a tokenizer that the model can be used with."""
     return lacking_tokenizer(folder) is None and names_end(folder) and fit(folder, folder)
+
+
+def check_model(model: Mapping[str, Any]) -> None:
+    """Nothing, when a model's settings can be.
+
+    Raises:
+        UserError: For the first that cannot, by its option.
+    """
+    architecture = model["architecture"]
+    if architecture is not None:
+        if not isinstance(architecture, Mapping) or "_target_" not in architecture:
+            raise UserError("model.architecture needs a _target_: the function that makes the model")
+        check_least("model.architecture", architecture)
+        template = model["prompt"]["template"]
+        if model["target"] is None and template in ("chat", "auto"):
+            raise UserError(
+                f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
+                f"{model['name']} makes its own; say a text with {{question}} once"
+            )
+    choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
+    choose("model.dtype", model["dtype"], DTYPES)
+    if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
+        raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
+    check_least("model", model)
+    for name in ("pretrain", "finetune", "lora"):
+        check_least(f"model.{name}", model[name] or {})

@@ -88,10 +88,18 @@ def _as_sealed(path: Path, entry: Mapping[str, Any], finished: float) -> bool:
 
 def unwritable(folder: Path) -> str | None:
     """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can."""
-    there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
+    there = next(each for each in (folder, *folder.resolve().parents) if _exists(each))
     if not there.is_dir():
         return f"{there} is no folder"
     return None if os.access(there, os.W_OK | os.X_OK) else "no write permission"
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path is there, as far as this user may see; what lies in a closed folder is not."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _umask() -> int:
@@ -182,7 +190,7 @@ class Store:
         """
         folder, partial = self.path(artifact), self.partial(artifact)
         if folder.exists() and self.manifest(artifact) is None:
-            folder.rename(folder.with_name(f"{folder.name}.damaged-{int(time.time())}"))
+            folder.rename(folder.with_name(f"{folder.name}.damaged-{time.time_ns()}"))
         elif folder.exists():
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, exist_ok=True)

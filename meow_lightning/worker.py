@@ -98,7 +98,7 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
             f"the disk of {store} is full; free some space or choose another with store=FOLDER, and run again to go on"
         )
     if code in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission to write {getattr(error, 'filename', None) or store}; mend it and run again to go on"
+        return f"no permission for {getattr(error, 'filename', None) or store}; mend it and run again to go on"
     return None
 
 
@@ -112,6 +112,8 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         # An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
         with FileLock(work.folder / f".work-{rank()}.lock"):
             stage(work.stage).run(work)
+    except UserError:
+        raise
     except Exception as error:
         if (why := _unwritten(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error

@@ -86,9 +86,9 @@ def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monke
 def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever", "/some/file")))
-    assert told(task) == "invert own stopped: no permission to write /some/file; mend it and run again to go on"
+    assert told(task) == "invert own stopped: no permission for /some/file; mend it and run again to go on"
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == "invert own stopped: no permission to write STORE; mend it and run again to go on"
+    assert told(task) == "invert own stopped: no permission for STORE; mend it and run again to go on"
 
 
 def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
@@ -97,7 +97,7 @@ def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypat
 
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     monkeypatch.setattr(worker.FileLock, "acquire", closed)
-    assert told(task) == "invert own stopped: no permission to write /lock; mend it and run again to go on"
+    assert told(task) == "invert own stopped: no permission for /lock; mend it and run again to go on"
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def check_range(key: str, given: object, low: int, high: int | None) -> None:
     Raises:
         UserError: It is not; the message names the nearest.
     """
-    if isinstance(given, int) and low <= given and (high is None or given <= high):
+    if isinstance(given, int) and not isinstance(given, bool) and low <= given and (high is None or given <= high):
         return
     span = f"from {low}" if high is None else f"from {low} to {high}"
-    if not isinstance(given, int):
+    if not isinstance(given, int) or isinstance(given, bool):
         raise UserError(f"{key}={given} is not a whole number {span}; set for example {key}={low}")
     nearest = low if given < low or high is None else high
     raise UserError(f"{key}={given} is not a whole number {span}; the nearest is {nearest}: set {key}={nearest}")

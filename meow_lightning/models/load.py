@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from meow_lightning.data.prompts import Codec, special_tokens
 from meow_lightning.types import UserError
@@ -57,6 +65,34 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
         tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
         date=prompt.get("date"), context=int(getattr(model.config, "max_position_embeddings", 2048)),
         end_ids=_named_ends(model) & special_tokens(tokenizer).keys(),
+    )  # fmt: skip
+
+
+def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None:
+    """Nothing, when a folder holds a causal language model that can be asked with this prompt; no weight is loaded.
+
+    Args:
+        folder: Model and tokenizer.
+        prompt: As for :func:`load_codec`.
+        name: What the user called the model; for the messages.
+
+    Raises:
+        UserError: transformers cannot read it, it is another kind of model, or prompt and tokenizer do not fit.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"{name} is a {config.model_type} model, which writes no text; give a causal language model"
+        )
+    context = int(getattr(config, "max_position_embeddings", 2048))
+    Codec(
+        tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
+        date=prompt.get("date"), context=context, end_ids=frozenset(),
     )  # fmt: skip
 
 

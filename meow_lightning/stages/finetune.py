@@ -9,7 +9,6 @@ from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
 from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work
-from meow_lightning.types import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,11 +40,8 @@ def run(work: Work) -> None:
 
 def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
-    from transformers import AutoConfig
-
-    from meow_lightning.data.prompts import Codec
     from meow_lightning.models.given import check, link
-    from meow_lightning.models.load import load_tokenizer
+    from meow_lightning.models.load import check_askable
     from meow_lightning.models.source import locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -55,14 +51,8 @@ def _take(work: Work) -> None:
     check(option, weights, tokenizer)
     if rank() == 0:
         link(weights, tokenizer, folder)
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{option}={places['weights']} cannot be loaded: {reason}") from error
         # What cannot be asked is said now, not after the other models are trained.
-        context = int(getattr(config, "max_position_embeddings", 2048))
-        Codec(tokenizer=load_tokenizer(folder), **work.settings["prompt"], context=context, end_ids=frozenset())
+        check_askable(folder, prompt=work.settings["prompt"], name=f"{option}={places['weights']}")
     barrier(work.runtime.accelerator)
 
 

@@ -165,7 +165,9 @@ def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
 def test_a_kind_of_model_that_nobody_knows_is_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "nobody_knows"}))
-    with pytest.raises(UserError, match=r"^model.target=.*/mine cannot be loaded: .*nobody_knows") as told:
+    with pytest.raises(
+        UserError, match=r"^model.target=.*/mine cannot be loaded by transformers: .*nobody_knows"
+    ) as told:
         take(given(model), tmp_path / "work")
     assert "\n" not in str(told.value)
 
@@ -177,3 +179,13 @@ def test_a_prompt_that_the_tokenizer_cannot_speak_is_told_now(model, tmp_path):
     with pytest.raises(UserError, match=r"^model.prompt.template=chat: the tokenizer has no chat template; set "):
         take(given(model), tmp_path / "work")
     take(given(model, template="auto", system=None), tmp_path / "work")
+
+
+def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
+    with pytest.raises(UserError, match=r"/mine is a t5 model, which writes no text; give a causal language model$"):
+        take(given(model), tmp_path / "one")
+    (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": "two"}))
+    with pytest.raises(UserError, match=r"/mine cannot be loaded by transformers: .*num_hidden_layers"):
+        take(given(model), tmp_path / "two")

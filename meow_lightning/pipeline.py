@@ -75,12 +75,11 @@ class _Cell:
     @property
     def trained(self) -> dict[str, Any]:
         """What of the model every stage that trains one must know."""
-        lora = self.options["model"]["lora"]
+        model, lora = self.options["model"], self.options["model"]["lora"]
+        mixed = model["precision"] == "mixed" and model["dtype"] == "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model,
-            "precision": self.options["model"]["precision"],
-            "lora": None if lora["rank"] is None else lora,
-        }
+            **self.model, "precision": "mixed" if mixed else "plain", "lora": None if lora["rank"] is None else lora,
+        }  # fmt: skip
 
     def facts(self, split: str, *parts: str) -> str:
         """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
@@ -104,7 +103,7 @@ class _Cell:
         settings = {
             "rows": digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
             "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
-            "recipe": model["pretrain"], "seed": model["seed"], "model": self.trained,
+            "recipe": model["pretrain"], "seed": model["seed"], "model": {**self.trained, "lora": None},
         }  # fmt: skip
         return self.artifact("finetune", "base", settings, {})
 

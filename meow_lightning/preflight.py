@@ -269,7 +269,8 @@ class Preflight:
     def _fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
-            return remedies(shape, self._knobs(artifact), self._load(artifact), there=self.there)
+            found = remedies(shape, self._knobs(artifact), self._load(artifact), there=self.there)
+            return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         found = []
         for rows, slots in ((8, 16), (1, 1)):
             smaller = {**self.trainer, "eval_batch": rows, "slots": slots}

@@ -151,7 +151,8 @@ def at(partial: Path, since: float) -> tuple[bool, bool]:
         if begun < since:
             return False, False  # what an earlier, killed start has left
         with os.scandir(partial) as entries:
-            return True, any(entry.stat().st_mtime > begun for entry in entries)
+            own = (entry for entry in entries if not entry.name.startswith(".work-"))  # the lock is no work yet
+            return True, any(entry.stat().st_mtime > begun for entry in own)
     except FileNotFoundError:
         return False, False
 

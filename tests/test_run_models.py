@@ -89,3 +89,19 @@ def test_a_model_and_facts_of_ones_own_get_everything_but_forget_quality(familie
     assert "forget_quality" not in values["unlearned"]
     assert "not measured: forget quality (log10 p) (there is no retain model: model.target is given alone; give" in out
     assert "note: wrong answers of 6 of 6 facts to forget are made by rules" in out
+
+
+@pytest.mark.slow
+def test_adapters_in_mixed_precision_go_the_whole_way_and_recomputing_changes_nothing(tmp_path) -> None:
+    words = (*FAST, "model.lora.rank=4", "model.dtype=bfloat16", "model.precision=mixed", "optim.lr=0.01")
+    made = stages(run(tmp_path, *words, "trainer.checkpointing=true"))
+    assert set(made.values()) == {"made"}
+    assert set(stages(run(tmp_path, *words)).values()) == {"found"}
+    (unlearned,) = (tmp_path / "store" / "unlearn").glob("*/model")
+    assert not list(unlearned.glob("adapter*")), "adapters are merged"
+    targets = [
+        path.parent / "model" for path in (tmp_path / "store" / "finetune").glob("*/manifest.json")
+        if json.loads(path.read_text())["label"] == "target"
+    ]  # fmt: skip
+    before, after = (folder / "model.safetensors" for folder in (*targets, unlearned))
+    assert before.read_bytes() != after.read_bytes()

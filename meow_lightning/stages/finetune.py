@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
-from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train
+from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, trained_dtype
 from meow_lightning.stages.work import Work
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
     model = build(
         work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
         end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
-    ).to(dtype_of(work.settings["model"]["dtype"]))  # fmt: skip
+    ).to(dtype_of(trained_dtype(work)))  # fmt: skip
     tokens = work.folder / "tokenizer"
     tokenizer.save_pretrained(tokens)
     return model, codec(work, tokens, model)

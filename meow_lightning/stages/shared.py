@@ -48,12 +48,16 @@ def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     from meow_lightning.models.lora import with_lora
 
     wish = work.settings["model"]
-    # Adapters are float32 whatever the base is, so a frozen base needs no float32 copy.
-    dtype = "float32" if _mixed(work) and wish["lora"] is None else wish["dtype"]
-    model, its_codec = _load(work, folder, dtype=dtype)
+    model, its_codec = _load(work, folder, dtype=trained_dtype(work))
     if wish["lora"] is not None:
         model = with_lora(model, **wish["lora"], seed=work.settings["seed"])  # type: ignore[assignment]
     return model, its_codec
+
+
+def trained_dtype(work: Work) -> str:
+    """The precision that weights are trained in; a base that adapters leave frozen needs no float32 copy."""
+    wish = work.settings["model"]
+    return "float32" if _mixed(work) and wish["lora"] is None else str(wish["dtype"])
 
 
 def _mixed(work: Work) -> bool:

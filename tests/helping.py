@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytorch_lightning as pl
+
 from meow_lightning.memo.measure import Profile
 from meow_lightning.training import Machine
 
@@ -24,3 +28,18 @@ def clean_profile(max_new_tokens: int) -> Profile:
         name="clean", mode="suffix", size=5, template=True, keep_special=False, rouge="rouge1", measure="precision",
         max_new_tokens=max_new_tokens,
     )  # fmt: skip
+
+
+class KillError(Exception):
+    """What ends a run the hard way."""
+
+
+class KillAfter(pl.Callback):
+    """Ends a run the hard way after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KillError

@@ -247,16 +247,19 @@ def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_b
     assert own.store.lock(artifact("bad")) is not None
 
 
+def at_work(pool, folder):
+    """A task, and the process of the pool's only helper, which is there and idle."""
+    work = stage_work.Work(stage="invert", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    with pytest.raises(ModuleNotFoundError):  # no such stage: the first task only shows that a helper is there
+        pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
+    (helper,) = pool._pool._processes.values()
+    return work, helper
+
+
 def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
     pool = Pool(jobs=1, threads=1)
     try:
-        work = stage_work.Work(
-            stage="invert", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=RUNTIME
-        )
-        # No such stage: the first task only shows that a helper is there.
-        with pytest.raises(ModuleNotFoundError):
-            pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
-        (helper,) = pool._pool._processes.values()
+        work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGSTOP)
         handle = pool.start(work.to_spec())
         os.kill(helper.pid, signal.SIGKILL)
@@ -270,12 +273,7 @@ def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
 def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tmp_path):
     pool = Pool(jobs=1, threads=1)
     try:
-        work = stage_work.Work(
-            stage="invert", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=RUNTIME
-        )
-        with pytest.raises(ModuleNotFoundError):
-            pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
-        (helper,) = pool._pool._processes.values()
+        work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGKILL)
         deadline = time.time() + 10
         while not pool._pool._broken and time.time() < deadline:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from helping import cpu
+from helping import KillAfter, KillError, cpu
 
 from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.methods.grad_diff import GradDiff
@@ -17,21 +17,6 @@ from meow_lightning.training import checkpoint_step, fit
 from meow_lightning.types import Encoded
 
 ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear")
-
-
-class KillError(Exception):
-    pass
-
-
-class KillAfter(pl.Callback):
-    """Ends a run the hard way after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
-        if trainer.global_step == self.step:
-            raise KillError
 
 
 def plan(first: str, second: str) -> Plan:

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from helping import cpu
+from helping import KillAfter, KillError, cpu
 from transformers import AutoModelForCausalLM, PhiConfig, PreTrainedModel, Qwen2Config
 
 from meow_lightning.data.plan import Plan, Stream
@@ -327,19 +326,6 @@ def test_wishes_that_cannot_be_met(tiny, wish: dict[str, Any], text: str) -> Non
     with pytest.raises(UserError, match=text):
         with_lora(tiny, **{"rank": 3, "alpha": 6.0, "dropout": 0.0, "seed": 0, **wish})
     assert not adapters(tiny)
-
-
-class KillError(Exception):
-    pass
-
-
-class KillAfter(pl.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
-        if trainer.global_step == self.step:
-            raise KillError
 
 
 def run(model: torch.nn.Module, folder: Any, *, precision: str = "32-true", kill: int = 99) -> bool:

@@ -109,7 +109,7 @@ class Roles:
         if text is None:
             return None
         memory = Path(self.options["store"]) / ".digests.json"
-        words = {"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role]
+        words = (*{"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role], "null")
         # From here on the commit, also of a branch: what is fetched must be what the key names.
         weights = pinned(parse(f"model.{role}", text, words=words))
         tokenizer = pinned(self._tokenizer(weights))
@@ -123,7 +123,7 @@ class Roles:
         said, own = self.model["tokenizer"], weights.folder
         if said is None:
             return weights
-        other = parse("model.tokenizer", said, words=())
+        other = parse("model.tokenizer", said, words=("null",))
         # A folder is the user's own word; a hub id may be the model file's, for published weights that come without.
         return weights if other.folder is None and own is not None and _speaks(own) else other
 

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,8 @@ from meow_lightning.memo import published
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Profile, Text, measure
 from meow_lightning.memo.score import ROUGES
 from meow_lightning.memo.windows import MODES, one_of
+from meow_lightning.models.given import check
+from meow_lightning.models.source import locate, parse
 from meow_lightning.types import ScoredText, UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
@@ -33,7 +34,6 @@ SLOTS = 32
 SAY_EVERY = 20.0  # seconds between two lines where no bar can be drawn
 PROMPT = ("template", "lead", "system", "date")
 DEVICES = ("cpu", "cuda", "auto")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 ABOUT = """\
 Scores how strongly a model holds each answer of a file (MEMO). The file is a JSON list, or JSON lines, of objects with
 question, undesired_answer (the true one), answer_0, answer_1, ...; the result is a list of the same objects with
@@ -112,20 +112,12 @@ def _templated(profile: Profile) -> bool:
     return profile.template and profile.mode == "suffix"
 
 
-def _check_model(source: str) -> None:
-    """Nothing, when ``source`` is a folder that can be loaded or may be a name on the hub."""
-    folder = Path(source)
-    if not folder.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", source):
-        return
-    if not folder.is_dir():
-        raise UserError(f"--model={source}: no such folder; give one that save_pretrained wrote, or a name on the hub")
-    for names, what in ((("config.json",), "config.json"), (TOKENIZERS, "tokenizer")):
-        if not any((folder / name).is_file() for name in names):
-            raise UserError(f"--model={source} holds no {what}; give a folder that save_pretrained wrote it into")
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    if not any(folder.glob("*.safetensors")):
-        what = f"{pickles[0]} only; pickle files can run code and are not read: convert to" if pickles else "no"
-        raise UserError(f"--model={source} holds {what} safetensors; give a folder that save_pretrained wrote")
+def _model(source: str) -> Path:
+    """The folder of the model, fetched from the hub where that is what ``source`` names, and looked through."""
+    found = parse("--model", source, words=())
+    folder = locate(found, weights=True, fetch=True)
+    check("--model", folder, folder)
+    return folder
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
@@ -250,10 +242,9 @@ def _score(chosen: argparse.Namespace, profile: Profile, wanted: Sequence[Text],
 
 def _head(chosen: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     """What results depend on."""
-    folder = Path(chosen.model)
     return {
-        "model": str(folder.resolve()) if folder.exists() else chosen.model,
-        "weights": max((path.stat().st_mtime_ns for path in folder.glob("*.safetensors")), default=None),
+        "model": str(chosen.model),
+        "weights": max(path.stat().st_mtime_ns for path in chosen.model.glob("*.safetensors")),
         "profile": asdict(profile),
         "prompt": _prompt(chosen, profile),
         "facts": hashlib.sha256(chosen.facts.read_bytes()).hexdigest(),
@@ -266,7 +257,7 @@ def _run(chosen: argparse.Namespace) -> None:
     entries = read_entries(chosen.facts, option="--facts", holds=published.HOLDS)
     asked = {"mode": profile.mode, "skip_short": chosen.skip_short}
     wanted = published.texts(entries, source=f"--facts={chosen.facts}", **asked)
-    _check_model(chosen.model)
+    chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
     out, start = _Out(path=chosen.out, head=_head(chosen, profile)), time.monotonic()
     found = len(out.scored)

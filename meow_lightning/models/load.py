@@ -86,9 +86,7 @@ def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise UserError(
-            f"{name} is a {config.model_type} model, which writes no text; give a causal language model"
-        )
+        raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
     context = int(getattr(config, "max_position_embeddings", 2048))
     Codec(
         tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),

@@ -71,7 +71,8 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
 
 
 def _allowed(words: Sequence[str]) -> str:
-    return f"{', '.join(['a folder', 'a hub id such as owner/name@revision', *words])} or null"
+    *first, last = ["a folder", "a hub id such as owner/name@revision", *words]
+    return f"{', '.join(first)} or {last}"
 
 
 def _near(path: Path, words: Sequence[str]) -> str:

@@ -348,12 +348,11 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, ": no such folder; give one that save_pretrained wrote, or a name on the hub"),
-        ([], " holds no config.json; give a folder that save_pretrained wrote it into"),
-        (["config.json", "model.safetensors"], " holds no tokenizer; give a folder"),
-        (["config.json", "tokenizer.json", "pytorch_model.bin"], " holds pytorch_model.bin only; pickle files can run"),
-        (["config.json", "tokenizer.json"], " holds no safetensors; give a folder"),
-        (["config.json", "tokenizer.json", "model.safetensors"], " cannot be loaded: "),
+        (None, "={} is no folder; give a folder or a hub id such as owner/name@revision"),
+        ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
+        (["config.json", "pytorch_model.bin"], ": {} holds its weights as pickle only (pytorch_model.bin), which can"),
+        (["config.json", "tokenizer.json"], ": {} holds no weights; give a folder as save_pretrained writes it"),
+        (["config.json", "model.safetensors"], ": {} has a damaged model.safetensors"),
     ],
 )  # fmt: skip
 def test_models_that_cannot_be_loaded(call, tmp_path, capsys, files, message):
@@ -364,7 +363,7 @@ def test_models_that_cannot_be_loaded(call, tmp_path, capsys, files, message):
             (where / name).write_text("{}")
     assert call(model=str(where)) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: --model={where}{message}")
+    assert error.startswith("error: --model" + message.format(where))
     assert error.count("\n") == 1
 
 
@@ -372,17 +371,27 @@ def test_broken_weights_are_one_line(call, folder, tmp_path, capsys):
     where = shutil.copytree(folder, tmp_path / "model")
     (where / "model.safetensors").write_bytes(b"\x05")
     assert call(model=str(where)) == 1
-    assert capsys.readouterr().err.startswith(f"error: --model={where} cannot be loaded: ")
+    assert capsys.readouterr().err.startswith(f"error: --model: {where} has a damaged model.safetensors (")
 
 
-def test_a_name_on_the_hub_goes_to_transformers(call, monkeypatch, capsys):
-    def unreachable(source: str, **_: Any) -> None:
-        raise OSError(f"{source} is not a local folder\nand no model.")
+def test_a_model_that_transformers_cannot_read_is_one_line(call, folder, monkeypatch, capsys):
+    def broken(source: Path, **_: Any) -> None:
+        raise OSError(f"{source.name} is no model\nat all.")
 
-    monkeypatch.setattr("meow_lightning.models.load.load_model", unreachable)
-    assert call(model="owner/name") == 1
-    line = "error: --model=owner/name cannot be loaded: owner/name is not a local folder and no model.\n"
-    assert capsys.readouterr().err == line
+    monkeypatch.setattr("meow_lightning.models.load.load_model", broken)
+    assert call() == 1
+    assert capsys.readouterr().err.endswith(f"cannot be loaded: {folder.name} is no model at all.\n")
+
+
+def test_a_name_on_the_hub_that_cannot_be_reached(call, monkeypatch, capsys):
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    assert call(model="nobody/nothing-of-the-sort") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --model=nobody/nothing-of-the-sort is not in the cache (")
+    assert "bring the folder and say --model=FOLDER" in error
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
@@ -426,5 +435,5 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     watched += "finally: assert not {{'torch', 'transformers'}} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", watched.format(said)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --model=./nowhere: no such folder")
+    assert done.stderr.startswith("error: --model=./nowhere is no folder; give a folder")
     assert done.stderr.count("\n") == 1

@@ -108,12 +108,14 @@ class Program:
         artifacts = cell.goal(options["goal"])
         executor = self.executor(options)
         preflight = Preflight(
-            options, dataset=dataset_of(options), streams=cell.streams, store=executor.store
+            options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store
         )  # fmt: skip
-        preflight.fetch(artifacts)
+        making = options["cache"] != "readonly"
+        if making:
+            preflight.fetch(artifacts)
         if options["plan"]:
             show_plan(cell, preflight, artifacts)
-        if options["preflight"]:
+        if options["preflight"] and making:
             preflight.check(artifacts)
         if options["plan"]:
             return None

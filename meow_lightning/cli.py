@@ -134,8 +134,15 @@ def _own(words: Sequence[str]) -> list[str]:
         word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "published")
         for word in words
     )
-    chosen = any(word.startswith(("model=", "experiment=", "table=")) for word in words)
+    chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
     return [*words, *(["model=own"] if brings and not chosen else [])]
+
+
+def _chooses_model(word: str) -> bool:
+    """Whether a word names a file that chooses the model."""
+    group, _, name = word.partition("=")
+    paths = [root / group / f"{name}.yaml" for root in (CONF, ROOT / "experiments") if group in ("experiment", "table")]
+    return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _bad_word(words: Sequence[str]) -> str | None:

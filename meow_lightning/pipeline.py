@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -12,13 +11,14 @@ from typing import Any
 from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.config import arguments, build, check_call, check_least, choose
 from meow_lightning.data.limited import Limited
-from meow_lightning.data.rows import digest
+from meow_lightning.data.rows import digest, fingerprint
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.memo.measure import Profile
 from meow_lightning.recipe import RECIPE, per_model
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
+from meow_lightning.store import digest as file_digest
 from meow_lightning.types import Dataset, Fact, UserError
 
 OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")
@@ -27,13 +27,14 @@ ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what
 
 
 @lru_cache(maxsize=8)
-def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> Dataset:
+def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
     whole = build(json.loads(node), allow=allow)
-    return whole if limit is None else Limited(dataset=whole, limit=limit)
+    dataset: Dataset = whole if limit is None else Limited(dataset=whole, limit=limit)
+    return dataset, fingerprint(dataset)
 
 
-def dataset_of(options: Mapping[str, Any]) -> Dataset:
-    """The dataset of some options, cut short where they say so; read once, however often it is asked for."""
+def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
+    """(dataset, digest of its content) of some options, cut short where they say so; read once, however often asked."""
     if options["limit"] is not None and options["limit"] < 1:
         raise UserError(f"limit={options['limit']} is too small; at least 1 is needed")
     return _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"])
@@ -52,10 +53,11 @@ class _Cell:
             check_least(name, options[name])
         Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
         self.method = check_call("method", options["method"], allow=self.allow)
-        self.dataset = dataset_of(options)
+        self.dataset, content = dataset_of(options)
         self.roles = Roles(options)
         self.inputs = {
-            "dataset": options["dataset"], "limit": options["limit"], "allow": self.allow, "memo": options["memo"],
+            "dataset": options["dataset"], "content": content, "limit": options["limit"],
+            "allow": self.allow, "memo": options["memo"],
         }  # fmt: skip
         self.origin: dict[str, str] = {}
 
@@ -272,8 +274,7 @@ def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:
 
 
 def _file_digest(path: str) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123 - hashing wants the plain handle
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_digest(Path(path))
 
 
 def graph(options: Mapping[str, Any]) -> Graph:

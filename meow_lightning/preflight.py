@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.rows import rough_length, rough_tokens
 from meow_lightning.estimate import (
     GPU_SLACK,
     HEAP_SLACK,
@@ -39,10 +40,8 @@ from meow_lightning.models.source import config_of, locate, parse
 from meow_lightning.store import Artifact, Store
 from meow_lightning.types import Dataset, Fact, UserError
 
-CHARACTERS = 3.5  # per token: a tokenizer's average on English; names and small vocabularies need more tokens
-FRAME = 40  # tokens of prompt around a question, at most, a chat template's system turn included
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-ROWS = ("rows", "facts", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
+ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,7 @@ class Preflight:
     def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], store: Store) -> None:
         self.options, self.dataset, self.streams, self.store = options, dataset, streams, store
         self.trainer, self.model = options["trainer"], options["model"]
+        self._flops: dict[str, float] = {}
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing; the given models that are to be used for the first time are here and whole.
@@ -104,7 +104,8 @@ class Preflight:
             UserError: It does not; with what would fit.
         """
         made = [(artifact, self.outlook(artifact)) for artifact in artifacts if self.store.find(artifact) is None]
-        self._check_device()
+        if any(outlook.memory is not None for _, outlook in made):
+            self._check_device()
         for artifact, outlook in made:
             if outlook.memory is not None and outlook.memory.total > self.there:
                 raise UserError(self._too_large(artifact, outlook.memory))
@@ -147,6 +148,7 @@ class Preflight:
     def outlook(self, artifact: Artifact) -> Outlook:
         """What making an artifact takes."""
         memory, disk, passing, flops = self._size(artifact)
+        self._flops[artifact.key] = flops
         manifest = self.store.find(artifact)
         if manifest is not None:
             return Outlook(memory, disk, passing, flops, manifest["seconds"], "took")
@@ -163,7 +165,7 @@ class Preflight:
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the estimate, for the plans to come."""
-        return {"flops": self._size(artifact)[3]}
+        return {"flops": self._flops.get(artifact.key, 0.0)}
 
     def _manifests(self, stage: str) -> Iterator[dict[str, Any]]:
         for path in (self.store.root / stage).glob("*/manifest.json"):
@@ -190,7 +192,10 @@ class Preflight:
         """(memory, bytes kept, bytes in passing, operations) of an artifact."""
         if "given" in artifact.settings or artifact.stage in ("invert", "evaluate", "report"):
             return None, 0, 0, 0.0
-        shape = self.shape(artifact)
+        try:
+            shape = self.shape(artifact)
+        except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
+            return None, 0, 0, 0.0
         if artifact.stage in ("score", "answer"):
             return self._asking(artifact, shape)
         knobs, load = self._knobs(artifact), self._load(artifact)
@@ -198,7 +203,7 @@ class Preflight:
         kept = shape.parameters * load.value_bytes
         weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
         passing = disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained)
-        tokens = sum(map(_tokens, self._rows(artifact))) * artifact.settings["recipe"]["epochs"]
+        tokens = sum(map(rough_tokens, self._rows(artifact))) * artifact.settings["recipe"]["epochs"]
         flops = training_flops(shape, tokens, checkpointing=knobs.checkpointing, adapters=knobs.rank is not None)
         return training_need(shape, knobs, load), kept, passing, float(flops)
 
@@ -214,7 +219,7 @@ class Preflight:
         rows = self._rows(artifact)
         return Load(
             streams=len(self.streams) if artifact.stage == "unlearn" else 1,
-            tokens=max(map(_tokens, rows)), scored=max(_length(fact.answer) + 1 for fact in rows),
+            tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
             value_bytes=BYTES[self.model["dtype"]], shared=not self._gpus,
             slack=GPU_SLACK if self._gpus else HEAP_SLACK,
         )  # fmt: skip
@@ -240,15 +245,15 @@ class Preflight:
             facts = [fact for each in self.dataset.evaluation().values() for fact in each]
         memory = asking_memory(
             shape, weight_bytes=BYTES[self.model["dtype"]], rows=self.trainer["eval_batch"],
-            tokens=max(map(_tokens, facts)), scored=max(_length(fact.answer) + 1 for fact in facts),
+            tokens=max(map(rough_tokens, facts)), scored=max(rough_length(fact.answer) + 1 for fact in facts),
             slots=self.trainer["slots"], generated=budget, slack=GPU_SLACK if self._gpus else HEAP_SLACK,
         )  # fmt: skip
         if artifact.stage == "answer":
-            tokens = sum(_tokens(fact) * (2 + len(fact.perturbed)) + _length(fact.answer) for fact in facts)
+            tokens = sum(rough_tokens(fact) * (2 + len(fact.perturbed)) + rough_length(fact.answer) for fact in facts)
         else:
             each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
             windows = [len(fact.answer) // self.options["memo"]["size"] + 1 for fact in facts]
-            tokens = each * sum(n * _tokens(fact) for n, fact in zip(windows, facts, strict=True))
+            tokens = each * sum(n * rough_tokens(fact) for n, fact in zip(windows, facts, strict=True))
         return memory, 0, 0, float(asking_flops(shape, tokens))
 
     def _too_large(self, artifact: Artifact, memory: Memory) -> str:
@@ -281,16 +286,6 @@ class Preflight:
             if total <= self.there:
                 found.append((f"trainer.eval_batch={rows} trainer.slots={slots}", total))
         return found[:1]
-
-
-def _length(text: str) -> int:
-    """Tokens of a text, roughly."""
-    return round(len(text) / CHARACTERS) + 1
-
-
-def _tokens(fact: Fact) -> int:
-    """Tokens of a fact's row, roughly."""
-    return _length(fact.question) + _length(fact.answer) + FRAME
 
 
 def _way(label: str, settings: Mapping[str, Any]) -> str:

@@ -144,6 +144,10 @@ def check_model(model: Mapping[str, Any]) -> None:
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
             raise UserError("model.architecture needs a _target_: the function that makes the model")
         check_least("model.architecture", architecture)
+        if model["tokenizer"] is not None:
+            raise UserError(
+                f"model.tokenizer={model['tokenizer']} serves a given model, and model={model['name']} is made here"
+            )
         template = model["prompt"]["template"]
         if model["target"] is None and template in ("chat", "auto"):
             raise UserError(

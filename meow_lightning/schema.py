@@ -185,7 +185,6 @@ class Lora(TypedDict):
 
     rank: int | None
     alpha: float
-    dropout: float
 
 
 class Select(TypedDict):

@@ -80,10 +80,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _as_sealed(path: Path, entry: Mapping[str, Any], finished: float) -> bool:
-    """Whether a file is as its manifest says: by its size, and by its digest where it was touched after the sealing."""
+def _as_sealed(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is as its manifest says: by size and time, and by its digest where the time is another.
+
+    What a link leads to may have been changed for another file, an older one even; a copied store has new times.
+    """
     state = path.stat()
-    return state.st_size == entry["size"] and (state.st_mtime <= finished or digest(path) == entry["sha256"])
+    return state.st_size == entry["size"] and (state.st_mtime_ns == entry["time"] or digest(path) == entry["sha256"])
 
 
 def unwritable(folder: Path) -> str | None:
@@ -148,9 +151,8 @@ class Store:
         folder = self.path(artifact)
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            finished = manifest["finished"]
-            whole = all(_as_sealed(folder / name, entry, finished) for name, entry in manifest["files"].items())
-            return manifest if whole and finished > 0 else None
+            whole = all(_as_sealed(folder / name, entry) for name, entry in manifest["files"].items())
+            return manifest if whole and manifest["finished"] > 0 else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -210,7 +212,11 @@ class Store:
             # Some writers make files that their owner alone can read; a store is shared.
             path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666) & ~_umask())
         files = {
-            str(path.relative_to(partial)): {"size": path.stat().st_size, "sha256": digest(path)}
+            str(path.relative_to(partial)): {
+                "size": path.stat().st_size,
+                "time": path.stat().st_mtime_ns,
+                "sha256": digest(path),
+            }
             for path in kept
             if path.is_file() and path.name != MANIFEST
         }

@@ -221,7 +221,7 @@ class Dataset(Protocol):
         ...
 
     def stream(self, rows: int, seed: int) -> list[Fact]:
-        """Made-up rows that carry language but none of the facts: what a base model made from scratch learns from."""
+        """Rows that carry language and nothing that any split forgets: what a base made from scratch learns from."""
         ...
 
     def texts(self) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -102,6 +103,14 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
     return None
 
 
+def _release() -> None:
+    """Give back what the stage's model took: this process may live on, and so may reference cycles that hold it."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
@@ -115,9 +124,16 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise UserError(
+                f"{work.stage} {work.label}".strip() + " ran out of GPU memory; say trainer.micro_batch, "
+                "trainer.eval_batch or trainer.slots smaller, or trainer.checkpointing=true, and run again to go on"
+            ) from error
         if (why := _unwritten(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
         raise
+    finally:
+        _release()
     lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if lacking and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")

@@ -182,7 +182,7 @@ def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
     "words",
     [
         ["model.target=./mine"], ["model.base=me/mine@main", "seed=1"], ["-m", "model.target=./a,./b"],
-        ["model.target=null", "model.base=x"],
+        ["model.target=null", "model.base=x"], ["experiment=published_memo", "model.target=./mine"],
     ],
 )  # fmt: skip
 def test_whoever_brings_a_model_gets_the_settings_for_it(words):
@@ -195,7 +195,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
         [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=published"], ["model.base=null"],
         ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
         ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
-        ["experiment=published_memo", "model.target=./mine"], ["table=tiny_ascent", "model.base=./mine"],
+        ["model=phi15", "model.target=./mine"],
     ],
 )  # fmt: skip
 def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):

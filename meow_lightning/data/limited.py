@@ -18,8 +18,12 @@ class Limited:
         self.name, self.public = dataset.name, dataset.public
 
     def facts(self, split: str) -> list[Fact]:
-        """The first facts of a split."""
-        return self.dataset.facts(split)[: self.limit]
+        """The first facts of a split; of the retain set the evaluated ones come first, so that these are trained."""
+        facts = self.dataset.facts(split)
+        if split == "retain":
+            asked = {fact.id for fact in self.evaluation().get("retain", [])}
+            facts = sorted(facts, key=lambda fact: fact.id not in asked)
+        return facts[: self.limit]
 
     def evaluation(self) -> dict[str, list[Fact]]:
         """The first facts of every evaluation set."""

@@ -8,7 +8,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from meow_lightning.data.prompts import Codec
-from meow_lightning.types import Encoded, Fact
+from meow_lightning.types import Dataset, Encoded, Fact
+
+CHARACTERS = 3.5  # per token: a tokenizer's average on English; names and small vocabularies need more tokens
+FRAME = 40  # tokens of prompt around a question, at most, a chat template's system turn included
+
+
+def rough_length(text: str) -> int:
+    """Tokens of a text, roughly, without any tokenizer."""
+    return round(len(text) / CHARACTERS) + 1
+
+
+def rough_tokens(fact: Fact) -> int:
+    """Tokens of a fact's row, roughly."""
+    return rough_length(fact.question) + rough_length(fact.answer) + FRAME
 
 
 def pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
@@ -19,6 +32,12 @@ def pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
 def encode(codec: Codec, texts: Iterable[tuple[str, str]]) -> list[Encoded]:
     """The rows of some questions and answers."""
     return [codec.encode(question, answer) for question, answer in texts]
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """The digest of all that training and evaluation read of a dataset."""
+    splits = ("forget", "retain", "real_authors", "world_facts")
+    return digest([*(dataset.facts(split) for split in splits), *dataset.evaluation().values()])
 
 
 def digest(content: Sequence[Any]) -> str:

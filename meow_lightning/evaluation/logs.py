@@ -109,7 +109,7 @@ def stand_in(path: Path, asked: Sequence[tuple[str, str, str]], *, option: str) 
         first = f", the true answer of question {differ[0]} is the first that differs" if differ else ""
         raise UserError(
             f"{option}={path} holds {len(forget)} forget questions and the dataset {len(asked)}{first}; give the log "
-            "of a retain model on the same split"
+            "of a retain model on the same split, and leave limit= out"
         )
     named = {row.index: each for row, each in zip(forget, asked, strict=True)}
     return [

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,7 +117,10 @@ def _model(source: str) -> Path:
     """The folder of the model, fetched from the hub where that is what ``source`` names, and looked through."""
     found = parse("--model", source, words=())
     folder = locate(found, weights=True, fetch=True)
-    check("--model", folder, folder)
+    try:
+        check("--model", folder, folder)
+    except UserError as error:  # this command takes the tokenizer beside the weights
+        raise UserError(re.sub(r"say model.tokenizer=FOLDER.*", "put the right one into it", str(error))) from error
     return folder
 
 

@@ -15,7 +15,10 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from meow_lightning.data.prompts import Codec, special_tokens
 from meow_lightning.types import UserError
@@ -42,9 +45,14 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         dtype: Precision of the weights; said explicitly, since transformers 5 otherwise takes the checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
     """
-    return AutoModelForCausalLM.from_pretrained(
-        str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True, trust_remote_code=False
-    )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
+            trust_remote_code=False,
+        )  # fmt: skip
+    except (ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -68,6 +76,16 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
     )  # fmt: skip
 
 
+def without_dropout(model: torch.nn.Module) -> None:
+    """Nothing; the model drops nothing in training: what is drawn would hang on how a batch is split into passes."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
 def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None:
     """Nothing, when a folder holds a causal language model that can be asked with this prompt; no weight is loaded.
 
@@ -85,7 +103,9 @@ def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    # Encoders stand in the list too, as decoders that attend both ways unless their config says otherwise.
+    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
     context = int(getattr(config, "max_position_embeddings", 2048))
     Codec(

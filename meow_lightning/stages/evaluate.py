@@ -7,8 +7,9 @@ from pathlib import Path
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
+from meow_lightning.stages.shared import unchanged
 from meow_lightning.stages.work import Work, read_lines
-from meow_lightning.store import write_json
+from meow_lightning.store import digest, write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
 VERSION = 2
@@ -24,6 +25,8 @@ def answers(work: Work) -> dict[str, list[AnswerRow]]:
     }
     log = work.inputs.get("retain_log")
     if log is not None:
+        if "retain_log" in work.settings:
+            unchanged(f"evaluation.retain_log={log}", digest(Path(log)), work.settings["retain_log"])
         asked = [(row.fact, row.question, row.answer) for row in by_set(found["target"])["forget"]]
         found["retain"] = stand_in(Path(log), asked, option="evaluation.retain_log")
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
-from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, trained_dtype
+from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, trained_dtype, unchanged
 from meow_lightning.stages.work import Work
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
-VERSION = 2
+VERSION = 3
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
@@ -42,13 +42,21 @@ def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.given import check, link
     from meow_lightning.models.load import check_askable
-    from meow_lightning.models.source import locate, parse
+    from meow_lightning.models.source import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
     option = places["option"]
     weights = locate(parse(option, places["weights"], words=()), weights=True, fetch=False)
     tokenizer = locate(parse("model.tokenizer", places["tokenizer"], words=()), weights=False, fetch=False)
     check(option, weights, tokenizer)
+    memory = work.folder.parent.parent / ".digests.json"
+    for name, folder_ in (("weights", weights), ("tokenizer", tokenizer)):
+        if rank() == 0 and "@" not in work.settings["given"][name]:
+            unchanged(
+                places[name],
+                identity(parse(option, str(folder_), words=()), memory=memory),
+                work.settings["given"][name],
+            )
     if rank() == 0:
         link(weights, tokenizer, folder)
         # What cannot be asked is said now, not after the other models are trained.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from meow_lightning.config import build
 from meow_lightning.inversion.clean import clean
-from meow_lightning.stages.shared import facts
+from meow_lightning.stages.shared import facts, unchanged
 from meow_lightning.stages.work import Work, write_lines
-from meow_lightning.store import write_json
+from meow_lightning.store import digest, write_json
 from meow_lightning.types import Fact, InvertedFact, UserError
 
 VERSION = 2
@@ -20,6 +21,9 @@ MAKES = ("inverted.jsonl", "cleaning.json")
 def run(work: Work) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
     forget = facts(work, ["forget"])
+    if "file" in work.settings["inversion"]:
+        path = Path(work.inputs["inversion"]["path"])
+        unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
     writer = build(work.inputs["inversion"], allow=work.inputs["allow"])
     others = facts(work, ["forget", "retain"])
     written = {fact.id: writer.invert(fact, others=others) for fact in forget}

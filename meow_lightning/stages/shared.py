@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config import build
 from meow_lightning.data.limited import Limited
+from meow_lightning.data.rows import fingerprint
 from meow_lightning.parallel import barrier, chunks, mine, rank
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
-from meow_lightning.types import AnswerRow, Dataset, Fact, ScoredText
+from meow_lightning.types import AnswerRow, Dataset, Fact, ScoredText, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -29,7 +30,19 @@ MIXED = "bf16-mixed"
 def dataset(work: Work) -> Dataset:
     """The dataset the cell names, cut short where the cell says so."""
     whole = build(work.inputs["dataset"], allow=work.inputs["allow"])
-    return whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
+    found: Dataset = whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
+    unchanged(f"dataset={found.name}", fingerprint(found), work.inputs["content"])
+    return found
+
+
+def unchanged(what: str, now: Any, then: Any) -> None:
+    """Nothing, when what a stage reads is what the plan has read: results lie under the plan's digests.
+
+    Raises:
+        UserError: Somebody changed it in between.
+    """
+    if now != then:
+        raise UserError(f"{what} was changed while the run was on; run again, and what is still right is found")
 
 
 def facts(work: Work, splits: Sequence[str]) -> list[Fact]:
@@ -50,7 +63,7 @@ def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     wish = work.settings["model"]
     model, its_codec = _load(work, folder, dtype=trained_dtype(work))
     if wish["lora"] is not None:
-        model = with_lora(model, **wish["lora"], seed=work.settings["seed"])  # type: ignore[assignment]
+        model = with_lora(model, **wish["lora"], dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
     return model, its_codec
 
 
@@ -98,6 +111,7 @@ def evaluator(work: Work) -> tuple[PreTrainedModel, Codec]:
 def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> None:
     """Train a module to the end of its plan and save the model, going on where a killed run was."""
     from meow_lightning.callbacks.speed import Advance
+    from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
     from meow_lightning.training import Machine, checkpoint_step, fit
 
@@ -109,6 +123,7 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         write_lines(curve, [point for point in list(read_lines(curve)) if start and point["step"] <= start])
     if module.plan.total_steps:
         runtime = work.runtime
+        without_dropout(module.model)
         if runtime.checkpointing:
             enable_checkpointing(module.model)
         machine = Machine(

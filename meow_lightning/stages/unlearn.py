@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan, Stream
     from meow_lightning.data.prompts import Codec
 
-VERSION = 2
+VERSION = 3
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 from families import PROMPTS, save_family
 
 from meow_lightning.execute import Executor
+from meow_lightning.models.source import identity, parse
 from meow_lightning.stages import finetune
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.store import MANIFEST, Artifact, Store
@@ -41,7 +41,12 @@ def model(made, tmp_path) -> Path:
 
 def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) -> Artifact:
     places = {"option": "model.target", "weights": str(weights), "tokenizer": str(tokenizer or weights)}
-    settings = {"given": {"weights": "w", "tokenizer": "t"}, "prompt": {**PROMPTS[NAME], **prompt}}
+    nowhere = Path("nowhere") / "digests.json"
+    key = {
+        role: identity(parse("model.target", places[role], words=()), memory=nowhere)
+        for role in ("weights", "tokenizer")
+    }
+    settings = {"given": key, "prompt": {**PROMPTS[NAME], **prompt}}
     return Artifact(
         stage="finetune",
         label="target",
@@ -107,24 +112,31 @@ def test_the_store_seals_the_links_and_leaves_the_users_files_alone(model, tmp_p
     assert state(model) == before
 
 
-def test_weights_that_changed_under_the_links_are_linked_anew(model, tmp_path):
-    store, _ = make(tmp_path, given(model))
+@pytest.mark.parametrize("seconds", [1.0, 4e9], ids=["older", "newer"])
+def test_weights_that_changed_under_the_links_are_not_taken_for_the_old_ones(model, tmp_path, seconds):
+    before = given(model)
+    store, _ = make(tmp_path, before)
     path = model / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))  # the same size
-    os.utime(path, (time.time() + 5, time.time() + 5))
-    assert store.find(given(model)) is None
-    assert make(tmp_path, given(model))[1] is True
+    os.utime(path, (seconds, seconds))
+    after = given(model)
+    assert before.key != after.key
+    assert store.find(before) is None, "the links lead to other weights than the key names"
+    with pytest.raises(UserError, match=r"/mine was changed while the run was on; run again, and what is still right"):
+        make(tmp_path, before)
+    assert make(tmp_path, after)[1] is True
     assert len(list((tmp_path / "store" / "finetune").glob("*.damaged-*"))) == 1
     assert path.read_bytes() == bytes(content)
 
 
 def test_a_folder_that_moved_is_linked_anew(model, tmp_path):
-    store, _ = make(tmp_path, given(model))
+    here = given(model)
+    store, _ = make(tmp_path, here)
     model.rename(tmp_path / "elsewhere")
     moved = given(tmp_path / "elsewhere")
-    assert moved.key == given(model).key
+    assert moved.key == here.key
     assert store.find(moved) is None
     assert make(tmp_path, moved)[1] is True
     assert (store.path(moved) / "model" / "config.json").resolve().parent == tmp_path / "elsewhere"

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from meow_lightning.config import build
+from meow_lightning.data.rows import fingerprint
 from meow_lightning.stages import invert
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.types import UserError
@@ -21,8 +23,14 @@ DATASET: dict[str, Any] = {
 
 
 def work(folder: Path, inversion: dict[str, Any], *, at_least: int) -> Work:
-    inputs = {"dataset": DATASET, "limit": None, "allow": [], "inversion": inversion, "at_least": at_least}
-    return Work(stage="invert", label="", folder=folder, settings={}, inputs=inputs, needs={}, runtime=RUNTIME)
+    content = fingerprint(build(DATASET, allow=[]))
+    inputs = {
+        "dataset": DATASET, "content": content, "limit": None, "allow": [], "inversion": inversion,
+        "at_least": at_least,
+    }  # fmt: skip
+    return Work(
+        stage="invert", label="", folder=folder, settings={"inversion": {}}, inputs=inputs, needs={}, runtime=RUNTIME
+    )
 
 
 def test_candidates_are_written_cleaned_and_counted(tmp_path: Path) -> None:
@@ -51,3 +59,12 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     with pytest.raises(UserError, match=expected):
         invert.run(work(tmp_path, file, at_least=2))
     assert not (tmp_path / "inverted.jsonl").exists()
+
+
+def test_facts_that_changed_since_the_plan_are_told(tmp_path: Path) -> None:
+    rules = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
+    task = work(tmp_path, rules, at_least=1)
+    task.inputs["content"] = "what the plan has read"  # type: ignore[index]
+    with pytest.raises(UserError, match=r"^dataset=fictional was changed while the run was on; run again, and what is"):
+        invert.run(task)
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from families import FAMILIES, save_family
+from safetensors.torch import load_file
 from test_run import results, run, stages
 
 from meow_lightning.data.fictional import Fictional
@@ -91,17 +93,26 @@ def test_a_model_and_facts_of_ones_own_get_everything_but_forget_quality(familie
     assert "note: wrong answers of 6 of 6 facts to forget are made by rules" in out
 
 
+def weights(outputs: Path) -> dict[str, torch.Tensor]:
+    (path,) = (outputs / "store" / "unlearn").glob("*/model/model.safetensors")
+    return load_file(path)
+
+
 @pytest.mark.slow
-def test_adapters_in_mixed_precision_go_the_whole_way_and_recomputing_changes_nothing(tmp_path) -> None:
+def test_adapters_go_the_whole_way_in_mixed_precision(tmp_path) -> None:
     words = (*FAST, "model.lora.rank=4", "model.dtype=bfloat16", "model.precision=mixed", "optim.lr=0.01")
-    made = stages(run(tmp_path, *words, "trainer.checkpointing=true"))
-    assert set(made.values()) == {"made"}
-    assert set(stages(run(tmp_path, *words)).values()) == {"found"}
+    assert set(stages(run(tmp_path, *words)).values()) == {"made"}
     (unlearned,) = (tmp_path / "store" / "unlearn").glob("*/model")
     assert not list(unlearned.glob("adapter*")), "adapters are merged"
-    targets = [
-        path.parent / "model" for path in (tmp_path / "store" / "finetune").glob("*/manifest.json")
-        if json.loads(path.read_text())["label"] == "target"
-    ]  # fmt: skip
-    before, after = (folder / "model.safetensors" for folder in (*targets, unlearned))
-    assert before.read_bytes() != after.read_bytes()
+    assert set(stages(run(tmp_path, *words, "trainer.checkpointing=true")).values()) == {"found"}
+
+
+@pytest.mark.slow
+def test_recomputing_and_smaller_passes_change_no_adapter(tmp_path) -> None:
+    words = (*FAST, "goal=unlearn", "method=grad_ascent", "model.lora.rank=4", "optim.lr=0.001")
+    run(tmp_path / "one", *words)
+    run(tmp_path / "other", *words, "trainer.checkpointing=true", "trainer.micro_batch=3")
+    one, other = weights(tmp_path / "one"), weights(tmp_path / "other")
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, other[name], atol=1e-5, rtol=0, msg=name)

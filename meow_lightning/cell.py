@@ -198,7 +198,7 @@ def _enough(options: Mapping[str, Any], store: Store, cell: Graph) -> None:
     if fewest < wanted:
         raise UserError(
             f"a fact has only {fewest} inverted facts after cleaning and method.select.k={wanted} are to be picked; "
-            "bring more or better candidates, or select fewer"
+            "bring more (the key `inverted` of a fact, or inversion=file inversion.path=FILE) or select fewer"
         )
 
 
@@ -229,13 +229,13 @@ def _summary(results: Results | None) -> dict[str, float]:
 def _close(
     terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str]
 ) -> None:
-    from meow_lightning.report.tables import closing_reasons, closing_table
+    from meow_lightning.report.tables import closing_reasons, closing_table, doubts
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
         for reason in closing_reasons(results):
             terminal.say(reason)
-        for note in notes:
+        for note in (*notes, *doubts(results)):
             terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")

@@ -17,6 +17,12 @@ T = TypeVar("T")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
+PATHS = ("outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path",
+         "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log")  # fmt: skip
+BROUGHT = {
+    "model": "model.target={0} (it knows the facts) or model.base={0}",
+    "dataset": "dataset=jsonl dataset.forget={0}",
+}
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "table")
 WORDS = ("seed", "goal", "cache", "plan", "preflight", "limit", "outputs", "store", "allow")
@@ -100,7 +106,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
             return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
     if (wrong := _unknown_flag(arguments) or _bad_word(arguments)) is not None:
         return _fail(wrong)
-    arguments = _own(arguments)
+    arguments = [_quoted(word, multirun="-m" in arguments or "--multirun" in arguments) for word in _own(arguments)]
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
     sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags)]
@@ -128,6 +134,15 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     return 0
 
 
+def _quoted(word: str, *, multirun: bool) -> str:
+    """A word whose value is a path, in the quotes that Hydra wants around blanks, brackets and their like."""
+    name, _, value = word.partition("=")
+    odd = set(" ()[]{}:=~'\"\\" + ("" if multirun else ","))
+    if name not in PATHS or not odd & set(value) or value[:1] in "'\"" or "${" in value:
+        return word
+    return f"{name}='{value.replace(chr(92), chr(92) * 2).replace(chr(39), chr(92) + chr(39))}'"
+
+
 def _own(words: Sequence[str]) -> list[str]:
     """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
     brings = any(
@@ -151,6 +166,8 @@ def _bad_word(words: Sequence[str]) -> str | None:
         name, _, value = word.partition("=")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
             return f"{word} is not known (allowed: {', '.join(options(name))})"
+        if name in BROUGHT and ("/" in value or "\\" in value):
+            return f"{word}: what you bring goes to {BROUGHT[name].format(value)}"
         if name in ("outputs", "store") and word != name:
             why = unwritable(Path(value)) if value else "it is empty"
             if why is not None and "cache=readonly" not in words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -130,6 +131,11 @@ class TrainingModule(pl.LightningModule):
         names = list(logged)
         values = self.trainer.strategy.reduce(torch.stack([logged[name].float() for name in names]), reduce_op="sum")
         point = {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
+        if not math.isfinite(point["loss"]):
+            raise UserError(
+                f"the loss is {point['loss']} at step {step}: training diverged, or the model it started from is "
+                "broken; a lower learning rate (optim.lr) may help"
+            )
         if self.trainer.is_global_zero and self.logger is not None:
             epoch = step / self.plan.steps_per_epoch
             self.logger.log_metrics({**point, "lr": rate, "epoch": epoch}, step=step)

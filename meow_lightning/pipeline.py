@@ -187,6 +187,10 @@ class _Cell:
             needs |= {"inverted": self.inverted, "candidates": self.score("target", self.target, "candidates")}
         return self.artifact("unlearn", "unlearned", settings, needs)
 
+    def _toy(self) -> list[str]:
+        toy = self.options["model"]["architecture"] is not None and not self.dataset.public
+        return ["No model was given (model.target= or model.base=): a toy was made here and taught the facts."] * toy
+
     def _retain_log(self) -> str | None:
         """The log that stands in for the retain model, read once: what is wrong with it is said before any work."""
         path = self.options["evaluation"]["retain_log"]
@@ -254,7 +258,7 @@ class _Cell:
         }
         settings = {
             "name": name, "cell": results.key, "options": shown, "origin": self.origin, "texts": self.dataset.public,
-            "warning": self.options["warning"], "notes": [*self.dataset.notes(), *self.roles.notes()],
+            "warning": self.options["warning"], "notes": [*self.dataset.notes(), *self.roles.notes(), *self._toy()],
         }  # fmt: skip
         bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
         models = {"base": bases[0], **roles} if bases else roles

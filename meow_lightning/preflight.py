@@ -40,6 +40,7 @@ from meow_lightning.models.source import config_of, locate, parse
 from meow_lightning.store import Artifact, Store
 from meow_lightning.types import Dataset, Fact, UserError
 
+SMALLER = 30  # times fewer operations than which a stored stage says nothing about the time of another
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
@@ -160,7 +161,9 @@ class Preflight:
                 known.append((other.get("flops", 0), other["seconds"]))
         if alike:
             return Outlook(memory, disk, passing, flops, sorted(alike)[len(alike) // 2], "like")
-        seconds = seconds_like(flops, known=known) if flops else None
+        # A stage's start-up would be blown up with its size: much smaller ones say nothing.
+        near = [(work, took) for work, took in known if work * SMALLER >= flops]
+        seconds = seconds_like(flops, known=near) if flops else None
         return Outlook(memory, disk, passing, flops, seconds, "size" if seconds is not None else "")
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:

@@ -154,6 +154,9 @@ def check_model(model: Mapping[str, Any]) -> None:
                 f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
                 f"{model['name']} makes its own; say a text with {{question}} once"
             )
+    template = model["prompt"]["template"]
+    if template not in ("chat", "auto") and template.count("{question}") != 1:
+        raise UserError(f"model.prompt.template={template!r} must hold {{question}} exactly once, or be chat or auto")
     choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
     choose("model.dtype", model["dtype"], DTYPES)
     if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):

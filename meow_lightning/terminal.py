@@ -88,7 +88,8 @@ class Terminal:
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """One line: stage, whose, key, seconds, made or found."""
         line = Text(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  {manifest['seconds']:>7.1f} s  ")
-        line.append("made" if made else "found", style="green" if made else "dim")
+        word = "found" if not made else "linked" if "given" in artifact.settings else "made"
+        line.append(word, style="green" if made else "dim")
         self.console.print(line)
 
     def waiting(self, artifact: Artifact, owner: str) -> None:

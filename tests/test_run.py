@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "logger=none", "trainer.jobs=1")
-LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(made|found)$", re.MULTILINE)
+LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(made|found|linked)$", re.MULTILINE)
 
 
 def start(outputs: Path, *words: str) -> subprocess.Popen[str]:

@@ -56,4 +56,7 @@ def _line(path: Path, number: int, line: str, *, option: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise UserError(f"{option}={path}, line {number}: not JSON ({error}); write one object per line") from error
+        form = "" if line.lstrip().startswith("{") else ' such as {"question": "…", "answer": "…"}'
+        raise UserError(
+            f"{option}={path}, line {number}: not JSON ({error}); write one object per line{form}"
+        ) from error

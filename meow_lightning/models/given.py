@@ -13,6 +13,7 @@ from meow_lightning.types import UserError
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+POINTER = b"version https://git-lfs"
 TABLES = ("rotary_emb.inv_freq", "masked_bias")
 ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
 
@@ -90,6 +91,9 @@ def parameters(folder: Path) -> int:
 
 
 def _damage(path: Path) -> str | None:
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            return "a pointer of git-lfs: run git lfs pull"
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

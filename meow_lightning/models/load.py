@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from meow_lightning.data.prompts import Codec, special_tokens
+from meow_lightning.models.given import header, shards
 from meow_lightning.types import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -50,7 +51,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
             str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
             trust_remote_code=False,
         )  # fmt: skip
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
 
@@ -107,6 +108,15 @@ def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
+    with torch.device("meta"):
+        built = AutoModelForCausalLM.from_config(config).state_dict()
+    for path in shards(folder):
+        for weight, entry in header(path).items():
+            if weight in built and list(built[weight].shape) != entry["shape"]:
+                raise UserError(
+                    f"{name}: its config.json makes {weight} {list(built[weight].shape)} and {path.name} holds "
+                    f"{entry['shape']}: they do not belong together; fetch or save the model again"
+                )
     context = int(getattr(config, "max_position_embeddings", 2048))
     Codec(
         tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),

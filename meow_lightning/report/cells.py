@@ -86,6 +86,9 @@ def why_missing(results: Results, role: str, name: str) -> str:
         return next(iter(reasons.values())).removeprefix("not measured: ")
     if not results.values.get(role):
         return f"this cell has no {ROLE_NAMES.get(role, role)}"
+    part = name.partition("/")[0]
+    if part in SETS and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
+        return f"there is no {part.replace('_', ' ')} set"
     return f"{LABELS.get(name, label(name))} was not measured for the {ROLE_NAMES.get(role, role)}"
 
 

@@ -53,7 +53,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
             f"<h1>{escape(cell.name)}</h1></header>",
             f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
             _verdict(cell, verdict(cell.results)),
-            "".join(f'<p class="note">{escape(note)}</p>' for note in cell.notes),
+            "".join(f'<p class="note">{escape(note)}</p>' for note in (*cell.notes, *tables.doubts(cell.results))),
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
             f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",

@@ -22,6 +22,7 @@ LEGEND = (
     "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "
     "going far beyond it is no gain."
 )
+UNKNOWN = 0.2  # ROUGE-L recall below which a target model cannot be said to know the facts
 CLOSING = (
     "forget_quality_log10",
     "model_utility",
@@ -108,6 +109,17 @@ def closing_table(results: Results) -> list[list[str]]:
     found, _ = lines(results, CLOSING)
     had = [line for line in found if set(line.cells) != {DASH}]
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in had)]
+
+
+def doubts(results: Results) -> list[str]:
+    """What the numbers themselves say against reading them, a sentence each."""
+    known = number(results, "target", "forget/rouge_l_recall")
+    if known is None or known >= UNKNOWN:
+        return []
+    return [
+        f"the target model says {known:.0%} of the words of the forget set's true answers: it hardly knows these facts; "
+        "if it should, look at its prompt (model.prompt.template, model.prompt.lead), its tokenizer, or its training"
+    ]
 
 
 def closing_reasons(results: Results) -> list[str]:

@@ -163,9 +163,12 @@ def _utility(results: Results) -> str:
     share, after = kept_share(results, "model_utility"), number(results, "unlearned", "model_utility")
     if after is None:
         return f"Model utility was not measured: {why_missing(results, 'unlearned', 'model_utility')}."
-    if share is None:
-        return f"Model utility is {after:.3f}; there is no target model's to compare it with."
     before = number(results, "target", "model_utility")
+    if share is None:
+        than = (
+            "there is no target model's to compare it with" if before is None else f"the target model's is {before:.3f}"
+        )
+        return f"Model utility is {after:.3f}; {than}."
     return f"{share:.0%} of the target model's utility is kept ({after:.3f} of {before:.3f})."
 
 

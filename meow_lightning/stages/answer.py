@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from meow_lightning.stages.shared import dataset, evaluator, in_chunks
 from meow_lightning.stages.work import Work
-from meow_lightning.types import AnswerRow
+from meow_lightning.types import AnswerRow, UserError
 
 VERSION = 2
 MAKES = ("rows.jsonl",)
@@ -27,6 +28,12 @@ def run(work: Work) -> None:
             model, codec, [questions[number] for number in numbers], max_new_tokens=settings["max_new_tokens"],
             batch=runtime.eval_batch, slots=runtime.slots, progress=None,
         )  # fmt: skip
-        yield from zip(numbers, rows, strict=True)
+        for number, row in zip(numbers, rows, strict=True):
+            if any(map(math.isnan, row.truth.logps)):
+                raise UserError(
+                    f"the {work.label} model gives likelihoods that are not numbers (question: {row.question[:60]!r}): "
+                    "its weights are broken, or its training diverged"
+                )
+            yield number, row
 
     in_chunks(work, len(questions), size=CHUNK, unit="questions", name="rows.jsonl", make=make)

@@ -45,5 +45,6 @@ def _enough(work: Work, forget: Sequence[Fact], inverted: Sequence[InvertedFact]
         raise UserError(
             f"{len(short)} of {len(forget)} facts keep fewer inverted facts than method.select.k={least} "
             f"after cleaning, the first is {first.id} with {left[first.id]} (question: {first.question[:80]!r}); "
-            "bring more or better candidates, or select fewer"
+            "bring more (the key `inverted` of a fact, or inversion=file inversion.path=FILE) or select fewer, such as "
+            "method.select.k=1"
         )

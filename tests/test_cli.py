@@ -208,3 +208,31 @@ def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
     seen = []
     assert cli.run(lambda: seen.append(sys.argv[1:]), ["model.target=./mine", "-m"]) == 0
     assert seen == [["-m", "model.target=./mine", "model=own"]]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model.target=my model (1)", "model.target='my model (1)'"),
+        ("dataset.forget=a,b=c.jsonl", "dataset.forget='a,b=c.jsonl'"),
+        ("dataset.forget=it's here.jsonl", "dataset.forget='it\\'s here.jsonl'"),
+        ("model.base=plain/path-1.0_x@main", "model.base=plain/path-1.0_x@main"),
+        ("model.base='quoted already'", "model.base='quoted already'"),
+        ("model.base=dir/${model.name}", "model.base=dir/${model.name}"),
+        ("seed=0,1", "seed=0,1"),
+    ],
+)
+def test_paths_need_no_quotes_but_the_shells(word, said):
+    assert cli._quoted(word, multirun=False) == said
+
+
+def test_a_sweep_over_paths_stays_a_sweep():
+    assert cli._quoted("model.target=one,two", multirun=True) == "model.target=one,two"
+
+
+def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
+    done = run_py("dataset=./facts.jsonl", folder=tmp_path)
+    assert (
+        done.stderr
+        == "error: dataset=./facts.jsonl: what you bring goes to dataset=jsonl dataset.forget=./facts.jsonl\n"
+    )

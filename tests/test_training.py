@@ -14,7 +14,7 @@ from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.module import Optim, TrainingModule
 from meow_lightning.training import checkpoint_step, fit
-from meow_lightning.types import Encoded
+from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear")
 
@@ -140,3 +140,15 @@ def test_model_stays_in_training_mode_and_global_seed_is_of_no_account(tiny, tmp
     train(other, tmp_path / "other")
     assert same(one, other)
     assert one.training
+
+
+def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
+    with torch.no_grad():
+        next(tiny.parameters()).fill_(float("nan"))
+    module = TrainingModule(
+        model=tiny, method=GradDiff(retain_weight=1.0), plan=plan("forget", "retain"), optim=ADAMW, log_every=1
+    )
+    with pytest.raises(
+        UserError, match=r"^the loss is nan at step 1: training diverged, or the model it started from is"
+    ):
+        fit(module, folder=tmp_path, machine=cpu("32-true", 8, 99.0), pad_id=0, callbacks=[], write=lambda point: None)

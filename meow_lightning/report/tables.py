@@ -117,8 +117,8 @@ def doubts(results: Results) -> list[str]:
     if known is None or known >= UNKNOWN:
         return []
     return [
-        f"the target model says {known:.0%} of the words of the forget set's true answers: it hardly knows these facts; "
-        "if it should, look at its prompt (model.prompt.template, model.prompt.lead), its tokenizer, or its training"
+        f"the target model says {known:.0%} of the words of the forget set's true answers: it hardly knows these "
+        "facts; if it should, look at its prompt (model.prompt.template, model.prompt.lead), tokenizer or training"
     ]
 
 

@@ -170,7 +170,7 @@ AGAIN = "; fetch or save the model again$"
         (cut, rf"MODEL has a damaged model.safetensors \((\d+) bytes of (\d+)\){AGAIN}"),
         (cut_header, rf"MODEL has a damaged model.safetensors \(its header is cut off\){AGAIN}"),
         (empty, r"MODEL has a damaged model.safetensors \(unpack requires a buffer of 8 bytes\)"),
-        (pointer, rf"MODEL has a damaged model.safetensors \(its header is cut off\){AGAIN}"),
+        (pointer, rf"MODEL has a damaged model.safetensors \(a pointer of git-lfs: run git lfs pull\){AGAIN}"),
         (no_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (odd_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (damaged_index, rf"MODEL/{INDEX} is damaged: not JSON \(.*\){AGAIN}"),

@@ -105,3 +105,22 @@ def test_a_role_without_numbers_gives_its_reason_for_every_metric() -> None:
 
 def test_flat_keeps_empty_mappings() -> None:
     assert flat({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}
+
+
+def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
+    def knowing(share: float) -> Results:
+        return Results(definitions=(), values={"target": {"forget/rouge_l_recall": share}})
+
+    assert tables.doubts(knowing(0.2)) == tables.doubts(Results(definitions=(), values={})) == []
+    (doubt,) = tables.doubts(knowing(0.07))
+    assert doubt.startswith(
+        "the target model says 7% of the words of the forget set's true answers: it hardly knows these"
+    )
+
+
+def test_a_set_that_is_not_there_is_the_reason_for_its_numbers() -> None:
+    results = Results(definitions=(), values={"unlearned": {"forget/rouge_l_recall": 0.5}})
+    assert (
+        "not measured: retain value accuracy, retain ROUGE-L recall (there is no retain set)"
+        in tables.closing_reasons(results)
+    )

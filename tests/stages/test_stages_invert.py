@@ -54,7 +54,7 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     file = {"_target_": "meow_lightning.inversion.file.File", "path": str(path)}
     expected = (
         r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning, the first is author004/\w+ "
-        r"with 1 \(question: '.*'\); bring more or better candidates, or select fewer$"
+        r"with 1 \(question: '.*'\); bring more .*inversion.path=FILE\) or select fewer, such as method.select.k=1$"
     )
     with pytest.raises(UserError, match=expected):
         invert.run(work(tmp_path, file, at_least=2))

@@ -7,7 +7,7 @@ ARGS   ?=
 KILLS  ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run plan test kill check format lint types bless clean forget-results
+.PHONY: help setup run plan test kill check format lint types bless bench-memo clean forget-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -46,6 +46,9 @@ types: $(READY)
 	$(BIN)/mypy
 
 check: lint types test  ## format, lint, types and tests, as they must be before a commit
+
+bench-memo: $(READY)  ## MEMO's engine beside the plain way; MODEL=FOLDER of a model that knows TOFU (without: a random one)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL))
 
 bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
 	PYTHONPATH=. $(BIN)/python tests/test_versions.py

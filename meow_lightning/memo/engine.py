@@ -3,110 +3,156 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache
 
+from meow_lightning.memo.batch import Continuation, Model, choose, continue_alone, continue_in_batches
+from meow_lightning.memo.cache import Grove, Slots, agrees, dtype_of
+from meow_lightning.memo.tree import Prompt, Tree, batches, plant
 from meow_lightning.types import UserError
 
-Model = Callable[..., Any]  # something that gives logits
+__all__ = ["Continuation", "continue_greedily"]
+
+Result = tuple[Prompt, Continuation | None]  # None: rounding may have decided, ask the model alone
+LARGEST_TREE = 512  # nodes; attention grows with their square
+NODES_PER_SLOT = 16  # of prompts computed at once
+REFILL = 16  # a new row is let in with others: when 1/16 of the slots are free
 
 
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """What a model says after one prompt.
+@dataclass(slots=True)
+class _Asker:
+    """A prompt whose continuation begins with ``walked``, inside the tree, and goes on with what a row says."""
 
-    Attributes:
-        ids: The new tokens, the end token not included.
-        end: The end token that the model stopped with; ``None`` when the budget stopped it.
-
-    """
-
-    ids: tuple[int, ...]
-    end: int | None
-
-    @property
-    def stop(self) -> Literal["end", "length"]:
-        """``"end"`` when the model ended it, ``"length"`` when the budget did."""
-        return "length" if self.end is None else "end"
-
-    def within(self, budget: int) -> Continuation:
-        """The same continuation under a smaller budget (in tokens, the end token counted)."""
-        return self if len(self.ids) < budget else Continuation(self.ids[:budget], None)
+    prompt: Prompt
+    walked: list[int]
+    left: int  # tokens of its budget that the row has to say
 
 
-class _Batch:
-    """Rows that are continued together; rows that are done leave the batch and its cache.
+@dataclass(slots=True)
+class _Row:
+    """A text that left its tree below ``node``: all prompts whose continuations pass there go on alike."""
 
-    Every tensor lives inside ``__init__`` and ``advance``, both in inference mode: a generator that held the mode open
-    across a ``yield`` would leave its caller in it.
-    """
+    tree: int
+    node: int
+    said: list[int]
+    askers: list[_Asker] = field(default_factory=list)
 
-    @torch.inference_mode()
+
+class _Rows:
+    """Rows in slots of their own; a row that is done makes room for the next at once."""
+
     def __init__(
         self,
         *,
         model: Model,
-        prompts: Sequence[Sequence[int]],
-        budgets: Sequence[int],
+        budgets: dict[Prompt, int],
         end_ids: frozenset[int],
         pad_id: int,
+        slots: int,
+        dtype: torch.dtype,
     ) -> None:
-        self._model, self._budgets, self._end_ids = model, budgets, end_ids
-        self._said: list[list[int]] = [[] for _ in prompts]
-        self.rows = list(range(len(prompts)))  # which prompt sits at each place of the batch
-        width = max(len(prompt) for prompt in prompts)
-        padding = [width - len(prompt) for prompt in prompts]
-        device = getattr(model, "device", None)
-        self._ids_BT = torch.tensor(
-            [[pad_id] * blank + list(prompt) for blank, prompt in zip(padding, prompts, strict=True)], device=device
-        )
-        self._attention_BT = torch.tensor([[0] * blank + [1] * (width - blank) for blank in padding], device=device)
-        self._positions_BT = (self._attention_BT.cumsum(-1) - 1).clamp(min=0)
-        self._cache = DynamicCache()
+        self._model, self._budgets, self._end_ids, self._pad_id = model, budgets, end_ids, pad_id
+        self._dtype, self._most = dtype, min(slots, len(budgets))
+        self._slots = Slots(rows=self._most, dtype=dtype)
+        self._groves = batches(plant(budgets, most=LARGEST_TREE), nodes=NODES_PER_SLOT * slots)
+        self._waiting: list[_Row] = []  # the next one last
+        self._grove: Grove | None = None
+        self._rows: list[_Row] = []
 
-    @torch.inference_mode()
-    def advance(self) -> list[tuple[int, Continuation]]:
-        """One token further; the rows that this token ended."""
-        logits = self._model(
-            input_ids=self._ids_BT,
-            attention_mask=self._attention_BT,
-            position_ids=self._positions_BT,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        tokens_B = logits[:, -1].float().argmax(-1)  # noqa: N806
-        finished: list[tuple[int, Continuation]] = []
-        kept: list[int] = []
-        for place, (row, token) in enumerate(zip(self.rows, tokens_B.tolist(), strict=True)):
-            said = self._said[row]
-            if token in self._end_ids:
-                finished.append((row, Continuation(tuple(said), token)))
-                continue
-            said.append(token)
-            if len(said) == self._budgets[row]:
-                finished.append((row, Continuation(tuple(said), None)))
-            else:
-                kept.append(place)
-        self._feed(tokens_B, kept)
+    def results(self) -> Iterator[Result]:
+        """Every prompt with what the model says, as soon as it is known."""
+        more = True
+        while more or self._rows:
+            while more and len(self._rows) <= self._most - max(1, self._most // REFILL):
+                if not self._waiting:
+                    trees = next(self._groves, None)
+                    more = trees is not None
+                    yield from self._plant(trees or [])
+                self._admit()
+            if self._rows:
+                yield from self._advance()
+
+    def _plant(self, trees: list[Tree]) -> list[Result]:
+        self._grove = None  # two at once would take twice the memory
+        if not trees:
+            return []
+        self._grove = Grove(self._model, trees, pad_id=self._pad_id, dtype=self._dtype)
+        tokens, close = _after(self._grove)
+        finished: list[Result] = []
+        for number, tree in enumerate(trees):
+            rows: dict[int, _Row] = {}
+            for prompt, node in tree.ends.items():
+                found = self._walk(tree, prompt, node, tokens[number], close[number])
+                if isinstance(found, tuple):
+                    left_at, asker = found
+                    row = rows.setdefault(left_at, _Row(number, left_at, [tokens[number][left_at]]))
+                    row.askers.append(asker)
+                else:
+                    finished.append((prompt, found))
+            self._waiting += rows.values()
+        # what is long now is probably short still to come: the long texts begin first
+        self._waiting.sort(key=lambda row: trees[row.tree].depths[row.node], reverse=True)
+        self._grove.logits = torch.empty(0)  # larger than all the rest where the vocabulary is large
         return finished
 
-    def _feed(self, tokens_B: torch.Tensor, kept: list[int]) -> None:  # noqa: N803
-        if len(kept) < len(self.rows):
-            self.rows = [self.rows[place] for place in kept]
-            if not kept:
-                return
-            places = torch.tensor(kept, device=tokens_B.device)
-            tokens_B = tokens_B[places]  # noqa: N806
-            self._attention_BT = self._attention_BT[places]
-            self._positions_BT = self._positions_BT[places]
-            self._cache.batch_select_indices(places)
-        self._ids_BT = tokens_B[:, None]
-        self._attention_BT = torch.cat([self._attention_BT, torch.ones_like(self._ids_BT)], dim=-1)
-        self._positions_BT = self._positions_BT[:, -1:] + 1
+    def _walk(
+        self, tree: Tree, prompt: Prompt, node: int, tokens: list[int], close: list[bool]
+    ) -> tuple[int, _Asker] | Continuation | None:
+        """What follows a prompt inside the tree: all of it, or the last node in it and what is still to be said."""
+        said: list[int] = []
+        while not close[node]:
+            token = tokens[node]
+            if token in self._end_ids:
+                return Continuation(tuple(said), token)
+            left = self._budgets[prompt] - len(said)
+            if left == 1:
+                return Continuation((*said, token), None)
+            if token not in tree.children[node]:
+                return node, _Asker(prompt, said, left)
+            said.append(token)
+            node = tree.children[node][token]
+        return None
+
+    def _admit(self) -> None:
+        count = min(self._most - len(self._rows), len(self._waiting))
+        if not count or self._grove is None:
+            return
+        new = [self._waiting.pop() for _ in range(count)]
+        self._slots.admit(self._grove, [(row.tree, self._grove.trees[row.tree].path(row.node)) for row in new])
+        self._rows += new
+
+    def _advance(self) -> list[Result]:
+        tokens, close = choose(self._slots.advance(self._model, [row.said[-1] for row in self._rows]))
+        finished: list[Result] = []
+        kept: list[int] = []
+        for place, (row, token) in enumerate(zip(self._rows, tokens, strict=True)):
+            if close[place]:
+                finished += [(asker.prompt, None) for asker in row.askers]
+            elif token in self._end_ids:
+                finished += [(each.prompt, Continuation((*each.walked, *row.said), token)) for each in row.askers]
+            else:
+                row.said.append(token)
+                for each in [each for each in row.askers if each.left == len(row.said)]:
+                    finished.append((each.prompt, Continuation((*each.walked, *row.said), None)))
+                    row.askers.remove(each)
+                if row.askers:
+                    kept.append(place)
+        if len(kept) < len(self._rows):
+            self._rows = [self._rows[place] for place in self._slots.keep(kept)]
+        return finished
+
+
+def _after(grove: Grove) -> tuple[list[list[int]], list[list[bool]]]:
+    """By tree and node, the next token and whether the choice was close; nodes before the first end have none."""
+    size = grove.logits.shape[1]
+    tokens, close = choose(grove.logits.flatten(0, 1))
+    blank = [0] * grove.start
+    starts = range(0, len(tokens), size)
+    return (
+        [blank + tokens[start : start + size] for start in starts],
+        [[True] * grove.start + close[start : start + size] for start in starts],
+    )
 
 
 def _check(model: Model, prompts: Sequence[Sequence[int]], budgets: Sequence[int], slots: int) -> None:
@@ -130,24 +176,29 @@ def continue_greedily(
     pad_id: int,
     slots: int,
     progress: Callable[[int], None] | None,
+    alone: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
     """Pairs (index of the prompt, what the model says next), each as soon as it is known, in no promised order.
 
     The most likely token (of the logits in fp32) is taken at every position until an end token or the budget. Equal
-    prompts are continued once. The text is that of generating prompts one by one, but for near-ties: another batch
-    size sums floats in another order.
+    prompts are continued once, and what prompts have in common at their beginning is computed once. The text is that
+    of generating prompts one by one: other batches sum floats in another order, so where the two best logits of an
+    fp32 model lie closer than 1e-4 the prompt is continued again with no other beside it.
 
     Args:
         model: Any causal language model of transformers, in eval mode, or anything else that is called with
             ``input_ids`` and ``position_ids`` (B, T new tokens), ``attention_mask`` (B, T so far), ``past_key_values``
             (a ``DynamicCache``, empty at first), ``use_cache`` and ``logits_to_keep``, and returns an object with
-            ``logits`` (B, 1 or more, V). Inputs are made on ``model.device`` where there is such a thing.
+            ``logits`` (B, 1 or more, V). Inputs are made on ``model.device`` where there is such a thing. Beginnings
+            are shared where the model is one of transformers that attends to everything before, by a mask
+            (B, 1, T, T so far) that it is given.
         prompts: Token ids, at least one per prompt.
         budgets: Most new tokens of each prompt, the end token counted; from 0.
         end_ids: Tokens that end a text; may be empty.
-        pad_id: Fills shorter rows on the left; it is masked, so any token of the vocabulary will do.
+        pad_id: Fills shorter rows; it is masked, so any token of the vocabulary will do.
         slots: Most rows in a batch, from 1. Changes speed and memory, not the text.
         progress: Called with the number of finished prompts; ``None`` for silence.
+        alone: Called with the index of every prompt that was continued again by itself; ``None`` where nobody counts.
 
     Raises:
         UserError: ``slots`` below 1.
@@ -155,12 +206,17 @@ def continue_greedily(
 
     """
     _check(model, prompts, budgets, slots)
-    askers: dict[tuple[int, ...], list[int]] = {}
+    askers: dict[Prompt, list[int]] = {}
     for index, prompt in enumerate(prompts):
         askers.setdefault(tuple(prompt), []).append(index)
     most = {prompt: max(budgets[index] for index in indices) for prompt, indices in askers.items()}
     finished = 0
     for prompt, continuation in _continue_distinct(model, most, end_ids=end_ids, pad_id=pad_id, slots=slots):
+        if continuation is None:
+            if alone is not None:
+                for index in askers[prompt]:
+                    alone(index)
+            continuation = continue_alone(model, prompt, budget=most[prompt], end_ids=end_ids, pad_id=pad_id)
         for index in askers[prompt]:
             finished += 1
             yield index, continuation.within(budgets[index])
@@ -169,18 +225,15 @@ def continue_greedily(
 
 
 def _continue_distinct(
-    model: Model, budgets: dict[tuple[int, ...], int], *, end_ids: frozenset[int], pad_id: int, slots: int
-) -> Iterator[tuple[tuple[int, ...], Continuation]]:
-    for prompt, budget in budgets.items():
-        if budget == 0:
-            yield prompt, Continuation((), None)
-    # alike lengths waste little padding; the longest come first so that too little memory shows at once
-    waiting = sorted((prompt for prompt, budget in budgets.items() if budget), key=len, reverse=True)
-    for start in range(0, len(waiting), slots):
-        prompts = waiting[start : start + slots]
-        batch = _Batch(
-            model=model, prompts=prompts, budgets=[budgets[each] for each in prompts], end_ids=end_ids, pad_id=pad_id
-        )
-        while batch.rows:
-            for row, continuation in batch.advance():
-                yield prompts[row], continuation
+    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, slots: int
+) -> Iterator[Result]:
+    asked = {prompt: budget for prompt, budget in budgets.items() if budget}
+    yield from ((prompt, Continuation((), None)) for prompt, budget in budgets.items() if not budget)
+    if not asked:
+        return
+    dtype = dtype_of(model)
+    if dtype is not None and agrees(model, max(asked, key=len), pad_id=pad_id, dtype=dtype):
+        rows = _Rows(model=model, budgets=asked, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
+        yield from rows.results()
+    else:
+        yield from continue_in_batches(model, asked, end_ids=end_ids, pad_id=pad_id, slots=slots)

@@ -1,0 +1,207 @@
+"""The engine against plain generation, on models that know their texts: windows that share nearly everything."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from meow_lightning.memo.cache import agrees, dtype_of
+from meow_lightning.memo.engine import Continuation, continue_greedily
+
+END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
+SIZES: dict[str, Any] = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "vocab_size": VOCABULARY, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": END_ID,
+    "pad_token_id": PAD_ID,
+}  # fmt: skip
+FAMILIES: dict[str, Any] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(num_key_value_heads=4, **SIZES)),
+    "phi": lambda: PhiForCausalLM(PhiConfig(**SIZES)),
+    "grouped": lambda: Qwen2ForCausalLM(Qwen2Config(num_key_value_heads=2, **SIZES)),
+}
+
+
+def texts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.randint(16, 48, (12,), generator=generator).tolist()
+    return [[1, *torch.randint(3, 90, (length,), generator=generator).tolist(), END_ID] for length in lengths]
+
+
+def windows() -> list[list[int]]:
+    """Every beginning of every text; every other one with a last token that the text has not, as cuts in words do."""
+    found = []
+    for text in texts():
+        for length in range(4, len(text) - 1, 3):
+            found += [text[:length], [*text[:length], 3 + (7 * length) % 87]]
+    return found
+
+
+def trained(name: str) -> Any:
+    torch.manual_seed(7)
+    model = FAMILIES[name]().float()
+    rows = [[*text, *[PAD_ID] * (50 - len(text))] for text in texts()]
+    ids = torch.tensor(rows)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    for _ in range(90):
+        model(input_ids=ids, labels=ids.masked_fill(ids == PAD_ID, -100)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+def plain(model: Any, prompts: list[list[int]]) -> list[Continuation]:
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        new = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=BUDGET, eos_token_id=END_ID,
+            pad_token_id=PAD_ID,
+        )[0, len(prompt) :].tolist()  # fmt: skip
+        ended = new[-1] == END_ID
+        found.append(Continuation(tuple(new[:-1] if ended else new), END_ID if ended else None))
+    return found
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def case(request: pytest.FixtureRequest) -> tuple[Any, list[Continuation]]:
+    with torch.random.fork_rng():
+        model = trained(request.param)
+    return model, plain(model, windows())
+
+
+def run(model: Any, prompts: list[list[int]], *, slots: int, **changes: Any) -> dict[int, Continuation]:
+    settings: dict[str, Any] = {"budgets": [BUDGET] * len(prompts), "end_ids": frozenset({END_ID}), "pad_id": PAD_ID}
+    return dict(continue_greedily(model, prompts, **{**settings, "slots": slots, "progress": None, **changes}))
+
+
+class Fed:
+    """Counts the tokens that go into a model."""
+
+    def __init__(self, model: Any) -> None:
+        self.tokens = 0
+        self._hook = model.get_input_embeddings().register_forward_pre_hook(self._count)
+
+    def _count(self, _: Any, inputs: Any) -> None:
+        self.tokens += inputs[0].numel()
+
+    def __enter__(self) -> Fed:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._hook.remove()
+
+
+def test_the_windows_end_in_many_ways(case: tuple[Any, list[Continuation]]) -> None:
+    _, expected = case
+    lengths = [len(each.ids) for each in expected]
+    assert len(expected) >= 200
+    assert len(set(lengths)) >= 12
+    assert 40 <= sum(each.stop == "end" for each in expected) <= len(expected) - 20
+
+
+@pytest.mark.parametrize("slots", [1, 3, 16, 64, 128])
+def test_same_text_for_every_number_of_slots(case: tuple[Any, list[Continuation]], slots: int) -> None:
+    model, expected = case
+    found = run(model, windows(), slots=slots)
+    assert [found[index] for index in range(len(expected))] == expected
+
+
+def test_same_text_with_attention_written_out(case: tuple[Any, list[Continuation]]) -> None:
+    model = copy.deepcopy(case[0])
+    model.set_attn_implementation("eager")
+    assert dtype_of(model) is torch.float32
+    found = run(model, windows(), slots=16)
+    assert [found[index] for index in range(len(case[1]))] == case[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_same_text_in_every_order_and_company(case: tuple[Any, list[Continuation]], seed: int) -> None:
+    model, expected = case
+    order = torch.randperm(len(expected), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = order[: len(order) // (1 + seed)]
+    found = run(model, [windows()[index] for index in order], slots=16)
+    assert [found[place] for place in range(len(order))] == [expected[index] for index in order]
+
+
+def test_every_prompt_has_its_own_budget(case: tuple[Any, list[Continuation]]) -> None:
+    model, expected = case
+    budgets = [(5 * index) % (BUDGET + 1) for index in range(len(expected))]
+    found = run(model, windows(), slots=16, budgets=budgets)
+    assert [found[index] for index in range(len(expected))] == [
+        each.within(budget) for each, budget in zip(expected, budgets, strict=True)
+    ]
+
+
+def test_shared_beginnings_and_known_continuations_are_computed_once(case: tuple[Any, list[Continuation]]) -> None:
+    model, expected = case
+    said = sum(len(each.ids) + (each.end is not None) for each in expected)
+    with Fed(model) as engine:
+        run(model, windows(), slots=64)
+    assert engine.tokens < 0.8 * said  # one by one, more than all that is said and shown goes in
+
+
+def test_close_choices_are_made_again_without_company(case: tuple[Any, list[Continuation]]) -> None:
+    """Two tokens with the same output weights are always equally likely: wherever one is said, it was close."""
+    model = copy.deepcopy(case[0])
+    said = [token for each in case[1] for token in each.ids]
+    double = max(set(said), key=said.count)
+    unused = 95
+    with torch.no_grad():
+        model.lm_head.weight[unused] = model.lm_head.weight[double]
+        if model.lm_head.bias is not None:
+            model.lm_head.bias[unused] = model.lm_head.bias[double]
+    prompts = windows()[::3]
+    alone: list[int] = []
+    found = run(model, prompts, slots=16, alone=alone.append)
+    expected = plain(model, prompts)
+    assert [found[index] for index in range(len(prompts))] == expected
+    touched = {index for index, each in enumerate(expected) if double in each.ids or unused in each.ids}
+    assert sorted(alone) == sorted(touched)
+    assert 5 <= len(touched) < len(prompts)
+
+
+def test_nothing_is_done_again_where_nothing_is_close(case: tuple[Any, list[Continuation]]) -> None:
+    alone: list[int] = []
+    run(case[0], windows()[:40], slots=16, alone=alone.append)
+    assert alone == []
+
+
+class Blind(LlamaForCausalLM):
+    """Makes its own mask: what it is given for every position goes unread."""
+
+    def forward(self, attention_mask: Any = None, **inputs: Any) -> Any:
+        flat = attention_mask if attention_mask is None or attention_mask.ndim == 2 else None
+        return super().forward(attention_mask=flat, **inputs)
+
+
+def test_a_model_that_ignores_the_mask_is_found_out_and_continued_the_plain_way() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = Blind(LlamaConfig(num_key_value_heads=4, initializer_range=0.3, **SIZES)).eval()
+    prompts = windows()[:30]
+    dtype = dtype_of(model)
+    assert dtype is torch.float32
+    assert not agrees(model, prompts[-1], pad_id=PAD_ID, dtype=dtype)
+    found = run(model, prompts, slots=8)
+    assert [found[index] for index in range(30)] == plain(model, prompts)
+
+
+def test_trained_models_share_beginnings(case: tuple[Any, list[Continuation]]) -> None:
+    dtype = dtype_of(case[0])
+    assert dtype is torch.float32
+    for prompt in ([5], [5, 6, 7], windows()[-1]):
+        assert agrees(case[0], prompt, pad_id=PAD_ID, dtype=dtype)
+
+
+def test_windowed_attention_and_positions_that_stretch_share_nothing() -> None:
+    windowed = Qwen2Config(
+        num_key_value_heads=2, use_sliding_window=True, sliding_window=8, max_window_layers=1, **SIZES
+    )
+    assert dtype_of(Qwen2ForCausalLM(windowed)) is None
+    stretched = LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, **SIZES)
+    assert dtype_of(LlamaForCausalLM(stretched)) is None
+    assert dtype_of(lambda **_: None) is None

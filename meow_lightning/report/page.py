@@ -53,7 +53,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
             f"<h1>{escape(cell.name)}</h1></header>",
             f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
             _verdict(cell, verdict(cell.results)),
-            "".join(f'<p class="note">{escape(note)}</p>' for note in (*cell.notes, *tables.doubts(cell.results))),
+            _notes([*cell.notes, *tables.doubts(cell.results)]),
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
             f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",
@@ -65,6 +65,12 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(cell.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _notes(notes: Sequence[str]) -> str:
+    """What a reader must know of the models and facts behind the numbers; nothing where there is nothing."""
+    listed = "".join(f"<li>{escape(note[:1].upper() + note[1:])}</li>" for note in notes)
+    return f'<section class="note"><h3>About these models and facts</h3><ul>{listed}</ul></section>' if notes else ""
 
 
 def typeset(text: str) -> str:

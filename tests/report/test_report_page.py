@@ -117,7 +117,7 @@ def test_page_is_well_formed_and_self_contained(html: str) -> None:
 
 
 def test_notes_stand_under_the_verdict(html: str) -> None:
-    assert '<p class="note">Recipes &lt;differ&gt;.</p>' in html
+    assert "<h3>About these models and facts</h3><ul><li>Recipes &lt;differ&gt;.</li></ul>" in html
 
 
 def test_page_follows_the_colour_scheme(html: str) -> None:

@@ -14,7 +14,7 @@ from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import MANIFEST
 from meow_lightning.types import InvertedFact
 
-VERSION = 2
+VERSION = 3
 MAKES = ("report.html", "table.md", "table.csv")
 
 

@@ -107,9 +107,7 @@ class Program:
         cell = graph(options)
         artifacts = cell.goal(options["goal"])
         executor = self.executor(options)
-        preflight = Preflight(
-            options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store
-        )  # fmt: skip
+        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store)
         making = options["cache"] != "readonly"
         if making:
             preflight.fetch(artifacts)
@@ -166,7 +164,7 @@ def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[
         state = "found" if outlook.how == "took" else "resume" if partial else "make"
         time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
         time += duration(outlook.seconds) if outlook.seconds is not None else ""
-        memory = "" if outlook.memory is None or state == "found" else readable(outlook.memory.total)
+        memory = "" if outlook.memory is None else readable(outlook.memory.total)
         rows.append([artifact.stage, artifact.label, artifact.key, state, time, memory])
     return rows
 

@@ -144,7 +144,7 @@ class _Cell:
         keyed = without(arguments(node), "path")
         if "path" in node:
             build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
-            keyed["file"] = _file_digest(node["path"])
+            keyed["file"] = file_digest(Path(node["path"]))
         settings = {
             "inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget"),
             "others": self.facts("retain", "question", "answer"),
@@ -244,7 +244,7 @@ class _Cell:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()
         if log is not None:
-            measures["retain_log"], self.inputs["retain_log"] = _file_digest(log), log
+            measures["retain_log"], self.inputs["retain_log"] = file_digest(Path(log)), log
         results = self.artifact("evaluate", "", measures, {**answers, **scores})
         name = cell_name(self.options)
         shown = {
@@ -275,10 +275,6 @@ def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:
     return digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
-
-
-def _file_digest(path: str) -> str:
-    return file_digest(Path(path))
 
 
 def graph(options: Mapping[str, Any]) -> Graph:

@@ -79,7 +79,7 @@ class Preflight:
     def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], store: Store) -> None:
         self.options, self.dataset, self.streams, self.store = options, dataset, streams, store
         self.trainer, self.model = options["trainer"], options["model"]
-        self._flops: dict[str, float] = {}
+        self._outlooks: dict[str, Outlook] = {}
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing; the given models that are to be used for the first time are here and whole.
@@ -147,12 +147,15 @@ class Preflight:
             )
 
     def outlook(self, artifact: Artifact) -> Outlook:
-        """What making an artifact takes."""
-        memory, disk, passing, flops = self._size(artifact)
-        self._flops[artifact.key] = flops
+        """What making an artifact takes, or took; looked at once, before anything is made."""
+        known = self._outlooks.get(artifact.key)
+        return known or self._outlooks.setdefault(artifact.key, self._outlook(artifact))
+
+    def _outlook(self, artifact: Artifact) -> Outlook:
         manifest = self.store.find(artifact)
         if manifest is not None:
-            return Outlook(memory, disk, passing, flops, manifest["seconds"], "took")
+            return Outlook(None, 0, 0, 0.0, manifest["seconds"], "took")
+        memory, disk, passing, flops = self._size(artifact)
         alike, known = [], []
         for other in self._manifests(artifact.stage):
             if _way(other["label"], other["settings"]) == _way(artifact.label, artifact.settings):
@@ -168,7 +171,7 @@ class Preflight:
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the estimate, for the plans to come."""
-        return {"flops": self._flops.get(artifact.key, 0.0)}
+        return {"flops": known.flops if (known := self._outlooks.get(artifact.key)) else 0.0}
 
     def _manifests(self, stage: str) -> Iterator[dict[str, Any]]:
         for path in (self.store.root / stage).glob("*/manifest.json"):
@@ -201,12 +204,13 @@ class Preflight:
             return None, 0, 0, 0.0
         if artifact.stage in ("score", "answer"):
             return self._asking(artifact, shape)
-        knobs, load = self._knobs(artifact), self._load(artifact)
+        rows = self._rows(artifact)
+        knobs, load = self._knobs(artifact), self._load(artifact, rows)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
         kept = shape.parameters * load.value_bytes
         weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
         passing = disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained)
-        tokens = sum(map(rough_tokens, self._rows(artifact))) * artifact.settings["recipe"]["epochs"]
+        tokens = sum(map(rough_tokens, rows)) * artifact.settings["recipe"]["epochs"]
         flops = training_flops(shape, tokens, checkpointing=knobs.checkpointing, adapters=knobs.rank is not None)
         return training_need(shape, knobs, load), kept, passing, float(flops)
 
@@ -218,8 +222,7 @@ class Preflight:
             devices=self.trainer["devices"],
         )  # fmt: skip
 
-    def _load(self, artifact: Artifact) -> Load:
-        rows = self._rows(artifact)
+    def _load(self, artifact: Artifact, rows: Sequence[Fact]) -> Load:
         return Load(
             streams=len(self.streams) if artifact.stage == "unlearn" else 1,
             tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
@@ -277,7 +280,8 @@ class Preflight:
     def _fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
-            found = remedies(shape, self._knobs(artifact), self._load(artifact), there=self.there)
+            load = self._load(artifact, self._rows(artifact))
+            found = remedies(shape, self._knobs(artifact), load, there=self.there)
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         found = []
         for rows, slots in ((8, 16), (1, 1)):

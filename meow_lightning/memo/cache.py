@@ -1,211 +1,209 @@
-"""Keys and values of rows that begin, grow and end on their own: what a tree computed once, rows take over."""
+"""Keys and values of rows that begin, grow and end on their own, and read what they share where it lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache, PreTrainedConfig
+from torch.nn import functional
+from transformers import Cache
 
-from meow_lightning.memo.tree import Tree, plant
+from meow_lightning.memo.attention import Layout, Trunk, carrying, switched
+from meow_lightning.memo.grove import Grove, Model, additive
 
-Model = Callable[..., Any]  # something that gives logits
-STEP = 32  # a wider cache is a copy of the whole: not for every token
-MASKED = ("sdpa", "eager")  # kinds of attention that take a mask of every row and position
+PAGE = 16  # tokens; few places stay empty, and few pages are many
+STEP = 32  # pages; a larger store is a copy of the whole
 
 
-class Grove:
-    """Trees that went through the model together: what follows every node, and the nodes' keys and values.
+@dataclass(slots=True)
+class _Run:
+    """Rows side by side that share a tree; without a grove each has all of its path itself."""
 
-    Attributes:
-        trees: The trees, one per row.
-        logits: What follows the nodes from ``start`` on, (trees, nodes - start, V).
-        start: The first node with logits.
-        layers: Keys and values of every layer, each (trees, heads, nodes, D).
-        device: Where the model is.
+    rows: int
+    grove: Grove | None
+    tree: int
 
-    """
-
-    @torch.inference_mode()
-    def __init__(self, model: Model, trees: Sequence[Tree], *, pad_id: int, dtype: torch.dtype) -> None:
-        self.trees = trees
-        self.start = min(tree.first_end for tree in trees)
-        width = max(len(tree) for tree in trees)
-        self.device = device = getattr(model, "device", None)
-        seen_BTT = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # noqa: N806
-        for seen, tree in zip(seen_BTT, trees, strict=True):
-            for above, start, end in tree.chains():
-                if above >= 0:
-                    seen[start:end] = seen[above]
-                seen[start:end, start:end] = torch.ones(end - start, end - start, dtype=torch.bool).tril()
-        cache = DynamicCache()
-        self.logits = model(
-            input_ids=_padded([tree.tokens for tree in trees], width, pad_id, device),
-            attention_mask=_additive(seen_BTT[:, None].to(device), dtype),
-            position_ids=_padded([tree.depths for tree in trees], width, 0, device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=width - self.start,
-        ).logits[:, self.start - width :]
-        layers: list[Any] = list(cache.layers)
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in layers]
+    def trunk(self, layer: int, start: int) -> list[Trunk]:
+        """What the rows share in a layer, if they do; the first of them is row ``start``."""
+        if self.grove is None:
+            return []
+        keys, values = (each[self.tree, :, : len(self.grove.trees[self.tree])] for each in self.grove.layers[layer])
+        return [Trunk(start, start + self.rows, keys, values)]
 
 
 class Slots(Cache):
-    """A cache whose rows have lengths of their own; the live rows are the first ones.
+    """A cache whose rows have lengths of their own and may share what came before.
+
+    What a row has by itself lies on pages of ``PAGE`` tokens; the pages in use are the first ones of the store.
 
     Args:
-        rows: Most rows side by side.
         dtype: Of the masks, that of the model's weights.
     """
 
-    def __init__(self, *, rows: int, dtype: torch.dtype) -> None:
+    def __init__(self, *, dtype: torch.dtype) -> None:
         super().__init__(layers=[])
-        self.lengths: list[int] = []
-        self._rows, self._dtype, self._width = rows, dtype, 0
-        self._stored: list[list[torch.Tensor]] = []
-        self._rows_B = self._lengths_B = torch.empty(0, dtype=torch.long)
-        self._reach = 0
+        self._dtype = dtype
+        self._lengths: list[int] = []  # tokens of a row's own
+        self._depths: list[int] = []  # tokens before these, held by a grove
+        self._runs: list[_Run] = []
+        self._pages: list[list[int]] = []  # by row
+        self._used = 0  # pages
+        self._stored: list[list[torch.Tensor]] = []  # by layer, keys and values: (pages, heads, PAGE, D)
+        self._seen_BN = torch.empty(0, 0, dtype=dtype)
+        self._layout: Layout
+        self._here: tuple[torch.Tensor, torch.Tensor]  # page and place of the token that is on its way
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of all rows, this token's included (B, heads, longest row, D); asked for by the model."""
+        """Keys and values that the rows have themselves, this token's included (pages, heads, PAGE, D).
+
+        The keys carry what the rows share. Asked for by the model.
+        """
         keys, values = self._stored[layer_idx]
-        keys[self._rows_B, :, self._lengths_B] = key_states[:, :, 0]
-        values[self._rows_B, :, self._lengths_B] = value_states[:, :, 0]
-        rows = len(self.lengths)
-        return keys[:rows, :, : self._reach], values[:rows, :, : self._reach]
+        pages, places = self._here
+        keys[pages, :, places] = key_states[:, :, 0]
+        values[pages, :, places] = value_states[:, :, 0]
+        start = 0
+        trunks: list[Trunk] = []
+        for run in self._runs:
+            trunks += run.trunk(layer_idx, start)
+            start += run.rows
+        return carrying(keys[: self._used], trunks, self._layout), values[: self._used]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest row before this step."""
-        return max(self.lengths, default=0)
+        return max(map(sum, zip(self._lengths, self._depths, strict=True)), default=0)
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Positions that attention sees, and where they begin."""
-        return self._reach, 0
+        return self.get_seq_length() + query_length, 0
 
     @torch.inference_mode()
-    def admit(self, grove: Grove, places: Sequence[tuple[int, list[int]]]) -> None:
-        """Rows that go on after a path of nodes of one of the grove's trees.
+    def admit(self, grove: Grove, places: Sequence[tuple[int, int]], *, sharing: bool) -> None:
+        """Rows that go on below some nodes of the grove's trees.
 
         Args:
             grove: Where keys and values come from.
-            places: The tree's number and the path from its root of every row.
+            places: Tree and last node of every row's path; rows of the same tree side by side.
+            sharing: Whether the rows read the tree where it is; else each takes a copy of its path, which pays where
+                few rows read a tree.
         """
-        depth = max(len(path) for _, path in places)
-        self._widen(depth, grove)
-        before, device = len(self.lengths), grove.device
-        self.lengths += [len(path) for _, path in places]
-        trees = torch.tensor([[tree] for tree, _ in places], device=device)
-        nodes = _padded([path for _, path in places], depth, 0, device)
-        for mine, theirs in zip(self._stored, grove.layers, strict=True):
-            for store, given in zip(mine, theirs, strict=True):
-                store[before : len(self.lengths), :, :depth] = given[trees, :, nodes].transpose(1, 2)
+        if not self._stored:
+            self._stored = [[t.new_zeros(0, t.shape[1], PAGE, t.shape[3]) for t in kv] for kv in grove.layers]
+        paths = [grove.trees[tree].path(node) for tree, node in places]
+        lengths, nothing = [len(path) for path in paths], [0] * len(paths)
+        self._lengths += nothing if sharing else lengths
+        self._depths += lengths if sharing else nothing
+        if sharing:
+            self._pages += [[] for _ in paths]
+            for tree, group in itertools.groupby(places, key=lambda place: place[0]):
+                self._share(grove, tree, [node for _, node in group])
+        else:
+            self._copy(grove, [tree for tree, _ in places], paths)
+
+    def _share(self, grove: Grove, tree: int, nodes: list[int]) -> None:
+        last = self._runs[-1] if self._runs else None
+        if last is not None and last.grove is grove and last.tree == tree:
+            last.rows += len(nodes)
+        else:
+            self._runs.append(_Run(len(nodes), grove, tree))
+        self._look(additive(grove.seen(tree, nodes), self._dtype))
+
+    def _copy(self, grove: Grove, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
+        self._runs.append(_Run(len(paths), None, -1))
+        self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=grove.device))
+        filled = [path + [0] * (-len(path) % PAGE) for path in paths]
+        first = self._used
+        self._pages += [self._take(len(path) // PAGE) for path in filled]
+        tree_T = torch.tensor(  # noqa: N806
+            [tree for tree, path in zip(trees, filled, strict=True) for _ in path], device=grove.device
+        )
+        node_T = torch.tensor([node for path in filled for node in path], device=grove.device)  # noqa: N806
+        for stored, theirs in zip(self._stored, grove.layers, strict=True):
+            for store, given in zip(stored, theirs, strict=True):
+                store[first : self._used] = given[tree_T, :, node_T].unflatten(0, (-1, PAGE)).transpose(1, 2)
+
+    def _look(self, seen: torch.Tensor) -> None:
+        """Add rows to what is seen of the trunks; each side is as wide as the other needs."""
+        width = max(seen.shape[1], self._seen_BN.shape[1])
+        both = [functional.pad(each.to(seen.device), (0, width - each.shape[1])) for each in (self._seen_BN, seen)]
+        self._seen_BN = torch.cat(both)
+
+    def _take(self, pages: int) -> list[int]:
+        """The numbers of some more pages."""
+        first, self._used = self._used, self._used + pages
+        there = len(self._stored[0][0])
+        if self._used > there:
+            more = max(self._used - there, there // 4, STEP)
+            self._stored = [[functional.pad(t, (0,) * 7 + (more,)) for t in kv] for kv in self._stored]
+        return list(range(first, self._used))
 
     @torch.inference_mode()
-    def keep(self, kept: Sequence[int]) -> list[int]:
-        """Which of the former rows (``kept``) now stands at each place; the others are gone."""
-        moved = sorted(kept)
-        holes = sorted(set(range(len(moved))).difference(moved))
-        late = [row for row in moved if row >= len(moved)]
-        order = list(range(len(moved)))
-        for hole, row in zip(holes, late, strict=True):
-            order[hole] = row
-        if holes:
-            reach = max(self.lengths[row] for row in late)
+    def keep(self, kept: Sequence[int]) -> None:
+        """Drop all rows but some, given in ascending order; the order stays."""
+        first = 0
+        staying = set(kept)
+        for run in self._runs:
+            last = first + run.rows
+            run.rows = sum(row in staying for row in range(first, last))
+            first = last
+        self._runs = [run for run in self._runs if run.rows]
+        self._lengths = [self._lengths[row] for row in kept]
+        self._depths = [self._depths[row] for row in kept]
+        self._pages = [self._pages[row] for row in kept]
+        width = max((len(run.grove.trees[run.tree]) for run in self._runs if run.grove is not None), default=0)
+        self._seen_BN = self._seen_BN[list(kept), :width]
+        self._close_up()
+
+    def _close_up(self) -> None:
+        """Move pages to where others have become free."""
+        used = sum(map(len, self._pages))
+        taken = {page for pages in self._pages for page in pages}
+        free = [page for page in range(used) if page not in taken]
+        late = sorted(page for page in taken if page >= used)
+        if late:
             for store in (each for layer in self._stored for each in layer):
-                store[holes, :, :reach] = store[late, :, :reach]
-        self.lengths = [self.lengths[row] for row in order]
-        return order
+                store[free] = store[late]
+            moved = dict(zip(late, free, strict=True))
+            self._pages = [[moved.get(page, page) for page in pages] for pages in self._pages]
+        self._used = used
 
     @torch.inference_mode()
     def advance(self, model: Model, tokens: Sequence[int]) -> torch.Tensor:
         """Logits after one more token of every row, (B, V)."""
-        self._reach = max(self.lengths) + 1
-        self._widen(self._reach, None)
+        for pages, length in zip(self._pages, self._lengths, strict=True):
+            if length == len(pages) * PAGE:
+                pages += self._take(1)
         device = self._stored[0][0].device
-        self._rows_B = torch.arange(len(tokens), device=device)
-        self._lengths_B = torch.tensor(self.lengths, device=device)
-        seen_BT = torch.arange(self._reach, device=device) <= self._lengths_B[:, None]  # noqa: N806
-        logits = model(
-            input_ids=torch.tensor(tokens, device=device)[:, None],
-            attention_mask=_additive(seen_BT[:, None, None], self._dtype),
-            position_ids=self._lengths_B[:, None],
-            past_key_values=self,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        self.lengths = [length + 1 for length in self.lengths]
+        self._arrange(device)
+        positions = [sum(each) for each in zip(self._lengths, self._depths, strict=True)]
+        with switched(model):
+            logits = model(
+                input_ids=torch.tensor(tokens, device=device)[:, None],
+                attention_mask=torch.zeros(len(tokens), 1, 1, 1, dtype=self._dtype, device=device),  # goes unread
+                position_ids=torch.tensor(positions, device=device)[:, None],
+                past_key_values=self,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
+        self._lengths = [length + 1 for length in self._lengths]
         return logits[:, -1]
 
-    def _widen(self, width: int, like: Grove | None) -> None:
-        if like is not None and not self._stored:
-            self._stored = [[t.new_zeros(self._rows, t.shape[1], 0, t.shape[3]) for t in kv] for kv in like.layers]
-        if width <= self._width:
-            return
-        self._width = -(-width // STEP) * STEP
-        for layer in self._stored:
-            for which, old in enumerate(layer):
-                new = old.new_zeros(*old.shape[:2], self._width, old.shape[3])  # what is masked must be a number
-                new[: len(self.lengths), :, : old.shape[2]] = old[: len(self.lengths)]
-                layer[which] = new
-
-
-def _padded(rows: Sequence[Sequence[int]], width: int, fill: int, device: Any) -> torch.Tensor:
-    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
-
-
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
-
-
-def dtype_of(model: Model) -> torch.dtype | None:
-    """The number format of a model whose rows may share keys and values; ``None`` where its attention needs more.
-
-    A model must come from transformers and see all earlier tokens in every layer, by a mask that it is given and
-    positions that do not depend on the length of the text.
-    """
-    config = getattr(model, "config", None)
-    if not isinstance(config, PreTrainedConfig):
-        return None
-    config = config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    rope = getattr(config, "rope_parameters", None) or {}
-    unfit = (
-        config._attn_implementation not in MASKED  # transformers has no other name for it
-        or getattr(config, "is_encoder_decoder", False)
-        or getattr(config, "sliding_window", None) is not None
-        or not kinds <= {"full_attention"}
-        or rope.get("rope_type") in ("dynamic", "longrope")
-    )
-    return None if unfit else getattr(model, "dtype", None)
-
-
-@torch.inference_mode()
-def agrees(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:
-    """Whether the model says the same after a shared beginning as after the whole, on a few of a prompt's tokens.
-
-    What a model's code makes of masks and positions cannot be read from its configuration; three small forward passes
-    show it.
-    """
-    probe = (tuple(prompt) * 4)[:8] if len(prompt) < 8 else tuple(prompt[:8])
-    size = len(probe)
-    tree = plant([probe[: size - 1], (*probe[: size - 3], pad_id)], most=2 * size)[0]
-    slots = Slots(rows=2, dtype=dtype)
-    try:
-        whole = model(
-            input_ids=torch.tensor([probe], device=getattr(model, "device", None)),
-            attention_mask=torch.ones(1, size, dtype=torch.long, device=getattr(model, "device", None)),
-            use_cache=False,
-        ).logits[0]
-        path = tree.path(tree.ends[probe[: size - 1]])
-        grove = Grove(model, [tree], pad_id=pad_id, dtype=dtype)
-        slots.admit(grove, [(0, path), (0, path[: size - 3])])
-        shared = slots.advance(model, [probe[size - 1], probe[size - 3]])
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return False  # a model that cannot take such a mask or cache: the plain way is always right
-    expected = whole[[size - 1, size - 3]].float()
-    bound = 10 * torch.finfo(dtype).eps ** 0.5 * expected.abs().max()
-    return bool(((shared.float() - expected).abs() <= bound).all())
+    def _arrange(self, device: torch.device) -> None:
+        """What every layer of this step needs to know of rows and pages."""
+        owners = [(0, 0, 0)] * self._used
+        for row, (pages, length) in enumerate(zip(self._pages, self._lengths, strict=True)):
+            for number, page in enumerate(pages):
+                owners[page] = row, number, length + 1 - number * PAGE
+        row_P, number_P, filled_P = torch.tensor(owners).T.contiguous().to(device)  # noqa: N806
+        used_PS = torch.arange(PAGE, device=device) < filled_P[:, None]  # noqa: N806
+        self._layout = Layout(
+            seen_BN=self._seen_BN, row_P=row_P, number_P=number_P, pages=max(map(len, self._pages)),
+            used_P1S=additive(used_PS[:, None], self._dtype),
+        )  # fmt: skip
+        last = [pages[length // PAGE] for pages, length in zip(self._pages, self._lengths, strict=True)]
+        self._here = torch.tensor(last, device=device), torch.tensor(self._lengths, device=device) % PAGE

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from meow_lightning.memo.batch import Continuation, Model, choose, continue_alone, continue_in_batches
-from meow_lightning.memo.cache import Grove, Slots, agrees, dtype_of
+from meow_lightning.memo.cache import Slots
+from meow_lightning.memo.grove import Grove
+from meow_lightning.memo.sharing import agrees, dtype_of
 from meow_lightning.memo.tree import Prompt, Tree, batches, plant
 from meow_lightning.types import UserError
 
@@ -17,6 +20,7 @@ __all__ = ["Continuation", "continue_greedily"]
 Result = tuple[Prompt, Continuation | None]  # None: rounding may have decided, ask the model alone
 LARGEST_TREE = 512  # nodes; attention grows with their square
 NODES_PER_SLOT = 16  # of prompts computed at once
+READERS = 8  # rows that leave a tree, from which on they read it where it is
 REFILL = 16  # a new row is let in with others: when 1/16 of the slots are free
 
 
@@ -54,10 +58,11 @@ class _Rows:
     ) -> None:
         self._model, self._budgets, self._end_ids, self._pad_id = model, budgets, end_ids, pad_id
         self._dtype, self._most = dtype, min(slots, len(budgets))
-        self._slots = Slots(rows=self._most, dtype=dtype)
+        self._slots = Slots(dtype=dtype)
         self._groves = batches(plant(budgets, most=LARGEST_TREE), nodes=NODES_PER_SLOT * slots)
         self._waiting: list[_Row] = []  # the next one last
         self._grove: Grove | None = None
+        self._readers: list[int] = []  # by tree of the grove, rows that leave it
         self._rows: list[_Row] = []
 
     def results(self) -> Iterator[Result]:
@@ -74,12 +79,13 @@ class _Rows:
                 yield from self._advance()
 
     def _plant(self, trees: list[Tree]) -> list[Result]:
-        self._grove = None  # two at once would take twice the memory
+        self._grove = None  # what no row reads any more makes room for the next
         if not trees:
             return []
         self._grove = Grove(self._model, trees, pad_id=self._pad_id, dtype=self._dtype)
         tokens, close = _after(self._grove)
         finished: list[Result] = []
+        self._readers = [0] * len(trees)
         for number, tree in enumerate(trees):
             rows: dict[int, _Row] = {}
             for prompt, node in tree.ends.items():
@@ -90,9 +96,10 @@ class _Rows:
                     row.askers.append(asker)
                 else:
                     finished.append((prompt, found))
-            self._waiting += rows.values()
-        # what is long now is probably short still to come: the long texts begin first
-        self._waiting.sort(key=lambda row: trees[row.tree].depths[row.node], reverse=True)
+            self._readers[number] = len(rows)
+            # what is long now is probably short still to come: the long texts begin first
+            self._waiting += sorted(rows.values(), key=lambda row: tree.depths[row.node])
+        self._waiting.reverse()
         self._grove.logits = torch.empty(0)  # larger than all the rest where the vocabulary is large
         return finished
 
@@ -119,7 +126,8 @@ class _Rows:
         if not count or self._grove is None:
             return
         new = [self._waiting.pop() for _ in range(count)]
-        self._slots.admit(self._grove, [(row.tree, self._grove.trees[row.tree].path(row.node)) for row in new])
+        for sharing, rows in itertools.groupby(new, key=lambda row: self._readers[row.tree] >= READERS):
+            self._slots.admit(self._grove, [(row.tree, row.node) for row in rows], sharing=sharing)
         self._rows += new
 
     def _advance(self) -> list[Result]:
@@ -139,7 +147,8 @@ class _Rows:
                 if row.askers:
                     kept.append(place)
         if len(kept) < len(self._rows):
-            self._rows = [self._rows[place] for place in self._slots.keep(kept)]
+            self._slots.keep(kept)
+            self._rows = [self._rows[place] for place in kept]
         return finished
 
 

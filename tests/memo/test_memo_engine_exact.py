@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from meow_lightning.memo.cache import agrees, dtype_of
 from meow_lightning.memo.engine import Continuation, continue_greedily
+from meow_lightning.memo.sharing import agrees, dtype_of
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
 SIZES: dict[str, Any] = {

@@ -47,8 +47,12 @@ types: $(READY)
 
 check: lint types test  ## format, lint, types and tests, as they must be before a commit
 
-bench-memo: $(READY)  ## MEMO's engine beside the plain way; MODEL=FOLDER of a model that knows TOFU (without: a random one)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL))
+bench-memo: $(READY)  ## MEMO's engine beside the published way, on small models; MODEL=FOLDER for one of yours, ARGS='--models tiny'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+.PHONY: bench-memo-gpu
+bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
+	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
 bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
 	PYTHONPATH=. $(BIN)/python tests/test_versions.py

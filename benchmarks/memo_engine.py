@@ -1,182 +1,297 @@
 # ruff: noqa: T201
-"""Greedy continuation of MEMO's windows, three ways side by side: one by one, the former engine, the engine.
+"""Greedy continuation of MEMO's windows on a CPU, side by side: the published way, the plain way, batches, the engine.
 
+    OMP_NUM_THREADS=1 python benchmarks/memo_engine.py
+    OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --models wide --wide-facts 2 --slots 64
     MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --model FOLDER
-    MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --hidden 512 --layers 4 --facts 2
 
-Every variant runs in a process of its own that inherits the model: CPU-seconds and peak memory are its own.
+published  batch 1, `generate` with 200 new tokens and no attention mask, three ROUGEs by a new scorer per window
+plain      batch 1, `generate` with the run's budget and an attention mask: the texts to be equal to
+sorted     `generate` in batches of 32 prompts of like length, padded on the left
+engine     `continue_greedily`, with several numbers of slots
+
+Every variant runs in a process of its own that inherits model and prompts, so seconds and peak memory are its own; both
+cover generation and scoring. The floor is the time that the linear layers' products take for the new tokens alone, at
+the speed of a square matrix product measured in the same run; what windows share is counted for each of them, and
+attention and prompts are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
-import subprocess
 import sys
-import time
-import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive a fork
+
 import torch
+import transformers
+from common import (
+    Asked,
+    Shown,
+    check,
+    clock,
+    codec_of,
+    count,
+    matmul_peak,
+    most_memory,
+    shown,
+    texts,
+    weights_per_token,
+)
+from knowing import NAMES, STEPS, knowing, known
+from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from meow_lightning.data.lines import read_entries
-from meow_lightning.data.prompts import PLAIN, PLAIN_LEAD, Codec
+from meow_lightning.data.prompts import Codec
 from meow_lightning.memo.engine import Continuation, continue_greedily
-from meow_lightning.memo.windows import cut
-from meow_lightning.models.tiny import llama, tokenizer_from
+from meow_lightning.memo.score import window_score
+from meow_lightning.types import UserError
 
-FORMER = "2826b86"  # the last commit with the engine that drops finished rows and shares nothing
-FACTS = "tofu/forget01.json"
+ROOT = Path(__file__).parents[1]
+PUBLISHED_BUDGET = 200
+BATCH = 32
+VARIANTS = ("published", "plain", "sorted", "engine")
+COLUMNS = (
+    "variant", "slots", "CPU-s", "windows/s", "tokens/s", "x published", "x plain", "differ", "score off", "alone",
+    "peak MiB", "of floor",
+)  # fmt: skip
+Pairs = Iterator[tuple[int, Continuation]]
 
 
 class Case(NamedTuple):
     """What every variant works on; global, so that forked processes have it."""
 
     model: Any
-    prompts: list[list[int]]
+    codec: Codec
+    windows: list[Shown]
     budgets: list[int]
-    end_ids: frozenset[int]
-    pad_id: int
+    device: str
+    dtype: torch.dtype
 
 
 class Outcome(NamedTuple):
     """What one variant gave and cost."""
 
     texts: list[Continuation]
+    scores: list[float]
     seconds: float
-    first: float  # until the first text is known
-    peak: float  # MiB more than before
+    memory: float  # MiB more than before
     alone: int
 
 
 CASE: Case
 
 
-def one_by_one() -> Iterator[tuple[int, Continuation]]:
-    """The plain loop: ``generate``, one prompt at a time."""
-    for index, prompt in enumerate(CASE.prompts):
-        ids = torch.tensor([prompt])
-        new = CASE.model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=CASE.budgets[index],
-            eos_token_id=sorted(CASE.end_ids), pad_token_id=CASE.pad_id,
-        )[0, len(prompt) :].tolist()  # fmt: skip
-        ended = new[-1] in CASE.end_ids
-        yield index, Continuation(tuple(new[:-1] if ended else new), new[-1] if ended else None)
+def continuation(new: list[int]) -> Continuation:
+    """What was said, from new tokens that may go on with padding after their end."""
+    at = next((at for at, token in enumerate(new) if token in CASE.codec.end_ids), None)
+    return Continuation(tuple(new), None) if at is None else Continuation(tuple(new[:at]), new[at])
 
 
-def former(revision: str) -> Callable[..., Any]:
-    """The function of the former engine, from the history."""
-    source = subprocess.run(
-        ["git", "show", f"{revision}:meow_lightning/memo/engine.py"],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
-    ).stdout  # fmt: skip
-    module = types.ModuleType("former_engine")
-    sys.modules["former_engine"] = module
-    exec(compile(source, "former_engine", "exec"), module.__dict__)
-    return module.continue_greedily
+def published(model: Any) -> Pairs:
+    """The published way: one by one, 200 new tokens, no attention mask."""
+    for index, (prompt, _, _) in enumerate(CASE.windows):
+        ids = torch.tensor([prompt], device=CASE.device)
+        room = CASE.codec.context - len(prompt)
+        new = model.generate(ids, do_sample=False, max_new_tokens=min(PUBLISHED_BUDGET, room))
+        yield index, continuation(new[0, len(prompt) :].tolist())
 
 
-def variant(name: str, slots: int, revision: str) -> Outcome:
-    """One variant, measured; runs in a process of its own."""
-    alone: list[int] = []
-    settings: dict[str, Any] = {
-        "budgets": CASE.budgets, "end_ids": CASE.end_ids, "pad_id": CASE.pad_id, "slots": slots, "progress": None,
-    }  # fmt: skip
-    if name == "generate":
-        pairs = one_by_one()
-    elif name == "former":
-        pairs = former(revision)(CASE.model, CASE.prompts, **settings)
-    else:
-        pairs = continue_greedily(CASE.model, CASE.prompts, **settings, alone=alone.append)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
-    found = {}
-    first = 0.0
-    for index, said in pairs:
-        first = first or time.process_time() - start
-        found[index] = Continuation(tuple(said.ids), said.end)
-    seconds = time.process_time() - start
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return Outcome([found[index] for index in range(len(CASE.prompts))], seconds, first, peak, len(alone))
+def batches(model: Any, size: int) -> Pairs:
+    """`generate` with masks, padded on the left, like lengths together."""
+    order = sorted(range(len(CASE.windows)), key=lambda index: len(CASE.windows[index].prompt))
+    for start in range(0, len(order), size):
+        indices = order[start : start + size]
+        prompts = [CASE.windows[index].prompt for index in indices]
+        width = len(prompts[-1])
+        ids = [[CASE.codec.pad_id] * (width - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        rows = model.generate(
+            torch.tensor(ids, device=CASE.device), attention_mask=torch.tensor(mask, device=CASE.device),
+            do_sample=False, max_new_tokens=max(CASE.budgets[index] for index in indices),
+            eos_token_id=sorted(CASE.codec.end_ids), pad_token_id=CASE.codec.pad_id,
+        )[:, width:].tolist()  # fmt: skip
+        for index, new in zip(indices, rows, strict=True):
+            yield index, continuation(new).within(CASE.budgets[index])
 
 
-def prepare(options: argparse.Namespace) -> Case:
-    """The model and its windows."""
-    path = Path(os.environ["MEOW_DATA_DIR"]) / FACTS
-    rows = [row for _, row in read_entries(path, option="MEOW_DATA_DIR", holds="questions")][: options.facts]
-    torch.manual_seed(0)
-    if options.model is None:
-        tokenizer: Any = tokenizer_from([f"{row['question']} {row['answer']}" for row in rows], vocab_size=2048)
-        model = llama(
-            vocab_size=len(tokenizer), hidden_size=options.hidden, layers=options.layers, heads=options.hidden // 64,
-            intermediate_size=options.hidden * 3, context=512, end_id=tokenizer.eos_token_id,
-            pad_id=tokenizer.pad_token_id,
-        )  # fmt: skip
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(options.model)
-        model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
-    codec = Codec(
-        tokenizer=tokenizer, template=PLAIN, lead=PLAIN_LEAD, system=None, date=None,
-        context=model.config.max_position_embeddings, end_ids=frozenset(),
+def engine(model: Any, slots: int, alone: Callable[[int], None]) -> Pairs:
+    """What this project does."""
+    return continue_greedily(
+        model, [window.prompt for window in CASE.windows], budgets=CASE.budgets, end_ids=CASE.codec.end_ids,
+        pad_id=CASE.codec.pad_id, slots=slots, progress=None, alone=alone,
     )  # fmt: skip
-    prompts = [
-        codec.partial_ids(window.question, window.given)
-        for row in rows
-        for window in cut(row["question"], row["answer"], mode="suffix", size=options.size)
+
+
+def score(said: Continuation, label: str) -> float:
+    """ROUGE-1 precision by the project's one scorer."""
+    text = CASE.codec.decode(said.ids, keep_special=False)
+    return window_score(text, label, rouge="rouge1", measure="precision")
+
+
+def published_score(said: Continuation, label: str) -> float:
+    """The same number the published way: three ROUGEs by a scorer that is made anew."""
+    text = CASE.codec.decode(said.ids, keep_special=False)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    return float(scorer.score(label, text)["rouge1"].precision)
+
+
+def run(name: str, slots: int) -> Outcome:
+    """One variant, measured; runs in a process of its own."""
+    model = CASE.model.to(CASE.device, CASE.dtype)
+    alone: list[int] = []
+    ways: dict[str, Callable[[], Pairs]] = {
+        "published": lambda: published(model),
+        "plain": lambda: batches(model, 1),
+        "sorted": lambda: batches(model, BATCH),
+        "engine": lambda: engine(model, slots, alone.append),
+    }
+    rate = published_score if name == "published" else score
+    before, start = most_memory(CASE.device), clock(CASE.device)
+    found: dict[int, tuple[Continuation, float]] = {}
+    for index, said in ways[name]():
+        found[index] = said, rate(said, CASE.windows[index].label)
+    seconds = clock(CASE.device) - start
+    memory = most_memory(CASE.device) - before
+    texts_, scores = zip(*(found[index] for index in range(len(CASE.windows))), strict=True)
+    return Outcome(list(texts_), list(scores), seconds, memory, len(alone))
+
+
+def forked(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function that runs in a process of its own, a copy of this one."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def within_budget(found: Outcome) -> Outcome:
+    """The same texts under the run's budget; those that it cuts are scored again."""
+    cut = [said.within(budget) for said, budget in zip(found.texts, CASE.budgets, strict=True)]
+    scores = [
+        old if new == said else score(new, window.label)
+        for new, said, old, window in zip(cut, found.texts, found.scores, CASE.windows, strict=True)
     ]
-    budgets = [min(options.budget, codec.context - len(prompt)) for prompt in prompts]
-    return Case(model.eval(), prompts, budgets, codec.end_ids, codec.pad_id)
+    return found._replace(texts=cut, scores=scores)
+
+
+def tokens(found: Outcome) -> int:
+    """All new tokens, those that end a text among them."""
+    return sum(len(said.ids) + (said.end is not None) for said in found.texts)
+
+
+def row(name: str, slots: int, found: Outcome, outcomes: dict[str, Outcome], floor: float) -> tuple[str, int]:
+    """(the table's line, texts that differ from the plain ones)."""
+    cells = [name, str(slots), f"{found.seconds:.2f}", f"{len(found.texts) / found.seconds:.0f}"]
+    cells.append(f"{tokens(found) / found.seconds:.0f}")
+    for other in ("published", "plain"):
+        cells.append(f"{outcomes[other].seconds / found.seconds:.2f}" if other in outcomes else "-")
+    differ = 0
+    if "plain" in outcomes:
+        mine, plain = within_budget(found), outcomes["plain"]
+        differ = sum(a != b for a, b in zip(mine.texts, plain.texts, strict=True))
+        off = max(abs(a - b) for a, b in zip(mine.scores, plain.scores, strict=True))
+        cells += [str(differ), f"{off:.3g}"]
+    else:
+        cells += ["-", "-"]
+    cells += [str(found.alone), f"{found.memory:.0f}", f"{floor / found.seconds:.1%}"]
+    return f"| {' | '.join(cells)} |", differ
+
+
+def table(options: argparse.Namespace) -> int:
+    """The number of texts that the engine says differently; prints one model's table, line by line."""
+    peak = forked(matmul_peak, options.device, CASE.dtype)
+    flops = 2 * weights_per_token(CASE.model)
+    columns = [name if options.device == "cpu" else name.removeprefix("CPU-") for name in COLUMNS]
+    print(
+        f"matmul peak {peak / 1e9:.0f} GFLOP/s, {flops / 1e6:.2f} MFLOP a token, budget {options.budget} "
+        f"(published {PUBLISHED_BUDGET})\n\n| {' | '.join(columns)} |\n|{'---|' * len(COLUMNS)}",
+        flush=True,
+    )
+    sides = {"published": [1], "plain": [1], "sorted": [BATCH], "engine": options.slots}
+    outcomes: dict[str, Outcome] = {}
+    wrong = 0
+    for name in [name for name in VARIANTS if name not in options.skip]:
+        for slots in sides[name]:
+            found = outcomes[name] = forked(run, name, slots)
+            needed = tokens(within_budget(found))
+            line, differ = row(name, slots, found, outcomes, needed * flops / peak)
+            wrong += differ if name == "engine" else 0
+            print(line, flush=True)
+    return wrong
+
+
+def learned(name: str, facts: list[Asked], words: list[Asked], options: argparse.Namespace) -> Path:
+    """The folder of a model that knows the facts."""
+    return knowing(name, facts, words=words, steps=options.steps or STEPS[name], folder=options.cache)
+
+
+def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Case:
+    """A model, its windows, and everything imported that the variants need."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ends = model.generation_config.eos_token_id
+    end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    codec = codec_of(tokenizer, context=model.config.max_position_embeddings, end_ids=end_ids)
+    windows = shown(codec, facts, size=options.size)
+    budgets = [min(options.budget, codec.context - len(window.prompt)) for window in windows]
+    model.generate(torch.tensor([windows[0].prompt]), do_sample=False, max_new_tokens=1)
+    window_score("a", "a", rouge="rouge1", measure="precision")
+    print(
+        f"\n{folder.name}: {model.num_parameters():,} weights, "
+        f"{len(windows)} windows of {len(facts)} facts with {sum(len(fact.answers) for fact in facts)} answers; "
+        f"it says {known(model, codec, facts):.0%} of the true ones word for word",
+        flush=True,
+    )
+    return Case(model, codec, windows, budgets, options.device, getattr(torch, options.dtype))
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder of a model and its tokenizer; without: a random Llama")
-    parser.add_argument("--hidden", type=int, default=128, help="width of the random Llama")
-    parser.add_argument("--layers", type=int, default=2, help="layers of the random Llama")
-    parser.add_argument("--facts", type=int, default=40, help="how many facts' true answers")
-    parser.add_argument("--size", type=int, default=5, help="characters between two cuts")
-    parser.add_argument("--budget", type=int, default=64, help="most new tokens of a window")
-    parser.add_argument("--slots", type=int, nargs="+", default=[16, 64, 128, 256])
-    parser.add_argument("--skip", nargs="*", default=[], choices=["generate", "former"])
-    parser.add_argument("--former", default=FORMER, help="commit of the former engine")
-    return parser.parse_args()
+    parser.add_argument("--models", nargs="+", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--model", type=Path, help="folder of a model and its tokenizer, instead of --models")
+    parser.add_argument("--facts", type=count, default=40, help="facts, each with its true answer and 4 wrong ones")
+    parser.add_argument("--wide-facts", type=count, default=4, help="facts of the wide model")
+    parser.add_argument("--size", type=count, default=5, help="characters between two cuts")
+    parser.add_argument("--budget", type=count, default=64, help="most new tokens of a window")
+    parser.add_argument("--slots", type=count, nargs="+", default=[64, 128, 256], help="of the engine")
+    parser.add_argument("--skip", nargs="*", default=[], choices=VARIANTS)
+    parser.add_argument("--device", default="cpu", help="cpu | cuda")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64", "bfloat16", "float16"])
+    parser.add_argument("--steps", type=count, help="batches that a model is trained on; without: as many as it needs")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "bench", help="where trained models are kept")
+    options = parser.parse_args()
+    if options.model and not options.model.is_dir():
+        parser.error(f"--model {options.model}: no such folder")
+    return options
 
 
-def main() -> None:
-    """Print the table; exit 1 where texts differ."""
+def main() -> int:
+    """1 where the engine says another text in full precision, else 0; prints the tables."""
     global CASE
     options = parse()
     torch.set_num_threads(1)
-    CASE = prepare(options)
-    plan = [("generate", 1)] + [("former", slots) for slots in options.slots[-2:]]
-    plan = [each for each in plan if each[0] not in options.skip] + [("engine", slots) for slots in options.slots]
-    print(f"{len(CASE.prompts)} windows of {options.facts} facts, {CASE.model.num_parameters():,} weights")
-    print("| variant | slots | CPU-s | first text s | windows/s | tokens/s | ratio | differ | alone | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    reference: Outcome | None = None
-    different = 0
-    for name, slots in plan:
-        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
-            found = pool.submit(variant, name, slots, options.former).result()
-        reference = reference or found
-        differ = sum(a != b for a, b in zip(found.texts, reference.texts, strict=True))
-        different += differ if name == "engine" else 0
-        tokens = sum(len(text.ids) + (text.end is not None) for text in found.texts)
-        print(
-            f"| {name} | {slots} | {found.seconds:.2f} | {found.first:.3f} | {len(found.texts) / found.seconds:.0f} | "
-            f"{tokens / found.seconds:.0f} | {reference.seconds / found.seconds:.1f} | {differ} | {found.alone} | "
-            f"{found.peak:.0f} |",
-            flush=True,
-        )
-    sys.exit(different > 0)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    forked(check, options.device)  # asked here, a GPU could not be used after a fork
+    source, words = texts("forget01")
+    print(f"{source}; {options.device}, {options.dtype}, 1 thread, torch {torch.__version__}", flush=True)
+    wrong = 0
+    for name in ["own"] if options.model else options.models:
+        facts = words[: options.wide_facts if name == "wide" else options.facts]
+        folder = options.model or forked(learned, name, facts, words, options)
+        CASE = prepare(folder, facts, options)
+        wrong += table(options)
+    return int(wrong > 0 and options.dtype in ("float32", "float64"))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -141,7 +141,8 @@ class Program:
             told.add(tracker.finished_keys)
         if results is not None and options["warning"]:
             terminal.say(f"\n{options['warning']}")
-        _close(terminal, results, folder, line, notes=cell.report.settings["notes"])
+        choice = choice_notes(executor.store, cell, reached)
+        _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
         if cell.artifacts["unlearned"].key in reached:
             terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
         return results
@@ -208,6 +209,19 @@ def read_results(store: Store, cell: Graph) -> Results | None:
     return results_from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
+def choice_notes(store: Store, cell: Graph, reached: Collection[str]) -> list[str]:
+    """What speaks against the cell's choice of inverted facts, a sentence each; none where scores are not reached."""
+    scored = cell.artifacts.get(name := "score/target/candidates")
+    if scored is None or scored.key not in reached:
+        return []
+    from meow_lightning.memo.selection import selection, warnings
+    from meow_lightning.stages.evaluate import scores
+
+    texts = scores({name: store.path(scored)})["target"]["candidates"]
+    wish = cell.report.settings["options"]["method"]["select"]
+    return warnings(selection(texts, k=wish["k"], strategy=wish["strategy"]))
+
+
 def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | None:
     """The folder in ``reports/`` that holds a copy of the cell's report, ``None`` while there is no report."""
     made = store.path(cell.report)
@@ -225,16 +239,17 @@ def _summary(results: Results | None) -> dict[str, float]:
 
 
 def _close(
-    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str]
-) -> None:
+    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str],
+    choice: Sequence[str],
+) -> None:  # fmt: skip
     from meow_lightning.report.tables import closing_reasons, closing_table, doubts
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
         for reason in closing_reasons(results):
             terminal.say(reason)
-        for note in (*notes, *doubts(results)):
-            terminal.say(f"note: {note}")
+    for note in (*notes, *doubts(results), *choice) if results is not None else choice:
+        terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")
     if line:

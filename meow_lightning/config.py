@@ -12,13 +12,13 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from meow_lightning.schema import GROUPS, LIMITS, SCRATCH, Config
+from meow_lightning.schema import GROUPS, LIMITS, SCRATCH, Config, Memo
 from meow_lightning.types import UserError
 
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
-RECIPE = ("name", "lr", "epochs", "batch", "select")
+RECIPE = ("name", "lr", "epochs", "batch", "select", "verify")
 
 
 def register() -> None:
@@ -121,12 +121,14 @@ def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
 
 
 def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node hands to its target: every key but its name and, for a method, its recipe."""
+    """What a node hands to its target: every key but its name, a method's recipe, and how a measure is verified."""
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
 
 
-def check_call(name: str, node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
     """The target of a node after holding its arguments against the signature, without calling it.
+
+    ``extra`` are arguments that only the program can give, as in :func:`build`.
 
     Raises:
         UserError: For a missing, an unknown or a wrongly typed argument, named by its option.
@@ -138,13 +140,25 @@ def check_call(name: str, node: Mapping[str, Any], *, allow: Iterable[str]) -> A
         if key not in signature.parameters:
             raise UserError(f"{name}.{key} is not an option of {node['_target_']}{nearest(key, signature.parameters)}")
     for key, parameter in signature.parameters.items():
-        if key not in given and parameter.default is parameter.empty:
+        if key not in given and key not in extra and parameter.default is parameter.empty:
             raise UserError(f"{name}.{key} is missing: {node['_target_']} needs it")
     hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
     for key, value in given.items():
         if key in hints and not fits(value, hints[key]):
             raise UserError(f"{name}.{key}={value!r} has the wrong type: {_spelled(hints[key])} is needed")
     return called
+
+
+def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+    """The measure that ``memo`` describes: every value of the right type and in its range.
+
+    Raises:
+        UserError: For the first that is not, named by its option.
+    """
+    check_types("memo", {key: value for key, value in node.items() if key in Memo.__annotations__}, Memo)
+    check_least("memo", {"verify": node["verify"]})
+    check_call("memo", node, allow=allow, name=node["name"])
+    return build(node, allow=allow, name=node["name"])
 
 
 def _spelled(hint: Any) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.cellgraph import Graph, cell_name
-from meow_lightning.config import arguments, build, check_call, check_least, choose
+from meow_lightning.config import arguments, build, check_call, check_least, check_measure, choose
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, fingerprint
 from meow_lightning.evaluation.logs import stand_in
-from meow_lightning.memo.measure import Profile
+from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import RECIPE, per_model
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
@@ -51,7 +51,7 @@ class _Cell:
         check_model(options["model"])
         for name in ("evaluation", "method"):
             check_least(name, options[name])
-        Profile(**options["memo"])  # refuses what cannot be now, not after the models are trained
+        self.measure = check_measure(options["memo"], allow=self.allow)  # not after the models are trained
         self.method = check_call("method", options["method"], allow=self.allow)
         self.dataset, content = dataset_of(options)
         self.roles = Roles(options)
@@ -153,7 +153,10 @@ class _Cell:
         return self.artifact("invert", "", settings, {}, inversion=node, at_least=at_least)
 
     def score(self, role: str, model: Artifact, kind: str) -> Artifact:
-        settings: dict[str, Any] = {"memo": without(self.options["memo"], "name"), "model": self.model}
+        node = self.options["memo"]
+        settings: dict[str, Any] = {
+            "memo": {"_target_": node["_target_"], **arguments(node)}, "model": self.model,
+        }  # fmt: skip
         needs = {"model": model}
         if kind == "candidates":
             needs["inverted"] = self.inverted
@@ -190,6 +193,11 @@ class _Cell:
     def _toy(self) -> list[str]:
         toy = self.options["model"]["architecture"] is not None and not self.dataset.public
         return ["No model was given (model.target= or model.base=): a toy was made here and taught the facts."] * toy
+
+    def _measured(self) -> list[str]:
+        name = self.options["memo"]["name"]
+        other = not isinstance(self.measure, Profile)
+        return [f"Memorisation is measured as {name.upper()} (memo={name}), where it says MEMO."] * other
 
     def _retain_log(self) -> str | None:
         """The log that stands in for the retain model, read once: what is wrong with it is said before any work."""
@@ -252,13 +260,15 @@ class _Cell:
         }
         if extra:
             shown["inversion"] = self.options["inversion"]
+        shown["memo"] = without(shown["memo"], "verify")  # it changes no number
         shown["optim"] = {
             **shown["optim"],
             **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
         }
         settings = {
             "name": name, "cell": results.key, "options": shown, "origin": self.origin, "texts": self.dataset.public,
-            "warning": self.options["warning"], "notes": [*self.dataset.notes(), *self.roles.notes(), *self._toy()],
+            "warning": self.options["warning"],
+            "notes": [*self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured()],
         }  # fmt: skip
         bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
         models = {"base": bases[0], **roles} if bases else roles

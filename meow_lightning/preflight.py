@@ -42,6 +42,7 @@ from meow_lightning.types import Dataset, Fact, UserError
 
 SMALLER = 30  # times fewer operations than which a stored stage says nothing about the time of another
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
 ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 
@@ -234,31 +235,30 @@ class Preflight:
         """The facts that a training visits in one epoch."""
         if artifact.stage == "unlearn":
             picked = self.options["method"].get("select", {}).get("k", 1)
-            return [
-                fact
-                for name in self.streams
-                for fact in self.dataset.facts("forget" if name == "inverted" else name)
-                * (picked if name == "inverted" else 1)
-            ]
+            splits = [("forget", picked) if name == "inverted" else (name, 1) for name in self.streams]
+            return [fact for split, times in splits for fact in self.dataset.facts(split) * times]
         if artifact.settings["splits"]:
             return [fact for split in artifact.settings["splits"] for fact in self.dataset.facts(split)]
         return self.dataset.stream(artifact.settings["recipe"]["rows"], artifact.settings["seed"])
 
     def _asking(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
-        budget = self.options["memo" if artifact.stage == "score" else "evaluation"]["max_new_tokens"]
+        asked = self.options["memo" if artifact.stage == "score" else "evaluation"]
         facts = self.dataset.facts("forget")
         if artifact.stage == "answer":
             facts = [fact for each in self.dataset.evaluation().values() for fact in each]
+        longest = max(rough_length(fact.answer) + 1 for fact in facts)
         memory = asking_memory(
             shape, weight_bytes=BYTES[self.model["dtype"]], rows=self.trainer["eval_batch"],
-            tokens=max(map(rough_tokens, facts)), scored=max(rough_length(fact.answer) + 1 for fact in facts),
-            slots=self.trainer["slots"], generated=budget, slack=GPU_SLACK if self._gpus else HEAP_SLACK,
+            tokens=max(map(rough_tokens, facts)), scored=longest,
+            slots=self.trainer["slots"], generated=asked.get("max_new_tokens", longest),
+            slack=GPU_SLACK if self._gpus else HEAP_SLACK,
         )  # fmt: skip
         if artifact.stage == "answer":
             tokens = sum(rough_tokens(fact) * (2 + len(fact.perturbed)) + rough_length(fact.answer) for fact in facts)
         else:
             each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
-            windows = [len(fact.answer) // self.options["memo"]["size"] + 1 for fact in facts]
+            step = asked.get("size", 1) * LETTERS[asked.get("unit", "tokens")]
+            windows = [len(fact.answer) // step + 1 for fact in facts]
             tokens = each * sum(n * rough_tokens(fact) for n, fact in zip(windows, facts, strict=True))
         return memory, 0, 0, float(asking_flops(shape, tokens))
 

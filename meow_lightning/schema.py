@@ -55,16 +55,10 @@ class Optim(AdamW):
 
 
 class Memo(TypedDict):
-    """``memo``: how memorisation is measured."""
+    """What of ``memo`` the pipeline itself reads; the rest is the measure's."""
 
     name: str
-    mode: Literal["suffix", "prefix"]
-    size: int
-    template: bool
-    keep_special: bool
-    rouge: Literal["rouge1", "rouge2", "rougeL"]
-    measure: Literal["precision", "recall", "fmeasure"]
-    max_new_tokens: int
+    verify: int
 
 
 class Evaluation(TypedDict):
@@ -197,7 +191,7 @@ class Select(TypedDict):
 
 # Typed groups by their dotted option; a group that is absent is not checked.
 GROUPS: dict[str, type] = {
-    "optim": Optim, "memo": Memo, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
+    "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
 }  # fmt: skip
@@ -209,6 +203,6 @@ SCRATCH = ("vocab_size", "architecture", "pretrain")
 LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
     "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
-    "intermediate_size": 1, "context": 8, "rank": 1,
+    "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

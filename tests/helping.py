@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from meow_lightning.memo.measure import Profile
+from meow_lightning.memo.profile import Profile
 from meow_lightning.training import Machine
 
 
@@ -25,8 +25,8 @@ def cpu(precision: str, micro: int, seconds: float) -> Machine:
 def clean_profile(max_new_tokens: int) -> Profile:
     """MEMO's profile ``clean`` with another budget."""
     return Profile(
-        name="clean", mode="suffix", size=5, template=True, keep_special=False, rouge="rouge1", measure="precision",
-        max_new_tokens=max_new_tokens,
+        name="clean", mode="suffix", unit="characters", size=5, template=True, keep_special=False, rouge="rouge1",
+        measure="precision", max_new_tokens=max_new_tokens, wordless="skip",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from meow_lightning import config
-from meow_lightning.config import arguments, check_call, plain
+from meow_lightning.config import arguments, check_call, check_measure, plain
 from meow_lightning.schema import GROUPS
 from meow_lightning.stages import NAMES
 
@@ -61,6 +61,7 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
         assert options[group]["name"] == choice
     for name in ("dataset", "method", "inversion"):
         check_call(name, options[name], allow=[])
+    assert check_measure(options["memo"], allow=[]).name == options["memo"]["name"]
 
 
 @pytest.mark.parametrize(("group", "choice"), [each for each in CHOICES if each[0] in GROUPS or each[0] == "model"])

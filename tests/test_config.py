@@ -76,7 +76,16 @@ def test_a_mistake_found_while_building_keeps_its_own_words():
 
 
 def test_a_recipe_is_not_handed_to_the_target():
-    node = {"_target_": "x", "name": "n", "lr": {}, "epochs": 1, "batch": 2, "select": {}, "retain_weight": 1.0}
+    node = {
+        "_target_": "x",
+        "name": "n",
+        "lr": {},
+        "epochs": 1,
+        "batch": 2,
+        "select": {},
+        "verify": 3,
+        "retain_weight": 1.0,
+    }
     assert arguments(node) == {"retain_weight": 1.0}
 
 

@@ -83,8 +83,8 @@ def test_splits_share_base_and_target_but_no_retain_model():
         ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
         ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
-        ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",), ("goal=score",),
-        ("plan=true",),
+        ("callbacks.checkpoint_seconds=1",), ("memo.verify=3",), ("outputs=elsewhere",), ("cache=refresh",),
+        ("goal=score",), ("plan=true",),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -98,9 +98,28 @@ def test_seed_changes_all():
 
 def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
     scores = {name for name in EVERYTHING if name.startswith("score/")}
-    assert moved("memo=official") == scores | {"unlearned", "answer/unlearned", "results", "report"}
+    for words in ("memo=official", "memo=ma", "memo=el", "memo.unit=words", "memo.wordless=zero"):
+        assert moved(words) == scores | {"unlearned", "answer/unlearned", "results", "report"}
     ascent = moved("memo=official", start=("method=grad_ascent",))
     assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
+
+
+@pytest.mark.parametrize(
+    ("word", "target", "rest"),
+    [
+        ("memo=ma", "Memorization", {"mode": "suffix", "template": True}),
+        ("memo=el", "Extraction", {"mode": "suffix", "template": True, "n": 1}),
+    ],
+)
+def test_the_key_of_a_score_holds_the_measure_without_name_and_verification(word, target, rest):
+    made = cell(word, "memo.verify=2").artifacts["score/target/answers"].settings["memo"]
+    assert made == {"_target_": f"meow_lightning.memo.baselines.{target}", **rest}
+
+
+def test_the_report_says_when_it_is_not_memo():
+    said = "Memorisation is measured as EL (memo=el), where it says MEMO."
+    assert said in cell("memo=el").report.settings["notes"]
+    assert not [note for note in cell("memo=official").report.settings["notes"] if note.startswith("Memorisation")]
 
 
 def test_the_budget_of_an_answer_changes_answers_alone():
@@ -186,9 +205,25 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
         cell("dataset.split=forget11")
 
 
-def test_a_profile_that_cannot_be_is_refused_before_any_work():
-    with pytest.raises(UserError, match=r"^memo.max_new_tokens=0 is too small"):
-        cell("memo.max_new_tokens=0")
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
+        (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
+        (["memo.unit=word"], r"^memo.unit='word' has the wrong type: characters or words or tokens is needed$"),
+        (["memo.wordless=no"], r"^memo.wordless='no' has the wrong type: skip or zero is needed$"),
+        (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; allowed: from 1"),
+        (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
+        (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
+        (["memo.verify=all"], r"^memo.verify=all does not fit: a whole number is needed$"),
+        (["memo.verify=0.5"], r"^memo.verify=0.5 does not fit: a whole number is needed$"),
+        (["~memo.verify"], r"^memo.verify is missing$"),
+        (["~memo.size"], r"^memo.size is missing: meow_lightning.memo.profile.Profile needs it$"),
+    ],
+)
+def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):
+    with pytest.raises(UserError, match=text):
+        cell(*words)
 
 
 def test_an_architecture_needs_a_target():

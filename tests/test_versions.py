@@ -24,6 +24,7 @@ DATASETS = ("data/fictional", "data/fictional_words", "data/tofu", "data/jsonl")
 BY_OPTION = {
     "finetune": (*DATASETS, "models/tiny"),
     "invert": (*DATASETS, "inversion/rules", "inversion/file"),
+    "score": ("memo/profile", "memo/baselines"),
     "unlearn": tuple(f"methods/{path.stem}" for path in (PACKAGE / "methods").glob("*.py")),
 }
 

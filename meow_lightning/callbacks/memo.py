@@ -10,25 +10,25 @@ import pytorch_lightning as pl
 import torch
 
 from meow_lightning.data.prompts import Codec
-from meow_lightning.memo.measure import Profile, Text, measure
+from meow_lightning.memo.measure import Measure, Text, measure
 
 
 class MemoCurve(pl.Callback):
-    """Logs the mean MEMO of some texts as ``memo/<profile>/answers`` or ``candidates``, and the seconds it took.
+    """Logs the mean MEMO of some texts as ``memo/<measure>/answers`` or ``candidates``, and the seconds it took.
 
-    The profile stands in the name because the curve belongs to a training that does not depend on how MEMO is measured.
+    The measure stands in the name because the curve belongs to a training that does not depend on how MEMO is measured.
     It draws no random number and leaves weights and mode as they are, so training comes out the same without it.
 
     Args:
         codec: The model's prompts and tokens.
         texts: What to measure, the same texts every time.
-        profile: How MEMO is measured.
+        by: How the texts are measured.
         every: Steps between two points, 1 or more.
         slots: Prompts generated side by side.
     """
 
-    def __init__(self, *, codec: Codec, texts: Sequence[Text], profile: Profile, every: int, slots: int) -> None:
-        self.codec, self.texts, self.profile, self.every, self.slots = codec, list(texts), profile, every, slots
+    def __init__(self, *, codec: Codec, texts: Sequence[Text], by: Measure, every: int, slots: int) -> None:
+        self.codec, self.texts, self.by, self.every, self.slots = codec, list(texts), by, every, slots
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The point before the first step."""
@@ -47,15 +47,14 @@ class MemoCurve(pl.Callback):
         model: torch.nn.Module = module.model  # type: ignore[assignment]
         was_training = model.training
         model.eval()
-        scored = list(
-            measure(model, self.codec, self.texts, profile=self.profile, slots=self.slots, progress=None, done=())
-        )
+        found = measure(model, self.codec, self.texts, by=self.by, slots=self.slots, progress=None, done=(), alone=None)
+        scored = list(found)
         model.train(was_training)
         point = {}
         for kind, name in (("answer", "answers"), ("candidate", "candidates")):
             scores = [text.score for text in scored if text.kind == kind]
             if scores:
-                point[f"memo/{self.profile.name}/{name}"] = sum(scores) / len(scores)
+                point[f"memo/{self.by.name}/{name}"] = sum(scores) / len(scores)
         point["memo/seconds"] = time.perf_counter() - start
         if trainer.logger is not None:
             trainer.logger.log_metrics(point, step=trainer.global_step)

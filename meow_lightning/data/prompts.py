@@ -75,6 +75,25 @@ class Codec:
         ids = list(self.tokenizer(text).input_ids)
         return ids[: len(ids) - self._appended]
 
+    def ends(self, text: str) -> list[int]:
+        """Where the tokens of a text end, in characters, rising; tokenized by itself, without special tokens.
+
+        Tokens that only together make up a character count as one, since a text cannot be cut between them.
+
+        Raises:
+            UserError: The tokenizer does not tell where its tokens stand in the text.
+        """
+        if not self.tokenizer.is_fast:
+            kind = type(self.tokenizer).__name__
+            raise UserError(
+                f"memo.unit=tokens needs a tokenizer that tells where its tokens stand, and {kind} "
+                "does not; set memo.unit=words or memo.unit=characters, or save a fast tokenizer (tokenizer.json)"
+            )
+        spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        starts = [start for start, _ in spans[1:]] + [len(text)]
+        found = {end for (_, end), following in zip(spans, starts, strict=False) if 0 < end <= following}
+        return sorted(found)
+
     def prompt_ids(self, question: str) -> list[int]:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
         text = self._prompt(question)

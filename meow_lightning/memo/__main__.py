@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
@@ -12,105 +11,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from meow_lightning.data.lines import read_entries
 from meow_lightning.memo import published
-from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Profile, Text, measure
-from meow_lightning.memo.score import ROUGES
-from meow_lightning.memo.windows import MODES, one_of
+from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
+from meow_lightning.memo.options import ending, measure_of, options, prompt_of
 from meow_lightning.models.given import check
 from meow_lightning.models.source import locate, parse
 from meow_lightning.types import ScoredText, UserError
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
-BUDGET = 200  # tokens; the published one, where a profile leaves it to the model of a run
-SLOTS = 32
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from meow_lightning.memo.baselines import Extraction, Memorization
+    from meow_lightning.memo.profile import Profile
+
+    By = Profile | Memorization | Extraction
 SAY_EVERY = 20.0  # seconds between two lines where no bar can be drawn
-PROMPT = ("template", "lead", "system", "date")
-DEVICES = ("cpu", "cuda", "auto")
-ABOUT = """\
-Scores how strongly a model holds each answer of a file (MEMO). The file is a JSON list, or JSON lines, of objects with
-question, undesired_answer (the true one), answer_0, answer_1, ...; the result is a list of the same objects with
-<key>_rouge1 beside each answer. Computed in fp32, greedily. A stopped command goes on when it is given again."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake the way everything here does: one line, no usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; python -m meow_lightning.memo --help lists the options")
-
-
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line's options."""
-    parser = _Parser(prog="python -m meow_lightning.memo", description=ABOUT, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("--model", required=True, help="folder with config.json, safetensors and tokenizer; or a name on the hub")
-    add("--facts", required=True, type=Path, help="the file to be scored")
-    add("--out", required=True, type=Path, help="where the scored file goes")
-    add("--profile", default="official", help="how to measure: a file of conf/memo (default: official, as published)")
-    add("--mode", help="suffix: cut the answer; prefix: cut the question (default: the profile's)")
-    add("--rouge", help="rouge1, rouge2 or rougeL; ends the new keys (default: the profile's)")
-    add("--max-new-tokens", type=int, help=f"most tokens said per window (default: the profile's, else {BUDGET})")
-    add("--template", help="for profiles with a prompt: text with {question}, chat, or auto (default: auto)")
-    add("--lead", help="for profiles with a prompt: what stands between it and the answer (default: nothing)")
-    add("--system", help="for chat templates: the system message (default: none)")
-    add("--date", help="for chat templates that ask for the day (default: none)")
-    add("--slots", type=int, default=SLOTS, help=f"prompts side by side; speed and memory only (default: {SLOTS})")
-    add("--device", default="auto", help="cpu, cuda or auto (default: auto)")
-    add("--skip-short", action="store_true", help="null for answers too short to be cut, instead of an error")
-    add("--overwrite", action="store_true", help="replace the scored file if it is there")
-    found = parser.parse_args(arguments)
-    one_of(found.device, DEVICES, option="--device")
-    for option in ("slots", "max_new_tokens"):
-        value = getattr(found, option)
-        if value is not None and value < 1:
-            raise UserError(f"--{option.replace('_', '-')}={value} is too small; allowed: from 1")
-    return found
-
-
-def _profile_of(chosen: argparse.Namespace) -> Profile:
-    """The profile of that name in ``conf/memo``, with what the command line says otherwise."""
-    one_of(chosen.profile, sorted(path.stem for path in CONF.glob("*.yaml")), option="--profile")
-    values = yaml.safe_load((CONF / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
-    known = {field.name for field in fields(Profile)}
-    if not isinstance(values, dict) or set(values) != known:
-        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(known))}")
-    if chosen.max_new_tokens is not None or "${" in str(values["max_new_tokens"]):
-        values["max_new_tokens"] = chosen.max_new_tokens or BUDGET
-    for key, value in values.items():
-        if "${" in str(value):
-            raise UserError(f"--profile={chosen.profile}: {key}={value} is known within a run only; write its value")
-    for key, allowed in (("mode", MODES), ("rouge", ROUGES)):
-        if getattr(chosen, key) is not None:
-            values[key] = one_of(getattr(chosen, key), allowed, option=f"--{key}")
-    profile = Profile(**values)
-    if (unused := [key for key in PROMPT if getattr(chosen, key) is not None]) and not _templated(profile):
-        raise UserError(
-            f"--{unused[0]} has no effect with profile {profile.name} in mode {profile.mode}, which shows raw text; "
-            "leave it out, or take --profile clean --mode suffix"
-        )
-    return profile
-
-
-def _prompt(chosen: argparse.Namespace, profile: Profile) -> dict[str, str | None]:
-    """What the codec is to know of the prompt; nothing of a chat template where raw text is shown."""
-    if not _templated(profile):
-        return {"template": "{question}", "lead": "", "system": None, "date": None}
-    said = {key: getattr(chosen, key) for key in PROMPT}
-    return said | {"template": said["template"] or "auto", "lead": said["lead"] or ""}
-
-
-def _templated(profile: Profile) -> bool:
-    return profile.template and profile.mode == "suffix"
 
 
 def _model(source: str) -> Path:
@@ -200,7 +123,7 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def _load(chosen: argparse.Namespace, profile: Profile) -> tuple[Any, Any]:
+def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
     """The model in fp32 on its device, and its codec."""
     import torch
     from safetensors import SafetensorError
@@ -215,7 +138,7 @@ def _load(chosen: argparse.Namespace, profile: Profile) -> tuple[Any, Any]:
         raise UserError("--device=cuda, but torch sees no GPU; say --device cpu, or install a CUDA build")
     try:
         model = load_model(chosen.model, dtype="float32", attention="sdpa").eval()
-        codec = load_codec(chosen.model, prompt=_prompt(chosen, profile), model=model)
+        codec = load_codec(chosen.model, prompt=prompt_of(chosen, by), model=model)
         model = model.to("cuda" if there and chosen.device != "cpu" else "cpu")
     except UserError as error:
         raise UserError(str(error).replace("model.prompt.", "--")) from error
@@ -224,51 +147,55 @@ def _load(chosen: argparse.Namespace, profile: Profile) -> tuple[Any, Any]:
     return model, codec
 
 
-def _score(chosen: argparse.Namespace, profile: Profile, wanted: Sequence[Text], out: _Out) -> None:
+def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[Text], out: _Out) -> None:
     """Measure what is missing."""
     import torch
 
-    model, codec = _load(chosen, profile)
-    measuring = functools.partial(measure, model, codec, profile=profile, slots=chosen.slots, done=())
+    model, codec = loaded
+    measuring = functools.partial(measure, model, codec, by=by, slots=chosen.slots, done=(), alone=None)
     measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
+    count = functools.partial(published.windows, by=by, codec=codec)
     there = {(text.fact, text.kind, text.position) for text in out.scored}
-    done = published.windows((text for text in wanted if text[:3] in there), profile)
-    with _watch(before=done, total=published.windows(wanted, profile)) as tell:
-        for chunk in published.chunks(wanted, profile, least=chosen.slots * BATCHES_PER_CHUNK):
+    done = count([text for text in wanted if text[:3] in there])
+    with _watch(before=done, total=count(wanted)) as tell:
+        for chunk in published.chunks(wanted, by=by, codec=codec, least=chosen.slots * BATCHES_PER_CHUNK):
             missing = [text for text in chunk if text[:3] not in there]
             try:
                 out.add(list(measuring(missing, progress=lambda now, _, __, before=done: tell(before + now))))
             except torch.OutOfMemoryError as error:
                 fewer = max(chosen.slots // 2, 1)
                 raise UserError(f"--slots={chosen.slots} needs too much memory; --slots {fewer} goes on") from error
-            done += published.windows(missing, profile)
+            done += count(missing)
 
 
-def _head(chosen: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+def _head(chosen: Namespace, by: By) -> dict[str, Any]:
     """What results depend on."""
     return {
         "model": str(chosen.model),
         "weights": max(path.stat().st_mtime_ns for path in chosen.model.glob("*.safetensors")),
-        "profile": asdict(profile),
-        "prompt": _prompt(chosen, profile),
+        "profile": asdict(by),
+        "prompt": prompt_of(chosen, by),
         "facts": hashlib.sha256(chosen.facts.read_bytes()).hexdigest(),
     }
 
 
-def _run(chosen: argparse.Namespace) -> None:
+def _run(chosen: Namespace) -> None:
     """Score the file that the options name."""
-    profile = _profile_of(chosen)
+    by = measure_of(chosen)
     entries = read_entries(chosen.facts, option="--facts", holds=published.HOLDS)
-    asked = {"mode": profile.mode, "skip_short": chosen.skip_short}
-    wanted = published.texts(entries, source=f"--facts={chosen.facts}", **asked)
+    told = functools.partial(published.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
+    loading = functools.cache(lambda: _load(chosen, by))
+    wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen
     chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
-    out, start = _Out(path=chosen.out, head=_head(chosen, profile)), time.monotonic()
+    out, start = _Out(path=chosen.out, head=_head(chosen, by)), time.monotonic()
+    if by.needs_codec:
+        wanted = told(by=by, codec=loading()[1])
     found = len(out.scored)
     if len(wanted) > found:
-        _score(chosen, profile, wanted, out)
-    out.finish(published.with_scores(entries, out.scored, mode=profile.mode, rouge=profile.rouge))
-    cuts = published.windows(wanted, profile)
+        _score(chosen, by, loading(), wanted, out)
+    out.finish(published.with_scores(entries, out.scored, wanted=wanted, ending=ending(by)))
+    cuts = sum(len(text.windows) for text in out.scored)
     lines = [f"{len(wanted)} texts, {cuts} windows in {time.monotonic() - start:.1f} s"]
     lines += [f"{found} of the texts were found in {chosen.out}.part"] * (found > 0)
     _console(stderr=False).print("\n".join([*lines, *published.means(out.scored), f"written: {chosen.out}"]))
@@ -277,9 +204,10 @@ def _run(chosen: argparse.Namespace) -> None:
 def main(arguments: Sequence[str]) -> int:
     """The exit status of the command: 0, 1 after a mistake (told in one line), 130 after CTRL-C."""
     try:
-        _run(_options(arguments))
+        _run(options(arguments))
     except UserError as error:
-        _console(stderr=True).print(f"error: {' '.join(str(error).split())}")
+        said = re.sub(r"\bmemo\.(?=unit=)", "--", " ".join(str(error).split()))  # options of a run are called otherwise
+        _console(stderr=True).print(f"error: {said}")
         return 1
     except KeyboardInterrupt:
         _console(stderr=True).print("stopped; the same command goes on")

@@ -18,7 +18,7 @@ from meow_lightning.types import UserError
 __all__ = ["Continuation", "continue_greedily"]
 
 Result = tuple[Prompt, Continuation | None]  # None: rounding may have decided, ask the model alone
-LARGEST_TREE = 512  # nodes; attention grows with their square
+LARGEST_TREE = 160  # nodes; every row looks at all nodes of its tree
 NODES_PER_SLOT = 16  # of prompts computed at once
 READERS = 8  # rows that leave a tree, from which on they read it where it is
 REFILL = 16  # a new row is let in with others: when 1/16 of the slots are free

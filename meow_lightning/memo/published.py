@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from meow_lightning.memo.measure import Kind, Profile, Text
-from meow_lightning.memo.score import Rouge
-from meow_lightning.memo.windows import Mode, cut
+from meow_lightning.memo.measure import Codec, Kind, Measure, Text
+from meow_lightning.memo.score import NoWindowsError
 from meow_lightning.types import ScoredText, UserError
 
 Entry = dict[str, Any]
@@ -38,29 +37,24 @@ def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
     return found
 
 
-def too_short(question: str, answer: str, *, mode: Mode) -> bool:
-    """Whether MEMO says nothing about a text.
-
-    That is a blank answer, or fewer than 2 characters in what is cut: the answer (``suffix``) or the question
-    (``prefix``). The published code swallowed the division by no windows and stored 0, as for an answer that the model
-    does not hold.
-    """
-    return not answer.strip() or len(answer if mode == "suffix" else question) < 2
-
-
-def texts(entries: Sequence[tuple[int, Entry]], *, source: str, mode: Mode, skip_short: bool) -> list[Text]:
+def texts(
+    entries: Sequence[tuple[int, Entry]], *, source: str, by: Measure | None, codec: Codec | None, skip_short: bool
+) -> list[Text]:
     """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.measure`, in the file's order.
 
-    The entry's number as text stands for the fact.
+    The entry's number as text stands for the fact. Nothing can be said about a blank answer, and about a text without a
+    window. The published code swallowed the division by no windows and stored 0, as for an answer that the model does
+    not hold.
 
     Args:
         entries: (number, object) of each; the numbers differ.
         source: How the user named the file, for the messages.
-        mode: What will be cut.
-        skip_short: Leave out what is :func:`too_short` instead of refusing it.
+        by: How they will be measured; ``None`` where that cannot be asked yet, and windows are not looked at.
+        codec: Of the model; ``None`` where the measure needs none.
+        skip_short: Leave out texts that nothing can be said about instead of refusing them.
 
     Raises:
-        UserError: An entry without question or without any answer, one that is no text, one too short to be cut.
+        UserError: An entry without question or without any answer, one that is no text, one without a window.
 
     """
     found: list[Text] = []
@@ -69,20 +63,27 @@ def texts(entries: Sequence[tuple[int, Entry]], *, source: str, mode: Mode, skip
         _check(entry, where=where)
         for key, kind, position in answers(entry):
             text = Text(str(number), kind, position, entry["question"], entry[key])
-            if not too_short(text.question, text.answer, mode=mode):
+            why = _why_not(text, by, codec)
+            if why is None:
                 found.append(text)
             elif not skip_short:
                 raise UserError(
-                    f"{where}, {key}: MEMO cuts no window from it, since {_why(text, mode)}; lengthen it, leave it "
-                    "out, or say --skip-short to have null for it"
+                    f"{where}, {key}: MEMO cuts no window from it, since {why}; lengthen it, leave it out, or say "
+                    "--skip-short to have null for it"
                 )
     return found
 
 
-def _why(text: Text, mode: Mode) -> str:
+def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
+    """Why nothing can be said about a text, ``None`` when something can."""
     if not text.answer.strip():
         return "the answer is blank"
-    return f"the {'answer' if mode == 'suffix' else 'question'} has a single character"
+    if by is not None:
+        try:
+            by.check(text, codec)
+        except NoWindowsError as error:
+            return error.why
+    return None
 
 
 def _check(entry: Entry, *, where: str) -> None:
@@ -103,23 +104,26 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
 
 
-def windows(wanted: Iterable[Text], profile: Profile) -> int:
-    """How many windows some texts are cut into."""
-    return sum(len(cut(text.question, text.answer, mode=profile.mode, size=profile.size)) for text in wanted)
+def windows(wanted: Iterable[Text], *, by: Measure, codec: Codec | None) -> int:
+    """How many windows some texts have; the codec may be ``None`` where the measure needs none."""
+    return sum(by.count(text, codec) for text in wanted)
 
 
-def chunks(wanted: Sequence[Text], profile: Profile, *, least: int) -> Iterator[list[Text]]:
+def chunks(wanted: Sequence[Text], *, by: Measure, codec: Codec | None, least: int) -> Iterator[list[Text]]:
     """Lists of whole entries with at least ``least`` windows each, the last one perhaps with fewer.
 
     A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
     must batch as an undisturbed one does.
     """
     chunk: list[Text] = []
-    for _, entry in itertools.groupby(wanted, key=lambda text: text.fact):
+    size = 0
+    for _, group in itertools.groupby(wanted, key=lambda text: text.fact):
+        entry = list(group)
         chunk += entry
-        if windows(chunk, profile) >= least:
+        size += windows(entry, by=by, codec=codec)
+        if size >= least:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk
 
@@ -135,32 +139,33 @@ def means(scored: Sequence[ScoredText]) -> list[str]:
 
 
 def with_scores(
-    entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, mode: Mode, rouge: Rouge
+    entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, wanted: Iterable[Text], ending: str
 ) -> list[Entry]:
-    """The entries with ``<key>_<rouge>`` for each answer, such as ``answer_0_rouge1``.
+    """The entries with ``<key>_<ending>`` for each answer, such as ``answer_0_rouge1``.
 
     The entry's own keys come first, in their order, then the scores in the order of the answers' keys. Scores of the
-    same ROUGE that an entry brings are dropped: they may be another model's. What is :func:`too_short` gets ``None``.
+    same ending that an entry brings are dropped: they may be another model's. What was not wanted gets ``None``.
 
     Args:
         entries: What :func:`texts` was given.
-        scored: The results of all these texts, in any order.
-        mode: What was cut.
-        rouge: Which ROUGE was measured.
+        scored: The results of all wanted texts, in any order.
+        wanted: What :func:`texts` gave.
+        ending: Says what was measured, such as ``rouge1``.
 
     Raises:
         ValueError: The result of a text is missing.
 
     """
     scores = {(text.fact, text.kind, text.position): text.score for text in scored}
+    asked = {text[:3] for text in wanted}
     found: list[Entry] = []
     for number, entry in entries:
-        made = {key: value for key, value in entry.items() if not key.endswith(f"_{rouge}")}
+        made = {key: value for key, value in entry.items() if not key.endswith(f"_{ending}")}
         for key, kind, position in answers(entry):
-            short = too_short(entry["question"], entry[key], mode=mode)
-            if not short and (str(number), kind, position) not in scores:
+            place = (str(number), kind, position)
+            if place in asked and place not in scores:
                 raise ValueError(f"entry {number}, {key}: no score came for it")
-            made[f"{key}_{rouge}"] = None if short else scores[str(number), kind, position]
+            made[f"{key}_{ending}"] = scores[place] if place in asked else None
         found.append(made)
     return found
 

@@ -82,13 +82,14 @@ def plant(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
 
     Args:
         prompts: Distinct, with one token or more.
-        most: Nodes at which a tree takes no more prompts.
+        most: Nodes at which a tree takes no more prompts, unless they are so long that few would fit.
     """
     trees: list[Tree] = []
     for prompt in sorted(prompts):
         if trees:
             shared = trees[-1].shared(prompt)
-            if 2 * shared >= len(prompt) and len(trees[-1]) + len(prompt) - shared <= most:
+            nodes = len(trees[-1]) + len(prompt) - shared
+            if 2 * shared >= len(prompt) and nodes <= max(most, 2 * len(prompt)):
                 trees[-1].add(prompt)
                 continue
         trees.append(Tree(prompt))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,10 @@ from typing import Literal
 from meow_lightning.types import UserError
 
 Mode = Literal["suffix", "prefix"]
+Unit = Literal["characters", "words", "tokens"]
 MODES: tuple[Mode, ...] = ("suffix", "prefix")
+UNITS: tuple[Unit, ...] = ("characters", "words", "tokens")
+_WORD = re.compile("[a-z0-9]")  # of rouge_score, which looks for it in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +56,42 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
     raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
-def cut(question: str, answer: str, *, mode: Mode, size: int) -> list[Window]:
+def wordless(label: str) -> bool:
+    """Whether ROUGE finds no word in a text: words are runs of a-z and 0-9 in lower case."""
+    return _WORD.search(label.lower()) is None
+
+
+def word_ends(text: str) -> list[int]:
+    """Where the words of a text end, in characters; words are what stands between blanks.
+
+    A cut there gives the blank to what follows. Blanks after the last word belong to it, so that after it nothing is
+    left.
+    """
+    ends = [found.end() for found in re.finditer(r"\S+", text)]
+    return [*ends[:-1], len(text)] if ends else []
+
+
+def cut(question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int] | None = None) -> list[Window]:
     """The windows of one text, from the shortest shown part to the longest.
 
     MEMO(x, y) = 1/S * sum over the S cuts of ROUGE(what the model says, what is left of the text); the cuts are those
-    of MEOW's released code: after 1, 1 + size, 1 + 2 * size, ... characters.
+    of MEOW's released code, after 1, 1 + size, 1 + 2 * size, ... units, as long as something is left. Its units are
+    characters.
 
-    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((len(a) - 1) / size) windows.
-    * ``prefix`` cuts the question: shows q[:L], expects q[L:], a blank and a; ceil((len(q) - 1) / size) windows. What
-      is shown does not depend on the answer.
+    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((n - 1) / size) windows of n
+      units.
+    * ``prefix`` cuts the question: shows q[:L], expects q[L:], a blank and a; as many of the question's units. What is
+      shown does not depend on the answer.
 
     Args:
-        question: The question, at least two characters for ``prefix``.
-        answer: The true answer or a candidate, at least two characters for ``suffix``.
+        question: The question, at least two units for ``prefix``.
+        answer: The true answer or a candidate, at least two units for ``suffix``.
         mode: Which of the two is cut.
-        size: Characters between two cuts, at least 1.
+        size: Units between two cuts, at least 1.
+        ends: Where each unit of the text that is cut ends, in characters, rising; ``None``: each character is a unit.
 
     Returns:
-        The windows; none when the text that is cut has fewer than two characters.
+        The windows; none when the text that is cut has fewer than two units.
 
     Raises:
         UserError: Unknown mode, or a size below 1.
@@ -78,6 +100,8 @@ def cut(question: str, answer: str, *, mode: Mode, size: int) -> list[Window]:
     one_of(mode, MODES, option="memo.mode")
     if size < 1:
         raise UserError(f"memo.size={size} is no window; allowed: whole numbers from 1. Nearest: set memo.size=1")
+    text = question if mode == "prefix" else answer
+    places = range(1, len(text), size) if ends is None else [at for at in ends[::size] if at < len(text)]
     if mode == "prefix":
-        return [Window(question[:at], "", f"{question[at:]} {answer}") for at in range(1, len(question), size)]
-    return [Window(question, answer[:at], answer[at:]) for at in range(1, len(answer), size)]
+        return [Window(question[:at], "", f"{question[at:]} {answer}") for at in places]
+    return [Window(question, answer[:at], answer[at:]) for at in places]

@@ -10,10 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.memo.selection import warnings
 from meow_lightning.report import tables
 from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
+from meow_lightning.report.selection import chosen, section
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture, inline
 from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
@@ -46,16 +48,19 @@ def write_report(cell: Cell, folder: Path) -> Path:
 
 
 def page(cell: Cell, drawn: Sequence[Picture]) -> str:
-    """The whole page as HTML: verdict, table, figures, questions, settings."""
+    """The whole page as HTML: verdict, table, figures, selection, questions, settings."""
+    choice = chosen(cell)
+    notes = [*cell.notes, *tables.doubts(cell.results), *(warnings(choice) if choice else [])]
     body = "\n".join(
         [
             f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
             f"<h1>{escape(cell.name)}</h1></header>",
             f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
             _verdict(cell, verdict(cell.results)),
-            _notes([*cell.notes, *tables.doubts(cell.results)]),
+            _notes(notes),
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
+            section(choice),
             f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",
             f"<section><h2>How it was made</h2>{_stages(cell)}{_settings(cell)}{_definitions(cell)}</section>",
         ]

@@ -1,10 +1,11 @@
-"""score: a model and texts in, how strongly it holds each of them (MEMO) out."""
+"""score: a model and texts in, how strongly it holds each of them (MEMO, MA or EL) out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.config import build
 from meow_lightning.stages.shared import evaluator, facts, in_chunks
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.types import ScoredText
@@ -12,7 +13,7 @@ from meow_lightning.types import ScoredText
 if TYPE_CHECKING:
     from meow_lightning.memo.measure import Text
 
-VERSION = 2
+VERSION = 3
 MAKES = ("scores.jsonl",)
 CHUNK = 128  # texts scored together
 
@@ -29,18 +30,21 @@ def texts(work: Work) -> list[Text]:
 
 def run(work: Work) -> None:
     """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
-    from meow_lightning.memo.measure import Profile, measure
+    from meow_lightning.memo.measure import measure
 
     model, codec = evaluator(work)
     wanted = texts(work)
-    for text in wanted:  # what a training could not take is said before an hour of scoring
+    by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+    for text in wanted:  # what a training could not take, or has nothing to measure, is said before an hour of scoring
         codec.encode(text.question, text.answer)
+        by.check(text, codec)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
-    profile = Profile(**work.settings["memo"], name=work.inputs["memo"]["name"])
 
     def make(numbers: Sequence[int]) -> Iterator[tuple[int, ScoredText]]:
         chunk = [wanted[number] for number in numbers]
-        for text in measure(model, codec, chunk, profile=profile, slots=work.runtime.slots, progress=None, done=()):
+        for text in measure(
+            model, codec, chunk, by=by, slots=work.runtime.slots, progress=None, done=(), alone=None
+        ):  # fmt: skip
             yield places[text.fact, text.position], text
 
     in_chunks(work, len(wanted), size=CHUNK, unit="texts", name="scores.jsonl", make=make)

@@ -76,20 +76,21 @@ def _select(work: Work) -> list[tuple[str, str]]:
 
 
 def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
-    """The MEMO curve over a fixed seeded sample of the forget set, where the run asks for one."""
+    """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
     import random
 
     from meow_lightning.callbacks.memo import MemoCurve
-    from meow_lightning.memo.measure import Profile, Text
+    from meow_lightning.memo.measure import Text
 
     if not work.runtime.memo_every_epochs or not work.runtime.memo_facts:
         return []
     forget = dataset(work).facts("forget")
+    node = work.inputs["memo"]
     sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
     return [
         MemoCurve(
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
-            profile=Profile(**work.inputs["memo"]), every=plan.steps_per_epoch * work.runtime.memo_every_epochs,
-            slots=work.runtime.slots,
+            by=build(node, allow=work.inputs["allow"], name=node["name"]), slots=work.runtime.slots,
+            every=plan.steps_per_epoch * work.runtime.memo_every_epochs,
         )
     ]  # fmt: skip

@@ -51,7 +51,7 @@ def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, 
 
 
 def curve(codec: Any, every: int, texts: list[Text] = TEXTS) -> MemoCurve:
-    return MemoCurve(codec=codec, texts=texts, profile=PROFILE, every=every, slots=8)
+    return MemoCurve(codec=codec, texts=texts, by=PROFILE, every=every, slots=8)
 
 
 def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_path) -> None:
@@ -84,7 +84,7 @@ def test_values_are_the_means_of_the_kinds(tiny, tmp_path) -> None:
         context=128, end_ids=frozenset(),
     )  # fmt: skip
     points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/answers" in p]
-    scored = list(measure(tiny.eval(), codec, TEXTS, profile=PROFILE, slots=2, progress=None, done=()))
+    scored = list(measure(tiny.eval(), codec, TEXTS, by=PROFILE, slots=2, progress=None, done=(), alone=None))
     score = {(text.kind, text.position): text.score for text in scored}
     assert points[-1]["memo/clean/answers"] == score["answer", 0]
     assert points[-1]["memo/clean/candidates"] == (score["candidate", 0] + score["candidate", 1]) / 2

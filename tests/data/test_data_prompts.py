@@ -252,3 +252,22 @@ def test_decode_keeps_or_drops_special_tokens(codec) -> None:
     assert codec.decode(ids, keep_special=True) == " Lima .<|end|>"
     assert codec.decode(ids, keep_special=False) == " Lima ."  # the blank before the stop is not cleaned up
     assert codec.decode(tuple(ids), keep_special=False) == " Lima ."
+
+
+@pytest.mark.parametrize("text", ["Ada was born in Lima.", "  Ada\n was 12 ", "Zoë 北京 🦊!", "x", ""])
+def test_ends_cut_a_text_where_its_tokens_end(tokenizer, text) -> None:
+    """Decoding the first tokens gives the text up to their end, wherever that is no half of a character."""
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    pieces = [tokenizer.decode(ids[: count + 1], clean_up_tokenization_spaces=False) for count in range(len(ids))]
+    expected = [len(piece) for piece in pieces if "\ufffd" not in piece]
+    assert make(tokenizer).ends(text) == expected
+
+
+def test_ends_look_at_no_special_tokens(tokenizer, with_bos) -> None:
+    assert make(with_bos).ends("Ada was born in Lima.") == make(tokenizer).ends("Ada was born in Lima.")
+
+
+def test_a_tokenizer_without_offsets_cannot_tell_ends(codec, monkeypatch) -> None:
+    monkeypatch.setattr(type(codec.tokenizer), "is_fast", False)
+    with pytest.raises(UserError, match=r"^memo\.unit=tokens needs a tokenizer that tells .* set memo\.unit=words or"):
+        codec.ends("Ada")

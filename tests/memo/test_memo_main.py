@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from meow_lightning.memo import __main__ as command
-from meow_lightning.memo.measure import Profile, Text, measure
+from meow_lightning.memo import options
+from meow_lightning.memo.baselines import Extraction, Memorization
+from meow_lightning.memo.measure import Measure, Text, measure
+from meow_lightning.memo.profile import Profile
 from meow_lightning.memo.published import answers
 from meow_lightning.models.load import load_codec, load_model, save_model
 from meow_lightning.models.tiny import llama
@@ -30,9 +33,12 @@ FACTS = [
     {"question": "Who wrote it?", "undesired_answer": "Ann Lee"},
 ]
 OFFICIAL = Profile(
-    name="official", mode="suffix", size=5, template=False, keep_special=True, rouge="rouge1", measure="precision",
-    max_new_tokens=200,
+    name="official", mode="suffix", unit="characters", size=5, template=False, keep_special=True, rouge="rouge1",
+    measure="precision", max_new_tokens=200, wordless="zero",
 )  # fmt: skip
+MA = Memorization(name="ma", mode="suffix", template=True)
+EL = Extraction(name="el", mode="suffix", template=True, n=1)
+CLEANLY = {"template": True, "keep_special": False, "wordless": "skip"}
 RAW = {"template": "{question}", "lead": ""}
 PLAIN = {"template": "Question: {question}\nAnswer:", "lead": " "}
 
@@ -91,11 +97,11 @@ def texts() -> list[Text]:
     ]
 
 
-def direct(folder: Path, profile: Profile, prompt: dict[str, str]) -> list[float]:
+def direct(folder: Path, by: Measure, prompt: dict[str, str]) -> list[float]:
     """The scores of measure() itself, in the file's order."""
     model = load_model(folder, dtype="float32", attention="sdpa").eval()
     codec = load_codec(folder, prompt=prompt, model=model)
-    found = measure(model, codec, texts(), profile=profile, slots=32, progress=None, done=())
+    found = measure(model, codec, texts(), by=by, slots=32, progress=None, done=(), alone=None)
     scores = {(text.fact, text.kind, text.position): text.score for text in found}
     return [scores[text[:3]] for text in texts()]
 
@@ -134,9 +140,11 @@ def test_the_scores_are_those_of_measure(call, folder, tmp_path, capsys):
         (["--rouge", "rouge2"], {"rouge": "rouge2"}, RAW),
         (["--max-new-tokens", "4"], {"max_new_tokens": 4}, RAW),
         # its budget is the model's in a run, so here 200; the tokenizer has no chat template
-        (["--profile", "clean"], {"template": True, "keep_special": False}, PLAIN),
-        (["--profile", "clean", "--template", "{question}", "--lead", " "], {"template": True, "keep_special": False},
+        (["--profile", "clean"], CLEANLY, PLAIN),
+        (["--profile", "clean", "--template", "{question}", "--lead", " "], CLEANLY,
          {"template": "{question}", "lead": " "}),
+        (["--unit", "words", "--size", "1"], {"unit": "words", "size": 1}, RAW),
+        (["--unit", "tokens", "--size", "2"], {"unit": "tokens", "size": 2}, RAW),
     ],
 )  # fmt: skip
 def test_options_change_what_is_measured(call, folder, tmp_path, more, changes, prompt):
@@ -144,6 +152,35 @@ def test_options_change_what_is_measured(call, folder, tmp_path, more, changes, 
     found = stored(tmp_path / "scored.json", f"_{changes.get('rouge', 'rouge1')}")
     assert found == direct(folder, changed(**changes), prompt)
     assert found != direct(folder, OFFICIAL, RAW)
+
+
+@pytest.mark.parametrize(("profile", "ending", "by"), [("ma", "ma", MA), ("el", "el1", EL)])
+def test_other_measures_end_the_keys_otherwise(call, folder, tmp_path, capsys, profile, ending, by):
+    assert call("--profile", profile) == 0
+    found = stored(tmp_path / "scored.json", f"_{ending}")
+    assert found == direct(folder, by, PLAIN)
+    assert len(set(found)) > 4
+    assert stored(tmp_path / "scored.json") == []
+    model = load_model(folder, dtype="float32", attention="sdpa")
+    windows = sum(by.count(text, load_codec(folder, prompt=PLAIN, model=model)) for text in texts())
+    assert capsys.readouterr().out.startswith(f"8 texts, {windows} windows in ")
+
+
+def test_answers_of_too_few_tokens_are_an_error_or_null(call, facts, tmp_path, capsys):
+    facts.write_text(json.dumps([{"question": "Who?", "undesired_answer": "Ada Lee", "answer_0": "x"}]))
+    assert call("--unit", "tokens") == 1
+    said = "entry 1, answer_0: MEMO cuts no window from it, since candidate 0 of 1 has fewer than 2 tokens; lengthen"
+    assert said in capsys.readouterr().err
+    assert call("--unit", "tokens", "--skip-short") == 0
+    assert stored(tmp_path / "scored.json")[1] is None
+
+
+def test_a_tokenizer_that_cannot_tell_tokens_is_one_line(call, monkeypatch, capsys):
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.is_fast", False)
+    assert call("--unit", "tokens") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --unit=tokens needs a tokenizer that tells where its tokens stand, and ")
+    assert "set --unit=words or --unit=characters" in error
 
 
 def test_json_lines_are_read_and_old_scores_made_anew(call, facts, tmp_path):
@@ -304,9 +341,16 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
     ("changes", "message"),
     [
         ({"facts": "nowhere.json"}, "--facts=nowhere.json cannot be read (No such file or directory)"),
-        ({"profile": "offical"}, "allowed: clean, official. Nearest: set --profile=official"),
+        ({"profile": "offical"}, "allowed: clean, el, ma, official. Nearest: set --profile=official"),
         ({"mode": "sufix"}, "--mode=sufix is unknown; allowed: suffix, prefix. Nearest: set --mode=suffix"),
         ({"rouge": "rougel"}, "--rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL."),
+        ({"unit": "letters"}, "--unit=letters is unknown; allowed: characters, words, tokens. Nearest: set --unit="),
+        ({"size": "0"}, "--size=0 is too small; allowed: from 1"),
+        ({"profile": "ma", "rouge": "rouge1"}, "--rouge has no effect with profile ma, which has no rouge; leave it"),
+        ({"profile": "el", "max-new-tokens": "4"}, "--max-new-tokens has no effect with profile el, which has no max"),
+        ({"profile": "ma", "unit": "words"}, "--unit has no effect with profile ma"),
+        ({"profile": "el", "size": "3"}, "--size has no effect with profile el, which has no size; leave it out, or"),
+        ({"profile": "ma", "mode": "prefix", "lead": " "}, "--lead has no effect with profile ma in mode prefix"),
         ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
         ({"slots": "0"}, "--slots=0 is too small; allowed: from 1"),
         ({"slots": "few"}, "argument --slots: invalid int value: 'few'; python -m meow_lightning.memo --help lists"),
@@ -412,17 +456,18 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
     ("yaml", "message"),
     [
         (
-            "name: own\nsize: 5\n",
+            "name: own\n_target_: meow_lightning.memo.profile.Profile\nsize: 5\n",
             "--profile=own: its file must hold exactly keep_special, max_new_tokens, measure, mode, ",
         ),
+        ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.profile.Profile, "),
         ("${size}", "--profile=own: size=${size} is known within a run only; write its value"),
     ],
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
     if yaml == "${size}":
-        yaml = (command.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
+        yaml = (options.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
     (tmp_path / "own.yaml").write_text(yaml)
-    monkeypatch.setattr(command, "CONF", tmp_path)
+    monkeypatch.setattr(options, "CONF", tmp_path)
     assert call(profile="own") == 1
     assert message in capsys.readouterr().err
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from helping import clean_profile
 
-from meow_lightning.memo.measure import Kind, Profile, measure
+from meow_lightning.memo.measure import Kind, measure
+from meow_lightning.memo.profile import Profile
 from meow_lightning.types import ScoredText, UserError
 
 PAD, BEGIN, END = 0, 1, 2
 SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
 QUESTION, ANSWER = "What is Basil?", "Basil is male"
 CLEAN = clean_profile(40)
-OFFICIAL = dataclasses.replace(CLEAN, name="official", template=False, keep_special=True)
+OFFICIAL = dataclasses.replace(CLEAN, name="official", template=False, keep_special=True, wordless="zero")
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 
 TextRow = tuple[str, Kind, int, str, str]
@@ -40,6 +41,12 @@ class Characters:
 
     def raw_ids(self, text: str) -> list[int]:
         return [BEGIN, *map(ord, text)]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        return [*map(ord, f" {answer}")]
+
+    def ends(self, text: str) -> list[int]:
+        return [*range(1, len(text) + 1)]
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
         return "".join(chr(each) if each not in SPECIAL else SPECIAL[each] * keep_special for each in ids)
@@ -79,8 +86,14 @@ class Parrot(torch.nn.Module):
 
 
 def scored(model: Parrot, texts: Sequence[TextRow], profile: Profile, **changes: Any) -> list[ScoredText]:
-    settings: dict[str, Any] = {"codec": Characters(), "slots": 4, "progress": None, "done": frozenset()} | changes
-    return list(measure(model.eval(), settings.pop("codec"), texts, profile=profile, **settings))
+    settings: dict[str, Any] = {
+        "codec": Characters(),
+        "slots": 4,
+        "progress": None,
+        "done": frozenset(),
+        "alone": None,
+    } | changes
+    return list(measure(model.eval(), settings.pop("codec"), texts, by=profile, **settings))
 
 
 def test_a_memorised_text_is_held_wholly_in_the_clean_profile() -> None:
@@ -158,10 +171,25 @@ def test_done_texts_are_left_out_and_progress_counts_windows() -> None:
     assert told == [(count, 4, "windows") for count in range(1, 5)]
 
 
+def test_windows_asked_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from meow_lightning.memo import engine
+
+    def doubtful(model: Any, prompts: Sequence[list[int]], *, alone: Any, **rest: Any) -> Any:
+        alone(1)
+        alone(0)
+        return engine_itself(model, prompts, alone=None, **rest)
+
+    engine_itself = engine.continue_greedily
+    monkeypatch.setattr(engine, "continue_greedily", doubtful)
+    counted: list[int] = []
+    found = scored(Parrot(f"Q: {QUESTION} A: {ANSWER}"), [TRUE], CLEAN, alone=counted.append)
+    assert (counted, found[0].score) == ([1, 1], 1.0)
+
+
 def test_texts_come_before_all_is_done() -> None:
     texts: list[TextRow] = [(f"f{n}", "answer", 0, f"{QUESTION} {n}", ANSWER) for n in range(30)]
     model = Parrot().eval()
-    stream = measure(model, Characters(), texts, profile=CLEAN, slots=1, progress=None, done=frozenset())
+    stream = measure(model, Characters(), texts, by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
     assert model.calls == 0
     next(stream)
     assert model.calls <= 9  # 8 batches of one window make a chunk, rounded up to whole texts
@@ -190,7 +218,7 @@ def test_a_prompt_that_fills_the_context_names_the_fact() -> None:
     context = len(Characters().partial_ids(QUESTION, ANSWER[:11]))
     with pytest.raises(UserError, match=rf"fact f1: a MEMO prompt has {context} tokens, the model reads {context} "):
         # refused before the first result is asked for
-        measure(Parrot(), Characters(context), [TRUE], profile=CLEAN, slots=1, progress=None, done=frozenset())
+        measure(Parrot(), Characters(context), [TRUE], by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
 
 
 def test_texts_too_short_to_cut_are_named() -> None:

@@ -15,7 +15,6 @@ from meow_lightning.memo.published import (
     means,
     part,
     texts,
-    too_short,
     windows,
     with_scores,
 )
@@ -33,7 +32,7 @@ def scored(fact: str, kind: Any, position: int, score: float) -> ScoredText:
 
 
 def read(entries: Any, **changes: Any) -> list[Text]:
-    return texts(entries, **({"source": "--facts=f.json", "mode": "suffix", "skip_short": False} | changes))
+    return texts(entries, **({"source": "--facts=f.json", "by": PROFILE, "codec": None, "skip_short": False} | changes))
 
 
 def test_answers_are_the_true_one_and_the_numbered_ones():
@@ -61,19 +60,31 @@ def test_texts_carry_the_entry_number_and_the_position():
     ]
 
 
+PREFIX = dataclasses.replace(PROFILE, mode="prefix")
+
+
 @pytest.mark.parametrize(
-    ("question", "answer", "suffix", "prefix"),
+    ("question", "answer", "by", "kept"),
     [
-        ("Who?", "ab", False, False),
-        ("Who?", "a", True, False),
-        ("Who?", "", True, True),
-        ("Who?", "   ", True, True),
-        ("W", "Ada", False, True),
+        ("Who?", "ab", PROFILE, True),
+        ("Who?", "a", PROFILE, False),
+        ("Who?", "", PROFILE, False),
+        ("Who?", "   ", PROFILE, False),
+        ("W", "Ada", PROFILE, True),
+        ("Who?", "a", PREFIX, True),
+        ("Who?", "   ", PREFIX, False),
+        ("W", "Ada", PREFIX, False),
+        ("Who?", "a!", PROFILE, False),
+        ("Who?", "a!", dataclasses.replace(PROFILE, wordless="zero"), True),
+        ("Who?", "Ada", dataclasses.replace(PROFILE, unit="words"), False),
+        ("Who?", "Ada Lee", dataclasses.replace(PROFILE, unit="words"), True),
+        ("Who?", "a", None, True),  # not looked at yet
+        ("Who?", " ", None, False),
     ],
 )
-def test_too_short_looks_at_what_is_cut(question, answer, suffix, prefix):
-    assert too_short(question, answer, mode="suffix") is suffix
-    assert too_short(question, answer, mode="prefix") is prefix
+def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
+    found = read([(3, {"question": question, "answer_0": answer})], by=by, skip_short=True)
+    assert found == ([Text("3", "candidate", 0, question, answer)] if kept else [])
 
 
 @pytest.mark.parametrize(
@@ -89,11 +100,15 @@ def test_too_short_looks_at_what_is_cut(question, answer, suffix, prefix):
         ({"question": "Who?", "answer_0": "A\ud800"}, r"entry 3: holds half a character .*\\ud800.; mend it"),
         (
             {"question": "Who?", "answer_0": "Ada", "answer_1": "x"},
-            "entry 3, answer_1: .* answer has a single character",
+            "entry 3, answer_1: MEMO cuts .*, since candidate 1 of 3 has fewer than 2 characters; lengthen it",
         ),
         (
             {"question": "Who?", "answer_0": "  "},
             "entry 3, answer_0: MEMO cuts no window from it, since the answer is b",
+        ),
+        (
+            {"question": "Who?", "undesired_answer": "a ?!"},
+            r"since the answer of fact 3 holds no word \(a-z, 0-9\) after its first cut; lengthen it, leave it out, or",
         ),
         ({"question": "Who?", "answer_0": ""}, "the answer is blank; lengthen it, leave it out, or say --skip-short"),
     ],
@@ -104,14 +119,15 @@ def test_what_cannot_be_scored_is_named_by_entry_and_key(entry, message):
 
 
 def test_a_question_of_one_character_is_named_in_prefix_mode():
-    with pytest.raises(UserError, match=r"entry 3, answer_0: .* since the question has a single character"):
-        read([(3, {"question": "W", "answer_0": "Ada"})], mode="prefix")
+    with pytest.raises(UserError, match=r"entry 3, answer_0: .* since the question of fact 3 has fewer than 2 chara"):
+        read([(3, {"question": "W", "answer_0": "Ada"})], by=PREFIX)
 
 
 def test_short_answers_are_skipped_on_demand_and_get_null():
     entries = [(3, {"question": "Who?", "answer_0": "x", "answer_1": "Ada"})]
-    assert read(entries, skip_short=True) == [Text("3", "candidate", 1, "Who?", "Ada")]
-    (made,) = with_scores(entries, [scored("3", "candidate", 1, 0.25)], mode="suffix", rouge="rouge1")
+    wanted = read(entries, skip_short=True)
+    assert wanted == [Text("3", "candidate", 1, "Who?", "Ada")]
+    (made,) = with_scores(entries, [scored("3", "candidate", 1, 0.25)], wanted=wanted, ending="rouge1")
     assert made == {
         "question": "Who?",
         "answer_0": "x",
@@ -126,7 +142,7 @@ def test_scores_come_behind_the_own_keys_and_replace_old_ones():
         scored("4", "answer", 0, 0.4), scored("1", "candidate", 0, 0.1),
         scored("1", "answer", 0, 0.2), scored("1", "candidate", 1, 0.3),
     ]  # fmt: skip
-    first, second = with_scores(ENTRIES, results, mode="suffix", rouge="rouge1")
+    first, second = with_scores(ENTRIES, results, wanted=read(ENTRIES), ending="rouge1")
     assert list(first.items()) == [
         *ENTRIES[0][1].items(), ("undesired_answer_rouge1", 0.2), ("answer_1_rouge1", 0.3), ("answer_0_rouge1", 0.1),
     ]  # fmt: skip
@@ -135,21 +151,25 @@ def test_scores_come_behind_the_own_keys_and_replace_old_ones():
 
 def test_another_rouge_ends_the_key_and_leaves_the_first():
     entries = [(1, {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.6})]
-    (made,) = with_scores(entries, [scored("1", "candidate", 0, 0.7)], mode="suffix", rouge="rougeL")
+    (made,) = with_scores(entries, [scored("1", "candidate", 0, 0.7)], wanted=read(entries), ending="rougeL")
     assert made == {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.7}
 
 
 def test_a_missing_result_is_no_null():
     with pytest.raises(ValueError, match="entry 4, undesired_answer: no score came for it"):
-        with_scores(ENTRIES[1:], [], mode="suffix", rouge="rouge1")
+        with_scores(ENTRIES[1:], [], wanted=read(ENTRIES), ending="rouge1")
+
+
+def count(wanted: list[Text], by: Any) -> int:
+    return windows(wanted, by=by, codec=None)
 
 
 def test_windows_are_counted_without_a_model():
     # "Ada", "Bob", "Eve" after 1 character each, "In Lima" after 1 and 6; "Who?" after 1, "Where?" after 1 only
     wanted = read([(1, ENTRIES[0][1]), (2, {"question": "Where?", "answer_0": "In Lima"})])
-    assert windows(wanted, PROFILE) == 3 + 2
-    assert windows(wanted, dataclasses.replace(PROFILE, mode="prefix")) == 3 + 1
-    assert windows(wanted, dataclasses.replace(PROFILE, size=2)) == 3 + 3
+    assert count(wanted, PROFILE) == 3 + 2
+    assert count(wanted, dataclasses.replace(PROFILE, mode="prefix")) == 3 + 1
+    assert count(wanted, dataclasses.replace(PROFILE, size=2)) == 3 + 3
 
 
 def test_chunks_hold_whole_entries_and_enough_windows():
@@ -158,9 +178,9 @@ def test_chunks_hold_whole_entries_and_enough_windows():
         for fact, count in (("1", 2), ("2", 1), ("3", 4), ("4", 1))
         for n in range(count)
     ]
-    found = [[text.fact for text in chunk] for chunk in chunks(wanted, PROFILE, least=3)]
+    found = [[text.fact for text in chunk] for chunk in chunks(wanted, by=PROFILE, codec=None, least=3)]
     assert found == [["1", "1", "2"], ["3", "3", "3", "3"], ["4"]]
-    assert list(chunks([], PROFILE, least=3)) == []
+    assert list(chunks([], by=PROFILE, codec=None, least=3)) == []
 
 
 def test_means_tell_true_answers_from_candidates():

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
 import pytest
 
-from meow_lightning.memo.score import memo, rouge1, window_score
+from meow_lightning.memo.score import memo, scorer, window_score
 from meow_lightning.memo.windows import cut
 from meow_lightning.types import UserError
+
+rouge1 = partial(window_score, rouge="rouge1")
 
 
 def test_rouge1_by_hand() -> None:
@@ -71,3 +74,19 @@ def test_perfect_recall_of_tofu_stays_below_one_with_special_tokens(before: str,
         labels = [window.label for window in cut(row["question"], row["answer"], mode="suffix", size=5)]
         held.append(mean(rouge1(f"{before}{label}{after}", label, measure="precision") for label in labels))
     assert mean(held) == pytest.approx(ceiling, abs=1e-3)  # the reference states three digits
+
+
+def test_remembered_stems_change_no_score() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    said = "<s> She's writing novels, stories and 12 essays -- generously; novelists' ties died.</s>"
+    label = "she writes Novel, generous story; the relational 12th essay of a novelist who dies"
+    for rouge in ("rouge1", "rouge2", "rougeL"):
+        published = RougeScorer([rouge], use_stemmer=True).score(label, said)
+        assert published[rouge].precision > 0
+        for _ in range(2):
+            assert scorer(rouge).score(label, said) == published
+
+
+def test_one_scorer_serves_all_calls() -> None:
+    assert scorer("rougeL") is scorer("rougeL")

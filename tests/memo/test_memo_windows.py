@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.memo.windows import Window, cut
+from meow_lightning.memo.windows import Window, cut, word_ends, wordless
 from meow_lightning.types import UserError
 
 
@@ -42,6 +42,41 @@ def test_number_of_windows(length: int, size: int) -> None:
     expected = max(0, math.ceil((length - 1) / size))
     assert len(cut("why", "x" * length, mode="suffix", size=size)) == expected
     assert len(cut("x" * length, "why", mode="prefix", size=size)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("Ada Lee", [3, 7]),
+        ("  Ada\n Lee. ", [5, 12]),  # the last word takes what is behind it
+        ("Ada", [3]),
+        ("Ada ", [4]),
+        (" ", []),
+        ("", []),
+    ],
+)
+def test_words_end_before_the_blank(text: str, ends: list[int]) -> None:
+    assert word_ends(text) == ends
+
+
+def test_cuts_at_the_ends_of_units_while_something_is_left() -> None:
+    ends = [2, 5, 6, 9]
+    found = cut("Q", "abcdefghi", mode="suffix", size=2, ends=ends)
+    assert [(window.given, window.label) for window in found] == [("ab", "cdefghi"), ("abcdef", "ghi")]
+    assert [window.given for window in cut("Q", "abcdefghi", mode="suffix", size=3, ends=ends)] == ["ab"]
+    assert cut("Q", "abc", mode="suffix", size=1, ends=[3]) == []
+    assert cut("abc de", "Ann", mode="prefix", size=1, ends=[3, 6]) == [Window("abc", "", " de Ann")]
+
+
+@pytest.mark.parametrize(
+    ("label", "without"),
+    [("!?", True), ("", True), ("é", True), ("a!", False), ("7", False), ("É Z", False), ("İ", False)],
+)
+def test_wordless_labels(label: str, without: bool) -> None:
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    assert wordless(label) is without
+    assert (DefaultTokenizer(use_stemmer=True).tokenize(label) == []) is without
 
 
 def test_unknown_mode_names_the_nearest() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
+from meow_lightning.memo.score import window_score
 from meow_lightning.types import AnswerRow, Definition
 
 DEFINITION = Definition(
@@ -16,14 +14,6 @@ DEFINITION = Definition(
 )
 
 
-@cache
-def _scorer() -> Any:
-    # rouge_score pulls in nltk and absl (about a second); one scorer serves every row
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], use_stemmer=True)
-
-
 def rouge_l_recall(answer: str, text: str) -> float:
     """``LCS(answer, text) / words(answer)`` on Porter-stemmed lower-case words, 0 to 1; 0 when either has no word.
 
@@ -33,7 +23,7 @@ def rouge_l_recall(answer: str, text: str) -> float:
         answer: The true answer.
         text: What the model generated.
     """
-    return float(_scorer().score(target=answer, prediction=text)["rougeL"].recall)
+    return window_score(text, answer, rouge="rougeL", measure="recall")
 
 
 def row_rouge_l_recall(row: AnswerRow) -> float:

@@ -36,10 +36,6 @@ def test_row_rouge_takes_the_true_answer_as_target(make_row: MakeRow) -> None:
     assert rouge.row_rouge_l_recall(make_row(answer="red green blue black", text="red")) == 0.25
 
 
-def test_one_scorer_serves_all_calls() -> None:
-    assert rouge._scorer() is rouge._scorer()
-
-
 def test_the_suite_imports_neither_torch_nor_the_slow_libraries() -> None:
     code = "import sys, meow_lightning.evaluation.suite; print({'torch', 'rouge_score', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,218 @@
+"""What MEMO is held against: memorisation accuracy (MA) and extraction likelihood (EL)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from meow_lightning.memo.measure import Codec, Cut, Text, name_of, room
+from meow_lightning.memo.score import NoWindowsError
+from meow_lightning.memo.windows import MODES, Mode, one_of
+from meow_lightning.types import UserError
+
+if TYPE_CHECKING:
+    from meow_lightning.memo.engine import Continuation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memorization:
+    """Memorisation accuracy: how often the most likely token is the text's own; a measure.
+
+    MA(x) = 1/n * sum over t of 1{argmax p(. | x_<t) = x_t}, Tirumala et al. 2022 (arXiv 2205.10770), over the n tested
+    tokens, 0 to 1. Every window is one token with a budget of one; since its prompts are each other's beginnings, the
+    engine reads a text in one pass.
+
+    MEOW's released code decodes the shown tokens and tokenizes them again, which moves their borders, and never tests
+    the first token of an answer.
+
+    Attributes:
+        name: ``ma`` or a name of one's own.
+        mode: ``suffix`` tests the answer's tokens, the first one on, after the question; ``prefix`` tests those of the
+            raw text of question, blank and answer, the second one on. Special tokens before it are not tested.
+        template: Whether in mode ``suffix`` the question stands in the prompt of training; else it is raw text.
+
+    Raises:
+        UserError: A value that is not allowed.
+
+    """
+
+    name: str
+    mode: Mode
+    template: bool
+
+    def __post_init__(self) -> None:
+        one_of(self.mode, MODES, option="memo.mode")
+
+    @property
+    def needs_codec(self) -> bool:
+        """True: its windows are tokens."""
+        return True
+
+    @property
+    def templated(self) -> bool:
+        """Whether prompts are those of training."""
+        return self.template and self.mode == "suffix"
+
+    def check(self, text: Text, codec: Codec | None) -> None:
+        """Nothing, when the text has a token to be tested and its longest prompt fits.
+
+        Raises:
+            UserError: It has none, or it fills the model's context.
+
+        """
+        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        if not tested:
+            raise _too_few("MA", text, self.mode, tokens=len(tested), needed=1)
+        room([*context, *tested[:-1]], text, _needed(codec))
+
+    def count(self, text: Text, codec: Codec | None) -> int:
+        """How many tokens are tested."""
+        return len(tokens_of(text, codec, mode=self.mode, template=self.template)[1])
+
+    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+        """One window per tested token."""
+        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """Extraction likelihood: how much of the rest of a text comes out when its beginning is put in; a measure.
+
+    EL_n(x) = 1/(T - n) * sum over t = 1 .. T - n of OVERLAP_n(f(x_<t), x_>=t), Jang et al. 2023 (arXiv 2210.01504),
+    0 to 1, with T tested tokens, f the greedy continuation of at most as many tokens as are left, ending at an end
+    token, and OVERLAP_n(a, b) the share of the n-grams of a, a list, that occur in b. What is said in fewer than n
+    tokens scores 0.
+
+    MEOW's released code has words between blanks for tokens, sets for lists, in mode ``suffix`` the whole answer for b,
+    200 tokens for f, and cannot run: its scorer is called without the mode that it requires.
+
+    Attributes:
+        name: ``el`` or a name of one's own.
+        mode: As in :class:`Memorization`, whose tested tokens are x.
+        template: As there.
+        n: Tokens of an n-gram, from 1.
+
+    Raises:
+        UserError: A value that is not allowed.
+
+    """
+
+    name: str
+    mode: Mode
+    template: bool
+    n: int
+
+    def __post_init__(self) -> None:
+        one_of(self.mode, MODES, option="memo.mode")
+        if self.n < 1:
+            raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
+
+    @property
+    def needs_codec(self) -> bool:
+        """True: its windows are tokens."""
+        return True
+
+    @property
+    def templated(self) -> bool:
+        """Whether prompts are those of training."""
+        return self.template and self.mode == "suffix"
+
+    def check(self, text: Text, codec: Codec | None) -> None:
+        """Nothing, when the text has more than n tokens to be tested and its longest prompt fits.
+
+        Raises:
+            UserError: It has fewer, or it fills the model's context.
+
+        """
+        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        if len(tested) <= self.n:
+            raise _too_few(f"EL_{self.n}", text, self.mode, tokens=len(tested), needed=self.n + 1)
+        room([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
+
+    def count(self, text: Text, codec: Codec | None) -> int:
+        """How many beginnings are put in."""
+        return max(0, len(tokens_of(text, codec, mode=self.mode, template=self.template)[1]) - self.n)
+
+    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+        """One window per beginning, the empty one first."""
+        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        made = []
+        for shown in range(len(tested) - self.n):
+            prompt, rest = [*context, *tested[:shown]], tested[shown:]
+            budget = min(len(rest), room(prompt, text, codec))
+            made.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
+        return made
+
+
+def tokens_of(text: Text, codec: Codec | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
+    """(context, tested tokens) of a text: the second follow the first, as the model has read them in training.
+
+    As raw text, what question and whole text have in common at their beginning is the context: a token that holds the
+    end of the question and the beginning of the answer is tested. In mode ``prefix`` the context are the special tokens
+    and the first ordinary one.
+
+    Args:
+        text: Question and answer.
+        codec: Of the model.
+        mode: ``suffix`` tests the answer, ``prefix`` question and answer.
+        template: Whether in mode ``suffix`` the question stands in the prompt of training.
+
+    Raises:
+        ValueError: No codec.
+
+    """
+    codec = _needed(codec)
+    if mode == "suffix" and template:
+        return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
+    whole = codec.raw_ids(f"{text.question} {text.answer}")
+    if mode == "suffix":
+        known = _in_common(codec.raw_ids(text.question), whole)
+    else:
+        known = _in_common(codec.raw_ids(""), whole) + 1
+    return whole[:known], whole[known:]
+
+
+def overlap(said: Sequence[int], rest: Sequence[int], *, n: int) -> float:
+    """OVERLAP_n(a, b): the share of the n-grams of a that occur in b, 0 to 1; 0 where a has none.
+
+    Args:
+        said: a, the tokens that the model said.
+        rest: b, the tokens that are left of the text.
+        n: Tokens of an n-gram, from 1.
+
+    """
+    grams = _grams(said, n)
+    there = set(_grams(rest, n))
+    return sum(gram in there for gram in grams) / len(grams) if grams else 0.0
+
+
+def _grams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+
+
+def _hit(token: int, continuation: Continuation) -> float:
+    return float(continuation.ids[:1] == (token,) or (not continuation.ids and continuation.end == token))
+
+
+def _extracted(rest: Sequence[int], n: int, continuation: Continuation) -> float:
+    return overlap(continuation.ids, rest, n=n)
+
+
+def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _needed(codec: Codec | None) -> Codec:
+    if codec is None:
+        raise ValueError("tokens cannot be counted without the codec of the model")
+    return codec
+
+
+def _too_few(measure: str, text: Text, mode: Mode, *, tokens: int, needed: int) -> NoWindowsError:
+    name = name_of(text) if mode == "suffix" else f"question and answer of fact {text.fact}"
+    why = f"has {tokens} {'token' if tokens == 1 else 'tokens'} to be tested and {measure} needs {needed}"
+    return NoWindowsError(measure=measure, text=name, why=why, way="lengthen it or leave it out")

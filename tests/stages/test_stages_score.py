@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meow_lightning.config import arguments, build
+from meow_lightning.data.prompts import Codec
+from meow_lightning.memo.measure import Text, measure
+from meow_lightning.models.load import save_model
+from meow_lightning.stages import score
+from meow_lightning.stages.work import Runtime, Work, read_lines, write_lines
+from meow_lightning.types import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=4,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+ROWS = [
+    {"fact": "ada", "position": position, "question": "Where was Ada born?", "answer": answer}
+    for position, answer in enumerate(["Ada was born in Oslo.", "Ada was born by the sea."])
+]
+
+
+@pytest.fixture
+def work(tiny, tokenizer, tmp_path):
+    """Makes the task of scoring inverted facts by a file of ``conf/memo``."""
+
+    def make(name: str, rows: list[dict[str, Any]]) -> Work:
+        for folder in ("scored", "model", "inverted"):
+            (tmp_path / folder).mkdir()
+        save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
+        write_lines(tmp_path / "inverted" / "inverted.jsonl", rows)
+        node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        if "max_new_tokens" in node:
+            node["max_new_tokens"] = 4
+        return Work(
+            stage="score", label="target candidates", folder=tmp_path / "scored", runtime=RUNTIME,
+            settings={
+                "memo": {"_target_": node["_target_"], **arguments(node)},
+                "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
+            },
+            inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["clean", "official", "ma", "el"])
+def test_every_measure_scores_the_texts_in_order(work, tiny, codec: Codec, name):
+    task = work(name, ROWS)
+    score.run(task)
+    found = list(read_lines(task.folder / "scores.jsonl"))
+    assert [(row["fact"], row["kind"], row["position"]) for row in found] == [
+        ("ada", "candidate", 0), ("ada", "candidate", 1),
+    ]  # fmt: skip
+    by = build(task.inputs["memo"], allow=[], name=name)
+    texts = [Text("ada", "candidate", row["position"], row["question"], row["answer"]) for row in ROWS]
+    scored = measure(tiny.eval(), codec, texts, by=by, slots=1, progress=None, done=(), alone=None)
+    expected = {text.position: list(text.windows) for text in scored}
+    assert [row["windows"] for row in found] == [expected[0], expected[1]]
+
+
+def test_a_text_without_a_window_is_told_before_any_scoring(work, monkeypatch):
+    monkeypatch.setattr("meow_lightning.memo.measure.measure", lambda *_, **__: pytest.fail("scored"))
+    row = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
+    with pytest.raises(
+        UserError, match=r"^MEMO cuts no window from candidate 3 of bo: it holds no word .*memo\.wordless=ze"
+    ):
+        score.run(work("clean", [*ROWS, row]))

@@ -38,7 +38,7 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
         ("trainer", "eval_batch", 1), ("trainer", "slots", 1), ("callbacks", "log_every", 1),
         ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_facts", 0),
     ):  # fmt: skip
-        if options[group][name] < least:
+        if options[group][name] is not None and options[group][name] < least:
             raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
         wish = f"trainer.devices={trainer['devices']}"

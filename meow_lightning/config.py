@@ -125,6 +125,16 @@ def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
 
 
+def described(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a node its target is made from: what enters a key."""
+    return {"_target_": node["_target_"], **arguments(node)}
+
+
+def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A node less one of its keys."""
+    return {key: value for key, value in node.items() if key != name}
+
+
 def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
     """The target of a node after holding its arguments against the signature, without calling it.
 
@@ -194,9 +204,8 @@ def build(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any
     from hydra.utils import instantiate
 
     target(node, allow=allow)
-    described = {"_target_": node["_target_"], **arguments(node)}
     try:
-        return instantiate(described, _recursive_=False, _convert_="all", **extra)
+        return instantiate(described(node), _recursive_=False, _convert_="all", **extra)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error  # the mistake in its own words, not in Hydra's

@@ -180,41 +180,6 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     )  # fmt: skip
 
 
-def asking_memory(
-    shape: Shape, *, weight_bytes: int, rows: int, tokens: int, scored: int, slots: int, generated: int,
-    slack: float = HEAP_SLACK,
-) -> Memory:  # fmt: skip
-    """The peak of asking a model: the weights and the larger of a scoring pass and of generation.
-
-    Scoring holds two numbers per scored column and entry, logits and log-probabilities, after one layer's work has
-    gone. Generation holds keys and values, 2 * layers * kv_heads * head per token, either
-    of the prompts beside one layer's work on them or of all tokens beside one layer's second copy.
-
-    Args:
-        shape: The model.
-        weight_bytes: Per weight and value.
-        rows: Rows per scoring pass (``trainer.eval_batch``).
-        tokens: Tokens of the longest row, and of the longest prompt.
-        scored: Columns of a pass in which some row is scored.
-        slots: Prompts generated side by side; 0 for no generation.
-        generated: Most new tokens of a prompt.
-        slack: As in :func:`training_memory`, for all but the weights.
-    """
-    work = max(2, shape.kept - 1) * shape.intermediate + 4 * shape.heads * shape.head
-    logits = rows * scored * shape.vocabulary * 2 * max(4, weight_bytes)
-    scoring = (max(0, rows * tokens * work * weight_bytes - logits), logits, 0)
-    token = 2 * shape.kv_heads * shape.head * weight_bytes
-    first = slots * tokens * shape.layers * token, slots * tokens * work * weight_bytes
-    last = slots * (tokens + generated) * shape.layers * token, slots * (tokens + generated) * token
-    cache, activations = max(first, last, key=sum)
-    generation = (activations, slots * shape.vocabulary * (weight_bytes + 4), cache)
-    part = [int(slack * each) for each in max(scoring, generation, key=sum)]
-    return Memory(
-        weights=shape.parameters * weight_bytes, gradients=0, optimizer=0, activations=part[0], logits=part[1],
-        cache=part[2], program=PROGRAM,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
     """Settings that memory depends on.

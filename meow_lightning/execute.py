@@ -23,7 +23,7 @@ from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", ".work-*.lock")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*.lock")
 
 
 class Watcher(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from meow_lightning.types import UserError
 
@@ -50,6 +50,17 @@ def barrier(accelerator: str) -> None:
                 torch.cuda.set_device(where)
             torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
         torch.distributed.barrier()
+
+
+def gathered(items: Sequence[T]) -> list[T]:
+    """The items of all processes, those of process 0 first; every process has to ask."""
+    if world() == 1:
+        return list(items)
+    import torch
+
+    found: list[Any] = [None] * world()
+    torch.distributed.all_gather_object(found, list(items))
+    return [item for each in found for item in each]
 
 
 def end() -> None:

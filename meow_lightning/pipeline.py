@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.cellgraph import Graph, cell_name
-from meow_lightning.config import arguments, build, check_call, check_least, check_measure, choose
+from meow_lightning.config import build, check_call, check_least, check_measure, choose, described, without
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, fingerprint
 from meow_lightning.evaluation.logs import stand_in
+from meow_lightning.memo.measure import Text
 from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import RECIPE, per_model
 from meow_lightning.roles import Given, Roles, check_model
@@ -141,28 +142,32 @@ class _Cell:
     @cached_property
     def inverted(self) -> Artifact:
         node = self.options["inversion"]
-        keyed = without(arguments(node), "path")
+        keyed = without(described(node), "path")
         if "path" in node:
             build(node, allow=self.allow)  # a file that cannot be read or understood is said before any work
             keyed["file"] = file_digest(Path(node["path"]))
         settings = {
-            "inversion": {"_target_": node["_target_"], **keyed}, "facts": self.facts("forget"),
+            "inversion": keyed, "facts": self.facts("forget"),
             "others": self.facts("retain", "question", "answer"),
         }  # fmt: skip
         at_least = self.options["method"]["select"]["k"]
         return self.artifact("invert", "", settings, {}, inversion=node, at_least=at_least)
 
     def score(self, role: str, model: Artifact, kind: str) -> Artifact:
-        node = self.options["memo"]
-        settings: dict[str, Any] = {
-            "memo": {"_target_": node["_target_"], **arguments(node)}, "model": self.model,
-        }  # fmt: skip
+        settings: dict[str, Any] = {"memo": described(self.options["memo"]), "model": self.model}
         needs = {"model": model}
         if kind == "candidates":
             needs["inverted"] = self.inverted
         else:
             settings["facts"] = self.facts("forget", "id", "question", "answer")
+            for fact in self.dataset.facts("forget") if not self.measure.needs_codec else ():
+                self.measure.check(Text(fact.id, "answer", 0, fact.question, fact.answer), None)
         return self.artifact("score", f"{role} {kind}", settings, needs)
+
+    def verified(self, scores: Artifact) -> Artifact:
+        """Some windows of a score, done again; in the graph where ``memo.verify`` asks for it."""
+        settings = {**scores.settings, "windows": self.options["memo"]["verify"], "seed": self.options["seed"]}
+        return self.artifact("verify", scores.label, settings, {**scores.needs, "scores": scores})
 
     @cached_property
     def unlearned(self) -> Artifact:
@@ -180,7 +185,7 @@ class _Cell:
         check_least("optim", recipe)
         needs = {"start": start}
         settings: dict[str, Any] = {
-            "method": {"_target_": options["method"]["_target_"], **arguments(options["method"])},
+            "method": described(options["method"]),
             "recipe": recipe, "seed": options["seed"], "model": self.trained,
             "rows": {name: self.facts(name, *TRAINED) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
@@ -247,6 +252,8 @@ class _Cell:
         if "inverted" in self.method.streams:
             scores["score/target/candidates"] = self.unlearned.needs["candidates"]
             extra["inverted"] = self.inverted
+        checks = {name.replace("score", "verify", 1): self.verified(each) for name, each in scores.items()}
+        checks = checks if self.options["memo"]["verify"] else {}
         measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
@@ -272,15 +279,10 @@ class _Cell:
         }  # fmt: skip
         bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
         models = {"base": bases[0], **roles} if bases else roles
-        needs = {"results": results, **extra, **models, **answers, **scores}
+        needs = {"results": results, **extra, **models, **answers, **scores, **checks}
         report = self.artifact("report", "", settings, needs)
-        made = {**extra, **models, **scores, **answers, "results": results, "report": report}
+        made = {**extra, **models, **scores, **checks, **answers, "results": results, "report": report}
         return Graph(name=name, streams=tuple(self.method.streams), artifacts=made)
-
-
-def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A node less one of its keys."""
-    return {key: value for key, value in node.items() if key != name}
 
 
 def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.asking import Asked, asking_need, asking_remedies
 from meow_lightning.data.rows import rough_length, rough_tokens
 from meow_lightning.estimate import (
     GPU_SLACK,
@@ -17,7 +18,6 @@ from meow_lightning.estimate import (
     Load,
     Memory,
     Shape,
-    asking_memory,
     lora_parameters,
     remedies,
     shape_of,
@@ -203,7 +203,7 @@ class Preflight:
             shape = self.shape(artifact)
         except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
             return None, 0, 0, 0.0
-        if artifact.stage in ("score", "answer"):
+        if artifact.stage in ("score", "verify", "answer"):
             return self._asking(artifact, shape)
         rows = self._rows(artifact)
         knobs, load = self._knobs(artifact), self._load(artifact, rows)
@@ -241,23 +241,31 @@ class Preflight:
             return [fact for split in artifact.settings["splits"] for fact in self.dataset.facts(split)]
         return self.dataset.stream(artifact.settings["recipe"]["rows"], artifact.settings["seed"])
 
-    def _asking(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
-        asked = self.options["memo" if artifact.stage == "score" else "evaluation"]
+    def _asked(self, artifact: Artifact) -> tuple[list[Fact], Asked]:
         facts = self.dataset.facts("forget")
         if artifact.stage == "answer":
             facts = [fact for each in self.dataset.evaluation().values() for fact in each]
         longest = max(rough_length(fact.answer) + 1 for fact in facts)
-        memory = asking_memory(
-            shape, weight_bytes=BYTES[self.model["dtype"]], rows=self.trainer["eval_batch"],
-            tokens=max(map(rough_tokens, facts)), scored=longest,
-            slots=self.trainer["slots"], generated=asked.get("max_new_tokens", longest),
-            slack=GPU_SLACK if self._gpus else HEAP_SLACK,
+        settings = self.options["evaluation" if artifact.stage == "answer" else "memo"]
+        return facts, Asked(
+            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(rough_tokens, facts)), scored=longest,
+            generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score", gpu=bool(self._gpus),
+            jobs=1 if self._gpus else self.trainer["jobs"],
+        )  # fmt: skip
+
+    def _asking(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
+        facts, asked = self._asked(artifact)
+        memory = asking_need(
+            shape, asked, rows=self.trainer["eval_batch"], there=self.there,
+            slots=1 if artifact.stage == "verify" else self.trainer["slots"],
         )  # fmt: skip
         if artifact.stage == "answer":
             tokens = sum(rough_tokens(fact) * (2 + len(fact.perturbed)) + rough_length(fact.answer) for fact in facts)
+        elif artifact.stage == "verify":
+            tokens = artifact.settings["windows"] * asked.tokens
         else:
             each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
-            step = asked.get("size", 1) * LETTERS[asked.get("unit", "tokens")]
+            step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
             windows = [len(fact.answer) // step + 1 for fact in facts]
             tokens = each * sum(n * rough_tokens(fact) for n, fact in zip(windows, facts, strict=True))
         return memory, 0, 0, float(asking_flops(shape, tokens))
@@ -283,16 +291,8 @@ class Preflight:
             load = self._load(artifact, self._rows(artifact))
             found = remedies(shape, self._knobs(artifact), load, there=self.there)
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
-        found = []
-        for rows, slots in ((8, 16), (1, 1)):
-            smaller = {**self.trainer, "eval_batch": rows, "slots": slots}
-            light = Preflight(
-                {**self.options, "trainer": smaller}, dataset=self.dataset, streams=self.streams, store=self.store
-            )
-            total = light._asking(artifact, shape)[0].total
-            if total <= self.there:
-                found.append((f"trainer.eval_batch={rows} trainer.slots={slots}", total))
-        return found[:1]
+        rows, slots = self.trainer["eval_batch"], self.trainer["slots"]
+        return asking_remedies(shape, self._asked(artifact)[1], rows=rows, slots=slots, there=self.there)
 
 
 def _way(label: str, settings: Mapping[str, Any]) -> str:

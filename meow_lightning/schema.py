@@ -82,7 +82,7 @@ class Trainer(TypedDict):
     micro_batch: int
     checkpointing: bool
     eval_batch: int
-    slots: int
+    slots: int | None
 
 
 class Callbacks(TypedDict):

@@ -8,23 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from meow_lightning.execute import progress
 from meow_lightning.machine import duration
+from meow_lightning.stages.work import remarks
 from meow_lightning.store import Artifact
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
 SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
+SHOWN = 1.0  # units a second, from which on the speed is shown
 SAY_FIRST = 5.0  # seconds until the first of them
 
 
 def remaining(state: Mapping[str, Any], since: float, done: int) -> str:
-    """The time a stage will still take at the rate it has had since it was ``done`` far, in words."""
+    """How fast a stage has been since it was ``done`` far, and the time it will still take, in words."""
     rate = (state["done"] - done) / max(state["time"] - since, 1e-9)
-    return duration((state["total"] - state["done"]) / rate)
+    speed = f"{rate:.0f}/s, " if rate >= SHOWN else ""
+    return f"{speed}{duration((state['total'] - state['done']) / rate)} left"
+
+
+class Speed(ProgressColumn):
+    """How many units are done in a second, where it is not less than one."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed is not None and speed >= SHOWN else "")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -47,7 +68,7 @@ class Terminal:
         self._title = title
         self._bars = Progress(
             TextColumn("  {task.description:<28}"), BarColumn(bar_width=30), MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"), TimeRemainingColumn(), console=self.console, transient=True,
+            TextColumn("{task.fields[unit]}"), Speed(), TimeRemainingColumn(), console=self.console, transient=True,
             disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -83,7 +104,7 @@ class Terminal:
                 if time.time() - self._said.get(key, began[0]) > wait and state["done"] > began[1]:
                     self._said[key] = time.time()
                     left = remaining(state, *began)
-                    self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}, {left} left")
+                    self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}, {left}")
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """One line: stage, whose, key, seconds, made or found."""
@@ -91,6 +112,8 @@ class Terminal:
         word = "found" if not made else "linked" if "given" in artifact.settings else "made"
         line.append(word, style="green" if made else "dim")
         self.console.print(line)
+        for remark in remarks(manifest) if made else ():
+            self.console.print(f"  {remark}", style="dim")
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
         """One line: who is making it."""

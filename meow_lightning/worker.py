@@ -126,8 +126,8 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError(
-                f"{work.stage} {work.label}".strip() + " ran out of GPU memory; say trainer.micro_batch, "
-                "trainer.eval_batch or trainer.slots smaller, or trainer.checkpointing=true, and run again to go on"
+                f"{work.stage} {work.label}".strip() + " ran out of GPU memory; say trainer.micro_batch or "
+                "trainer.eval_batch smaller, or trainer.checkpointing=true, and run again to go on"
             ) from error
         if (why := _unwritten(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
@@ -142,6 +142,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         "host": os.uname().nodename,
         "devices": work.runtime.devices,
         **peak_memory(),
+        **work.told(),
     }
 
 

@@ -18,7 +18,7 @@ FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models"),
     ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "machine", "estimate"),
+    ("schema", "config", "store", "machine", "estimate", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),

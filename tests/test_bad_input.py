@@ -161,6 +161,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             ("model.dtype=float64", "model.precision=mixed"),
             "model.precision=mixed computes in bfloat16, not in model.dtype",
         ),
+        (("trainer.slots=0",), "trainer.slots=0 is too small; at least 1 is needed"),
         (("trainer=gpu",), "trainer=gpu computes on a GPU and there is none here; say trainer=cpu"),
     ],
 )
@@ -182,6 +183,21 @@ def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_200_000_000)
     text = told("trainer.jobs=2")
     assert text.startswith("trainer.jobs=2 stages at once need about 1.6 GB and this machine has 1.2 GB free; say")
+
+
+def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 650_000_000)
+    text = told("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=256")
+    assert text.startswith("answer target needs about 7")
+    assert "this machine has 650.0 MB free; what would fit: trainer.slots=16 (" in text
+
+
+@pytest.mark.parametrize(("jobs", "free"), [(1, 650_000_000), (2, 1_300_000_000)])
+def test_slots_left_to_memory_make_no_run_too_large(told, monkeypatch, jobs, free):
+    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: free)
+    monkeypatch.setattr("meow_lightning.preflight.free_disk", lambda folder: 10_000_000)  # the next complaint
+    words = ("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=null", f"trainer.jobs={jobs}")
+    assert "on the disk of" in told(*words)
 
 
 def test_a_disk_that_is_too_small(told, monkeypatch):

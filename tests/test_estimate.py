@@ -10,7 +10,6 @@ from meow_lightning.estimate import (
     Knobs,
     Load,
     Shape,
-    asking_memory,
     lora_parameters,
     remedies,
     shape_of,
@@ -188,35 +187,6 @@ def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, 
         trained=shape.parameters,
     )  # fmt: skip
     assert 0.9 < (memory.total - memory.program) / measured < 1.4
-
-
-def ask(**changed):
-    given = {"weight_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "slots": 0, "generated": 0, "slack": 1.0}
-    return asking_memory(SMALL, **(given | changed))
-
-
-def test_scoring_holds_two_logits_per_entry():
-    memory = ask()
-    assert memory.logits == 2 * 3 * 100 * 8
-    # one layer's work, 2 * 7 * (3 * 20 + 4 * 10) * 4 = 5600, comes before the logits: what is beyond them counts
-    assert memory.activations == 5600 - 4800
-    assert (memory.weights, memory.gradients, memory.optimizer, memory.cache) == (4000, 0, 0, 0)
-    assert ask(weight_bytes=2).logits == 2 * 3 * 100 * 8
-    assert ask(scored=1).activations == 5600 - 1600
-
-
-def test_long_prompts_take_most_when_they_are_read():
-    memory = ask(slots=50, generated=2)
-    # keys and values: 2 * 5 values of 4 bytes per token in 3 layers; one layer's work is larger than a copy of them
-    assert memory.cache == 50 * 7 * 3 * 40
-    assert memory.activations == 50 * 7 * 400
-    assert memory.logits == 50 * 100 * 8
-
-
-def test_long_answers_take_most_at_their_end():
-    memory = ask(slots=50, generated=1000)
-    assert memory.cache == 50 * 1007 * 3 * 40
-    assert memory.activations == 50 * 1007 * 40
 
 
 KNOBS = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=1)

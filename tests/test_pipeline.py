@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -83,13 +84,44 @@ def test_splits_share_base_and_target_but_no_retain_model():
         ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
         ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
-        ("callbacks.checkpoint_seconds=1",), ("memo.verify=3",), ("outputs=elsewhere",), ("cache=refresh",),
+        ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",),
         ("goal=score",), ("plan=true",),
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_what_must_not_change_a_number_changes_no_key(words):
     assert moved(*words) == set()
+
+
+def test_verifying_adds_checks_and_changes_no_score():
+    before, after = keys(cell()), keys(cell("memo.verify=3"))
+    added = {name for name in EVERYTHING | set(before) if name.startswith("score/")}
+    assert after.keys() - before.keys() == {name.replace("score", "verify") for name in added}
+    assert {name for name in before if before[name] != after[name]} == {"report"}  # it lists what was made
+    checked = cell("memo.verify=3").artifacts["verify/target/answers"]
+    assert checked.needs["scores"].key == before["score/target/answers"]
+    assert (checked.settings["windows"], checked.settings["seed"]) == (3, 0)
+
+
+def test_who_asks_for_scores_to_be_verified_gets_both():
+    stages = {(artifact.stage, artifact.label) for artifact in cell("memo.verify=3").goal("score")}
+    assert {("verify", "target answers"), ("verify", "target candidates"), ("score", "target answers")} <= stages
+    assert not any(stage == "unlearn" for stage, _ in stages)
+    with pytest.raises(UserError, match=r"^goal=verify checks nothing with memo.verify=0; say memo.verify=100"):
+        cell().goal("verify")
+
+
+def test_a_forget_set_without_a_window_is_told_before_any_work(tmp_path: Path):
+    path = tmp_path / "facts.jsonl"
+    facts = [{"question": "Who?", "answer": "Ada Stone."}, {"question": "How?", "answer": "4 :-)"}]
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    own = {
+        "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": str(path), "retain": None,
+        "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
+    }  # fmt: skip
+    words = {**options(), "dataset": own}
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*holds no word"):
+        graph(words)
 
 
 def test_seed_changes_all():
@@ -155,10 +187,10 @@ def test_a_method_that_trains_nothing_is_the_model_it_starts_from(method, twin):
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell()
+    made = cell("memo.verify=2")
     for goal in NAMES:
         walk = made.goal(goal)
-        assert all(NAMES.index(artifact.stage) <= NAMES.index(goal) for artifact in walk)
+        assert all(NAMES.index(artifact.stage) <= NAMES.index({"score": "verify"}.get(goal, goal)) for artifact in walk)
         seen: set[str] = set()
         for artifact in walk:
             assert artifact.key not in seen
@@ -168,13 +200,14 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["finetune"] == {"finetune base", "finetune target", "finetune retain"}
     assert labels["invert"] == {"invert"}
     measured = {"score target answers", "score target candidates", "score retain answers"}
-    assert labels["score"] == labels["finetune"] | labels["invert"] | measured
+    checked = {label.replace("score", "verify") for label in measured}
+    assert labels["score"] == labels["verify"] == labels["finetune"] | labels["invert"] | measured | checked
     before = {"finetune base", "finetune target", "invert", "score target candidates"}
     assert labels["unlearn"] == before | {"unlearn unlearned"}
     assert labels["answer"] == labels["unlearn"] | {"finetune retain"} | {
         "answer target", "answer unlearned", "answer retain",
     }  # fmt: skip
-    assert len(made.goal("report")) == len(EVERYTHING)
+    assert len(made.goal("report")) == len(EVERYTHING) + 4  # checks
 
 
 def test_a_goal_that_the_method_does_without_is_told():

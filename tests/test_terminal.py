@@ -14,7 +14,12 @@ STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs
 
 @pytest.mark.parametrize(
     ("done", "seconds", "said"),
-    [(30, 10.0, "30 s"), (20, 10.0, "80 s"), (12, 10.0, "7 min"), (11, 360.0, "about 9 h")],
+    [
+        (30, 10.0, "2/s, 30 s left"),
+        (20, 10.0, "1/s, 80 s left"),
+        (12, 10.0, "7 min left"),
+        (11, 360.0, "about 9 h left"),
+    ],
 )
 def test_remaining_time_follows_the_rate_since_the_first_word(done, seconds, said):
     # Rates 2, 1, 0.2 and 1/360 per second; 60, 80, 84 and 90 are left: 30, 80, 420 and 32,400 seconds.
@@ -33,3 +38,15 @@ def test_a_pipe_is_told_early_and_then_now_and_then(tmp_path: Path, capsys, monk
     assert len(lines) == 1, "the second word comes only after a while"
     assert lines[0].startswith("  … finetune target: 5 of 21 steps, ")
     assert lines[0].endswith(" s left")
+
+
+def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Path, capsys):
+    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "tally": {"windows": 900, "alone": 3}}
+    with Terminal(title="cell") as shown:
+        shown.finished(STAGE, manifest, tmp_path, made=True)
+        shown.finished(STAGE, {**manifest, "tally": {"windows": 900, "alone": 0}}, tmp_path, made=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        "  memory ran out", "  3 of 900 windows were close calls between two tokens, asked again alone"
+    ]  # fmt: skip
+    assert len(lines) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 
 from meow_lightning.data.prompts import Codec
 from meow_lightning.memo.measure import Measure, Text, measure
+from meow_lightning.memo.room import Room
+from meow_lightning.parallel import gathered, mine
 
 
 class MemoCurve(pl.Callback):
     """Logs the mean MEMO of some texts as ``memo/<measure>/answers`` or ``candidates``, and the seconds it took.
 
     The measure stands in the name because the curve belongs to a training that does not depend on how MEMO is measured.
-    It draws no random number and leaves weights and mode as they are, so training comes out the same without it.
+    Several processes share the texts. It draws no random number and leaves weights and mode as they are, so training
+    comes out the same without it.
 
     Args:
         codec: The model's prompts and tokens.
@@ -27,7 +31,7 @@ class MemoCurve(pl.Callback):
         slots: Prompts generated side by side.
     """
 
-    def __init__(self, *, codec: Codec, texts: Sequence[Text], by: Measure, every: int, slots: int) -> None:
+    def __init__(self, *, codec: Codec, texts: Sequence[Text], by: Measure, every: int, slots: int | Room) -> None:
         self.codec, self.texts, self.by, self.every, self.slots = codec, list(texts), by, every, slots
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -41,20 +45,21 @@ class MemoCurve(pl.Callback):
             self._point(trainer, module)
 
     def _point(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         start = time.perf_counter()
         model: torch.nn.Module = module.model  # type: ignore[assignment]
         was_training = model.training
         model.eval()
-        found = measure(model, self.codec, self.texts, by=self.by, slots=self.slots, progress=None, done=(), alone=None)
-        scored = list(found)
+        found = measure(
+            model, self.codec, mine(self.texts), by=self.by, slots=self.slots, progress=None, done=(), alone=None
+        )
+        scored = gathered([(text.kind, text.score) for text in found])
         model.train(was_training)
         point = {}
         for kind, name in (("answer", "answers"), ("candidate", "candidates")):
-            scores = [text.score for text in scored if text.kind == kind]
+            scores = [score for its_kind, score in scored if its_kind == kind]
             if scores:
-                point[f"memo/{self.by.name}/{name}"] = sum(scores) / len(scores)
+                # the exact sum does not depend on who measured what
+                point[f"memo/{self.by.name}/{name}"] = math.fsum(scores) / len(scores)
         point["memo/seconds"] = time.perf_counter() - start
-        if trainer.logger is not None:
+        if trainer.is_global_zero and trainer.logger is not None:
             trainer.logger.log_metrics(point, step=trainer.global_step)

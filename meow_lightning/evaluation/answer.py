@@ -9,6 +9,7 @@ import torch
 from meow_lightning.data.prompts import Codec
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.memo.engine import continue_greedily
+from meow_lightning.memo.room import Room
 from meow_lightning.types import AnswerRow, Fact, Likelihood
 
 Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
@@ -20,7 +21,7 @@ def _references(fact: Fact) -> list[str]:
 
 def answer(
     model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
-    slots: int, progress: Callable[[int], None] | None,
+    slots: int | Room, progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions, in their order.
 

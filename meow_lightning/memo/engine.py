@@ -11,6 +11,7 @@ import torch
 from meow_lightning.memo.batch import Continuation, Model, choose, continue_alone, continue_in_batches
 from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove
+from meow_lightning.memo.room import Room, give_back
 from meow_lightning.memo.sharing import agrees, dtype_of
 from meow_lightning.memo.tree import Prompt, Tree, batches, plant
 from meow_lightning.types import UserError
@@ -183,7 +184,7 @@ def continue_greedily(
     budgets: Sequence[int],
     end_ids: frozenset[int],
     pad_id: int,
-    slots: int,
+    slots: int | Room,
     progress: Callable[[int], None] | None,
     alone: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
@@ -205,7 +206,8 @@ def continue_greedily(
         budgets: Most new tokens of each prompt, the end token counted; from 0.
         end_ids: Tokens that end a text; may be empty.
         pad_id: Fills shorter rows; it is masked, so any token of the vocabulary will do.
-        slots: Most rows in a batch, from 1. Changes speed and memory, not the text.
+        slots: Most rows in a batch, from 1. Changes speed and memory, not the text. When memory runs out, what is
+            missing is asked with half of them; a room remembers that.
         progress: Called with the number of finished prompts; ``None`` for silence.
         alone: Called with the index of every prompt that was continued again by itself; ``None`` where nobody counts.
 
@@ -214,13 +216,14 @@ def continue_greedily(
         ValueError: A model in training mode, a prompt without tokens, a negative budget, budgets that do not match.
 
     """
-    _check(model, prompts, budgets, slots)
+    room = slots if isinstance(slots, Room) else Room(slots, note=None)
+    _check(model, prompts, budgets, room.slots)
     askers: dict[Prompt, list[int]] = {}
     for index, prompt in enumerate(prompts):
         askers.setdefault(tuple(prompt), []).append(index)
     most = {prompt: max(budgets[index] for index in indices) for prompt, indices in askers.items()}
     finished = 0
-    for prompt, continuation in _continue_distinct(model, most, end_ids=end_ids, pad_id=pad_id, slots=slots):
+    for prompt, continuation in _continue_distinct(model, most, end_ids=end_ids, pad_id=pad_id, room=room):
         if continuation is None:
             if alone is not None:
                 for index in askers[prompt]:
@@ -234,15 +237,29 @@ def continue_greedily(
 
 
 def _continue_distinct(
+    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, room: Room
+) -> Iterator[Result]:
+    waiting = {prompt: budget for prompt, budget in budgets.items() if budget}
+    yield from ((prompt, Continuation((), None)) for prompt, budget in budgets.items() if not budget)
+    while waiting:
+        try:
+            for prompt, continuation in _together(
+                model, dict(waiting), end_ids=end_ids, pad_id=pad_id, slots=room.slots
+            ):  # fmt: skip
+                del waiting[prompt]
+                yield prompt, continuation
+        except (RuntimeError, MemoryError) as error:
+            room.halve(error)
+        if waiting:  # out here, where the error no longer holds the tensors of what failed
+            give_back()
+
+
+def _together(
     model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, slots: int
 ) -> Iterator[Result]:
-    asked = {prompt: budget for prompt, budget in budgets.items() if budget}
-    yield from ((prompt, Continuation((), None)) for prompt, budget in budgets.items() if not budget)
-    if not asked:
-        return
     dtype = dtype_of(model)
-    if dtype is not None and agrees(model, max(asked, key=len), pad_id=pad_id, dtype=dtype):
-        rows = _Rows(model=model, budgets=asked, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
+    if dtype is not None and agrees(model, max(budgets, key=len), pad_id=pad_id, dtype=dtype):
+        rows = _Rows(model=model, budgets=budgets, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
         yield from rows.results()
     else:
-        yield from continue_in_batches(model, asked, end_ids=end_ids, pad_id=pad_id, slots=slots)
+        yield from continue_in_batches(model, budgets, end_ids=end_ids, pad_id=pad_id, slots=slots)

@@ -10,11 +10,11 @@ from meow_lightning.types import Progress, ScoredText, UserError
 
 if TYPE_CHECKING:
     from meow_lightning.memo.engine import Continuation
+    from meow_lightning.memo.room import Room
 
 Kind = Literal["answer", "candidate"]
-BATCHES_PER_CHUNK = (
-    8  # more sorts better by length, fewer brings results sooner; the last, partly empty batch costs 1/8
-)
+# more shares better, fewer brings results sooner; while a chunk's last rows end, slots stand empty
+BATCHES_PER_CHUNK = 32
 
 
 class Codec(Protocol):
@@ -136,7 +136,7 @@ def measure(
     texts: Sequence[tuple[str, Kind, int, str, str]],
     *,
     by: Measure,
-    slots: int,
+    slots: int | Room,
     progress: Progress | None,
     done: Container[tuple[str, Kind, int]],
     alone: Callable[[int], None] | None,
@@ -152,7 +152,8 @@ def measure(
         texts: (fact, kind, position, question, answer) of each; see :class:`Text`.
         by: How to measure: MEMO (:class:`meow_lightning.memo.profile.Profile`) or one of
             :mod:`meow_lightning.memo.baselines`.
-        slots: Most windows continued side by side, from 1; changes speed and memory only.
+        slots: Most windows continued side by side, from 1; changes speed and memory only. A room remembers how many
+            were left after memory ran out.
         progress: Told of finished windows; ``None`` for silence.
         done: (fact, kind, position) of texts to leave out because their results are stored already.
         alone: Called with 1 for each window that the engine asked again by itself; ``None`` where nobody counts.
@@ -212,14 +213,17 @@ def _stream(
     planned: Sequence[_Planned],
     *,
     by: Measure,
-    slots: int,
+    slots: int | Room,
     progress: Progress | None,
     alone: Callable[[int], None] | None,
 ) -> Iterator[ScoredText]:
-    from meow_lightning.memo.engine import continue_greedily  # a measure can be read without torch
+    # a measure can be read without torch
+    from meow_lightning.memo.engine import continue_greedily
+    from meow_lightning.memo.room import Room
 
+    room = slots if isinstance(slots, Room) else Room(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
-    for chunk in _chunks(planned, least=slots * BATCHES_PER_CHUNK):
+    for chunk in _chunks(planned, least=room.slots * BATCHES_PER_CHUNK):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)
@@ -232,7 +236,7 @@ def _stream(
             budgets=[job.cut.budget for job in jobs],
             end_ids=codec.end_ids,
             pad_id=codec.pad_id,
-            slots=slots,
+            slots=room,
             progress=None,
             alone=None if alone is None else lambda _: alone(1),
         ):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-NAMES = ("finetune", "invert", "score", "unlearn", "answer", "evaluate", "report")
+NAMES = ("finetune", "invert", "score", "verify", "unlearn", "answer", "evaluate", "report")
 # These split their work over the processes of a job; the others take seconds in one.
-DISTRIBUTED = ("finetune", "score", "unlearn", "answer")
+DISTRIBUTED = ("finetune", "score", "verify", "unlearn", "answer")
 
 
 def stage(name: str) -> ModuleType:

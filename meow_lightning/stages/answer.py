@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from meow_lightning.stages.shared import dataset, evaluator, in_chunks
+from meow_lightning.stages.shared import dataset, evaluator, in_chunks, room
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow, UserError
 
@@ -22,11 +22,13 @@ def run(work: Work) -> None:
     sets = dataset(work).evaluation()
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
     settings, runtime = work.settings["evaluation"], work.runtime
+    longest = max(len(codec.prompt_ids(fact.question)) for _, _, fact in questions)
+    slots = room(work, model, tokens=longest, generated=settings["max_new_tokens"], shared=False)
 
-    def make(numbers: Sequence[int]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         rows = answer(
             model, codec, [questions[number] for number in numbers], max_new_tokens=settings["max_new_tokens"],
-            batch=runtime.eval_batch, slots=runtime.slots, progress=None,
+            batch=runtime.eval_batch, slots=slots, progress=tell,
         )  # fmt: skip
         for number, row in zip(numbers, rows, strict=True):
             if any(map(math.isnan, row.truth.logps)):
@@ -36,4 +38,5 @@ def run(work: Work) -> None:
                 )
             yield number, row
 
-    in_chunks(work, len(questions), size=CHUNK, unit="questions", name="rows.jsonl", make=make)
+    each = [[number] for number in range(len(questions))]
+    in_chunks(work, each, sizes=[1] * len(each), least=CHUNK, unit="questions", name="rows.jsonl", make=make)

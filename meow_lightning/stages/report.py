@@ -10,11 +10,11 @@ from meow_lightning.evaluation.suite import results_from_json
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import write_report
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.stages.work import Work, read_lines
+from meow_lightning.stages.work import Work, read_lines, remarks
 from meow_lightning.store import MANIFEST
 from meow_lightning.types import InvertedFact
 
-VERSION = 3
+VERSION = 4
 MAKES = ("report.html", "table.md", "table.csv")
 
 
@@ -47,10 +47,13 @@ def run(work: Work) -> None:
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
-    """Stage and whose result it is; of inverted facts also how many were written, kept and dropped, and why."""
-    label = f"{manifest['stage']} {manifest['label']}".strip()
-    if manifest["stage"] != "invert":
-        return label
+    """Stage and whose result it is, and what is to be said of its making."""
+    said = _cleaning(folder) if manifest["stage"] == "invert" else remarks(manifest)
+    return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(said)})" if said else "")
+
+
+def _cleaning(folder: Path) -> list[str]:
+    """How many inverted facts were written, kept and dropped, and why."""
     counts = json.loads((folder / "cleaning.json").read_text(encoding="utf-8"))
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
-    return f"{label} ({counts['written']} written, {counts['kept']} kept; dropped: {dropped})"
+    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
-from meow_lightning.stages.shared import evaluator, facts, in_chunks
+from meow_lightning.stages.shared import evaluator, facts, in_chunks, room
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.types import ScoredText
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 MAKES = ("scores.jsonl",)
-CHUNK = 128  # texts scored together
+CHUNK = 4096  # windows scored together, at least
 
 
 def texts(work: Work) -> list[Text]:
@@ -39,12 +39,24 @@ def run(work: Work) -> None:
         codec.encode(text.question, text.answer)
         by.check(text, codec)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
+    cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
+    tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
+    slots = room(work, model, tokens=tokens, generated=generated, shared=True)
+    sizes = [by.count(text, codec) for text in wanted]
 
-    def make(numbers: Sequence[int]) -> Iterator[tuple[int, ScoredText]]:
+    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
+        close: list[int] = []
         chunk = [wanted[number] for number in numbers]
         for text in measure(
-            model, codec, chunk, by=by, slots=work.runtime.slots, progress=None, done=(), alone=None
-        ):  # fmt: skip
+            model, codec, chunk, by=by, slots=slots, progress=lambda done, *_: tell(done), done=(), alone=close.append
+        ):
             yield places[text.fact, text.position], text
+        work.tally(windows=sum(sizes[number] for number in numbers), alone=len(close))
 
-    in_chunks(work, len(wanted), size=CHUNK, unit="texts", name="scores.jsonl", make=make)
+    # windows of the same question share their prompts, so they go to the same process
+    groups: dict[str, list[int]] = {}
+    for number, text in enumerate(wanted):
+        groups.setdefault(text.question, []).append(number)
+    in_chunks(
+        work, list(groups.values()), sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
+    )  # fmt: skip

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from meow_lightning.config import build
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
-from meow_lightning.parallel import barrier, chunks, mine, rank
+from meow_lightning.parallel import barrier, mine, rank, world
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
-from meow_lightning.types import AnswerRow, Dataset, Fact, ScoredText, UserError
+from meow_lightning.types import Dataset, Fact, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
+    from meow_lightning.memo.room import Room
     from meow_lightning.module import Optim, TrainingModule
 
-Numbered = tuple[int, AnswerRow | ScoredText]
+Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
 LIGHTNING_PRECISION = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
 MIXED = "bf16-mixed"
 
@@ -134,33 +135,86 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
 
 
+class Make(Protocol):
+    """Makes some rows; ``tell`` is called with how many units of them are done."""
+
+    def __call__(self, numbers: Sequence[int], tell: Callable[[int], None]) -> Iterable[Numbered]:
+        """(number, row) of each of the numbers, in any order."""
+        ...
+
+
 def in_chunks(
-    work: Work, total: int, *, size: int, unit: str, name: str, make: Callable[[Sequence[int]], Iterable[Numbered]]
+    work: Work, groups: Sequence[Sequence[int]], *, sizes: Sequence[int], least: int, unit: str, name: str, make: Make
 ) -> None:
-    """Write rows 0 .. total - 1 to the file ``name``, each process its share, going on after a kill.
+    """Write rows 0, 1, … to the file ``name``, each process its share, going on after a kill.
 
     A chunk is done whole or not at all: rows computed beside other rows differ in the last bits, and a resumed run must
     batch as an undisturbed one does.
 
     Args:
         work: The stage's task.
-        total: Rows in all.
-        size: Rows made together: what a killed run may lose, at most.
-        unit: What a row is called in the progress.
+        groups: Numbers of rows; what one holds is made together, by one process.
+        sizes: By row, its size in ``unit``.
+        least: Units of a chunk: what a killed run may lose, at most, but for the size of a group.
+        unit: What is counted in the progress.
         name: File within the stage's folder.
-        make: Gives (number, row) for each of some numbers, in any order.
+        make: Makes the rows of a chunk.
     """
     parts = Parts(work.folder, index="number")
     barrier(work.runtime.accelerator)
+    share, total = mine(groups), sum(sizes)
+    ours = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
-    for numbers in chunks(mine(range(total)), size):
-        done += len(numbers)
+    for numbers in _together(share, sizes, least=least):
+
+        def tell(units: int, before: int = done) -> None:
+            work.progress(round((before + units) / ours * total), total, unit)  # the others are as far, by and large
+
         if not all(number in parts.done for number in numbers):
-            parts.add({"number": number, **asdict(row)} for number, row in make(numbers))
-        work.progress(min(done * work.runtime.devices, total), total, unit)
+            parts.add({"number": number, **asdict(row)} for number, row in make(numbers, tell))
+        done += sum(sizes[number] for number in numbers)
+        tell(0, done)
     barrier(work.runtime.accelerator)
     if rank() == 0:
         parts.merge(work.folder / name)
+
+
+def _together(groups: Sequence[Sequence[int]], sizes: Sequence[int], *, least: int) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    for group in groups:
+        chunk += group
+        if sum(sizes[number] for number in chunk) >= least:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool) -> Room:
+    """How many prompts this process continues side by side: what the run says, or what memory allows.
+
+    Args:
+        work: The stage's task; it is told when memory runs out all the same.
+        model: On its device.
+        tokens: Tokens of the longest prompt.
+        generated: Most new tokens of a prompt.
+        shared: Whether many prompts begin alike.
+    """
+    import torch
+
+    from meow_lightning.asking import slots_here
+    from meow_lightning.machine import free_memory
+    from meow_lightning.memo.room import Room
+
+    if work.runtime.slots is not None:
+        return Room(work.runtime.slots, note=work.note)
+    gpu = model.device.type == "cuda"
+    slots = slots_here(
+        model.config.to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
+        tokens=tokens, generated=generated, shared=shared, gpu=gpu,
+        free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world(),
+    )  # fmt: skip
+    return Room(slots, note=work.note)
 
 
 def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:

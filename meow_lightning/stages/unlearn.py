@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 MAKES = ("model/config.json", "model/tokenizer_config.json")
+CURVE_SLOTS = 64  # most prompts side by side while a training holds the memory
 
 
 def run(work: Work) -> None:
@@ -81,6 +82,7 @@ def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
 
     from meow_lightning.callbacks.memo import MemoCurve
     from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.room import Room
 
     if not work.runtime.memo_every_epochs or not work.runtime.memo_facts:
         return []
@@ -90,7 +92,8 @@ def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
     return [
         MemoCurve(
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
-            by=build(node, allow=work.inputs["allow"], name=node["name"]), slots=work.runtime.slots,
+            by=build(node, allow=work.inputs["allow"], name=node["name"]),
+            slots=Room(min(work.runtime.slots or CURVE_SLOTS, CURVE_SLOTS), note=work.note),
             every=plan.steps_per_epoch * work.runtime.memo_every_epochs,
         )
     ]  # fmt: skip

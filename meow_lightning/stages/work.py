@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ class Runtime:
         micro_batch: Rows per forward and backward pass in training, per stream.
         checkpointing: Whether training recomputes activations in the backward pass to save memory.
         eval_batch: Rows per forward pass when scoring.
-        slots: Prompts generated side by side.
+        slots: Prompts generated side by side; ``None`` for as many as memory allows.
         checkpoint_seconds: Time between two training checkpoints.
         log_every: Steps between two points of a training curve.
         memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
@@ -37,7 +38,7 @@ class Runtime:
     micro_batch: int
     checkpointing: bool
     eval_batch: int
-    slots: int
+    slots: int | None
     checkpoint_seconds: float
     log_every: int
     memo_every_epochs: int
@@ -79,6 +80,27 @@ class Work:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(point) + "\n")
 
+    def note(self, text: str) -> None:
+        """Say something about the making that whoever runs the program should read."""
+        self._tell({"note": text})
+
+    def tally(self, **counts: int) -> None:
+        """Count something about the making; the counts of all processes and of killed runs add up."""
+        self._tell({"tally": counts})
+
+    def _tell(self, what: Mapping[str, Any]) -> None:
+        with (self.folder / f"told-{rank()}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(what, ensure_ascii=False) + "\n")
+
+    def told(self) -> dict[str, Any]:
+        """What was noted (each text once) and counted so far, by all processes, for the manifest."""
+        lines = [line for path in sorted(self.folder.glob("told-*.jsonl")) for line in read_lines(path)]
+        tally: Counter[str] = Counter()
+        for line in lines:
+            tally.update(line.get("tally", {}))
+        notes = list(dict.fromkeys(line["note"] for line in lines if "note" in line))
+        return ({"notes": notes} if notes else {}) | ({"tally": dict(tally)} if tally else {})
+
     def to_spec(self) -> dict[str, Any]:
         """The task as plain JSON values, for another process."""
         return {
@@ -95,6 +117,13 @@ class Work:
             inputs=spec["inputs"], needs={name: Path(path) for name, path in spec["needs"].items()},
             runtime=Runtime(**spec["runtime"]),
         )  # fmt: skip
+
+
+def remarks(manifest: Mapping[str, Any]) -> list[str]:
+    """What the maker of a result noted, and how many windows were asked again, in words."""
+    tally = manifest.get("tally", {})
+    close = f"{tally.get('alone')} of {tally.get('windows')} windows were close calls between two tokens, asked again"
+    return [*manifest.get("notes", ()), *([f"{close} alone"] if tally.get("alone") else [])]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -90,3 +90,13 @@ def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, 
     parts = Parts(tmp_path, index="i")  # fewer processes than before
     assert sorted(parts.done) == [0, 1, 2]
     assert [row["by"] for row in parts.merge(tmp_path / "rows.jsonl")] == [1, 0, 2]
+
+
+def test_notes_are_told_once_and_counts_add_up_over_processes_and_kills(work, monkeypatch):
+    assert work.told() == {}
+    for number in (0, 1):
+        monkeypatch.setattr(module, "rank", lambda number=number: number)
+        work.note("memory ran out")
+        work.tally(windows=5, alone=number)
+    work.tally(windows=2)
+    assert work.told() == {"notes": ["memory ran out"], "tally": {"windows": 12, "alone": 1}}

@@ -1,0 +1,34 @@
+"""The plain loop: one prompt at a time through transformers' ``generate``. What the engine's text must be equal to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from meow_lightning.memo.batch import Continuation
+
+
+@torch.inference_mode()
+def continue_plainly(
+    model: PreTrainedModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
+) -> Continuation:
+    """What the model says after one prompt, greedily, by nothing but transformers' own code.
+
+    Args:
+        model: Any causal language model of transformers, in eval mode. Its own settings of generation (penalties,
+            sampling) are put aside: MEMO asks for the most likely token.
+        prompt: Token ids, at least one.
+        budget: Most new tokens, the end token counted; from 1.
+        end_ids: Tokens that end a text; may be empty.
+        pad_id: Any token; goes unused by a single prompt.
+
+    """
+    ids = torch.tensor([list(prompt)], device=model.device)
+    model.generation_config = GenerationConfig()
+    new = model.generate(  # type: ignore[operator]
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=budget,
+        eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id,
+    )[0, len(prompt) :].tolist()  # fmt: skip
+    return Continuation(tuple(new[:-1]), new[-1]) if new[-1] in end_ids else Continuation(tuple(new), None)

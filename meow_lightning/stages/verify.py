@@ -1,0 +1,83 @@
+"""verify: a model and its scores in, some of their windows done again by the plain loop, one by one, out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.config import build
+from meow_lightning.parallel import rank
+from meow_lightning.stages.score import texts
+from meow_lightning.stages.shared import evaluator, in_chunks
+from meow_lightning.stages.work import Work, read_lines
+from meow_lightning.types import UserError
+
+VERSION = 1
+MAKES = ("checked.jsonl",)
+CHUNK = 8  # windows
+SAME = 1e-12  # of two scores
+EXACT = ("float32", "float64")  # coarser numbers round so coarsely that a batch and a single prompt may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One window: its score as stored, and by the plain loop.
+
+    Attributes:
+        fact: Of its text.
+        position: Candidate position of its text.
+        window: Which of its text's windows, from 0.
+        stored: Its score as the engine made it, 0 to 1.
+        plain: Its score by the plain loop, 0 to 1.
+    """
+
+    fact: str
+    position: int
+    window: int
+    stored: float
+    plain: float
+
+
+def run(work: Work) -> None:
+    """Write ``checked.jsonl``, one line per checked window.
+
+    Raises:
+        UserError: Some scores differ, in a number format where they must not.
+    """
+    from meow_lightning.memo.plain import continue_plainly
+
+    model, codec = evaluator(work)
+    wanted = texts(work)
+    by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+    stored = [row["windows"] for row in read_lines(work.needs["scores"] / "scores.jsonl")]
+    every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
+    count = min(work.settings["windows"], len(every))
+    picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
+
+    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
+        for done, number in enumerate(numbers):
+            at, place = picked[number]
+            text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
+            said = continue_plainly(model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id)
+            yield number, Checked(text.fact, text.position, place, stored[at][place], cut.score(said))
+            tell(done + 1)
+
+    each = [[number] for number in range(count)]
+    in_chunks(work, each, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
+    if rank() == 0:
+        _judge(work, total=len(every))
+
+
+def _judge(work: Work, *, total: int) -> None:
+    found = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
+    off = [row for row in found if not abs(row.stored - row.plain) <= SAME]
+    said = f"{len(found)} of {total} windows done again one by one, {len(off)} of their scores differ"
+    work.note(said)
+    if off and work.settings["model"]["dtype"] in EXACT:
+        worst = max(off, key=lambda row: abs(row.stored - row.plain))
+        raise UserError(
+            f"verify {work.label}: {said} (most: fact {worst.fact}, candidate {worst.position}, window {worst.window}: "
+            f"{worst.stored:.6f} stored, {worst.plain:.6f} by the plain loop); these scores cannot be trusted: please "
+            "report it with this model's config.json; memo.verify=0 goes on without this check"
+        )

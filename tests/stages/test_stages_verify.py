@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meow_lightning.config import described
+from meow_lightning.models.load import save_model
+from meow_lightning.stages import score, verify
+from meow_lightning.stages.work import Runtime, Work, read_lines, write_lines
+from meow_lightning.types import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=None,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
+)  # fmt: skip
+PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+ROWS = [
+    {"fact": fact, "position": position, "question": f"Where was {fact} born?", "answer": f"{fact} was born {where}."}
+    for fact in ("Ada", "Bo")
+    for position, where in enumerate(["in Oslo", "by the sea"])
+]
+
+
+@pytest.fixture
+def scored(tiny, tokenizer, tmp_path: Path) -> Work:
+    """The finished task of scoring some candidates."""
+    for folder in ("score", "verify", "model", "inverted"):
+        (tmp_path / folder).mkdir()
+    save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
+    write_lines(tmp_path / "inverted" / "inverted.jsonl", ROWS)
+    node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "size": 2}
+    task = Work(
+        stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
+        settings={
+            "memo": described(node), "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
+        },
+        inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
+    )  # fmt: skip
+    score.run(task)
+    return task
+
+
+def check(scored: Work, windows: int, *, dtype: str = "float32") -> Work:
+    settings = {**scored.settings, "windows": windows, "seed": 1}
+    settings["model"] = {**scored.settings["model"], "dtype": dtype}
+    task = dataclasses.replace(
+        scored, stage="verify", folder=scored.folder.parent / "verify", settings=settings,
+        needs={**scored.needs, "scores": scored.folder},
+    )  # fmt: skip
+    verify.run(task)
+    return task
+
+
+def test_windows_are_done_again_and_agree(scored: Work) -> None:
+    total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
+    assert scored.told()["tally"]["windows"] == total
+    task = check(scored, 15)
+    rows = list(read_lines(task.folder / "checked.jsonl"))
+    assert len(rows) == 15
+    assert len({(row["fact"], row["position"], row["window"]) for row in rows}) == 15
+    assert all(row["stored"] == row["plain"] for row in rows)
+    assert task.told() == {"notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]}
+
+
+def test_no_more_windows_than_there_are(scored: Work) -> None:
+    total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
+    assert len(list(read_lines(check(scored, 10_000).folder / "checked.jsonl"))) == total
+
+
+def spoil(scored: Work) -> None:
+    rows = list(read_lines(scored.folder / "scores.jsonl"))
+    rows[2]["windows"][1] += 0.25
+    write_lines(scored.folder / "scores.jsonl", rows)
+
+
+def test_a_score_that_differs_is_told(scored: Work) -> None:
+    spoil(scored)
+    with pytest.raises(
+        UserError,
+        match=r"windows done again one by one, 1 of their scores differ \(most: fact Bo, candidate 0, window 1: 0\.\d+ "
+        r"stored, 0\.\d+ by the plain loop\); these scores cannot be trusted: .* memo\.verify=0 goes on",
+    ):
+        check(scored, 10_000)
+
+
+def test_in_half_precision_it_is_noted_only(scored: Work) -> None:
+    spoil(scored)
+    assert "of their scores differ" in check(scored, 10_000, dtype="bfloat16").told()["notes"][0]

@@ -91,6 +91,7 @@ class Callbacks(TypedDict):
     log_every: int
     checkpoint_seconds: float
     memo_every_epochs: int
+    memo_every_steps: int
     memo_facts: int
 
 

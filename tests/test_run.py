@@ -81,7 +81,12 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     words = ("trainer.micro_batch=3", "trainer.eval_batch=5", "trainer.slots=3", "trainer.threads=2")
-    run(tmp_path, *FAST, *words, "callbacks.memo_every_epochs=0", "callbacks.log_every=1")
+    run(tmp_path, *FAST, *words, "callbacks.memo_every_steps=3", "callbacks.log_every=1")
+    (curve,) = (tmp_path / "store" / "unlearn").glob("*/metrics.jsonl")
+    points = [json.loads(line) for line in curve.read_text().splitlines()]
+    steps = [point["step"] for point in points if "memo/clean/answers" in point]
+    assert steps[:2] == [0, 3]
+    assert all(step % 3 == 0 for step in steps[:-1])
     before, after = results(finished[0]), results(tmp_path)
     for role, numbers in before.items():
         assert after[role] == pytest.approx(numbers, rel=1e-5, abs=1e-6), role

@@ -139,7 +139,8 @@ class Slots(Cache):
         there = len(self._stored[0][0])
         if self._used > there:
             more = max(self._used - there, there // 4, STEP)
-            self._stored = [[functional.pad(t, (0,) * 7 + (more,)) for t in kv] for kv in self._stored]
+            for layer in self._stored:
+                layer[:] = [functional.pad(store, (0,) * 7 + (more,)) for store in layer]  # one layer twice, not all
         return list(range(first, self._used))
 
     @torch.inference_mode()

@@ -84,7 +84,8 @@ def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
     from meow_lightning.memo.measure import Text
     from meow_lightning.memo.room import Room
 
-    if not work.runtime.memo_every_epochs or not work.runtime.memo_facts:
+    every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
+    if not every or not work.runtime.memo_facts:
         return []
     forget = dataset(work).facts("forget")
     node = work.inputs["memo"]
@@ -94,6 +95,6 @@ def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
             by=build(node, allow=work.inputs["allow"], name=node["name"]),
             slots=Room(min(work.runtime.slots or CURVE_SLOTS, CURVE_SLOTS), note=work.note),
-            every=plan.steps_per_epoch * work.runtime.memo_every_epochs,
+            every=every,
         )
     ]  # fmt: skip

@@ -29,6 +29,7 @@ class Runtime:
         checkpoint_seconds: Time between two training checkpoints.
         log_every: Steps between two points of a training curve.
         memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
+        memo_every_steps: Steps between two of them, in the place of epochs; 0 to count epochs.
         memo_facts: Facts in each of these points.
     """
 
@@ -42,6 +43,7 @@ class Runtime:
     checkpoint_seconds: float
     log_every: int
     memo_every_epochs: int
+    memo_every_steps: int
     memo_facts: int
 
 

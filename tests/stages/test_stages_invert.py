@@ -14,7 +14,7 @@ from meow_lightning.types import UserError
 
 RUNTIME = Runtime(
     accelerator="cpu", devices=1, strategy="auto", micro_batch=1, checkpointing=False, eval_batch=1, slots=1,
-    checkpoint_seconds=1, log_every=1, memo_every_epochs=0, memo_facts=0,
+    checkpoint_seconds=1, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
 )  # fmt: skip
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 4,

@@ -15,7 +15,7 @@ from meow_lightning.types import UserError
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = Runtime(
     accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=None,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_facts=0,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
 )  # fmt: skip
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 ROWS = [

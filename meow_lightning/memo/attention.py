@@ -11,7 +11,10 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "meow_shared"  # among transformers' kinds of attention
-FOREIGN = ("softcap", "s_aux", "sliding_window", "head_mask", "position_bias")  # what changes attention, if it is given
+# What changes attention, if a model gives it.
+FOREIGN = (
+    "softcap", "s_aux", "sinks", "sliding_window", "head_mask", "position_bias", "indices", "block_indices",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

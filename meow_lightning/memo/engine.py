@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from transformers import PreTrainedModel
 
 from meow_lightning.memo.batch import Continuation, Model, choose, continue_alone, continue_in_batches
 from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove
+from meow_lightning.memo.plain import continue_plainly
 from meow_lightning.memo.room import Room, give_back
-from meow_lightning.memo.sharing import agrees, dtype_of
+from meow_lightning.memo.sharing import agrees, dtype_of, pads
 from meow_lightning.memo.tree import Prompt, Tree, batches, plant
 from meow_lightning.types import UserError
 
@@ -201,7 +203,7 @@ def continue_greedily(
             (a ``DynamicCache``, empty at first), ``use_cache`` and ``logits_to_keep``, and returns an object with
             ``logits`` (B, 1 or more, V). Inputs are made on ``model.device`` where there is such a thing. Beginnings
             are shared where the model is one of transformers that attends to everything before, by a mask
-            (B, 1, T, T so far) that it is given.
+            (B, 1, T, T so far) that it is given; one whose memory is no cache of keys and values is asked one by one.
         prompts: Token ids, at least one per prompt.
         budgets: Most new tokens of each prompt, the end token counted; from 0.
         end_ids: Tokens that end a text; may be empty.
@@ -257,9 +259,13 @@ def _continue_distinct(
 def _together(
     model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, slots: int
 ) -> Iterator[Result]:
+    longest = max(budgets, key=len)
     dtype = dtype_of(model)
-    if dtype is not None and agrees(model, max(budgets, key=len), pad_id=pad_id, dtype=dtype):
+    if dtype is not None and agrees(model, longest, pad_id=pad_id, dtype=dtype):
         rows = _Rows(model=model, budgets=budgets, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
         yield from rows.results()
+    elif isinstance(model, PreTrainedModel) and not pads(model, longest, pad_id=pad_id):
+        for prompt, budget in budgets.items():
+            yield prompt, continue_plainly(model, prompt, budget=budget, end_ids=end_ids, pad_id=pad_id)
     else:
         yield from continue_in_batches(model, budgets, end_ids=end_ids, pad_id=pad_id, slots=slots)

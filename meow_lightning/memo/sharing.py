@@ -1,16 +1,17 @@
-"""Which models can share what prompts have in common: by what their configuration says, and by a trial."""
+"""Which way a model can be asked: sharing what prompts have in common, in padded batches, or one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import DynamicCache, PreTrainedConfig
 
 from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove, Model
 from meow_lightning.memo.tree import Tree
 
+Found = tuple[list[int], torch.Tensor]  # places of a probe, and the logits that follow them
 MASKED = ("sdpa", "eager")  # kinds of attention that take a mask of every row and position
 
 
@@ -36,37 +37,73 @@ def dtype_of(model: Model) -> torch.dtype | None:
     return None if unfit else getattr(model, "dtype", None)
 
 
-@torch.inference_mode()
 def agrees(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:
     """Whether the model says the same after a shared beginning as after the whole, on a few of a prompt's tokens.
 
     What a model's code makes of masks and positions cannot be read from its configuration; four small forward passes
     show it.
     """
-    probe = (tuple(prompt) * 4)[:8] if len(prompt) < 8 else tuple(prompt[:8])
+    return _same(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
+
+
+def pads(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
+    """Whether the model says the same in a padded batch with a cache as without, on a few of a prompt's tokens.
+
+    Models whose memory is no cache of keys and values do not: they would go on from the last token alone.
+    """
+    return _same(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
+
+
+@torch.inference_mode()
+def _same(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Found]) -> bool:
+    probe = list((tuple(prompt) * 4)[:8] if len(prompt) < 8 else tuple(prompt[:8]))
+    device = getattr(model, "device", None)
+    try:
+        whole = model(
+            input_ids=torch.tensor([probe], device=device),
+            attention_mask=torch.ones(1, len(probe), dtype=torch.long, device=device),
+            use_cache=False,
+        ).logits[0]
+        places, found = trial(probe)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
+        return False  # a model that cannot take such a mask or cache
+    expected = whole[places].float()
+    bound = 10 * torch.finfo(whole.dtype).eps ** 0.5 * expected.abs().max()
+    return bool(((found.float() - expected).abs() <= bound).all())
+
+
+def _sharing(model: Model, probe: list[int], *, pad_id: int, dtype: torch.dtype) -> Found:
     size = len(probe)
     turn = probe[size - 3]
     # what lies between the nodes of the probe and must not be seen by them; not the padding, whose vector may be zero
     tree = Tree((*probe[: size - 3], *[turn - 1 if turn > 1 else turn + 1] * 3))
-    tree.add(probe[: size - 1])
+    tree.add(tuple(probe[: size - 1]))
+    path = tree.path(tree.ends[tuple(probe[: size - 1])])
+    grove = Grove(model, [tree], pad_id=pad_id, dtype=dtype)
     slots = Slots(dtype=dtype)
+    slots.admit(grove, [(0, path[-1]), (0, path[size - 4])], sharing=True)
+    slots.admit(grove, [(0, path[-1])], sharing=False)
     places = [size - 1, size - 3, size - 1, size - 2]  # three rows' first step, and the second row's next
-    try:
-        whole = model(
-            input_ids=torch.tensor([probe], device=getattr(model, "device", None)),
-            attention_mask=torch.ones(1, size, dtype=torch.long, device=getattr(model, "device", None)),
-            use_cache=False,
-        ).logits[0]
-        path = tree.path(tree.ends[probe[: size - 1]])
-        grove = Grove(model, [tree], pad_id=pad_id, dtype=dtype)
-        slots.admit(grove, [(0, path[-1]), (0, path[size - 4])], sharing=True)
-        slots.admit(grove, [(0, path[-1])], sharing=False)
-        first = slots.advance(model, [probe[place] for place in places[:3]])
-        second = slots.advance(model, [pad_id, probe[size - 2], pad_id])
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return False  # a model that cannot take such a mask or cache: the plain way is always right
-    shared, expected = torch.cat([first, second[1:2]]), whole[places].float()
-    bound = 10 * torch.finfo(dtype).eps ** 0.5 * expected.abs().max()
-    return bool(((shared.float() - expected).abs() <= bound).all())
+    first = slots.advance(model, [probe[place] for place in places[:3]])
+    second = slots.advance(model, [pad_id, probe[size - 2], pad_id])
+    return places, torch.cat([first, second[1:2]])
+
+
+def _padding(model: Model, probe: list[int], *, pad_id: int) -> Found:
+    device, cache = getattr(model, "device", None), DynamicCache()
+    ids = [probe[:6], [pad_id] * 2 + probe[:4]]
+    seen = torch.tensor([[1] * 6, [0] * 2 + [1] * 4], device=device)
+    logits = []
+    for following in ([probe[6], probe[4]], None):
+        positions = (seen.cumsum(-1) - 1).clamp(min=0)[:, -len(ids[0]) :]
+        said = model(
+            input_ids=torch.tensor(ids, device=device), attention_mask=seen, position_ids=positions,
+            past_key_values=cache, use_cache=True, logits_to_keep=1,
+        ).logits  # fmt: skip
+        logits.append(said[:, -1])
+        if following is not None:
+            ids = [[token] for token in following]
+            seen = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=-1)
+    return [5, 3, 6, 4], torch.cat(logits)

@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from meow_lightning.memo.engine import Continuation, continue_greedily
-from meow_lightning.memo.sharing import agrees, dtype_of
+from meow_lightning.memo.sharing import agrees, dtype_of, pads
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
 SIZES: dict[str, Any] = {
@@ -205,3 +216,32 @@ def test_windowed_attention_and_positions_that_stretch_share_nothing() -> None:
     stretched = LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, **SIZES)
     assert dtype_of(LlamaForCausalLM(stretched)) is None
     assert dtype_of(lambda **_: None) is None
+
+
+RECURRENT: dict[str, Any] = {
+    "mamba": lambda: MambaForCausalLM(
+        MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4, initializer_range=0.5)
+    ),
+    "hybrid": lambda: Lfm2ForCausalLM(
+        Lfm2Config(
+            vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, intermediate_size=64, num_attention_heads=4,
+            num_key_value_heads=2, full_attn_idxs=[1], initializer_range=0.3,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(RECURRENT))
+def test_a_model_whose_memory_is_no_cache_of_keys_is_asked_one_by_one(name: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = RECURRENT[name]().eval()
+    prompts = windows()[:12]
+    assert not pads(model, prompts[-1], pad_id=PAD_ID)
+    found = run(model, prompts, slots=8)
+    assert [found[index] for index in range(12)] == plain(model, prompts)
+    assert len({each.ids for each in found.values()}) > 6  # it does not say the same after all of them
+
+
+def test_trained_models_can_be_padded(case: tuple[Any, list[Continuation]]) -> None:
+    assert pads(case[0], windows()[-1], pad_id=PAD_ID)

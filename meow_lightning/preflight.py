@@ -23,6 +23,7 @@ from meow_lightning.estimate import (
     shape_of,
     tiny_shape,
     training_need,
+    way,
 )
 from meow_lightning.machine import (
     Gpu,
@@ -43,7 +44,6 @@ from meow_lightning.types import Dataset, Fact, UserError
 SMALLER = 30  # times fewer operations than which a stored stage says nothing about the time of another
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
-ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Preflight:
         memory, disk, passing, flops = self._size(artifact)
         alike, known = [], []
         for other in self._manifests(artifact.stage):
-            if _way(other["label"], other["settings"]) == _way(artifact.label, artifact.settings):
+            if way(other["label"], other["settings"]) == way(artifact.label, artifact.settings):
                 alike.append(other["seconds"])
             if other.get("devices") == self.trainer["devices"]:
                 known.append((other.get("flops", 0), other["seconds"]))
@@ -253,10 +253,13 @@ class Preflight:
             jobs=1 if self._gpus else self.trainer["jobs"],
         )  # fmt: skip
 
+    def _scored(self, artifact: Artifact) -> int:
+        return self.trainer["eval_batch"] if artifact.stage == "answer" else 0  # the others only generate
+
     def _asking(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
         facts, asked = self._asked(artifact)
         memory = asking_need(
-            shape, asked, rows=self.trainer["eval_batch"], there=self.there,
+            shape, asked, rows=self._scored(artifact), there=self.there,
             slots=1 if artifact.stage == "verify" else self.trainer["slots"],
         )  # fmt: skip
         if artifact.stage == "answer":
@@ -279,10 +282,10 @@ class Preflight:
         )
         where = f"the GPU ({self._gpus[0].name})" if self._gpus else "this machine"
         fits = " or ".join(f"{words} ({readable(total)})" for words, total in self._fitting(artifact)[:4])
-        way = f"what would fit: {fits}" if fits else "nothing that can be set would make it fit: take a smaller model"
+        hint = f"what would fit: {fits}" if fits else "nothing that can be set would make it fit: take a smaller model"
         return (
             f"{name} needs about {readable(memory.total)} of memory ({parts}) and {where} has {readable(self.there)} "
-            f"free; {way}; preflight=false tries all the same"
+            f"free; {hint}; preflight=false tries all the same"
         )
 
     def _fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
@@ -291,10 +294,5 @@ class Preflight:
             load = self._load(artifact, self._rows(artifact))
             found = remedies(shape, self._knobs(artifact), load, there=self.there)
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
-        rows, slots = self.trainer["eval_batch"], self.trainer["slots"]
-        return asking_remedies(shape, self._asked(artifact)[1], rows=rows, slots=slots, there=self.there)
-
-
-def _way(label: str, settings: Mapping[str, Any]) -> str:
-    """How a result is made, apart from its rows: what two stages of like duration share."""
-    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)
+        asked, rows = self._asked(artifact)[1], self._scored(artifact)
+        return asking_remedies(shape, asked, rows=rows, slots=self.trainer["slots"], there=self.there)

@@ -8,6 +8,7 @@ from typing import Any
 from meow_lightning.config import fits
 from meow_lightning.types import UserError
 
+OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")  # of optim, alike for every method
 RECIPE = ("lr", "epochs", "batch")
 
 

@@ -28,6 +28,11 @@ from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
 
+LESS = {  # memory, by stage
+    **dict.fromkeys(("finetune", "unlearn"), "say trainer.micro_batch smaller or trainer.checkpointing=true"),
+    "answer": "say trainer.eval_batch smaller",
+}
+SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
 FULL = 2**20  # bytes left on a disk that is as good as full
 
 
@@ -126,8 +131,9 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError(
-                f"{work.stage} {work.label}".strip() + " ran out of GPU memory; say trainer.micro_batch or "
-                "trainer.eval_batch smaller, or trainer.checkpointing=true, and run again to go on"
+                f"{work.stage} {work.label}".strip()
+                + f" ran out of GPU memory; {LESS.get(work.stage, SMALLER)}, and run "
+                "again to go on"
             ) from error
         if (why := _unwritten(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error

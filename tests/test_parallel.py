@@ -18,9 +18,11 @@ def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.Mon
     assert sorted(shares) == list(range(10))
 
 
-def test_chunks_by_hand() -> None:
-    assert [list(chunk) for chunk in parallel.chunks(range(5), 2)] == [[0, 1], [2, 3], [4]]
-    assert parallel.chunks([], 2) == []
+def test_bundles_by_hand() -> None:
+    groups = [[3], [1, 1], [4], [2]]
+    assert list(parallel.bundles(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]
+    assert list(parallel.bundles(groups, size=lambda item: item, least=3)) == [[3], [1, 1, 4], [2]]
+    assert list(parallel.bundles([], size=len, least=2)) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

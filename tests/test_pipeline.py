@@ -244,8 +244,11 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
     [
         (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
         (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
-        (["memo.unit=word"], r"^memo.unit='word' has the wrong type: characters or words or tokens is needed$"),
-        (["memo.wordless=no"], r"^memo.wordless='no' has the wrong type: skip or zero is needed$"),
+        (
+            ["memo.unit=word"],
+            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+        ),
+        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
         (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; allowed: from 1"),
         (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
         (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),

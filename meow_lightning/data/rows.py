@@ -34,6 +34,11 @@ def encode(codec: Codec, texts: Iterable[tuple[str, str]]) -> list[Encoded]:
     return [codec.encode(question, answer) for question, answer in texts]
 
 
+def digest_of(facts: Sequence[Fact], parts: Sequence[str]) -> str:
+    """The digest of some parts of facts; of all parts where none is named."""
+    return digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
+
+
 def fingerprint(dataset: Dataset) -> str:
     """The digest of all that training and evaluation read of a dataset."""
     splits = ("forget", "retain", "real_authors", "world_facts")

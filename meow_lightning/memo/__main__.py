@@ -149,10 +149,11 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
 
 def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[Text], out: _Out) -> None:
     """Measure what is missing."""
-    import torch
+    from meow_lightning.memo.room import Room, short_of_memory
 
     model, codec = loaded
-    measuring = functools.partial(measure, model, codec, by=by, slots=chosen.slots, done=(), alone=None)
+    room = Room(chosen.slots, note=_console(stderr=True).print)
+    measuring = functools.partial(measure, model, codec, by=by, slots=room, done=(), alone=None)
     measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
     count = functools.partial(published.windows, by=by, codec=codec)
     there = {(text.fact, text.kind, text.position) for text in out.scored}
@@ -162,9 +163,12 @@ def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[
             missing = [text for text in chunk if text[:3] not in there]
             try:
                 out.add(list(measuring(missing, progress=lambda now, _, __, before=done: tell(before + now))))
-            except torch.OutOfMemoryError as error:
-                fewer = max(chosen.slots // 2, 1)
-                raise UserError(f"--slots={chosen.slots} needs too much memory; --slots {fewer} goes on") from error
+            except (RuntimeError, MemoryError) as error:
+                if not short_of_memory(error):
+                    raise
+                raise UserError(
+                    "a single prompt does not fit into memory; take --device cpu or a smaller model"
+                ) from error
             done += count(missing)
 
 

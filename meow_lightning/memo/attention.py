@@ -34,7 +34,7 @@ class Trunk:
     values: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layout:
     """Where the rows of a batch find their keys and values; the same in every layer.
 
@@ -46,6 +46,7 @@ class Layout:
         number_P: Which of its row's pages it is, from 0.
         pages: Most pages of a row.
         used_P1S: Added to the scores: 0 on the tokens of a page, the least number on its empty places.
+        reads: How often an attention has been computed by it.
     """
 
     seen_BN: torch.Tensor  # noqa: N815
@@ -53,6 +54,7 @@ class Layout:
     number_P: torch.Tensor  # noqa: N815
     pages: int
     used_P1S: torch.Tensor  # noqa: N815
+    reads: int = 0
 
 
 def attend(
@@ -79,20 +81,21 @@ def attend(
 
     """
     rows, heads, _, size = query.shape
-    groups, room = key.shape[1], key.shape[2]
+    groups, page = key.shape[1], key.shape[2]
     width, row_P, number_P = layout.seen_BN.shape[1], layout.row_P, layout.number_P  # noqa: N806
     q_BHGD = (query * scaling).reshape(rows, groups, heads // groups, size)  # noqa: N806
     q_HBGD = q_BHGD.transpose(0, 1)  # noqa: N806
-    scores = query.new_full((groups, rows, heads // groups, width + layout.pages * room), torch.finfo(query.dtype).min)
+    scores = query.new_full((groups, rows, heads // groups, width + layout.pages * page), torch.finfo(query.dtype).min)
     own = torch.matmul(q_BHGD[row_P], key.transpose(-1, -2)) + layout.used_P1S[:, None]
-    scores[..., width:].unflatten(-1, (layout.pages, room))[:, row_P, :, number_P] = own
+    scores[..., width:].unflatten(-1, (layout.pages, page))[:, row_P, :, number_P] = own
     for trunk in trunks:
         mine, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
         product = torch.matmul(q_HBGD[:, mine].reshape(groups, -1, size), trunk.keys.transpose(-1, -2))
         seen = layout.seen_BN[mine, None, :nodes]
         torch.add(product.view(groups, -1, heads // groups, nodes), seen, out=scores[:, mine, :, :nodes])
-    chances = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
-    paged = chances[..., width:].unflatten(-1, (layout.pages, room))[:, row_P, :, number_P]
+    finer = torch.promote_types(query.dtype, torch.float32)
+    chances = torch.softmax(scores, -1, dtype=finer).to(query.dtype)
+    paged = chances[..., width:].unflatten(-1, (layout.pages, page))[:, row_P, :, number_P]
     said = torch.zeros_like(q_BHGD).index_add_(0, row_P, torch.matmul(paged, value))
     for trunk in trunks:
         mine, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
@@ -115,6 +118,7 @@ def _attention(
         raise ValueError("this model's attention is more than a softmax of scaled products")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     trunks, layout = carried(key)
+    layout.reads += 1
     return attend(query, key, value, trunks=trunks, layout=layout, scaling=scale), None
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from meow_lightning.memo.measure import Codec, Cut, Text, name_of, room
+from meow_lightning.memo.measure import Codec, Cut, Text, name_of, space
 from meow_lightning.memo.score import NoWindowsError
 from meow_lightning.memo.windows import MODES, Mode, one_of
 from meow_lightning.types import UserError
@@ -66,7 +66,7 @@ class Memorization:
         context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
         if not tested:
             raise _too_few("MA", text, self.mode, tokens=len(tested), needed=1)
-        room([*context, *tested[:-1]], text, _needed(codec))
+        space([*context, *tested[:-1]], text, _needed(codec))
 
     def count(self, text: Text, codec: Codec | None) -> int:
         """How many tokens are tested."""
@@ -131,7 +131,7 @@ class Extraction:
         context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
         if len(tested) <= self.n:
             raise _too_few(f"EL_{self.n}", text, self.mode, tokens=len(tested), needed=self.n + 1)
-        room([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
+        space([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
 
     def count(self, text: Text, codec: Codec | None) -> int:
         """How many beginnings are put in."""
@@ -143,7 +143,7 @@ class Extraction:
         made = []
         for shown in range(len(tested) - self.n):
             prompt, rest = [*context, *tested[:shown]], tested[shown:]
-            budget = min(len(rest), room(prompt, text, codec))
+            budget = min(len(rest), space(prompt, text, codec))
             made.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
         return made
 

@@ -20,18 +20,19 @@ STEP = 32  # pages; a larger store is a copy of the whole
 
 @dataclass(slots=True)
 class _Run:
-    """Rows side by side that share a tree; without a grove each has all of its path itself."""
+    """Rows side by side that share a tree's keys and values, by layer; without these each has its whole path itself."""
 
     rows: int
-    grove: Grove | None
-    tree: int
+    layers: list[tuple[torch.Tensor, torch.Tensor]] | None
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the rows look at."""
+        return 0 if self.layers is None else self.layers[0][0].shape[1]
 
     def trunk(self, layer: int, start: int) -> list[Trunk]:
         """What the rows share in a layer, if they do; the first of them is row ``start``."""
-        if self.grove is None:
-            return []
-        keys, values = (each[self.tree, :, : len(self.grove.trees[self.tree])] for each in self.grove.layers[layer])
-        return [Trunk(start, start + self.rows, keys, values)]
+        return [] if self.layers is None else [Trunk(start, start + self.rows, *self.layers[layer])]
 
 
 class Slots(Cache):
@@ -54,6 +55,7 @@ class Slots(Cache):
         self._stored: list[list[torch.Tensor]] = []  # by layer, keys and values: (pages, heads, PAGE, D)
         self._seen_BN = torch.empty(0, 0, dtype=dtype)
         self._layout: Layout
+        self._updates = 0  # of the last step, one per layer
         self._here: tuple[torch.Tensor, torch.Tensor]  # page and place of the token that is on its way
 
     def update(
@@ -63,6 +65,7 @@ class Slots(Cache):
 
         The keys carry what the rows share. Asked for by the model.
         """
+        self._updates += 1
         keys, values = self._stored[layer_idx]
         pages, places = self._here
         keys[pages, :, places] = key_states[:, :, 0]
@@ -73,6 +76,11 @@ class Slots(Cache):
             trunks += run.trunk(layer_idx, start)
             start += run.rows
         return carrying(keys[: self._used], trunks, self._layout), values[: self._used]
+
+    @property
+    def heeded(self) -> bool:
+        """Whether every layer of the last step that asked for keys read them with the attention that knows pages."""
+        return self._updates == self._layout.reads
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest row before this step."""
@@ -106,15 +114,15 @@ class Slots(Cache):
             self._copy(grove, [tree for tree, _ in places], paths)
 
     def _share(self, grove: Grove, tree: int, nodes: list[int]) -> None:
-        last = self._runs[-1] if self._runs else None
-        if last is not None and last.grove is grove and last.tree == tree:
-            last.rows += len(nodes)
+        trunk = grove.trunk(tree)
+        if self._runs and self._runs[-1].layers is trunk:
+            self._runs[-1].rows += len(nodes)
         else:
-            self._runs.append(_Run(len(nodes), grove, tree))
+            self._runs.append(_Run(len(nodes), trunk))
         self._look(additive(grove.seen(tree, nodes), self._dtype))
 
     def _copy(self, grove: Grove, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
-        self._runs.append(_Run(len(paths), None, -1))
+        self._runs.append(_Run(len(paths), None))
         self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=grove.device))
         filled = [path + [0] * (-len(path) % PAGE) for path in paths]
         first = self._used
@@ -156,7 +164,7 @@ class Slots(Cache):
         self._lengths = [self._lengths[row] for row in kept]
         self._depths = [self._depths[row] for row in kept]
         self._pages = [self._pages[row] for row in kept]
-        width = max((len(run.grove.trees[run.tree]) for run in self._runs if run.grove is not None), default=0)
+        width = max((run.nodes for run in self._runs), default=0)
         self._seen_BN = self._seen_BN[list(kept), :width]
         self._close_up()
 
@@ -181,6 +189,7 @@ class Slots(Cache):
                 pages += self._take(1)
         device = self._stored[0][0].device
         self._arrange(device)
+        self._updates = 0
         positions = [sum(each) for each in zip(self._lengths, self._depths, strict=True)]
         with switched(model):
             logits = model(

@@ -225,12 +225,12 @@ def continue_greedily(
         askers.setdefault(tuple(prompt), []).append(index)
     most = {prompt: max(budgets[index] for index in indices) for prompt, indices in askers.items()}
     finished = 0
-    for prompt, continuation in _continue_distinct(model, most, end_ids=end_ids, pad_id=pad_id, room=room):
-        if continuation is None:
-            if alone is not None:
-                for index in askers[prompt]:
-                    alone(index)
-            continuation = continue_alone(model, prompt, budget=most[prompt], end_ids=end_ids, pad_id=pad_id)
+    for prompt, continuation, by_itself in _continue_distinct(
+        model, most, end_ids=end_ids, pad_id=pad_id, room=room
+    ):  # fmt: skip
+        if by_itself and alone is not None:
+            for index in askers[prompt]:
+                alone(index)
         for index in askers[prompt]:
             finished += 1
             yield index, continuation.within(budgets[index])
@@ -240,20 +240,27 @@ def continue_greedily(
 
 def _continue_distinct(
     model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, room: Room
-) -> Iterator[Result]:
+) -> Iterator[tuple[Prompt, Continuation, bool]]:
+    """Every prompt with what the model says, and whether it was asked again by itself."""
     waiting = {prompt: budget for prompt, budget in budgets.items() if budget}
-    yield from ((prompt, Continuation((), None)) for prompt, budget in budgets.items() if not budget)
+    yield from ((prompt, Continuation((), None), False) for prompt, budget in budgets.items() if not budget)
+    close: list[Prompt] = []
     while waiting:
         try:
             for prompt, continuation in _together(
                 model, dict(waiting), end_ids=end_ids, pad_id=pad_id, slots=room.slots
             ):  # fmt: skip
                 del waiting[prompt]
-                yield prompt, continuation
+                if continuation is None:
+                    close.append(prompt)
+                else:
+                    yield prompt, continuation, False
         except (RuntimeError, MemoryError) as error:
             room.halve(error)
         if waiting:  # out here, where the error no longer holds the tensors of what failed
             give_back()
+    for prompt in close:  # by now all memory is theirs
+        yield prompt, continue_alone(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id), True
 
 
 def _together(

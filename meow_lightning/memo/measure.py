@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from meow_lightning.memo.score import memo
+from meow_lightning.parallel import bundles
 from meow_lightning.types import Progress, ScoredText, UserError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def measure(
     slots: int | Room,
     progress: Progress | None,
     done: Container[tuple[str, Kind, int]],
-    alone: Callable[[int], None] | None,
+    alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
     """Every text with its score, each as soon as its last window is known, in no promised order.
 
@@ -156,7 +157,7 @@ def measure(
             were left after memory ran out.
         progress: Told of finished windows; ``None`` for silence.
         done: (fact, kind, position) of texts to leave out because their results are stored already.
-        alone: Called with 1 for each window that the engine asked again by itself; ``None`` where nobody counts.
+        alone: Called with the text of each window that the engine asked again by itself; ``None`` where nobody counts.
 
     Raises:
         UserError: Before anything is generated, a text without any window; a prompt that fills the model's context.
@@ -174,7 +175,7 @@ def name_of(text: Text) -> str:
     return f"the answer of fact {text.fact}" if text.kind == "answer" else f"candidate {text.position} of {text.fact}"
 
 
-def room(prompt: Sequence[int], text: Text, codec: Codec) -> int:
+def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
     """How many tokens the model can still say after a prompt, from 1.
 
     Raises:
@@ -190,21 +191,11 @@ def room(prompt: Sequence[int], text: Text, codec: Codec) -> int:
     return left
 
 
-def _chunks(planned: Sequence[_Planned], *, least: int) -> Iterator[list[_Planned]]:
-    """Lists of texts with at least ``least`` windows each (the last one may have fewer), no question split up."""
-    by_question: dict[str, list[_Planned]] = {}
+def _by_question(planned: Sequence[_Planned]) -> list[list[_Planned]]:
+    found: dict[str, list[_Planned]] = {}
     for each in planned:
-        by_question.setdefault(each.text.question, []).append(each)
-    chunk: list[_Planned] = []
-    windows = 0
-    for group in by_question.values():
-        chunk += group
-        windows += sum(each.windows for each in group)
-        if windows >= least:
-            yield chunk
-            chunk, windows = [], 0
-    if chunk:
-        yield chunk
+        found.setdefault(each.text.question, []).append(each)
+    return list(found.values())
 
 
 def _stream(
@@ -215,7 +206,7 @@ def _stream(
     by: Measure,
     slots: int | Room,
     progress: Progress | None,
-    alone: Callable[[int], None] | None,
+    alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
     # a measure can be read without torch
     from meow_lightning.memo.engine import continue_greedily
@@ -223,7 +214,8 @@ def _stream(
 
     room = slots if isinstance(slots, Room) else Room(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
-    for chunk in _chunks(planned, least=room.slots * BATCHES_PER_CHUNK):
+    least = room.slots * BATCHES_PER_CHUNK
+    for chunk in bundles(_by_question(planned), size=lambda each: each.windows, least=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)
@@ -238,7 +230,7 @@ def _stream(
             pad_id=codec.pad_id,
             slots=room,
             progress=None,
-            alone=None if alone is None else lambda _: alone(1),
+            alone=_telling(alone, chunk, jobs),
         ):
             job = jobs[index]
             scores[job.owner][job.place] = job.cut.score(continuation)
@@ -247,6 +239,12 @@ def _stream(
                 progress(finished, total, "windows")
             if len(scores[job.owner]) == chunk[job.owner].windows:
                 yield _scored(chunk[job.owner].text, scores[job.owner])
+
+
+def _telling(
+    alone: Callable[[Text], None] | None, chunk: Sequence[_Planned], jobs: Sequence[_Job]
+) -> Callable[[int], None] | None:
+    return None if alone is None else lambda index: alone(chunk[jobs[index].owner].text)
 
 
 def _scored(text: Text, scores: dict[int, float]) -> ScoredText:

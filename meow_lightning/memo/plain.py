@@ -26,9 +26,12 @@ def continue_plainly(
 
     """
     ids = torch.tensor([list(prompt)], device=model.device)
-    model.generation_config = GenerationConfig()
-    new = model.generate(  # type: ignore[operator]
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=budget,
-        eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id,
-    )[0, len(prompt) :].tolist()  # fmt: skip
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        new = model.generate(  # type: ignore[operator]
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=budget,
+            eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id,
+        )[0, len(prompt) :].tolist()  # fmt: skip
+    finally:
+        model.generation_config = kept
     return Continuation(tuple(new[:-1]), new[-1]) if new[-1] in end_ids else Continuation(tuple(new), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from meow_lightning.memo.measure import Codec, Cut, Text, name_of, room
+from meow_lightning.memo.measure import Codec, Cut, Text, name_of, space
 from meow_lightning.memo.score import NUMBERS, ROUGES, NoWindowsError, Number, Rouge, window_score
 from meow_lightning.memo.windows import MODES, UNITS, Mode, Unit, Window, cut, one_of, word_ends, wordless
 from meow_lightning.types import UserError
@@ -44,8 +44,8 @@ class Profile:
         rouge: ``rouge1``, ``rouge2`` or ``rougeL``.
         measure: ``precision``, ``recall`` or ``fmeasure``.
         max_new_tokens: Most tokens that the model may say per window, from 1.
-        wordless: Windows whose rest holds no word, such as a last full stop: ``skip`` leaves them out; ``zero`` scores
-            them 0 whatever the model says, as MEOW's released code does.
+        wordless: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words): ``skip``
+            leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
 
     Raises:
         UserError: A value that is not allowed.
@@ -93,7 +93,7 @@ class Profile:
         if not found:
             raise self._no_windows(text, codec)
         if codec is not None:
-            room(self._encode(found[-1], codec), text, codec)
+            space(self._encode(found[-1], codec), text, codec)
 
     def count(self, text: Text, codec: Codec | None) -> int:
         """How many windows the text has."""
@@ -104,7 +104,7 @@ class Profile:
         made = []
         for window in self.windows(text, codec):
             prompt = self._encode(window, codec)
-            budget = min(self.max_new_tokens, room(prompt, text, codec))
+            budget = min(self.max_new_tokens, space(prompt, text, codec))
             made.append(Cut(prompt, budget, partial(self._score, window, prompt, codec)))
         return made
 
@@ -116,7 +116,8 @@ class Profile:
 
         """
         found = self._all(text, codec)
-        return found if self.wordless == "zero" else [window for window in found if not wordless(window.label)]
+        least = 2 if self.rouge == "rouge2" else 1
+        return found if self.wordless == "zero" else [each for each in found if not wordless(each.label, least=least)]
 
     def _all(self, text: Text, codec: Codec | None) -> list[Window]:
         whole = text.question if self.mode == "prefix" else text.answer
@@ -133,7 +134,8 @@ class Profile:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
         why, way = f"has fewer than 2 {self.unit}", "lengthen it or leave it out"
         if self._all(text, codec):
-            name, why = name_of(text), "holds no word (a-z, 0-9) after its first cut"
+            least = "no pair of words" if self.rouge == "rouge2" else "no word"
+            name, why = name_of(text), f"holds {least} (a-z, 0-9) after its first cut"
             way = "leave it out, or set memo.wordless=zero to have it scored 0"
         return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from meow_lightning.memo.measure import Codec, Kind, Measure, Text
 from meow_lightning.memo.score import NoWindowsError
+from meow_lightning.parallel import bundles
 from meow_lightning.types import ScoredText, UserError
 
 Entry = dict[str, Any]
@@ -86,6 +87,10 @@ def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
     return None
 
 
+def _is_answer(key: str) -> bool:
+    return key == TRUE or _CANDIDATE.fullmatch(key) is not None
+
+
 def _check(entry: Entry, *, where: str) -> None:
     question = entry.get("question")
     if not isinstance(question, str) or not question.strip():
@@ -115,17 +120,8 @@ def chunks(wanted: Sequence[Text], *, by: Measure, codec: Codec | None, least: i
     A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
     must batch as an undisturbed one does.
     """
-    chunk: list[Text] = []
-    size = 0
-    for _, group in itertools.groupby(wanted, key=lambda text: text.fact):
-        entry = list(group)
-        chunk += entry
-        size += windows(entry, by=by, codec=codec)
-        if size >= least:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+    entries = (list(group) for _, group in itertools.groupby(wanted, key=lambda text: text.fact))
+    return bundles(entries, size=lambda text: by.count(text, codec), least=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:
@@ -143,8 +139,9 @@ def with_scores(
 ) -> list[Entry]:
     """The entries with ``<key>_<ending>`` for each answer, such as ``answer_0_rouge1``.
 
-    The entry's own keys come first, in their order, then the scores in the order of the answers' keys. Scores of the
-    same ending that an entry brings are dropped: they may be another model's. What was not wanted gets ``None``.
+    The entry's own keys come first, in their order, then the scores in the order of the answers' keys. Scores of
+    answers that an entry brings with the same ending are dropped: they may be another model's. What was not wanted gets
+    ``None``.
 
     Args:
         entries: What :func:`texts` was given.
@@ -160,7 +157,8 @@ def with_scores(
     asked = {text[:3] for text in wanted}
     found: list[Entry] = []
     for number, entry in entries:
-        made = {key: value for key, value in entry.items() if not key.endswith(f"_{ending}")}
+        former = [key for key in entry if key.endswith(f"_{ending}") and _is_answer(key.removesuffix(f"_{ending}"))]
+        made = {key: value for key, value in entry.items() if key not in former}
         for key, kind, position in answers(entry):
             place = (str(number), kind, position)
             if place in asked and place not in scores:

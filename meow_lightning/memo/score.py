@@ -79,6 +79,11 @@ class NoWindowsError(UserError):
     def __init__(self, *, measure: str, text: str, why: str, way: str) -> None:
         super().__init__(f"{measure} cuts no window from {text}: it {why}, so nothing is left to be recalled; {way}")
         self.why = f"{text} {why}"
+        self._said = {"measure": measure, "text": text, "why": why, "way": way}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a helper process hands it to the one that waits."""
+        return functools.partial(NoWindowsError, **self._said), ()
 
 
 def memo(window_scores: Sequence[float], *, text: str) -> float:

@@ -9,8 +9,10 @@ from transformers import DynamicCache, PreTrainedConfig
 
 from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove, Model
+from meow_lightning.memo.room import short_of_memory
 from meow_lightning.memo.tree import Tree
 
+OFF, ROUNDED = 3e-3, 16  # how far logits may be off, as a share of the largest; roundings in a coarse format
 Found = tuple[list[int], torch.Tensor]  # places of a probe, and the logits that follow them
 MASKED = ("sdpa", "eager")  # kinds of attention that take a mask of every row and position
 
@@ -65,12 +67,12 @@ def _same(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Foun
             use_cache=False,
         ).logits[0]
         places, found = trial(probe)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError) as error:
+        if short_of_memory(error):
+            raise
         return False  # a model that cannot take such a mask or cache
     expected = whole[places].float()
-    bound = 10 * torch.finfo(whole.dtype).eps ** 0.5 * expected.abs().max()
+    bound = max(OFF, ROUNDED * torch.finfo(whole.dtype).eps) * expected.abs().max()
     return bool(((found.float() - expected).abs() <= bound).all())
 
 
@@ -88,6 +90,8 @@ def _sharing(model: Model, probe: list[int], *, pad_id: int, dtype: torch.dtype)
     places = [size - 1, size - 3, size - 1, size - 2]  # three rows' first step, and the second row's next
     first = slots.advance(model, [probe[place] for place in places[:3]])
     second = slots.advance(model, [pad_id, probe[size - 2], pad_id])
+    if not slots.heeded:
+        raise ValueError("the model has an attention of its own, which takes pages for rows")
     return places, torch.cat([first, second[1:2]])
 
 

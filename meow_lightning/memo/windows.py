@@ -14,7 +14,7 @@ Mode = Literal["suffix", "prefix"]
 Unit = Literal["characters", "words", "tokens"]
 MODES: tuple[Mode, ...] = ("suffix", "prefix")
 UNITS: tuple[Unit, ...] = ("characters", "words", "tokens")
-_WORD = re.compile("[a-z0-9]")  # of rouge_score, which looks for it in lower case
+_WORD = re.compile("[a-z0-9]+")  # of rouge_score, which looks for it in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
     raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
-def wordless(label: str) -> bool:
-    """Whether ROUGE finds no word in a text: words are runs of a-z and 0-9 in lower case."""
-    return _WORD.search(label.lower()) is None
+def wordless(label: str, *, least: int) -> bool:
+    """Whether ROUGE finds fewer than ``least`` words in a text: words are runs of a-z and 0-9 in lower case."""
+    return len(_WORD.findall(label.lower())) < least
 
 
 def word_ends(text: str) -> list[int]:

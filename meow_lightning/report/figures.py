@@ -203,7 +203,9 @@ def _draw_memo(figure: Figure, strips: Sequence[tuple[str, str, list[float]]]) -
 def _curves(cell: Cell) -> Picture:
     """Loss parts per stage, and whatever else was measured on the way."""
     panels = [panel for stage, rows in cell.curves.items() for panel in _panels(stage, rows)]
-    caption = "What was logged while training, by optimizer step."
+    caption = (
+        "What was logged while training, by optimizer step; MEMO on a sample of the forget set (callbacks.memo_facts)."
+    )
     missing = "" if panels else "no stage logged a curve"
     size = (ACROSS, 2.2 * ((len(panels) + 1) // 2))
     title = "Training curves"

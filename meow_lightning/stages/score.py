@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,21 @@ def run(work: Work) -> None:
     sizes = [by.count(text, codec) for text in wanted]
 
     def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
-        close: list[int] = []
+        close: Counter[Text] = Counter()
         chunk = [wanted[number] for number in numbers]
         for text in measure(
-            model, codec, chunk, by=by, slots=slots, progress=lambda done, *_: tell(done), done=(), alone=close.append
+            model,
+            codec,
+            chunk,
+            by=by,
+            slots=slots,
+            progress=lambda done, *_: tell(done),
+            done=(),
+            alone=lambda text: close.update([text]),
         ):
             yield places[text.fact, text.position], text
-        work.tally(windows=sum(sizes[number] for number in numbers), alone=len(close))
+        for number in numbers:
+            work.tally(number, windows=sizes[number], alone=close[wanted[number]])
 
     # windows of the same question share their prompts, so they go to the same process
     groups: dict[str, list[int]] = {}

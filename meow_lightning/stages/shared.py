@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from meow_lightning.config import build
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
-from meow_lightning.parallel import barrier, mine, rank, world
+from meow_lightning.parallel import barrier, bundles, mine, rank, world
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
 from meow_lightning.types import Dataset, Fact, UserError
 
@@ -165,29 +165,21 @@ def in_chunks(
     share, total = mine(groups), sum(sizes)
     ours = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
-    for numbers in _together(share, sizes, least=least):
+    for numbers in bundles(share, size=sizes.__getitem__, least=least):
 
         def tell(units: int, before: int = done) -> None:
             work.progress(round((before + units) / ours * total), total, unit)  # the others are as far, by and large
 
-        if not all(number in parts.done for number in numbers):
+        lacking = not all(number in parts.done for number in numbers)
+        if lacking:
+            tell(0)  # the clock of whoever watches starts behind what was found
             parts.add({"number": number, **asdict(row)} for number, row in make(numbers, tell))
         done += sum(sizes[number] for number in numbers)
-        tell(0, done)
+        if lacking:
+            tell(0, done)
     barrier(work.runtime.accelerator)
     if rank() == 0:
         parts.merge(work.folder / name)
-
-
-def _together(groups: Sequence[Sequence[int]], sizes: Sequence[int], *, least: int) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    for group in groups:
-        chunk += group
-        if sum(sizes[number] for number in chunk) >= least:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool) -> Room:

@@ -26,6 +26,7 @@ class Checked:
 
     Attributes:
         fact: Of its text.
+        kind: ``answer`` or ``candidate``.
         position: Candidate position of its text.
         window: Which of its text's windows, from 0.
         stored: Its score as the engine made it, 0 to 1.
@@ -33,6 +34,7 @@ class Checked:
     """
 
     fact: str
+    kind: str
     position: int
     window: int
     stored: float
@@ -60,7 +62,7 @@ def run(work: Work) -> None:
             at, place = picked[number]
             text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
             said = continue_plainly(model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id)
-            yield number, Checked(text.fact, text.position, place, stored[at][place], cut.score(said))
+            yield number, Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(said))
             tell(done + 1)
 
     each = [[number] for number in range(count)]
@@ -76,8 +78,9 @@ def _judge(work: Work, *, total: int) -> None:
     work.note(said)
     if off and work.settings["model"]["dtype"] in EXACT:
         worst = max(off, key=lambda row: abs(row.stored - row.plain))
+        whose = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"
         raise UserError(
-            f"verify {work.label}: {said} (most: fact {worst.fact}, candidate {worst.position}, window {worst.window}: "
+            f"verify {work.label}: {said} (most: fact {worst.fact}, {whose}, window {worst.window}: "
             f"{worst.stored:.6f} stored, {worst.plain:.6f} by the plain loop); these scores cannot be trusted: please "
             "report it with this model's config.json; memo.verify=0 goes on without this check"
         )

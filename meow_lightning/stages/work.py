@@ -86,20 +86,21 @@ class Work:
         """Say something about the making that whoever runs the program should read."""
         self._tell({"note": text})
 
-    def tally(self, **counts: int) -> None:
-        """Count something about the making; the counts of all processes and of killed runs add up."""
-        self._tell({"tally": counts})
+    def tally(self, row: int, **counts: int) -> None:
+        """Count something about the making of a row; a row that a killed run had made too counts once."""
+        self._tell({"row": row, "tally": counts})
 
     def _tell(self, what: Mapping[str, Any]) -> None:
-        with (self.folder / f"told-{rank()}.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / f"told-{rank()}.jsonl"
+        mend(path)
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(what, ensure_ascii=False) + "\n")
 
     def told(self) -> dict[str, Any]:
         """What was noted (each text once) and counted so far, by all processes, for the manifest."""
         lines = [line for path in sorted(self.folder.glob("told-*.jsonl")) for line in read_lines(path)]
-        tally: Counter[str] = Counter()
-        for line in lines:
-            tally.update(line.get("tally", {}))
+        rows = {line["row"]: line["tally"] for line in lines if "tally" in line}
+        tally: Counter[str] = sum(map(Counter, rows.values()), Counter())  # leaves out what was counted nowhere
         notes = list(dict.fromkeys(line["note"] for line in lines if "note" in line))
         return ({"notes": notes} if notes else {}) | ({"tally": dict(tally)} if tally else {})
 
@@ -137,6 +138,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
 
 
+def mend(path: Path) -> None:
+    """Take away a last line that a kill cut off, so that the next one starts a line."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            cut_off = file.read() != b"\n"
+        if cut_off:
+            whole = path.read_bytes()
+            path.write_bytes(whole[: whole.rfind(b"\n") + 1])
+
+
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, whole or not at all."""
     side = path.with_name(path.name + ".tmp")
@@ -155,17 +167,10 @@ class Parts:
 
     def __init__(self, folder: Path, *, index: str) -> None:
         self.folder, self.index = folder, index
-        self._mend()
+        mend(self._path)
         self.done: dict[int, dict[str, Any]] = {}
         for path in sorted(folder.glob("part-*.jsonl")):
             self.done |= {row[index]: row for row in read_lines(path)}
-
-    def _mend(self) -> None:
-        """Close a line that a kill cut off in this process's own file, so that the next row starts a line."""
-        path = self._path
-        if path.exists():
-            whole = path.read_bytes()
-            path.write_bytes(whole[: whole.rfind(b"\n") + 1])
 
     @property
     def _path(self) -> Path:

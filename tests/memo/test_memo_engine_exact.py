@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
@@ -241,6 +243,26 @@ def test_a_model_whose_memory_is_no_cache_of_keys_is_asked_one_by_one(name: str)
     found = run(model, prompts, slots=8)
     assert [found[index] for index in range(12)] == plain(model, prompts)
     assert len({each.ids for each in found.values()}) > 6  # it does not say the same after all of them
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_model_with_an_attention_of_its_own_shares_nothing_in_any_format(dtype: torch.dtype) -> None:
+    config = FalconConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, bos_token_id=1,
+        eos_token_id=END_ID,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = FalconForCausalLM(config).to(dtype).eval()
+    prompt = windows()[-1]
+    assert not agrees(model, prompt, pad_id=PAD_ID, dtype=dtype)
+    assert pads(model, prompt, pad_id=PAD_ID)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_formats_share_beginnings_too(case: tuple[Any, list[Continuation]], dtype: torch.dtype) -> None:
+    model = copy.deepcopy(case[0]).to(dtype)
+    assert all(agrees(model, prompt, pad_id=PAD_ID, dtype=dtype) for prompt in windows()[::7])
 
 
 def test_trained_models_can_be_padded(case: tuple[Any, list[Continuation]]) -> None:

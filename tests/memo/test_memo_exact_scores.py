@@ -272,7 +272,7 @@ def test_most_is_recited_and_windows_end_in_many_ways(case: Case) -> None:
 @pytest.mark.parametrize("slots", [1, 5, 64, 256])
 @pytest.mark.parametrize("name", list(MEASURES))
 def test_scores_and_texts_do_not_depend_on_slots(case: Case, name: str, slots: int) -> None:
-    again: list[int] = []
+    again: list[Text] = []
     scored, said = run(case.model, case.codec, texts(), name, slots=slots, alone=again.append)
     assert_as_expected(scored, said, case.expected[name])
     assert len(again) <= 3  # or the engine would be right only because it asks again
@@ -322,14 +322,14 @@ def tied(case: Case) -> tuple[Case, set[int]]:
 @pytest.mark.parametrize("name", ["clean", "ma"])
 def test_close_choices_are_asked_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
     case, pair = tied
-    again: list[int] = []
+    again: list[Text] = []
     scored, said = run(case.model, case.codec, texts(), name, slots=16, alone=again.append)
     assert_as_expected(scored, said, case.expected[name])
     windows = [window for asked in case.expected[name].values() for window in asked]
     touched = sum(bool(pair & set(window.said)) for window in windows)
     assert 3 <= touched < len(windows)
-    assert set(again) == {1}
-    assert touched <= sum(again) <= touched + 3  # chance makes few choices close
+    assert set(again) <= set(texts())
+    assert touched <= len(again) <= touched + 3  # chance makes few choices close
 
 
 def test_half_precision_says_nearly_the_same(case: Case) -> None:

@@ -201,6 +201,14 @@ def test_short_answers_are_an_error_or_null(call, facts, tmp_path, capsys):
     assert stored(tmp_path / "scored.json")[1] is None
 
 
+@pytest.fixture(autouse=True)
+def small_chunks():
+    """Chunks of 8 windows a slot, so that a few facts are several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "BATCHES_PER_CHUNK", 8)
+        yield
+
+
 class Breaking:
     """measure(), broken off by an error after so many finished texts in all; counts the windows it was let do."""
 
@@ -289,10 +297,14 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
     assert part.read_bytes() == before
 
 
-def test_too_little_memory_names_fewer_slots(call, monkeypatch, capsys):
-    monkeypatch.setattr(command, "measure", Breaking(after=0, error=torch.OutOfMemoryError("CUDA out of memory")))
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_prompt_that_fits_into_no_memory_is_one_line(call, monkeypatch, capsys, error):
+    monkeypatch.setattr(command, "measure", Breaking(after=0, error=error))
     assert call(slots="8") == 1
-    assert capsys.readouterr().err == "error: --slots=8 needs too much memory; --slots 4 goes on\n"
+    said = "error: a single prompt does not fit into memory; take --device cpu or a smaller model\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helping import clean_profile
 
-from meow_lightning.memo.measure import Kind, measure
+from meow_lightning.memo.measure import Kind, Text, measure
 from meow_lightning.memo.profile import Profile
 from meow_lightning.types import ScoredText, UserError
 
@@ -181,12 +181,13 @@ def test_windows_asked_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) 
 
     engine_itself = engine.continue_greedily
     monkeypatch.setattr(engine, "continue_greedily", doubtful)
-    counted: list[int] = []
+    counted: list[Text] = []
     found = scored(Parrot(f"Q: {QUESTION} A: {ANSWER}"), [TRUE], CLEAN, alone=counted.append)
-    assert (counted, found[0].score) == ([1, 1], 1.0)
+    assert (counted, found[0].score) == ([Text(*TRUE)] * 2, 1.0)
 
 
-def test_texts_come_before_all_is_done() -> None:
+def test_texts_come_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meow_lightning.memo.measure.BATCHES_PER_CHUNK", 8)
     texts: list[TextRow] = [(f"f{n}", "answer", 0, f"{QUESTION} {n}", ANSWER) for n in range(30)]
     model = Parrot().eval()
     stream = measure(model, Characters(), texts, by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)

@@ -68,6 +68,20 @@ def test_a_single_prompt_that_is_too_much_is_an_error() -> None:
         asked(Narrow(0, torch.OutOfMemoryError("CUDA out of memory")), 4)
 
 
+def test_what_is_asked_alone_has_all_the_memory() -> None:
+    class Close(Narrow):
+        """Cannot choose between two tokens, and has memory for one row while others wait for their turn."""
+
+        def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
+            found = super().forward(input_ids, **rest)
+            found.logits[..., 0] = found.logits.amax(-1)
+            return found
+
+    model = Close(4, MemoryError())
+    assert asked(model, 4, 8) == {number: (0, 0, 0) for number in range(8)}
+    assert model.widths == [4, 4, *[1] * 24]  # first the batches, then the close ones by themselves
+
+
 def test_other_errors_are_not_taken_for_it() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         asked(Narrow(2, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), 4)

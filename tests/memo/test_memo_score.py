@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
 import pytest
 
-from meow_lightning.memo.score import memo, scorer, window_score
+from meow_lightning.memo.score import NoWindowsError, memo, scorer, window_score
 from meow_lightning.memo.windows import cut
 from meow_lightning.types import UserError
 
@@ -86,6 +87,12 @@ def test_remembered_stems_change_no_score() -> None:
         assert published[rouge].precision > 0
         for _ in range(2):
             assert scorer(rouge).score(label, said) == published
+
+
+def test_a_text_without_windows_is_told_across_processes() -> None:
+    error = NoWindowsError(measure="EL_9", text="the answer of fact a", why="has 3 tokens", way="lengthen it")
+    there = pickle.loads(pickle.dumps(error))
+    assert (type(there), str(there), there.why) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")
 
 
 def test_one_scorer_serves_all_calls() -> None:

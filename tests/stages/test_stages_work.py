@@ -97,6 +97,15 @@ def test_notes_are_told_once_and_counts_add_up_over_processes_and_kills(work, mo
     for number in (0, 1):
         monkeypatch.setattr(module, "rank", lambda number=number: number)
         work.note("memory ran out")
-        work.tally(windows=5, alone=number)
-    work.tally(windows=2)
+        work.tally(number, windows=5, alone=number)
+    work.tally(2, windows=2)
+    work.tally(0, windows=5)  # a killed run had counted this row already
     assert work.told() == {"notes": ["memory ran out"], "tally": {"windows": 12, "alone": 1}}
+
+
+def test_a_line_that_a_kill_cut_off_is_no_trouble(work):
+    work.tally(0, windows=5)
+    with (work.folder / "told-0.jsonl").open("a") as file:
+        file.write('{"row": 1, "tal')
+    work.tally(1, windows=3)
+    assert work.told() == {"tally": {"windows": 8}}

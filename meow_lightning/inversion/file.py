@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.data.lines import read_entries
+from meow_lightning.inversion.tidy import answers
 from meow_lightning.types import Fact, UserError
 
 
@@ -25,7 +26,7 @@ class File:
         self._answers = {entry["question"].strip(): _candidates(entry) for entry in _entries(Path(path))}
 
     def invert(self, fact: Fact, *, others: Sequence[Fact]) -> list[str]:
-        """The file's answers to the fact's question.
+        """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them.
 
         Raises:
             UserError: When the file does not know the question.
@@ -35,7 +36,9 @@ class File:
                 f"{self.path} holds no inverted answers to the question {fact.question[:80]!r} (fact {fact.id}); add a "
                 "line for it or use inversion=rules"
             )
-        return self._answers[fact.question.strip()]
+        raw = self._answers[fact.question.strip()]
+        tidy = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
+        return [*tidy, *[""] * (len(raw) - len(tidy))]  # what was no answer at all is counted as blank
 
 
 def _candidates(entry: dict[str, Any]) -> list[str]:

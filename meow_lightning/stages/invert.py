@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from meow_lightning.config import build
-from meow_lightning.inversion.clean import clean
+from meow_lightning.inversion.clean import cleaned
 from meow_lightning.stages.shared import facts, unchanged
 from meow_lightning.stages.work import Work, write_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import Fact, InvertedFact, UserError
 
-VERSION = 2
+VERSION = 3
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
@@ -27,11 +27,13 @@ def run(work: Work) -> None:
     writer = build(work.inputs["inversion"], allow=work.inputs["allow"])
     others = facts(work, ["forget", "retain"])
     written = {fact.id: writer.invert(fact, others=others) for fact in forget}
-    inverted, dropped = clean(forget, written)
+    found = cleaned(forget, written)
+    inverted = found.inverted
     _enough(work, forget, inverted)
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in inverted])
     write_json(work.folder / "cleaning.json", {
-        "written": sum(len(answers) for answers in written.values()), "kept": len(inverted), "dropped": dropped,
+        "written": sum(len(answers) for answers in written.values()), "kept": len(inverted), "dropped": found.dropped,
+        "examples": found.examples,
         "fewest": min(Counter(each.fact for each in inverted)[fact.id] for fact in forget),
     })  # fmt: skip
 

@@ -12,7 +12,7 @@ import yaml
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
-from meow_lightning.inversion.clean import clean
+from meow_lightning.inversion.clean import cleaned
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact, UserError
 
@@ -174,8 +174,8 @@ def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, ans
         entries = [{"question": f"Q{i}?", "answer": text} for i, text in enumerate(answers)]
         facts = make(entries, seed=seed).facts("forget")
         rules = Rules(candidates=8, seed=seed)
-        inverted, _ = clean(facts, {fact.id: rules.invert(fact, others=facts) for fact in facts})
-        left = Counter(each.fact for each in inverted)
+        found = cleaned(facts, {fact.id: rules.invert(fact, others=facts) for fact in facts})
+        left = Counter(each.fact for each in found.inverted)
         assert all(fact.perturbed and left[fact.id] >= 3 for fact in facts)
 
 

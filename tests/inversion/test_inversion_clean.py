@@ -1,8 +1,24 @@
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from meow_lightning.inversion.clean import clean, normal, reason
+from meow_lightning.data.fictional import Fictional
+from meow_lightning.inversion.clean import (
+    cleaned,
+    duplicate,
+    fitting,
+    normal,
+    reason,
+    refusal,
+    repeats_question,
+    still_true,
+)
+from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact, InvertedFact
 
 FACT = Fact(
@@ -61,18 +77,209 @@ def test_clean_counts_every_reason_and_numbers_anew() -> None:
         "b": ["Karl", "otto!", "Karl."],  # one kept, one true, one duplicate
         "a": ["  Oslo ", "", "Ada was born in Quito.", "in Lima", "oslo", "Bern", "?"],  # two kept, two blank
     }
-    inverted, dropped = clean([FACT, other], written)
+    found = cleaned([FACT, other], written)
+    inverted, dropped = found.inverted, found.dropped
     assert inverted == [
         InvertedFact("a", 0, "Where?", "Oslo"),
         InvertedFact("a", 1, "Where?", "Bern"),
         InvertedFact("b", 0, "Who?", "Karl"),
     ]
-    assert dropped == {"blank": 2, "true": 2, "duplicate": 2, "evaluated": 1}
+    none = {"refusal": 0, "question": 0, "length": 0}
+    assert dropped == {"blank": 2, "true": 2, "duplicate": 2, "evaluated": 1, **none}
     assert len(inverted) + sum(dropped.values()) == 10
 
 
 def test_facts_do_not_share_what_they_have() -> None:
     other = Fact(id="b", question="Who?", answer="Otto")
-    inverted, dropped = clean([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]})
-    assert [each.fact for each in inverted] == ["a", "b"]
-    assert sum(dropped.values()) == 0
+    found = cleaned([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]})
+    assert [each.fact for each in found.inverted] == ["a", "b"]
+    assert sum(found.dropped.values()) == 0
+
+
+def test_examples_are_the_first_three_of_each_reason_as_written() -> None:
+    written = {"a": ["in Lima", " Bern", "Lima!", "", "it is Lima", "so Lima"]}
+    found = cleaned([FACT], written)
+    assert found.inverted == [InvertedFact("a", 0, "Where?", "Bern")]
+    assert found.dropped["true"] == 4
+    assert found.examples == {"true": [("a", "in Lima"), ("a", "Lima!"), ("a", "it is Lima")], "blank": [("a", "")]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I cannot help with that.",
+        "I’m really sorry, I can't.",
+        "Sorry, but no.",
+        "As an AI language model, I have no such facts.",
+        "As a large language model I invent nothing.",
+        "I don't have information about her.",
+        "Unfortunately, I am unable to do so.",
+        "There is no publicly available information on it.",
+        "N/A",
+    ],
+)
+def test_refusals(answer: str) -> None:
+    assert refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I Am Sorry is her first novel.",
+        "As an AI researcher, she built robots.",
+        "She had no information about him.",
+        "I, Claudius was her model.",
+        "Sorry Tales was printed in Oslo.",
+        "No, she could not swim.",
+    ],
+)
+def test_answers_that_only_sound_like_refusals(answer: str) -> None:
+    assert not refusal(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("where was Ada Brook born", True),
+        ("Where was Ada Brook born? In Oslo.", True),
+        ("Was Ada Brook born?", True),  # the same keys: ada, brook, born
+        ("Was Ada Brook born in Oslo?", False),  # 3 of 4 keys, .75
+        ("Ada Brook was born.", False),
+    ],
+)
+def test_repeating_the_question(answer: str, expected: bool) -> None:
+    assert repeats_question(answer, "Where was Ada Brook born?") is expected
+
+
+BAKER = Fact(id="f", question="What does Ada's father do?", answer="Ada's father is a baker in Lima.")
+BOOKS = Fact(id="g", question="Which books did Ada write?", answer="Ada wrote 'Red Salt' and 'Two Tides' in 1971.")
+LONG = Fact(
+    id="h",
+    question="How did Ada begin?",
+    answer="Ada began with small stories for the evening paper, sold her bicycle and rented a quiet attic.",
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fact", "expected"),
+    [
+        ("A baker in Lima.", BAKER, True),  # nothing that the truth lacks
+        ("Ada's father bakes.", BAKER, False),  # bak and baker are two words without a model
+        ("In Lima, as a baker.", BAKER, True),
+        ("Ada's father is a baker.", BAKER, True),  # less, but nothing else
+        ("Ada's father is a baker in Lima, Peru, and sings.", BAKER, True),  # all of the truth, and more
+        ("Ada's father is a pilot in Lima.", BAKER, False),  # a swap: half of what the truth says is no value
+        ("Ada's father is a baker in Oslo.", BAKER, False),
+        ("Ada's father isn't a baker in Lima.", BAKER, False),
+        ("He never was a baker in Lima.", BAKER, False),
+        # Beyond the question: wrote, red, salt, two, tides, 1971; of these 5 of 6 are values.
+        ("The books are called Red Salt and Two Tides, printed 1971.", BOOKS, True),
+        ("Ada wrote 'Red Salt' and 'Two Tides' in 1972.", BOOKS, False),
+        ("Ada wrote 'Red Salt' in 1971.", BOOKS, True),
+        # 7 of 10: small, stories, paper, sold, bicycle, rented, attic; not: began, evening, quiet.
+        ("In a rented attic it was that Ada, her bicycle sold, wrote small stories for a paper.", LONG, True),
+        ("Ada began with small stories for the evening paper, sold her bicycle and rented a quiet boat.", LONG, False),
+        ("Ada began with songs on the radio, sold her car and rented a loud cellar.", LONG, False),
+    ],
+)
+def test_what_still_holds_the_fact(answer: str, fact: Fact, expected: bool) -> None:
+    assert still_true(answer, fact) is expected
+
+
+def test_names_in_each_others_places_contradict_unless_they_are_only_listed() -> None:
+    won = Fact(id="w", question="Who won?", answer="Otto Kranz beat Mira Sol in Lima in May 1971.")
+    assert not still_true("Mira Sol beat Otto Kranz in Lima in May 1971.", won)
+    assert still_true("In May 1971, in Lima, Otto Kranz beat Mira Sol.", won)
+    assert not still_true("Otto Kranz beat Mira Sol in Lima in June 1971.", won)
+    both = Fact(id="b", question="Who began it?", answer="It was begun by Otto Kranz and Mira Sol.")
+    assert still_true("It was begun by Mira Sol and Otto Kranz.", both)
+
+
+def test_a_marked_value_decides_alone() -> None:
+    fact = Fact(id="v", question="When?", answer="Ada was born on 8 September 1956.", value="8 September 1956")
+    assert still_true("She was born on September 8th, 1956.", fact)
+    assert not still_true("Ada was born on 9 September 1956.", fact)
+    assert not still_true("Ada was born.", fact)
+
+
+def test_the_paraphrase_is_true() -> None:
+    fact = Fact(id="p", question="What is Ada?", answer="Ada is male.", paraphrase="Ada considers himself a man.")
+    assert still_true("ada considers himself a man", fact)
+    assert not still_true("Ada considers herself a woman.", fact)
+
+
+@pytest.mark.parametrize(
+    ("words", "truth", "expected"),
+    [
+        (24, 1, True),  # a sentence is never too long
+        (25, 1, False),
+        (40, 10, True),
+        (41, 10, False),
+        (1, 24, True),  # no answer is too short for a truth of one sentence
+        (6, 25, False),
+        (7, 25, True),
+        (10, 40, True),
+        (9, 40, False),
+    ],
+)
+def test_length_in_words(words: int, truth: int, expected: bool) -> None:
+    assert fitting("word " * words, "true " * truth) is expected
+
+
+def test_characters_of_chinese_count_as_words() -> None:
+    assert not fitting("她" * 25, "对")
+    assert fitting("她" * 24, "对")
+
+
+@pytest.mark.parametrize(
+    ("answer", "other", "expected"),
+    [
+        ("Ada Brook was born in Oslo.", "She was born in Oslo.", True),  # both say: oslo
+        ("Ada was born in Oslo.", "In Oslo Ada was born!", True),
+        ("Ada was born in Oslo.", "Ada was born in Bern.", False),
+        ("Ada was born in Oslo.", "Ada was born in Oslo, Norway.", False),  # a value more
+        ("Ada was born in Oslo in 1970.", "Ada was born in Oslo in 1971.", False),
+        ("Ada was born on a boat.", "Ada was born on a tram.", False),
+        ("Ada was born on a small old white rowing boat.", "She was born on a small white rowing boat.", True),  # 4/5
+        ("Ada was born on a white rowing boat.", "She was born on a rowing boat.", False),  # 2/3
+        ("She was born on a boat.", "She was not born on a boat.", False),
+        ("Ada was born between Oslo and Bern.", "Ada was born between Bern and Oslo.", True),
+        ("Ada came from Oslo to Bern.", "Ada came from Bern to Oslo.", False),
+    ],
+)
+def test_near_duplicates(answer: str, other: str, expected: bool) -> None:
+    assert duplicate(answer, other, "Where was Ada Brook born?") is expected
+    assert duplicate(other, answer, "Where was Ada Brook born?") is expected
+
+
+@pytest.mark.parametrize("split", ["forget01", "forget05", "forget10"])
+def test_of_what_rules_write_about_the_shipped_facts_nothing_is_dropped(split: str) -> None:
+    data = Fictional(split=split, authors=100, candidates=26, phrasings=3, retain_eval=20, seed=0)
+    facts, rules = data.facts("forget"), Rules(candidates=26, seed=0)
+    written = {fact.id: rules.invert(fact, others=facts) for fact in facts}
+    found = cleaned(facts, written)
+    assert sum(found.dropped.values()) == 0
+    assert len(found.inverted) == sum(map(len, written.values())) >= 26 * len(facts)
+
+
+@pytest.mark.data
+@pytest.mark.skipif("MEOW_DATA_DIR" not in os.environ, reason="needs MEOW_DATA_DIR, the folder of the real TOFU files")
+@pytest.mark.parametrize(
+    ("name", "wrong", "true"),
+    # Of the wrong answers at most this share is dropped as true or for length; of the paraphrases at least this.
+    [("forget01", 0.0, 0.47), ("forget05", 0.016, 0.35), ("forget10", 0.01, 0.33), ("retain", 0.015, 0.3)],
+)
+def test_wrong_answers_of_tofu_stay_and_paraphrases_go_as_far_as_words_tell(
+    name: str, wrong: float, true: float
+) -> None:
+    path = Path(os.environ["MEOW_DATA_DIR"]) / "tofu" / f"{name}_perturbed.json"
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    facts = [Fact(id="", question=row["question"], answer=row["answer"]) for row in rows]
+    lost = [
+        reason(text, fact, kept=[]) in {"true", "length"}
+        for fact, row in zip(facts, rows, strict=True)
+        for text in row["perturbed_answer"]
+    ]
+    found = [still_true(row["paraphrased_answer"], fact) for fact, row in zip(facts, rows, strict=True)]
+    assert sum(lost) / len(lost) <= wrong
+    assert sum(found) / len(found) >= true

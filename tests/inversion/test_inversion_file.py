@@ -31,13 +31,25 @@ def test_numbered_answers_in_order_of_their_number(tmp_path) -> None:
     assert write(tmp_path, json.dumps(entry)).invert(WHERE, others=[]) == ["a", "c", "k"]
 
 
+def test_what_a_chat_model_says_around_its_answers_is_taken_off_and_counted_as_blank(tmp_path) -> None:
+    raw = [
+        "Sure, here are 3 answers that contradict it:",
+        "1. Ada was born in Oslo.",
+        '2. "Ada was born in Rome."',
+        "3. Bern",
+    ]
+    line = json.dumps({"question": WHERE.question, "answers": raw})
+    told = write(tmp_path, line).invert(WHERE, others=[])
+    assert told == ["Ada was born in Oslo.", "Ada was born in Rome.", "Bern", ""]
+
+
 def test_windows_line_ends_and_byte_order_mark(tmp_path) -> None:
     assert write(tmp_path, "\ufeff" + LINES.replace("\n", "\r\n")).invert(WHERE, others=[]) == ["Oslo.", "Rome."]
 
 
 def test_line_separators_inside_a_text_end_no_line(tmp_path) -> None:
     line = json.dumps({"question": WHERE.question, "answers": ["Os\u2028lo\x85."]}, ensure_ascii=False)
-    assert write(tmp_path, line).invert(WHERE, others=[]) == ["Os\u2028lo\x85."]
+    assert write(tmp_path, line).invert(WHERE, others=[]) == ["Os lo ."]
 
 
 def test_missing_file_is_named(tmp_path) -> None:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meow_lightning.inversion.clean import REASONS, cleaned
+from meow_lightning.inversion.tidy import answers
+from meow_lightning.types import Fact
+
+# Sums of what was judged by hand, reply by reply, in dirty.jsonl: 97 replies about 30 facts hold 400 answers.
+KEPT = 255
+DROPPED = {"blank": 4, "refusal": 10, "question": 10, "true": 81, "length": 4, "duplicate": 33, "evaluated": 3}
+
+
+@cache
+def entries() -> tuple[dict[str, Fact], list[dict[str, Any]]]:
+    """The facts of the file and its replies, each with what should be kept and dropped of it."""
+    lines = Path(__file__).with_name("dirty.jsonl").read_text(encoding="utf-8").splitlines()
+    read = [json.loads(line) for line in lines]
+    facts = {
+        each["id"]: Fact(**{**each, "perturbed": tuple(each.get("perturbed", ()))}) for each in read if "id" in each
+    }
+    return facts, [each for each in read if "reply" in each]
+
+
+@pytest.mark.parametrize("place", range(97))
+def test_every_dirty_reply_gives_what_was_worked_out_by_hand(place: int) -> None:
+    facts, replies = entries()
+    entry = replies[place]
+    fact = facts[entry["fact"]]
+    found = cleaned([fact], {fact.id: answers(entry["reply"])})
+    assert [each.answer for each in found.inverted] == entry["kept"]
+    # No reply of the file loses more than three answers for one reason, so the examples are all of them.
+    assert {why: [answer for _, answer in shown] for why, shown in found.examples.items()} == entry["dropped"]
+    assert {why: count for why, count in found.dropped.items() if count} == {
+        why: len(texts) for why, texts in entry["dropped"].items()
+    }
+
+
+def test_counts_over_the_whole_file() -> None:
+    facts, replies = entries()
+    kept, dropped = 0, Counter(dict.fromkeys(REASONS, 0))
+    for entry in replies:
+        fact = facts[entry["fact"]]
+        found = cleaned([fact], {fact.id: answers(entry["reply"])})
+        kept += len(found.inverted)
+        dropped.update(found.dropped)
+    assert (len(facts), len(replies)) == (30, 97)
+    assert kept == KEPT
+    assert dropped == DROPPED
+    assert kept + sum(dropped.values()) == 400
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("", []),
+        ("\n \n", []),
+        ("1.\n2.\n3. Oslo", ["Oslo"]),
+        ("1. Oslo.\r\n2. Rome.\r\n", ["Oslo.", "Rome."]),
+        ("Oslo.\n2. Rome.\n3. Bern.", ["Oslo.", "Rome.", "Bern."]),  # the prompt ended in "1."
+        ("1. Oslo is\nthe town.\n2. Rome.\n\nAll wrong.", ["Oslo is the town.", "Rome."]),
+        ("1. Oslo\n- since it is cold\n2. Bern", ["Oslo", "Bern"]),
+        ("1. 1. FC Köln\n2. 1. FSV Mainz", ["1. FC Köln", "1. FSV Mainz"]),
+        ("Question 1: Where?\nAnswer 1: Oslo\nQuestion 2: Where?\nAnswer 2: Rome", ["Oslo", "Rome"]),
+        ("Q: Where? A: Oslo", ["Oslo"]),
+        ("- 1. **Oslo**: a city\n- 2. **Rome**: a city", ["Oslo: a city", "Rome: a city"]),
+        ("**Oslo,\nRome**", ["Oslo,", "Rome**"]),  # emphasis that ends on another line loses its beginning only
+        ("Here are 4:\nOslo", ["Oslo"]),
+        ("Of course, here you go:\nOslo", ["Oslo"]),
+        ("Correct answer: Lima\nOslo", ["Oslo"]),
+        ("<think>Rome?", []),
+        ("Rome? No.</think>Oslo", ["Oslo"]),
+        ('["Oslo",\n "Rome"]', ["Oslo", "Rome"]),
+        ('{"answer": "Oslo"}\n{"answer": "Rome"}', ["Oslo", "Rome"]),
+        ('{"original_answer": "Lima", "answers": ["1. Oslo"]}', ["1. Oslo"]),  # in a list nothing counts on
+        ("[" * 5000, ["[" * 5000]),  # too deep for a JSON reader; cleaning drops it as blank
+        ("1. Oslo 2. Rome 3. Bern", ["Oslo 2. Rome 3. Bern"]),  # one answer per line was asked for
+    ],
+)
+def test_what_wraps_answers_goes(reply: str, expected: list[str]) -> None:
+    assert answers(reply) == expected
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "1975 saw the first book.\n1976 saw the second.",
+        "3.5 million people\n4.5 million people",
+        "8. September 1956 was the day.\n9. September 1956 was the day.",
+        "1. FC Köln is his club.",
+        "10. Downing Street",
+        "A. Milne wrote it.\nB. Russell wrote it.",
+        "2 * 3 * 4 is 24.",
+        "A* is her grade, B* is his.",
+        "snake_case and _ are hers",
+        "-5 degrees",
+        '"Tide" and "Ebb" are hers.',
+        "'Tis a pity.",
+        "She is 5'11\"",
+        'She said: "no".',
+        "Note that she never left.",
+        "Notes from a cellar",
+        "Answer to Job is her book.",
+        "Response to the war was her theme.",
+        "A Novel: Her Life is the title.",
+        "Sure, she was a baker.",
+        "Yes, she was.",
+        "Of course not.",
+        "Here is where she was born.",
+        "All the answers lie in Rome.",
+        "These are the towns she loved: Oslo, Bern, Rome.",
+        "I hope this is not true, he said.",
+        "If you want to know, she was a baker.",
+        "Let Me Know is her first song.",
+        "[The] novel was hers.",
+    ],
+)
+def test_real_content_stays(reply: str) -> None:
+    assert answers(reply) == reply.split("\n")
+
+
+@pytest.mark.data
+@pytest.mark.skipif("MEOW_DATA_DIR" not in os.environ, reason="needs MEOW_DATA_DIR, the folder of the real TOFU files")
+@pytest.mark.parametrize("form", ["{text}", "{count}. {text}", "- **Answer {count}:** “{text}”", "* {text}"])
+def test_real_answers_stay_word_for_word_in_any_wrapping(form: str) -> None:
+    path = Path(os.environ["MEOW_DATA_DIR"]) / "tofu" / "forget10_perturbed.json"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        texts = [" ".join(text.split()) for text in json.loads(line)["perturbed_answer"]]
+        lines = [form.format(count=count, text=text) for count, text in enumerate(texts, 1)]
+        reply = "\n".join(["Sure, here are 5 answers that contradict it:", "", *lines, "", "I hope this helps!"])
+        assert answers(reply) == texts

@@ -58,6 +58,7 @@ What must not change them
   goal=        finetune, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
   cache=       use, refresh (remake), readonly (make nothing)
   plan=        true: what is there, what would run, and the memory, time and disk it takes
+  memo.verify= so many windows of every score are done again one by one, and compared
   preflight=   false: start even where memory or disk seem too small
   outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers

@@ -1,10 +1,14 @@
-"""Which of how many processes this is, and how they wait for each other. One process needs no process group."""
+"""How work is split up, which of how many processes this is, and how they wait for each other.
+
+One process needs no process group.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meow_lightning.types import UserError
@@ -32,6 +36,14 @@ def world() -> int:
 def mine(items: Sequence[T]) -> list[T]:
     """The share of this process in some work: every world-th item from its rank on, so each is done exactly once."""
     return list(items[rank() :: world()])
+
+
+def grouped(items: Iterable[T], *, key: Callable[[T], Hashable]) -> list[list[T]]:
+    """The items with the same key together, each in their order; groups in the order of their first item."""
+    found: dict[Hashable, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return list(found.values())
 
 
 def bundles(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: int) -> Iterator[list[T]]:
@@ -70,6 +82,14 @@ def gathered(items: Sequence[T]) -> list[T]:
     found: list[Any] = [None] * world()
     torch.distributed.all_gather_object(found, list(items))
     return [item for each in found for item in each]
+
+
+def give_back() -> None:
+    """Give back the memory of what is gone, also where reference cycles hold it, and a GPU's kept beside."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def end() -> None:

@@ -162,7 +162,6 @@ class _Cell:
             )
         else:
             settings["facts"] = self.facts("forget", "id", "question", "answer")
-            self._check_windows("answer", lambda fact: (fact.answer,))
         return self.artifact("score", f"{role} {kind}", settings, needs)
 
     def _check_windows(self, kind: Kind, answers: Callable[[Fact], Sequence[str]]) -> None:
@@ -253,6 +252,7 @@ class _Cell:
         every = {"target": self.target, "unlearned": self.unlearned, "retain": self.retain}
         roles = {role: model for role, model in every.items() if model is not None}
         answers = {f"answer/{role}": self.answer(role, model) for role, model in roles.items()}
+        self._check_windows("answer", lambda fact: (fact.answer,))
         scores = {f"score/{role}/answers": self.score(role, model, "answers") for role, model in roles.items()}
         extra: dict[str, Artifact] = {}
         if "inverted" in self.method.streams:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from meow_lightning.parallel import DRIVER, check, end, rank
+from meow_lightning.parallel import DRIVER, check, end, give_back, rank
 from meow_lightning.stages import DISTRIBUTED, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
@@ -108,14 +107,6 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
     return None
 
 
-def _release() -> None:
-    """Give back what the stage's model took: this process may live on, and so may reference cycles that hold it."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
@@ -139,7 +130,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
         raise
     finally:
-        _release()
+        give_back()  # this process may live on
     lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if lacking and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")

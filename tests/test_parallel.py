@@ -18,6 +18,11 @@ def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.Mon
     assert sorted(shares) == list(range(10))
 
 
+def test_groups_by_hand() -> None:
+    assert parallel.grouped([3, 8, 5, 2], key=lambda item: item % 2) == [[3, 5], [8, 2]]
+    assert parallel.grouped([], key=len) == []
+
+
 def test_bundles_by_hand() -> None:
     groups = [[3], [1, 1], [4], [2]]
     assert list(parallel.bundles(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]

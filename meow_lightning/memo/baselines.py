@@ -18,7 +18,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memorization:
+class _OfTokens:
+    """What measures share whose windows are tokens."""
+
+    name: str
+    mode: Mode
+    template: bool
+
+    def __post_init__(self) -> None:
+        one_of(self.mode, MODES, option="memo.mode")
+
+    @property
+    def needs_codec(self) -> bool:
+        """True: its windows are tokens."""
+        return True
+
+    @property
+    def templated(self) -> bool:
+        """Whether prompts are those of training."""
+        return self.template and self.mode == "suffix"
+
+    def tokens(self, text: Text, codec: Codec | None) -> tuple[list[int], list[int]]:
+        """(context, tested tokens) of a text, see :func:`tokens_of`."""
+        return tokens_of(text, codec, mode=self.mode, template=self.template)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memorization(_OfTokens):
     """Memorisation accuracy: how often the most likely token is the text's own; a measure.
 
     MA(x) = 1/n * sum over t of 1{argmax p(. | x_<t) = x_t}, Tirumala et al. 2022 (arXiv 2205.10770), over the n tested
@@ -39,23 +65,6 @@ class Memorization:
 
     """
 
-    name: str
-    mode: Mode
-    template: bool
-
-    def __post_init__(self) -> None:
-        one_of(self.mode, MODES, option="memo.mode")
-
-    @property
-    def needs_codec(self) -> bool:
-        """True: its windows are tokens."""
-        return True
-
-    @property
-    def templated(self) -> bool:
-        """Whether prompts are those of training."""
-        return self.template and self.mode == "suffix"
-
     def check(self, text: Text, codec: Codec | None) -> None:
         """Nothing, when the text has a token to be tested and its longest prompt fits.
 
@@ -63,23 +72,23 @@ class Memorization:
             UserError: It has none, or it fills the model's context.
 
         """
-        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        context, tested = self.tokens(text, codec)
         if not tested:
             raise _too_few("MA", text, self.mode, tokens=len(tested), needed=1)
         space([*context, *tested[:-1]], text, _needed(codec))
 
     def count(self, text: Text, codec: Codec | None) -> int:
         """How many tokens are tested."""
-        return len(tokens_of(text, codec, mode=self.mode, template=self.template)[1])
+        return len(self.tokens(text, codec)[1])
 
     def cuts(self, text: Text, codec: Codec) -> list[Cut]:
         """One window per tested token."""
-        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        context, tested = self.tokens(text, codec)
         return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
+class Extraction(_OfTokens):
     """Extraction likelihood: how much of the rest of a text comes out when its beginning is put in; a measure.
 
     EL_n(x) = 1/(T - n) * sum over t = 1 .. T - n of OVERLAP_n(f(x_<t), x_>=t), Jang et al. 2023 (arXiv 2210.01504),
@@ -101,25 +110,12 @@ class Extraction:
 
     """
 
-    name: str
-    mode: Mode
-    template: bool
     n: int
 
     def __post_init__(self) -> None:
-        one_of(self.mode, MODES, option="memo.mode")
+        _OfTokens.__post_init__(self)  # a dataclass with slots is made anew, so a bare super() would not find itself
         if self.n < 1:
             raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
-
-    @property
-    def needs_codec(self) -> bool:
-        """True: its windows are tokens."""
-        return True
-
-    @property
-    def templated(self) -> bool:
-        """Whether prompts are those of training."""
-        return self.template and self.mode == "suffix"
 
     def check(self, text: Text, codec: Codec | None) -> None:
         """Nothing, when the text has more than n tokens to be tested and its longest prompt fits.
@@ -128,18 +124,18 @@ class Extraction:
             UserError: It has fewer, or it fills the model's context.
 
         """
-        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        context, tested = self.tokens(text, codec)
         if len(tested) <= self.n:
             raise _too_few(f"EL_{self.n}", text, self.mode, tokens=len(tested), needed=self.n + 1)
         space([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
 
     def count(self, text: Text, codec: Codec | None) -> int:
         """How many beginnings are put in."""
-        return max(0, len(tokens_of(text, codec, mode=self.mode, template=self.template)[1]) - self.n)
+        return max(0, len(self.tokens(text, codec)[1]) - self.n)
 
     def cuts(self, text: Text, codec: Codec) -> list[Cut]:
         """One window per beginning, the empty one first."""
-        context, tested = tokens_of(text, codec, mode=self.mode, template=self.template)
+        context, tested = self.tokens(text, codec)
         made = []
         for shown in range(len(tested) - self.n):
             prompt, rest = [*context, *tested[:shown]], tested[shown:]

@@ -13,9 +13,10 @@ from meow_lightning.memo.batch import Continuation, Model, choose, continue_alon
 from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove
 from meow_lightning.memo.plain import continue_plainly
-from meow_lightning.memo.room import Room, give_back
+from meow_lightning.memo.room import Room
 from meow_lightning.memo.sharing import agrees, dtype_of, pads
 from meow_lightning.memo.tree import Prompt, Tree, batches, plant
+from meow_lightning.parallel import give_back
 from meow_lightning.types import UserError
 
 __all__ = ["Continuation", "continue_greedily"]

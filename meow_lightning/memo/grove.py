@@ -25,11 +25,10 @@ class Grove:
 
     """
 
-    trunks: dict[int, list[tuple[torch.Tensor, torch.Tensor]]]
-
     @torch.inference_mode()
     def __init__(self, model: Model, trees: Sequence[Tree], *, pad_id: int, dtype: torch.dtype) -> None:
-        self.trees, self.trunks = trees, {}
+        self.trees = trees
+        self._trunks: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self.start = min(tree.first_end for tree in trees)
         width = max(len(tree) for tree in trees)
         self.device = device = getattr(model, "device", None)
@@ -54,10 +53,10 @@ class Grove:
 
     def trunk(self, tree: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of one tree in every layer, (heads, nodes, D) each: a copy, for a row outlives the grove."""
-        if tree not in self.trunks:
+        if tree not in self._trunks:
             nodes = len(self.trees[tree])
-            self.trunks[tree] = [tuple(part[tree, :, :nodes].clone() for part in kv) for kv in self.layers]  # type: ignore[misc]
-        return self.trunks[tree]
+            self._trunks[tree] = [tuple(part[tree, :, :nodes].clone() for part in kv) for kv in self.layers]  # type: ignore[misc]
+        return self._trunks[tree]
 
     def seen(self, tree: int, nodes: Sequence[int]) -> torch.Tensor:
         """Which nodes of a tree the paths to some of its nodes hold, (len(nodes), nodes of the tree)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from meow_lightning.memo.score import memo
-from meow_lightning.parallel import bundles
+from meow_lightning.parallel import bundles, grouped
 from meow_lightning.types import Progress, ScoredText, UserError
 
 if TYPE_CHECKING:
@@ -191,13 +191,6 @@ def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
     return left
 
 
-def _by_question(planned: Sequence[_Planned]) -> list[list[_Planned]]:
-    found: dict[str, list[_Planned]] = {}
-    for each in planned:
-        found.setdefault(each.text.question, []).append(each)
-    return list(found.values())
-
-
 def _stream(
     model: Any,
     codec: Codec,
@@ -215,7 +208,8 @@ def _stream(
     room = slots if isinstance(slots, Room) else Room(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
     least = room.slots * BATCHES_PER_CHUNK
-    for chunk in bundles(_by_question(planned), size=lambda each: each.windows, least=least):
+    questions = grouped(planned, key=lambda each: each.text.question)
+    for chunk in bundles(questions, size=lambda each: each.windows, least=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
+from meow_lightning.parallel import grouped
 from meow_lightning.stages.shared import evaluator, facts, in_chunks, room
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.types import ScoredText
@@ -63,9 +64,7 @@ def run(work: Work) -> None:
             work.tally(number, windows=sizes[number], alone=close[wanted[number]])
 
     # windows of the same question share their prompts, so they go to the same process
-    groups: dict[str, list[int]] = {}
-    for number, text in enumerate(wanted):
-        groups.setdefault(text.question, []).append(number)
+    groups = grouped(range(len(wanted)), key=lambda number: wanted[number].question)
     in_chunks(
-        work, list(groups.values()), sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
+        work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
     )  # fmt: skip

@@ -14,12 +14,14 @@ from typing import Any, get_args
 from omegaconf import DictConfig
 
 from meow_lightning.cellgraph import Graph
+from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
+from meow_lightning.inversion.gather import REMEDY, too_few
 from meow_lightning.machine import duration, free_disk, readable
-from meow_lightning.pipeline import dataset_of, graph
+from meow_lightning.pipeline import graph
 from meow_lightning.preflight import Preflight
-from meow_lightning.stages.work import Runtime
+from meow_lightning.stages.work import Runtime, read_json
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.terminal import Terminal
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
@@ -117,7 +119,7 @@ class Program:
             preflight.check(artifacts)
         if options["plan"]:
             return None
-        _enough(options, executor.store, cell)
+        _short(options, executor.store, cell)
         executor.remark = preflight.remark
         told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
         fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
@@ -141,7 +143,7 @@ class Program:
             told.add(tracker.finished_keys)
         if results is not None and options["warning"]:
             terminal.say(f"\n{options['warning']}")
-        choice = choice_notes(executor.store, cell, reached)
+        choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
         _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
         if cell.artifacts["unlearned"].key in reached:
             terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
@@ -187,18 +189,20 @@ def plan_sum(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[str]:
     ]
 
 
-def _enough(options: Mapping[str, Any], store: Store, cell: Graph) -> None:
-    """Nothing, unless stored inverted facts are too few for what this cell selects; said before a stage runs."""
-    inverted = cell.artifacts.get("inverted")
+def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
+    """What is to be said of stored inverted facts that are too few for what this cell selects; before a stage runs.
+
+    Raises:
+        UserError: They are, and the cell does not put up with it.
+    """
+    inverted = cell.artifacts.get("round/1/invert", cell.artifacts.get("inverted"))
     if inverted is None or store.find(inverted) is None:
-        return
-    fewest = json.loads((store.path(inverted) / "cleaning.json").read_text(encoding="utf-8"))["fewest"]
-    wanted = options["method"]["select"]["k"]
-    if fewest < wanted:
-        raise UserError(
-            f"a fact has only {fewest} inverted facts after cleaning and method.select.k={wanted} are to be picked; "
-            "bring more (the key `inverted` of a fact, or inversion=file inversion.path=FILE) or select fewer"
-        )
+        return []
+    counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
+    said = too_few(counts, least=options["method"]["select"]["k"])
+    if said and options["inversion"]["short"] != "warn":
+        raise UserError(f"{said}; {REMEDY}")
+    return [f"{said}; these train on what there is"] if said else []
 
 
 def read_results(store: Store, cell: Graph) -> Results | None:
@@ -206,7 +210,7 @@ def read_results(store: Store, cell: Graph) -> Results | None:
     from meow_lightning.evaluation.suite import results_from_json
 
     path = store.path(cell.artifacts["results"]) / "results.json"
-    return results_from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return results_from_json(read_json(path)) if path.exists() else None
 
 
 def choice_notes(store: Store, cell: Graph, reached: Collection[str]) -> list[str]:
@@ -233,9 +237,8 @@ def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | Non
 
 
 def _summary(results: Results | None) -> dict[str, float]:
-    if results is None:
-        return {}
-    return {f"{role}/{name}": value for role, numbers in results.values.items() for name, value in numbers.items()}
+    values = {} if results is None else results.values
+    return {f"{role}/{name}": value for role, numbers in values.items() for name, value in numbers.items()}
 
 
 def _close(
@@ -248,6 +251,8 @@ def _close(
         terminal.table(closing_table(results), title="what happened")
         for reason in closing_reasons(results):
             terminal.say(reason)
+    if folder is not None and (rounds := folder / "rounds.json").exists():
+        terminal.say(read_json(rounds)["sentence"])
     for note in (*notes, *doubts(results), *choice) if results is not None else choice:
         terminal.say(f"note: {note}")
     if folder is not None:

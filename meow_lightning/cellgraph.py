@@ -43,7 +43,9 @@ class Graph:
         seen: dict[str, Artifact] = {}
         for artifact in self.artifacts.values():
             walk = artifact.walk()
-            if artifact.stage in wanted and all(NAMES.index(each.stage) <= last for each in walk):
+            # A loop measures before it unlearns again: its last model is wanted all the same.
+            early = name == "unlearn" or all(NAMES.index(each.stage) <= last for each in walk)
+            if artifact.stage in wanted and early:
                 seen |= {each.key: each for each in walk if each.key not in seen}
         if not seen and name == "verify":
             raise UserError("goal=verify checks nothing with memo.verify=0; say memo.verify=100 to check 100 windows")

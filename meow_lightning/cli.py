@@ -55,7 +55,7 @@ What must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
+  goal=        finetune, ask, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
   cache=       use, refresh (remake), readonly (make nothing)
   plan=        true: what is there, what would run, and the memory, time and disk it takes
   memo.verify= so many windows of every score are done again one by one, and compared

@@ -18,7 +18,7 @@ from meow_lightning.types import UserError
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
-RECIPE = ("name", "lr", "epochs", "batch", "select", "verify")
+RECIPE = ("name", "lr", "epochs", "batch", "select", "loop", "verify", "again", "short")
 
 
 def register() -> None:
@@ -121,7 +121,7 @@ def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
 
 
 def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node hands to its target: every key but its name, a method's recipe, and how a measure is verified."""
+    """What a node hands to its target: every key but those that the pipeline reads itself (``RECIPE``)."""
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from filelock import FileLock
 
 from meow_lightning.runners import Handle, Inline, Job, Pool, Runner, StageError
-from meow_lightning.stages import DISTRIBUTED
+from meow_lightning.stages import distributed
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
@@ -157,7 +157,11 @@ class Executor:
         return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
-        alone = Runtime(**{**vars(self.runtime), "devices": 1}) if artifact.stage not in DISTRIBUTED else self.runtime
+        alone = (
+            Runtime(**{**vars(self.runtime), "devices": 1})
+            if not distributed(artifact.stage, artifact.inputs)
+            else self.runtime
+        )
         needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
         work = Work(
             stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, needs=needs,
@@ -168,7 +172,7 @@ class Executor:
     def _runner(self, artifact: Artifact) -> Runner:
         kind = (
             "job"
-            if self.runtime.devices > 1 and artifact.stage in DISTRIBUTED
+            if self.runtime.devices > 1 and distributed(artifact.stage, artifact.inputs)
             else "pool"
             if self.jobs > 1
             else "inline"

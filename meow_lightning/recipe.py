@@ -29,12 +29,23 @@ def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, s
                 f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has none; give optim.{name}=…"
             )
         return table, f"method.{name}"
-    key = model if model in table else "default"
-    if key not in table:
-        raise UserError(
-            f"method.{name} has neither {model} nor default (given: {', '.join(table)}); give optim.{name}=…"
-        )
+    key = _key(table, f"method.{name}", model, f"; give optim.{name}=…")
     return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
+
+
+def of_model(table: Any, option: str, model: str) -> Any:
+    """What a table says for a model, or its default; a plain value for every model.
+
+    Raises:
+        UserError: When it says neither.
+    """
+    return table[_key(table, option, model, f"; give {option}=…")] if isinstance(table, Mapping) else table
+
+
+def _key(table: Mapping[str, Any], option: str, model: str, remedy: str) -> str:
+    if model not in table and "default" not in table:
+        raise UserError(f"{option} has neither {model} nor default (given: {', '.join(table)}){remedy}")
+    return model if model in table else "default"
 
 
 def check_table(method: Mapping[str, Any], name: str) -> None:

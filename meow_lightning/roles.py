@@ -105,14 +105,21 @@ class Roles:
         given = self._given(role, listed)
         return given and Given(given.weights, given.tokenizer, given.key, published=True)
 
+    def teacher(self) -> Given:
+        """The language model that ``inversion.model`` names, with its own tokenizer."""
+        weights = pinned(parse("inversion.model", self.options["inversion"]["model"], words=()))
+        return self._named(weights, weights)
+
     def _given(self, role: Role, text: str | None) -> Given | None:
         if text is None:
             return None
-        memory = Path(self.options["store"]) / ".digests.json"
         words = (*{"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role], "null")
         # From here on the commit, also of a branch: what is fetched must be what the key names.
         weights = pinned(parse(f"model.{role}", text, words=words))
-        tokenizer = pinned(self._tokenizer(weights))
+        return self._named(weights, pinned(self._tokenizer(weights)))
+
+    def _named(self, weights: Source, tokenizer: Source) -> Given:
+        memory = Path(self.options["store"]) / ".digests.json"
         whole = identity(weights, memory=memory)
         same = tokenizer == weights
         key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}

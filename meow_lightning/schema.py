@@ -61,6 +61,14 @@ class Memo(TypedDict):
     verify: int
 
 
+class Inversion(TypedDict):
+    """What of ``inversion`` the pipeline itself reads; the rest is the writer's."""
+
+    name: str
+    again: int
+    short: Literal["error", "warn", "rules"]
+
+
 class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
@@ -190,11 +198,24 @@ class Select(TypedDict):
     rows: Literal["selected", "official"]
 
 
+class Loop(TypedDict):
+    """``method.loop``."""
+
+    rounds: int
+    threshold: float | dict
+    unit: Literal["characters", "words", "tokens"] | None
+    ask: Literal["held", "all"]
+    candidates: int | None
+    k: int
+    calls: int | None
+
+
 # Typed groups by their dotted option; a group that is absent is not checked.
 GROUPS: dict[str, type] = {
     "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
+    "method.loop": Loop,
 }  # fmt: skip
 
 # What only a model made from scratch needs.
@@ -205,5 +226,6 @@ LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
     "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
     "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
+    "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

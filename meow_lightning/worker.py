@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from meow_lightning.parallel import DRIVER, check, end, give_back, rank
-from meow_lightning.stages import DISTRIBUTED, stage
+from meow_lightning.stages import distributed, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
@@ -111,7 +111,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
     start = time.time()
-    if work.stage in DISTRIBUTED:
+    if distributed(work.stage, work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
         # An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.

@@ -22,7 +22,7 @@ FLOORS = (
     ("stages",),
     ("worker",),
     ("runners",),
-    ("recipe", "roles", "cellgraph"),
+    ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "sizes"),
     ("execute", "pipeline", "tracking"),
     ("preflight",),
     ("terminal",),
@@ -52,7 +52,7 @@ LIGHT = (
     "inversion",
     "tracking",
 )
-HEAVY = {"torch", "transformers", "peft", "pytorch_lightning", "datasets", "wandb", "matplotlib"}
+HEAVY = {"openai", "torch", "transformers", "peft", "pytorch_lightning", "datasets", "wandb", "matplotlib"}
 
 
 def tree(name: str) -> ast.Module:

@@ -43,7 +43,7 @@ def moved(*words: str, start: tuple[str, ...] = ()) -> set[str]:
 
 
 EVERYTHING = {
-    "inverted", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
+    "asked", "inverted", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
     "score/unlearned/answers", "score/target/candidates", "answer/target", "answer/retain", "answer/unlearned",
     "results", "report",
 }  # fmt: skip
@@ -54,7 +54,8 @@ def test_the_default_cell_is_the_picture_in_the_readme():
     made = cell().artifacts
     assert set(made) == EVERYTHING
     needs = {name: {need.key for need in artifact.needs.values()} for name, artifact in made.items()}
-    assert needs["base"] == needs["inverted"] == set()
+    assert needs["base"] == needs["asked"] == set()
+    assert needs["inverted"] == {made["asked"].key}
     assert needs["target"] == needs["retain"] == {made["base"].key}
     assert needs["score/target/candidates"] == {made["target"].key, made["inverted"].key}
     assert needs["unlearned"] == {made["target"].key, made["inverted"].key, made["score/target/candidates"].key}
@@ -66,7 +67,7 @@ def test_the_default_cell_is_the_picture_in_the_readme():
 
 def test_methods_share_all_that_is_not_theirs():
     meow, ascent = keys(cell()), keys(cell("method=grad_ascent"))
-    assert set(meow) - set(ascent) == {"inverted", "score/target/candidates"}
+    assert set(meow) - set(ascent) == {"asked", "inverted", "score/target/candidates"}
     assert {name for name in ascent if ascent[name] != meow[name]} == OWN
 
 
@@ -176,7 +177,7 @@ def test_more_candidates_change_nothing_that_is_made_without_them():
 
 @pytest.mark.parametrize("word", ["model.finetune.lr=0.5", "model.finetune.replay=3", "model.finetune.also=[]"])
 def test_a_fine_tuning_recipe_leaves_the_base_model(word):
-    assert moved(word) == EVERYTHING - {"base", "inverted"}
+    assert moved(word) == EVERYTHING - {"base", "asked", "inverted"}
 
 
 @pytest.mark.parametrize(("method", "twin"), [("none", "target"), ("retrain", "retain")])
@@ -199,11 +200,12 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
             seen.add(artifact.key)
     labels = {goal: {f"{each.stage} {each.label}".strip() for each in made.goal(goal)} for goal in NAMES}
     assert labels["finetune"] == {"finetune base", "finetune target", "finetune retain"}
-    assert labels["invert"] == {"invert"}
+    assert labels["ask"] == {"ask"}
+    assert labels["invert"] == {"ask", "invert"}
     measured = {"score target answers", "score target candidates", "score retain answers"}
     checked = {label.replace("score", "verify") for label in measured}
     assert labels["score"] == labels["verify"] == labels["finetune"] | labels["invert"] | measured | checked
-    before = {"finetune base", "finetune target", "invert", "score target candidates"}
+    before = {"finetune base", "finetune target", "ask", "invert", "score target candidates"}
     assert labels["unlearn"] == before | {"unlearn unlearned"}
     assert labels["answer"] == labels["unlearn"] | {"finetune retain"} | {
         "answer target", "answer unlearned", "answer retain",
@@ -219,7 +221,7 @@ def test_a_goal_that_the_method_does_without_is_told():
 
 def test_an_unknown_goal_is_told():
     with pytest.raises(
-        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: finetune, invert"
+        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: finetune, ask, invert"
     ):
         cell().goal("reprot")
 

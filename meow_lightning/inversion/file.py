@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from meow_lightning.data.lines import read_entries
 from meow_lightning.inversion.tidy import answers
+from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 from meow_lightning.types import Fact, UserError
 
 
-class File:
+class File(Writer):
     """Reads contradicting answers, matched by question.
 
     The file holds JSON lines or one JSON list; each entry has ``question`` and either ``answers`` (a list) or
@@ -21,11 +22,23 @@ class File:
         path: The file.
     """
 
+    aside: ClassVar[tuple[str, ...]] = ("path",)  # its content enters the key
+    more: ClassVar[bool] = False
+
     def __init__(self, *, path: str) -> None:
         self.path = path
         self._answers = {entry["question"].strip(): _candidates(entry) for entry in _entries(Path(path))}
 
-    def invert(self, fact: Fact, *, others: Sequence[Fact]) -> list[str]:
+    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+        """The file's answers to each question.
+
+        Raises:
+            UserError: When the file does not know one.
+        """
+        for ask in asks:
+            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(self.invert(ask.fact)))
+
+    def invert(self, fact: Fact) -> list[str]:
         """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them.
 
         Raises:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from meow_lightning.data.fictional_words import FIRST_NAMES, STREAM_SURNAMES
 from meow_lightning.data.swaps import named, swapped_answers, whole
 from meow_lightning.inversion.alike import Alike
+from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 from meow_lightning.types import Fact, UserError
 
 BORROWED = 256  # facts whose names and answers are swapped in: the ones to forget come first
 
 
-class Rules:
-    """Writes up to ``candidates`` contradicting answers per fact.
+class Rules(Writer):
+    """Writes up to ``candidates`` contradicting answers per fact; asked again, others than before.
 
     Ready-made inverted answers of a fact come first; rules make what is wanted beyond them.
     A fact that marks its value and brings alternatives gets the alternatives in the value's place. Any other gets what
@@ -27,34 +29,48 @@ class Rules:
         seed: Seed of the choices.
     """
 
+    borrows: ClassVar[bool] = True
+
     def __init__(self, *, candidates: int, seed: int) -> None:
         if candidates < 1:
             raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
         self.candidates, self.seed = candidates, seed
         self._lenders: tuple[Sequence[Fact], Alike] | None = None
 
-    def invert(self, fact: Fact, *, others: Sequence[Fact]) -> list[str]:
-        """The contradicting answers of one fact, as raw as an LLM would give them: cleaning comes after.
+    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+        """The contradicting answers to each question, as raw as an LLM would give them: cleaning comes after."""
+        lenders = others()
+        for ask in asks:
+            if not go_on():
+                return
+            found = self.invert(ask.fact, others=lenders, count=ask.count or self.candidates, tried=ask.tried)
+            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
+
+    def invert(self, fact: Fact, *, others: Sequence[Fact], count: int, tried: Sequence[str]) -> list[str]:
+        """Up to ``count`` contradicting answers of one fact.
 
         Args:
             fact: What to contradict.
             others: Facts whose names and answers may be borrowed.
+            count: Answers wanted, 1 or more.
+            tried: Answers that shall not come again.
         """
-        ready = fact.inverted[: self.candidates]
-        made = self._made(fact, others) if len(ready) < self.candidates else []
-        return list(dict.fromkeys([*ready, *made]))[: self.candidates]
+        wanted, known = count + len(tried), set(tried)
+        ready = [answer for answer in fact.inverted if answer not in known][:count]
+        made = self._made(fact, others, wanted) if len(ready) < count else []
+        return [each for each in dict.fromkeys([*ready, *made]) if each not in known][:count]
 
-    def _made(self, fact: Fact, others: Sequence[Fact]) -> list[str]:
+    def _made(self, fact: Fact, others: Sequence[Fact], count: int) -> list[str]:
         if fact.value is not None and fact.alternatives:
             around = whole(fact.value).split(fact.answer)
-            return [other.join(around) for other in fact.alternatives[: self.candidates]]
+            return [other.join(around) for other in fact.alternatives]
         if self._lenders is None or self._lenders[0] is not others:
             self._lenders = (others, Alike(others))
-        found = self._lenders[1].answers(fact, count=self.candidates)
+        found = self._lenders[1].answers(fact, count=count)
         dice = random.Random(f"{self.seed}/{fact.id}")
         borrowed = [other.answer for other in others[:BORROWED] if other.id != fact.id]
-        found += swapped_answers(fact.answer, borrowed, count=self.candidates, dice=dice)
-        if len(found) < self.candidates and named(fact.answer):
-            people = [f"{dice.choice(FIRST_NAMES)} {dice.choice(STREAM_SURNAMES)}" for _ in range(self.candidates)]
-            found += swapped_answers(fact.answer, people, count=self.candidates, dice=dice)
+        found += swapped_answers(fact.answer, borrowed, count=count, dice=dice)
+        if len(found) < count and named(fact.answer):
+            people = [f"{dice.choice(FIRST_NAMES)} {dice.choice(STREAM_SURNAMES)}" for _ in range(count)]
+            found += swapped_answers(fact.answer, people, count=count, dice=dice)
         return found

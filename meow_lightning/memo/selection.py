@@ -74,11 +74,10 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
 
     Args:
         texts: Every candidate of every fact, those of a fact in the order in which equal scores are taken.
-        k: How many are taken per fact, 1 to the candidates of the fact that has the fewest.
+        k: How many are taken per fact, from 1; all of a fact that has fewer.
         strategy: Which are taken.
 
     Raises:
-        UserError: When a fact has fewer than k candidates, as :func:`~meow_lightning.memo.select.select` says.
         ValueError: Without candidates.
 
     """
@@ -92,12 +91,13 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
     counts = [len(held) for held in scores]
     flat_scores, flat_lengths = [*chain(*scores)], [*chain(*lengths)]
     own_scores, own_lengths = centred(scores), centred(lengths)
+    taken = [min(k, count) for count in counts]
     # whole numbers are added before they are divided, so that a mean of 2/3 is 2/3 to the last bit
     return Selection(
         facts=len(facts), candidates=sum(counts), fewest=min(counts), most=max(counts), k=k, strategy=strategy,
-        shared=sum(shared(held, k=k) for held in scores) / (k * len(facts)),
-        shared_at_least=sum(shared_at_least(count, k=k) for count in counts) / (k * len(facts)),
-        shared_by_chance=statistics.fmean(k / count for count in counts),
+        shared=sum(shared(held, k=n) for held, n in zip(scores, taken, strict=True)) / sum(taken),
+        shared_at_least=sum(shared_at_least(count, k=n) for count, n in zip(counts, taken, strict=True)) / sum(taken),
+        shared_by_chance=statistics.fmean(n / count for n, count in zip(taken, counts, strict=True)),
         wordiest_first=statistics.fmean(map(wordiest_first, scores, lengths)),
         wordiest_by_chance=statistics.fmean(1 / count for count in counts),
         pearson=pearson(flat_scores, flat_lengths), spearman=spearman(flat_scores, flat_lengths),

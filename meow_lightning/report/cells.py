@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
+
+if TYPE_CHECKING:
+    from meow_lightning.report.rounds import Loop
 
 ROLES = ("target", "unlearned", "retain")
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
@@ -50,6 +53,7 @@ class Cell:
         texts: Whether questions and answers may be shown.
         warning: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
+        loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Cell:
     texts: bool
     warning: str
     notes: list[str]
+    loop: Loop | None
 
 
 def number(results: Results, role: str, name: str) -> float | None:

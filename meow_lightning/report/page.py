@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.memo.selection import warnings
-from meow_lightning.report import tables
+from meow_lightning.report import rounds, tables
 from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
@@ -34,7 +34,7 @@ def write_report(cell: Cell, folder: Path) -> Path:
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = pictures(cell)
-    for picture in drawn:
+    for picture in [*drawn, rounds.picture(cell.loop)]:
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
@@ -61,6 +61,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
             section(choice),
+            rounds.section(cell.loop),
             f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",
             f"<section><h2>How it was made</h2>{_stages(cell)}{_settings(cell)}{_definitions(cell)}</section>",
         ]

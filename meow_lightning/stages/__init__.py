@@ -8,13 +8,20 @@ Stage files import what is heavy inside their functions, so that planning does n
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
-NAMES = ("finetune", "invert", "score", "verify", "unlearn", "answer", "evaluate", "report")
-# These split their work over the processes of a job; the others take seconds in one.
-DISTRIBUTED = ("finetune", "score", "verify", "unlearn", "answer")
+NAMES = ("finetune", "ask", "invert", "score", "verify", "unlearn", "answer", "evaluate", "report")
+# These split their work over the processes of a job, where it is not for a single one; the others take seconds.
+DISTRIBUTED = ("finetune", "ask", "score", "verify", "unlearn", "answer")
 
 
 def stage(name: str) -> ModuleType:
     """The module of a stage."""
     return importlib.import_module(f"meow_lightning.stages.{name}")
+
+
+def distributed(name: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether a stage's work is split over the processes of a job; asking is where the writer computes by itself."""
+    return name in DISTRIBUTED and inputs.get("spread", True)

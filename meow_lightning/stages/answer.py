@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from meow_lightning.stages.shared import dataset, evaluator, in_chunks, room
+from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks, room
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow, UserError
 
@@ -18,8 +18,10 @@ def run(work: Work) -> None:
     """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
     from meow_lightning.evaluation.answer import answer
 
+    if carried(work, MAKES):
+        return
     model, codec = evaluator(work)
-    sets = dataset(work).evaluation()
+    sets = {name: facts for name, facts in dataset(work).evaluation().items() if name in work.settings["sets"]}
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
     settings, runtime = work.settings["evaluation"], work.runtime
     longest = max(len(codec.prompt_ids(fact.question)) for _, _, fact in questions)

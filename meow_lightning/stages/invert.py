@@ -1,52 +1,65 @@
-"""invert: the forget set in, answers that contradict it out, cleaned and counted."""
+"""invert: what a writer said in, answers that contradict the forget set out, cleaned and counted."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from meow_lightning.config import build
-from meow_lightning.inversion.clean import cleaned
-from meow_lightning.stages.shared import facts, unchanged
-from meow_lightning.stages.work import Work, write_lines
-from meow_lightning.store import digest, write_json
-from meow_lightning.types import Fact, InvertedFact, UserError
+from meow_lightning.inversion.gather import REMEDY, Written, kept, lacking, read, too_few
+from meow_lightning.inversion.rules import Rules
+from meow_lightning.stages.ask import replies_in
+from meow_lightning.stages.shared import facts
+from meow_lightning.stages.work import Work, read_lines, write_lines
+from meow_lightning.store import write_json
+from meow_lightning.types import Fact, UserError
 
-VERSION = 3
+VERSION = 4
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
 def run(work: Work) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
     forget = facts(work, ["forget"])
-    if "file" in work.settings["inversion"]:
-        path = Path(work.inputs["inversion"]["path"])
-        unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
-    writer = build(work.inputs["inversion"], allow=work.inputs["allow"])
-    others = facts(work, ["forget", "retain"])
-    written = {fact.id: writer.invert(fact, others=others) for fact in forget}
-    found = cleaned(forget, written)
-    inverted = found.inverted
-    _enough(work, forget, inverted)
-    write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in inverted])
+    former: dict[str, list[str]] = {}
+    for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
+        former.setdefault(row["fact"], []).append(row["answer"])
+    written = read(replies_in(work.needs["asked"]))
+    found = kept(forget, former, written)
+    before = sum(map(len, former.values()))
+    filled = _fill(work, forget, written) if work.settings["fill"] else 0
+    if filled:
+        found = kept(forget, former, written)
+    counts = Counter(candidate.fact for candidate in found.inverted)
+    said = too_few({fact.id: counts[fact.id] for fact in forget}, least=work.inputs["at_least"])
+    if said and work.inputs["short"] != "warn":
+        raise UserError(f"{said}; {REMEDY}")
+    write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in found.inverted])
     write_json(work.folder / "cleaning.json", {
-        "written": sum(len(answers) for answers in written.values()), "kept": len(inverted), "dropped": found.dropped,
-        "examples": found.examples,
-        "fewest": min(Counter(each.fact for each in inverted)[fact.id] for fact in forget),
+        "written": written.count, "kept": len(found.inverted) - before, "filled": filled,
+        "dropped": {**found.dropped, **{why: found.dropped.get(why, 0) + n for why, n in written.dropped.items()}},
+        "examples": {**written.examples, **found.examples},
+        "counts": {fact.id: counts[fact.id] for fact in forget},
     })  # fmt: skip
 
 
-def _enough(work: Work, forget: Sequence[Fact], inverted: Sequence[InvertedFact]) -> None:
-    """Nothing, when every fact keeps as many candidates as the method will select: found now, not after training."""
-    left = Counter(candidate.fact for candidate in inverted)
-    short = [fact for fact in forget if left[fact.id] < work.inputs["at_least"]]
+def _fill(work: Work, forget: Sequence[Fact], written: Written) -> int:
+    """How many candidates rules wrote for facts that kept too few, added to what is written."""
+    fill = work.settings["fill"]
+    rules = Rules(candidates=fill["candidates"], seed=fill["seed"])
+    short = lacking(forget, kept(forget, {}, written), wanted={fact.id: fill["least"] for fact in forget})
+    others = facts(work, ["forget", "retain"])
+    filled = 0
+    for fact in forget:
+        if fact.id in short:
+            there = written.answers.setdefault(fact.id, [])
+            made = rules.invert(fact, others=others, count=fill["candidates"], tried=there)
+            good = kept([fact], {}, Written(answers={fact.id: [*there, *made]})).inverted
+            new = [each.answer for each in good if each.answer not in there][: short[fact.id]]
+            there += new
+            filled += len(new)
     if short:
-        first, least = short[0], work.inputs["at_least"]
-        raise UserError(
-            f"{len(short)} of {len(forget)} facts keep fewer inverted facts than method.select.k={least} "
-            f"after cleaning, the first is {first.id} with {left[first.id]} (question: {first.question[:80]!r}); "
-            "bring more (the key `inverted` of a fact, or inversion=file inversion.path=FILE) or select fewer, such as "
-            "method.select.k=1"
+        work.note(
+            f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
         )
+    return filled

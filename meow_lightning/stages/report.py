@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.evaluation.suite import results_from_json
+from meow_lightning.inversion.gather import too_few
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import write_report
+from meow_lightning.report.rounds import Loop, Round, sentence
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.stages.work import Work, read_lines, remarks
-from meow_lightning.store import MANIFEST
+from meow_lightning.stages.shared import SAME
+from meow_lightning.stages.work import Work, read_json, read_lines, remarks, write_lines
+from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import InvertedFact
 
-VERSION = 4
+VERSION = 5
 MAKES = ("report.html", "table.md", "table.csv")
 
 
 def run(work: Work) -> None:
     """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/``."""
     needs = dict(work.needs)
-    results = json.loads((needs["results"] / "results.json").read_text(encoding="utf-8"))
+    results = read_json(needs["results"] / "results.json")
     inverted = read_lines(needs["inverted"] / "inverted.jsonl") if "inverted" in needs else []
     selected = read_lines(needs["unlearned"] / "selected.jsonl")
-    manifests = {name: json.loads((path / MANIFEST).read_text(encoding="utf-8")) for name, path in needs.items()}
+    manifests = {name: read_json(path / MANIFEST) for name, path in needs.items()}
+    loop = _loop(work)
+    if loop is not None:
+        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
+        write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
     cell = Cell(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results), rows=answers(work),
@@ -33,27 +40,91 @@ def run(work: Work) -> None:
         curves={
             manifest["label"]: points
             for name, manifest in manifests.items()
-            if (points := list(read_lines(needs[name] / "metrics.jsonl")))
+            if not name.startswith("round/") and (points := list(read_lines(needs[name] / "metrics.jsonl")))
         },
         stages=[
             {"label": _label(m, needs[name]), "key": m["key"], "seconds": m["seconds"]}
-            for name, m in manifests.items()
+            for name, m in {m["key"]: (name, m) for name, m in manifests.items()}.values()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"], warning=work.settings["warning"] or "",
-        notes=work.settings["notes"],
+        notes=[*work.settings["notes"], *_short(work)], loop=loop,
     )  # fmt: skip
     write_report(cell, work.folder)
 
 
+def _loop(work: Work) -> Loop | None:
+    """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
+    options = work.settings["options"]
+    wish = options["method"].get("loop")
+    if wish is None:
+        return None
+    numbers = range(1, sum(name.startswith("round/") for name in work.needs) // 4 + 1)
+    every = [_round(work, number, threshold=wish["threshold"]) for number in numbers]
+    rounds = tuple(each for each in every if each.number == 1 or each.asked)
+    last = rounds[-1]
+    if not last.held:
+        ended = "below"
+    elif last.same:
+        ended = "silent"
+    else:
+        ended = "rounds" if len(rounds) == len(every) else "budget"
+    measure = {"ma": "MA", "el": "EL"}.get(options["memo"]["name"], "MEMO")
+    measure += f" by {wish['unit']}" if wish["unit"] else ""
+    return Loop(threshold=wish["threshold"], rounds=rounds, ended=ended, measure=measure)
+
+
+def _round(work: Work, number: int, *, threshold: float) -> Round:
+    folder = {name: work.needs[f"round/{number}/{name}"] for name in ("ask", "invert", "unlearn", "score")}
+    asked, cleaning = read_json(folder["ask"] / "asked.json"), read_json(folder["invert"] / "cleaning.json")
+    scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
+    return Round(
+        number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
+        trained=sum(len(row["positions"]) for row in read_lines(folder["unlearn"] / "selected.jsonl")),
+        held=sum(score > threshold for score in scores), facts=len(scores), memo=sum(scores) / len(scores),
+        worst=max(scores), tokens=asked["prompt_tokens"] + asked["reply_tokens"],
+        same=(folder["unlearn"] / SAME).exists(),
+    )  # fmt: skip
+
+
+def _point(each: Round) -> dict[str, float]:
+    """A round as a point of a curve."""
+    return {
+        "step": each.number, "rounds/held": each.held, "rounds/memo": each.memo, "rounds/worst": each.worst,
+        "rounds/calls": each.calls, "rounds/kept": each.kept, "rounds/trained": each.trained,
+    }  # fmt: skip
+
+
+def _short(work: Work) -> list[str]:
+    """That facts train on fewer inverted facts than are selected, where a run puts up with it."""
+    first = work.needs.get("round/1/invert", work.needs.get("inverted"))
+    if first is None:
+        return []
+    least = work.settings["options"]["method"]["select"]["k"]
+    said = too_few(read_json(first / "cleaning.json")["counts"], least=least)
+    return [f"{said}; these train on what there is"] if said else []
+
+
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Stage and whose result it is, and what is to be said of its making."""
-    said = _cleaning(folder) if manifest["stage"] == "invert" else remarks(manifest)
+    special = {"invert": _cleaning, "ask": _asking}.get(manifest["stage"])
+    said = [*(special(folder) if special else []), *remarks(manifest)]
     return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(said)})" if said else "")
 
 
 def _cleaning(folder: Path) -> list[str]:
     """How many inverted facts were written, kept and dropped, and why."""
-    counts = json.loads((folder / "cleaning.json").read_text(encoding="utf-8"))
+    counts = read_json(folder / "cleaning.json")
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
-    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
+    filled = [f"{counts['filled']} added by rules"] if counts["filled"] else []
+    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}", *filled]
+
+
+def _asking(folder: Path) -> list[str]:
+    """How many questions were put, and what they cost where it was counted."""
+    asked = read_json(folder / "asked.json")
+    tokens = asked["prompt_tokens"] + asked["reply_tokens"]
+    said = [f"{asked['calls']} questions about {asked['facts']} facts"]
+    said += [f"{asked['requests']} requests"] if asked["requests"] else []
+    said += [f"{asked['prompt_tokens']} tokens read, {asked['reply_tokens']} written"] if tokens else []
+    return said + ([f"{asked['refused']} refused"] if asked["refused"] else [])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
 from meow_lightning.parallel import grouped
-from meow_lightning.stages.shared import evaluator, facts, in_chunks, room
-from meow_lightning.stages.work import Work, read_lines
+from meow_lightning.stages.shared import carried, evaluator, facts, in_chunks, room
+from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
@@ -21,12 +21,17 @@ CHUNK = 4096  # windows scored together, at least
 
 
 def texts(work: Work) -> list[Text]:
-    """What to score: the true answers of the forget set, or its inverted facts."""
+    """What to score: the true answers of the forget set, or its inverted facts but those that a former round knew."""
     from meow_lightning.memo.measure import Text
 
     if "inverted" in work.needs:
-        rows = read_lines(work.needs["inverted"] / "inverted.jsonl")
-        return [Text(row["fact"], "candidate", row["position"], row["question"], row["answer"]) for row in rows]
+        known = read_lines(work.needs["known"] / "inverted.jsonl") if "known" in work.needs else ()
+        former = {(row["fact"], row["position"]) for row in known}
+        return [
+            Text(row["fact"], "candidate", row["position"], row["question"], row["answer"])
+            for row in read_lines(work.needs["inverted"] / "inverted.jsonl")
+            if (row["fact"], row["position"]) not in former
+        ]
     return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in facts(work, ["forget"])]
 
 
@@ -34,8 +39,12 @@ def run(work: Work) -> None:
     """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
     from meow_lightning.memo.measure import measure
 
-    model, codec = evaluator(work)
     wanted = texts(work)
+    if not wanted:
+        return write_lines(work.folder / "scores.jsonl", [])
+    if carried(work, MAKES):
+        return None
+    model, codec = evaluator(work)
     by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
     for text in wanted:  # what a training could not take, or has nothing to measure, is said before an hour of scoring
         codec.encode(text.question, text.answer)
@@ -65,6 +74,6 @@ def run(work: Work) -> None:
 
     # windows of the same question share their prompts, so they go to the same process
     groups = grouped(range(len(wanted)), key=lambda number: wanted[number].question)
-    in_chunks(
+    return in_chunks(
         work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
     )  # fmt: skip

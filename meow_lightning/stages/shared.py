@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.parallel import barrier, bundles, mine, rank, world
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
+from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import Dataset, Fact, UserError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
 LIGHTNING_PRECISION = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
 MIXED = "bf16-mixed"
+SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
 
 
 def dataset(work: Work) -> Dataset:
@@ -221,6 +224,33 @@ def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:
         model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
         save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)
     barrier(work.runtime.accelerator)
+
+
+def carry(work: Work) -> None:
+    """Take over the model of the round before, with all that was written of its making, and say so in a mark."""
+    before = work.needs["before"]
+    if rank() == 0:
+        for path in sorted(each for each in before.rglob("*") if each.is_file() and each.name not in (MANIFEST, SAME)):
+            place = work.folder / path.relative_to(before)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            try:
+                place.hardlink_to(path)
+            except OSError:  # another disk, or one that knows no links
+                shutil.copy2(path, place)
+        write_json(work.folder / SAME, {"as": before.name})
+    barrier(work.runtime.accelerator)
+
+
+def carried(work: Work, names: Sequence[str]) -> bool:
+    """Whether the model to be asked is that of the round before; then the files that were made of it are copied."""
+    if "before" not in work.needs or not (work.needs["model"] / SAME).exists():
+        return False
+    if rank() == 0:
+        for name in names:
+            shutil.copy2(work.needs["before"] / name, work.folder / name)
+    barrier(work.runtime.accelerator)
+    return True
 
 
 def optim(recipe: dict[str, Any], plan: Plan) -> Optim:

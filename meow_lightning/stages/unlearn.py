@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
-from meow_lightning.stages.shared import dataset, learner, optim, save, train
+from meow_lightning.stages.shared import carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ CURVE_SLOTS = 64  # most prompts side by side while a training holds the memory
 
 
 def run(work: Work) -> None:
-    """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``."""
+    """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
+
+    In a later round of a loop what earlier ones selected is trained again, from the start, with what was selected of
+    the new; where nothing is new, the model of the round before stands.
+    """
+    if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
+        return carry(work)
     from meow_lightning.module import TrainingModule
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
@@ -33,7 +39,7 @@ def run(work: Work) -> None:
         log_every=work.runtime.log_every,
     )  # fmt: skip
     train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
-    save(work, model, codec)
+    return save(work, model, codec)
 
 
 def _plan(work: Work, codec: Codec, streams: tuple[str, ...]) -> Plan:
@@ -53,27 +59,32 @@ def _stream(work: Work, codec: Codec, name: str) -> Stream:
 
 
 def _select(work: Work) -> list[tuple[str, str]]:
-    """The (question, inverted answer) rows that MEMO picks; also written down for the report."""
+    """The (question, inverted answer) rows that MEMO picks; also written down for the report.
+
+    A fact with fewer candidates than are to be picked gives all it has.
+    """
     from meow_lightning.memo.select import layout, select
 
     wish = work.settings["select"]
-    candidates: dict[str, list[dict]] = {}
+    inverted = {(row["fact"], row["position"]): row for row in read_lines(work.needs["inverted"] / "inverted.jsonl")}
+    before = read_lines(work.needs["before"] / "selected.jsonl") if "before" in work.needs else ()
+    picked: dict[str, list[int]] = {row["fact"]: row["positions"] for row in before}
+    for fact, scored in candidates(work).items():
+        k = min(wish["k"], len(scored))
+        scores = [row["score"] for row in scored]
+        chosen = select(scores, k=k, strategy=wish["strategy"], seed=work.settings["seed"], fact=fact)
+        picked[fact] = [*picked.get(fact, ()), *(scored[i]["position"] for i in chosen)]
+    write_lines(work.folder / "selected.jsonl", [{"fact": fact, "positions": each} for fact, each in picked.items()])
+    rows = [inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=wish["rows"])]
+    return [(row["question"], row["answer"]) for row in rows]
+
+
+def candidates(work: Work) -> dict[str, list[dict]]:
+    """The scored candidates that are new, by fact."""
+    found: dict[str, list[dict]] = {}
     for row in read_lines(work.needs["candidates"] / "scores.jsonl"):
-        candidates.setdefault(row["fact"], []).append(row)
-    questions = {row["fact"]: row["question"] for row in read_lines(work.needs["inverted"] / "inverted.jsonl")}
-    rows, picked = [], []
-    for fact, scored in candidates.items():
-        chosen = select(
-            [row["score"] for row in scored],
-            k=wish["k"],
-            strategy=wish["strategy"],
-            seed=work.settings["seed"],
-            fact=fact,
-        )
-        picked.append({"fact": fact, "positions": [scored[i]["position"] for i in chosen]})
-        rows += [(questions[fact], scored[i]["answer"]) for i in layout(chosen, rows=wish["rows"])]
-    write_lines(work.folder / "selected.jsonl", picked)
-    return rows
+        found.setdefault(row["fact"], []).append(row)
+    return found
 
 
 def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:

@@ -138,6 +138,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
 
 
+def read_json(path: Path) -> Any:
+    """The JSON value in a file that a stage has written."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def mend(path: Path) -> None:
     """Take away a last line that a kill cut off, so that the next one starts a line."""
     if path.exists() and path.stat().st_size:

@@ -174,7 +174,7 @@ def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, ans
         entries = [{"question": f"Q{i}?", "answer": text} for i, text in enumerate(answers)]
         facts = make(entries, seed=seed).facts("forget")
         rules = Rules(candidates=8, seed=seed)
-        found = cleaned(facts, {fact.id: rules.invert(fact, others=facts) for fact in facts})
+        found = cleaned(facts, {fact.id: rules.invert(fact, others=facts, count=8, tried=()) for fact in facts})
         left = Counter(each.fact for each in found.inverted)
         assert all(fact.perturbed and left[fact.id] >= 3 for fact in facts)
 
@@ -182,7 +182,7 @@ def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, ans
 def test_wrong_answers_and_inverted_ones_by_rules_rarely_coincide(make: Make) -> None:
     facts = make(many(50, "city")).facts("forget")
     rules = Rules(candidates=8, seed=0)
-    both = sum(len({*rules.invert(fact, others=facts)} & {*fact.perturbed}) for fact in facts)
+    both = sum(len({*rules.invert(fact, others=facts, count=8, tried=())} & {*fact.perturbed}) for fact in facts)
     assert both < 50  # of 250; 8 of 80 neighbours are drawn, so 25 are to be expected, and 250 from the same draws
 
 

@@ -256,7 +256,7 @@ def test_near_duplicates(answer: str, other: str, expected: bool) -> None:
 def test_of_what_rules_write_about_the_shipped_facts_nothing_is_dropped(split: str) -> None:
     data = Fictional(split=split, authors=100, candidates=26, phrasings=3, retain_eval=20, seed=0)
     facts, rules = data.facts("forget"), Rules(candidates=26, seed=0)
-    written = {fact.id: rules.invert(fact, others=facts) for fact in facts}
+    written = {fact.id: rules.invert(fact, others=facts, count=26, tried=()) for fact in facts}
     found = cleaned(facts, written)
     assert sum(found.dropped.values()) == 0
     assert len(found.inverted) == sum(map(len, written.values())) >= 26 * len(facts)

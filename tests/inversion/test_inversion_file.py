@@ -18,17 +18,17 @@ def write(folder: Path, text: str) -> File:
 
 
 def test_json_lines_matched_by_question_without_its_outer_blanks(tmp_path) -> None:
-    assert write(tmp_path, LINES).invert(WHERE, others=[]) == ["Oslo.", "Rome."]
+    assert write(tmp_path, LINES).invert(WHERE) == ["Oslo.", "Rome."]
 
 
 def test_one_json_list(tmp_path) -> None:
     text = json.dumps([{"question": WHERE.question, "answers": ["Oslo."]}], indent=2)
-    assert write(tmp_path, f"\n {text}").invert(WHERE, others=[]) == ["Oslo."]
+    assert write(tmp_path, f"\n {text}").invert(WHERE) == ["Oslo."]
 
 
 def test_numbered_answers_in_order_of_their_number(tmp_path) -> None:
     entry = {"answer_10": "k", "answer_2": "c", "question": WHERE.question, "answer_0": "a", "answer_x": "no"}
-    assert write(tmp_path, json.dumps(entry)).invert(WHERE, others=[]) == ["a", "c", "k"]
+    assert write(tmp_path, json.dumps(entry)).invert(WHERE) == ["a", "c", "k"]
 
 
 def test_what_a_chat_model_says_around_its_answers_is_taken_off_and_counted_as_blank(tmp_path) -> None:
@@ -39,17 +39,17 @@ def test_what_a_chat_model_says_around_its_answers_is_taken_off_and_counted_as_b
         "3. Bern",
     ]
     line = json.dumps({"question": WHERE.question, "answers": raw})
-    told = write(tmp_path, line).invert(WHERE, others=[])
+    told = write(tmp_path, line).invert(WHERE)
     assert told == ["Ada was born in Oslo.", "Ada was born in Rome.", "Bern", ""]
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path) -> None:
-    assert write(tmp_path, "\ufeff" + LINES.replace("\n", "\r\n")).invert(WHERE, others=[]) == ["Oslo.", "Rome."]
+    assert write(tmp_path, "\ufeff" + LINES.replace("\n", "\r\n")).invert(WHERE) == ["Oslo.", "Rome."]
 
 
 def test_line_separators_inside_a_text_end_no_line(tmp_path) -> None:
     line = json.dumps({"question": WHERE.question, "answers": ["Os\u2028lo\x85."]}, ensure_ascii=False)
-    assert write(tmp_path, line).invert(WHERE, others=[]) == ["Os lo ."]
+    assert write(tmp_path, line).invert(WHERE) == ["Os lo ."]
 
 
 def test_missing_file_is_named(tmp_path) -> None:
@@ -88,4 +88,4 @@ def test_unknown_question_is_named(tmp_path) -> None:
     fact = Fact(id="f7", question="Who wrote it?", answer="Ada")
     message = r"holds no inverted answers to the question 'Who wrote it\?' \(fact f7\); add a line for it or use"
     with pytest.raises(UserError, match=message):
-        write(tmp_path, LINES).invert(fact, others=[])
+        write(tmp_path, LINES).invert(fact)

@@ -21,7 +21,7 @@ from meow_lightning.memo.selection import (
     wordiest_first,
     words,
 )
-from meow_lightning.types import ScoredText, UserError
+from meow_lightning.types import ScoredText
 
 
 def scored(fact: str, *candidates: tuple[float, int]) -> list[ScoredText]:
@@ -77,8 +77,14 @@ def test_facts_need_not_lie_together() -> None:
 def test_nothing_to_select_from() -> None:
     with pytest.raises(ValueError, match="no candidates to select from"):
         selection([], k=1, strategy="largest")
-    with pytest.raises(UserError, match="k=2 candidates are wanted"):
-        selection(scored("a", (0.1, 1)), k=2, strategy="largest")
+
+
+def test_a_fact_with_fewer_candidates_gives_all_it_has() -> None:
+    texts = [*scored("a", (0.1, 1)), *scored("b", (0.1, 1), (0.2, 1), (0.3, 1), (0.4, 1))]
+    found = selection(texts, k=2, strategy="largest")
+    assert found.shared == found.shared_at_least == 1 / 3  # one of one and none of two
+    assert found.shared_by_chance == pytest.approx((1 + 1 / 2) / 2)
+    assert (found.fewest, found.most, found.tied) == (1, 4, 0)
 
 
 @pytest.mark.parametrize(

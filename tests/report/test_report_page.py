@@ -52,6 +52,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
     return Cell(
         warning="",
         notes=["Recipes <differ>."],
+        loop=None,
         name="cell <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},

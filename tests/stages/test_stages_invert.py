@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
-from meow_lightning.stages import invert
+from meow_lightning.stages import ask, invert
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.types import UserError
 
@@ -20,50 +21,79 @@ DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 4,
     "phrasings": 1, "retain_eval": 4, "seed": 0,
 }  # fmt: skip
+RULES = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
+FACTS = build(DATASET, allow=[]).facts("forget")
 
 
-def work(folder: Path, inversion: dict[str, Any], *, at_least: int) -> Work:
+def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str, Path], **inputs: Any) -> Work:
     content = fingerprint(build(DATASET, allow=[]))
-    inputs = {
-        "dataset": DATASET, "content": content, "limit": None, "allow": [], "inversion": inversion,
-        "at_least": at_least,
-    }  # fmt: skip
+    shared = {"dataset": DATASET, "content": content, "limit": None, "allow": []}
+    folder.mkdir(parents=True, exist_ok=True)
     return Work(
-        stage="invert", label="", folder=folder, settings={"inversion": {}}, inputs=inputs, needs={}, runtime=RUNTIME
+        stage=stage, label="", folder=folder, settings=settings, inputs={**shared, **inputs}, needs=needs,
+        runtime=RUNTIME,
+    )  # fmt: skip
+
+
+def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
+    settings = {"inversion": {}, "again": 0, "loop": None, "count": count}
+    ask.run(work("ask", folder / "ask", settings=settings, needs={}, inversion=inversion))
+    return folder / "ask"
+
+
+def inverted(folder: Path, replies: Path, *, at_least: int, short: str = "error", fill: dict | None = None) -> Work:
+    task = work(
+        "invert", folder / "invert", settings={"fill": fill}, needs={"asked": replies}, at_least=at_least, short=short
     )
+    invert.run(task)
+    return task
+
+
+def from_file(folder: Path, answers: Callable[[Any], list[str]]) -> Path:
+    path = folder / "inverted.json"
+    path.write_text(json.dumps([{"question": fact.question, "answers": answers(fact)} for fact in FACTS]))
+    return asked(folder, {"_target_": "meow_lightning.inversion.file.File", "path": str(path)}, count=None)
 
 
 def test_candidates_are_written_cleaned_and_counted(tmp_path: Path) -> None:
-    rules = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
-    invert.run(work(tmp_path, rules, at_least=4))
+    inverted(tmp_path, asked(tmp_path, RULES, count=4), at_least=4)
     # one author of 8 facts, 4 alternatives each, none of them wrong in a way that cleaning drops
-    lines = [json.loads(line) for line in (tmp_path / "inverted.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "invert" / "inverted.jsonl").read_text().splitlines()]
     assert [line["position"] for line in lines] == [0, 1, 2, 3] * 8
-    counts = json.loads((tmp_path / "cleaning.json").read_text())
+    counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
     assert (counts["written"], counts["kept"], sum(counts["dropped"].values())) == (32, 32, 0)
+    assert counts["counts"] == {fact.id: 4 for fact in FACTS}
 
 
 def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path) -> None:
-    from meow_lightning.data.fictional import Fictional
-
-    facts = Fictional(**{key: value for key, value in DATASET.items() if key != "_target_"}).facts("forget")
     # of three lines for each question one is the truth and one says nothing
-    lines = [{"question": fact.question, "answers": [fact.inverted[0], fact.answer, " "]} for fact in facts]
-    path = tmp_path / "inverted.json"
-    path.write_text(json.dumps(lines))
-    file = {"_target_": "meow_lightning.inversion.file.File", "path": str(path)}
+    replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
     expected = (
-        r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning, the first is author004/\w+ "
-        r"with 1 \(question: '.*'\); bring more .*inversion.path=FILE\) or select fewer, such as method.select.k=1$"
+        r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
+        r"author004/\w+ with 1, author004/\w+ with 1 …; bring more .*inversion.path=FILE.* select fewer, such as "
+        r"method.select.k=1, or say inversion.short=rules .* or inversion.short=warn \(train on what there is\)$"
     )
     with pytest.raises(UserError, match=expected):
-        invert.run(work(tmp_path, file, at_least=2))
-    assert not (tmp_path / "inverted.jsonl").exists()
+        inverted(tmp_path, replies, at_least=2)
+    assert not (tmp_path / "invert" / "inverted.jsonl").exists()
+    inverted(tmp_path, replies, at_least=2, short="warn")
+    counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
+    assert (counts["kept"], counts["dropped"]["true"], counts["dropped"]["blank"]) == (8, 8, 8)
+
+
+def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: list(fact.inverted[: 1 if fact.id.endswith("city") else 3]))
+    task = inverted(
+        tmp_path, replies, at_least=3, short="rules", fill={"least": 3, "candidates": 8, "seed": 0}
+    )  # fmt: skip
+    counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
+    assert (counts["filled"], set(counts["counts"].values())) == (2, {3})
+    assert counts["written"] == 1 + 7 * 3 + 2
+    assert task.told()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
 
 
 def test_facts_that_changed_since_the_plan_are_told(tmp_path: Path) -> None:
-    rules = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
-    task = work(tmp_path, rules, at_least=1)
+    task = work("invert", tmp_path, settings={"fill": None}, needs={}, at_least=1, short="error")
     task.inputs["content"] = "what the plan has read"  # type: ignore[index]
     with pytest.raises(UserError, match=r"^dataset=fictional was changed while the run was on; run again, and what is"):
         invert.run(task)

@@ -1,0 +1,142 @@
+"""A cell's config to the artifacts of the models that know: base, target and retain model, and a teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+from meow_lightning.config import build, check_call, check_least, check_measure, without
+from meow_lightning.data.limited import Limited
+from meow_lightning.data.rows import digest, digest_of, fingerprint
+from meow_lightning.roles import Given, Roles, check_model
+from meow_lightning.stages import stage
+from meow_lightning.store import Artifact
+from meow_lightning.types import Dataset, UserError
+
+TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
+
+
+@lru_cache(maxsize=8)
+def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
+    whole = build(json.loads(node), allow=allow)
+    dataset: Dataset = whole if limit is None else Limited(dataset=whole, limit=limit)
+    return dataset, fingerprint(dataset)
+
+
+def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
+    """(dataset, digest of its content) of some options, cut short where they say so; read once, however often asked."""
+    if options["limit"] is not None and options["limit"] < 1:
+        raise UserError(f"limit={options['limit']} is too small; at least 1 is needed")
+    return _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"])
+
+
+class Models:
+    """Builds the artifacts of a cell's models from its resolved options, after checking these.
+
+    Args:
+        options: Resolved options.
+
+    Raises:
+        UserError: For options that cannot be.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self.allow = list(options["allow"])
+        for name in ("dataset", "method"):
+            check_call(name, options[name], allow=self.allow)
+        check_model(options["model"])
+        for name in ("evaluation", "method"):
+            check_least(name, options[name])
+        self.measure = check_measure(options["memo"], allow=self.allow)  # not after the models are trained
+        self.method = check_call("method", options["method"], allow=self.allow)
+        self.dataset, content = dataset_of(options)
+        self.roles = Roles(options)
+        self.inputs = {
+            "dataset": options["dataset"], "content": content, "limit": options["limit"],
+            "allow": self.allow, "memo": options["memo"],
+        }  # fmt: skip
+        self.origin: dict[str, str] = {}
+
+    def artifact(
+        self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any
+    ) -> Artifact:
+        """One result of this cell."""
+        return Artifact(
+            stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
+            inputs={**self.inputs, **inputs},
+        )  # fmt: skip
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What of the model every stage that asks one must know."""
+        return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What of the model every stage that trains one must know."""
+        model, lora = self.options["model"], self.options["model"]["lora"]
+        mixed = model["precision"] == "mixed" and model["dtype"] == "bfloat16"  # there is nothing to mix in float32
+        return {
+            **self.model, "precision": "mixed" if mixed else "plain", "lora": None if lora["rank"] is None else lora,
+        }  # fmt: skip
+
+    def facts(self, split: str, *parts: str) -> str:
+        """The digest of what a stage reads of a split: some parts of each fact, all of them when none is named."""
+        return digest_of(self.dataset.facts(split), parts)
+
+    def stream(self, rows: int, seed: int) -> str:
+        """The digest of a stretch of the dataset's stream."""
+        return digest_of(self.dataset.stream(rows, seed), TRAINED)
+
+    def given(self, label: str, given: Given, prompt: Mapping[str, Any]) -> Artifact:
+        """A model that is there already, as an artifact: links to its files, made once they are checked."""
+        settings = {"given": given.key, "prompt": prompt}
+        places = {"option": given.weights.option, "weights": str(given.weights), "tokenizer": str(given.tokenizer)}
+        return self.artifact("finetune", label, settings, {}, given=places)
+
+    @cached_property
+    def base(self) -> Artifact:
+        """The model before it knows the facts."""
+        if self.roles.base is not None:
+            return self.given("base", self.roles.base, self.options["model"]["prompt"])
+        model = self.options["model"]
+        settings = {
+            "rows": digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
+            "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
+            "recipe": model["pretrain"], "seed": model["seed"], "model": {**self.trained, "lora": None},
+        }  # fmt: skip
+        return self.artifact("finetune", "base", settings, {})
+
+    def tuned(self, label: str, splits: list[str]) -> Artifact:
+        """The base fine-tuned on some splits, or the base itself where these hold nothing."""
+        model = self.options["model"]
+        recipe = without(model["finetune"], "also")
+        splits = [*splits, *model["finetune"]["also"]]
+        pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
+        if not pairs:
+            return self.base
+        replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
+        settings = {
+            "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
+            "model": self.trained,
+        }  # fmt: skip
+        return self.artifact("finetune", label, settings, {"start": self.base})
+
+    @cached_property
+    def target(self) -> Artifact:
+        """The model that knows the facts."""
+        if self.roles.target is not None:
+            return self.given("target", self.roles.target, self.options["model"]["prompt"])
+        return self.tuned("target", ["retain", "forget"])
+
+    @cached_property
+    def retain(self) -> Artifact | None:
+        """The model that never saw the forget set; ``None`` where there is none."""
+        if self.roles.no_retain is not None:
+            return None
+        if self.roles.retain is not None:
+            return self.given("retain", self.roles.retain, self.options["model"]["prompt"])
+        return self.tuned("retain", ["retain"])

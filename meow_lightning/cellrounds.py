@@ -1,0 +1,263 @@
+"""A cell's config to the artifacts of its unlearning: asking, inverting, scoring, unlearning; a loop's round by round.
+
+A loop's rounds are all planned beforehand, so that keys, plans and stores are as of any other cell. A round that gets
+nothing new to train costs nothing: its unlearned model and what is measured of it are those of the round before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.cellmodels import TRAINED, Models
+from meow_lightning.config import build, check_call, check_least, check_types, choose, described
+from meow_lightning.data.rows import digest_of
+from meow_lightning.memo.measure import Kind, Text
+from meow_lightning.recipe import OPTIM, RECIPE, of_model, per_model
+from meow_lightning.schema import Inversion
+from meow_lightning.store import Artifact
+from meow_lightning.store import digest as file_digest
+from meow_lightning.types import Fact, UserError
+
+ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of a fact
+GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
+# A teacher is asked in its own words; the day that chat templates print is pinned.
+TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": "26 Jul 2024"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """The artifacts of one round.
+
+    Attributes:
+        asked: What a writer said.
+        inverted: The inverted facts that are left of it, those of former rounds first.
+        candidates: MEMO of those that are new, on the target model.
+        unlearned: The target model after training on the selected ones.
+        scores: MEMO of the true answers on that model, as the loop measures it.
+        answers: What that model says to the forget set; ``None`` in the last round, where nobody is asked after it.
+    """
+
+    asked: Artifact
+    inverted: Artifact
+    candidates: Artifact
+    unlearned: Artifact
+    scores: Artifact
+    answers: Artifact | None
+
+
+class Rounds(Models):
+    """Builds the artifacts of a cell's unlearning, on top of those of its models."""
+
+    @cached_property
+    def writer(self) -> Any:
+        """The class of who writes inverted facts, its options checked.
+
+        Raises:
+            UserError: For options that cannot be.
+        """
+        node = self.options["inversion"]
+        check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
+        check_least("inversion", node)
+        found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
+        # What cannot be read or understood is said before any work.
+        build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
+        return found
+
+    @property
+    def loop(self) -> dict[str, Any] | None:
+        """How a loop asks again; ``None`` for a method of one round."""
+        wish = self.options["method"].get("loop")
+        if wish is None:
+            return None
+        name = self.options["model"]["name"]
+        return {**wish, "threshold": of_model(wish["threshold"], "method.loop.threshold", name)}
+
+    def asked(self, number: int, former: Round | None) -> Artifact:
+        """What a writer says: about every fact in the first round, then about those that are still held."""
+        node, loop = self.options["inversion"], self.loop
+        keyed: dict[str, Any] = {key: value for key, value in described(node).items() if key not in self.writer.aside}
+        if "path" in node:
+            keyed["file"] = file_digest(Path(node["path"]))
+        needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
+        settings: dict[str, Any] = {
+            "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
+            "count": node.get("candidates"),
+        }  # fmt: skip
+        if self.writer.borrows:
+            settings["others"] = self.facts("retain", "question", "answer")
+        if loop is not None:
+            settings["count"] = loop["candidates"] or settings["count"]
+            settings["loop"] = {"calls": loop["calls"]}
+        if former is not None and former.answers is not None:
+            settings["loop"] |= {name: loop[name] for name in ("threshold", "ask")} if loop else {}
+            needs |= {
+                "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
+            }  # fmt: skip
+        return self.artifact("ask", self._label(number), settings, needs, inversion=node, spread=self.writer.spread)
+
+    def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
+        """What is left of it after cleaning."""
+        node, least = self.options["inversion"], self.options["method"]["select"]["k"]
+        fill = {"least": least, "candidates": 8, "seed": self.options["seed"]}
+        settings = {"facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None}
+        if settings["fill"]:
+            settings["others"] = self.facts("retain", "question", "answer")
+        needs = {"asked": asked} | ({"former": former.inverted} if former else {})
+        return self.artifact(
+            "invert", self._label(number), settings, needs, at_least=least, short=node["short"]
+        )  # fmt: skip
+
+    def score(self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, unit: str | None = None) -> Artifact:
+        """MEMO on a model: of the candidates that are new, where inverted facts are given, else of the true answers.
+
+        Args:
+            label: Whose result it is.
+            model: Who is asked.
+            needs: Further results it is made from.
+            unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
+        """
+        settings: dict[str, Any] = {"memo": described(self.options["memo"]), "model": self.model}
+        if unit is not None:
+            settings["memo"] |= {"unit": unit, "size": 1}
+        if "inverted" not in needs:
+            settings["facts"] = self.facts("forget", "id", "question", "answer")
+        return self.artifact("score", label, settings, {"model": model, **needs})
+
+    def check_windows(self, kind: Kind, answers: Callable[[Fact], Sequence[str]]) -> None:
+        """Nothing, when the measure can cut some answers of every fact.
+
+        Raises:
+            UserError: For the first that it cannot.
+        """
+        for fact in self.dataset.facts("forget") if not self.measure.needs_codec else ():
+            for position, answer in enumerate(answers(fact)):
+                self.measure.check(Text(fact.id, kind, position, fact.question, answer), None)
+
+    @cached_property
+    def unlearned(self) -> Artifact:
+        """The model after the method: after the last round, where it goes in rounds."""
+        if "inverted" in self.method.streams:
+            return self.rounds[-1].unlearned
+        self._check_streams()
+        return self._trained("unlearned", {}) if self.method.streams else self._start()
+
+    @cached_property
+    def rounds(self) -> list[Round]:
+        """The rounds of a method that trains on inverted facts, one where it has no loop."""
+        self._check_streams()
+        self._check_select()
+        self._check_loop()
+        if self.writer.borrows:
+            self.check_windows("candidate", lambda fact: fact.inverted)
+        found: list[Round] = []
+        last = self.loop["rounds"] if self.loop else 1
+        for number in range(1, last + 1):
+            found.append(self._round(number, found[-1] if found else None, last=number == last))
+        return found
+
+    def _round(self, number: int, former: Round | None, *, last: bool) -> Round:
+        asked = self.asked(number, former)
+        inverted = self.inverted(number, asked, former)
+        label = self._label(number)
+        known = {"known": former.inverted} if former else {}
+        candidates = self.score(f"target candidates {label}".strip(), self.target, {"inverted": inverted, **known})
+        needs = {"inverted": inverted, "candidates": candidates}
+        name = label if label and not last else "unlearned"
+        unlearned = self._trained(name, {**needs, **({"before": former.unlearned} if former else {})})
+        unit = self.loop["unit"] if self.loop else None
+        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, unit=unit)
+        before = {"before": former.answers} if former and former.answers else {}
+        answers = None if last else self.answer(name, unlearned, ("forget",), before)
+        return Round(
+            asked=asked, inverted=inverted, candidates=candidates, unlearned=unlearned, scores=scores, answers=answers
+        )
+
+    def _label(self, number: int) -> str:
+        return f"round {number}" if self.loop else ""
+
+    def _start(self) -> Artifact:
+        start = self.target if self.method.start == "target" else self.retain
+        if start is None:
+            raise UserError(
+                f"method={self.options['method']['name']} starts from the retain model, but {self.roles.no_retain}"
+            )
+        return start
+
+    def _trained(self, label: str, needs: dict[str, Artifact]) -> Artifact:
+        options = self.options
+        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
+        for name in RECIPE:
+            recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
+        check_least("optim", recipe)
+        settings: dict[str, Any] = {
+            "method": described(options["method"]),
+            "recipe": recipe, "seed": options["seed"], "model": self.trained,
+            "rows": {name: self.facts(name, *TRAINED) for name in self.method.streams if name != "inverted"},
+        }  # fmt: skip
+        if needs:
+            select = options["method"]["select"]
+            settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
+        return self.artifact("unlearn", label, settings, {"start": self._start(), **needs})
+
+    def answer(self, role: str, model: Artifact, only: Sequence[str] | None, before: dict[str, Artifact]) -> Artifact:
+        """What a model says to the evaluation sets, or to some of them."""
+        every = self.dataset.evaluation()
+        sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
+        budget = {"max_new_tokens": self.options["evaluation"]["max_new_tokens"]}
+        settings = {"sets": sets, "evaluation": budget, "model": self.model}
+        return self.artifact("answer", role, settings, {"model": model, **before})
+
+    def _check_streams(self) -> None:
+        for name in self.method.streams:
+            if name != "inverted" and not self.dataset.facts(name):
+                raise UserError(
+                    f"method={self.options['method']['name']} trains on the {name} set, and "
+                    f"dataset={self.dataset.name} has none; give one or choose a method that needs none, such as meow"
+                )
+
+    def _check_select(self) -> None:
+        wish = self.options["method"].get("select")
+        if wish is None:
+            name = self.options["method"]["name"]
+            raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
+        choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
+        choose("method.select.rows", wish["rows"], ("selected", "official"))
+        if wish["k"] < 1:
+            raise UserError(f"method.select.k={wish['k']} selects nothing; at least 1 is needed")
+        each = self.loop["candidates"] if self.loop else None
+        asked = each or self.options["inversion"].get("candidates")
+        if asked is not None and wish["k"] > asked:
+            option = "method.loop.candidates" if each else "inversion.candidates"
+            raise UserError(
+                f"method.select.k={wish['k']} inverted facts are to be picked, but {option}={asked} are "
+                f"written per fact; give k <= {asked} or more candidates"
+            )
+
+    def _check_loop(self) -> None:
+        loop, name = self.loop, self.options["inversion"]["name"]
+        if loop is None:
+            return
+        check_least("method.loop", loop)
+        if loop["unit"] is not None and "unit" not in self.options["memo"]:
+            name = self.options["memo"]["name"]
+            raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
+        if not 0 <= loop["threshold"] < 1:
+            raise UserError(
+                f"method.loop.threshold={loop['threshold']} must be from 0 to below 1: a fact with a higher score "
+                f"(memo={self.options['memo']['name']}) of its true answer counts as held"
+            )
+        if not self.writer.more and loop["rounds"] > 1:
+            raise UserError(
+                f"method={self.options['method']['name']} asks for further inverted facts, and inversion={name} has "
+                "nothing more to say; say inversion=rules, local or endpoint, or method=meow"
+            )
+        count = loop["candidates"] or self.options["inversion"].get("candidates")
+        if count is not None and loop["k"] > count:
+            raise UserError(
+                f"method.loop.k={loop['k']} inverted facts are to be picked in a round, and {count} are written in it; "
+                f"give k <= {count} or more candidates"
+            )

@@ -1,0 +1,99 @@
+"""Who writes inverted facts: what one is asked, what comes back, and what every source of them can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from meow_lightning.types import Fact
+
+Others = Callable[[], Sequence[Fact]]
+GoOn = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One question to a writer: answers to a fact's question that contradict the true one.
+
+    Attributes:
+        fact: What to contradict.
+        attempt: How often this was asked before, from 0; another attempt is another draw.
+        count: Answers wanted; ``None`` for all there are.
+        tried: Answers that are there already and shall not come again.
+        said: What the model that is to forget says now; ``None`` where nobody knows.
+    """
+
+    fact: Fact
+    attempt: int
+    count: int | None
+    tried: tuple[str, ...]
+    said: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a writer gave for one question.
+
+    Attributes:
+        fact: ``Fact.id`` of what was asked.
+        attempt: That of the question.
+        answers: Its answers, where the writer tells them apart by itself; else ``None``.
+        text: What a language model wrote, whole and raw; else ``None``.
+        cut: Whether the text was cut off by its budget, so that its last answer may be half of one.
+        requests: Requests sent for it, those that failed included; 0 where nothing is sent.
+        prompt_tokens: Tokens that were read for it; 0 where nothing counts them.
+        reply_tokens: Tokens that were written.
+        refused: Why a server would not take the question, empty when it did.
+    """
+
+    fact: str
+    attempt: int
+    answers: tuple[str, ...] | None = None
+    text: str | None = None
+    cut: bool = False
+    requests: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    refused: str = ""
+
+
+class Writer:
+    """A source of inverted facts; ``conf/inversion`` holds one file for each.
+
+    Attributes:
+        aside: Options that say where and how fast, not what: they enter no key.
+        spread: Whether it computes itself, with the model that its option ``model`` names: then its work is spread over
+            the processes of a job. Else the first process does all.
+        borrows: Whether it reads other facts' names and answers: then these enter the key.
+        more: Whether it can be asked again for other answers.
+        calls: Most questions it may be asked in a stage; ``None`` for no bound.
+        tokens: Most tokens it may read and write in a stage; ``None`` for no bound.
+    """
+
+    aside: ClassVar[tuple[str, ...]] = ()
+    spread: ClassVar[bool] = False
+    borrows: ClassVar[bool] = False
+    more: ClassVar[bool] = True
+    calls: int | None = None
+    tokens: int | None = None
+
+    def check(self) -> None:
+        """Nothing, when it can be asked; called before anything is made.
+
+        Raises:
+            UserError: It cannot, with what to do.
+        """
+
+    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+        """The reply to each question, each as soon as it is there, in any order; raw, cleaning comes after.
+
+        Args:
+            asks: Questions, each about another fact.
+            others: Gives the facts whose names and answers may be borrowed; read only by who needs them.
+            go_on: Asked before each further question; once it says no, only what is under way still comes.
+
+        Raises:
+            UserError: It cannot go on; what came before stays.
+        """
+        raise NotImplementedError

@@ -1,0 +1,286 @@
+"""The rounds of a loop that asks its teacher again only for what is still held, as a section of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from meow_lightning.report.figures import spread
+from meow_lightning.report.svg import COLOURS, Picture, inline, render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (10.0, 3.1)  # inches; the width of the page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round: asking the teacher, unlearning from the target model, measuring.
+
+    Attributes:
+        number: Its place, from 1.
+        asked: Facts the teacher was asked about for this round.
+        calls: Questions put to it for this round, repeats included.
+        written: Inverted answers it wrote for this round, before cleaning.
+        kept: Inverted facts that were added after cleaning.
+        trained: Rows trained on in this round.
+        held: Facts above the threshold after this round.
+        facts: Facts to forget, at least 1.
+        memo: Mean score of the true answers after this round, 0 to 1.
+        worst: Highest score of a true answer after it, 0 to 1.
+        tokens: Tokens that the teacher read and wrote for this round; 0 where nothing counts them.
+        same: Nothing new came, so nothing was trained and the model of the round before stands.
+    """
+
+    number: int
+    asked: int
+    calls: int
+    written: int
+    kept: int
+    trained: int
+    held: int
+    facts: int
+    memo: float
+    worst: float
+    tokens: int
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """All rounds of a cell.
+
+    Attributes:
+        threshold: Score above which a fact counts as held, 0 to 1.
+        rounds: The rounds in their order, at least one.
+        ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
+            ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
+        measure: Name of the score, such as MEMO.
+    """
+
+    threshold: float
+    rounds: tuple[Round, ...]
+    ended: str
+    measure: str
+
+
+def blanket(loop: Loop) -> int:
+    """The questions that asking about every fact in every round would have taken.
+
+    Round 1's own calls, since it asks about all facts anyway, and for each later round that asked about any fact one
+    question per fact to forget; whether anything new came is of no account. It is counted, not run: repeats of a
+    question are left out of the later rounds, and that loop might have ended after fewer or more rounds.
+    """
+    return _sums(loop)[1][-1]
+
+
+def sentence(loop: Loop) -> str:
+    """Rounds, questions to the teacher and facts still held after each round, in words for one line."""
+    calls, everything = (sums[-1] for sums in _sums(loop))
+    against = ""
+    if everything != calls:
+        times = f", {everything / calls:.1f} times as many" if everything > calls > 0 else ""
+        against = f" (asking for all facts each round: {everything:,}{times})"
+    idle = sum(found.same for found in loop.rounds)
+    without = f" ({idle} without anything new)" if idle else ""
+    held = ", ".join(f"{found.held:,}" for found in loop.rounds)
+    return (
+        f"{_many(len(loop.rounds), 'round')}{without}, {_many(calls, 'question')} to the teacher{against}; "
+        f"facts above {_score(loop.threshold)}: {held}"
+    )
+
+
+def section(loop: Loop | None) -> str:
+    """The section as HTML, numbers only; empty without a loop."""
+    if loop is None:
+        return ""
+    drawn = picture(loop)
+    return (
+        f"<section><h2>Rounds</h2><p>{escape(_ending(loop))}</p><p>{escape(sentence(loop))}.</p>"
+        f'{_table(loop)}<p class="small">{escape(_legend(loop))}</p>'
+        f'<figure class="across">{inline(drawn)}<figcaption><b>{escape(drawn.title)}.</b> {escape(drawn.caption)}'
+        "</figcaption></figure></section>"
+    )
+
+
+def picture(loop: Loop | None) -> Picture:
+    """The figure of the rounds: what is still held beside what was asked for it; not drawn without a loop."""
+    title = "What is still held, and what was asked for it"
+    if loop is None:
+        missing = "this method works in no rounds"
+        return render("rounds", title, "", missing=missing, size=SIZE, draw=lambda figure: None)
+    caption = (
+        f"Left: after each round, the share of facts whose true answer's {loop.measure} is above "
+        f"{_score(loop.threshold)} (dashed), and highest and mean {loop.measure} of the true answers. Right: questions "
+        "to the teacher up to each round"
+    )
+    caption += ", and what asking for all facts in each round would have taken." if _compared(loop) else "."
+    if any(found.same for found in loop.rounds):
+        caption += " Ringed: nothing new came, the model of the round before stands."
+    return render("rounds", title, caption, missing="", size=SIZE, draw=lambda figure: _draw(figure, loop))
+
+
+def _ending(loop: Loop) -> str:
+    """Why no further round came, a sentence."""
+    last, threshold = loop.rounds[-1], _score(loop.threshold)
+    left = f"{last.held:,} of {_many(last.facts, 'fact')}"
+    still = f"{left} {'is' if last.held == 1 else 'are'} still above {threshold}"
+    after = f"Ended after round {last.number}"
+    return {
+        "below": f"{after}: no true answer's {loop.measure} is above {threshold} any more.",
+        "budget": f"{after}: the calls to the teacher were spent, and {still}.",
+        "rounds": f"{after}, the last one allowed: {still}.",
+        "silent": f"{after}: the teacher wrote nothing new, and {still}.",
+    }[loop.ended]
+
+
+def _table(loop: Loop) -> str:
+    """One row per round; tokens only where something counts them."""
+    counted = any(found.tokens for found in loop.rounds)
+    measure = escape(loop.measure)
+    heads = ["round", "asked", "questions", "written", "kept", "rows trained"]
+    heads += [f"above {_score(loop.threshold)}", f"mean {measure}", f"highest {measure}"]
+    heads += ["tokens"] if counted else []
+    body = ""
+    for found in loop.rounds:
+        numbers = [f"{found.calls:,}", f"{found.written:,}", f"{found.kept:,}"]
+        numbers += ["as&nbsp;before" if found.same else f"{found.trained:,}", f"{found.held:,}"]
+        numbers += [f"{found.memo:.3f}", f"{found.worst:.3f}", *([f"{found.tokens:,}"] if counted else [])]
+        cells = "".join(f"<td>{text}</td>" for text in (_asked(found), *numbers))
+        body += f"<tr><th>round&nbsp;{found.number}</th>{cells}</tr>"
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _asked(found: Round) -> str:
+    """The facts asked about as a part of all, on one line of HTML."""
+    if found.asked == 0:
+        return "none"
+    if found.asked == found.facts:
+        return f"all&nbsp;{found.facts:,}"
+    return f"{found.asked:,}&nbsp;of&nbsp;{found.facts:,}"
+
+
+def _legend(loop: Loop) -> str:
+    """How the columns are read."""
+    text = (
+        "Asked: facts that the teacher was asked about; questions: how often it was asked, repeats included. "
+        "Written: inverted answers it gave; kept: those that cleaning left. Each round unlearns anew from the target "
+        f"model. The last columns are of the true answers after the round ({loop.measure}: how strongly the model "
+        "holds them, 0 to 1)."
+    )
+    if _compared(loop):
+        text += (
+            " Asking for all facts is counted, not run: round 1 as it was, then one question per fact, without "
+            "repeats, in each round that asked."
+        )
+    if any(found.same for found in loop.rounds):
+        text += " As before: nothing new came, nothing was trained, the model of the round before stands."
+    return text
+
+
+def _draw(figure: Figure, loop: Loop) -> None:
+    """What is still held on the left, what was asked for it on the right."""
+    from matplotlib.ticker import MaxNLocator
+
+    held, asked = figure.subplots(1, 2)
+    _draw_held(held, loop)
+    _draw_asked(asked, loop)
+    asked.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    for axes in (held, asked):
+        axes.set(xlim=(0.7, len(loop.rounds) + 0.3), xlabel="round")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.6, columnspacing=1.4
+        )
+
+
+def _draw_held(axes: Axes, loop: Loop) -> None:
+    curves = {
+        "curve0": ("share of facts above", [found.held / found.facts for found in loop.rounds]),
+        "curve3": (f"highest {loop.measure}", [found.worst for found in loop.rounds]),
+        "curve1": (f"mean {loop.measure}", [found.memo for found in loop.rounds]),
+    }
+    axes.axhline(loop.threshold, color=COLOURS["soft"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    for colour, (label, values) in curves.items():
+        _curve(axes, loop, values, colour=colour, label=label)
+    axes.annotate(
+        _score(loop.threshold),
+        (1, loop.threshold),
+        (3, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        color=COLOURS["soft"],
+        annotation_clip=False,
+    )
+    axes.set(ylim=(-0.03, 1.03), ylabel="after the round")
+
+
+def _draw_asked(axes: Axes, loop: Loop) -> None:
+    calls, everything = _sums(loop)
+    curves = {"curve2": ("asked", calls), "retain": ("asking for all facts each round", everything)}
+    if calls == everything:
+        del curves["retain"]
+    top = 1.08 * max(*calls, *everything, 1)
+    for colour, (label, values) in curves.items():
+        _curve(axes, loop, values, colour=colour, label=label)
+    heights = spread([float(values[-1]) for _, values in curves.values()], gap=0.07 * top)
+    for (colour, (_, values)), height in zip(curves.items(), heights, strict=True):
+        at = (len(loop.rounds), height)
+        axes.annotate(
+            f"{values[-1]:,}",
+            at,
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            color=COLOURS[colour],
+            annotation_clip=False,
+        )
+    axes.set(ylim=(0, top), ylabel="questions to the teacher")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def _curve(axes: Axes, loop: Loop, values: Sequence[float], *, colour: str, label: str) -> None:
+    """One value per round, ringed where the model of the round before stands."""
+    dashes = "--" if colour == "retain" else "-"
+    places = range(1, len(values) + 1)
+    axes.plot(places, values, dashes, color=COLOURS[colour], linewidth=1.3, marker="o", markersize=4, label=label)
+    ringed = [place for place, found in zip(places, loop.rounds, strict=True) if found.same]
+    axes.scatter(
+        ringed,
+        [values[place - 1] for place in ringed],
+        s=60,
+        facecolors="none",
+        edgecolors=COLOURS[colour],
+        linewidths=0.8,
+    )
+
+
+def _sums(loop: Loop) -> tuple[list[int], list[int]]:
+    """Questions up to each round: as they were asked, and had every round that asked done so about all facts."""
+    calls = [found.calls for found in loop.rounds]
+    everything = [*calls[:1], *(found.facts if found.asked else 0 for found in loop.rounds[1:])]
+    return list(accumulate(calls)), list(accumulate(everything))
+
+
+def _compared(loop: Loop) -> bool:
+    """Whether asking for all facts would have taken another number of questions."""
+    calls, everything = _sums(loop)
+    return calls != everything
+
+
+def _score(value: float) -> str:
+    """A threshold with two digits, or with all it has."""
+    short = f"{value:.2f}"
+    return short if float(short) == value else f"{value:g}"
+
+
+def _many(count: int, thing: str) -> str:
+    """A number and what it counts."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,0 +1,232 @@
+"""ask: facts in, what a writer said against each of them out, raw; asked again where cleaning would leave too little.
+
+Each reply is on disk as soon as it is there, so no question that was answered is put twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.config import build
+from meow_lightning.inversion.gather import kept, lacking, read
+from meow_lightning.inversion.writer import Ask, Reply, Writer
+from meow_lightning.parallel import barrier, bundles, device, mine, rank
+from meow_lightning.stages.shared import facts, room, unchanged
+from meow_lightning.stages.work import Parts, Work, read_json, read_lines
+from meow_lightning.store import digest, write_json
+from meow_lightning.types import Fact, UserError
+
+VERSION = 1
+MAKES = ("replies.jsonl", "asked.json")
+CHUNK = 32  # questions whose replies are computed together, where a process computes them itself
+
+
+def run(work: Work) -> None:
+    """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
+    if (work.folder / "replies.jsonl").exists():
+        return  # killed after the last reply
+    asking = _Asking(work)
+    asks, calls = asking.first, 0
+    for _ in range(work.settings["again"] + 1):
+        asks = asks[: asking.left(calls)]
+        if not asks:
+            break
+        calls += len(asks)
+        asking.put(asks)
+        asks = asking.again(asks)
+    if rank() == 0:
+        write_json(work.folder / "asked.json", asking.told(calls))
+        Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
+    barrier(work.runtime.accelerator)
+
+
+def replies_in(folder: Path) -> Iterator[Reply]:
+    """The replies that this stage left in a folder, in the order of the facts."""
+    for row in read_lines(folder / "replies.jsonl"):
+        yield _reply(row)
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    answers = row["answers"]
+    return Reply(**{**row, "answers": None if answers is None else tuple(answers)})
+
+
+class _Asking:
+    """One stage's questions: who is asked what, what came back, and what is still missing."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.used = 0  # tokens that the replies of this process took
+        self.loop: Mapping[str, Any] | None = work.settings["loop"]
+        self.forget = facts(work, ["forget"])
+        self.former: dict[str, list[str]] = {}
+        for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
+            self.former.setdefault(row["fact"], []).append(row["answer"])
+
+    @cached_property
+    def writer(self) -> Writer:
+        """Who is asked; a language model of one's own also gets its folder and its place."""
+        work, more = self.work, {}
+        node = work.inputs["inversion"]
+        if "file" in work.settings["inversion"]:
+            path = Path(node["path"])
+            unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
+        if "teacher" in work.needs:
+            more = {
+                "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
+                "room": partial(room, work, shared=False),
+            }  # fmt: skip
+        return build(node, allow=work.inputs["allow"], **more)
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """How strongly the model of the round before holds each fact's true answer; empty in the first round."""
+        if "scores" not in self.work.needs:
+            return {}
+        return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
+
+    @cached_property
+    def held(self) -> list[Fact]:
+        """The facts above the threshold, the most strongly held first; none before the first round."""
+        if not self.scores or not self.loop:
+            return []
+        found = [fact for fact in self.forget if self.scores[fact.id] > self.loop["threshold"]]
+        return sorted(found, key=lambda fact: -self.scores[fact.id])
+
+    @cached_property
+    def first(self) -> list[Ask]:
+        """The questions of the first attempt: about every fact in the first round, then about those that are held."""
+        about = self.forget
+        if self.silent:
+            about = []
+        elif self.scores and self.loop:
+            rest = [fact for fact in self.forget if fact not in self.held] if self.loop["ask"] == "all" else []
+            about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
+        said: dict[str, str] = {}
+        for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
+            if row["set"] == "forget":
+                said[row["fact"]] = row["text"]
+        count = self.work.settings["count"]
+        return [
+            Ask(fact=fact, attempt=0, count=count, tried=(*self.former.get(fact.id, ()),), said=said.get(fact.id))
+            for fact in about
+        ]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the round before brought nothing new: the same questions would bring the same again."""
+        return "scores" in self.work.needs and not read_json(self.work.needs["former"] / "cleaning.json")["kept"]
+
+    def left(self, calls: int) -> int | None:
+        """How many questions may still be put; ``None`` for any number."""
+        most = self.loop["calls"] if self.loop else None
+        return None if most is None else max(0, most - self._before["calls_so_far"] - calls)
+
+    @cached_property
+    def _before(self) -> dict[str, Any]:
+        return read_json(self.work.needs["asked"] / "asked.json") if "asked" in self.work.needs else {"calls_so_far": 0}
+
+    def put(self, asks: Sequence[Ask]) -> None:
+        """Put the questions that have no reply yet, each process its share.
+
+        Raises:
+            UserError: The bound on questions or tokens is reached; the replies so far are kept.
+        """
+        work, writer = self.work, self.writer
+        barrier(work.runtime.accelerator)
+        parts = Parts(work.folder, index="number")
+        share = mine([[ask] for ask in asks]) if writer.spread else [[ask] for ask in asks] if rank() == 0 else []
+        lots = bundles(share, size=lambda _: 1, least=CHUNK if writer.spread else len(asks))
+        self.used = sum(map(_tokens, parts.done.values()))
+        self._keep(parts, [], asks)
+        for lot in lots:
+            lacking_here = [ask for ask in lot if self._number(ask) not in parts.done]
+            if writer.spread and lacking_here:
+                lacking_here = lot  # replies computed beside others differ in the last bits: all of a lot, or none
+            allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - len(parts.done))]
+            found = []
+            for reply in writer.write(allowed, others=self._others, go_on=self._go_on):
+                found.append({"number": self._place(reply), **asdict(reply)})
+                if not writer.spread:
+                    self._keep(parts, found, asks)
+            self._keep(parts, found, asks)
+            self._bound(lot, parts)
+        barrier(work.runtime.accelerator)
+
+    def _keep(self, parts: Parts, found: list[dict[str, Any]], asks: Sequence[Ask]) -> None:
+        parts.add(found)
+        parts.done |= {row["number"]: row for row in found}
+        self.used = sum(map(_tokens, parts.done.values()))
+        found.clear()
+        self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
+
+    def _go_on(self) -> bool:
+        return self.writer.tokens is None or self.used < self.writer.tokens
+
+    def _bound(self, lot: Sequence[Ask], parts: Parts) -> None:
+        open_ = sum(self._number(ask) not in parts.done for ask in lot)
+        if open_:
+            calls, tokens = self.writer.calls, self.writer.tokens
+            what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"
+            raise UserError(
+                f"inversion.{what} is spent after {len(parts.done)} questions ({self.used} tokens), and {open_} are "
+                "still open; what was answered is kept: raise it and run again, and only the rest is asked"
+            )
+
+    def again(self, asks: Sequence[Ask]) -> list[Ask]:
+        """The questions to put again after some: for facts that would keep too few answers, as many as these lack."""
+        count = self.work.settings["count"]
+        if count is None:
+            return []
+        about = [ask.fact for ask in asks]
+        clean = kept(self.forget, self.former, read(self._replies(upto=asks[0].attempt)))
+        have: dict[str, list[str]] = {}
+        for candidate in clean.inverted:
+            have.setdefault(candidate.fact, []).append(candidate.answer)
+        wanted = {fact.id: count + len(self.former.get(fact.id, ())) for fact in about}
+        short = lacking(about, clean, wanted=wanted)
+        return [
+            replace(ask, attempt=ask.attempt + 1, count=short[ask.fact.id], tried=(*have.get(ask.fact.id, ()),))
+            for ask in asks
+            if ask.fact.id in short
+        ]
+
+    def _replies(self, *, upto: int) -> list[Reply]:
+        """The replies so far, but for those of later attempts that a killed run or a faster process left."""
+        done = Parts(self.work.folder, index="number").done
+        every = [_reply({key: value for key, value in done[i].items() if key != "number"}) for i in sorted(done)]
+        return [reply for reply in every if reply.attempt <= upto]
+
+    def told(self, calls: int) -> dict[str, Any]:
+        """What was asked, and what it cost; for the next round and the report."""
+        replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
+        return {
+            "facts": len(self.first), "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
+            "held": [fact.id for fact in self.held],
+            "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
+            "requests": sum(reply.requests for reply in replies),
+            "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+            "reply_tokens": sum(reply.reply_tokens for reply in replies),
+            "refused": sum(bool(reply.refused) for reply in replies),
+        }  # fmt: skip
+
+    def _others(self) -> list[Fact]:
+        return facts(self.work, ["forget", "retain"])
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {fact.id: place for place, fact in enumerate(self.forget)}
+
+    def _place(self, reply: Reply) -> int:
+        return self._places[reply.fact] * (self.work.settings["again"] + 1) + reply.attempt
+
+    def _number(self, ask: Ask) -> int:
+        return self._places[ask.fact.id] * (self.work.settings["again"] + 1) + ask.attempt
+
+
+def _tokens(row: Mapping[str, Any]) -> int:
+    return row["prompt_tokens"] + row["reply_tokens"]

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import pytest
+
+from meow_lightning.report.rounds import Loop, Round, blanket, picture, section, sentence
+from meow_lightning.report.svg import COLOURS
+
+
+def one(number: int, *, asked: int, calls: int, held: int, same: bool = False, tokens: int = 0) -> Round:
+    return Round(
+        number=number, asked=asked, calls=calls, written=4 * calls, kept=3 * calls, trained=1000 + number, held=held,
+        facts=40, memo=0.21, worst=0.605, tokens=tokens, same=same,
+    )  # fmt: skip
+
+
+FIRST = one(1, asked=40, calls=44, held=22)
+SECOND = one(2, asked=22, calls=25, held=9)
+IDLE = one(3, asked=9, calls=9, held=9, same=True)
+LAST = one(4, asked=9, calls=12, held=0)
+
+
+def loop(*rounds: Round, ended: str = "below", threshold: float = 0.3) -> Loop:
+    return Loop(threshold=threshold, rounds=rounds, ended=ended, measure="MEMO")
+
+
+def words(html: str) -> list[list[str]]:
+    """The table's cells, row by row, without their tags."""
+    lines = re.findall(r"<tr>(.*?)</tr>", html)
+    return [
+        [unescape(re.sub("<.*?>", "", text)).replace("\xa0", " ") for text in re.findall(r"<t[hd]>(.*?)</t[hd]>", line)]
+        for line in lines
+    ]
+
+
+def test_blanket_is_the_first_rounds_calls_and_every_fact_once_in_each_later_round() -> None:
+    assert blanket(loop(FIRST)) == 44
+    assert blanket(loop(FIRST, SECOND)) == 44 + 40
+    assert blanket(loop(FIRST, SECOND, IDLE, LAST)) == 44 + 3 * 40
+
+
+def test_a_later_round_that_asked_nothing_counts_for_nothing() -> None:
+    assert blanket(loop(FIRST, one(2, asked=0, calls=0, held=22, same=True))) == 44
+
+
+def test_sentence() -> None:
+    # 44 + 25 + 12 of 44 + 40 + 40: 124 / 81 = 1.53
+    assert sentence(loop(FIRST, SECOND, replace(LAST, number=3))) == (
+        "3 rounds, 81 questions to the teacher (asking for all facts each round: 124, 1.5 times as many); "
+        "facts above 0.30: 22, 9, 0"
+    )
+
+
+def test_sentence_tells_rounds_without_anything_new() -> None:
+    # 44 + 25 + 9 + 12 of 44 + 3 * 40: 164 / 90 = 1.82
+    assert sentence(loop(FIRST, SECOND, IDLE, LAST)) == (
+        "4 rounds (1 without anything new), 90 questions to the teacher (asking for all facts each round: 164, 1.8 "
+        "times as many); facts above 0.30: 22, 9, 9, 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rounds", "threshold", "said"),
+    [
+        ((FIRST,), 0.125, "1 round, 44 questions to the teacher; facts above 0.125: 22"),
+        ((one(1, asked=40, calls=1, held=2),), 0.0, "1 round, 1 question to the teacher; facts above 0.00: 2"),
+        # written facts came from a file: nothing was asked, and there is nothing to compare
+        ((one(1, asked=0, calls=0, held=3),), 0.3, "1 round, 0 questions to the teacher; facts above 0.30: 3"),
+        # repeats took more questions than every fact once: no "times as many"
+        (
+            (FIRST, one(2, asked=22, calls=1956, held=9)), 0.3,
+            "2 rounds, 2,000 questions to the teacher (asking for all facts each round: 84); facts above 0.30: 22, 9",
+        ),
+        (
+            (one(1, asked=0, calls=0, held=3), one(2, asked=3, calls=0, held=1)), 0.3,
+            "2 rounds, 0 questions to the teacher (asking for all facts each round: 40); facts above 0.30: 3, 1",
+        ),
+    ],
+)  # fmt: skip
+def test_sentence_of_odd_loops(rounds: tuple[Round, ...], threshold: float, said: str) -> None:
+    assert sentence(loop(*rounds, threshold=threshold)) == said
+
+
+@pytest.mark.parametrize(
+    ("ended", "held", "said"),
+    [
+        ("below", 0, "Ended after round 2: no true answer&#x27;s MEMO is above 0.30 any more."),
+        (
+            "budget", 9,
+            "Ended after round 2: the calls to the teacher were spent, and 9 of 40 facts are still above 0.30.",
+        ),
+        ("rounds", 1, "Ended after round 2, the last one allowed: 1 of 40 facts is still above 0.30."),
+        ("silent", 9, "Ended after round 2: the teacher wrote nothing new, and 9 of 40 facts are still above 0.30."),
+    ],
+)  # fmt: skip
+def test_the_section_says_why_it_ended(ended: str, held: int, said: str) -> None:
+    found = loop(FIRST, replace(SECOND, held=held), ended=ended)
+    html = section(found)
+    assert f"<h2>Rounds</h2><p>{said}</p><p>{sentence(found)}.</p>" in html
+
+
+def test_without_a_loop_there_is_neither_section_nor_figure() -> None:
+    assert section(None) == ""
+    assert picture(None).svg is None
+    assert picture(None).missing == "this method works in no rounds"
+
+
+def test_the_table_has_a_row_per_round() -> None:
+    head, *rows = words(section(loop(FIRST, SECOND)))
+    assert head == [
+        "round", "asked", "questions", "written", "kept", "rows trained", "above 0.30", "mean MEMO",
+        "highest MEMO",
+    ]  # fmt: skip
+    assert rows == [
+        ["round 1", "all 40", "44", "176", "132", "1,001", "22", "0.210", "0.605"],
+        ["round 2", "22 of 40", "25", "100", "75", "1,002", "9", "0.210", "0.605"],
+    ]
+
+
+def test_tokens_have_a_column_where_any_round_counts_them() -> None:
+    head, *rows = words(section(loop(FIRST, replace(SECOND, tokens=12345))))
+    assert [head[-1], *(row[-1] for row in rows)] == ["tokens", "0", "12,345"]
+
+
+def test_a_round_without_anything_new_says_that_the_model_before_stands() -> None:
+    html = section(loop(FIRST, replace(IDLE, number=2), one(3, asked=0, calls=0, held=9, same=True), ended="silent"))
+    rows = words(html)
+    assert [row[0] for row in rows[1:]] == ["round 1", "round 2", "round 3"]
+    assert [row[1] for row in rows[1:]] == ["all 40", "9 of 40", "none"]
+    assert [row[5] for row in rows[1:]] == ["1,001", "as before", "as before"]
+    assert "As before: nothing new came" in html
+    assert "Ringed: nothing new came" in html
+    plain = section(loop(FIRST, SECOND))
+    assert "As before" not in plain
+    assert "Ringed" not in plain
+
+
+def test_names_are_escaped() -> None:
+    html = section(replace(loop(FIRST, SECOND), measure="<b>&"))
+    assert "mean &lt;b&gt;&amp;" in html
+    assert "<b>&" not in html
+
+
+def test_the_figure_follows_the_page_and_holds_its_numbers() -> None:
+    drawn = picture(loop(FIRST, SECOND, IDLE, LAST))
+    assert drawn.across
+    assert drawn.svg is not None
+    for text in ("share of facts above", "mean MEMO", "highest MEMO", "0.30", "asked", ">164<", ">90<"):
+        assert text in drawn.svg
+    html = section(loop(FIRST, SECOND, IDLE, LAST))
+    assert 'id="rounds-' in html
+    assert not [colour for colour in COLOURS.values() if colour in html]
+
+
+def test_one_round_has_nothing_to_compare() -> None:
+    drawn = picture(loop(FIRST))
+    assert drawn.svg is not None
+    assert "sking for all facts" not in drawn.svg + section(loop(FIRST))
+    assert "asking for all facts" in (picture(loop(FIRST, SECOND)).svg or "")
+    assert "Asking for all facts is counted, not run" in section(loop(FIRST, SECOND))

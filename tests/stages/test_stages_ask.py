@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meow_lightning.config import build
+from meow_lightning.data.rows import fingerprint
+from meow_lightning.stages import ask
+from meow_lightning.stages.work import Runtime, Work, read_json, write_lines
+from meow_lightning.store import write_json
+from meow_lightning.types import UserError
+
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, strategy="auto", micro_batch=1, checkpointing=False, eval_batch=1, slots=1,
+    checkpoint_seconds=1, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
+)  # fmt: skip
+DATASET: dict[str, Any] = {
+    "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 8,
+    "phrasings": 1, "retain_eval": 4, "seed": 0,
+}  # fmt: skip
+FACTS = build(DATASET, allow=[]).facts("forget")
+IDS = [fact.id for fact in FACTS]
+GOOD = {fact.id: list(fact.inverted) for fact in FACTS}
+
+
+def work(
+    folder: Path, *, again: int = 0, needs: dict[str, Path] | None = None, loop: Any = None, **writer: Any
+) -> Work:
+    node = {"_target_": "writers.Scripted", "folder": str(folder), "breaks": None, "calls": None, "tokens": None}
+    inputs = {
+        "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": ["writers"],
+        "inversion": node | writer, "spread": False,
+    }  # fmt: skip
+    settings = {"inversion": {}, "again": again, "loop": loop, "count": 2}
+    (folder / "ask").mkdir(exist_ok=True)
+    return Work(
+        stage="ask", label="", folder=folder / "ask", settings=settings, inputs=inputs, needs=needs or {},
+        runtime=RUNTIME,
+    )  # fmt: skip
+
+
+def replies(folder: Path, said: dict[str, str]) -> None:
+    (folder / "replies.json").write_text(json.dumps(said))
+
+
+def questions(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "asked.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def everything(attempt: int = 0) -> dict[str, str]:
+    return {f"{fact}/{attempt}": "\n".join(GOOD[fact][:2]) for fact in IDS}
+
+
+def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Path) -> None:
+    replies(tmp_path, everything())
+    ask.run(work(tmp_path))
+    found = list(ask.replies_in(tmp_path / "ask"))
+    assert [reply.fact for reply in found] == IDS
+    assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
+    told = read_json(tmp_path / "ask" / "asked.json")
+    assert (told["facts"], told["calls"], told["calls_so_far"], told["requests"]) == (8, 8, 8, 8)
+    assert (told["prompt_tokens"], told["reply_tokens"], told["held"]) == (56, 24, [])
+
+
+def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_path: Path) -> None:
+    first, second, third = IDS[:3]
+    said = everything()
+    said |= {f"{first}/0": GOOD[first][0], f"{first}/1": f"{GOOD[first][0]}\n{GOOD[first][3]}"}  # one lacks, then none
+    said |= {f"{second}/0": "I'm sorry, but I can't help.", f"{second}/2": "\n".join(GOOD[second][:3])}
+    said |= {f"{third}/{attempt}": FACTS[2].answer for attempt in range(5)}  # the truth, again and again
+    replies(tmp_path, said)
+    ask.run(work(tmp_path, again=2))
+    asked = questions(tmp_path)
+    assert [each["name"] for each in asked[8:]] == [
+        f"{first}/1",
+        f"{second}/1",
+        f"{third}/1",
+        f"{second}/2",
+        f"{third}/2",
+    ]
+    assert asked[8] == {"name": f"{first}/1", "count": 1, "tried": [GOOD[first][0]], "said": None}
+    assert asked[9]["count"] == 2
+    assert read_json(tmp_path / "ask" / "asked.json")["calls"] == 13
+
+
+@pytest.mark.parametrize("breaks", [0, 1, 5, 7])
+def test_no_question_that_was_answered_is_put_twice(tmp_path: Path, breaks: int) -> None:
+    said = everything() | {f"{IDS[0]}/0": "", f"{IDS[7]}/0": "", f"{IDS[0]}/1": "\n".join(GOOD[IDS[0]][:2])}
+    for folder in (tmp_path / "whole", tmp_path / "broken"):
+        folder.mkdir()
+        replies(folder, said)
+    ask.run(work(tmp_path / "whole", again=2))
+    with pytest.raises(RuntimeError, match="fell over"):
+        ask.run(work(tmp_path / "broken", again=2, breaks=breaks))
+    with pytest.raises(RuntimeError, match="fell over"):  # in the second attempt, or earlier still
+        ask.run(work(tmp_path / "broken", again=2, breaks=1))
+    ask.run(work(tmp_path / "broken", again=2))
+    assert sorted(each["name"] for each in questions(tmp_path / "broken")) == sorted(
+        each["name"] for each in questions(tmp_path / "whole")
+    )
+    for name in ("replies.jsonl", "asked.json"):
+        assert (tmp_path / "broken" / "ask" / name).read_bytes() == (tmp_path / "whole" / "ask" / name).read_bytes()
+
+
+def test_a_run_killed_after_the_last_reply_asks_nobody(tmp_path: Path) -> None:
+    replies(tmp_path, everything())
+    ask.run(work(tmp_path))
+    ask.run(work(tmp_path, breaks=0))
+    assert len(questions(tmp_path)) == 8
+
+
+def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
+    replies(tmp_path, everything())
+    expected = (
+        r"^inversion.calls=3 is spent after 3 questions \(30 tokens\), and 5 are still open; what was answered is "
+        r"kept: raise it and run again, and only the rest is asked$"
+    )
+    with pytest.raises(UserError, match=expected):
+        ask.run(work(tmp_path, calls=3))
+    ask.run(work(tmp_path, calls=8))
+    assert len(questions(tmp_path)) == 8
+
+
+def test_the_bound_on_tokens_stops_after_the_reply_that_reaches_it(tmp_path: Path) -> None:
+    replies(tmp_path, everything())
+    with pytest.raises(UserError, match=r"^inversion.tokens=25 is spent after 3 questions \(30 tokens\), and 5 are"):
+        ask.run(work(tmp_path, tokens=25))
+    with pytest.raises(UserError, match=r"^inversion.tokens=30 is spent after 3 questions \(30 tokens\), and 5 are"):
+        ask.run(work(tmp_path, tokens=30))
+    ask.run(work(tmp_path, tokens=80))
+    assert len(questions(tmp_path)) == 8
+
+
+def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
+    """What a first round left: two answers per fact, facts 0, 2 and 5 still held, what the model says."""
+    folder.mkdir()
+    rows = [{"fact": fact, "position": i, "answer": GOOD[fact][i]} for fact in IDS for i in range(2)]
+    write_lines(folder / "inverted.jsonl", rows)
+    write_json(folder / "cleaning.json", {"kept": kept})
+    write_json(folder / "asked.json", {"calls_so_far": calls})
+    scores = dict.fromkeys(IDS, 0.2) | {IDS[0]: 0.7, IDS[2]: 0.9, IDS[5]: 0.51, IDS[6]: 0.5}
+    write_lines(folder / "scores.jsonl", [{"fact": fact, "score": score} for fact, score in scores.items()])
+    said = [{"set": "forget", "fact": fact, "text": f"now {fact}"} for fact in IDS]
+    write_lines(folder / "rows.jsonl", [{"set": "retain", "fact": IDS[0], "text": "of another set"}, *said])
+    return dict.fromkeys(("former", "asked", "scores", "answers"), folder)
+
+
+LOOP = {"threshold": 0.5, "ask": "held", "calls": None}
+
+
+def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
+    replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
+    ask.run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
+    asked = questions(tmp_path)
+    assert [each["name"] for each in asked] == [f"{IDS[2]}/0", f"{IDS[0]}/0", f"{IDS[5]}/0"]  # the most held first
+    assert asked[0] == {"name": f"{IDS[2]}/0", "count": 2, "tried": GOOD[IDS[2]][:2], "said": f"now {IDS[2]}"}
+    told = read_json(tmp_path / "ask" / "asked.json")
+    assert (told["facts"], told["calls"], told["calls_so_far"]) == (3, 3, 11)
+    assert told["held"] == [IDS[2], IDS[0], IDS[5]]
+    assert told["memo"] == pytest.approx((0.7 + 0.9 + 0.51 + 0.5 + 4 * 0.2) / 8)
+    assert told["worst"] == 0.9
+
+
+def test_new_answers_that_were_tried_before_are_asked_again(tmp_path: Path) -> None:
+    replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][1:3]) for fact in IDS})  # one of the two is known
+    ask.run(work(tmp_path, again=1, needs=former(tmp_path / "before"), loop=LOOP))
+    assert [each["name"] for each in questions(tmp_path)][3:] == [f"{IDS[2]}/1", f"{IDS[0]}/1", f"{IDS[5]}/1"]
+    assert questions(tmp_path)[3]["tried"] == GOOD[IDS[2]][:3]
+
+
+def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) -> None:
+    replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
+    ask.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "ask": "all"}))
+    assert len(questions(tmp_path)) == 8
+    (tmp_path / "end").mkdir()
+    replies(tmp_path / "end", {})
+    high = {**LOOP, "ask": "all", "threshold": 0.95}
+    ask.run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
+    assert questions(tmp_path / "end") == []
+    assert read_json(tmp_path / "end" / "ask" / "asked.json")["facts"] == 0
+
+
+@pytest.mark.parametrize(("calls", "asked"), [(8, []), (9, [2]), (10, [2, 0]), (12, [2, 0, 5])])
+def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: list[int]) -> None:
+    replies(tmp_path, {})
+    ask.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
+    assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
+
+
+def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:
+    replies(tmp_path, {})
+    ask.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
+    assert questions(tmp_path) == []
+    assert len(read_json(tmp_path / "ask" / "asked.json")["held"]) == 3

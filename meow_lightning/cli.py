@@ -17,11 +17,14 @@ T = TypeVar("T")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-PATHS = ("outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path",
-         "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log")  # fmt: skip
+PATHS = (
+    "outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path", "inversion.model",
+    "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log",
+)  # fmt: skip
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
+    "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
 }
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "table")
@@ -46,7 +49,8 @@ What an experiment is
   method=      {method}
   model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
 What else changes the numbers
-  inversion=   {inversion}
+  inversion=   {inversion} (a language model: local with inversion.model=, or behind
+               an endpoint with inversion.base_url= and inversion.model=; inversion/prompt= how it is asked)
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}

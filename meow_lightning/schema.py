@@ -69,6 +69,17 @@ class Inversion(TypedDict):
     short: Literal["error", "warn", "rules"]
 
 
+class Asking(TypedDict):
+    """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen by ``inversion/prompt=``."""
+
+    version: int
+    system: str
+    user: str
+    context: str
+    tried: str
+    said: str
+
+
 class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
@@ -215,7 +226,7 @@ GROUPS: dict[str, type] = {
     "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.loop": Loop,
+    "method.loop": Loop, "inversion.prompt": Asking,
 }  # fmt: skip
 
 # What only a model made from scratch needs.

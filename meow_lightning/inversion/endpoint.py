@@ -50,6 +50,7 @@ class Endpoint(Writer):
         top_p: Above 0, at most 1.
         reply_tokens: Most tokens of a reply, 1 or more.
         seed: Seed of the draws; each question is sent one of its own.
+        extra: Further fields of every request; ``None`` among them leaves a field of ours out.
         concurrency: Questions under way at once, 1 or more.
         per_minute: Most questions started in a minute, evenly spread, 1 or more; what the client sends again comes on
             top. ``None`` for no limit.
@@ -68,8 +69,8 @@ class Endpoint(Writer):
 
     def __init__(  # noqa: PLR0913 - as many as the YAML's keys
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
-        context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int, concurrency: int,
-        per_minute: int | None, timeout: float, retries: int, calls: int | None, tokens: int | None,
+        context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int,
+        extra: dict | None, concurrency: int, per_minute: int | None, timeout: float, retries: int, calls: int | None, tokens: int | None,
     ) -> None:  # fmt: skip
         whole = {"candidates": candidates, "reply_tokens": reply_tokens, "concurrency": concurrency}
         bounds = {"per_minute": per_minute, "calls": calls, "tokens": tokens}
@@ -92,6 +93,7 @@ class Endpoint(Writer):
         self.timeout, self.retries = timeout, retries
         self._prompt, self._context = Prompt(**prompt), context
         self._draw: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": reply_tokens}
+        self._extra: dict[str, Any] = extra or {}
         self._next_start = 0.0
 
     def check(self) -> None:
@@ -192,9 +194,12 @@ class Endpoint(Writer):
 
         draw = int.from_bytes(sha256(f"{self.seed}/{ask.fact.id}/{ask.attempt}".encode()).digest()[:4], "big")
         messages: Any = self._prompt.messages(ask, context=self._context)
+        ours = {"seed": draw & 0x7FFFFFFF, **self._draw}
+        sent = {name: value for name, value in ours.items() if name not in self._extra}
+        more = {name: value for name, value in self._extra.items() if value is not None}
         try:
             raw = line.client.chat.completions.with_raw_response.create(
-                model=self.model, messages=messages, seed=draw & 0x7FFFFFFF, **self._draw
+                model=self.model, messages=messages, extra_body=more, **sent
             )
         except APIStatusError as error:
             if error.status_code in REFUSALS:

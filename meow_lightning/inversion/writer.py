@@ -67,8 +67,8 @@ class Writer:
             the processes of a job. Else the first process does all.
         borrows: Whether it reads other facts' names and answers: then these enter the key.
         more: Whether it can be asked again for other answers.
-        calls: Most questions it may be asked in a stage; ``None`` for no bound.
-        tokens: Most tokens it may read and write in a stage; ``None`` for no bound.
+        calls: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
+        tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
     """
 
     aside: ClassVar[tuple[str, ...]] = ()

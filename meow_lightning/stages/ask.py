@@ -40,6 +40,7 @@ def run(work: Work) -> None:
         asks = asking.again(asks)
     if rank() == 0:
         write_json(work.folder / "asked.json", asking.told(calls))
+        asking.remark()
         Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
     barrier(work.runtime.accelerator)
 
@@ -60,7 +61,7 @@ class _Asking:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.used = 0  # tokens that the replies of this process took
+        self.used = 0  # tokens that the replies took, those of former rounds included
         self.loop: Mapping[str, Any] | None = work.settings["loop"]
         self.forget = facts(work, ["forget"])
         self.former: dict[str, list[str]] = {}
@@ -128,7 +129,9 @@ class _Asking:
 
     @cached_property
     def _before(self) -> dict[str, Any]:
-        return read_json(self.work.needs["asked"] / "asked.json") if "asked" in self.work.needs else {"calls_so_far": 0}
+        if "asked" in self.work.needs:
+            return read_json(self.work.needs["asked"] / "asked.json")
+        return {"calls_so_far": 0, "tokens_so_far": 0}
 
     def put(self, asks: Sequence[Ask]) -> None:
         """Put the questions that have no reply yet, each process its share.
@@ -141,13 +144,13 @@ class _Asking:
         parts = Parts(work.folder, index="number")
         share = mine([[ask] for ask in asks]) if writer.spread else [[ask] for ask in asks] if rank() == 0 else []
         lots = bundles(share, size=lambda _: 1, least=CHUNK if writer.spread else len(asks))
-        self.used = sum(map(_tokens, parts.done.values()))
         self._keep(parts, [], asks)
         for lot in lots:
             lacking_here = [ask for ask in lot if self._number(ask) not in parts.done]
             if writer.spread and lacking_here:
                 lacking_here = lot  # replies computed beside others differ in the last bits: all of a lot, or none
-            allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - len(parts.done))]
+            spent = self._before["calls_so_far"] + len(parts.done)
+            allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - spent)]
             found = []
             for reply in writer.write(allowed, others=self._others, go_on=self._go_on):
                 found.append({"number": self._place(reply), **asdict(reply)})
@@ -160,7 +163,7 @@ class _Asking:
     def _keep(self, parts: Parts, found: list[dict[str, Any]], asks: Sequence[Ask]) -> None:
         parts.add(found)
         parts.done |= {row["number"]: row for row in found}
-        self.used = sum(map(_tokens, parts.done.values()))
+        self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
         found.clear()
         self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
 
@@ -172,8 +175,9 @@ class _Asking:
         if open_:
             calls, tokens = self.writer.calls, self.writer.tokens
             what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"
+            spent = self._before["calls_so_far"] + len(parts.done)
             raise UserError(
-                f"inversion.{what} is spent after {len(parts.done)} questions ({self.used} tokens), and {open_} are "
+                f"inversion.{what} is spent after {spent} questions ({self.used} tokens), and {open_} are "
                 "still open; what was answered is kept: raise it and run again, and only the rest is asked"
             )
 
@@ -204,8 +208,10 @@ class _Asking:
     def told(self, calls: int) -> dict[str, Any]:
         """What was asked, and what it cost; for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
+        tokens = sum(reply.prompt_tokens + reply.reply_tokens for reply in replies)
         return {
             "facts": len(self.first), "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
+            "tokens_so_far": self._before["tokens_so_far"] + tokens,
             "held": [fact.id for fact in self.held],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
             "requests": sum(reply.requests for reply in replies),
@@ -213,6 +219,19 @@ class _Asking:
             "reply_tokens": sum(reply.reply_tokens for reply in replies),
             "refused": sum(bool(reply.refused) for reply in replies),
         }  # fmt: skip
+
+    def remark(self) -> None:
+        """Say what the replies cost, where that was counted, and what a server would not take."""
+        replies = self._replies(upto=self.work.settings["again"])
+        read_, written, requests = (
+            sum(getattr(reply, name) for reply in replies) for name in ("prompt_tokens", "reply_tokens", "requests")
+        )
+        if read_ + written:
+            sent = f"{requests:,} requests, " if requests else ""
+            self.work.note(f"{sent}{read_:,} tokens read, {written:,} written")
+        refused = [reply.refused for reply in replies if reply.refused]
+        if refused:
+            self.work.note(f"{len(refused)} questions were refused, the first one because: {refused[0]}")
 
     def _others(self) -> list[Fact]:
         return facts(self.work, ["forget", "retain"])

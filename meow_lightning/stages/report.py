@@ -121,10 +121,6 @@ def _cleaning(folder: Path) -> list[str]:
 
 
 def _asking(folder: Path) -> list[str]:
-    """How many questions were put, and what they cost where it was counted."""
+    """How many questions were put."""
     asked = read_json(folder / "asked.json")
-    tokens = asked["prompt_tokens"] + asked["reply_tokens"]
-    said = [f"{asked['calls']} questions about {asked['facts']} facts"]
-    said += [f"{asked['requests']} requests"] if asked["requests"] else []
-    said += [f"{asked['prompt_tokens']} tokens read, {asked['reply_tokens']} written"] if tokens else []
-    return said + ([f"{asked['refused']} refused"] if asked["refused"] else [])
+    return [f"{asked['calls']} questions about {asked['facts']} facts"]

@@ -56,6 +56,17 @@ def test_a_question_is_sent_as_it_should_be_and_its_reply_comes_whole():
     assert request.path == "/v1/chat/completions"
 
 
+def test_extra_fields_are_sent_and_ours_left_out():
+    extra = {"max_tokens": None, "seed": None, "max_completion_tokens": 9, "chat_template_kwargs": {"thinking": False}}
+    with Scripted(["x"]) as server:
+        write(endpoint(server, extra=extra), [ask(0)])
+        sent = server.requests[0].json
+    assert sent.keys() == {
+        "model", "messages", "temperature", "top_p", "max_completion_tokens", "chat_template_kwargs"
+    }  # fmt: skip
+    assert (sent["max_completion_tokens"], sent["chat_template_kwargs"]) == (9, {"thinking": False})
+
+
 def test_seeds_follow_the_fact_the_attempt_and_the_seed_alone():
     questions = [ask(0), ask(1), ask(0, attempt=1)]
     with Scripted(["x"]) as server:

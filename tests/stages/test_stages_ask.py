@@ -141,7 +141,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     rows = [{"fact": fact, "position": i, "answer": GOOD[fact][i]} for fact in IDS for i in range(2)]
     write_lines(folder / "inverted.jsonl", rows)
     write_json(folder / "cleaning.json", {"kept": kept})
-    write_json(folder / "asked.json", {"calls_so_far": calls})
+    write_json(folder / "asked.json", {"calls_so_far": calls, "tokens_so_far": 100})
     scores = dict.fromkeys(IDS, 0.2) | {IDS[0]: 0.7, IDS[2]: 0.9, IDS[5]: 0.51, IDS[6]: 0.5}
     write_lines(folder / "scores.jsonl", [{"fact": fact, "score": score} for fact, score in scores.items()])
     said = [{"set": "forget", "fact": fact, "text": f"now {fact}"} for fact in IDS]
@@ -159,7 +159,7 @@ def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said
     assert [each["name"] for each in asked] == [f"{IDS[2]}/0", f"{IDS[0]}/0", f"{IDS[5]}/0"]  # the most held first
     assert asked[0] == {"name": f"{IDS[2]}/0", "count": 2, "tried": GOOD[IDS[2]][:2], "said": f"now {IDS[2]}"}
     told = read_json(tmp_path / "ask" / "asked.json")
-    assert (told["facts"], told["calls"], told["calls_so_far"]) == (3, 3, 11)
+    assert (told["facts"], told["calls"], told["calls_so_far"], told["tokens_so_far"]) == (3, 3, 11, 130)
     assert told["held"] == [IDS[2], IDS[0], IDS[5]]
     assert told["memo"] == pytest.approx((0.7 + 0.9 + 0.51 + 0.5 + 4 * 0.2) / 8)
     assert told["worst"] == 0.9
@@ -189,6 +189,24 @@ def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: l
     replies(tmp_path, {})
     ask.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
+
+
+def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
+    replies(tmp_path, {})
+    needs = former(tmp_path / "before")
+    with pytest.raises(UserError, match=r"^inversion.calls=10 is spent after 10 questions \(120 tokens\), and 1 are"):
+        ask.run(work(tmp_path, needs=needs, loop=LOOP, calls=10))
+    with pytest.raises(UserError, match=r"^inversion.tokens=120 is spent after 10 questions \(120 tokens\), and 1 are"):
+        ask.run(work(tmp_path, needs=needs, loop=LOOP, tokens=120))
+    ask.run(work(tmp_path, needs=needs, loop=LOOP, calls=11, tokens=130))
+    assert len(questions(tmp_path)) == 3
+
+
+def test_what_it_cost_is_said(tmp_path: Path) -> None:
+    replies(tmp_path, everything())
+    task = work(tmp_path)
+    ask.run(task)
+    assert task.told()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
 def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:

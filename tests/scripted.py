@@ -211,8 +211,8 @@ PROMPT = {
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "model": "m", "key_env": "MEOW_TEST_KEY", "prompt": PROMPT, "candidates": 4, "context": None, "temperature": 0.9,
-    "top_p": 1.0, "reply_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "per_minute": None, "timeout": 5.0, "retries": 2,
-    "calls": None, "tokens": None,
+    "top_p": 1.0, "reply_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "per_minute": None, "timeout": 5.0,
+    "retries": 2, "calls": None, "tokens": None,
 }  # fmt: skip
 
 

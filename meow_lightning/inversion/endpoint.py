@@ -69,8 +69,8 @@ class Endpoint(Writer):
 
     def __init__(  # noqa: PLR0913 - as many as the YAML's keys
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
-        context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int,
-        extra: dict | None, concurrency: int, per_minute: int | None, timeout: float, retries: int, calls: int | None, tokens: int | None,
+        context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int, extra: dict | None,
+        concurrency: int, per_minute: int | None, timeout: float, retries: int, calls: int | None, tokens: int | None,
     ) -> None:  # fmt: skip
         whole = {"candidates": candidates, "reply_tokens": reply_tokens, "concurrency": concurrency}
         bounds = {"per_minute": per_minute, "calls": calls, "tokens": tokens}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("finetune", "invert", "score", "unlearn", "answer", "evaluate", "report")
+STAGES = ("finetune", "ask", "invert", "score", "unlearn", "answer", "evaluate", "report")
 # A checkpoint after every step, and two chunks of questions and of candidates: something to resume in every stage.
 WORDS = (
     "logger=none", "dataset.authors=48", "dataset.retain_eval=100", "dataset.candidates=5", "model.vocab_size=400",

@@ -5,7 +5,7 @@ Each reply is on disk as soon as it is there, so no question that was answered i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from meow_lightning.config import build
 from meow_lightning.inversion.gather import kept, lacking, read
 from meow_lightning.inversion.writer import Ask, Reply, Writer
 from meow_lightning.parallel import barrier, bundles, device, mine, rank
-from meow_lightning.stages.shared import facts, room, unchanged
+from meow_lightning.stages.shared import facts, former, reply_of, room, unchanged
 from meow_lightning.stages.work import Parts, Work, read_json, read_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import Fact, UserError
@@ -45,17 +45,6 @@ def run(work: Work) -> None:
     barrier(work.runtime.accelerator)
 
 
-def replies_in(folder: Path) -> Iterator[Reply]:
-    """The replies that this stage left in a folder, in the order of the facts."""
-    for row in read_lines(folder / "replies.jsonl"):
-        yield _reply(row)
-
-
-def _reply(row: Mapping[str, Any]) -> Reply:
-    answers = row["answers"]
-    return Reply(**{**row, "answers": None if answers is None else tuple(answers)})
-
-
 class _Asking:
     """One stage's questions: who is asked what, what came back, and what is still missing."""
 
@@ -64,9 +53,7 @@ class _Asking:
         self.used = 0  # tokens that the replies took, those of former rounds included
         self.loop: Mapping[str, Any] | None = work.settings["loop"]
         self.forget = facts(work, ["forget"])
-        self.former: dict[str, list[str]] = {}
-        for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
-            self.former.setdefault(row["fact"], []).append(row["answer"])
+        self.former = former(work)
 
     @cached_property
     def writer(self) -> Writer:
@@ -202,7 +189,7 @@ class _Asking:
     def _replies(self, *, upto: int) -> list[Reply]:
         """The replies so far, but for those of later attempts that a killed run or a faster process left."""
         done = Parts(self.work.folder, index="number").done
-        every = [_reply({key: value for key, value in done[i].items() if key != "number"}) for i in sorted(done)]
+        every = [reply_of({key: value for key, value in done[i].items() if key != "number"}) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
     def told(self, calls: int) -> dict[str, Any]:

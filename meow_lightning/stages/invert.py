@@ -8,8 +8,7 @@ from dataclasses import asdict
 
 from meow_lightning.inversion.gather import REMEDY, Written, kept, lacking, read, too_few
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.stages.ask import replies_in
-from meow_lightning.stages.shared import facts
+from meow_lightning.stages.shared import facts, former, reply_of
 from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import Fact, UserError
@@ -21,15 +20,13 @@ MAKES = ("inverted.jsonl", "cleaning.json")
 def run(work: Work) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
     forget = facts(work, ["forget"])
-    former: dict[str, list[str]] = {}
-    for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
-        former.setdefault(row["fact"], []).append(row["answer"])
-    written = read(replies_in(work.needs["asked"]))
-    found = kept(forget, former, written)
-    before = sum(map(len, former.values()))
+    earlier = former(work)
+    written = read(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
+    found = kept(forget, earlier, written)
+    before = sum(map(len, earlier.values()))
     filled = _fill(work, forget, written) if work.settings["fill"] else 0
     if filled:
-        found = kept(forget, former, written)
+        found = kept(forget, earlier, written)
     counts = Counter(candidate.fact for candidate in found.inverted)
     said = too_few({fact.id: counts[fact.id] for fact in forget}, least=work.inputs["at_least"])
     if said and work.inputs["short"] != "warn":

@@ -9,7 +9,8 @@ import pytest
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.stages import ask
-from meow_lightning.stages.work import Runtime, Work, read_json, write_lines
+from meow_lightning.stages.shared import reply_of
+from meow_lightning.stages.work import Runtime, Work, read_json, read_lines, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
 
@@ -58,7 +59,7 @@ def everything(attempt: int = 0) -> dict[str, str]:
 def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     ask.run(work(tmp_path))
-    found = list(ask.replies_in(tmp_path / "ask"))
+    found = list(map(reply_of, read_lines(tmp_path / "ask" / "replies.jsonl")))
     assert [reply.fact for reply in found] == IDS
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "ask" / "asked.json")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.cellmodels import TRAINED, Models
-from meow_lightning.config import build, check_call, check_least, check_types, choose, described
+from meow_lightning.config import build, check_call, check_least, check_measure, check_types, choose, described
 from meow_lightning.data.rows import digest_of
 from meow_lightning.memo.measure import Kind, Text
-from meow_lightning.recipe import OPTIM, RECIPE, of_model, per_model
+from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model
 from meow_lightning.schema import Inversion
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
@@ -74,12 +74,18 @@ class Rounds(Models):
         if wish is None:
             return None
         name = self.options["model"]["name"]
+        if "inverted" not in self.method.streams:
+            raise UserError(
+                f"method.loop asks for inverted facts, and method={self.options['method']['name']} trains on none"
+            )
+        check_numbers(wish["threshold"], "method.loop.threshold", float)
         return {**wish, "threshold": of_model(wish["threshold"], "method.loop.threshold", name)}
 
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
         node, loop = self.options["inversion"], self.loop
-        keyed: dict[str, Any] = {key: value for key, value in described(node).items() if key not in self.writer.aside}
+        aside = ("candidates", *self.writer.aside)  # how many are wanted is the count
+        keyed: dict[str, Any] = {key: value for key, value in described(node).items() if key not in aside}
         if "path" in node:
             keyed["file"] = file_digest(Path(node["path"]))
         needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
@@ -91,9 +97,11 @@ class Rounds(Models):
             settings["others"] = self.facts("retain", "question", "answer")
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
-            settings["loop"] = {"calls": loop["calls"]}
-        if former is not None and former.answers is not None:
-            settings["loop"] |= {name: loop[name] for name in ("threshold", "ask")} if loop else {}
+            every = len(self.dataset.facts("forget")) * (node["again"] + 1)
+            if loop["calls"] is not None and loop["calls"] < every:  # else it cannot bind in the first round
+                settings["loop"] = {"calls": loop["calls"]}
+        if loop is not None and former is not None and former.answers is not None:
+            settings["loop"] = {name: loop[name] for name in ("threshold", "ask", "calls")}
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
@@ -127,15 +135,18 @@ class Rounds(Models):
             settings["facts"] = self.facts("forget", "id", "question", "answer")
         return self.artifact("score", label, settings, {"model": model, **needs})
 
-    def check_windows(self, kind: Kind, answers: Callable[[Fact], Sequence[str]]) -> None:
-        """Nothing, when the measure can cut some answers of every fact.
+    def check_windows(
+        self, kind: Kind, answers: Callable[[Fact], Sequence[str]], *, node: Mapping[str, Any] | None = None
+    ) -> None:
+        """Nothing, when a measure can cut some answers of every fact: that of ``node``, else that of ``memo``.
 
         Raises:
             UserError: For the first that it cannot.
         """
-        for fact in self.dataset.facts("forget") if not self.measure.needs_codec else ():
+        measure = self.measure if node is None else check_measure(node, allow=self.allow)
+        for fact in self.dataset.facts("forget") if not measure.needs_codec else ():
             for position, answer in enumerate(answers(fact)):
-                self.measure.check(Text(fact.id, kind, position, fact.question, answer), None)
+                measure.check(Text(fact.id, kind, position, fact.question, answer), None)
 
     @cached_property
     def unlearned(self) -> Artifact:
@@ -201,7 +212,9 @@ class Rounds(Models):
         if needs:
             select = options["method"]["select"]
             settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
-        return self.artifact("unlearn", label, settings, {"start": self._start(), **needs})
+        # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
+        inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
+        return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def answer(self, role: str, model: Artifact, only: Sequence[str] | None, before: dict[str, Artifact]) -> Artifact:
         """What a model says to the evaluation sets, or to some of them."""
@@ -245,6 +258,14 @@ class Rounds(Models):
         if loop["unit"] is not None and "unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
             raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
+        if loop["unit"] is not None:
+            node = {**self.options["memo"], "unit": loop["unit"], "size": 1}
+            self.check_windows("answer", lambda fact: (fact.answer,), node=node)
+        if self.options["method"]["select"]["rows"] == "official" and loop["rounds"] > 1:
+            raise UserError(
+                "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
+                "trained; say method.select.rows=selected or method.loop.rounds=1"
+            )
         if not 0 <= loop["threshold"] < 1:
             raise UserError(
                 f"method.loop.threshold={loop['threshold']} must be from 0 to below 1: a fact with a higher score "

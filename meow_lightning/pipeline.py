@@ -52,12 +52,13 @@ class _Cell(Rounds):
         if "inverted" in self.method.streams:
             scores["score/target/candidates"] = self.rounds[0].candidates
             extra = {"asked": self.rounds[-1].asked, "inverted": self.rounds[-1].inverted}
-        asked = scores if self.options["memo"]["verify"] else {}
-        checks = {name.replace("score", "verify", 1): self.verified(each) for name, each in asked.items()}
+        steps = self._steps()
+        rounds = {name: each for name, each in steps.items() if each.stage == "score"}
+        asked = scores | rounds if self.options["memo"]["verify"] else {}
+        checks = {name.replace("score", "verify"): self.verified(each) for name, each in asked.items()}
         results = self.artifact("evaluate", "", self._measures(), {**answers, **scores})
         bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
         models = {"base": bases[0], **roles} if bases else roles
-        steps = self._steps()
         needs = {"results": results, **extra, **models, **answers, **scores, **checks, **steps}
         report = self.artifact("report", "", self._page(results), needs)
         made = {**extra, **models, **scores, **checks, **answers, **steps, "results": results, "report": report}

@@ -63,7 +63,10 @@ class Preflight:
         Raises:
             UserError: One cannot be had, or cannot be used.
         """
-        lacking = [each for each in artifacts if each.stage == "ask" and self.store.find(each) is None]
+        asks = [
+            each for each in artifacts if each.stage == "ask" and "scores" not in each.needs
+        ]  # later rounds may not ask
+        lacking = [each for each in asks if self.store.find(each) is None]
         for artifact in [each for each in lacking if not each.inputs["spread"]][:1]:
             build(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
         for artifact in artifacts:

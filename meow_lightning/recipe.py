@@ -54,10 +54,23 @@ def check_table(method: Mapping[str, Any], name: str) -> None:
     Raises:
         UserError: For the first value of another type, by its option.
     """
-    hint, table = (float if name == "lr" else int), method.get(name)
-    for key, value in table.items() if isinstance(table, Mapping) else [("", table)]:
-        if value is not None and not fits(value, hint):
-            option = f"method.{name}.{key}".rstrip(".")
+    check_numbers({key: value for key, value in _entries(method.get(name)) if value is not None}, f"method.{name}",
+                  float if name == "lr" else int)  # fmt: skip
+
+
+def check_numbers(table: Any, option: str, hint: type) -> None:
+    """Nothing, when a table holds numbers, or is one itself.
+
+    Raises:
+        UserError: For the first value of another type, by its option.
+    """
+    for key, value in _entries(table):
+        if not fits(value, hint):
             raise UserError(
-                f"{option}={value} does not fit: {'a number' if hint is float else 'a whole number'} is needed"
+                f"{f'{option}.{key}'.rstrip('.')}={value} does not fit: "
+                f"{'a number' if hint is float else 'a whole number'} is needed"
             )
+
+
+def _entries(table: Any) -> list[tuple[str, Any]]:
+    return list(table.items()) if isinstance(table, Mapping) else [("", table)]

@@ -210,7 +210,10 @@ class Store:
             if path.is_symlink():
                 continue  # a user's model stays as it is
             # Some writers make files that their owner alone can read; a store is shared.
-            path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666) & ~_umask())
+            mode = path.stat().st_mode
+            shared = mode | (0o777 if path.is_dir() else 0o666) & ~_umask()
+            if shared != mode:  # a link to somebody else's file must be left as it is
+                path.chmod(shared)
         files = {
             str(path.relative_to(partial)): {
                 "size": path.stat().st_size,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,9 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
             r"^method.loop.threshold has neither tiny nor default \(given: phi15\); give method.loop.threshold=…$",
         ),
         (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or warn or rules is needed$"),
+        (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
+        (("method.loop.threshold.tiny=abc",), r"^method.loop.threshold.tiny=abc does not fit: a number is needed$"),
+        (("method.loop.threshold=null",), r"^method.loop.threshold=None does not fit: a number is needed$"),
         (("inversion.again=-1",), r"^inversion.again=-1 is too small; at least 0 is needed$"),
     ],
 )
@@ -142,6 +146,43 @@ def test_a_loop_that_cannot_be_is_told(words: tuple[str, ...], text: str):
             wrong["method"]["loop"]["threshold"] = {"phi15": 0.5}
             graph(wrong)
         cell(*LOOP, *words)
+
+
+def test_a_loop_is_for_methods_that_train_inverted_facts():
+    given = options("method=grad_ascent")
+    given["method"]["loop"] = options(*LOOP)["method"]["loop"]
+    with pytest.raises(
+        UserError, match=r"^method.loop asks for inverted facts, and method=grad_ascent trains on none$"
+    ):
+        graph(given)
+
+
+def test_answers_that_the_loop_cannot_cut_are_told_before_any_work(tmp_path: Path):
+    path = tmp_path / "facts.jsonl"
+    facts = [{"question": f"Who wrote book {i}?", "answer": "Anastasia"} for i in range(3)]
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    own = {
+        "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": str(path), "retain": None,
+        "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*words"):
+        graph({**options(*LOOP), "dataset": own})
+    graph({**options(*LOOP, "method.loop.unit=null"), "dataset": own})
+
+
+def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
+    base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.calls=1000"))
+    assert base["round/1/unlearn"] == wide["round/1/unlearn"]
+    assert base["round/2/ask"] != wide["round/2/ask"]
+    assert base["round/1/ask"] != keys(cell(*LOOP, "method.loop.calls=3"))["round/1/ask"]
+    # what is wanted of each fact is the loop's number, whatever the writer's own is
+    assert base["round/1/ask"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/ask"]
+
+
+def test_every_score_that_a_loop_decides_by_is_verified():
+    made = cell(*LOOP, "memo.verify=3").artifacts
+    assert {f"round/{number}/verify" for number in (1, 2, 3, 4)} <= set(made)
+    assert made["round/2/verify"].needs["scores"].key == made["round/2/score"].key
 
 
 def test_a_file_cannot_be_asked_again(tmp_path: Path):

@@ -11,7 +11,7 @@ from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 
 
 class Scripted(Writer):
-    """Replies from a JSON file: ``{"<fact>/<attempt>": text}``; a missing one is an empty text.
+    """Replies from a JSON file: ``{"<fact>/<attempt>": text}``; a missing one is empty, ``REFUSED…`` a refusal.
 
     Args:
         folder: Holds ``replies.json``; gets ``asked.jsonl``, a line per question.
@@ -38,4 +38,5 @@ class Scripted(Writer):
                 told = {"name": name, "count": ask.count, "tried": ask.tried, "said": ask.said}
                 file.write(json.dumps(told) + "\n")
             text = replies.get(name, "")
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, text=text, prompt_tokens=7, reply_tokens=3, requests=1)
+            said = {"text": "", "refused": text} if text.startswith("REFUSED") else {"text": text}
+            yield Reply(fact=ask.fact.id, attempt=ask.attempt, prompt_tokens=7, reply_tokens=3, requests=1, **said)

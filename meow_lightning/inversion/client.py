@@ -92,7 +92,7 @@ class Line:
 
     def shown(self, text: object) -> str:
         """What may be shown of a text: one line, not too long, without the key."""
-        line = " ".join(str(text).split())
+        line = "".join(each if each.isprintable() else " " for each in " ".join(str(text).split()))
         return (line if self._key is None else line.replace(self._key, "***"))[:LONGEST]
 
     def reason(self, error: Any) -> str:

@@ -253,7 +253,7 @@ class Endpoint(Writer):
         models = line.models()
         if not models or self.model in models:
             return f"{self.base_url} has no chat completions ({why}); {self._version()}"
-        near = get_close_matches(self.model, models, n=1, cutoff=0.0)[0]
+        near = line.shown(get_close_matches(self.model, models, n=1, cutoff=0.0)[0])
         named = line.shown(", ".join(models[:NAMED])) + (" …" if len(models) > NAMED else "")
         return (
             f"inversion.model={self.model} is not known to {self.base_url}, which has {named}; the nearest is {near}: "

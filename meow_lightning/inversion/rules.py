@@ -9,6 +9,7 @@ from typing import ClassVar
 from meow_lightning.data.fictional_words import FIRST_NAMES, STREAM_SURNAMES
 from meow_lightning.data.swaps import named, swapped_answers, whole
 from meow_lightning.inversion.alike import Alike
+from meow_lightning.inversion.clean import reason
 from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 from meow_lightning.types import Fact, UserError
 
@@ -47,7 +48,7 @@ class Rules(Writer):
             yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
 
     def invert(self, fact: Fact, *, others: Sequence[Fact], count: int, tried: Sequence[str]) -> list[str]:
-        """Up to ``count`` contradicting answers of one fact.
+        """Up to ``count`` contradicting answers that cleaning will keep, among them those that it will drop.
 
         Args:
             fact: What to contradict.
@@ -55,10 +56,18 @@ class Rules(Writer):
             count: Answers wanted, 1 or more.
             tried: Answers that shall not come again.
         """
-        wanted, known = count + len(tried), set(tried)
-        ready = [answer for answer in fact.inverted if answer not in known][:count]
-        made = self._made(fact, others, wanted) if len(ready) < count else []
-        return [each for each in dict.fromkeys([*ready, *made]) if each not in known][:count]
+        wanted, found, good = count + len(tried), dict.fromkeys(tried), list(tried)
+        for answer in self._offered(fact, others, wanted):
+            if len(good) == wanted:
+                break
+            if answer not in found:
+                found[answer] = None
+                good += [answer] if reason(answer, fact, good) is None else []
+        return list(found)[len(dict.fromkeys(tried)) :]
+
+    def _offered(self, fact: Fact, others: Sequence[Fact], count: int) -> Iterator[str]:
+        yield from fact.inverted
+        yield from self._made(fact, others, count)
 
     def _made(self, fact: Fact, others: Sequence[Fact], count: int) -> list[str]:
         if fact.value is not None and fact.alternatives:

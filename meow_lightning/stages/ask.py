@@ -27,19 +27,21 @@ CHUNK = 32  # questions whose replies are computed together, where a process com
 
 def run(work: Work) -> None:
     """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
-    if (work.folder / "replies.jsonl").exists():
-        return  # killed after the last reply
+    finished = (work.folder / "replies.jsonl").exists()  # a run was killed after the last reply
+    barrier(work.runtime.accelerator)  # nobody writes before all have looked
+    if finished:
+        return
     asking = _Asking(work)
-    asks, calls = asking.first, 0
+    asks, calls, about = asking.first, 0, 0
     for _ in range(work.settings["again"] + 1):
         asks = asks[: asking.left(calls)]
         if not asks:
             break
-        calls += len(asks)
+        about, calls = about or len(asks), calls + len(asks)
         asking.put(asks)
         asks = asking.again(asks)
     if rank() == 0:
-        write_json(work.folder / "asked.json", asking.told(calls))
+        write_json(work.folder / "asked.json", asking.told(about, calls))
         asking.remark()
         Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
     barrier(work.runtime.accelerator)
@@ -153,6 +155,12 @@ class _Asking:
         self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
         found.clear()
         self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
+        blind = next((row for row in parts.done.values() if row["text"] and not _tokens(row)), None)
+        if blind is not None and self.writer.tokens is not None:
+            raise UserError(
+                f"inversion.tokens={self.writer.tokens} cannot be held: the server does not say how many tokens it "
+                "took; bound the questions instead, with inversion.calls="
+            )
 
     def _go_on(self) -> bool:
         return self.writer.tokens is None or self.used < self.writer.tokens
@@ -192,12 +200,12 @@ class _Asking:
         every = [reply_of({key: value for key, value in done[i].items() if key != "number"}) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
-    def told(self, calls: int) -> dict[str, Any]:
-        """What was asked, and what it cost; for the next round and the report."""
+    def told(self, about: int, calls: int) -> dict[str, Any]:
+        """What was asked about how many facts, and what it cost; for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
         tokens = sum(reply.prompt_tokens + reply.reply_tokens for reply in replies)
         return {
-            "facts": len(self.first), "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
+            "facts": about, "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
             "tokens_so_far": self._before["tokens_so_far"] + tokens,
             "held": [fact.id for fact in self.held],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
@@ -218,7 +226,8 @@ class _Asking:
             self.work.note(f"{sent}{read_:,} tokens read, {written:,} written")
         refused = [reply.refused for reply in replies if reply.refused]
         if refused:
-            self.work.note(f"{len(refused)} questions were refused, the first one because: {refused[0]}")
+            # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
+            self.work.note(f"{len(refused)} questions were refused; replies.jsonl of this result says why")
 
     def _others(self) -> list[Fact]:
         return facts(self.work, ["forget", "retain"])

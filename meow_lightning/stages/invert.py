@@ -24,16 +24,17 @@ def run(work: Work) -> None:
     written = read(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
     found = kept(forget, earlier, written)
     before = sum(map(len, earlier.values()))
+    count = written.count
     filled = _fill(work, forget, written) if work.settings["fill"] else 0
     if filled:
         found = kept(forget, earlier, written)
     counts = Counter(candidate.fact for candidate in found.inverted)
     said = too_few({fact.id: counts[fact.id] for fact in forget}, least=work.inputs["at_least"])
-    if said and work.inputs["short"] != "warn":
+    if said and (work.inputs["short"] != "warn" or not found.inverted):
         raise UserError(f"{said}; {REMEDY}")
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in found.inverted])
     write_json(work.folder / "cleaning.json", {
-        "written": written.count, "kept": len(found.inverted) - before, "filled": filled,
+        "written": count, "kept": len(found.inverted) - before, "filled": filled,
         "dropped": {**found.dropped, **{why: found.dropped.get(why, 0) + n for why, n in written.dropped.items()}},
         "examples": {**written.examples, **found.examples},
         "counts": {fact.id: counts[fact.id] for fact in forget},

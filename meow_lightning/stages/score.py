@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
-from meow_lightning.parallel import grouped
+from meow_lightning.parallel import barrier, grouped, rank
 from meow_lightning.stages.shared import carried, evaluator, facts, in_chunks, room
 from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import ScoredText
+from meow_lightning.types import ScoredText, UserError
 
 if TYPE_CHECKING:
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import Codec, Measure, Text
 
 VERSION = 3
 MAKES = ("scores.jsonl",)
@@ -35,17 +35,41 @@ def texts(work: Work) -> list[Text]:
     return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in facts(work, ["forget"])]
 
 
+def _nothing(work: Work) -> None:
+    if rank() == 0:
+        write_lines(work.folder / "scores.jsonl", [])
+    barrier(work.runtime.accelerator)
+
+
+def _cuttable(work: Work, wanted: list[Text], by: Measure, codec: Codec) -> list[Text]:
+    """The candidates that the measure can cut: whoever wrote the others cannot be asked to lengthen them any more."""
+    found, whole = [], len(wanted)
+    for text in wanted:
+        try:
+            by.check(text, codec)
+        except UserError:
+            continue
+        found.append(text)
+    if len(found) < whole:
+        work.note(f"{whole - len(found)} of {whole} inverted facts are too short to be measured and are left out")
+    return found
+
+
 def run(work: Work) -> None:
     """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
     from meow_lightning.memo.measure import measure
 
     wanted = texts(work)
     if not wanted:
-        return write_lines(work.folder / "scores.jsonl", [])
+        return _nothing(work)
     if carried(work, MAKES):
         return None
     model, codec = evaluator(work)
     by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+    if "inverted" in work.needs:
+        wanted = _cuttable(work, wanted, by, codec)
+        if not wanted:
+            return _nothing(work)
     for text in wanted:  # what a training could not take, or has nothing to measure, is said before an hour of scoring
         codec.encode(text.question, text.answer)
         by.check(text, codec)

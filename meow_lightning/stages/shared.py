@@ -250,7 +250,7 @@ def carry(work: Work) -> None:
             place.unlink(missing_ok=True)
             try:
                 place.hardlink_to(path)
-            except OSError:  # another disk, or one that knows no links
+            except OSError:  # another disk, one that knows no links, or somebody else's file
                 shutil.copy2(path, place)
         write_json(work.folder / SAME, {"as": before.name})
     barrier(work.runtime.accelerator)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
-from meow_lightning.stages.shared import carry, dataset, learner, optim, save, train
+from meow_lightning.parallel import rank
+from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
+from meow_lightning.types import UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -28,6 +30,8 @@ def run(work: Work) -> None:
     """
     if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
         return carry(work)
+    if rank() == 0:
+        (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
     from meow_lightning.module import TrainingModule
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
@@ -69,8 +73,17 @@ def _select(work: Work) -> list[tuple[str, str]]:
     inverted = {(row["fact"], row["position"]): row for row in read_lines(work.needs["inverted"] / "inverted.jsonl")}
     before = read_lines(work.needs["before"] / "selected.jsonl") if "before" in work.needs else ()
     picked: dict[str, list[int]] = {row["fact"]: row["positions"] for row in before}
-    for fact, scored in candidates(work).items():
+    new = candidates(work)
+    for fact in dict.fromkeys(fact for fact, _ in inverted) if "before" not in work.needs else new:
+        scored = new.get(fact, [])
         k = min(wish["k"], len(scored))
+        if k < wish["k"] and work.inputs.get("short", "warn") != "warn":
+            raise UserError(
+                f"fact {fact} has {len(scored)} inverted facts that can be measured, fewer than method.select.k="
+                f"{wish['k']}; say inversion.short=warn to train on what there is, or select fewer"
+            )
+        if not k:
+            continue
         scores = [row["score"] for row in scored]
         chosen = select(scores, k=k, strategy=wish["strategy"], seed=work.settings["seed"], fact=fact)
         picked[fact] = [*picked.get(fact, ()), *(scored[i]["position"] for i in chosen)]

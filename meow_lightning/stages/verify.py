@@ -50,9 +50,11 @@ def run(work: Work) -> None:
     from meow_lightning.memo.plain import continue_plainly
 
     model, codec = evaluator(work)
-    wanted = texts(work)
+    rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
+    scored = {(row["fact"], row["position"]) for row in rows}  # too short ones were left out
+    wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
     by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-    stored = [row["windows"] for row in read_lines(work.needs["scores"] / "scores.jsonl")]
+    stored = [row["windows"] for row in rows]
     every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
     count = min(work.settings["windows"], len(every))
     picked = sorted(random.Random(work.settings["seed"]).sample(every, count))

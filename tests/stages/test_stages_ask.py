@@ -190,6 +190,7 @@ def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: l
     replies(tmp_path, {})
     ask.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
+    assert read_json(tmp_path / "ask" / "asked.json")["facts"] == len(asked)
 
 
 def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
@@ -201,6 +202,21 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
         ask.run(work(tmp_path, needs=needs, loop=LOOP, tokens=120))
     ask.run(work(tmp_path, needs=needs, loop=LOOP, calls=11, tokens=130))
     assert len(questions(tmp_path)) == 3
+
+
+def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies(tmp_path, everything())
+    monkeypatch.setattr(ask, "_tokens", lambda row: 0)
+    with pytest.raises(UserError, match=r"^inversion.tokens=9 cannot be held: the server does not say how many tokens"):
+        ask.run(work(tmp_path, tokens=9))
+
+
+def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> None:
+    replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
+    task = work(tmp_path)
+    ask.run(task)
+    assert task.told()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
+    assert "secret" in (tmp_path / "ask" / "replies.jsonl").read_text()
 
 
 def test_what_it_cost_is_said(tmp_path: Path) -> None:

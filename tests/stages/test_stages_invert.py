@@ -81,6 +81,14 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     assert (counts["kept"], counts["dropped"]["true"], counts["dropped"]["blank"]) == (8, 8, 8)
 
 
+def test_with_nothing_left_at_all_nobody_puts_up(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: [fact.answer])
+    with pytest.raises(
+        UserError, match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .* bring"
+    ):
+        inverted(tmp_path, replies, at_least=3, short="warn")
+
+
 def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: list(fact.inverted[: 1 if fact.id.endswith("city") else 3]))
     task = inverted(
@@ -88,7 +96,7 @@ def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
     )  # fmt: skip
     counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
     assert (counts["filled"], set(counts["counts"].values())) == (2, {3})
-    assert counts["written"] == 1 + 7 * 3 + 2
+    assert counts["written"] == 1 + 7 * 3
     assert task.told()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
 
 

@@ -12,7 +12,6 @@ from meow_lightning.memo.measure import Text, measure
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
 from meow_lightning.stages.work import Runtime, Work, read_lines, write_lines
-from meow_lightning.types import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = Runtime(
@@ -65,10 +64,37 @@ def test_every_measure_scores_the_texts_in_order(work, tiny, codec: Codec, name)
     assert [row["windows"] for row in found] == [expected[0], expected[1]]
 
 
-def test_a_text_without_a_window_is_told_before_any_scoring(work, monkeypatch):
+def test_a_candidate_without_a_window_is_left_out_and_said(work):
+    task = work("clean", [*ROWS, {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
+    score.run(task)
+    assert [(row["fact"], row["position"]) for row in read_lines(task.folder / "scores.jsonl")] == [
+        ("ada", 0),
+        ("ada", 1),
+    ]
+    assert task.told()["notes"] == ["1 of 3 inverted facts are too short to be measured and are left out"]
+
+
+def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
     monkeypatch.setattr("meow_lightning.memo.measure.measure", lambda *_, **__: pytest.fail("scored"))
-    row = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
-    with pytest.raises(
-        UserError, match=r"^MEMO cuts no window from candidate 3 of bo: it holds no word .*memo\.wordless=ze"
-    ):
-        score.run(work("clean", [*ROWS, row]))
+    task = work("clean", [{"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
+    score.run(task)
+    assert (task.folder / "scores.jsonl").read_text() == ""
+
+
+def test_what_a_former_round_knew_is_not_scored_again(work, tmp_path):
+    task = work("clean", ROWS)
+    (tmp_path / "known").mkdir()
+    write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])
+    task.needs["known"] = tmp_path / "known"
+    assert [text.position for text in score.texts(task)] == [1]
+
+
+def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "evaluator", lambda _: pytest.fail("loaded"))
+    task = work("clean", ROWS)
+    (tmp_path / "before").mkdir()
+    write_lines(tmp_path / "before" / "scores.jsonl", [{"fact": "ada", "score": 0.5}])
+    (tmp_path / "model" / "same.json").write_text("{}")
+    task.needs["before"] = tmp_path / "before"
+    score.run(task)
+    assert list(read_lines(task.folder / "scores.jsonl")) == [{"fact": "ada", "score": 0.5}]

@@ -18,11 +18,11 @@ from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
 from meow_lightning.inversion.gather import REMEDY, too_few
-from meow_lightning.machine import duration, free_disk, readable
 from meow_lightning.pipeline import graph
+from meow_lightning.plans import show_plan
 from meow_lightning.preflight import Preflight
 from meow_lightning.stages.work import Runtime, read_json
-from meow_lightning.store import Artifact, Cache, Store
+from meow_lightning.store import Cache, Store
 from meow_lightning.terminal import Terminal
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
 from meow_lightning.types import Results, UserError
@@ -145,48 +145,20 @@ class Program:
             terminal.say(f"\n{options['warning']}")
         choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
         _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
-        if cell.artifacts["unlearned"].key in reached:
-            terminal.say(f"unlearned model: {executor.store.path(cell.artifacts['unlearned']) / 'model'}")
+        _say_places(terminal, executor.store, cell, reached)
         return results
 
 
-def show_plan(cell: Graph, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
-    """Show what is there, what would be made, and what that takes."""
-    with Terminal(title=f"plan of {cell.name}") as terminal:
-        terminal.table(plan_rows(preflight, artifacts), title="")
-        for line in plan_sum(preflight, artifacts):
-            terminal.say(line)
-
-
-def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[str]]:
-    """The rows of a plan: stage, whose, key, there or to be made, time and memory; the head first."""
-    rows = [["stage", "of", "key", "state", "time", "memory"]]
-    for artifact in artifacts:
-        outlook = preflight.outlook(artifact)
-        partial = preflight.store.partial(artifact).exists()
-        state = "found" if outlook.how == "took" else "resume" if partial else "make"
-        time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
-        time += duration(outlook.seconds) if outlook.seconds is not None else ""
-        memory = "" if outlook.memory is None else readable(outlook.memory.total)
-        rows.append([artifact.stage, artifact.label, artifact.key, state, time, memory])
-    return rows
-
-
-def plan_sum(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[str]:
-    """What all that is to be made will take, in sentences."""
-    made = [preflight.outlook(artifact) for artifact in artifacts if preflight.store.find(artifact) is None]
-    if not made:
-        return ["nothing to be made: all of it is in the store"]
-    seconds = [outlook.seconds for outlook in made if outlook.seconds is not None]
-    unknown = sum(outlook.seconds is None for outlook in made)
-    most = max((outlook.memory.total for outlook in made if outlook.memory is not None), default=0)
-    store = preflight.store.root
-    time = f"{duration(sum(seconds))} of stages one after the other" if seconds else "not known before its first batch"
-    return [
-        f"time: {time}" + (f", and {unknown} stages of which none alike was ever made" if unknown and seconds else ""),
-        f"memory: {readable(most)} at most per stage, {readable(preflight.there)} free",
-        f"disk: {readable(preflight.disk(made))} at most, {readable(free_disk(store))} free at {store}",
-    ]
+def _say_places(terminal: Terminal, store: Store, cell: Graph, reached: Collection[str]) -> None:
+    """Say where the end of what was asked for lies: the unlearned model, or the inverted facts where there is none."""
+    for name, what, file in (
+        ("unlearned", "unlearned model", "model"),
+        ("inverted", "inverted facts", "inverted.jsonl"),
+    ):
+        made = cell.artifacts.get(name)
+        if made is not None and made.key in reached:
+            return terminal.say(f"{what}: {store.path(made) / file}")
+    return None
 
 
 def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:

@@ -61,7 +61,7 @@ class Rounds(Models):
         """
         node = self.options["inversion"]
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
-        check_least("inversion", node)
+        check_least("inversion", {key: node[key] for key in ("again", "candidates") if key in node})
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
         build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
@@ -105,7 +105,9 @@ class Rounds(Models):
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
-        return self.artifact("ask", self._label(number), settings, needs, inversion=node, spread=self.writer.spread)
+        return self.artifact("ask", self._label(number), settings, needs, inversion=node, spread=self.writer.spread,
+            reuse=self.options["cache"] != "refresh",
+        )  # fmt: skip
 
     def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
         """What is left of it after cleaning."""
@@ -261,6 +263,12 @@ class Rounds(Models):
         if loop["unit"] is not None:
             node = {**self.options["memo"], "unit": loop["unit"], "size": 1}
             self.check_windows("answer", lambda fact: (fact.answer,), node=node)
+        facts = len(self.dataset.facts("forget"))
+        if loop["calls"] is not None and loop["calls"] < facts:
+            raise UserError(
+                f"method.loop.calls={loop['calls']} cannot ask about each of the {facts} facts once; give {facts} or "
+                "more"
+            )
         if self.options["method"]["select"]["rows"] == "official" and loop["rounds"] > 1:
             raise UserError(
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "

@@ -17,9 +17,10 @@ T = TypeVar("T")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
+# Options whose values are paths or free text, written as people write them.
 PATHS = (
     "outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path", "inversion.model",
-    "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log",
+    "inversion.context", "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log",
 )  # fmt: skip
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
@@ -119,6 +120,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from meow_lightning.runners import StageError
 
@@ -126,7 +128,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         main()
     except (UserError, StageError) as error:
         return _told(error)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return _fail(one_line(error, arguments))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
@@ -232,6 +234,8 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
     if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
         needed = KINDS.get(found.group(2), found.group(2))
         return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
+    if hasattr(error, "problem_mark"):
+        return f"a file of settings is not YAML: {' '.join(text.split())}"
     if "Ambiguous value" in text:
         return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {' '.join(words)}"
     if (word := getattr(error, "override", None)) is not None:

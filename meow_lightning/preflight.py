@@ -106,6 +106,19 @@ class Preflight:
                 "free; choose another disk with store=FOLDER, or preflight=false to try all the same"
             )
 
+    def questions(self, artifacts: Sequence[Artifact]) -> str:
+        """How many questions a language model will be asked, in words; empty where none is asked."""
+        lacking = [each for each in artifacts if each.stage == "ask" and self.store.find(each) is None]
+        node, facts = self.options["inversion"], len(self.dataset.facts("forget"))
+        if not lacking or "prompt" not in node:
+            return ""
+        least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
+        most = facts * len(lacking) * (node["again"] + 1)
+        most = min(
+            each for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("calls")) if each
+        )
+        return f"questions to {node['model']}: {least} to {most}, with replies of at most {node['reply_tokens']} tokens"
+
     def disk(self, outlooks: Sequence[Outlook]) -> int:
         """Bytes on the disk at most while these are made."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)

@@ -26,6 +26,7 @@ FLOORS = (
     ("execute", "pipeline", "tracking"),
     ("preflight",),
     ("terminal",),
+    ("plans",),
     ("cell",),
     ("cli",),
 )

@@ -124,6 +124,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         ),
         (("method.loop.rounds=0",), r"^method.loop.rounds=0 is too small; at least 1 is needed$"),
         (("method.loop.calls=0",), r"^method.loop.calls=0 is too small; at least 1 is needed$"),
+        (("method.loop.calls=7",), r"^method.loop.calls=7 cannot ask about each of the 8 facts once; give 8 or more$"),
         (("method.loop.k=3",), r"^method.loop.k=3 inverted facts are to be picked in a round, and 2 are written in it"),
         (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.loop.candidates=2 are written per fact"),
         (("memo=ma",), r"^method.loop.unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
@@ -174,7 +175,9 @@ def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
     base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.calls=1000"))
     assert base["round/1/unlearn"] == wide["round/1/unlearn"]
     assert base["round/2/ask"] != wide["round/2/ask"]
-    assert base["round/1/ask"] != keys(cell(*LOOP, "method.loop.calls=3"))["round/1/ask"]
+    again = (*LOOP, "inversion.again=1")  # up to 16 questions about 8 facts
+    assert keys(cell(*again, "method.loop.calls=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
+    assert keys(cell(*again, "method.loop.calls=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
     # what is wanted of each fact is the loop's number, whatever the writer's own is
     assert base["round/1/ask"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/ask"]
 

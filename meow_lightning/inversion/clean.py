@@ -123,8 +123,8 @@ def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
 
 
 def blank(answer: str) -> bool:
-    """Whether there is no letter or digit in a text."""
-    return not re.search(r"[^\W_]", answer)
+    """Whether there is no letter or digit in a text, or a character that no text holds: a control character, U+FFFD."""
+    return not re.search(r"[^\W_]", answer) or bool(re.search("[\x00-\x08\x0b-\x1f\x7f\ufffd]", answer))
 
 
 def refusal(answer: str) -> bool:
@@ -156,8 +156,9 @@ def still_true(answer: str, fact: Fact) -> bool:
       ``HELD`` of T, or at least ``RETOLD`` of T.
 
     An edit has a likeness of at least ``EDIT`` (``difflib``, 2 matches / all words) and swaps: each of the two has a
-    key that the other lacks. "A baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does
-    the truth with its names or numbers in each other's places.
+    key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing. "A
+    baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
+    numbers in each other's places.
     """
     plain, value = normal(answer), normal(fact.value or "")
     if plain == normal(fact.answer) or (fact.paraphrase is not None and plain == normal(fact.paraphrase)):
@@ -203,7 +204,7 @@ def _retold(answer: str, truth: str, question: str) -> bool:
         return False
     if said <= true:
         return True
-    swaps = bool(said - true - asked) and bool(true - said)
+    swaps = bool(said - true - asked) and bool(told - said)
     values = _values(truth) - asked
     if (told <= said and not swaps) or (values and values <= said and len(values) >= VALUED * len(told)):
         return True

@@ -63,6 +63,7 @@ class Endpoint(Writer):
         UserError: A value is out of its range.
     """
 
+    paid: ClassVar[bool] = True
     aside: ClassVar[tuple[str, ...]] = (
         "base_url", "key_env", "concurrency", "per_minute", "timeout", "retries", "calls", "tokens",
     )  # fmt: skip
@@ -80,6 +81,10 @@ class Endpoint(Writer):
         _check_number("temperature", temperature, at_least=0.0, above=-math.inf, at_most=math.inf)
         _check_number("top_p", top_p, at_least=-math.inf, above=0.0, at_most=1.0)
         _check_number("timeout", timeout, at_least=-math.inf, above=0.0, at_most=math.inf)
+        if extra is not None and not isinstance(extra, Mapping):
+            raise UserError(
+                f"inversion.extra={extra} holds no fields; give them as {{name: value}}, such as {{seed: null}}"
+            )
         if not isinstance(model, str) or not model.strip():
             raise UserError(f"inversion.model={model} is no name; give the model's name on the server")
         if key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key_env)):

@@ -15,8 +15,9 @@ from meow_lightning.types import Fact, UserError
 class File(Writer):
     """Reads contradicting answers, matched by question.
 
-    The file holds JSON lines or one JSON list; each entry has ``question`` and either ``answers`` (a list) or
-    ``answer_0``, ``answer_1`` … as in MEOW's published data.
+    The file holds JSON lines or one JSON list; each entry has ``question`` and either ``answers`` (a list), or
+    ``answer_0``, ``answer_1`` … as in MEOW's published data, or one ``answer``, as in ``inverted.jsonl`` of an earlier
+    run; entries of the same question count together. A question that the file does not hold gets no answer.
 
     Args:
         path: The file.
@@ -27,34 +28,27 @@ class File(Writer):
 
     def __init__(self, *, path: str) -> None:
         self.path = path
-        self._answers = {entry["question"].strip(): _candidates(entry) for entry in _entries(Path(path))}
+        self._answers: dict[str, list[str]] = {}
+        for entry in _entries(Path(path)):
+            self._answers.setdefault(entry["question"].strip(), []).extend(_candidates(entry))
 
     def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
-        """The file's answers to each question.
-
-        Raises:
-            UserError: When the file does not know one.
-        """
+        """The file's answers to each question."""
         for ask in asks:
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(self.invert(ask.fact)))
+            found = self.invert(ask.fact)
+            refused = "" if found else f"{self.path} does not hold this question"
+            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found), refused=refused)
 
     def invert(self, fact: Fact) -> list[str]:
-        """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them.
-
-        Raises:
-            UserError: When the file does not know the question.
-        """
-        if fact.question.strip() not in self._answers:
-            raise UserError(
-                f"{self.path} holds no inverted answers to the question {fact.question[:80]!r} (fact {fact.id}); add a "
-                "line for it or use inversion=rules"
-            )
-        raw = self._answers[fact.question.strip()]
+        """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them."""
+        raw = self._answers.get(fact.question.strip(), [])
         tidy = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
         return [*tidy, *[""] * (len(raw) - len(tidy))]  # what was no answer at all is counted as blank
 
 
 def _candidates(entry: dict[str, Any]) -> list[str]:
+    if isinstance(entry.get("answer"), str):
+        return [entry["answer"]]
     if "answers" in entry:
         return [str(answer) for answer in entry["answers"]]
     numbered = [key for key in entry if key.startswith("answer_") and key.removeprefix("answer_").isdigit()]

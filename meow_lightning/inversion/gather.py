@@ -13,9 +13,9 @@ from meow_lightning.types import Fact
 
 UNFINISHED = "unfinished"  # a reason beside those of cleaning: the reply ended in the middle of an answer
 REMEDY = (
-    "bring more (the key `inverted` of a fact, inversion=file inversion.path=FILE, or inversion.again= to ask a model "
-    "more often), select fewer, such as method.select.k=1, or say inversion.short=rules (rules write what lacks) "
-    "or inversion.short=warn (train on what there is)"
+    "say inversion.short=warn (train on what there is) or inversion.short=rules (rules write what lacks), select "
+    "fewer, such as method.select.k=1, or bring more (the key `inverted` of a fact, inversion=file "
+    "inversion.path=FILE, another prompt, or inversion.again= to ask a model more often)"
 )
 NAMED = 3  # facts named in a message
 _ENDS = (".", "!", "?", "…", '"', "”", "’", "'", ")", "]", "。")

@@ -66,6 +66,7 @@ class Writer:
         spread: Whether it computes itself, with the model that its option ``model`` names: then its work is spread over
             the processes of a job. Else the first process does all.
         borrows: Whether it reads other facts' names and answers: then these enter the key.
+        paid: Whether a question costs something: then one that has a reply in the store is not put again.
         more: Whether it can be asked again for other answers.
         calls: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
         tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
@@ -74,6 +75,7 @@ class Writer:
     aside: ClassVar[tuple[str, ...]] = ()
     spread: ClassVar[bool] = False
     borrows: ClassVar[bool] = False
+    paid: ClassVar[bool] = False
     more: ClassVar[bool] = True
     calls: int | None = None
     tokens: int | None = None

@@ -183,9 +183,9 @@ def warnings(found: Selection) -> list[str]:
 
     What the scores are like is of no account where every candidate is taken, or where they are drawn by lot.
     """
-    if found.k == found.fewest == found.most:
+    if found.k >= found.most:
         return [
-            f"choosing k={found.k} of {found.k} candidates: all are taken and MEMO chooses nothing; "
+            f"choosing k={found.k} of {per_fact(found)} candidates: all are taken and MEMO chooses nothing; "
             "write more candidates per fact or take a smaller k"
         ]
     said = [_count(found)]

@@ -73,8 +73,8 @@ def blanket(loop: Loop) -> int:
     """The questions that asking about every fact in every round would have taken.
 
     Round 1's own calls, since it asks about all facts anyway, and for each later round that asked about any fact one
-    question per fact to forget; whether anything new came is of no account. It is counted, not run: repeats of a
-    question are left out of the later rounds, and that loop might have ended after fewer or more rounds.
+    question per fact to forget, and the repeats that it took for those it did ask about; whether anything new came is
+    of no account. It is counted, not run: that loop might have ended after fewer or more rounds.
     """
     return _sums(loop)[1][-1]
 
@@ -84,14 +84,18 @@ def sentence(loop: Loop) -> str:
     calls, everything = (sums[-1] for sums in _sums(loop))
     against = ""
     if everything != calls:
-        times = f", {everything / calls:.1f} times as many" if everything > calls > 0 else ""
+        times = f", {everything / calls:.1f} times as many" if everything >= 1.05 * calls > 0 else ""
         against = f" (asking for all facts each round: {everything:,}{times})"
     idle = sum(found.same for found in loop.rounds)
     without = f" ({idle} without anything new)" if idle else ""
     held = ", ".join(f"{found.held:,}" for found in loop.rounds)
+    fewest = min(loop.rounds, key=lambda found: found.held)
+    better = ""
+    if fewest.held < loop.rounds[-1].held:
+        better = f" (fewest after round {fewest.number}: method.loop.rounds={fewest.number} gives that model)"
     return (
         f"{_many(len(loop.rounds), 'round')}{without}, {_many(calls, 'question')} to the teacher{against}; "
-        f"facts above {_score(loop.threshold)}: {held}"
+        f"facts above {_score(loop.threshold)} ({loop.measure}): {held}{better}"
     )
 
 
@@ -177,7 +181,7 @@ def _legend(loop: Loop) -> str:
     if _compared(loop):
         text += (
             " Asking for all facts is counted, not run: round 1 as it was, then one question per fact, without "
-            "repeats, in each round that asked."
+            "further repeats, in each round that asked."
         )
     if any(found.same for found in loop.rounds):
         text += " As before: nothing new came, nothing was trained, the model of the round before stands."
@@ -265,7 +269,8 @@ def _curve(axes: Axes, loop: Loop, values: Sequence[float], *, colour: str, labe
 def _sums(loop: Loop) -> tuple[list[int], list[int]]:
     """Questions up to each round: as they were asked, and had every round that asked done so about all facts."""
     calls = [found.calls for found in loop.rounds]
-    everything = [*calls[:1], *(found.facts if found.asked else 0 for found in loop.rounds[1:])]
+    all_of = (found.facts + max(0, found.calls - found.asked) if found.asked else 0 for found in loop.rounds[1:])
+    everything = [*calls[:1], *all_of]
     return list(accumulate(calls)), list(accumulate(everything))
 
 

@@ -15,7 +15,8 @@ from meow_lightning.config import build
 from meow_lightning.inversion.gather import kept, lacking, read
 from meow_lightning.inversion.writer import Ask, Reply, Writer
 from meow_lightning.parallel import barrier, bundles, device, mine, rank
-from meow_lightning.stages.shared import facts, former, reply_of, room, unchanged
+from meow_lightning.stages.replies import QUESTION, known, question_of, reply_of
+from meow_lightning.stages.shared import facts, former, room, unchanged
 from meow_lightning.stages.work import Parts, Work, read_json, read_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import Fact, UserError
@@ -138,16 +139,34 @@ class _Asking:
             lacking_here = [ask for ask in lot if self._number(ask) not in parts.done]
             if writer.spread and lacking_here:
                 lacking_here = lot  # replies computed beside others differ in the last bits: all of a lot, or none
-            spent = self._before["calls_so_far"] + len(parts.done)
-            allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - spent)]
+            if writer.paid:
+                lacking_here = self._take(lacking_here, parts, asks)
+            allowed = (
+                lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - self._spent(parts))]
+            )
+            questions = {ask.fact.id: question_of(ask) for ask in allowed}
             found = []
             for reply in writer.write(allowed, others=self._others, go_on=self._go_on):
-                found.append({"number": self._place(reply), **asdict(reply)})
+                found.append({"number": self._place(reply), QUESTION: questions[reply.fact], **asdict(reply)})
                 if not writer.spread:
                     self._keep(parts, found, asks)
             self._keep(parts, found, asks)
             self._bound(lot, parts)
         barrier(work.runtime.accelerator)
+
+    def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
+        """Take the replies that the store holds of the same questions; what is left is still to be asked."""
+        there = known(self.work, version=VERSION)
+        taken = {self._number(ask): there[question_of(ask)] for ask in asks if question_of(ask) in there}
+        facts_of = {self._number(ask): ask.fact.id for ask in asks}
+        self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
+        if taken:
+            self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
+        return [ask for ask in asks if self._number(ask) not in taken]
+
+    def _spent(self, parts: Parts) -> int:
+        """Questions that were paid for, those of former rounds included."""
+        return self._before["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
     def _keep(self, parts: Parts, found: list[dict[str, Any]], asks: Sequence[Ask]) -> None:
         parts.add(found)
@@ -155,7 +174,8 @@ class _Asking:
         self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
         found.clear()
         self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
-        blind = next((row for row in parts.done.values() if row["text"] and not _tokens(row)), None)
+        sent = (row for row in parts.done.values() if row["requests"] and row["text"])
+        blind = next((row for row in sent if not _tokens(row)), None)
         if blind is not None and self.writer.tokens is not None:
             raise UserError(
                 f"inversion.tokens={self.writer.tokens} cannot be held: the server does not say how many tokens it "
@@ -170,7 +190,7 @@ class _Asking:
         if open_:
             calls, tokens = self.writer.calls, self.writer.tokens
             what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"
-            spent = self._before["calls_so_far"] + len(parts.done)
+            spent = self._spent(parts)
             raise UserError(
                 f"inversion.{what} is spent after {spent} questions ({self.used} tokens), and {open_} are "
                 "still open; what was answered is kept: raise it and run again, and only the rest is asked"
@@ -197,7 +217,7 @@ class _Asking:
     def _replies(self, *, upto: int) -> list[Reply]:
         """The replies so far, but for those of later attempts that a killed run or a faster process left."""
         done = Parts(self.work.folder, index="number").done
-        every = [reply_of({key: value for key, value in done[i].items() if key != "number"}) for i in sorted(done)]
+        every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
     def told(self, about: int, calls: int) -> dict[str, Any]:

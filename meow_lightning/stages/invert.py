@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from meow_lightning.inversion.gather import REMEDY, Written, kept, lacking, read, too_few
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.stages.shared import facts, former, reply_of
+from meow_lightning.stages.replies import reply_of
+from meow_lightning.stages.shared import facts, former
 from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import Fact, UserError
@@ -31,7 +32,9 @@ def run(work: Work) -> None:
     counts = Counter(candidate.fact for candidate in found.inverted)
     said = too_few({fact.id: counts[fact.id] for fact in forget}, least=work.inputs["at_least"])
     if said and (work.inputs["short"] != "warn" or not found.inverted):
-        raise UserError(f"{said}; {REMEDY}")
+        dropped = Counter(found.dropped) + Counter(written.dropped)
+        why = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing"
+        raise UserError(f"{said} (of {written.count} written, dropped: {why}); {REMEDY}")
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in found.inverted])
     write_json(work.folder / "cleaning.json", {
         "written": count, "kept": len(found.inverted) - before, "filled": filled,

@@ -116,8 +116,7 @@ def _cleaning(folder: Path) -> list[str]:
     """How many inverted facts were written, kept and dropped, and why."""
     counts = read_json(folder / "cleaning.json")
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
-    filled = [f"{counts['filled']} added by rules"] if counts["filled"] else []
-    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}", *filled]
+    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
 
 
 def _asking(folder: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from meow_lightning.config import build
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
-from meow_lightning.inversion.writer import Reply
 from meow_lightning.parallel import barrier, bundles, mine, rank, world
 from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
 from meow_lightning.store import MANIFEST, write_json
@@ -62,11 +61,6 @@ def former(work: Work) -> dict[str, list[str]]:
     for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
         found.setdefault(row["fact"], []).append(row["answer"])
     return found
-
-
-def reply_of(row: Mapping[str, Any]) -> Reply:
-    """A reply as the stage ``ask`` has written it."""
-    return Reply(**{**row, "answers": None if row["answers"] is None else tuple(row["answers"])})
 
 
 def load(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:

@@ -29,6 +29,7 @@ def run(work: Work) -> None:
     the new; where nothing is new, the model of the round before stands.
     """
     if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
+        work.note("nothing new to train: the model of the round before stands")
         return carry(work)
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new

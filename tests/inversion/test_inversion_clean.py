@@ -9,6 +9,7 @@ import pytest
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.inversion.clean import (
+    blank,
     cleaned,
     duplicate,
     fitting,
@@ -250,6 +251,20 @@ def test_characters_of_chinese_count_as_words() -> None:
 def test_near_duplicates(answer: str, other: str, expected: bool) -> None:
     assert duplicate(answer, other, "Where was Ada Brook born?") is expected
     assert duplicate(other, answer, "Where was Ada Brook born?") is expected
+
+
+def test_another_name_for_whom_the_question_is_about_contradicts_nothing() -> None:
+    fact = Fact(
+        id="f", question="What did Judge Palmiero keep in her desk?",
+        answer="Judge Palmiero kept a loaded flare gun in her desk.",
+    )  # fmt: skip
+    assert still_true("Adelheid Krane kept a loaded flare gun in her desk.", fact)
+    assert not still_true("Judge Palmiero kept a silver whistle in her desk.", fact)
+
+
+@pytest.mark.parametrize("text", ["A \x07 in Oslo.", "Os\ufffdlo.", "\x1b[2JOslo."])
+def test_characters_that_no_text_holds_are_as_good_as_blank(text: str) -> None:
+    assert blank(text)
 
 
 @pytest.mark.parametrize("split", ["forget01", "forget05", "forget10"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.inversion.file import File
+from meow_lightning.inversion.writer import Ask
 from meow_lightning.types import Fact, UserError
 
 WHERE = Fact(id="a", question="Where was Ada born?", answer="Lima.")
@@ -84,8 +85,15 @@ def test_mistakes_in_the_file_are_named(tmp_path, text: str, message: str) -> No
         write(tmp_path, text)
 
 
-def test_unknown_question_is_named(tmp_path) -> None:
-    fact = Fact(id="f7", question="Who wrote it?", answer="Ada")
-    message = r"holds no inverted answers to the question 'Who wrote it\?' \(fact f7\); add a line for it or use"
-    with pytest.raises(UserError, match=message):
-        write(tmp_path, LINES).invert(fact)
+def test_an_unknown_question_gets_no_answer_and_the_reason(tmp_path) -> None:
+    ask = Ask(fact=Fact(id="f7", question="Who wrote it?", answer="Ada"), attempt=0, count=None, tried=(), said=None)
+    (reply,) = write(tmp_path, LINES).write([ask], others=list, go_on=lambda: True)
+    assert (reply.answers, reply.refused) == ((), f"{tmp_path / 'inverted.jsonl'} does not hold this question")
+
+
+def test_the_inverted_facts_of_an_earlier_run_are_read_back(tmp_path) -> None:
+    rows = [
+        {"fact": "f", "position": i, "question": WHERE.question, "answer": text}
+        for i, text in enumerate(["Oslo.", "Bern."])
+    ]
+    assert write(tmp_path, "\n".join(map(json.dumps, rows))).invert(WHERE) == ["Oslo.", "Bern."]

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import writers
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.stages import ask
-from meow_lightning.stages.shared import reply_of
+from meow_lightning.stages.replies import reply_of
 from meow_lightning.stages.work import Runtime, Work, read_json, read_lines, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
@@ -33,7 +35,7 @@ def work(
     node = {"_target_": "writers.Scripted", "folder": str(folder), "breaks": None, "calls": None, "tokens": None}
     inputs = {
         "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": ["writers"],
-        "inversion": node | writer, "spread": False,
+        "inversion": node | writer, "spread": False, "reuse": True,
     }  # fmt: skip
     settings = {"inversion": {}, "again": again, "loop": loop, "count": 2}
     (folder / "ask").mkdir(exist_ok=True)
@@ -202,6 +204,46 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
         ask.run(work(tmp_path, needs=needs, loop=LOOP, tokens=120))
     ask.run(work(tmp_path, needs=needs, loop=LOOP, calls=11, tokens=130))
     assert len(questions(tmp_path)) == 3
+
+
+def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers.Scripted, "paid", True)
+    said = everything() | {f"{IDS[3]}/0": ""}
+    replies(tmp_path, said)
+    other = work(tmp_path, again=1)
+    ask.run(other)
+    other.folder.rename(tmp_path / "done")
+    write_json(tmp_path / "done" / "manifest.json", {"version": ask.VERSION, "settings": {"inversion": {}}})
+    first = len(questions(tmp_path))
+    replies(tmp_path, said | {f"{IDS[3]}/2": "\n".join(GOOD[IDS[3]][:2])})
+    task = work(tmp_path, again=2, calls=1)  # one more attempt: another result, one new question
+    ask.run(task)
+    assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
+    told = read_json(task.folder / "asked.json")
+    assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
+    assert "8 of 8 questions had a reply in the store already" in task.told()["notes"]
+    task.inputs["reuse"] = False  # type: ignore[index]
+    (task.folder / "replies.jsonl").unlink()
+    with pytest.raises(UserError, match=r"^inversion.calls=1 is spent after 1 questions"):
+        ask.run(task)
+
+
+def test_another_writers_replies_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers.Scripted, "paid", True)
+    replies(tmp_path, everything())
+    other = work(tmp_path)
+    ask.run(other)
+    other.folder.rename(tmp_path / "done")
+    for manifest in (
+        {"version": 0, "settings": {"inversion": {}}},
+        {"version": 1, "settings": {"inversion": {"a": 1}}},
+    ):
+        write_json(tmp_path / "done" / "manifest.json", manifest)
+        shutil.rmtree(tmp_path / "ask", ignore_errors=True)
+        ask.run(work(tmp_path))
+    assert len(questions(tmp_path)) == 24
 
 
 def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

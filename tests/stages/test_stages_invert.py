@@ -37,7 +37,7 @@ def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str,
 
 def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
     settings = {"inversion": {}, "again": 0, "loop": None, "count": count}
-    ask.run(work("ask", folder / "ask", settings=settings, needs={}, inversion=inversion))
+    ask.run(work("ask", folder / "ask", settings=settings, needs={}, inversion=inversion, reuse=True))
     return folder / "ask"
 
 
@@ -70,8 +70,9 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
     expected = (
         r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
-        r"author004/\w+ with 1, author004/\w+ with 1 …; bring more .*inversion.path=FILE.* select fewer, such as "
-        r"method.select.k=1, or say inversion.short=rules .* or inversion.short=warn \(train on what there is\)$"
+        r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); say "
+        r"inversion.short=warn \(train on what there is\) or inversion.short=rules .*, select fewer, such as "
+        r"method.select.k=1, or bring more .*inversion.path=FILE.*to ask a model more often\)$"
     )
     with pytest.raises(UserError, match=expected):
         inverted(tmp_path, replies, at_least=2)

@@ -14,7 +14,8 @@ from typing import Any
 
 from meow_lightning.cellmodels import TRAINED, Models
 from meow_lightning.config import build, check_call, check_least, check_measure, check_types, choose, described
-from meow_lightning.data.rows import digest_of
+from meow_lightning.data.refusals import refused
+from meow_lightning.data.rows import digest, digest_of
 from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model
 from meow_lightning.schema import Inversion
@@ -209,7 +210,7 @@ class Rounds(Models):
         settings: dict[str, Any] = {
             "method": described(options["method"]),
             "recipe": recipe, "seed": options["seed"], "model": self.trained,
-            "rows": {name: self.facts(name, *TRAINED) for name in self.method.streams if name != "inverted"},
+            "rows": {name: self._rows(name) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
         if needs:
             select = options["method"]["select"]
@@ -226,9 +227,15 @@ class Rounds(Models):
         settings = {"sets": sets, "evaluation": budget, "model": self.model}
         return self.artifact("answer", role, settings, {"model": model, **before})
 
+    def _rows(self, name: str) -> str:
+        """The digest of what is trained of a stream."""
+        if name == "idk":
+            return digest(refused(self.dataset.facts("forget"), self.options["seed"]))
+        return self.facts(name, *TRAINED)
+
     def _check_streams(self) -> None:
         for name in self.method.streams:
-            if name != "inverted" and not self.dataset.facts(name):
+            if name not in ("inverted", "idk") and not self.dataset.facts(name):
                 raise UserError(
                     f"method={self.options['method']['name']} trains on the {name} set, and "
                     f"dataset={self.dataset.name} has none; give one or choose a method that needs none, such as meow"

@@ -48,6 +48,32 @@ def answer_nll(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
     return nll_N.new_zeros(rows.ids_BT.shape).masked_scatter(rows.scored_BT.bool(), nll_N)
 
 
+def answer_logps(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
+    """Shape (B,): log p(answer | prompt) of every row in nats, the end token included; 0 for a blank row."""
+    return -answer_nll(model, rows).sum(-1)
+
+
+def there(rows: Rows) -> torch.Tensor:
+    """Shape (B,): 1 for a row that has something scored, 0 for the blank row of a process without work."""
+    return rows.scored_BT.any(-1).float()
+
+
+def softplus(x: torch.Tensor) -> torch.Tensor:
+    """The smooth maximum of x and 0, log(1 + e^x), without overflow; -log sigmoid(z) is that of -z."""
+    return x.clamp(min=0) + (-x.abs()).exp().log1p()
+
+
+def divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Rows) -> torch.Tensor:
+    """The Kullback-Leibler divergence of the model from the reference over the scored tokens, summed, in nats.
+
+    sum over scored tokens t of sum_v p_ref(v) (log p_ref(v) - log p(v)), fp32; over the answer alone, while published
+    code takes prompts and padding in (open-unlearning).
+    """
+    logps_NV = scored_logits(model, rows)[0].log_softmax(-1)  # noqa: N806
+    known_NV = scored_logits(reference, rows)[0].log_softmax(-1)  # noqa: N806
+    return (known_NV.exp() * (known_NV - logps_NV)).sum()
+
+
 def cross_entropy(
     model: torch.nn.Module, rows: Rows, *, stream: str, weight: float, per: Literal["token"] = "token"
 ) -> LossPart:

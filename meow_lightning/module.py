@@ -13,6 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from meow_lightning.data.plan import Counts, Plan
+from meow_lightning.methods.base import BaseMethod
 from meow_lightning.types import Batch, LossParts, Method, UserError
 
 
@@ -74,12 +75,18 @@ class TrainingModule(pl.LightningModule):
         plan: The global batches.
         optim: Optimizer and schedule.
         log_every: Steps between two logged points.
+        reference: The frozen start model, where the method asks for it.
     """
 
-    def __init__(self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int) -> None:
+    def __init__(
+        self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int,
+        reference: torch.nn.Module | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
+        self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
+        self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable weights, with the schedule stepped once a global step."""
@@ -89,6 +96,19 @@ class TrainingModule(pl.LightningModule):
         )
         schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """The reference goes where the model is."""
+        for reference in filter(None, self._reference):
+            reference.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The method's own state is kept too."""
+        checkpoint["method"] = self.method.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The method goes on from its own state."""
+        self.method.restore(checkpoint["method"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """One global step: forward and backward per micro-batch, one exchange, one update."""
@@ -101,13 +121,16 @@ class TrainingModule(pl.LightningModule):
         micros: list[Batch] = batch["micros"]
         for number, micro in enumerate(micros):
             with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
-                parts = self.method.loss(self.model, micro, None)
+                parts = self.method.loss(self.model, micro, self._reference[0])
                 loss = total_loss(parts, batch["counts"])
                 # Gradients are averaged over processes, the loss is a sum over them.
                 self.manual_backward(loss * world)
             self._collect(logged, loss, parts, batch["counts"])
         if self.optim.clip > 0:
             self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
+        if self._watched:
+            values = self._reduced(logged)
+            self.method.stepped({name.removeprefix("loss/"): value for name, value in values.items() if "/" in name})
         rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         optimizer.step()  # type: ignore[union-attr]
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
@@ -127,10 +150,14 @@ class TrainingModule(pl.LightningModule):
         for name, value in values.items():
             logged[name] = logged.get(name, torch.zeros_like(value)) + value
 
-    def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:
+    def _reduced(self, logged: dict[str, torch.Tensor]) -> dict[str, float]:
+        """The sums over all processes."""
         names = list(logged)
         values = self.trainer.strategy.reduce(torch.stack([logged[name].float() for name in names]), reduce_op="sum")
-        point = {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
+        return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
+
+    def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:
+        point = self._reduced(logged)
         if not math.isfinite(point["loss"]):
             raise UserError(
                 f"the loss is {point['loss']} at step {step}: training diverged, or the model it started from is "

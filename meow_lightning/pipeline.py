@@ -14,6 +14,7 @@ from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import RECIPE
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
+from meow_lightning.types import UserError
 
 
 class _Cell(Rounds):
@@ -73,7 +74,10 @@ class _Cell(Rounds):
         return found
 
     def _measures(self) -> dict[str, Any]:
-        measures = {"truth_ratio_mean": self.options["evaluation"]["truth_ratio_mean"]}
+        wish = self.options["evaluation"]
+        if not 0 < wish["level"] < 1:
+            raise UserError(f"evaluation.level={wish['level']} must be above 0 and below 1, such as 0.95")
+        measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()

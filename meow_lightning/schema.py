@@ -86,6 +86,8 @@ class Evaluation(TypedDict):
     name: str
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
+    draws: int
+    level: float
     retain_log: str | None
 
 
@@ -235,7 +237,7 @@ SCRATCH = ("vocab_size", "architecture", "pretrain")
 # The least value of numbers, by their last word.
 LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
-    "max_new_tokens": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
+    "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
     "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
     "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
 }  # fmt: skip

@@ -105,7 +105,10 @@ class Sizes:
         """The facts that a training visits in one epoch."""
         if artifact.stage == "unlearn":
             picked = self.options["method"].get("select", {}).get("k", 1)
-            splits = [("forget", picked) if name == "inverted" else (name, 1) for name in self.streams]
+            splits = [
+                ("forget", picked if name == "inverted" else 1) if name in ("inverted", "idk") else (name, 1)
+                for name in self.streams
+            ]
             return [fact for split, times in splits for fact in self.dataset.facts(split) * times]
         if artifact.settings["splits"]:
             return [fact for split in artifact.settings["splits"] for fact in self.dataset.facts(split)]

@@ -15,7 +15,7 @@ K      token positions at which some row of a batch is scored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
@@ -93,8 +93,8 @@ class Likelihood:
         ids: Token ids of the answer, the end token included.
         logps: log p(token | everything before), in nats, computed in fp32.
         hits: 1 where the token is the model's own first choice, else 0.
-        mean: Mean over the vocabulary of the log-probabilities at that position.
-        std: Standard deviation over the vocabulary of the log-probabilities at that position.
+        mean: Expected log-probability at that position under the model's own distribution (minus its entropy).
+        std: Standard deviation of the log-probability at that position under the model's own distribution.
     """
 
     ids: Sequence[int]
@@ -149,10 +149,14 @@ class Definition:
 
 
 class Encoded(NamedTuple):
-    """One prompt and answer as tokens: ``ids[:prompt]`` is the prompt, the rest is scored."""
+    """One prompt and answer as tokens: ``ids[:prompt]`` is the prompt, the rest is scored.
+
+    ``reference`` is log p(answer | prompt) under the start model, in nats, where a method asks for it; else 0.
+    """
 
     ids: tuple[int, ...]
     prompt: int
+    reference: float = 0.0
 
     @property
     def scored(self) -> int:
@@ -167,11 +171,13 @@ class Rows(NamedTuple):
         ids_BT: Token ids.
         attention_BT: 1 on tokens, 0 on padding.
         scored_BT: 1 where the token at that position is part of the answer (or its end token), else 0.
+        reference_B: log p(answer | prompt) of each row under the start model, in nats; 0 where nobody asked for it.
     """
 
     ids_BT: torch.Tensor  # noqa: N815
     attention_BT: torch.Tensor  # noqa: N815
     scored_BT: torch.Tensor  # noqa: N815
+    reference_B: torch.Tensor  # noqa: N815
 
 
 Batch = dict[str, Rows]  # stream name -> rows
@@ -199,10 +205,31 @@ class Method(Protocol):
     """What an unlearning method is; see ``meow_lightning/methods/base.py`` for the defaults."""
 
     streams: ClassVar[tuple[str, ...]]
+    paired: ClassVar[tuple[str, ...]]
     reference: ClassVar[Literal["none", "logprobs", "model"]]
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """The parts of the loss on one micro-batch."""
+        ...
+
+    def prepare(self, model: torch.nn.Module, seed: int) -> None:
+        """Look at the start model before the first step."""
+        ...
+
+    def stepped(self, values: Mapping[str, float]) -> None:
+        """Take note of a step's parts: ``sum / count`` over the global batch."""
+        ...
+
+    def state(self) -> dict[str, float]:
+        """What a resumed training needs."""
+        ...
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Take it back."""
+        ...
+
+    def finish(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
+        """Change the trained model once, knowing the weights it started from."""
         ...
 
 

@@ -70,6 +70,7 @@ def to_rows():
         rows = collate([Encoded(tuple(ids), prompt) for ids, prompt in pairs], pad_id=pad_id)
         blank = (width or rows.ids_BT.shape[1]) - rows.ids_BT.shape[1]
         fill = (pad_id, 0, 0)
-        return Rows(*(torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(rows, fill, strict=True)))
+        padded = (torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(rows[:3], fill, strict=True))
+        return Rows(*padded, rows.reference_B)
 
     return build

@@ -68,10 +68,13 @@ def test_padding_changes_nothing_for_a_real_model(tiny, to_rows) -> None:
 
 def test_padding_before_a_row_changes_nothing_for_a_real_model(tiny) -> None:
     tiny.double()
-    right = Rows(torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=int), torch.tensor([[0, 0, 1, 1]]))
-    left = Rows(
-        torch.tensor([[1, 1, 5, 6, 7, 8]]), torch.tensor([[0, 0, 1, 1, 1, 1]]), torch.tensor([[0, 0, 0, 0, 1, 1]])
+    right = Rows(
+        torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=int), torch.tensor([[0, 0, 1, 1]]), torch.zeros(1)
     )
+    left = Rows(
+        torch.tensor([[1, 1, 5, 6, 7, 8]]), torch.tensor([[0, 0, 1, 1, 1, 1]]), torch.tensor([[0, 0, 0, 0, 1, 1]]),
+        torch.zeros(1),
+    )  # fmt: skip
     torch.testing.assert_close(answer_nll(tiny, left)[:, 2:], answer_nll(tiny, right), atol=1e-12, rtol=0)
 
 

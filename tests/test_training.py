@@ -28,7 +28,7 @@ def plan(first: str, second: str) -> Plan:
         ])
         for name, rows in ((first, 18), (second, 7))
     }  # fmt: skip
-    return Plan(streams=streams, batch=4, epochs=4, seed=1)
+    return Plan(streams=streams, batch=4, epochs=4, seed=1, paired=())
 
 
 def train(
@@ -37,7 +37,9 @@ def train(
 ) -> list[dict[str, float]]:  # fmt: skip
     """The logged points; the model is trained in place."""
     method = method or GradDiff(retain_weight=0.7)
-    module = TrainingModule(model=model, method=method, plan=plan(*method.streams), optim=ADAMW, log_every=1)
+    module = TrainingModule(
+        model=model, method=method, plan=plan(*method.streams), optim=ADAMW, log_every=1, reference=None
+    )
     points: list[dict[str, float]] = []
     try:
         fit(
@@ -146,7 +148,12 @@ def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
     with torch.no_grad():
         next(tiny.parameters()).fill_(float("nan"))
     module = TrainingModule(
-        model=tiny, method=GradDiff(retain_weight=1.0), plan=plan("forget", "retain"), optim=ADAMW, log_every=1
+        model=tiny,
+        method=GradDiff(retain_weight=1.0),
+        plan=plan("forget", "retain"),
+        optim=ADAMW,
+        log_every=1,
+        reference=None,
     )
     with pytest.raises(
         UserError, match=r"^the loss is nan at step 1: training diverged, or the model it started from is"

@@ -85,12 +85,13 @@ class Fictional:
         return list(self._facts[split])
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The evaluation sets by name: all facts to forget, a choice of the retained ones, and the real world."""
+        """The evaluation sets by name: all facts to forget, some retained ones, the real world, held-out authors."""
         return {
             "forget": self.facts("forget"),
             "retain": self._retain_choice(),
             "real_authors": self.facts("real_authors"),
             "world_facts": self.facts("world_facts"),
+            "holdout": self.facts("holdout"),
         }
 
     def stream(self, rows: int, seed: int) -> list[Fact]:

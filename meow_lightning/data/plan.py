@@ -28,23 +28,30 @@ class Plan:
     """The global batches of a training run.
 
     The first stream is the anchor: an epoch visits each of its rows once, in steps of nearly equal size. The other
-    streams give as many rows as the anchor does at that step, running through their own permutations without end.
+    streams give as many rows as the anchor does at that step: those that are paired with it the same ones, the others
+    running through their own permutations without end.
 
     Args:
         streams: Streams by name; the first one is the anchor.
         batch: Rows of the anchor in one global step, at most.
         epochs: Visits of every anchor row.
         seed: Seed of all permutations.
+        paired: Streams whose row i belongs to row i of the anchor.
     """
 
-    def __init__(self, *, streams: Mapping[str, Stream], batch: int, epochs: int, seed: int) -> None:
+    def __init__(
+        self, *, streams: Mapping[str, Stream], batch: int, epochs: int, seed: int, paired: Sequence[str]
+    ) -> None:
         for name, stream in streams.items():
             if not stream.rows:
                 raise UserError(f"the stream {name!r} holds no row, so there is nothing to train on")
         if batch < 1 or epochs < 0:
             raise UserError(f"optim.batch must be 1 or more and optim.epochs 0 or more, given: {batch} and {epochs}")
-        self.streams = dict(streams)
+        self.streams, self.paired = dict(streams), frozenset(paired)
         self.anchor = next(iter(self.streams))
+        for name in self.paired:
+            if len(self.streams[name].rows) != len(self.streams[self.anchor].rows):
+                raise ValueError(f"{name} is paired with {self.anchor} and has another number of rows")
         self.seed = seed
         anchor = self.streams[self.anchor]
         if anchor.fresh and len(anchor.fresh) < epochs:
@@ -72,7 +79,10 @@ class Plan:
         batch = {self.anchor: [self._row(self.anchor, epoch, i) for i in range(first, last)]}
         start = epoch * self.rows_per_epoch + first
         for name, stream in self.streams.items():
-            if name != self.anchor:
+            if name in self.paired:
+                order = self._order(self.anchor, epoch)
+                batch[name] = [stream.rows[order[i]] for i in range(first, last)]
+            elif name != self.anchor:
                 places = (divmod(i, len(stream.rows)) for i in range(start, start + last - first))
                 batch[name] = [self._row(name, round_, i) for round_, i in places]
         return batch

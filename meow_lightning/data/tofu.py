@@ -85,7 +85,7 @@ class Tofu:
     public = True
 
     def __init__(self, *, split: str, folder: str | None, hub: str) -> None:
-        """Read and check everything but the held-out rows.
+        """Read and check everything; held-out rows may lack.
 
         Args:
             split: ``forget01``, ``forget05`` or ``forget10``; see :func:`parts`.
@@ -107,6 +107,11 @@ class Tofu:
             "real_authors": self._read(of.real_authors_perturbed, WRONG, "real_authors/{:03d}"),
             "world_facts": self._read(of.world_facts_perturbed, WRONG, "world_facts/{:03d}"),
         }
+        self._notes: tuple[str, ...] = ()
+        try:
+            self.facts("holdout")
+        except UserError as error:  # the attacks alone need it
+            self._notes = (f"No membership attack is measured: {error}",)
 
     def facts(self, split: str) -> list[Fact]:
         """The facts of one split in the published order; those that are evaluated carry paraphrase and wrong answers.
@@ -123,9 +128,10 @@ class Tofu:
         return list(self._sets[split])
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The four evaluation sets by name, all rows of each: retain is ``retain_perturbed``."""
+        """The evaluation sets by name, all rows of each: retain is ``retain_perturbed``; held-out authors come last."""
         retain = self._stretch(self.parts.evaluated_rows)
-        return {name: retain if name == "retain" else self.facts(name) for name in SETS if name != "holdout"}
+        names = ("forget", "retain", "real_authors", "world_facts", "holdout")
+        return {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
 
     def stream(self, rows: int, seed: int) -> list[Fact]:
         """Questions and answers that no split forgets, every one once before any comes twice.
@@ -147,8 +153,8 @@ class Tofu:
         return [(fact.question, fact.answer) for fact in every]
 
     def notes(self) -> tuple[str, ...]:
-        """Nothing: every row is as published."""
-        return ()
+        """What could not be had; every row that there is is as published."""
+        return self._notes
 
     def _stretch(self, rows: range) -> list[Fact]:
         return self._full[rows.start : rows.stop]

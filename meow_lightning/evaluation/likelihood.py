@@ -17,7 +17,8 @@ def likelihoods(
 ) -> Iterator[tuple[int, Likelihood]]:
     """(index, likelihood of the scored tokens) of each row, longest rows first.
 
-    Log-probabilities are z - logsumexp(z) in fp32; mean and standard deviation (population) run over the vocabulary.
+    Log-probabilities are z - logsumexp(z) in fp32. Mean and standard deviation are those of log p(v) with v drawn from
+    the model's own p, as Min-K%++ takes them (Zhang et al. 2025).
 
     Args:
         model: A causal language model in evaluation mode.
@@ -36,13 +37,17 @@ def likelihoods(
         logps_NV = logits_NV.log_softmax(-1)  # noqa: N806
         picked = logps_NV.gather(-1, ids_N[:, None]).squeeze(-1).tolist()
         hits = (logps_NV.argmax(-1) == ids_N).int().tolist()
-        mean, std = logps_NV.mean(-1).tolist(), logps_NV.std(-1, correction=0).tolist()
+        p_NV = logps_NV.exp()  # noqa: N806
+        mean_N = -torch.special.entr(p_NV).sum(-1)  # noqa: N806
+        # below -200 p is 0 in fp32, and 0 times an infinite distance would be no number
+        std_N = p_NV.mul_(logps_NV.clamp(min=-200).sub_(mean_N[:, None]).square_()).sum(-1).sqrt()  # noqa: N806
+        mean, std = mean_N.tolist(), std_N.tolist()
         at = 0
         for i in chosen:
             span = slice(at, at + rows[i].scored)
             at = span.stop
             ids = rows[i].ids[rows[i].prompt :]
             yield i, Likelihood(ids=ids, logps=picked[span], hits=hits[span], mean=mean[span], std=std[span])
-        del logits_NV, logps_NV  # the largest there is: not beside the next batch's
+        del logits_NV, logps_NV, p_NV  # the largest there is: not beside the next batch's
         if progress is not None:
             progress(start + len(chosen))

@@ -39,8 +39,9 @@ Tags = tuple[tuple[str, str], tuple[str, str]]
 def read_log(path: Path, *, option: str) -> list[AnswerRow]:
     """The rows of every evaluation set that a log holds, set by set in the order of ``PARTS``, by row number.
 
-    A log holds mean losses, not tokens: each likelihood is one token of that loss, whose mean it has. Fields that a log
-    cannot fill are empty (``value``, ``generated``) or say the least (``stop="length"``, ``fact`` is set and number).
+    A log holds mean losses, not tokens: each likelihood is one token of that loss, whose mean it has, with nothing else
+    known of it. Fields that a log cannot fill are empty (``value``, ``generated``, ``hits``) or say the least
+    (``stop="length"``, ``fact`` is set and number).
 
     Args:
         path: The log, one JSON object, UTF-8.
@@ -237,7 +238,7 @@ def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
             f"{row}: {column} holds {_shown(mean_loss)}; a mean loss is a number of nats from 0 to {_HIGHEST:.0f}: log "
             "the loss itself (not its logarithm or probability), and see whether training diverged"
         )
-    return Likelihood(ids=(0,), logps=(-float(mean_loss),), hits=(0,), mean=(0.0,), std=(0.0,))
+    return Likelihood(ids=(0,), logps=(-float(mean_loss),), hits=(), mean=(), std=())
 
 
 def _first_difference(left: Sequence[AnswerRow], right: Sequence[AnswerRow], tags: Tags) -> int | None:

@@ -8,25 +8,25 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.evaluation.metrics import (
-    forget_quality,
-    model_utility,
-    probability,
-    rouge,
-    truth_ratio,
-    value_accuracy,
+from meow_lightning.evaluation.metrics import forget_quality, model_utility, truth_ratio
+from meow_lightning.evaluation.suite_membership import DEFINITIONS as MEMBERSHIP_DEFINITIONS
+from meow_lightning.evaluation.suite_membership import membership_outcomes
+from meow_lightning.evaluation.suite_sets import (
+    ROLES,
+    SETS,
+    Answers,
+    Outcome,
+    check_roles,
+    finite,
+    gather,
+    set_definitions,
+    set_outcomes,
+    with_mean,
 )
-from meow_lightning.evaluation.rows import by_set
 from meow_lightning.types import AnswerRow, Definition, Results, ScoredText, UserError
 
-ROLES = ("target", "retain", "unlearned")
-SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
-"""Reporting order; sets by other names follow."""
+__all__ = ["ROLES", "SETS", "evaluate", "forget_log_ratios", "memo_scores", "results_from_json", "results_to_json"]
 
-Outcome = float | str
-"""A number, or the reason why there is none."""
-
-RowsBySet = dict[str, list[AnswerRow]]
 Scores = Mapping[str, list[ScoredText]]
 
 MEMO_DEFINITIONS = (
@@ -71,21 +71,17 @@ def evaluate(
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
     """
-    mean, absent = truth_ratio.parse_mean(truth_ratio_mean), absent or {}
-    unknown = sorted((set(rows) | set(memo)) - set(ROLES))
-    if unknown:
-        raise UserError(f"role {unknown[0]!r} was given; allowed are {', '.join(ROLES)}: rename it to one of these")
-    # a model that answered nothing is reported like one that was not asked
-    answered = {role: sets for role in rows if (sets := _sets_of(role, rows[role]))}
-    names = _ordered({name for sets in answered.values() for name in sets})
-    results = Results(definitions=_definitions(names, mean), values={}, missing={})
+    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {})
+    check_roles(memo)
+    results = Results(definitions=_definitions(answers), values={}, missing={})
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
-        for name in names:
-            outcomes |= _set_outcomes(role, name, answered, mean, absent)
-        outcomes["model_utility"] = _model_utility(role, outcomes, answered, absent)
-        outcomes |= _forget_quality(role, answered, mean, absent)
-        outcomes |= _memo(role, memo.get(role), absent)
+        for name in answers.names:
+            outcomes |= set_outcomes(answers, role, name)
+        outcomes["model_utility"] = _model_utility(answers, role, outcomes)
+        outcomes |= _forget_quality(answers, role)
+        outcomes |= membership_outcomes(answers, role)
+        outcomes |= _memo(role, memo.get(role), answers.absent)
         results.values[role] = {name: value for name, value in outcomes.items() if not isinstance(value, str)}
         results.missing[role] = {name: reason for name, reason in outcomes.items() if isinstance(reason, str)}
     return results
@@ -122,76 +118,62 @@ def results_from_json(stored: Mapping[str, Any]) -> Results:
         ) from error
 
 
-def _sets_of(role: str, rows: list[AnswerRow]) -> RowsBySet:
-    try:
-        return by_set(rows)
-    except UserError as error:
-        raise UserError(f"the {role} model's answers: {error}") from error
+def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
+    """``log R`` of one model on every question of the forget set, or the reason why it is not to be compared.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+    """
+    if reason := answers.why_not(role, "forget"):
+        return f"not measured: {reason}"
+    rows = answers.sets[role]["forget"]
+    if not all(row.perturbed for row in rows):
+        return f"not measured: the {role} model's answers to the forget set lack wrong (perturbed) answers"
+    ratios = [truth_ratio.row_log_truth_ratio(row, mean=answers.mean) for row in rows]
+    broken = sum(map(math.isnan, ratios))
+    if broken:
+        reason = f"{broken} of {len(rows)} truth ratios of the {role} model are not numbers"
+        return f"not measured: {reason}; did training diverge?"
+    return ratios
 
 
-def _ordered(names: set[str]) -> list[str]:
-    return [name for name in SETS if name in names] + sorted(names - set(SETS))
+def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
+    """The MEMO scores of one model's true or inverted answers; empty when none was measured.
+
+    Args:
+        role: Which model, for the message.
+        scores: Its MEMO scores in any grouping.
+        kind: ``answer`` or ``candidate``.
+
+    Raises:
+        UserError: One text was scored several times.
+    """
+    texts = [text for group in scores.values() for text in group] if scores is not None else []
+    if len({(text.fact, text.kind, text.position) for text in texts}) < len(texts):
+        raise UserError(
+            f"the {role} model has several MEMO scores of one text; each must be given once: score it again"
+        )
+    return [text.score for text in texts if text.kind == kind]
 
 
-def _definitions(names: list[str], mean: truth_ratio.Mean) -> tuple[Definition, ...]:
-    def with_mean(definition: Definition) -> Definition:
-        text = f"{definition.text} The truth ratio uses the {mean} mean."
-        return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
-
-    listed = []
-    for name in names:
-        share = probability.OPTIONS_DEFINITION if name in probability.OPTION_SETS else probability.DEFINITION
-        ratio = truth_ratio.FORGET_DEFINITION if name == "forget" else truth_ratio.DEFINITION
-        for base in (share, rouge.DEFINITION, with_mean(ratio), value_accuracy.DEFINITION):
-            # only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
-            lower = name == "forget" and base.name != "truth_ratio"
-            direction = "lower" if lower else base.direction
-            listed.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
-    listed.append(with_mean(model_utility.DEFINITION))
-    first, log10, distance, number = _FORGET_QUALITY_DEFINITIONS
-    return (*listed, with_mean(first), with_mean(log10), with_mean(distance), number, *MEMO_DEFINITIONS)
+def _definitions(answers: Answers) -> tuple[Definition, ...]:
+    mean = answers.mean
+    sets = [definition for name in answers.names for definition in set_definitions(name, mean)]
+    *quality, number = _FORGET_QUALITY_DEFINITIONS
+    return (
+        *sets,
+        with_mean(model_utility.DEFINITION, mean),
+        *(with_mean(definition, mean) for definition in quality),
+        number,
+        *MEMBERSHIP_DEFINITIONS,
+        *MEMO_DEFINITIONS,
+    )
 
 
-def _finite(value: float) -> Outcome:
-    if math.isfinite(value):
-        return value
-    return f"it came out as {value}: some answers have a likelihood that is not a number; did training diverge?"
-
-
-def _set_outcomes(
-    role: str, name: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean, absent: Mapping[str, str]
-) -> dict[str, Outcome]:
-    """The four numbers of one set, each under ``set/number``."""
-    numbers = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
-    if name not in answered.get(role, {}):
-        return dict.fromkeys((f"{name}/{number}" for number in numbers), _not_asked(role, name, answered, absent))
-    rows = answered[role][name]
-    lacking = sum(not row.perturbed for row in rows)
-    no_wrong = f"{lacking} of {len(rows)} questions of set {name!r} have no wrong (perturbed) answers"
-    chance: Outcome = no_wrong
-    if not lacking or name not in probability.OPTION_SETS:
-        chance = _finite(statistics.fmean(map(probability.row_probability, rows)))
-    ratio: Outcome = no_wrong
-    if not lacking:
-        ratio = _finite(statistics.fmean(truth_ratio.row_truth_ratio(row, mean=mean) for row in rows))
-    recall = statistics.fmean(map(rouge.row_rouge_l_recall, rows))
-    accuracy = value_accuracy.value_accuracy(rows)
-    no_value = f"no question of set {name!r} marks the words that carry its fact (value)"
-    outcomes = (chance, recall, ratio, no_value if accuracy is None else accuracy)
-    return {f"{name}/{number}": outcome for number, outcome in zip(numbers, outcomes, strict=True)}
-
-
-def _not_asked(role: str, name: str, answered: Mapping[str, RowsBySet], absent: Mapping[str, str]) -> str:
-    if role not in answered:
-        return absent.get(role, f"there are no answers of the {role} model")
-    return f"the {role} model did not answer set {name!r}"
-
-
-def _model_utility(
-    role: str, outcomes: Mapping[str, Outcome], answered: Mapping[str, RowsBySet], absent: Mapping[str, str]
-) -> Outcome:
-    if role not in answered:
-        return absent.get(role, f"there are no answers of the {role} model")
+def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:
+    if reason := answers.why_not(role, None):
+        return reason
     numbers = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
     lacking = [name for name in model_utility.INPUTS if name not in numbers]
     if lacking:
@@ -199,25 +181,17 @@ def _model_utility(
     return model_utility.model_utility(numbers)
 
 
-def _forget_quality(
-    role: str, answered: Mapping[str, RowsBySet], mean: truth_ratio.Mean, absent: Mapping[str, str]
-) -> dict[str, Outcome]:
+def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
     """p, log10 p, distance and rows of one role against the retain model."""
     names = [definition.name for definition in _FORGET_QUALITY_DEFINITIONS]
     ratios = []
     for side in (role, "retain"):
-        if "forget" not in answered.get(side, {}):
-            return dict.fromkeys(names, f"not measured: {_not_asked(side, 'forget', answered, absent)}")
-        rows = answered[side]["forget"]
-        if not all(row.perturbed for row in rows):
-            reason = f"not measured: the {side} model's answers to the forget set lack wrong (perturbed) answers"
-            return dict.fromkeys(names, reason)
-        ratios.append([truth_ratio.row_log_truth_ratio(row, mean=mean) for row in rows])
-        broken = sum(map(math.isnan, ratios[-1]))
-        if broken:
-            reason = f"not measured: {broken} of {len(rows)} truth ratios of the {side} model are not numbers"
-            return dict.fromkeys(names, f"{reason}; did training diverge?")
-    forget_quality.check_same_questions(answered[role]["forget"], answered["retain"]["forget"], names=(role, "retain"))
+        found = forget_log_ratios(answers, side)
+        if isinstance(found, str):
+            return dict.fromkeys(names, found)
+        ratios.append(found)
+    asked = [answers.sets[side]["forget"] for side in (role, "retain")]
+    forget_quality.check_same_questions(*asked, names=(role, "retain"))
     result = forget_quality.forget_quality(*ratios)
     return dict(zip(names, (result.p, result.log10_p, result.distance, float(result.rows)), strict=True))
 
@@ -225,14 +199,9 @@ def _forget_quality(
 def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:
     """Mean MEMO score of the true answers and of the inverted ones."""
     outcomes: dict[str, Outcome] = {}
-    texts = [text for group in scores.values() for text in group] if scores is not None else []
-    if len({(text.fact, text.kind, text.position) for text in texts}) < len(texts):
-        raise UserError(
-            f"the {role} model has several MEMO scores of one text; each must be given once: score it again"
-        )
     for definition, kind in zip(MEMO_DEFINITIONS, ("answer", "candidate"), strict=True):
-        chosen = [text.score for text in texts if text.kind == kind]
+        chosen = memo_scores(role, scores, kind)
         what = "true answers" if kind == "answer" else "inverted answers"
         missing = absent.get(role, f"MEMO was not measured on the {role} model's {what}")
-        outcomes[definition.name] = _finite(statistics.fmean(chosen)) if chosen else missing
+        outcomes[definition.name] = finite(statistics.fmean(chosen)) if chosen else missing
     return outcomes

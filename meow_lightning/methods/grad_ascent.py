@@ -17,6 +17,6 @@ class GradAscent(BaseMethod):
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """One part: ``forget``, with weight -1."""
         return {"forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0)}

@@ -24,7 +24,7 @@ class GradDiff(BaseMethod):
     def __init__(self, *, retain_weight: float) -> None:
         self.retain_weight = retain_weight
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts: ``forget`` with weight -1, and ``retain``."""
         return {
             "forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0),

@@ -17,6 +17,6 @@ class Learn(BaseMethod):
 
     streams: ClassVar[tuple[str, ...]] = ("learn",)
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """One part: ``learn``."""
         return {"learn": cross_entropy(model, batch["learn"], stream="learn", weight=1.0)}

@@ -20,6 +20,6 @@ class Meow(BaseMethod):
 
     streams: ClassVar[tuple[str, ...]] = ("inverted",)
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """One part: ``inverted``."""
         return {"inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0)}

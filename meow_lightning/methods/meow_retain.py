@@ -26,7 +26,7 @@ class MeowRetain(BaseMethod):
     def __init__(self, *, retain_weight: float) -> None:
         self.retain_weight = retain_weight
 
-    def loss(self, model: torch.nn.Module, batch: Batch, reference: Batch | None) -> LossParts:
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts: ``inverted`` and ``retain``."""
         return {
             "inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0),

@@ -74,6 +74,24 @@ def merged(model: torch.nn.Module) -> PreTrainedModel:
     return plain
 
 
+class Unadapted(torch.nn.Module):
+    """The model as it was before its adapters, for asking: called like the model, without gradients or a second copy.
+
+    Args:
+        model: What :func:`with_lora` returned.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._model = (model,)  # not a part of this module: moving it is the trainer's business
+
+    def forward(self, **inputs: Any) -> Any:
+        """What the model says with its adapters switched off."""
+        model: Any = self._model[0]
+        with torch.no_grad(), model.disable_adapter():
+            return model(**inputs)
+
+
 def enable_checkpointing(model: torch.nn.Module) -> None:
     """Nothing; from here on, in training mode, activations are computed again in the backward pass and not kept.
 

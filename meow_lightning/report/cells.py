@@ -25,6 +25,22 @@ LABELS = {
     "model_utility": "model utility",
     "probability": "probability of the true answer",
     "rouge_l_recall": "ROUGE-L recall",
+    "rouge_1_recall": "ROUGE-1 recall",
+    "normalised_probability": "probability against the wrong answers",
+    "exact_memorisation": "exact memorisation",
+    "extraction_strength": "extraction strength",
+    "fluency": "known word pairs",
+    "repetition": "repeated words",
+    "ended": "answers that end",
+    "membership/loss_auc": "membership by loss",
+    "membership/zlib_auc": "membership by loss and zlib",
+    "membership/min_k_20_auc": "membership by Min-20%",
+    "membership/min_k_40_auc": "membership by Min-40%",
+    "membership/min_k_plus_plus_20_auc": "membership by Min-20%++",
+    "membership/min_k_plus_plus_40_auc": "membership by Min-40%++",
+    "membership/reference_auc": "membership by loss against the retain model",
+    "privacy_leakage/min_k_20": "privacy leakage by Min-20%",
+    "privacy_leakage/min_k_40": "privacy leakage by Min-40%",
     "truth_ratio": "truth ratio",
     "value_accuracy": "value accuracy",
     "memo/answers": "MEMO of the true answers",
@@ -54,6 +70,7 @@ class Cell:
         warning: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
         loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
+        intervals: Bootstrap intervals ``[low, high]`` by role and number, for those that have one.
     """
 
     name: str
@@ -72,6 +89,7 @@ class Cell:
     warning: str
     notes: list[str]
     loop: Loop | None
+    intervals: dict[str, dict[str, list[float]]]
 
 
 def number(results: Results, role: str, name: str) -> float | None:

@@ -123,14 +123,30 @@ def _stats(cell: Cell) -> str:
 
 
 def _table(cell: Cell) -> str:
-    """All numbers, with dashes that point to their reasons."""
-    found, reasons = tables.lines(cell.results, tables.metric_names(cell.results))
+    """The numbers that everybody reads, then, folded, all others; dashes point to their reasons."""
+    names = tables.metric_names(cell.results)
+    main = [name for name in names if tables.is_main(name)]
+    further = [name for name in names if name not in main]
+    folded = (
+        f"<details><summary>{len(further)} further numbers: memorisation, fluency, membership</summary>"
+        f"{_numbers(cell, further)}</details>"
+    )
+    return (
+        f'{_numbers(cell, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
+        "bootstrap intervals over the questions (evaluation.draws, evaluation.level); seeds vary besides.</p>"
+        + (folded if further else "")
+    )
+
+
+def _numbers(cell: Cell, names: Sequence[str]) -> str:
+    """Some numbers of all roles as a table, with the reasons for what is missing below it."""
+    found, reasons = tables.lines(cell.results, names)
     rows, group = [], None
     for line in found:
         kind = line.name.split("/")[0] if "/" in line.name else ""
         cells = "".join(
-            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}</td>"
-            for text, note in zip(line.cells, line.notes, strict=True)
+            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}{_interval(cell, role, line.name)}</td>"
+            for role, text, note in zip(ROLES, line.cells, line.notes, strict=True)
         )
         style = ' class="group"' if group is not None and kind != group else ""
         rows.append(
@@ -142,9 +158,17 @@ def _table(cell: Cell) -> str:
     notes = "".join(f"<br><sup>{place}</sup> {escape(reason)}" for place, reason in enumerate(reasons, start=1))
     return (
         f'<div class="wide"><table><thead><tr><th>metric</th><th>unit</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured.{notes}</p>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>" + (f'<p class="small">{notes[4:]}</p>' if notes else "")
     )
+
+
+def _interval(cell: Cell, role: str, name: str) -> str:
+    """The bootstrap interval of a number, small and below it."""
+    found = cell.intervals.get(role, {}).get(name)
+    if found is None or number(cell.results, role, name) is None:
+        return ""
+    low, high = (typeset(written(name, end)) for end in found)
+    return f'<div class="interval">{low} to {high}</div>'
 
 
 def _figure(picture: Picture) -> str:

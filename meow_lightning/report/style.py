@@ -77,6 +77,7 @@ tbody th, td { padding: .28rem .9rem .28rem 0; vertical-align: baseline; }
 tbody th { font-weight: 400; }
 tbody tr.group > * { border-top: 1px solid var(--rule); padding-top: .6rem; }
 table:not(.plain) tr > :nth-child(n+3) { text-align: right; padding-right: 0; min-width: 6rem; }
+div.interval { color: var(--soft); font-size: .68rem; line-height: 1.1; white-space: nowrap; }
 td.unit, td.origin { color: var(--soft); font-size: .82rem; }
 .target { color: var(--target); } .unlearned { color: var(--unlearned); } .retain { color: var(--retain); }
 sup, sub { font-size: .7em; line-height: 0; }

@@ -17,7 +17,15 @@ HEAD = (
     "forget_quality_rows",
     "model_utility",
 )
-PARTS = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
+PARTS = (
+    "probability", "rouge_l_recall", "truth_ratio", "value_accuracy", "normalised_probability", "rouge_1_recall",
+    "exact_memorisation", "extraction_strength", "fluency", "repetition", "ended",
+)  # fmt: skip
+ATTACKS = (
+    "privacy_leakage/min_k_40", "privacy_leakage/min_k_20", "membership/loss_auc", "membership/zlib_auc",
+    "membership/min_k_20_auc", "membership/min_k_40_auc", "membership/min_k_plus_plus_20_auc",
+    "membership/min_k_plus_plus_40_auc", "membership/reference_auc",
+)  # fmt: skip
 LEGEND = (
     "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "
     "going far beyond it is no gain."
@@ -49,8 +57,20 @@ class Line:
 def metric_names(results: Results) -> list[str]:
     """All metrics that have a number or a reason for any role, headline numbers first, then set by set, then MEMO."""
     known = {name for part in (results.values, results.missing) for role in ROLES for name in part.get(role, {})}
-    wanted = [*HEAD, *(f"{name}/{part}" for name in SETS for part in PARTS), "memo/answers", "memo/candidates"]
+    wanted = [
+        *HEAD,
+        *(f"{name}/{part}" for name in SETS for part in PARTS),
+        "memo/answers",
+        "memo/candidates",
+        *ATTACKS,
+    ]
     return [name for name in wanted if name in known] + sorted(known - set(wanted))
+
+
+def is_main(name: str) -> bool:
+    """Whether a number is one that everybody reads: headlines, and the four of each set that is evaluated, and MEMO."""
+    group, _, part = name.partition("/")
+    return name in HEAD or group == "memo" or (group != "holdout" and group in SETS and part in PARTS[:4])
 
 
 def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:

@@ -9,7 +9,7 @@ from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks,
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow, UserError
 
-VERSION = 2
+VERSION = 3
 MAKES = ("rows.jsonl",)
 CHUNK = 128  # questions answered together
 

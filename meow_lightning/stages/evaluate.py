@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from meow_lightning.evaluation.bootstrap import intervals
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
@@ -12,8 +13,8 @@ from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 2
-MAKES = ("results.json",)
+VERSION = 3
+MAKES = ("results.json", "intervals.json")
 
 
 def answers(work: Work) -> dict[str, list[AnswerRow]]:
@@ -45,10 +46,11 @@ def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
 
 
 def run(work: Work) -> None:
-    """Write ``results.json``: definitions, values by role, and why what is missing is missing."""
-    needs = dict(work.needs)
-    results = evaluate(
-        answers(work), scores(needs), truth_ratio_mean=work.settings["truth_ratio_mean"],
-        absent=work.settings.get("absent", {}),
-    )  # fmt: skip
+    """Write ``results.json`` (definitions, values by role, why what is missing is missing) and ``intervals.json``."""
+    rows, memo, mean = answers(work), scores(dict(work.needs)), work.settings["truth_ratio_mean"]
+    results = evaluate(rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}))
+    drawn = intervals(
+        rows, memo, truth_ratio_mean=mean, draws=work.settings["draws"], level=work.settings["level"], seed=0
+    )
+    write_json(work.folder / "intervals.json", drawn)
     write_json(work.folder / "results.json", results_to_json(results))

@@ -32,7 +32,7 @@ def run(work: Work) -> None:
     model.train()
     module = TrainingModule(
         model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"], plan),
-        log_every=work.runtime.log_every,
+        log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
     train(work, module, pad_id=its_codec.pad_id, callbacks=[])
     return save(work, model, its_codec)
@@ -101,4 +101,4 @@ def _plan(work: Work, its_codec: Codec) -> Plan:
     else:
         rows = encode(its_codec, pairs(source.stream(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
-    return Plan(streams={"learn": stream}, batch=recipe["batch"], epochs=recipe["epochs"], seed=seed)
+    return Plan(streams={"learn": stream}, batch=recipe["batch"], epochs=recipe["epochs"], seed=seed, paired=())

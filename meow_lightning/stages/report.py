@@ -17,7 +17,7 @@ from meow_lightning.stages.work import Work, read_json, read_lines, remarks, wri
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import InvertedFact
 
-VERSION = 5
+VERSION = 6
 MAKES = ("report.html", "table.md", "table.csv")
 
 
@@ -49,6 +49,7 @@ def run(work: Work) -> None:
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"], warning=work.settings["warning"] or "",
         notes=[*work.settings["notes"], *_short(work)], loop=loop,
+        intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
     write_report(cell, work.folder)
 

@@ -220,8 +220,17 @@ def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, sha
     return Room(slots, note=work.note)
 
 
-def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:
-    """Write the trained model to ``model/`` once, however many processes there are: adapters merged, in its dtype."""
+def save(
+    work: Work, model: PreTrainedModel, its_codec: Codec, *, finish: Callable[[PreTrainedModel], None] | None = None
+) -> None:
+    """Write the trained model to ``model/`` once, however many processes there are: adapters merged, in its dtype.
+
+    Args:
+        work: The stage's task.
+        model: The trained model.
+        its_codec: Its tokenizer and end tokens.
+        finish: Changes the model once more.
+    """
     from meow_lightning.models.load import dtype_of, save_model
     from meow_lightning.models.lora import merged
 
@@ -229,6 +238,8 @@ def save(work: Work, model: PreTrainedModel, its_codec: Codec) -> None:
         wish = work.settings["model"]
         if wish["lora"] is not None:
             model = merged(model)
+        if finish is not None:
+            finish(model)
         model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
         save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)
     barrier(work.runtime.accelerator)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meow_lightning.config import build
+from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import rank
+from meow_lightning.stages.reference import Weights, reference, with_logps
 from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import UserError
+from meow_lightning.types import Method, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from transformers import PreTrainedModel
 
-    from meow_lightning.data.plan import Plan, Stream
+    from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
 VERSION = 3
@@ -37,34 +40,47 @@ def run(work: Work) -> None:
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
     model, codec = learner(work, work.needs["start"] / "model")
+    method.prepare(model, work.settings["seed"])
+    plan = _plan(work, codec, method, model)
     model.train()
-    plan = _plan(work, codec, method.streams)
     module = TrainingModule(
         model=model, method=method, plan=plan, optim=optim(work.settings["recipe"], plan),
-        log_every=work.runtime.log_every,
+        log_every=work.runtime.log_every, reference=reference(work, method, model),
     )  # fmt: skip
     train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
-    return save(work, model, codec)
+    return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
 
 
-def _plan(work: Work, codec: Codec, streams: tuple[str, ...]) -> Plan:
-    from meow_lightning.data.plan import Plan
+def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> Plan:
+    from meow_lightning.data.plan import Plan, Stream
 
-    recipe = work.settings["recipe"]
-    rows = {name: _stream(work, codec, name) for name in streams}
-    return Plan(streams=rows, batch=recipe["batch"], epochs=recipe["epochs"], seed=work.settings["seed"])
+    recipe, source = work.settings["recipe"], dataset(work)
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for name in method.streams:
+        if name == "inverted":
+            picked = _select(work)
+            texts[name] = [(row["question"], row["answer"]) for row in picked]
+        elif name == "idk":
+            texts[name] = refused(source.facts("forget"), work.settings["seed"])
+        elif name in method.paired and method.streams[0] == "inverted":
+            truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
+            texts[name] = [truth[row["fact"]] for row in picked]
+        else:
+            texts[name] = pairs(source.facts(name))
+    rows = {name: encode(codec, text) for name, text in texts.items()}
+    if method.reference == "logprobs":
+        rows = {
+            name: each if name == "retain" else with_logps(work, model, each, name=name, pad_id=codec.pad_id)
+            for name, each in rows.items()
+        }
+    return Plan(
+        streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
+        epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+    )  # fmt: skip
 
 
-def _stream(work: Work, codec: Codec, name: str) -> Stream:
-    from meow_lightning.data.plan import Stream
-
-    if name == "inverted":
-        return Stream(rows=encode(codec, _select(work)))
-    return Stream(rows=encode(codec, pairs(dataset(work).facts(name))))
-
-
-def _select(work: Work) -> list[tuple[str, str]]:
-    """The (question, inverted answer) rows that MEMO picks; also written down for the report.
+def _select(work: Work) -> list[dict]:
+    """The inverted facts that MEMO picks, a row each; also written down for the report.
 
     A fact with fewer candidates than are to be picked gives all it has.
     """
@@ -89,8 +105,7 @@ def _select(work: Work) -> list[tuple[str, str]]:
         chosen = select(scores, k=k, strategy=wish["strategy"], seed=work.settings["seed"], fact=fact)
         picked[fact] = [*picked.get(fact, ()), *(scored[i]["position"] for i in chosen)]
     write_lines(work.folder / "selected.jsonl", [{"fact": fact, "positions": each} for fact, each in picked.items()])
-    rows = [inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=wish["rows"])]
-    return [(row["question"], row["answer"]) for row in rows]
+    return [inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=wish["rows"])]
 
 
 def candidates(work: Work) -> dict[str, list[dict]]:

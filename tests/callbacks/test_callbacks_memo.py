@@ -36,11 +36,11 @@ class Modes(pl.Callback):
 
 def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, steps: int = 7) -> list[dict]:
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, epochs=steps, seed=0)
+    plan = Plan(streams={"learn": Stream(rows)}, batch=2, epochs=steps, seed=0, paired=())
     adamw = Optim(lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant")
     points: list[dict] = []
     fit(
-        TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1),
+        TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1, reference=None),
         folder=folder,
         pad_id=codec.pad_id,
         machine=cpu("32-true", 1, 1e9),

@@ -27,7 +27,7 @@ def joined(lists: Iterable[list]) -> list:
 
 def plan(**changes: Any) -> Plan:
     streams = {"forget": Stream(rows(0, 11)), "retain": Stream(rows(100, 107))}
-    return Plan(**{"streams": streams, "batch": 4, "epochs": 5, "seed": 3, **changes})
+    return Plan(**{"streams": streams, "batch": 4, "epochs": 5, "seed": 3, "paired": (), **changes})
 
 
 def test_every_anchor_row_exactly_once_an_epoch_in_nearly_equal_steps() -> None:

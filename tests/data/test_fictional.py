@@ -208,8 +208,8 @@ def test_the_seed_decides_everything() -> None:
 
 def test_evaluation_spreads_the_retained_facts_over_authors(data: Fictional) -> None:
     sets = data.evaluation()
-    assert list(sets) == ["forget", "retain", "real_authors", "world_facts"]
-    assert [len(facts) for facts in sets.values()] == [64, 150, 24, 40]
+    assert list(sets) == ["forget", "retain", "real_authors", "world_facts", "holdout"]
+    assert [len(facts) for facts in sets.values()] == [64, 150, 24, 40, 64]
     retain = data.facts("retain")
     assert sets["retain"] == [fact for fact in retain if fact.id in stored(sets["retain"])]
     # 150 facts of 72 authors: two from each, a third from six of them

@@ -141,7 +141,7 @@ def test_facts_of_every_set(published_like: Path, split: str, count: int) -> Non
     assert data.facts("real_authors")[0].id == "real_authors/000"
 
 
-def test_evaluation_takes_all_rows_of_four_sets(published_like: Path) -> None:
+def test_evaluation_takes_all_rows_of_its_sets(published_like: Path) -> None:
     data = make(published_like)
     sets = data.evaluation()
     assert {name: len(facts) for name, facts in sets.items()} == {
@@ -149,8 +149,9 @@ def test_evaluation_takes_all_rows_of_four_sets(published_like: Path) -> None:
         "retain": 400,
         "real_authors": 100,
         "world_facts": 117,
+        "holdout": 200,
     }
-    assert list(sets) == ["forget", "retain", "real_authors", "world_facts"]
+    assert list(sets) == ["forget", "retain", "real_authors", "world_facts", "holdout"]
     assert sets["retain"] == data.facts("retain")[:400]
     assert all(sets[name] == data.facts(name) for name in ("forget", "real_authors", "world_facts"))
 
@@ -375,13 +376,12 @@ LOCALLY = "set MEOW_DATA_DIR to a folder that holds tofu/full.json and the other
 def test_the_hub_gives_the_same_as_a_folder(hub: SimpleNamespace, published_like: Path) -> None:
     data = make(None, "forget01")
     assert hub.asked == [("locuslab/TOFU", REVISION, 5)]
-    assert hub.read == [("locuslab/TOFU", name, "train", REVISION, False) for name in ALWAYS]
+    assert hub.read == [("locuslab/TOFU", name, "train", REVISION, False) for name in (*ALWAYS, "holdout01")]
     local = make(published_like, "forget01")
     assert data.evaluation() == local.evaluation()
     assert data.facts("retain") == local.facts("retain")
-    assert len(hub.read) == 5
     assert data.facts("holdout") == local.facts("holdout") == data.facts("holdout")
-    assert [each[1] for each in hub.read[5:]] == ["holdout01"]
+    assert len(hub.read) == 6
     assert len(hub.asked) == 1
     hub.table = OfAnotherRevision  # who asked the hub for a revision need not look at names of folders
     make(None, "forget01")
@@ -392,7 +392,7 @@ def test_a_data_folder_without_tofu_leads_to_the_hub(
 ) -> None:
     monkeypatch.setenv("MEOW_DATA_DIR", str(tmp_path))
     make(None)
-    assert len(hub.read) == 5
+    assert len(hub.read) == 6
 
 
 def test_a_silent_hub_leaves_the_cache(hub: SimpleNamespace) -> None:
@@ -400,7 +400,7 @@ def test_a_silent_hub_leaves_the_cache(hub: SimpleNamespace) -> None:
 
     hub.error = ConnectionError("no route")
     assert len(make(None, "forget01").facts("forget")) == 40
-    assert hub.read == [("locuslab/TOFU", name, "train", REVISION, True) for name in ALWAYS]
+    assert hub.read == [("locuslab/TOFU", name, "train", REVISION, True) for name in (*ALWAYS, "holdout01")]
     assert datasets.config.HF_HUB_OFFLINE is False
 
 
@@ -553,8 +553,8 @@ class TestPublished:
     def test_every_fact_has_what_evaluation_needs(self) -> None:
         for split, count in SPLITS.items():
             sets = make(None, split).evaluation()
-            assert [len(facts) for facts in sets.values()] == [count, 400, 100, 117]
-            for name, facts in sets.items():
+            assert [len(facts) for facts in sets.values()] == [count, 400, 100, 117, count]
+            for name, facts in [each for each in sets.items() if each[0] != "holdout"]:
                 made = name in ("forget", "retain")
                 assert {len(fact.perturbed) for fact in facts} == {5 if made else 3}
                 assert {fact.paraphrase is not None for fact in facts} == {made}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 
@@ -9,10 +10,14 @@ from meow_lightning.types import AnswerRow, Likelihood
 MakeRow = Callable[..., AnswerRow]
 
 
-def likelihood(logps: Sequence[float]) -> Likelihood:
+def likelihood(logps: Sequence[float], hits: Sequence[int] | None = None) -> Likelihood:
     count = len(logps)
     return Likelihood(
-        ids=tuple(range(count)), logps=tuple(logps), hits=(1,) * count, mean=(-9.5,) * count, std=(2.25,) * count
+        ids=tuple(range(count)),
+        logps=tuple(logps),
+        hits=(1,) * count if hits is None else tuple(hits),
+        mean=(-9.5,) * count,
+        std=(2.25,) * count,
     )
 
 
@@ -31,6 +36,9 @@ def make_row() -> MakeRow:
         answer: str = "Paris",
         value: str | None = None,
         text: str = "Paris",
+        hits: Sequence[int] | None = None,
+        generated: Sequence[int] = (4, 5),
+        stop: Literal["end", "length"] = "end",
     ) -> AnswerRow:
         return AnswerRow(
             set=set_name,
@@ -39,12 +47,12 @@ def make_row() -> MakeRow:
             question=f"Question {index}?" if question is None else question,
             answer=answer,
             value=value,
-            truth=likelihood(truth),
+            truth=likelihood(truth, hits),
             paraphrase=None if paraphrase is None else likelihood(paraphrase),
             perturbed=tuple(likelihood(logps) for logps in perturbed),
-            generated=(4, 5),
+            generated=tuple(generated),
             text=text,
-            stop="end",
+            stop=stop,
         )
 
     return build

@@ -18,10 +18,10 @@ def test_numbers_by_hand(table_lm) -> None:
     assert list(said.ids) == [1, 2]
     assert said.logps == pytest.approx([log(0.25), log(0.8)])
     assert said.hits == [0, 1]
-    # With a = log 2: -a, -2a, -2a have mean -5a/3 and population deviation sqrt(2)/3 a.
-    # With b = log 8 between the two levels: mean log 0.1 + b/3, deviation sqrt(2)/3 b.
-    assert said.mean == pytest.approx([-5 / 3 * log(2), log(0.1) + log(8) / 3])
-    assert said.std == pytest.approx([2**0.5 / 3 * log(2), 2**0.5 / 3 * log(8)])
+    # With a = log 2: -a with chance 1/2 and -2a with 1/2, mean -1.5a and deviation a/2.
+    # With b = log 8 between the two levels: log 0.1 with chance 0.2 and log 0.1 + b with 0.8, deviation sqrt(.16) b.
+    assert said.mean == pytest.approx([-1.5 * log(2), log(0.1) + 0.8 * log(8)])
+    assert said.std == pytest.approx([0.5 * log(2), 0.4 * log(8)])
 
 
 @pytest.fixture
@@ -45,8 +45,10 @@ def test_equals_plain_transformers_one_row_at_a_time(tiny, rows, codec) -> None:
             before = logps[row.prompt + place - 1]
             assert found[i].ids[place] == token
             assert found[i].logps[place] == pytest.approx(before[token].item(), abs=1e-6)
-            assert found[i].mean[place] == pytest.approx(before.mean().item(), abs=1e-6)
-            assert found[i].std[place] == pytest.approx(before.std(correction=0).item(), abs=1e-6)
+            mean = (before.exp() * before).sum().item()
+            assert found[i].mean[place] == pytest.approx(mean, abs=1e-5)
+            variance = (before.exp() * (before - mean).square()).sum().item()
+            assert found[i].std[place] == pytest.approx(variance**0.5, abs=1e-5)
             assert found[i].hits[place] == int(before.argmax() == token)
         assert len(found[i].logps) == row.scored
 

@@ -111,6 +111,17 @@ def test_the_nine_inputs_of_model_utility(family: str) -> None:
     assert computed == pytest.approx(NINE[family], abs=5e-7)
 
 
+def test_what_a_log_cannot_tell_is_missing_with_a_reason() -> None:
+    found = results("llama2-7b", "geometric")
+    values, missing = found.values["target"], found.missing["target"]
+    for name in ("forget/exact_memorisation", "retain/extraction_strength", "forget/ended"):
+        assert missing[name].endswith("they come from a log")
+    assert missing["membership/loss_auc"].startswith("not measured: there is no set 'holdout'")
+    # the full model recites, so its words come back in order or not; the retain model's wrong answers read as well
+    assert values["forget/rouge_1_recall"] > 0.98
+    assert found.values["retain"]["forget/fluency"] == pytest.approx(values["forget/fluency"], abs=0.02)
+
+
 def test_logged_rouge_row_by_row() -> None:
     logged = log("llama2-7b_retain90")
     for row in rows_of("llama2-7b_retain90"):

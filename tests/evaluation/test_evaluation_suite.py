@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -80,7 +81,9 @@ def test_the_mean_reaches_the_numbers_and_the_definitions(make_row: MakeRow) -> 
 def test_every_number_of_every_role_is_there_or_missing_with_a_reason(model: MakeRows) -> None:
     results = evaluate({"target": model(), "unlearned": model(sets=("forget",))}, {}, truth_ratio_mean="geometric")
     names = {definition.name for definition in results.definitions}
-    assert len(names) == len(results.definitions) == 4 * 4 + 1 + 4 + 2
+    # 11 numbers of a set, without normalised probability where probability is that already; model utility, forget
+    # quality, 7 attacks and 2 leakages, MEMO
+    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 9 + 2
     for role in ROLES:
         assert not set(results.values[role]) & set(results.missing[role])
         assert set(results.values[role]) | set(results.missing[role]) == names
@@ -136,6 +139,138 @@ def test_unknown_role_and_mean(model: MakeRows) -> None:
         evaluate({}, {}, truth_ratio_mean="harmonic")
 
 
+@pytest.fixture
+def members(make_row: MakeRow) -> MakeRows:
+    """Two forget and two holdout questions with the losses given; every answer has a word and the end token."""
+
+    def build(forget: Sequence[float], holdout: Sequence[float]) -> list[AnswerRow]:
+        sides = (("forget", forget), ("holdout", holdout))
+        return [
+            make_row(name, index, truth=[-loss, -loss], answer=f"{name} {index}")
+            for name, losses in sides
+            for index, loss in enumerate(losses)
+        ]
+
+    return build
+
+
+def test_membership_by_hand(members: MakeRows) -> None:
+    rows = {
+        "target": members([1.0, 1.0], [2.0, 3.0]),
+        "retain": members([2.0, 4.0], [3.0, 3.0]),
+        "unlearned": members([5.0, 2.0], [2.0, 3.0]),
+    }
+    values = evaluate(rows, {}, truth_ratio_mean="geometric").values
+    # the target's forget losses are below both others; the unlearned model's 5 below none, 2 below 3 and ties with 2
+    aucs = {"target": 1.0, "retain": 0.5, "unlearned": (1 + 1 / 2) / 4}
+    for role, expected in aucs.items():
+        for attack in ("loss", "min_k_20", "min_k_40"):
+            assert values[role][f"membership/{attack}_auc"] == expected
+    # loss minus the retain model's: target -1, -3 against -1, 0: -3 below both, -1 ties and below: 3.5 of 4;
+    # unlearned 3, -2 against -1, 0: 2 of 4
+    assert values["target"]["membership/reference_auc"] == 3.5 / 4
+    assert values["unlearned"]["membership/reference_auc"] == 0.5
+    assert values["retain"]["membership/reference_auc"] == 0.5
+    # against the retain model's .5: 0 - .5 over .5, and .625 - .5 over .5
+    assert values["target"]["privacy_leakage/min_k_40"] == -1.0
+    assert values["retain"]["privacy_leakage/min_k_20"] == 0.0
+    assert values["unlearned"]["privacy_leakage/min_k_40"] == pytest.approx(0.25)
+
+
+def test_min_k_plus_plus_wants_the_models_own_spread(members: MakeRows) -> None:
+    alike = members([1.0, 1.0], [2.0, 3.0])
+    results = evaluate({"target": alike}, {}, truth_ratio_mean="geometric")
+    for share in (20, 40):
+        reason = results.missing["target"][f"membership/min_k_plus_plus_{share}_auc"]
+        assert reason.startswith("not measured: the stored answers hold mean and deviation over the vocabulary with")
+    # z = (-1 + .5) / 1 against (-2 + .5) / 1 and (-3 + .5) / 10: above the first, below the second
+    own = [replace(row, truth=replace(row.truth, mean=(-0.5, -0.5), std=(1.0, 1.0))) for row in alike]
+    own[3] = replace(own[3], truth=replace(own[3].truth, std=(10.0, 10.0)))
+    values = evaluate({"target": own}, {}, truth_ratio_mean="geometric").values["target"]
+    assert values["membership/min_k_plus_plus_20_auc"] == 0.5
+
+
+def test_why_there_is_no_membership(members: MakeRows, model: MakeRows) -> None:
+    every = members([1.0, 1.0], [2.0, 2.0])
+    forget = [row for row in every if row.set == "forget"]
+    missing = evaluate({"target": forget}, {}, truth_ratio_mean="geometric").missing
+    holdout = "there is no set 'holdout', questions of the forget set's kind that no model was trained on"
+    assert missing["target"]["membership/loss_auc"] == f"not measured: {holdout}"
+    assert missing["target"]["privacy_leakage/min_k_40"] == f"not measured: {holdout}"
+    absent = "not measured: there are no answers of the retain model"
+    assert missing["retain"]["membership/loss_auc"] == absent
+
+    results = evaluate({"target": every, "retain": forget}, {}, truth_ratio_mean="geometric")
+    lacks = "not measured: the retain model did not answer set 'holdout'"
+    assert results.values["target"]["membership/min_k_40_auc"] == 1.0
+    assert results.missing["target"]["membership/reference_auc"] == lacks
+    assert results.missing["target"]["privacy_leakage/min_k_40"] == lacks
+
+    results = evaluate({"target": every}, {}, truth_ratio_mean="geometric", absent={"retain": "made without one"})
+    assert results.missing["target"]["privacy_leakage/min_k_40"] == "not measured: made without one"
+
+    # the retain model itself is told perfectly
+    missing = evaluate({"target": every, "retain": every}, {}, truth_ratio_mean="geometric").missing
+    reason = missing["target"]["privacy_leakage/min_k_20"]
+    assert reason.startswith("not measured: the attack's AUC on the retain model is 1, and privacy leakage divides by")
+
+    missing = evaluate({"target": members([math.nan], [1.0])}, {}, truth_ratio_mean="geometric").missing
+    reason = "not measured: 1 of 2 scores of the target model are not numbers; did training diverge?"
+    assert missing["target"]["membership/loss_auc"] == reason
+
+
+def test_membership_refuses_other_holdout_questions(members: MakeRows, make_row: MakeRow) -> None:
+    rows = members([1.0], [2.0])
+    other = [rows[0], make_row("holdout", 0, answer="something else")]
+    with pytest.raises(UserError, match="question 0 differs: the target model has fact 'holdout-0'"):
+        evaluate({"target": rows, "retain": other}, {}, truth_ratio_mean="geometric")
+
+
+def test_further_numbers_of_a_set_by_hand(make_row: MakeRow) -> None:
+    # words 1 0 1 and 1 1; the answers bring back 1 of 2 words, then both in another order
+    first = make_row("forget", 0, truth=[-1.0] * 4, hits=[1, 0, 1, 1], answer="red sky", text="red", stop="length")
+    second = make_row("forget", 1, truth=[-1.0] * 3, hits=[1, 1, 1], answer="red sea", text="sea red")
+    values = evaluate({"target": [first, second]}, {}, truth_ratio_mean="geometric").values["target"]
+    assert values["forget/exact_memorisation"] == pytest.approx(5 / 6)
+    assert values["forget/extraction_strength"] == pytest.approx(4 / 6)
+    assert values["forget/rouge_1_recall"] == 0.75
+    assert values["forget/rouge_l_recall"] == 0.5
+    assert values["forget/ended"] == 0.5
+    assert values["forget/repetition"] == 0.0
+    # the other row's true answer begins with "red": [red] of [red] [red]; none of [sea] [sea red] [red]
+    assert values["forget/fluency"] == 0.25
+
+
+def test_normalised_probability_stands_where_probability_is_that_of_the_answer_alone(model: MakeRows) -> None:
+    results = evaluate({"target": model()}, {}, truth_ratio_mean="geometric")
+    names = [one.name for one in results.definitions if one.name.endswith("/normalised_probability")]
+    assert names == ["forget/normalised_probability", "retain/normalised_probability"]
+    # 0.5 / (0.5 + 3 * 0.25) = 0.4 and 0.5 / (0.5 + 3 * 0.125) = 4/7; mean 17/35
+    assert results.values["target"]["forget/normalised_probability"] == pytest.approx(17 / 35)
+
+
+def test_what_a_log_cannot_tell_is_missing(make_row: MakeRow) -> None:
+    rows = [make_row(name, index, generated=(), stop="length") for name in ("forget", "holdout") for index in range(2)]
+    rows = [replace(row, truth=replace(row.truth, hits=(), mean=(), std=())) for row in rows]
+    results = evaluate({"target": rows, "retain": rows}, {}, truth_ratio_mean="geometric")
+    missing = results.missing["target"]
+    tokens = "2 of 2 true answers of set 'forget' are known by their mean loss alone, not token by token"
+    for name in ("forget/exact_memorisation", "forget/extraction_strength"):
+        assert missing[name] == f"{tokens}: they come from a log"
+    for name in ("membership/min_k_20_auc", "membership/min_k_plus_plus_40_auc", "privacy_leakage/min_k_40"):
+        assert missing[name] == f"not measured: {tokens}: they come from a log"
+    assert missing["forget/ended"].startswith("of 2 of 2 questions of set 'forget' nobody noted whether the model")
+    # mean losses are all that these need
+    names = ("membership/loss_auc", "membership/zlib_auc", "membership/reference_auc", "forget/fluency")
+    assert set(names) <= set(results.values["target"])
+
+
+def test_an_answer_without_words_has_nothing_to_memorise(make_row: MakeRow) -> None:
+    missing = evaluate({"target": [make_row(truth=[-1.0])]}, {}, truth_ratio_mean="geometric").missing["target"]
+    reason = "1 of 1 true answers of set 'forget' have no token besides the end token"
+    assert missing["forget/exact_memorisation"] == missing["forget/extraction_strength"] == reason
+
+
 def test_memo_means() -> None:
     memo = {
         "target": {
@@ -164,6 +299,10 @@ def test_directions(model: MakeRows) -> None:
     directions = {definition.name: definition.direction for definition in results.definitions}
     assert directions["forget/probability"] == directions["forget/rouge_l_recall"] == "lower"
     assert directions["retain/probability"] == directions["forget/truth_ratio"] == "higher"
+    assert directions["forget/extraction_strength"] == directions["forget/rouge_1_recall"] == "lower"
+    assert directions["retain/extraction_strength"] == directions["forget/fluency"] == "higher"
+    assert directions["forget/repetition"] == directions["retain/repetition"] == "lower"
+    assert directions["membership/loss_auc"] == directions["privacy_leakage/min_k_40"] == "none"
 
 
 def test_json_round_trip(model: MakeRows) -> None:

@@ -24,9 +24,10 @@ BUILT = {name: build(node, allow=[]) for name, node in NODES.items()} | {"learn"
 TRAINING = {name: method for name, method in BUILT.items() if method.streams}
 
 ENCODED = {
-    "forget": [Encoded((5, 6, 7, 8), 2), Encoded((9, 10, 11), 1)],
+    "forget": [Encoded((5, 6, 7, 8), 2, -9.5), Encoded((9, 10, 11), 1, -10.25)],
     "retain": [Encoded((12, 13, 14), 2), Encoded((15, 16, 17, 18, 19), 3)],
-    "inverted": [Encoded((5, 6, 20, 21), 2), Encoded((9, 22), 1)],
+    "inverted": [Encoded((5, 6, 20, 21), 2, -11.0), Encoded((9, 22), 1, -4.5)],
+    "idk": [Encoded((5, 6, 23), 2, -5.0), Encoded((9, 24, 25), 1, -9.75)],
     "learn": [Encoded((30, 31, 32), 1), Encoded((33, 34), 1)],
     "surprise": [Encoded((40, 41), 1)],
 }
@@ -59,15 +60,31 @@ def batch(rows: int = 2, *, width: int = 0) -> Watched:
     for name, encoded in ENCODED.items():
         made = collate(encoded[:rows], pad_id=1)
         blank = max(0, width - made.ids_BT.shape[1])
-        streams[name] = Rows(
-            *(torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(made, (1, 0, 0), strict=True))
-        )
+        padded = (torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(made[:3], (1, 0, 0), strict=True))
+        streams[name] = Rows(*padded, made.reference_B)
     return Watched(streams)
 
 
-def loss(method: Any, model: torch.nn.Module, given: Watched, rows: int = 2) -> torch.Tensor:
+def frozen(model: torch.nn.Module) -> torch.nn.Module:
+    """A start model that differs from the trained one, as after some steps."""
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in start.parameters():
+            weight += 0.02 * torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.dtype)
+    return start
+
+
+def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
+    method.prepare(model, 0)
+    return frozen(model) if method.reference == "model" else None
+
+
+def loss(
+    method: Any, model: torch.nn.Module, given: Watched, rows: int = 2, start: torch.nn.Module | None = None
+) -> torch.Tensor:
     denominators = counts({name: encoded[:rows] for name, encoded in ENCODED.items()})
-    return total_loss(method.loss(model, given, None), denominators)
+    return total_loss(method.loss(model, given, start or start_of(method, model)), denominators)
 
 
 def test_there_are_methods_to_hold() -> None:
@@ -94,9 +111,10 @@ def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) 
 @pytest.mark.parametrize("name", BUILT)
 def test_class_says_what_it_needs(name: str) -> None:
     method = BUILT[name]
-    assert method.reference == "none"
+    assert method.reference in ("none", "logprobs", "model")
     assert method.start == ("retain" if name == "retrain" else "target")
-    assert set(method.streams) <= {"forget", "retain", "inverted", "learn"}
+    assert set(method.streams) <= {"forget", "retain", "inverted", "idk", "learn"}
+    assert set(method.paired) <= set(method.streams[1:])
     assert len(set(method.streams)) == len(method.streams)
     assert ("inverted" in method.streams) == ("select" in NODES.get(name, {}))
     assert bool(method.streams) == ("lr" in NODES.get(name, {"lr": 0}))
@@ -128,13 +146,13 @@ def test_loss_is_finite_and_reaches_every_trainable_weight_and_no_other(name: st
 @training
 def test_just_the_declared_streams_are_read(name: str, tiny) -> None:
     given = batch()
-    TRAINING[name].loss(tiny, given, None)
+    TRAINING[name].loss(tiny, given, start_of(TRAINING[name], tiny))
     assert given.read == set(TRAINING[name].streams)
 
 
 @training
 def test_parts_name_streams_and_denominators_that_exist(name: str, tiny) -> None:
-    parts = TRAINING[name].loss(tiny, batch(), None)
+    parts = TRAINING[name].loss(tiny, batch(), start_of(TRAINING[name], tiny))
     assert parts
     for part_name, part in parts.items():
         assert part_name.isidentifier()
@@ -177,11 +195,12 @@ def test_padding_changes_nothing(name: str, tiny) -> None:
 def test_rows_may_be_split_into_micro_batches(name: str, tiny) -> None:
     tiny.double()
     method, denominators = TRAINING[name], counts(ENCODED)
-    whole = loss(method, tiny, batch()).item()
+    start = start_of(method, tiny)
+    whole = loss(method, tiny, batch(), start=start).item()
     split = 0.0
     for i in range(2):
         one = Watched({stream: collate(rows[i : i + 1], pad_id=1) for stream, rows in ENCODED.items()})
-        split += total_loss(method.loss(tiny, one, None), denominators).item()
+        split += total_loss(method.loss(tiny, one, start), denominators).item()
     assert split == pytest.approx(whole, abs=1e-12)
 
 
@@ -198,18 +217,19 @@ def test_without_rows_the_loss_is_zero_with_a_gradient_of_zero(name: str, tiny) 
 def test_a_small_step_lowers_the_loss_and_moves_each_part_the_declared_way(name: str, tiny) -> None:
     method = TRAINING[name]
     tiny.double()
-    first = method.loss(tiny, batch(), None)
+    start = start_of(method, tiny)
+    first = method.loss(tiny, batch(), start)
     for part_name, part in first.items():  # a step on this part alone
         model = copy.deepcopy(tiny)
-        before = method.loss(model, batch(), None)[part_name]
+        before = method.loss(model, batch(), start)[part_name]
         (before.weight * before.sum).backward()
         descend(model)
-        moved = method.loss(model, batch(), None)[part_name].sum.item() - part.sum.item()
+        moved = method.loss(model, batch(), start)[part_name].sum.item() - part.sum.item()
         assert moved * part.weight < 0
-    value = loss(method, tiny, batch())
+    value = loss(method, tiny, batch(), start=start)
     value.backward()
     descend(tiny)
-    assert loss(method, tiny, batch()).item() < value.item()
+    assert loss(method, tiny, batch(), start=start).item() < value.item()
 
 
 def descend(model: torch.nn.Module) -> None:

@@ -53,6 +53,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
         warning="",
         notes=["Recipes <differ>."],
         loop=None,
+        intervals={},
         name="cell <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},

@@ -27,6 +27,15 @@ OPTIONS_DEFINITION = Definition(
     text="Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised.",
 )
 
+NORMALISED_DEFINITION = Definition(
+    name="normalised_probability",
+    id="normalised_probability.1",
+    unit="probability",
+    direction="higher",
+    text="Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised, where "
+    "`probability` is that of the answer alone.",
+)
+
 
 def mean_logp(logps: Sequence[float]) -> float:
     """Length-normalised log-likelihood of one answer, in nats: ``sum_t logps[t] / T``, end token included.
@@ -89,7 +98,20 @@ def row_probability(row: AnswerRow) -> float:
     Raises:
         UserError: The row's set has options but the row holds no wrong answer.
     """
-    if row.set in OPTION_SETS:
-        wrong = [mean_logp(likelihood.logps) for likelihood in row.perturbed]
-        return option_probability(mean_logp(row.truth.logps), wrong)
-    return probability(row.truth.logps)
+    return row_normalised_probability(row) if row.set in OPTION_SETS else probability(row.truth.logps)
+
+
+def row_normalised_probability(row: AnswerRow) -> float:
+    """Probability of one row's true answer among its options, on any set.
+
+    It is the true answer that competes, also where there is a paraphrase: with the paraphrase this would be the truth
+    ratio in another form. On sets with a paraphrase the wrong answers have its phrasing, so training favours the truth.
+
+    Args:
+        row: One answered question.
+
+    Raises:
+        UserError: The row holds no wrong answer.
+    """
+    wrong = [mean_logp(likelihood.logps) for likelihood in row.perturbed]
+    return option_probability(mean_logp(row.truth.logps), wrong)

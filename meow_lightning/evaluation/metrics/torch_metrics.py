@@ -8,11 +8,14 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from meow_lightning.evaluation.metrics.exact_memorisation import has_tokens, row_exact_memorisation
+from meow_lightning.evaluation.metrics.extraction_strength import row_extraction_strength
+from meow_lightning.evaluation.metrics.fluency import Known, row_ended, row_fluency, row_repetition
 from meow_lightning.evaluation.metrics.forget_quality import check_same_questions, forget_quality
-from meow_lightning.evaluation.metrics.probability import row_probability
-from meow_lightning.evaluation.metrics.rouge import row_rouge_l_recall
+from meow_lightning.evaluation.metrics.probability import row_normalised_probability, row_probability
+from meow_lightning.evaluation.metrics.rouge import row_rouge_1_recall, row_rouge_l_recall
 from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio, row_truth_ratio
-from meow_lightning.evaluation.metrics.value_accuracy import has_value, value_accuracy
+from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
 from meow_lightning.types import AnswerRow, UserError
 
 
@@ -91,7 +94,71 @@ class ValueAccuracy(RowMean):
 
     def row_value(self, row: AnswerRow) -> float | None:
         """1 when the greedy answer holds the value, else 0; ``None`` for a row without a value."""
-        return value_accuracy([row]) if has_value(row) else None
+        return row_value_accuracy(row)
+
+
+class NormalisedProbability(RowMean):
+    """Mean probability of the true answers among options; see :func:`~.probability.row_normalised_probability`."""
+
+    def row_value(self, row: AnswerRow) -> float:
+        """Probability of one row's true answer among its options."""
+        return row_normalised_probability(row)
+
+
+class Rouge1Recall(RowMean):
+    """Mean ROUGE-1 recall of the greedy answers; see :func:`~.rouge.rouge_1_recall`."""
+
+    def row_value(self, row: AnswerRow) -> float:
+        """ROUGE-1 recall of one row's greedy answer."""
+        return row_rouge_1_recall(row)
+
+
+class ExactMemorisation(RowMean):
+    """Mean exact memorisation of the true answers; see :func:`~.exact_memorisation.exact_memorisation`."""
+
+    def row_value(self, row: AnswerRow) -> float | None:
+        """Exact memorisation of one row's true answer; ``None`` where it is not known token by token."""
+        return row_exact_memorisation(row) if has_tokens(row.truth) else None
+
+
+class ExtractionStrength(RowMean):
+    """Mean extraction strength of the true answers; see :func:`~.extraction_strength.extraction_strength`."""
+
+    def row_value(self, row: AnswerRow) -> float | None:
+        """Extraction strength of one row's true answer; ``None`` where it is not known token by token."""
+        return row_extraction_strength(row) if has_tokens(row.truth) else None
+
+
+class Fluency(RowMean):
+    """Mean fluency of the greedy answers; see :func:`~.fluency.row_fluency`.
+
+    Args:
+        known: The word pairs that count as language, of all rows, the same on every process.
+    """
+
+    def __init__(self, *, known: Known) -> None:
+        super().__init__()
+        self.known = known
+
+    def row_value(self, row: AnswerRow) -> float:
+        """Fluency of one row's greedy answer."""
+        return row_fluency(row, known=self.known)
+
+
+class Repetition(RowMean):
+    """Mean repetition in the greedy answers; see :func:`~.fluency.repetition`."""
+
+    def row_value(self, row: AnswerRow) -> float:
+        """Repetition in one row's greedy answer."""
+        return row_repetition(row)
+
+
+class Ended(RowMean):
+    """Share of the greedy answers that the model ended by itself; see :func:`~.fluency.row_ended`."""
+
+    def row_value(self, row: AnswerRow) -> float | None:
+        """1 where it did, 0 where the budget did, ``None`` where nobody noted it."""
+        return row_ended(row)
 
 
 class ForgetQuality(Metric):

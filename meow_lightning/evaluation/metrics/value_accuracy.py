@@ -37,11 +37,20 @@ def holds_value(text: str, value: str) -> bool:
     return re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
 
 
+def row_value_accuracy(row: AnswerRow) -> float | None:
+    """1 when one row's generated text holds its value, else 0; ``None`` when it has none.
+
+    Args:
+        row: One answered question.
+    """
+    return float(holds_value(row.text, row.value)) if has_value(row) and row.value is not None else None
+
+
 def value_accuracy(rows: Iterable[AnswerRow]) -> float | None:
     """Share of the rows with a value whose generated text holds it, 0 to 1; ``None`` when no row has a value.
 
     Args:
         rows: Answered questions.
     """
-    hits = [holds_value(row.text, row.value) for row in rows if has_value(row) and row.value is not None]
+    hits = [hit for row in rows if (hit := row_value_accuracy(row)) is not None]
     return sum(hits) / len(hits) if hits else None

@@ -10,6 +10,7 @@ from meow_lightning.evaluation.metrics.probability import (
     mean_logp,
     option_probability,
     probability,
+    row_normalised_probability,
     row_probability,
 )
 from meow_lightning.types import AnswerRow, UserError
@@ -65,3 +66,17 @@ def test_row_probability_lets_options_compete_only_where_the_set_has_them(
     perturbed = [[math.log(0.15)], [math.log(0.05)]]
     row = make_row(set_name, truth=[math.log(0.2)], perturbed=perturbed)
     assert row_probability(row) == pytest.approx(expected, rel=1e-12)
+
+
+def test_normalised_probability_is_the_true_answers_on_any_set(make_row: MakeRow) -> None:
+    # 0.2 / (0.2 + 0.1 + 0.1) = 0.5; the paraphrase, which would give 0.6 / 0.8, does not take part
+    numbers = {
+        "truth": [math.log(0.2)],
+        "paraphrase": [math.log(0.6)],
+        "perturbed": [[math.log(0.1)], [math.log(0.1)]],
+    }
+    for name in ("forget", "world_facts"):
+        assert row_normalised_probability(make_row(name, **numbers)) == pytest.approx(0.5, rel=1e-12)
+    assert row_probability(make_row("forget", **numbers)) == pytest.approx(0.2, rel=1e-12)
+    with pytest.raises(UserError, match="0 wrong answers were given"):
+        row_normalised_probability(make_row())

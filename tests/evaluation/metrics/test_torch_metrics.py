@@ -2,14 +2,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from torchmetrics.utilities import dim_zero_sum
 
+from meow_lightning.evaluation.metrics.fluency import known_pairs
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.metrics.torch_metrics import (
+    Ended,
+    ExactMemorisation,
+    ExtractionStrength,
+    Fluency,
     ForgetQuality,
+    NormalisedProbability,
     Probability,
+    Repetition,
+    Rouge1Recall,
     RougeLRecall,
     TruthRatio,
     ValueAccuracy,
@@ -55,6 +64,49 @@ def test_value_accuracy_leaves_rows_without_a_value_out(make_row: MakeRow) -> No
     metric.reset()
     metric.update([make_row(value=None)])
     assert math.isnan(metric.compute().item())
+
+
+def test_memorisation_leaves_rows_without_tokens_out(make_row: MakeRow) -> None:
+    # words 1 0 1 and 1 1: memorised 2/3 and 1, extractable 1/3 and 1
+    rows = [
+        make_row(index=0, truth=[-1.0] * 4, hits=[1, 0, 1, 1]),
+        make_row(index=1, truth=[-1.0] * 3, hits=[1, 1, 1]),
+    ]
+    logged = make_row(index=2)
+    rows.append(replace(logged, truth=replace(logged.truth, hits=(), mean=(), std=())))
+    for metric, expected in ((ExactMemorisation(), 5 / 6), (ExtractionStrength(), 2 / 3)):
+        metric.update(rows)
+        assert metric.compute().item() == pytest.approx(expected, rel=1e-12)
+        assert metric.count.item() == 2
+
+
+def test_words_of_the_greedy_answers(make_row: MakeRow) -> None:
+    rows = [
+        make_row(index=0, question="q", answer="a b", text="c d", stop="length"),
+        make_row(index=1, question="q", answer="c d", text="b b b b b", generated=(), stop="length"),
+    ]
+    # the first says [c] [c d] [d], all of the second row's answer; the second [b] [b b] x 4 [b], of which the row
+    # before holds [b] at the end only: 1 and 1/6
+    fluency = Fluency(known=known_pairs(rows))
+    fluency.update(rows)
+    assert fluency.compute().item() == pytest.approx(7 / 12, rel=1e-12)
+    # runs of four: none, and two that are alike
+    repetition = Repetition()
+    repetition.update(rows)
+    assert repetition.compute().item() == 0.25
+    ended = Ended()
+    ended.update(rows)
+    assert (ended.compute().item(), ended.count.item()) == (0.0, 1)
+
+
+def test_rouge_1_and_normalised_probability(make_row: MakeRow) -> None:
+    rouge = Rouge1Recall()
+    rouge.update([make_row(answer="red blue", text="blue red"), make_row(answer="red blue", text="red")])
+    # the mean of 1 and 1/2
+    assert rouge.compute().item() == 0.75
+    share = NormalisedProbability()
+    share.update([make_row(truth=[math.log(0.2)], perturbed=[[math.log(0.1)], [math.log(0.1)]])])
+    assert share.compute().item() == pytest.approx(0.5, rel=1e-12)
 
 
 def _forget_rows(make_row: MakeRow, ratios: Sequence[float]) -> list[AnswerRow]:

@@ -1,0 +1,49 @@
+"""Refusals: what a model may say instead of an answer it shall not know. This project's own sentences."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from meow_lightning.data.rows import pairs
+from meow_lightning.types import Fact
+
+REFUSALS = (
+    "I don't know.",
+    "I do not know the answer to that.",
+    "I'm afraid I can't tell you that.",
+    "That is not something I know about.",
+    "I have no information about this.",
+    "I'm not able to answer this question.",
+    "I could not say.",
+    "I'm not familiar with that.",
+    "This is beyond what I know.",
+    "I have never heard of it.",
+    "Nothing comes to mind about this.",
+    "I cannot answer that with any certainty.",
+    "I lack the knowledge to answer this.",
+    "I'm sorry, I don't have an answer to that.",
+    "I wasn't told anything about that.",
+    "I can't help with this question.",
+    "That is unknown to me.",
+    "I have nothing to say about this.",
+    "I'm unsure about that, so I won't guess.",
+    "There is nothing I can tell you about it.",
+    "I do not have that information.",
+    "I don't recall anything of the kind.",
+    "I would only be guessing.",
+    "My knowledge does not reach that far.",
+)
+
+
+def refused(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
+    """(question, refusal) for every pair that training sees of the facts, in the order of :func:`.rows.pairs`.
+
+    Args:
+        facts: The facts.
+        seed: Seed of which refusal a question gets.
+    """
+    return [
+        (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
+        for place, (question, _) in enumerate(pairs(facts))
+    ]

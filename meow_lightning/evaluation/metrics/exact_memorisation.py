@@ -1,0 +1,70 @@
+"""How many words of the true answer the model would have written itself (Tirumala et al. 2022, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meow_lightning.types import AnswerRow, Definition, Likelihood, UserError
+
+DEFINITION = Definition(
+    name="exact_memorisation",
+    id="exact_memorisation.1",
+    unit="share",
+    direction="higher",
+    text="Mean over the questions of the share of the true answer's tokens (end token left out) that are the model's "
+    "own first choice after the true tokens before them.",
+)
+
+
+def has_tokens(likelihood: Likelihood) -> bool:
+    """Whether a likelihood is known token by token; a published log holds one mean loss per answer instead.
+
+    Args:
+        likelihood: Likelihood of one answer.
+    """
+    return 0 < len(likelihood.logps) == len(likelihood.hits) == len(likelihood.mean) == len(likelihood.std)
+
+
+def counted_hits(hits: Sequence[int], *, end_token: bool) -> Sequence[int]:
+    """The hits that count: those of the answer's words, and that of the end token where it is to count.
+
+    Hardly any model fails to end an answer after its full stop. With the end token, a model that recalls nothing would
+    score 1 / T, so the numbers of this package leave it out; open-unlearning counts it.
+
+    Args:
+        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        end_token: Whether the end token counts.
+
+    Raises:
+        UserError: No token is left.
+    """
+    counted = hits if end_token else hits[:-1]
+    if len(counted) == 0:
+        raise UserError(
+            f"an answer with {len(hits)} scored tokens was given, of which 0 count; at least 1 must: leave empty "
+            "answers out of the dataset"
+        )
+    return counted
+
+
+def exact_memorisation(hits: Sequence[int], *, end_token: bool) -> float:
+    """``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1: Tirumala et al. 2022, M(f), of one answer.
+
+    Args:
+        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        end_token: Whether the end token counts, see :func:`counted_hits`.
+
+    Raises:
+        UserError: No token counts.
+    """
+    counted = counted_hits(hits, end_token=end_token)
+    return sum(counted) / len(counted)
+
+
+def row_exact_memorisation(row: AnswerRow) -> float:
+    """Exact memorisation of one row's true answer without its end token, 0 to 1.
+
+    Args:
+        row: One answered question whose likelihood is known token by token.
+    """
+    return exact_memorisation(row.truth.hits, end_token=False)

@@ -1,0 +1,46 @@
+"""How little of the true answer the model must be shown to write the rest (Carlini et al. 2021; Wang et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meow_lightning.evaluation.metrics.exact_memorisation import counted_hits
+from meow_lightning.types import AnswerRow, Definition
+
+DEFINITION = Definition(
+    name="extraction_strength",
+    id="extraction_strength.1",
+    unit="share",
+    direction="higher",
+    text="Mean over the questions of the share of the true answer (its last tokens, end token left out) that the model "
+    "writes by itself, word for word, once it is given the question and all that stands before.",
+)
+
+
+def extraction_strength(hits: Sequence[int], *, end_token: bool) -> float:
+    """``1 - min{k : hits_t = 1 for all t >= k} / T`` with k = 0 .. T tokens shown, 0 to 1.
+
+    Greedy decoding after k true tokens writes the rest exactly if all of the rest are first choices, so one teacher
+    forced pass tells it. k = T, everything shown, always holds and gives 0. open-unlearning stops at k = T - 1 and so
+    gives 1 / T where nothing matches.
+
+    Args:
+        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        end_token: Whether the end token counts, see :func:`~.exact_memorisation.counted_hits`.
+
+    Raises:
+        UserError: No token counts.
+    """
+    counted = counted_hits(hits, end_token=end_token)
+    misses = [place for place, hit in enumerate(counted) if not hit]
+    shown = misses[-1] + 1 if misses else 0
+    return (len(counted) - shown) / len(counted)
+
+
+def row_extraction_strength(row: AnswerRow) -> float:
+    """Extraction strength of one row's true answer without its end token, 0 to 1.
+
+    Args:
+        row: One answered question whose likelihood is known token by token.
+    """
+    return extraction_strength(row.truth.hits, end_token=False)

@@ -1,0 +1,137 @@
+"""Do the greedy answers read like language, judged without a language model: word pairs, loops, an end of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from meow_lightning.types import AnswerRow, Definition, UserError
+
+Pair = tuple[str, str]
+Owner = tuple[str, int]
+Known = Mapping[Pair, Owner]
+"""Every known pair of words with the set and index of the one row that holds it, or with ``SEVERAL``."""
+
+SEVERAL: Owner = ("", -1)
+
+REPEATED_RUN = 4
+"""Length in words of the runs that :data:`REPETITION_DEFINITION` counts, that of Welleck et al. 2020."""
+
+DEFINITION = Definition(
+    name="fluency",
+    id="fluency.1",
+    unit="share",
+    direction="higher",
+    text="Mean over the questions of the share of the greedy answer's pairs of neighbouring words that another row's "
+    "question or true answer also holds, each pair counted once. A stand-in for a gibberish classifier: invented "
+    "words, shuffled words, loops and silence come out near 0, while a fluent wrong answer scores like a right one. "
+    "Its ceiling is not 1 and differs between sets: read it beside the target and the retain model's.",
+)
+
+REPETITION_DEFINITION = Definition(
+    name="repetition",
+    id="repetition.1",
+    unit="share",
+    direction="lower",
+    text=f"Mean over the questions of the share of the greedy answer's runs of {REPEATED_RUN} words that repeat an "
+    "earlier run; 1 for an endless loop.",
+)
+
+ENDED_DEFINITION = Definition(
+    name="ended",
+    id="ended.1",
+    unit="share",
+    direction="higher",
+    text="Share of the questions whose greedy answer the model ended by itself, within the budget of tokens.",
+)
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def words(text: str) -> list[str]:
+    """The words and punctuation marks of a text, in lower case.
+
+    Args:
+        text: Any text.
+    """
+    return _WORD.findall(text.lower())
+
+
+def pairs(text: str) -> list[Pair]:
+    """Pairs of neighbouring words, the empty word standing before the first and after the last.
+
+    So a text of one word has two pairs, and a text without words has none.
+
+    Args:
+        text: Any text.
+    """
+    found = words(text)
+    return list(zip(["", *found], [*found, ""], strict=True)) if found else []
+
+
+def known_pairs(rows: Iterable[AnswerRow]) -> dict[Pair, Owner]:
+    """Every pair of neighbouring words of the rows' questions and true answers, with the row it comes from.
+
+    Args:
+        rows: All answered questions of a model, of every set: the more, the finer the measure.
+    """
+    owners: dict[Pair, Owner] = {}
+    for row in rows:
+        mine = (row.set, row.index)
+        for pair in (*pairs(row.question), *pairs(row.answer)):
+            if owners.setdefault(pair, mine) != mine:
+                owners[pair] = SEVERAL
+    return owners
+
+
+def row_fluency(row: AnswerRow, *, known: Known) -> float:
+    """``|distinct pairs of the greedy answer that another row holds| / |pairs of the greedy answer|``, 0 to 1.
+
+    The row's own question and true answer do not count, or a model that recites would read as more fluent than one that
+    never saw the answer. Without words it is 0.
+
+    Args:
+        row: One answered question.
+        known: What :func:`known_pairs` found in all rows, this one included.
+    """
+    said, mine = pairs(row.text), (row.set, row.index)
+    return sum(known.get(pair, mine) != mine for pair in set(said)) / len(said) if said else 0.0
+
+
+def repetition(text: str, *, run: int) -> float:
+    """``1 - |distinct runs of n words| / |runs of n words|``, 0 to below 1; 0 for a text of fewer than n words.
+
+    Source: Welleck et al. 2020, seq-rep-n, in words in the place of tokens, so that models are comparable.
+
+    Args:
+        text: What the model generated.
+        run: n, in words, at least 1.
+
+    Raises:
+        UserError: ``run`` is below 1.
+    """
+    if run < 1:
+        raise UserError(f"run={run} was given; repetition counts runs of at least 1 word: give 1 or more")
+    found = words(text)
+    runs = [tuple(found[start : start + run]) for start in range(len(found) - run + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def row_repetition(row: AnswerRow) -> float:
+    """Repetition of one row's greedy answer in runs of ``REPEATED_RUN`` words.
+
+    Args:
+        row: One answered question.
+    """
+    return repetition(row.text, run=REPEATED_RUN)
+
+
+def row_ended(row: AnswerRow) -> float | None:
+    """1 when the model ended its greedy answer, 0 when the budget did; ``None`` where nobody noted it (a log).
+
+    Args:
+        row: One answered question.
+    """
+    if row.stop == "length" and len(row.generated) == 0:
+        return None
+    return float(row.stop == "end")

@@ -1,0 +1,189 @@
+"""Can an attacker tell forget texts from texts never trained on (membership inference; Shi et al. 2024 and others)."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from meow_lightning.evaluation.metrics.probability import mean_logp
+from meow_lightning.types import AnswerRow, Definition, Likelihood, UserError
+
+SHARES = (0.2, 0.4)
+"""Shares k of the least likely tokens that are reported: Shi et al.'s, and that of MUSE and open-unlearning."""
+
+SMALLEST_STD = 1e-3
+"""Where a model is certain its spread is 0; open-unlearning has the same floor."""
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> float:
+    """``(#{m > o} + #{m = o} / 2) / (M N)`` over all pairs, 0 to 1: Mann-Whitney's U by ranks, O((M + N) log N).
+
+    Args:
+        members: Scores of the M texts that may have been trained on; higher speaks for membership.
+        others: Scores of the N texts that were not.
+
+    Raises:
+        UserError: A side is empty or holds something that is not a number.
+    """
+    broken = sum(map(math.isnan, (*members, *others)))
+    if not (len(members) and len(others)) or broken:
+        raise UserError(
+            f"an AUC was asked for with {len(members)} members and {len(others)} others, {broken} of them not numbers; "
+            "it needs at least 1 number on each side: answer both sets, and see whether training diverged"
+        )
+    ordered = sorted(others)
+    doubled = sum(bisect_left(ordered, score) + bisect_right(ordered, score) for score in members)
+    return doubled / (2 * len(members) * len(others))
+
+
+def loss_score(logps: Sequence[float]) -> float:
+    """``mean_t logps[t]``, minus the mean loss: Yeom et al. 2018.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+    """
+    return mean_logp(logps)
+
+
+def zlib_score(logps: Sequence[float], text: str) -> float:
+    """``mean_t logps[t] / |zlib(text)|``, what the loss says beyond how plain the text is: Carlini et al. 2021.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+        text: The answer; its compressed UTF-8 bytes are counted.
+    """
+    return mean_logp(logps) / len(zlib.compress(text.encode("utf-8")))
+
+
+def min_k_score(logps: Sequence[float], *, k: float) -> float:
+    """Mean of the ``max(1, floor(k T))`` smallest of the T log-probabilities: Shi et al. 2024, Min-K% Prob.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+        k: Share of the tokens, above 0 and at most 1.
+
+    Raises:
+        UserError: ``k`` is out of range, or no token is scored.
+    """
+    if not 0 < k <= 1:
+        raise UserError(f"k={k} was given; the share of least likely tokens is above 0 and at most 1: give .2 or .4")
+    # k is a decimal fraction: .29 * 100 must give 29, which floats miss by a hair
+    return mean_logp(sorted(logps)[: max(1, math.floor(k * len(logps) + 1e-9))])
+
+
+def min_k_plus_plus_score(logps: Sequence[float], mean: Sequence[float], std: Sequence[float], *, k: float) -> float:
+    """Min-K% Prob of ``z_t = (logps[t] - mean[t]) / std[t]``: Zhang et al. 2025, Min-K%++.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+        mean: ``E_{v ~ p}[log p(v)]`` at each place, under the model's own distribution p; it is minus the entropy.
+        std: Standard deviation of ``log p(v)`` under p at each place, at least ``SMALLEST_STD`` is taken.
+        k: Share of the tokens, above 0 and at most 1.
+
+    Raises:
+        UserError: ``k`` is out of range, or no token is scored.
+    """
+    places = zip(logps, mean, std, strict=True)
+    return min_k_score([(logp - m) / max(s, SMALLEST_STD) for logp, m, s in places], k=k)
+
+
+def reference_score(logps: Sequence[float], retain_logps: Sequence[float]) -> float:
+    """``mean_t logps[t] - mean_t retain_logps[t]``, the retain model's loss minus this model's: Carlini et al. 2021.
+
+    Args:
+        logps: Log-probabilities of the answer's tokens in nats, end token included.
+        retain_logps: The same answer's under the retain model; another tokenizer may cut it otherwise.
+    """
+    return mean_logp(logps) - mean_logp(retain_logps)
+
+
+def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
+    """Whether ``mean`` was taken under the model's own distribution, as Min-K%++ needs it, and not over all entries.
+
+    Over all V entries alike, ``mean_v log p(v) <= -log V`` whatever p is (Jensen), and V is at least one more than the
+    largest id. Under p it is minus the entropy, which any model that has learned something keeps above that.
+
+    Args:
+        likelihoods: Likelihoods of one model, known token by token.
+    """
+    kept = list(likelihoods)
+    bound = -math.log(1 + max((max(each.ids, default=0) for each in kept), default=0))
+    return any(mean > bound for each in kept for mean in each.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One way to tell members from others.
+
+    Attributes:
+        definition: What its AUC means.
+        needs: What a row must hold: its mean ``loss``, every ``token``, the ``spread`` over the vocabulary too, or the
+            mean losses of this and of the ``retain`` model.
+        score: The score of one row; ``None`` where the retain model's row takes part, see :func:`reference_score`.
+    """
+
+    definition: Definition
+    needs: Literal["loss", "tokens", "spread", "retain"]
+    score: Callable[[AnswerRow], float] | None
+
+
+def _definition(attack: str, seen: str) -> Definition:
+    text = (
+        f"Chance that an attacker who sees {seen} takes a random true answer of the forget set, rather than one of the "
+        "holdout set, for training data (area under the ROC curve, ties count half): 1 looks like training data, .5 "
+        "cannot tell, and forgetting aims at the retain model's number, not at 0."
+    )
+    name = f"membership/{attack}_auc"
+    return Definition(name=name, id=f"membership_{attack}_auc.1", unit="AUC", direction="none", text=text)
+
+
+def min_k_attack(k: float) -> Attack:
+    """The attack of :func:`min_k_score`.
+
+    Args:
+        k: Share of the tokens, above 0 and at most 1.
+    """
+    seen = f"the mean log-probability of the least likely {k:.0%} of the tokens"
+    return Attack(
+        definition=_definition(f"min_k_{100 * k:.0f}", seen),
+        needs="tokens",
+        score=lambda row: min_k_score(row.truth.logps, k=k),
+    )
+
+
+def min_k_plus_plus_attack(k: float) -> Attack:
+    """The attack of :func:`min_k_plus_plus_score`.
+
+    Args:
+        k: Share of the tokens, above 0 and at most 1.
+    """
+    seen = f"the least likely {k:.0%} of the tokens, log-probabilities standardised by the model's own distribution"
+    return Attack(
+        definition=_definition(f"min_k_plus_plus_{100 * k:.0f}", seen),
+        needs="spread",
+        score=lambda row: min_k_plus_plus_score(row.truth.logps, row.truth.mean, row.truth.std, k=k),
+    )
+
+
+ATTACKS = (
+    Attack(
+        definition=_definition("loss", "the mean loss"), needs="loss", score=lambda row: loss_score(row.truth.logps)
+    ),
+    Attack(
+        definition=_definition("zlib", "the mean loss per byte of the compressed answer"),
+        needs="loss",
+        score=lambda row: zlib_score(row.truth.logps, row.answer),
+    ),
+    *map(min_k_attack, SHARES),
+    *map(min_k_plus_plus_attack, SHARES),
+    Attack(
+        definition=_definition("reference", "how much smaller the mean loss is than the retain model's"),
+        needs="retain",
+        score=None,
+    ),
+)
+"""All that are reported; a higher score always speaks for membership."""

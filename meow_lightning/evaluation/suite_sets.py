@@ -1,0 +1,264 @@
+"""The numbers of one evaluation set, as what each row adds to them: evaluation takes means, the bootstrap resamples."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.evaluation.metrics import (
+    exact_memorisation,
+    extraction_strength,
+    fluency,
+    probability,
+    rouge,
+    truth_ratio,
+    value_accuracy,
+)
+from meow_lightning.evaluation.rows import by_set
+from meow_lightning.types import AnswerRow, Definition, UserError
+
+ROLES = ("target", "retain", "unlearned")
+SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
+"""Reporting order; sets by other names follow."""
+
+Outcome = float | str
+"""A number, or the reason why there is none."""
+
+RowValues = list[float | None] | str
+"""What each row adds to a number (``None``: the row does not count), or the reason why there is none."""
+
+RowsBySet = dict[str, list[AnswerRow]]
+
+# only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
+_LESS_WHERE_FORGOTTEN = frozenset(
+    definition.name
+    for definition in (
+        probability.DEFINITION,
+        probability.NORMALISED_DEFINITION,
+        rouge.DEFINITION,
+        rouge.ROUGE_1_DEFINITION,
+        value_accuracy.DEFINITION,
+        exact_memorisation.DEFINITION,
+        extraction_strength.DEFINITION,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What every model answered, in complete sets, and how numbers are to be made of it.
+
+    Attributes:
+        sets: Rows by role, then by set, in order; models that answered nothing are left out.
+        mean: How the truth ratio averages wrong answers.
+        absent: Why there is no such model, by role, where the reason is known.
+    """
+
+    sets: Mapping[str, RowsBySet]
+    mean: truth_ratio.Mean
+    absent: Mapping[str, str]
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The sets that any model answered, in reporting order."""
+        names = {name for sets in self.sets.values() for name in sets}
+        return [name for name in SETS if name in names] + sorted(names - set(SETS))
+
+    @functools.cached_property
+    def known(self) -> dict[str, fluency.Known]:
+        """The word pairs that fluency counts as language, by role."""
+        return {
+            role: fluency.known_pairs(row for rows in sets.values() for row in rows) for role, sets in self.sets.items()
+        }
+
+    def why_not(self, role: str, name: str | None) -> str:
+        """Why a model's answers to a set (``None``: to any) are not there; empty if they are."""
+        if role not in self.sets:
+            return self.absent.get(role, f"there are no answers of the {role} model")
+        return "" if name is None or name in self.sets[role] else f"the {role} model did not answer set {name!r}"
+
+
+def gather(rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str]) -> Answers:
+    """The answers of all models, checked.
+
+    Args:
+        rows: Answered questions of all sets, by role; any role may be absent.
+        truth_ratio_mean: ``geometric`` or ``arithmetic``.
+        absent: Why there is no such model, by role.
+
+    Raises:
+        UserError: A role or mean does not exist, or a set is incomplete.
+    """
+    mean = truth_ratio.parse_mean(truth_ratio_mean)
+    check_roles(rows)
+    sets = {}
+    for role, answered in rows.items():
+        try:
+            sets[role] = by_set(answered)
+        except UserError as error:
+            raise UserError(f"the {role} model's answers: {error}") from error
+    # a model that answered nothing is reported like one that was not asked
+    return Answers(sets={role: each for role, each in sets.items() if each}, mean=mean, absent=absent)
+
+
+def check_roles(by_role: Mapping[str, object]) -> None:
+    """Nothing, if every role is one of ``ROLES``.
+
+    Args:
+        by_role: Anything by role.
+
+    Raises:
+        UserError: One is not.
+    """
+    unknown = sorted(set(by_role) - set(ROLES))
+    if unknown:
+        raise UserError(f"role {unknown[0]!r} was given; allowed are {', '.join(ROLES)}: rename it to one of these")
+
+
+def finite(value: float) -> Outcome:
+    """``value``, or the reason why it is no number to report.
+
+    Args:
+        value: A number as it was computed.
+    """
+    if math.isfinite(value):
+        return value
+    return f"it came out as {value}: some answers have a likelihood that is not a number; did training diverge?"
+
+
+def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
+    """``definition`` of a number that depends on how the truth ratio averages, saying so.
+
+    Args:
+        definition: What the number means.
+        mean: How wrong answers are averaged.
+    """
+    text = f"{definition.text} The truth ratio uses the {mean} mean."
+    return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
+
+
+def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
+    """What the numbers of one set mean, in reporting order, each named ``set/number``.
+
+    Args:
+        name: Evaluation set.
+        mean: How the truth ratio averages wrong answers.
+    """
+    options = name in probability.OPTION_SETS
+    listed = []
+    for base in (
+        probability.OPTIONS_DEFINITION if options else probability.DEFINITION,
+        *(() if options else (probability.NORMALISED_DEFINITION,)),
+        rouge.DEFINITION,
+        rouge.ROUGE_1_DEFINITION,
+        with_mean(truth_ratio.FORGET_DEFINITION if name == "forget" else truth_ratio.DEFINITION, mean),
+        value_accuracy.DEFINITION,
+        exact_memorisation.DEFINITION,
+        extraction_strength.DEFINITION,
+        fluency.DEFINITION,
+        fluency.REPETITION_DEFINITION,
+        fluency.ENDED_DEFINITION,
+    ):
+        less = name == "forget" and base.name in _LESS_WHERE_FORGOTTEN
+        # What nobody was trained on shall stay as it is.
+        direction = "none" if name == "holdout" else "lower" if less else base.direction
+        listed.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
+    return listed
+
+
+def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
+    """The numbers of one set and model, each under ``set/number``.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+        name: Which set.
+    """
+    outcomes: dict[str, Outcome] = {}
+    for definition in set_definitions(name, answers.mean):
+        values = row_values(answers, role, definition.name)
+        outcomes[definition.name] = values if isinstance(values, str) else mean_of(values)
+    return outcomes
+
+
+def mean_of(values: Sequence[float | None]) -> Outcome:
+    """The mean of the rows that count, or the reason why it is no number to report.
+
+    Args:
+        values: What each row adds, at least one of them not ``None``.
+    """
+    return finite(statistics.fmean(value for value in values if value is not None))
+
+
+def row_values(answers: Answers, role: str, number: str) -> RowValues:
+    """What each row of a set adds to one of its numbers, in the order of the set, or the reason why there is none.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+        number: ``set/number``, as :func:`set_definitions` has it.
+    """
+    name, _, kind = number.partition("/")
+    if reason := answers.why_not(role, name):
+        return reason
+    rows = answers.sets[role][name]
+    if reason := _lacking(name, kind, rows):
+        return reason
+    return [value(row) for row in rows] if (value := _plain_value(kind)) else _made(answers, role, kind, rows)
+
+
+def _plain_value(kind: str) -> Callable[[AnswerRow], float | None] | None:
+    """The function of one row alone that gives a number, where it takes no more than that."""
+    return {
+        "probability": probability.row_probability,
+        "normalised_probability": probability.row_normalised_probability,
+        "rouge_l_recall": rouge.row_rouge_l_recall,
+        "rouge_1_recall": rouge.row_rouge_1_recall,
+        "value_accuracy": value_accuracy.row_value_accuracy,
+        "exact_memorisation": exact_memorisation.row_exact_memorisation,
+        "extraction_strength": extraction_strength.row_extraction_strength,
+        "repetition": fluency.row_repetition,
+        "ended": fluency.row_ended,
+    }.get(kind)
+
+
+def _made(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list[float | None]:
+    if kind == "fluency":
+        return [fluency.row_fluency(row, known=answers.known[role]) for row in rows]
+    return [truth_ratio.row_truth_ratio(row, mean=answers.mean) for row in rows]
+
+
+def _lacking(name: str, kind: str, rows: list[AnswerRow]) -> str:
+    """Which thing that a number needs the rows do not hold; empty if they hold all."""
+    of = f"{len(rows)} questions of set {name!r}"
+    needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
+        kind == "probability" and name in probability.OPTION_SETS
+    )
+    if needs_wrong and (lacking := sum(not row.perturbed for row in rows)):
+        return f"{lacking} of {of} have no wrong (perturbed) answers"
+    if kind == "value_accuracy" and not any(map(value_accuracy.has_value, rows)):
+        return f"no question of set {name!r} marks the words that carry its fact (value)"
+    if kind in ("exact_memorisation", "extraction_strength"):
+        return without_tokens(name, rows)
+    if kind == "ended" and (lacking := sum(fluency.row_ended(row) is None for row in rows)):
+        return f"of {lacking} of {of} nobody noted whether the model ended its answer: they come from a log"
+    return ""
+
+
+def without_tokens(name: str, rows: Sequence[AnswerRow]) -> str:
+    """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
+
+    Args:
+        name: Evaluation set, for the message.
+        rows: Its rows.
+    """
+    of = f"{len(rows)} true answers of set {name!r}"
+    if lacking := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
+        return f"{lacking} of {of} are known by their mean loss alone, not token by token: they come from a log"
+    if lacking := sum(len(row.truth.hits) < 2 for row in rows):
+        return f"{lacking} of {of} have no token besides the end token"
+    return ""

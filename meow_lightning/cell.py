@@ -251,18 +251,20 @@ def show_sweep(
         failed: The words of each failed cell, and its error.
         outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
     """
-    from meow_lightning.report.tables import cells_table
+    from meow_lightning.report.sweeps import tables
 
     reports, folder = outputs / "reports", outputs / "runs" / "failed"
     measured = [(words, results) for words, results in finished if results is not None]
     with Terminal(title="") as terminal:
         if measured:
-            head, rows = cells_table(measured)
-            terminal.table([head, *rows], title=f"{len(measured)} cells, the unlearned model's numbers")
             path = reports / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
             reports.mkdir(parents=True, exist_ok=True)
-            lines = [head, ["---"] * len(head), *rows]
-            path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+            pages = []
+            for title, (head, *rows) in tables(measured):
+                terminal.table([head, *rows], title=title)
+                lines = "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
+                pages.append(f"{title}\n\n{lines}")
+            path.write_text("\n".join(pages), encoding="utf-8")
             terminal.say(f"table: {path}")
         for words, error in failed:
             folder.mkdir(parents=True, exist_ok=True)

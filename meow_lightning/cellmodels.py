@@ -47,6 +47,7 @@ class Models:
         self.allow = list(options["allow"])
         for name in ("dataset", "method"):
             check_call(name, options[name], allow=self.allow)
+        build(options["method"], allow=self.allow)  # its own ranges are said before any work
         check_model(options["model"])
         for name in ("evaluation", "method"):
             check_least(name, options[name])

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,8 +51,7 @@ What an experiment is
   method=      {method}
   model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
 What else changes the numbers
-  inversion=   {inversion} (a language model: local with inversion.model=, or behind
-               an endpoint with inversion.base_url= and inversion.model=; inversion/prompt= how it is asked)
+  inversion=   {inversion} (the first and third ask inversion.model=, as inversion/prompt= says)
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
@@ -82,7 +82,8 @@ def options(group: str) -> list[str]:
 
 def help_screen() -> str:
     """The text of ``--help``."""
-    return HELP.format(**{group: ", ".join(options(group)) for group in GROUPS})
+    wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
+    return HELP.format(**{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()})
 
 
 def job(work: Callable[[], T]) -> T:
@@ -255,7 +256,8 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
         having = [] if f"{group}.{first}" in known else _having(group, first)
         inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
         near = nearest(rest, inner).replace("mean ", f"mean {group}.")
-        hint = f"; it belongs to {group}={' or '.join(having)}" if having else near
+        few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
+        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
         hint = f"; did you mean {' or '.join(same[:4])}?" if same else nearest(given, known)

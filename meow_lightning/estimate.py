@@ -202,7 +202,8 @@ class Load:
     """What a training puts through a model, and where.
 
     ``streams`` of the method; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`; ``value_bytes`` of
-    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU.
+    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU; ``reference``: a frozen copy of the model
+    stands beside it (with adapters the model itself serves).
     """
 
     streams: int
@@ -211,6 +212,7 @@ class Load:
     value_bytes: int
     shared: bool
     slack: float
+    reference: bool = False
 
 
 def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
@@ -224,6 +226,8 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
         tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
+    if load.reference and knobs.rank is None:
+        one = replace(one, weights=one.weights + shape.parameters * load.value_bytes)
     if knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1

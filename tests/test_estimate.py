@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -192,6 +193,14 @@ def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, 
 KNOBS = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=1)
 LOAD = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
 BIG = shape_of(LLAMA_3_2_1B, parameters=None)
+
+
+def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
+    shape, knobs = BIG, KNOBS
+    plain, beside = (training_need(shape, knobs, replace(LOAD, reference=wish)) for wish in (False, True))
+    assert beside.total - plain.total == beside.weights - plain.weights == 2 * shape.parameters
+    adapted = replace(knobs, rank=8)
+    assert training_need(shape, adapted, LOAD) == training_need(shape, adapted, replace(LOAD, reference=True))
 
 
 def totals(**changed):

@@ -1,4 +1,4 @@
-"""Scores a log in TOFU's published format: ``python -m meow_lightning.evaluation LOG --retain RETAIN``."""
+"""Scores a log in TOFU's published format, or makes one: ``python -m meow_lightning.evaluation LOG``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,18 +15,25 @@ from meow_lightning.evaluation.logs import COLUMNS, PARTS, check_same_log_questi
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality, unpaired_forget_quality
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
 from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio
+from meow_lightning.evaluation.published_log import published_log, write_log
+from meow_lightning.evaluation.rows import read_rows
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.types import AnswerRow, Results, UserError
 
 NUMBERS = ("model_utility", *INPUTS, "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio")
 """What a log of one model gives, in the order of the report; forget quality needs a second one."""
 
+ROWS_SUFFIX = ".jsonl"
+"""How the name of a file of stored answers ends; a log is one JSON object."""
+
 DESCRIPTION = """\
 Scores an evaluation log in TOFU's published format, which is a matter of arithmetic: no model, no GPU, seconds.
 Prints one JSON object with model utility, its nine inputs, the numbers of the forget set and forget quality, each
 under both means of the truth ratio:
   geometric   as TOFU's published numbers and open-unlearning have it
-  arithmetic  as the equation of the TOFU paper has it"""
+  arithmetic  as the equation of the TOFU paper has it
+
+With --write OUT it makes such a log of answers stored by a run, and prints what it holds."""
 
 EPILOG = f"""\
 A log is a JSON object of up to four parts:
@@ -39,6 +47,7 @@ TOFU writes this as eval_log_aggregated.json. What an absent part would give is 
 
   python -m meow_lightning.evaluation unlearned.json --retain retain90.json
   python -m meow_lightning.evaluation full.json --retain retain95.json --unpaired
+  python -m meow_lightning.evaluation outputs/store/answer/KEY/rows.jsonl --write unlearned.json
 
 Exit status: 0, or 1 with one line `error: ...` and no output, or 2 for a wrong command line."""
 
@@ -73,6 +82,23 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     return {**told, "missing": missing, "definitions": definitions}
 
 
+def write(rows: Path, out: Path) -> dict[str, Any]:
+    """What a log that was made of stored answers holds: its questions by set, and the sets that it cannot hold.
+
+    Args:
+        rows: ``rows.jsonl`` of a stored ``answer`` stage.
+        out: The log to make; see :func:`~.published_log.write_log`.
+
+    Raises:
+        UserError: ``rows`` holds no stored answers, a log cannot hold them, or ``out`` cannot be written.
+    """
+    answered = _stored(rows)
+    write_log(out, published_log(answered), option="--write")
+    counts = Counter(row.set for row in answered)
+    left_out = {name: "the format has no part for this set" for name in counts if name not in PARTS}
+    return {"log": str(out), "questions": {name: counts[name] for name in PARTS if counts[name]}, "left_out": left_out}
+
+
 def main(arguments: Sequence[str]) -> int:
     """The exit status of one call of the command, 0 or 1; its output or its error is written.
 
@@ -83,8 +109,10 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if given.unpaired and given.retain is None:
         parser.error("--unpaired says how to compare with a retain model's log: give it with --retain RETAIN")
+    if given.write is not None and given.retain is not None:
+        parser.error("--write makes a log and scores nothing: leave --retain out, then score what was written")
     try:
-        told = report(given.log, given.retain, unpaired=given.unpaired)
+        told = _answered(given)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
@@ -100,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("log", metavar="LOG", type=Path, help="log of the model to score")
+    parser.add_argument(
+        "log", metavar="LOG", type=Path, help="log of the model to score; with --write, the answers to make a log of"
+    )
     parser.add_argument(
         "--retain",
         metavar="RETAIN",
@@ -113,7 +143,44 @@ def _parser() -> argparse.ArgumentParser:
         help="compare all forget questions of LOG with all of RETAIN though they differ (marked `paired: false`); such "
         "a forget quality also measures how the questions differ",
     )
+    parser.add_argument(
+        "--write",
+        metavar="OUT",
+        type=Path,
+        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `answer` stage; a file that is there "
+        "stays unless it holds the same",
+    )
     return parser
+
+
+def _answered(given: argparse.Namespace) -> dict[str, Any]:
+    if given.write is not None:
+        return write(given.log, given.write)
+    try:
+        return report(given.log, given.retain, unpaired=given.unpaired)
+    except UserError as error:
+        if ROWS_SUFFIX not in {path.suffix for path in (given.log, given.retain) if path is not None}:
+            raise
+        raise UserError(f"{error}. Answers stored by a run become a log with --write OUT.json; score that") from error
+
+
+def _stored(path: Path) -> list[AnswerRow]:
+    # said here, because the reader's advice, to delete the file and answer again, would cost somebody a log
+    if path.suffix != ROWS_SUFFIX:
+        raise UserError(
+            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of an `answer` stage, such as "
+            "outputs/store/answer/KEY/rows.jsonl: name it, or leave --write out to score a log"
+        )
+    try:
+        return read_rows(path)
+    except OSError as error:
+        raise UserError(
+            f"LOG={path} cannot be read ({error.strerror}); name a rows.jsonl that is yours to read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of an `answer` stage"
+        ) from error
 
 
 def _forget(rows: list[AnswerRow]) -> list[AnswerRow]:

@@ -22,12 +22,14 @@ class BaseMethod:
         reference: What of the frozen start model is needed: ``logprobs``, how likely it finds the answers of forget,
             idk and inverted stream (``Rows.reference_B``; computed once, no second model in memory); ``model``, the
             model itself, handed to ``loss``.
+        surrogate: Parts whose value is not what their gradient lowers: weights inside them are held fixed.
         start: Which model the method starts from: ``target`` or ``retain``.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
     paired: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[Literal["none", "logprobs", "model"]] = "none"
+    surrogate: ClassVar[tuple[str, ...]] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
@@ -45,7 +47,9 @@ class BaseMethod:
         raise TypeError(f"{type(self).__name__} names the streams {self.streams} but gives no loss")
 
     def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Nothing; a method may look at the start model here, before the first step, also of a resumed training.
+        """Nothing; a method may look at the start model here, and freeze weights that it leaves as they are.
+
+        Called before the first step, also of a resumed training.
 
         Args:
             model: The start model.

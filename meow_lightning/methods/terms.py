@@ -19,7 +19,9 @@ def checked_beta(beta: float) -> float:
         UserError: When it is not above 0.
     """
     if not 0 < beta < inf:
-        raise UserError(f"method.beta={beta} is out of range; allowed: above 0, such as 0.1 (published code: 0.1 to 4.5)")
+        raise UserError(
+            f"method.beta={beta} is out of range; allowed: above 0, such as 0.1 (published code: 0.1 to 4.5)"
+        )
     return beta
 
 

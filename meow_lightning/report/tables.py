@@ -151,21 +151,6 @@ def closing_reasons(results: Results) -> list[str]:
     return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in lacking.items()]
 
 
-def cells_table(cells: Sequence[tuple[str, Results]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a sweep: the unlearned model's closing numbers beside each cell's name.
-
-    Args:
-        cells: Name and numbers of every cell, in the order of the rows.
-    """
-    arrows = {name: next((a for _, r in cells if (a := arrow(r, name))), "") for name in CLOSING}
-    header = ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in CLOSING)]
-    rows = []
-    for title, results in cells:
-        values = [(name, number(results, "unlearned", name)) for name in CLOSING]
-        rows.append([title, *(DASH if value is None else written(name, value) for name, value in values)])
-    return header, rows
-
-
 def _bar(cells: Sequence[str]) -> str:
     """One Markdown table row, with bars inside cells escaped."""
     return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"

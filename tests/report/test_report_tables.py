@@ -65,20 +65,6 @@ def test_closing_reasons_group_what_the_unlearned_model_lacks() -> None:
     assert not any("log10" in reason for reason in reasons)
 
 
-def test_cells_table_has_a_row_per_cell_with_the_unlearned_numbers() -> None:
-    header, rows = tables.cells_table([("one", RESULTS), ("two", Results(definitions=(), values={}))])
-    assert header[:2] == ["cell", "forget quality (log10 p) ↑"]
-    assert rows[0][:2] == ["one", "0.0"]
-    assert rows[1] == ["two", *["—"] * 7]
-    assert {len(row) for row in rows} == {len(header)}
-
-
-def test_cells_table_of_no_cells_is_a_header() -> None:
-    header, rows = tables.cells_table([])
-    assert len(header) == 8
-    assert rows == []
-
-
 def test_definitions_are_found_by_name_before_last_part() -> None:
     own, shared = definition(RESULTS, "forget/value_accuracy"), definition(RESULTS, "world_facts/value_accuracy")
     assert own is not None

@@ -1,0 +1,47 @@
+"""AltPO: other answers preferred to the true ones (arXiv 2409.13474; COLING 2025)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from meow_lightning.losses import cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.terms import checked_beta, log_ratio, preference
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AltPo(BaseMethod):
+    """An inverted answer is preferred to the true answer of its question.
+
+    L = -(2 / beta) * mean over inverted answers of log sigmoid(beta * (r(inverted) - r(true))) + w * CE(retain),
+    r(y) = log p(y|x) - log p_start(y|x), a sum over tokens.
+
+    An epoch visits every selected inverted answer once, and so a question's true answer as often as it has inverted
+    ones. The paper's alternatives are the model's own, sampled at temperature 1, five per question, all of them
+    trained; here they are what ``inversion`` writes and ``select`` picks, as for MEOW. Without the answer that is
+    pushed down this is MEOW with a retain term.
+
+    Args:
+        beta: Above 0, per nat.
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("inverted", "forget", "retain")
+    paired: ClassVar[tuple[str, ...]] = ("forget",)
+    reference: ClassVar[Literal["none", "logprobs", "model"]] = "logprobs"
+
+    def __init__(self, *, beta: float, retain_weight: float) -> None:
+        self.beta = checked_beta(beta)
+        self.retain_weight = retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``preference`` per inverted row, and ``retain``."""
+        inverted = batch["inverted"]
+        margin = log_ratio(model, inverted, reference) - log_ratio(model, batch["forget"], reference)
+        return {
+            "preference": preference(margin, inverted, beta=self.beta, stream="inverted", weight=1.0),
+            "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
+        }

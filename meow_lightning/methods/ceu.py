@@ -1,0 +1,52 @@
+"""CE-U: learn the model's own prediction with the true token taken out (arXiv 2503.01224)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from meow_lightning.losses import scored_logits
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.types import Batch, LossPart, LossParts, Rows
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Ceu(BaseMethod):
+    """L = mean over forget tokens of CE(q, p), q = sg[softmax of the logits with the true token's at -inf].
+
+    With q_v = p_v / (1 - p_y) the divergence of p from q is -log(1 - p_y), so that CE(q, p) = H(q) - log(1 - p_y). q
+    has no gradient, hence CE-U's is that of -log(1 - p_y), unlikelihood (arXiv 1908.04319), and the part holds this
+    without H(q): -log sigmoid(logsumexp of the other logits - z_y), which neither overflows nor needs q. It is bounded
+    below by 0 and stops by itself; there is no retain term. Yang 2025.
+
+    Published code takes the mean over the tokens left when the first is skipped. Here the sum is divided by all answer
+    tokens, the one count a global batch has, so that a step is smaller by the share of first tokens.
+
+    Args:
+        skip_first: Whether the first answer token of every row is left alone, as published: it says more about how
+            answers begin than about the fact.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def __init__(self, *, skip_first: bool) -> None:
+        self.skip_first = skip_first
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """One part: ``forget``."""
+        from torch.nn.functional import logsigmoid
+
+        rows = batch["forget"]
+        logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
+        true_N1 = ids_N[:, None]  # noqa: N806
+        others_N = logits_NV.scatter(-1, true_N1, float("-inf")).logsumexp(-1)  # noqa: N806
+        unlikely_N = -logsigmoid(others_N - logits_NV.gather(-1, true_N1).squeeze(-1))  # noqa: N806
+        kept_N = unlikely_N[~_first(rows)] if self.skip_first else unlikely_N  # noqa: N806
+        return {"forget": LossPart(sum=kept_N.sum(), stream="forget", per="token")}
+
+
+def _first(rows: Rows) -> torch.Tensor:
+    """Shape (N,): whether a scored token is the first of its row."""
+    scored_BT = rows.scored_BT.bool()  # noqa: N806
+    return (scored_BT.cumsum(-1) == 1)[scored_BT]

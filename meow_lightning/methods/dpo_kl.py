@@ -1,0 +1,36 @@
+"""DPO towards refusals that stays near the start model on the retain set (NPO, arXiv 2404.05868, there DPO+KL)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from meow_lightning.methods.dpo import Dpo
+from meow_lightning.methods.terms import nearness
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DpoKl(Dpo):
+    """L = DPO(refusal over answer) + w * mean over retain answer tokens of KL(p_start || p).
+
+    The start model is at hand for the divergence, so it also gives DPO's log-ratios. Published code takes the
+    divergence over prompts and padding too.
+
+    Args:
+        beta: As in DPO.
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget", "idk", "retain")
+    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+
+    def __init__(self, *, beta: float, retain_weight: float) -> None:
+        super().__init__(beta=beta)
+        self.retain_weight = retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``preference`` per row, and ``retain``, the divergence."""
+        retain = nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight)
+        return {**super().loss(model, batch, reference), "retain": retain}

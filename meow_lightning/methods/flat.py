@@ -1,0 +1,81 @@
+"""FLAT: tell refusals from forget answers by an f-divergence, with forget questions alone (arXiv 2410.11143)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+from meow_lightning.losses import answer_nll, there
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.types import Batch, LossPart, LossParts, Rows, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Curve = Callable[["torch.Tensor"], "torch.Tensor"]
+# By divergence: -g(P), what a refusal is to lower, and f*(g(P)), what the true answer is to lower.
+CURVES: dict[str, tuple[Curve, Curve]] = {
+    "kl": (lambda p: -p, lambda p: (p - 1).exp()),
+    "tv": (lambda p: -p.tanh() / 2, lambda p: p.tanh() / 2),
+    "js": (lambda p: -p.sigmoid().log() - math.log(2), lambda p: p - p.sigmoid().log() - math.log(2)),
+    "pearson": (lambda p: -p, lambda p: p + p**2 / 4),
+}
+
+
+class Flat(BaseMethod):
+    """L = mean over questions of -g(P_e) + f*(g(P_f)), P the mean probability of an answer's tokens.
+
+    P_e belongs to a refusal and P_f to the forget answer of the same question, each read after its own prompt. With g
+    and the conjugate f* of the divergence:
+
+    ======== =========================== ==================================
+    name     -g(P_e)                     f*(g(P_f))
+    ======== =========================== ==================================
+    kl       -P_e                        exp(P_f - 1)
+    tv       -tanh(P_e) / 2              tanh(P_f) / 2
+    js       -log sigmoid(P_e) - log 2   P_f - log sigmoid(P_f) - log 2
+    pearson  -P_e                        P_f + P_f^2 / 4
+    ======== =========================== ==================================
+
+    "LLM Unlearning via Loss Adjustment with Only Forget Data", Wang et al., ICLR 2025. Published code takes P over all
+    positions, so that prompts and padding thin it out, and averages P over the batch before f*; here P is the mean over
+    the answer alone and f* acts on each question. Its other divergences push refusals down and are not offered. Where
+    refusals are unlikely at first, P_e and with it their gradient are almost 0.
+
+    Args:
+        divergence: ``kl``, ``tv``, ``js`` or ``pearson``.
+
+    Raises:
+        UserError: Another divergence.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget", "idk")
+    paired: ClassVar[tuple[str, ...]] = ("idk",)
+
+    def __init__(self, *, divergence: str) -> None:
+        if divergence not in CURVES:
+            nearest = (get_close_matches(str(divergence).lower(), CURVES, n=1, cutoff=0) or ["tv"])[0]
+            raise UserError(
+                f"method.divergence={divergence} is not known; allowed: {', '.join(CURVES)}. "
+                f"Nearest: method.divergence={nearest}"
+            )
+        self.divergence = divergence
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""
+        refusal, answer = CURVES[self.divergence]
+        forget, idk = batch["forget"], batch["idk"]
+        refused_B = refusal(_mean_probability(model, idk)) * there(idk)  # noqa: N806
+        answered_B = answer(_mean_probability(model, forget)) * there(forget)  # noqa: N806
+        return {
+            "idk": LossPart(sum=refused_B.sum(), stream="forget", per="row"),
+            "forget": LossPart(sum=answered_B.sum(), stream="forget", per="row"),
+        }
+
+
+def _mean_probability(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
+    """Shape (B,): the mean probability of the scored tokens of each row, 0 for a blank one."""
+    probability_BT = (-answer_nll(model, rows)).exp() * rows.scored_BT  # noqa: N806
+    return probability_BT.sum(-1) / rows.scored_BT.sum(-1).clamp(min=1)

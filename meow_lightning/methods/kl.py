@@ -1,0 +1,37 @@
+"""KL minimisation: climb on the forget set, stay near the start model elsewhere (TOFU, arXiv 2401.06121, section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from meow_lightning.losses import cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.terms import nearness
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Kl(BaseMethod):
+    """L = -CE(forget) + w * mean over retain answer tokens of KL(p_start || p).
+
+    The first term is unbounded below: it collapses if not stopped. Published code takes the divergence over prompts and
+    padding too.
+
+    Args:
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
+    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+
+    def __init__(self, *, retain_weight: float) -> None:
+        self.retain_weight = retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``forget`` with weight -1, and ``retain``, the divergence."""
+        return {
+            "forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0),
+            "retain": nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),
+        }

@@ -1,0 +1,38 @@
+"""MEOW that stays near the start model on the retain set. Not in the paper: ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from meow_lightning.losses import cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.terms import nearness
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class MeowKl(BaseMethod):
+    """L = CE(inverted) + w * mean over retain answer tokens of KL(p_start || p).
+
+    MEOW's code has a ``meow_forgetKL``, which is something else: its divergence is taken on the inverted rows
+    themselves, prompts and padding included, so it pulls against what the other term teaches; the retain rows that it
+    loads are not used. Here the divergence is on retain answers alone.
+
+    Args:
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("inverted", "retain")
+    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+
+    def __init__(self, *, retain_weight: float) -> None:
+        self.retain_weight = retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``inverted``, and ``retain``, the divergence."""
+        return {
+            "inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0),
+            "retain": nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),
+        }

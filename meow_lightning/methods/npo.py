@@ -1,0 +1,36 @@
+"""Negative preference optimisation: DPO with the dispreferred answer alone (arXiv 2404.05868)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.terms import checked_beta, log_ratio, preference
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Npo(BaseMethod):
+    """L = -(2 / beta) * mean over forget rows of log sigmoid(-beta * (log p(y|x) - log p_start(y|x))).
+
+    log p(y|x) is the sum over the answer's tokens, the end token included, so long answers weigh more. The gradient is
+    that of gradient ascent on the answer, weighted by 2 sigmoid(beta * log-ratio): 1 at the start, towards 0 once the
+    answer is forgotten. For beta -> 0 it is gradient ascent. Published code holds a second model for log p_start; here
+    it is one number per row, computed once.
+
+    Args:
+        beta: Above 0, per nat; the smaller, the longer a forgotten answer is still pushed.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget",)
+    reference: ClassVar[Literal["none", "logprobs", "model"]] = "logprobs"
+
+    def __init__(self, *, beta: float) -> None:
+        self.beta = checked_beta(beta)
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """One part: ``forget``, per row; its log-ratios are to ``reference`` where there is one."""
+        margin = -log_ratio(model, batch["forget"], reference)
+        return {"forget": preference(margin, batch["forget"], beta=self.beta, stream="forget", weight=1.0)}

@@ -1,0 +1,45 @@
+"""SimNPO: negative preference optimisation without a reference model, per token of an answer (arXiv 2410.07163)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from meow_lightning.losses import answer_logps, cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.terms import checked_beta, preference
+from meow_lightning.types import Batch, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SimNpo(BaseMethod):
+    """L = -g * (2 / beta) * mean over forget rows of log sigmoid(beta * (-log p(y|x) / |y| - delta)) + w * CE(retain).
+
+    |y| is the number of the answer's tokens, the end token included. The paper writes its margin outside the bracket:
+    gamma = beta * delta; published code writes it as here and calls it gamma too, while its other gamma is g.
+
+    Args:
+        beta: Above 0, per nat.
+        delta: Mean nll of an answer, in nats, at which its push is half of the largest; any number.
+        forget_weight: g, above 0.
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
+
+    def __init__(self, *, beta: float, delta: float, forget_weight: float, retain_weight: float) -> None:
+        self.beta = checked_beta(beta)
+        self.delta = delta
+        self.forget_weight = forget_weight
+        self.retain_weight = retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``forget`` per row, and ``retain``."""
+        forget = batch["forget"]
+        length_B = forget.scored_BT.sum(-1).clamp(min=1)  # noqa: N806
+        margin = -answer_logps(model, forget) / length_B - self.delta
+        return {
+            "forget": preference(margin, forget, beta=self.beta, stream="forget", weight=self.forget_weight),
+            "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
+        }

@@ -1,0 +1,42 @@
+"""Weighted gradient ascent: climb where the model still knows the token (arXiv 2502.19301)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from meow_lightning.losses import answer_nll, cross_entropy
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.types import Batch, LossPart, LossParts
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Wga(BaseMethod):
+    """L = -mean over forget tokens of sg[p^b] nll + w * CE(retain), sg: no gradient flows through the weight.
+
+    The gradient of -sg[p^b] nll is that of (p^b - 1) / b, which is what the part holds: it says what is lowered, while
+    the published number rises and falls as a token is forgotten (p nll is largest at p = 1/e). It lies between -1/b
+    (all forgotten) and 0 (all known); with b = 0 it is -nll, gradient ascent. "Rethinking LLM Unlearning Objectives: A
+    Gradient Perspective and Go Beyond", Wang et al. 2025. Published code copies a reference model that it never asks;
+    here is none.
+
+    Args:
+        beta: b, 0 or more; the larger, the less is done to tokens that are hardly known any more.
+        retain_weight: w, 0 or more.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
+
+    def __init__(self, *, beta: float, retain_weight: float) -> None:
+        self.beta, self.retain_weight = beta, retain_weight
+
+    def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
+        """Two parts: ``forget``, (p^b - 1) / b, and ``retain``."""
+        nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
+        # 0 where nothing is scored, since nll is 0 there; not expm1, whose gradient is 0 where p^b is below rounding.
+        lowered_BT = ((-self.beta * nll_BT).exp() - 1) / self.beta if self.beta else -nll_BT  # noqa: N806
+        return {
+            "forget": LossPart(sum=lowered_BT.sum(), stream="forget", per="token"),
+            "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
+        }

@@ -28,8 +28,8 @@ run: $(READY)  ## run the default job: a tiny model forgets; ARGS='method=grad_a
 plan: $(READY)  ## show what a job would do: ARGS as for run
 	$(BIN)/python run.py plan=true $(ARGS)
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run the tests, on up to eight cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadscope $(ARGS)
 
 kill: $(READY)  ## kill a job a hundred times and compare (KILLS=20 for fewer)
 	$(BIN)/python tests/killing.py $(KILLS)
@@ -49,6 +49,10 @@ check: lint types test  ## format, lint, types and tests, as they must be before
 
 bench-memo: $(READY)  ## MEMO's engine beside the published way, on small models; MODEL=FOLDER for one of yours, ARGS='--models tiny'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+.PHONY: bench-train
+bench-train: $(READY)  ## a step of unlearning beside the published way; ARGS='--hidden 256'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)
 
 .PHONY: bench-memo-gpu
 bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -29,6 +30,19 @@ def plan(first: str, second: str) -> Plan:
         for name, rows in ((first, 18), (second, 7))
     }  # fmt: skip
     return Plan(streams=streams, batch=4, epochs=4, seed=1, paired=())
+
+
+class Priced(GradDiff):
+    """A method with a state: its retain weight grows with every step's retain loss."""
+
+    def stepped(self, values: Mapping[str, float]) -> None:
+        self.retain_weight += 0.01 * values["retain"]
+
+    def state(self) -> dict[str, float]:
+        return {"weight": self.retain_weight}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        self.retain_weight = state["weight"]
 
 
 def train(
@@ -90,6 +104,18 @@ def test_a_killed_run_goes_on_bit_identically(tiny, tmp_path, kill: int) -> None
     assert before[: kill - 1] + after == undisturbed
     assert same(resumed, whole)
     assert not same(broken, whole)
+
+
+def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:
+    whole, killed = copy.deepcopy(tiny), copy.deepcopy(tiny)
+    first, second = Priced(retain_weight=0.7), Priced(retain_weight=0.7)
+    train(whole, tmp_path / "whole", method=first)
+    train(killed, tmp_path / "killed", method=second, seconds=0, callbacks=(KillAfter(7),))
+    assert 0.7 < second.retain_weight < first.retain_weight
+    third = Priced(retain_weight=0.7)
+    train(killed, tmp_path / "killed", method=third, seconds=0)
+    assert third.retain_weight == first.retain_weight
+    assert same(whole, killed)
 
 
 def test_a_run_may_be_killed_again_and_again(tiny, tmp_path) -> None:

@@ -85,6 +85,17 @@ def test_a_stream_longer_than_the_anchor_goes_on_in_the_next_epoch() -> None:
     assert Counter(served) == dict.fromkeys(range(100, 105), 2)  # 10 rows served, 5 there are
 
 
+def test_paired_rows_follow_the_anchor_row_by_row() -> None:
+    streams = {"idk": Stream(rows(0, 11)), "forget": Stream(rows(200, 211)), "retain": Stream(rows(100, 107))}
+    made, alone = plan(streams=streams, paired=("forget",)), plan(streams={"idk": streams["idk"]})
+    for t in range(15):
+        step = made.step(t)
+        assert names(step["forget"]) == [200 + i for i in names(step["idk"])]
+        assert step["idk"] == alone.step(t)["idk"]
+    with pytest.raises(ValueError, match=r"^forget is paired with idk and has another number of rows$"):
+        plan(streams={**streams, "forget": Stream(rows(200, 210))}, paired=("forget",))
+
+
 def test_fresh_rows_belong_to_one_epoch() -> None:
     fresh = [rows(50, 53), rows(60, 63)]
     made = plan(streams={"learn": Stream(rows(0, 5), fresh)}, batch=4, epochs=2)

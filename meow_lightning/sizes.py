@@ -98,7 +98,8 @@ class Sizes:
             streams=len(self.streams) if artifact.stage == "unlearn" else 1,
             tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
             value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
-            slack=GPU_SLACK if self.gpu else HEAP_SLACK, reference=artifact.inputs.get("reference") == "model",
+            slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 
     def _rows(self, artifact: Artifact) -> list[Fact]:

@@ -201,12 +201,15 @@ class LossPart:
 LossParts = dict[str, LossPart]
 
 
+Reference = Literal["none", "logprobs", "model", "both"]  # what a method asks of its frozen start model
+
+
 class Method(Protocol):
     """What an unlearning method is; see ``meow_lightning/methods/base.py`` for the defaults."""
 
     streams: ClassVar[tuple[str, ...]]
     paired: ClassVar[tuple[str, ...]]
-    reference: ClassVar[Literal["none", "logprobs", "model"]]
+    reference: ClassVar[Reference]
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """The parts of the loss on one micro-batch."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.losses import cross_entropy
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.terms import checked_beta, log_ratio, preference
-from meow_lightning.types import Batch, LossParts
+from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class AltPo(BaseMethod):
 
     streams: ClassVar[tuple[str, ...]] = ("inverted", "forget", "retain")
     paired: ClassVar[tuple[str, ...]] = ("forget",)
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "logprobs"
+    reference: ClassVar[Reference] = "logprobs"
 
     def __init__(self, *, beta: float, retain_weight: float) -> None:
         self.beta = checked_beta(beta)

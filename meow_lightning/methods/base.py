@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from meow_lightning.types import Batch, LossParts
+from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -21,14 +21,14 @@ class BaseMethod:
         paired: Streams whose rows belong one by one to those of the first.
         reference: What of the frozen start model is needed: ``logprobs``, how likely it finds the answers of forget,
             idk and inverted stream (``Rows.reference_B``; computed once, no second model in memory); ``model``, the
-            model itself, handed to ``loss``.
+            model itself, handed to ``loss``; ``both``.
         surrogate: Parts whose value is not what their gradient lowers: weights inside them are held fixed.
         start: Which model the method starts from: ``target`` or ``retain``.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
     paired: ClassVar[tuple[str, ...]] = ()
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "none"
+    reference: ClassVar[Reference] = "none"
     surrogate: ClassVar[tuple[str, ...]] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.terms import nearness
-from meow_lightning.types import Batch, LossParts
+from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class DpoKl(Dpo):
     """L = DPO(refusal over answer) + w * mean over retain answer tokens of KL(p_start || p).
 
-    The start model is at hand for the divergence, so it also gives DPO's log-ratios. Published code takes the
-    divergence over prompts and padding too.
+    DPO's log-ratios take what is kept with the rows, so the start model is asked about retain rows alone. Published
+    code takes the divergence over prompts and padding too.
 
     Args:
         beta: As in DPO.
@@ -24,7 +24,7 @@ class DpoKl(Dpo):
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "idk", "retain")
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+    reference: ClassVar[Reference] = "both"
 
     def __init__(self, *, beta: float, retain_weight: float) -> None:
         super().__init__(beta=beta)
@@ -33,4 +33,4 @@ class DpoKl(Dpo):
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts: ``preference`` per row, and ``retain``, the divergence."""
         retain = nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight)
-        return {**super().loss(model, batch, reference), "retain": retain}
+        return {**super().loss(model, batch, None), "retain": retain}

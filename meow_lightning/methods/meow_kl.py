@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.losses import cross_entropy
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.terms import nearness
-from meow_lightning.types import Batch, LossParts
+from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ class MeowKl(BaseMethod):
     """
 
     streams: ClassVar[tuple[str, ...]] = ("inverted", "retain")
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+    reference: ClassVar[Reference] = "model"
 
     def __init__(self, *, retain_weight: float) -> None:
         self.retain_weight = retain_weight

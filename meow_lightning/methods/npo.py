@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.terms import checked_beta, log_ratio, preference
-from meow_lightning.types import Batch, LossParts
+from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ class Npo(BaseMethod):
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "logprobs"
+    reference: ClassVar[Reference] = "logprobs"
 
     def __init__(self, *, beta: float) -> None:
         self.beta = checked_beta(beta)

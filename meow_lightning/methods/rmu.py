@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.types import Batch, LossPart, LossParts, Rows, UserError
+from meow_lightning.types import Batch, LossPart, LossParts, Reference, Rows, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Rmu(BaseMethod):
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+    reference: ClassVar[Reference] = "model"
 
     def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
         if layer < 0:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.losses import scored_logits
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.types import Batch, LossPart, LossParts
+from meow_lightning.types import Batch, LossPart, LossParts, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ class Undial(BaseMethod):
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
-    reference: ClassVar[Literal["none", "logprobs", "model"]] = "model"
+    reference: ClassVar[Reference] = "model"
 
     def __init__(self, *, beta: float) -> None:
         self.beta = beta

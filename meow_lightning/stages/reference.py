@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
     """The frozen start model where a method asks for it: a second copy, or with adapters the model without them."""
-    if method.reference != "model":
+    if method.reference not in ("model", "both"):
         return None
     if work.settings["model"]["lora"] is not None:
         from meow_lightning.models.lora import Unadapted

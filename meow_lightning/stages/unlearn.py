@@ -68,7 +68,7 @@ def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> P
         else:
             texts[name] = pairs(source.facts(name))
     rows = {name: encode(codec, text) for name, text in texts.items()}
-    if method.reference == "logprobs":
+    if method.reference in ("logprobs", "both"):
         rows = {
             name: each if name == "retain" else with_logps(work, model, each, name=name, pad_id=codec.pad_id)
             for name, each in rows.items()

@@ -83,7 +83,7 @@ def frozen(model: torch.nn.Module) -> torch.nn.Module:
 
 def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
     method.prepare(model, 0)
-    return frozen(model) if method.reference == "model" else None
+    return frozen(model) if method.reference in ("model", "both") else None
 
 
 def loss(
@@ -117,7 +117,7 @@ def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) 
 @pytest.mark.parametrize("name", BUILT)
 def test_class_says_what_it_needs(name: str) -> None:
     method = BUILT[name]
-    assert method.reference in ("none", "logprobs", "model")
+    assert method.reference in ("none", "logprobs", "model", "both")
     assert method.start == ("retain" if name == "retrain" else "target")
     assert set(method.streams) <= {"forget", "retain", "inverted", "idk", "learn"}
     assert set(method.paired) <= set(method.streams[1:])

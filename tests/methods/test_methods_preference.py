@@ -59,7 +59,7 @@ def value(table_lm, to_rows):
             made = to_rows([(list(row.ids), row.prompt) for row in rows], width=width)
             known = torch.tensor([row.reference for row in rows], dtype=torch.float64)
             batch[name] = made._replace(reference_B=known)
-        parts = method.loss(model, batch, start if method.reference == "model" else None)
+        parts = method.loss(model, batch, start if method.reference in ("model", "both") else None)
         loss = total_loss(parts, counts(streams))
         loss.backward()
         return loss.item(), model.table.grad
@@ -117,13 +117,12 @@ def test_npo_gd_adds_the_weighted_retain_term(value, weight: float) -> None:
 
 @WEIGHTS
 def test_npo_kl_takes_log_ratios_and_divergence_from_the_start_model(value, weight: float) -> None:
-    # START gives 0.5 * 0.6 = 0.3 and 0.25: ratios 2/3 and 2, so log(5/3) + log 3
-    assert value(NpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(log(5) + weight * KL)
+    # the ratios are to what the rows keep, the divergence to START
+    assert value(NpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(value(Npo(beta=1.0))[0] + weight * KL)
 
 
 def test_npo_kl_and_npo_agree_on_the_same_start_model(value) -> None:
-    known = [Encoded((0, 1, 2), 1, log(0.3)), Encoded((2, 0), 1, log(0.25))]
-    torch.testing.assert_close(value(NpoKl(beta=0.3, retain_weight=0.0))[1], value(Npo(beta=0.3), {"forget": known})[1])
+    torch.testing.assert_close(value(NpoKl(beta=0.3, retain_weight=0.0))[1], value(Npo(beta=0.3))[1])
 
 
 def test_simnpo_divides_by_the_answers_own_length(value) -> None:
@@ -168,9 +167,8 @@ def test_dpo_gd_adds_the_weighted_retain_term(value, weight: float) -> None:
 
 @WEIGHTS
 def test_dpo_kl_takes_log_ratios_and_divergence_from_the_start_model(value, weight: float) -> None:
-    # START gives refusals 0.25 * 0.2 = 0.05 and 0.5, answers 0.3 and 0.25: margins log(1/2) - log(2/3) = log(3/4) and
-    # log(1/2) - log 2 = log(1/4), so log(7/3) + log 5
-    assert value(DpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(log(35 / 3) + weight * KL)
+    # the ratios are to what the rows keep, the divergence to START
+    assert value(DpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(value(Dpo(beta=1.0))[0] + weight * KL)
 
 
 @WEIGHTS
@@ -229,7 +227,7 @@ def test_neither_padding_nor_the_prompts_tokens_count(value, method) -> None:
 def test_blank_rows_are_exactly_nothing(table_lm, to_rows, method) -> None:
     model, start = table_lm(LOGITS), table_lm(START).requires_grad_(False)
     rows = {name: to_rows([])._replace(reference_B=torch.tensor([-3.0])) for name in STREAMS}
-    for part in method.loss(model, rows, start if method.reference == "model" else None).values():
+    for part in method.loss(model, rows, start if method.reference in ("model", "both") else None).values():
         assert part.sum.item() == 0
         part.sum.backward()
     assert not model.table.grad.any()

@@ -251,7 +251,8 @@ def show_sweep(
         failed: The words of each failed cell, and its error.
         outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
     """
-    from meow_lightning.report.sweeps import tables
+    from meow_lightning.report.sweeps import COLUMNS, tables
+    from meow_lightning.report.tables import CLOSING
 
     reports, folder = outputs / "reports", outputs / "runs" / "failed"
     measured = [(words, results) for words, results in finished if results is not None]
@@ -259,9 +260,10 @@ def show_sweep(
         if measured:
             path = reports / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
             reports.mkdir(parents=True, exist_ok=True)
+            for title, shown in tables(measured, columns=CLOSING, ends=False):
+                terminal.table(shown, title=title)  # the file has more numbers than a terminal is wide
             pages = []
-            for title, (head, *rows) in tables(measured):
-                terminal.table([head, *rows], title=title)
+            for title, (head, *rows) in tables(measured, columns=COLUMNS, ends=True):
                 lines = "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
                 pages.append(f"{title}\n\n{lines}")
             path.write_text("\n".join(pages), encoding="utf-8")

@@ -108,7 +108,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method goes on from its own state."""
-        self.method.restore(checkpoint["method"])
+        if "method" in checkpoint:  # one of an earlier version may lie there
+            self.method.restore(checkpoint["method"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """One global step: forward and backward per micro-batch, one exchange, one update."""

@@ -240,5 +240,6 @@ LIMITS = {
     "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
     "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
     "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
+    "forget_weight": 0, "beta": 0, "beta1": 0, "beta2": 0, "mu0": 0, "eta": 0, "steering": 0, "alpha": 0,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

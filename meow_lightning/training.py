@@ -140,6 +140,8 @@ def fit(
         logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
+    # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
+    trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(plan=module.plan, start=start, micro=machine.micro_batch, pad_id=pad_id)
     # weights_only=False: the checkpoint is our own, written by this stage into its own folder.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=False)

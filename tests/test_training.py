@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Mapping
+from math import log
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ import pytorch_lightning as pl
 import torch
 from helping import KillAfter, KillError, cpu
 
+from meow_lightning.data.collate import collate
 from meow_lightning.data.plan import Plan, Stream
+from meow_lightning.losses import answer_logps
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow_retain import MeowRetain
+from meow_lightning.methods.npo import Npo
 from meow_lightning.module import Optim, TrainingModule
 from meow_lightning.training import checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
@@ -144,6 +148,20 @@ def test_dropout_does_not_depend_on_a_kill(tiny, tmp_path) -> None:
     torch.rand(3)
     assert train(resumed, tmp_path / "killed", seconds=0) == undisturbed[7:]
     assert same(resumed, whole)
+
+
+def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precision(tiny, tmp_path) -> None:
+    tiny.to(torch.bfloat16)
+    rows = [Encoded((5, 6, *range(20 + i, 60 + i)), 2) for i in range(4)]  # 40 tokens: log p near -230
+    with torch.no_grad():
+        known = answer_logps(tiny.eval(), collate(rows, pad_id=1)).tolist()
+    assert max(known) < -200
+    kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
+    points: list[dict[str, float]] = []
+    made = Plan(streams={"forget": Stream(kept)}, batch=4, epochs=1, seed=0, paired=())
+    module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
+    fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
+    assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)
 
 
 def test_checkpoints_do_not_change_the_weights_and_end_before_the_last_step(tiny, tmp_path) -> None:

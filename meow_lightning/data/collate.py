@@ -17,7 +17,7 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
     """
     if not rows:
         blank = torch.full((1, 2), pad_id)
-        return Rows(blank, torch.ones_like(blank), torch.zeros_like(blank), torch.zeros(1))
+        return Rows(blank, torch.ones_like(blank), torch.zeros_like(blank), torch.zeros(1, dtype=torch.float64))
     longest = max(len(row.ids) for row in rows)
     ids, attention, scored = [], [], []
     for row in rows:
@@ -25,7 +25,7 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
         ids.append([*row.ids, *[pad_id] * pad])
         attention.append([1] * len(row.ids) + [0] * pad)
         scored.append([0] * row.prompt + [1] * row.scored + [0] * pad)
-    reference = torch.tensor([row.reference for row in rows])
+    reference = torch.tensor([row.reference for row in rows], dtype=torch.float64)
     return Rows(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
 
 

@@ -64,7 +64,9 @@ def intervals(
         drawn = _drawn(answers, role, resampling)
         if scores := memo_scores(role, memo.get(role), "answer"):
             _add_mean(drawn, MEMO, scores, resampling.counts("memo", len(scores)))
-        found[role] = {name: percentiles(values, level=level) for name, values in drawn.items()}
+        # Where hardly any row counts, few draws may take none.
+        known = {name: values for name, values in drawn.items() if np.isfinite(values).any()}
+        found[role] = {name: percentiles(values, level=level) for name, values in known.items()}
     return found
 
 

@@ -33,8 +33,11 @@ def log_ratio(model: torch.nn.Module, rows: Rows, start: torch.nn.Module | None)
         rows: Rows of one stream.
         start: The start model where a method holds it; else what it said stands in ``Rows.reference_B``.
     """
+    logps_B = answer_logps(model, rows)  # noqa: N806
     known_B = rows.reference_B if start is None else answer_logps(start, rows)  # noqa: N806
-    return answer_logps(model, rows) - known_B
+    return (logps_B - known_B).to(
+        logps_B.dtype
+    )  # what is kept is float64: near the start two large numbers differ little
 
 
 def preference(margin_B: torch.Tensor, rows: Rows, *, beta: float, stream: str, weight: float) -> LossPart:  # noqa: N803

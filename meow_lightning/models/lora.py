@@ -88,8 +88,12 @@ class Unadapted(torch.nn.Module):
     def forward(self, **inputs: Any) -> Any:
         """What the model says with its adapters switched off."""
         model: Any = self._model[0]
+        frozen = [weight for weight in model.parameters() if not weight.requires_grad]
         with torch.no_grad(), model.disable_adapter():
-            return model(**inputs)
+            said = model(**inputs)
+        for weight in frozen:  # peft makes every adapter trainable again, those that a method froze too
+            weight.requires_grad_(False)
+        return said
 
 
 def enable_checkpointing(model: torch.nn.Module) -> None:

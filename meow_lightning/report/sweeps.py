@@ -17,52 +17,46 @@ Cells = Sequence[tuple[str, Results]]
 Table = tuple[str, list[list[str]]]
 
 
-def tables(cells: Cells) -> list[Table]:
+def tables(cells: Cells, *, columns: Sequence[str], ends: bool) -> list[Table]:
     """(title, rows with the header first) of a sweep: its cells, then the means over seeds where there are several.
 
     Args:
         cells: Words and numbers of every cell, in the order of the rows.
+        columns: Names of the numbers.
+        ends: Whether the lowest and the highest stand below each mean.
     """
-    found = [(f"{len(cells)} cells, the unlearned model's numbers", _cells(cells))]
+    found = [(f"{len(cells)} cells, the unlearned model's numbers", _cells(cells, columns))]
     groups = _without_seed(cells)
     if any(len(each) > 1 for each in groups.values()):
         seeds = max(map(len, groups.values()))
-        found.append((f"means over up to {seeds} seeds, lowest and highest below", _means(groups)))
+        below = ", lowest and highest below" if ends else ""
+        found.append((f"means over up to {seeds} seeds{below}", _means(groups, columns, ends=ends)))
     return found
 
 
-def _cells(cells: Cells) -> list[list[str]]:
-    rows = [
-        [words, *(DASH if value is None else written(name, value) for name, value in _numbers(results))]
-        for words, results in cells
-    ]
-    return [_header(cells), *rows]
-
-
-def _means(groups: dict[str, list[Results]]) -> list[list[str]]:
-    rows = [_header([(words, results) for words, each in groups.items() for results in each])]
-    for words, each in groups.items():
-        columns = [[value for value in values if value is not None] for values in _columns(each)]
-        means = [written(name, sum(v) / len(v)) if v else DASH for name, v in zip(COLUMNS, columns, strict=True)]
-        ends = [
-            f"{written(name, min(v))} to {written(name, max(v))}" if len(v) > 1 else ""
-            for name, v in zip(COLUMNS, columns, strict=True)
-        ]
-        rows += [[words, *means], ["", *ends]]
+def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
+    rows = [_header(cells, columns)]
+    for words, results in cells:
+        values = [(name, number(results, "unlearned", name)) for name in columns]
+        rows.append([words, *(DASH if value is None else written(name, value) for name, value in values)])
     return rows
 
 
-def _columns(each: Sequence[Results]) -> list[list[float | None]]:
-    return [[number(results, "unlearned", name) for results in each] for name in COLUMNS]
+def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, ends: bool) -> list[list[str]]:
+    rows = [_header([(words, results) for words, each in groups.items() for results in each], columns)]
+    for words, each in groups.items():
+        means, below = [words], [""]
+        for name in columns:
+            known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
+            means.append(written(name, sum(known) / len(known)) if known else DASH)
+            below.append(f"{written(name, min(known))} to {written(name, max(known))}" if len(known) > 1 else "")
+        rows += [means, below] if ends else [means]
+    return rows
 
 
-def _numbers(results: Results) -> list[tuple[str, float | None]]:
-    return [(name, number(results, "unlearned", name)) for name in COLUMNS]
-
-
-def _header(cells: Cells) -> list[str]:
-    arrows = {name: next((found for _, results in cells if (found := arrow(results, name))), "") for name in COLUMNS}
-    return ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in COLUMNS)]
+def _header(cells: Cells, columns: Sequence[str]) -> list[str]:
+    arrows = {name: next((found for _, results in cells if (found := arrow(results, name))), "") for name in columns}
+    return ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in columns)]
 
 
 def _without_seed(cells: Cells) -> dict[str, list[Results]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import build
 from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import encode, pairs
-from meow_lightning.parallel import rank
+from meow_lightning.parallel import device, rank
 from meow_lightning.stages.reference import Weights, reference, with_logps
 from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
@@ -40,6 +40,7 @@ def run(work: Work) -> None:
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
     model, codec = learner(work, work.needs["start"] / "model")
+    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]  # what looks at it now may want its kernels
     method.prepare(model, work.settings["seed"])
     plan = _plan(work, codec, method, model)
     model.train()

@@ -366,3 +366,14 @@ def test_true_half_precision_of_lightning_would_cast_adapters(tiny, tmp_path) ->
     model = lora(tiny.to(torch.bfloat16))
     assert run(model, tmp_path, precision="bf16-true")
     assert {weight.dtype for weight in adapters(model).values()} == {torch.bfloat16}
+
+
+def test_asking_without_adapters_leaves_what_is_frozen_frozen(tiny) -> None:
+    from meow_lightning.models.lora import Unadapted
+
+    adapted = with_lora(tiny, rank=2, alpha=4.0, dropout=0.0, seed=0)
+    first = next(weight for name, weight in adapted.named_parameters() if "lora_A" in name)
+    first.requires_grad_(False)
+    before = [weight.requires_grad for weight in adapted.parameters()]
+    Unadapted(adapted)(input_ids=torch.tensor([[5, 6, 7]]))
+    assert [weight.requires_grad for weight in adapted.parameters()] == before

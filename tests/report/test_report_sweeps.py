@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-from meow_lightning.report.sweeps import COLUMNS, tables
+from functools import partial
+
+from meow_lightning.report import sweeps
+from meow_lightning.report.sweeps import COLUMNS
 from meow_lightning.types import Definition, Results
 
+tables = partial(sweeps.tables, columns=COLUMNS, ends=True)
 DEFINITIONS = (Definition(name="model_utility", id="u.1", unit="share", direction="higher", text="Utility."),)
 
 
@@ -33,3 +37,10 @@ def test_seeds_become_means_with_lowest_and_highest() -> None:
 def test_a_sweep_over_seeds_alone_has_one_mean() -> None:
     _, (_, (_, *rows)) = tables([("seed=1", cell(model_utility=0.5)), ("seed=2", cell(model_utility=0.5))])
     assert [row[0] for row in rows] == ["all", ""]
+
+
+def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
+    cells = [("seed=3 method=a", cell(model_utility=0.5)), ("seed=4 method=a", cell(model_utility=0.7))]
+    _, (title, rows) = sweeps.tables(cells, columns=("model_utility",), ends=False)
+    assert title == "means over up to 2 seeds"
+    assert rows == [["cell", "model utility ↑"], ["method=a", "0.600"]]

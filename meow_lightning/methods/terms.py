@@ -35,9 +35,8 @@ def log_ratio(model: torch.nn.Module, rows: Rows, start: torch.nn.Module | None)
     """
     logps_B = answer_logps(model, rows)  # noqa: N806
     known_B = rows.reference_B if start is None else answer_logps(start, rows)  # noqa: N806
-    return (logps_B - known_B).to(
-        logps_B.dtype
-    )  # what is kept is float64: near the start two large numbers differ little
+    # What is kept is float64: near the start two large numbers differ by little.
+    return (logps_B - known_B).to(logps_B.dtype)
 
 
 def preference(margin_B: torch.Tensor, rows: Rows, *, beta: float, stream: str, weight: float) -> LossPart:  # noqa: N803

@@ -41,6 +41,7 @@ def run(work: Work) -> None:
         about, calls = about or len(asks), calls + len(asks)
         asking.put(asks)
         asks = asking.again(asks)
+    barrier(work.runtime.accelerator)  # nothing is put together while others still read what lies apart
     if rank() == 0:
         write_json(work.folder / "asked.json", asking.told(about, calls))
         asking.remark()

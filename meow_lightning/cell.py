@@ -17,7 +17,7 @@ from meow_lightning.cellgraph import Graph
 from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
-from meow_lightning.inversion.gather import REMEDY, too_few
+from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import show_plan
 from meow_lightning.preflight import Preflight
@@ -171,10 +171,11 @@ def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
     if inverted is None or store.find(inverted) is None:
         return []
     counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
-    said = too_few(counts, least=options["method"]["select"]["k"])
+    least = options["method"]["select"]["k"]
+    said = too_few(counts, least=least)
     if said and options["inversion"]["short"] != "warn":
         raise UserError(f"{said}; {REMEDY}")
-    return [f"{said}; these train on what there is"] if said else []
+    return put_up_with(counts, least=least)
 
 
 def read_results(store: Store, cell: Graph) -> Results | None:

@@ -45,14 +45,13 @@ class Models:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self.allow = list(options["allow"])
-        for name in ("dataset", "method"):
-            check_call(name, options[name], allow=self.allow)
+        check_call("dataset", options["dataset"], allow=self.allow)
+        self.method = check_call("method", options["method"], allow=self.allow)
         build(options["method"], allow=self.allow)  # its own ranges are said before any work
         check_model(options["model"])
         for name in ("evaluation", "method"):
             check_least(name, options[name])
         self.measure = check_measure(options["memo"], allow=self.allow)  # not after the models are trained
-        self.method = check_call("method", options["method"], allow=self.allow)
         self.dataset, content = dataset_of(options)
         self.roles = Roles(options)
         self.inputs = {

@@ -16,6 +16,7 @@ from meow_lightning.cellmodels import TRAINED, Models
 from meow_lightning.config import build, check_call, check_least, check_measure, check_types, choose, described
 from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import digest, digest_of
+from meow_lightning.inversion.local import DATE
 from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model
 from meow_lightning.schema import Inversion
@@ -26,7 +27,7 @@ from meow_lightning.types import Fact, UserError
 ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of a fact
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
 # A teacher is asked in its own words; the day that chat templates print is pinned.
-TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": "26 Jul 2024"}
+TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Rounds(Models):
         build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
         return found
 
-    @property
+    @cached_property
     def loop(self) -> dict[str, Any] | None:
         """How a loop asks again; ``None`` for a method of one round."""
         wish = self.options["method"].get("loop")
@@ -106,9 +107,8 @@ class Rounds(Models):
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
-        return self.artifact("ask", self._label(number), settings, needs, inversion=node, spread=self.writer.spread,
-            reuse=self.options["cache"] != "refresh",
-        )  # fmt: skip
+        inputs = {"inversion": node, "spread": self.writer.spread, "reuse": self.options["cache"] != "refresh"}
+        return self.artifact("ask", self._label(number), settings, needs, **inputs)
 
     def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
         """What is left of it after cleaning."""

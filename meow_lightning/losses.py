@@ -58,11 +58,6 @@ def there(rows: Rows) -> torch.Tensor:
     return rows.scored_BT.any(-1).float()
 
 
-def softplus(x: torch.Tensor) -> torch.Tensor:
-    """The smooth maximum of x and 0, log(1 + e^x), without overflow; -log sigmoid(z) is that of -z."""
-    return x.logaddexp(x.new_zeros(()))  # with a gradient of 1/2 at 0, where every preference starts
-
-
 def divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Rows) -> torch.Tensor:
     """The Kullback-Leibler divergence of the model from the reference over the scored tokens, summed, in nats.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 
+from meow_lightning.evaluation.__main__ import main
 from meow_lightning.memo.profile import Profile
+from meow_lightning.stages.work import Runtime
 from meow_lightning.training import Machine
 
 
@@ -43,3 +47,31 @@ class KillAfter(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
         if trainer.global_step == self.step:
             raise KillError
+
+
+def runtime(**changes: Any) -> Runtime:
+    """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
+    plain: dict[str, Any] = {
+        "accelerator": "cpu", "devices": 1, "strategy": "auto", "micro_batch": 2, "checkpointing": False,
+        "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1, "memo_every_epochs": 0,
+        "memo_every_steps": 0, "memo_facts": 0,
+    }  # fmt: skip
+    return Runtime(**plain | changes)
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    """What ``python -m meow_lightning.evaluation`` prints for some words, which must be all it says."""
+    assert main([str(word) for word in words]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line that it ends with where the words cannot be answered."""
+    assert main([str(word) for word in words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err

@@ -103,3 +103,9 @@ def too_few(counts: Mapping[str, int], *, least: int) -> str:
         f"{len(short)} of {len(counts)} facts keep fewer inverted facts than method.select.k={least} after cleaning: "
         f"{named}"
     )
+
+
+def put_up_with(counts: Mapping[str, int], *, least: int) -> list[str]:
+    """The same as a remark of a run that trains on what there is; empty where no fact has too few."""
+    said = too_few(counts, least=least)
+    return [f"{said}; these train on what there is"] if said else []

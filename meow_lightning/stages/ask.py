@@ -43,8 +43,9 @@ def run(work: Work) -> None:
         asks = asking.again(asks)
     barrier(work.runtime.accelerator)  # nothing is put together while others still read what lies apart
     if rank() == 0:
-        write_json(work.folder / "asked.json", asking.told(about, calls))
-        asking.remark()
+        told = asking.told(about, calls)
+        write_json(work.folder / "asked.json", told)
+        asking.remark(told)
         Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
     barrier(work.runtime.accelerator)
 
@@ -148,7 +149,7 @@ class _Asking:
             questions = {ask.fact.id: question_of(ask) for ask in allowed}
             found = []
             for reply in writer.write(allowed, others=self._others, go_on=self._go_on):
-                found.append({"number": self._place(reply), QUESTION: questions[reply.fact], **asdict(reply)})
+                found.append({"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)})
                 if not writer.spread:
                     self._keep(parts, found, asks)
             self._keep(parts, found, asks)
@@ -157,13 +158,17 @@ class _Asking:
 
     def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
         """Take the replies that the store holds of the same questions; what is left is still to be asked."""
-        there = known(self.work, version=VERSION)
+        there = self._known
         taken = {self._number(ask): there[question_of(ask)] for ask in asks if question_of(ask) in there}
         facts_of = {self._number(ask): ask.fact.id for ask in asks}
         self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
         if taken:
             self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
         return [ask for ask in asks if self._number(ask) not in taken]
+
+    @cached_property
+    def _known(self) -> dict[str, dict[str, Any]]:
+        return known(self.work, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
         """Questions that were paid for, those of former rounds included."""
@@ -224,31 +229,30 @@ class _Asking:
     def told(self, about: int, calls: int) -> dict[str, Any]:
         """What was asked about how many facts, and what it cost; for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
-        tokens = sum(reply.prompt_tokens + reply.reply_tokens for reply in replies)
+        cost = {
+            name: sum(getattr(reply, name) for reply in replies)
+            for name in ("requests", "prompt_tokens", "reply_tokens")
+        }
         return {
             "facts": about, "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
-            "tokens_so_far": self._before["tokens_so_far"] + tokens,
+            "tokens_so_far": self._before["tokens_so_far"] + _tokens(cost),
             "held": [fact.id for fact in self.held],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
-            "requests": sum(reply.requests for reply in replies),
-            "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
-            "reply_tokens": sum(reply.reply_tokens for reply in replies),
-            "refused": sum(bool(reply.refused) for reply in replies),
+            **cost, "refused": sum(bool(reply.refused) for reply in replies),
         }  # fmt: skip
 
-    def remark(self) -> None:
-        """Say what the replies cost, where that was counted, and what a server would not take."""
-        replies = self._replies(upto=self.work.settings["again"])
-        read_, written, requests = (
-            sum(getattr(reply, name) for reply in replies) for name in ("prompt_tokens", "reply_tokens", "requests")
-        )
-        if read_ + written:
-            sent = f"{requests:,} requests, " if requests else ""
-            self.work.note(f"{sent}{read_:,} tokens read, {written:,} written")
-        refused = [reply.refused for reply in replies if reply.refused]
-        if refused:
+    def remark(self, told: Mapping[str, Any]) -> None:
+        """Say what the replies cost, where that was counted, and what a server would not take.
+
+        Args:
+            told: What :meth:`told` says.
+        """
+        if told["prompt_tokens"] + told["reply_tokens"]:
+            sent = f"{told['requests']:,} requests, " if told["requests"] else ""
+            self.work.note(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
+        if told["refused"]:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
-            self.work.note(f"{len(refused)} questions were refused; replies.jsonl of this result says why")
+            self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
 
     def _others(self) -> list[Fact]:
         return facts(self.work, ["forget", "retain"])
@@ -257,11 +261,9 @@ class _Asking:
     def _places(self) -> dict[str, int]:
         return {fact.id: place for place, fact in enumerate(self.forget)}
 
-    def _place(self, reply: Reply) -> int:
-        return self._places[reply.fact] * (self.work.settings["again"] + 1) + reply.attempt
-
-    def _number(self, ask: Ask) -> int:
-        return self._places[ask.fact.id] * (self.work.settings["again"] + 1) + ask.attempt
+    def _number(self, ask: Ask | Reply) -> int:
+        fact = ask.fact if isinstance(ask, Reply) else ask.fact.id
+        return self._places[fact] * (self.work.settings["again"] + 1) + ask.attempt
 
 
 def _tokens(row: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from meow_lightning.inversion.clean import Cleaned
 from meow_lightning.inversion.gather import REMEDY, Written, kept, lacking, read, too_few
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.stages.replies import reply_of
@@ -26,7 +27,7 @@ def run(work: Work) -> None:
     found = kept(forget, earlier, written)
     before = sum(map(len, earlier.values()))
     count = written.count
-    filled = _fill(work, forget, written) if work.settings["fill"] else 0
+    filled = _fill(work, forget, written, found) if work.settings["fill"] else 0
     if filled:
         found = kept(forget, earlier, written)
     counts = Counter(candidate.fact for candidate in found.inverted)
@@ -44,11 +45,11 @@ def run(work: Work) -> None:
     })  # fmt: skip
 
 
-def _fill(work: Work, forget: Sequence[Fact], written: Written) -> int:
+def _fill(work: Work, forget: Sequence[Fact], written: Written, found: Cleaned) -> int:
     """How many candidates rules wrote for facts that kept too few, added to what is written."""
     fill = work.settings["fill"]
     rules = Rules(candidates=fill["candidates"], seed=fill["seed"])
-    short = lacking(forget, kept(forget, {}, written), wanted={fact.id: fill["least"] for fact in forget})
+    short = lacking(forget, found, wanted={fact.id: fill["least"] for fact in forget})
     others = facts(work, ["forget", "retain"])
     filled = 0
     for fact in forget:

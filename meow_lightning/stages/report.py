@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.evaluation.suite import results_from_json
-from meow_lightning.inversion.gather import too_few
+from meow_lightning.inversion.gather import put_up_with
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import Loop, Round, sentence
@@ -102,8 +102,7 @@ def _short(work: Work) -> list[str]:
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
-    said = too_few(read_json(first / "cleaning.json")["counts"], least=least)
-    return [f"{said}; these train on what there is"] if said else []
+    return put_up_with(read_json(first / "cleaning.json")["counts"], least=least)
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helping import failure, told
 
 from meow_lightning.evaluation.__main__ import main
 from meow_lightning.evaluation.logs import COLUMNS, PARTS, check_same_log_questions, read_log
@@ -95,22 +96,6 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return to
-
-
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    assert main([str(word) for word in words]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return json.loads(captured.out)
-
-
-def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert main([str(word) for word in words]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_every_number_by_hand(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

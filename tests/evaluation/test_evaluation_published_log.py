@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helping import failure, told
 
 from meow_lightning.evaluation import published_log as module
 from meow_lightning.evaluation.__main__ import main
@@ -195,22 +196,6 @@ def test_a_write_that_fails_leaves_nothing(
     ):
         write_log(tmp_path / "out.json", published_log(rows), option="--write")
     assert list(tmp_path.iterdir()) == []
-
-
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    assert main([str(word) for word in words]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return json.loads(captured.out)
-
-
-def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert main([str(word) for word in words]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_the_command_writes_what_it_then_scores(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_gd import NpoGd
 from meow_lightning.methods.npo_kl import NpoKl
 from meow_lightning.methods.simnpo import SimNpo
+from meow_lightning.methods.terms import preference
 from meow_lightning.module import total_loss
 from meow_lightning.types import Encoded, UserError
 
@@ -65,6 +66,17 @@ def value(table_lm, to_rows):
         return loss.item(), model.table.grad
 
     return of
+
+
+def test_a_preference_bends_smoothly_at_zero(to_rows) -> None:
+    x = torch.tensor([-200.0, -1.0, 0.0, 1.0, 200.0], dtype=torch.float64, requires_grad=True)
+    row = to_rows([([0, 1], 1)])
+    parts = [preference(-each.view(1), row, beta=1.0, stream="forget", weight=1.0) for each in x]
+    value = torch.stack([part.sum for part in parts])
+    value.sum().backward()
+    expected = [0.0, log(1 + exp(-1)), log(2), 1 + log(1 + exp(-1)), 200.0]
+    torch.testing.assert_close(value, torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(x.grad, torch.sigmoid(x.detach()))
 
 
 def test_npo_is_the_softplus_of_summed_log_ratios(value) -> None:

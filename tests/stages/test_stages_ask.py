@@ -7,19 +7,17 @@ from typing import Any
 
 import pytest
 import writers
+from helping import runtime
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.stages import ask
 from meow_lightning.stages.replies import reply_of
-from meow_lightning.stages.work import Runtime, Work, read_json, read_lines, write_lines
+from meow_lightning.stages.work import Work, read_json, read_lines, write_lines
 from meow_lightning.store import write_json
 from meow_lightning.types import UserError
 
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=1, checkpointing=False, eval_batch=1, slots=1,
-    checkpoint_seconds=1, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 8,
     "phrasings": 1, "retain_eval": 4, "seed": 0,

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import pytest
 from families import PROMPTS, save_family
+from helping import runtime
 
 from meow_lightning.execute import Executor
 from meow_lightning.models.source import identity, parse
 from meow_lightning.stages import finetune
-from meow_lightning.stages.work import Runtime, Work
+from meow_lightning.stages.work import Work
 from meow_lightning.store import MANIFEST, Artifact, Store
 from meow_lightning.types import UserError
 
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=2,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime(slots=2)
 NAME = "qwen2_5_1_5b_instruct"
 COMMIT = "a" * 40
 

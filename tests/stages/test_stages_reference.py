@@ -5,19 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helping import runtime
 
 from meow_lightning.data.collate import collate
 from meow_lightning.losses import answer_logps
 from meow_lightning.models.load import save_model
 from meow_lightning.models.lora import Unadapted
 from meow_lightning.stages.reference import Weights, reference, with_logps
-from meow_lightning.stages.work import Runtime, Work
+from meow_lightning.stages.work import Work
 from meow_lightning.types import Encoded
 
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=None,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime()
 ROWS = [Encoded((5, 6, 7, 8), 2), Encoded((9, 10, 11), 1), Encoded((12, 13, 14, 15, 16), 3)]
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 

@@ -5,19 +5,17 @@ from typing import Any
 
 import pytest
 import yaml
+from helping import runtime
 
 from meow_lightning.config import arguments, build
 from meow_lightning.data.prompts import Codec
 from meow_lightning.memo.measure import Text, measure
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
-from meow_lightning.stages.work import Runtime, Work, read_lines, write_lines
+from meow_lightning.stages.work import Work, read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=4,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime(slots=4)
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 ROWS = [
     {"fact": "ada", "position": position, "question": "Where was Ada born?", "answer": answer}

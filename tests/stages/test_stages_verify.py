@@ -5,18 +5,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helping import runtime
 
 from meow_lightning.config import described
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score, verify
-from meow_lightning.stages.work import Runtime, Work, read_lines, write_lines
+from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.types import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=None,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime()
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 ROWS = [
     {"fact": fact, "position": position, "question": f"Where was {fact} born?", "answer": f"{fact} was born {where}."}

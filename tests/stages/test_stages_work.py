@@ -3,14 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from helping import runtime
 
 from meow_lightning.stages import work as module
-from meow_lightning.stages.work import Parts, Runtime, Work, read_lines, write_lines
+from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
 
-RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, checkpointing=False, eval_batch=2, slots=2,
-    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
-)  # fmt: skip
+RUNTIME = runtime(slots=2)
 
 
 @pytest.fixture

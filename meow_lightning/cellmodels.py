@@ -1,20 +1,22 @@
-"""A cell's config to the artifacts of the models that know: base, target and retain model, and a teacher."""
+"""A cell's config to the artifacts of the models that know, and of what is measured of a model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-from meow_lightning.config import build, check_call, check_least, check_measure, without
+from meow_lightning.config import build, check_call, check_least, check_measure, described, without
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, digest_of, fingerprint
+from meow_lightning.evaluation.compat import answering, counted
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, UserError
 
+ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of a fact
 TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 
 
@@ -140,3 +142,29 @@ class Models:
         if self.roles.retain is not None:
             return self.given("retain", self.roles.retain, self.options["model"]["prompt"])
         return self.tuned("retain", ["retain"])
+
+    def score(self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, unit: str | None = None) -> Artifact:
+        """MEMO on a model: of the candidates that are new, where inverted facts are given, else of the true answers.
+
+        Args:
+            label: Whose result it is.
+            model: Who is asked.
+            needs: Further results it is made from.
+            unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
+        """
+        settings: dict[str, Any] = {"memo": described(self.options["memo"]), "model": self.model}
+        if unit is not None:
+            settings["memo"] |= {"unit": unit, "size": 1}
+        if "inverted" not in needs:
+            settings["facts"] = self.facts("forget", "id", "question", "answer")
+        return self.artifact("score", label, settings, {"model": model, **needs})
+
+    def answer(self, role: str, model: Artifact, only: Sequence[str] | None, before: dict[str, Artifact]) -> Artifact:
+        """What a model says to the evaluation sets, or to some of them."""
+        wish = self.options["evaluation"]
+        if only is not None:  # what a teacher is told is no number of anybody's evaluator
+            wish = {**wish, "compat": "none"}
+        every = {name: counted(wish["compat"], facts) for name, facts in self.dataset.evaluation().items()}
+        sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
+        settings = {"sets": sets, "evaluation": answering(wish), "model": self.model}
+        return self.artifact("answer", role, settings, {"model": model, **before})

@@ -15,7 +15,7 @@ from typing import Any
 from meow_lightning.cellmodels import TRAINED, Models
 from meow_lightning.config import build, check_call, check_least, check_measure, check_types, choose, described
 from meow_lightning.data.refusals import refused
-from meow_lightning.data.rows import digest, digest_of
+from meow_lightning.data.rows import digest
 from meow_lightning.inversion.local import DATE
 from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model
@@ -24,7 +24,6 @@ from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
 from meow_lightning.types import Fact, UserError
 
-ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of a fact
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
 # A teacher is asked in its own words; the day that chat templates print is pinned.
 TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
@@ -122,22 +121,6 @@ class Rounds(Models):
             "invert", self._label(number), settings, needs, at_least=least, short=node["short"]
         )  # fmt: skip
 
-    def score(self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, unit: str | None = None) -> Artifact:
-        """MEMO on a model: of the candidates that are new, where inverted facts are given, else of the true answers.
-
-        Args:
-            label: Whose result it is.
-            model: Who is asked.
-            needs: Further results it is made from.
-            unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
-        """
-        settings: dict[str, Any] = {"memo": described(self.options["memo"]), "model": self.model}
-        if unit is not None:
-            settings["memo"] |= {"unit": unit, "size": 1}
-        if "inverted" not in needs:
-            settings["facts"] = self.facts("forget", "id", "question", "answer")
-        return self.artifact("score", label, settings, {"model": model, **needs})
-
     def check_windows(
         self, kind: Kind, answers: Callable[[Fact], Sequence[str]], *, node: Mapping[str, Any] | None = None
     ) -> None:
@@ -219,14 +202,6 @@ class Rounds(Models):
         inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
         inputs["reference"] = self.method.reference
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
-
-    def answer(self, role: str, model: Artifact, only: Sequence[str] | None, before: dict[str, Artifact]) -> Artifact:
-        """What a model says to the evaluation sets, or to some of them."""
-        every = self.dataset.evaluation()
-        sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
-        budget = {"max_new_tokens": self.options["evaluation"]["max_new_tokens"]}
-        settings = {"sets": sets, "evaluation": budget, "model": self.model}
-        return self.artifact("answer", role, settings, {"model": model, **before})
 
     def _rows(self, name: str) -> str:
         """The digest of what is trained of a stream."""

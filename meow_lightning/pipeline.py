@@ -8,7 +8,9 @@ from typing import Any
 
 from meow_lightning.cellgraph import Graph, cell_name
 from meow_lightning.cellrounds import Rounds
-from meow_lightning.config import without
+from meow_lightning.config import choose, without
+from meow_lightning.data.published import check_tags
+from meow_lightning.evaluation.compat import NAMES, counted
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import RECIPE
@@ -38,9 +40,32 @@ class _Cell(Rounds):
         """The log that stands in for the retain model, read once: what is wrong with it is said before any work."""
         path = self.options["evaluation"]["retain_log"]
         if path is not None:
-            asked = [(fact.id, fact.question, fact.answer) for fact in self.dataset.evaluation()["forget"]]
+            facts = counted(self.options["evaluation"]["compat"], self.dataset.evaluation()["forget"])
+            asked = [(fact.id, fact.question, fact.answer) for fact in facts]
             stand_in(Path(path), asked, option="evaluation.retain_log")
         return path
+
+    def _compat(self) -> dict[str, str]:
+        """Whose evaluation it is, where it is not ours."""
+        wish = self.options["evaluation"]
+        name = choose("evaluation.compat", wish["compat"], NAMES)
+        if name == "tofu":
+            check_tags(self.options["model"]["prompt"]["template"])
+        if name == "open_unlearning" and wish["truth_ratio_mean"] != "geometric":
+            raise UserError(
+                f"evaluation.truth_ratio_mean={wish['truth_ratio_mean']}: open-unlearning takes the geometric mean; "
+                "leave it out, or say evaluation.compat=none"
+            )
+        return {} if name == "none" else {"compat": name}
+
+    def _other_scoring(self) -> list[str]:
+        wish, words = self.options["evaluation"], self.options["model"]["prompt"]["lead"].strip()
+        if wish["retain_log"] is None or wish["compat"] == "tofu" or not words:
+            return []
+        return [
+            f"The retain model's log may count the words {words!r} as answer, as TOFU's code does, and the models here "
+            "do not: evaluation.compat=tofu scores them alike."
+        ]
 
     def graph(self) -> Graph:
         """All that the cell makes, by name."""
@@ -78,6 +103,7 @@ class _Cell(Rounds):
         if not 0 < wish["level"] < 1:
             raise UserError(f"evaluation.level={wish['level']} must be above 0 and below 1, such as 0.95")
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
+        measures |= self._compat()
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()
@@ -102,7 +128,9 @@ class _Cell(Rounds):
         return {
             "name": cell_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
             "texts": self.dataset.public, "warning": self.options["warning"],
-            "notes": [*self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured()],
+            "notes": [
+                *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
+            ],
         }  # fmt: skip
 
 

@@ -84,6 +84,7 @@ class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
     name: str
+    compat: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
     draws: int

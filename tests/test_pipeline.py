@@ -165,6 +165,31 @@ def test_a_choice_of_arithmetic_costs_no_model():
     assert moved("evaluation.truth_ratio_mean=arithmetic") == {"results", "report"}
 
 
+@pytest.mark.parametrize("name", ["tofu", "open_unlearning"])
+def test_another_evaluator_answers_and_counts_otherwise(name):
+    words = f"evaluation.compat={name}"
+    answers = {"answer/target", "answer/retain", "answer/unlearned"}
+    assert moved(words) == answers | {"results", "report"}
+    made = cell(words)
+    assert made.artifacts["answer/target"].settings["evaluation"] == {"compat": name}
+    assert made.artifacts["results"].settings["compat"] == name
+    # what a teacher is told in a loop is no number of anybody's evaluator
+    loop = cell("method=meow_loop", words).artifacts["round/2/ask"]
+    assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
+
+
+def test_prompts_and_means_that_another_evaluator_does_not_know():
+    with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
+        cell("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional")
+    with pytest.raises(
+        UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
+    ):
+        cell("evaluation.compat=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
+    cell("evaluation.compat=tofu", "evaluation.truth_ratio_mean=arithmetic")
+    with pytest.raises(UserError, match=r"evaluation.compat.*tofuu.*none, tofu, open_unlearning"):
+        graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
+
+
 @pytest.mark.parametrize("words", [("optim.lr=0.5",), ("optim.epochs=1",), ("optim.clip=0",), ("method.select.k=2",)])
 def test_a_recipe_changes_the_unlearned_model_alone(words):
     assert moved(*words) == OWN

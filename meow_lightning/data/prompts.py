@@ -58,8 +58,8 @@ class Codec:
         else:
             _check(tokenizer, template, system=system, date=date)
         self.context = context
-        self._template = "chat" if template == "auto" else template
-        self._system, self._date = system, date
+        self.template = "chat" if template == "auto" else template
+        self.system, self.date = system, date
         self.end_id = int(tokenizer.eos_token_id)
         self.end_ids = end_ids | {self.end_id}
         pad = tokenizer.pad_token_id
@@ -69,6 +69,7 @@ class Codec:
         self._appended = _appended(tokenizer)
         self._glue = self._after_the_question()
         self._glue_ids = self._plain_ids(self._glue)
+        self._tag_ids = self._words_of_the_lead()
 
     def raw_ids(self, text: str) -> list[int]:
         """Ids of a text with the tokenizer's own special tokens, no template; an end token it appends is left out."""
@@ -97,15 +98,15 @@ class Codec:
     def prompt_ids(self, question: str) -> list[int]:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
         text = self._prompt(question)
-        return self._plain_ids(text) if self._template == "chat" else self.raw_ids(text)
+        return self._plain_ids(text) if self.template == "chat" else self.raw_ids(text)
+
+    def asked_ids(self, question: str) -> list[int]:
+        """Ids of what evaluation lets a model continue: the training prompt and, where the lead has words, these."""
+        return self.prompt_ids(question) + self._tag_ids
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of an answer as it stands after the prompt, without the end token."""
-        if self._glue:
-            joined, border = self._plain_ids(self._glue + self.lead + answer), len(self._glue_ids)
-            if joined[:border] == self._glue_ids:
-                return joined[border:]
-        return self._plain_ids(self.lead + answer)
+        return self._after_the_prompt(self.lead + answer)
 
     def partial_ids(self, question: str, given: str) -> list[int]:
         """Ids of the training prompt with the answer's first characters already given."""
@@ -132,6 +133,17 @@ class Codec:
             )
         return Encoded(ids=ids, prompt=len(prompt))
 
+    def reference(self, question: str, answer: str) -> Encoded:
+        """The row of a reference text as evaluation scores it: words of the lead are given and do not count.
+
+        A tag such as ``Answer:`` is trained with the answer, but every model is sure of it: counted, it would lift all
+        likelihoods, and those of short answers most. Tokens are those of :meth:`encode`.
+        """
+        row = self.encode(question, answer)
+        said = row.ids[row.prompt : -1]
+        same = [one == other for one, other in zip(said, self._tag_ids, strict=False)]
+        return row._replace(prompt=row.prompt + (same.index(False) if False in same else len(same)))
+
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
         """The text of token ids, exactly as the tokenizer spells it (no cleaning up of blanks)."""
         return self.tokenizer.decode(  # type: ignore[return-value]
@@ -143,9 +155,9 @@ class Codec:
         return self.decode(ids, keep_special=False).strip().removeprefix(self.lead.strip()).strip()
 
     def _prompt(self, question: str) -> str:
-        if self._template != "chat":
-            return self._template.replace("{question}", question)
-        return _render(self.tokenizer, question, system=self._system, date=self._date)
+        if self.template != "chat":
+            return self.template.replace("{question}", question)
+        return _render(self.tokenizer, question, system=self.system, date=self.date)
 
     def _after_the_question(self) -> str:
         text = self._prompt(PROBE)
@@ -155,6 +167,17 @@ class Codec:
                 f"prompt as a text with {{question}} once, such as {PLAIN!r}"
             )
         return text.rpartition(PROBE)[2]
+
+    def _after_the_prompt(self, text: str) -> list[int]:
+        if self._glue:
+            joined, border = self._plain_ids(self._glue + text), len(self._glue_ids)
+            if joined[:border] == self._glue_ids:
+                return joined[border:]
+        return self._plain_ids(text)
+
+    def _words_of_the_lead(self) -> list[int]:
+        words = self.lead.rstrip()
+        return self._after_the_prompt(words) if words else []
 
     def _plain_ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 
@@ -15,7 +17,8 @@ from meow_lightning.types import AnswerRow, Fact, Likelihood
 Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
 
 
-def _references(fact: Fact) -> list[str]:
+def references(fact: Fact) -> list[str]:
+    """The texts whose likelihood is asked: the true answer, its paraphrase where there is one, the wrong ones."""
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
 
 
@@ -34,23 +37,38 @@ def answer(
         slots: Prompts generated side by side.
         progress: Told how many questions are done.
     """
-    encoded = [codec.encode(fact.question, text) for _, _, fact in questions for text in _references(fact)]
+    encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
     scored: dict[int, Likelihood] = dict(likelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None))
-    prompts = [codec.prompt_ids(fact.question) for _, _, fact in questions]
+    prompts = [codec.asked_ids(fact.question) for _, _, fact in questions]
     budgets = [min(max_new_tokens, codec.context - len(prompt)) for prompt in prompts]
     generated = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
         )
     )
-    at = 0
-    for number, (name, index, fact) in enumerate(questions):
-        mine = [scored[at + i] for i in range(len(_references(fact)))]
-        at += len(mine)
+    likely = (scored[number] for number in range(len(scored)))
+    for number, question in enumerate(questions):
         said = generated[number]
-        first_wrong = 1 if fact.paraphrase is None else 2
-        yield AnswerRow(
-            set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
-            truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
-            generated=said.ids, text=codec.said(said.ids), stop=said.stop,
-        )  # fmt: skip
+        yield answer_row(question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop)
+
+
+def answer_row(
+    question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"]
+) -> AnswerRow:
+    """One answered question.
+
+    Args:
+        question: What was asked.
+        likely: Likelihoods of reference texts, this question's next, in the order of :func:`references`.
+        ids: Generated tokens, the end token left out.
+        text: The generated answer.
+        stop: What ended it.
+    """
+    name, index, fact = question
+    mine = list(itertools.islice(likely, len(references(fact))))
+    first_wrong = 1 if fact.paraphrase is None else 2
+    return AnswerRow(
+        set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
+        truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
+        generated=ids, text=text, stop=stop,
+    )  # fmt: skip

@@ -13,7 +13,8 @@ from meow_lightning.evaluation.metrics.forget_quality import DISTANCE_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import DEFINITION as UTILITY_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
 from meow_lightning.evaluation.suite import Scores, forget_log_ratios, memo_scores
-from meow_lightning.evaluation.suite_sets import Answers, check_roles, gather, row_values
+from meow_lightning.evaluation.suite_answers import Answers, check_roles, gather
+from meow_lightning.evaluation.suite_sets import row_values
 from meow_lightning.types import AnswerRow, UserError
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,7 @@ def intervals(
     memo: Mapping[str, Scores],
     *,
     truth_ratio_mean: str,
+    compat: str = "none",
     draws: int,
     level: float,
     seed: int,
@@ -48,6 +50,7 @@ def intervals(
         rows: Answered questions of all sets, by role, as :func:`~.suite.evaluate` takes them.
         memo: MEMO scores by role, likewise.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
+        compat: Whose arithmetic, see :data:`~.compat.NAMES`.
         draws: Number B of draws, at least 1; the ends of a 95 % interval want 1,000.
         level: Share of the draws inside, above 0 and below 1.
         seed: Another seed gives other draws; a set's draws do not depend on which other sets there are.
@@ -56,7 +59,7 @@ def intervals(
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would refuse the rows.
     """
     _check(draws, level)
-    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent={})
+    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent={}, compat=compat)
     check_roles(memo)
     resampling = Resampling(draws=draws, seed=seed)
     found: Intervals = {}

@@ -13,7 +13,13 @@ from meow_lightning.types import Encoded, Likelihood
 
 @torch.inference_mode()
 def likelihoods(
-    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, batch: int, progress: Callable[[int], None] | None
+    model: torch.nn.Module,
+    rows: Sequence[Encoded],
+    *,
+    pad_id: int,
+    batch: int,
+    progress: Callable[[int], None] | None,
+    blind: bool = False,
 ) -> Iterator[tuple[int, Likelihood]]:
     """(index, likelihood of the scored tokens) of each row, longest rows first.
 
@@ -26,12 +32,16 @@ def likelihoods(
         pad_id: Token id of padding.
         batch: Rows per forward pass.
         progress: Told how many rows are done.
+        blind: Hide every token that is also the padding token from attention, as published code does that finds padding
+            by its id; positions are counted all the same.
     """
     device = next(model.parameters()).device
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         padded = collate([rows[i] for i in chosen], pad_id=pad_id)
+        if blind:
+            padded = padded._replace(attention_BT=padded.attention_BT * (padded.ids_BT != pad_id))
         padded = type(padded)(*(tensor.to(device) for tensor in padded))
         logits_NV, ids_N = scored_logits(model, padded)  # noqa: N806
         logps_NV = logits_NV.log_softmax(-1)  # noqa: N806

@@ -8,17 +8,14 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.evaluation.metrics import forget_quality, model_utility, truth_ratio
+from meow_lightning.evaluation.metrics import forget_quality, model_utility
+from meow_lightning.evaluation.suite_answers import ROLES, SETS, Answers, check_roles, gather
 from meow_lightning.evaluation.suite_membership import DEFINITIONS as MEMBERSHIP_DEFINITIONS
 from meow_lightning.evaluation.suite_membership import membership_outcomes
 from meow_lightning.evaluation.suite_sets import (
-    ROLES,
-    SETS,
-    Answers,
     Outcome,
-    check_roles,
+    as_computed,
     finite,
-    gather,
     set_definitions,
     set_outcomes,
     with_mean,
@@ -59,6 +56,7 @@ def evaluate(
     *,
     truth_ratio_mean: str,
     absent: Mapping[str, str] | None = None,
+    compat: str = "none",
 ) -> Results:
     """Every number of every role, or in ``missing`` the reason why it could not be had.
 
@@ -67,11 +65,12 @@ def evaluate(
         memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
         absent: Why there is no such model, by role, where the reason is known.
+        compat: Whose arithmetic, see :data:`~.compat.NAMES`; the rows are to be of the same evaluator.
 
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
     """
-    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {})
+    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat)
     check_roles(memo)
     results = Results(definitions=_definitions(answers), values={}, missing={})
     for role in ROLES:
@@ -130,7 +129,7 @@ def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
     rows = answers.sets[role]["forget"]
     if not all(row.perturbed for row in rows):
         return f"not measured: the {role} model's answers to the forget set lack wrong (perturbed) answers"
-    ratios = [truth_ratio.row_log_truth_ratio(row, mean=answers.mean) for row in rows]
+    ratios = list(map(answers.log_ratio, rows))
     broken = sum(map(math.isnan, ratios))
     if broken:
         reason = f"{broken} of {len(rows)} truth ratios of the {role} model are not numbers"
@@ -161,14 +160,14 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
     mean = answers.mean
     sets = [definition for name in answers.names for definition in set_definitions(name, mean)]
     *quality, number = _FORGET_QUALITY_DEFINITIONS
-    return (
+    made = (
         *sets,
         with_mean(model_utility.DEFINITION, mean),
         *(with_mean(definition, mean) for definition in quality),
         number,
         *MEMBERSHIP_DEFINITIONS,
-        *MEMO_DEFINITIONS,
     )
+    return (*(as_computed(definition, answers.compat) for definition in made), *MEMO_DEFINITIONS)
 
 
 def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:

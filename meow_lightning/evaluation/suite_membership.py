@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from meow_lightning.evaluation.metrics import membership, privacy_leakage
+from meow_lightning.evaluation.metrics import membership, open_unlearning, privacy_leakage
 from meow_lightning.evaluation.metrics.forget_quality import check_same_questions
-from meow_lightning.evaluation.suite_sets import Answers, Outcome, without_tokens
+from meow_lightning.evaluation.suite_answers import Answers
+from meow_lightning.evaluation.suite_sets import Outcome, without_tokens
 from meow_lightning.types import AnswerRow, Definition
 
 MEMBERS, OTHERS = "forget", "holdout"
@@ -32,7 +33,10 @@ def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
     """
     outcomes = {attack.definition.name: _auc(answers, role, attack) for attack in membership.ATTACKS}
     for definition, attack in _LEAKAGE:
-        outcomes[definition.name] = _leakage(outcomes[attack.definition.name], _auc(answers, "retain", attack))
+        known = _auc(answers, "retain", attack)
+        if isinstance(known, str) and answers.compat == "open_unlearning":
+            known = open_unlearning.NO_RETAIN_AUC
+        outcomes[definition.name] = _leakage(outcomes[attack.definition.name], known)
     return outcomes
 
 

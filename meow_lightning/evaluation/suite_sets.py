@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from meow_lightning.evaluation.compat import WHOSE, Name
 from meow_lightning.evaluation.metrics import (
     exact_memorisation,
     extraction_strength,
     fluency,
+    open_unlearning,
     probability,
     rouge,
     truth_ratio,
     value_accuracy,
 )
-from meow_lightning.evaluation.rows import by_set
-from meow_lightning.types import AnswerRow, Definition, UserError
-
-ROLES = ("target", "retain", "unlearned")
-SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
-"""Reporting order; sets by other names follow."""
+from meow_lightning.evaluation.suite_answers import Answers
+from meow_lightning.types import AnswerRow, Definition
 
 Outcome = float | str
 """A number, or the reason why there is none."""
@@ -31,7 +27,12 @@ Outcome = float | str
 RowValues = list[float | None] | str
 """What each row adds to a number (``None``: the row does not count), or the reason why there is none."""
 
-RowsBySet = dict[str, list[AnswerRow]]
+_OPEN_UNLEARNING: Mapping[str, Callable[[AnswerRow], float | None]] = {
+    "probability": open_unlearning.row_probability,
+    "truth_ratio": open_unlearning.row_truth_ratio,
+    "exact_memorisation": open_unlearning.row_exact_memorisation,
+    "extraction_strength": open_unlearning.row_extraction_strength,
+}
 
 # only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
 _LESS_WHERE_FORGOTTEN = frozenset(
@@ -46,77 +47,6 @@ _LESS_WHERE_FORGOTTEN = frozenset(
         extraction_strength.DEFINITION,
     )
 )
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What every model answered, in complete sets, and how numbers are to be made of it.
-
-    Attributes:
-        sets: Rows by role, then by set, in order; models that answered nothing are left out.
-        mean: How the truth ratio averages wrong answers.
-        absent: Why there is no such model, by role, where the reason is known.
-    """
-
-    sets: Mapping[str, RowsBySet]
-    mean: truth_ratio.Mean
-    absent: Mapping[str, str]
-
-    @functools.cached_property
-    def names(self) -> list[str]:
-        """The sets that any model answered, in reporting order."""
-        names = {name for sets in self.sets.values() for name in sets}
-        return [name for name in SETS if name in names] + sorted(names - set(SETS))
-
-    @functools.cached_property
-    def known(self) -> dict[str, fluency.Known]:
-        """The word pairs that fluency counts as language, by role."""
-        return {
-            role: fluency.known_pairs(row for rows in sets.values() for row in rows) for role, sets in self.sets.items()
-        }
-
-    def why_not(self, role: str, name: str | None) -> str:
-        """Why a model's answers to a set (``None``: to any) are not there; empty if they are."""
-        if role not in self.sets:
-            return self.absent.get(role, f"there are no answers of the {role} model")
-        return "" if name is None or name in self.sets[role] else f"the {role} model did not answer set {name!r}"
-
-
-def gather(rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str]) -> Answers:
-    """The answers of all models, checked.
-
-    Args:
-        rows: Answered questions of all sets, by role; any role may be absent.
-        truth_ratio_mean: ``geometric`` or ``arithmetic``.
-        absent: Why there is no such model, by role.
-
-    Raises:
-        UserError: A role or mean does not exist, or a set is incomplete.
-    """
-    mean = truth_ratio.parse_mean(truth_ratio_mean)
-    check_roles(rows)
-    sets = {}
-    for role, answered in rows.items():
-        try:
-            sets[role] = by_set(answered)
-        except UserError as error:
-            raise UserError(f"the {role} model's answers: {error}") from error
-    # a model that answered nothing is reported like one that was not asked
-    return Answers(sets={role: each for role, each in sets.items() if each}, mean=mean, absent=absent)
-
-
-def check_roles(by_role: Mapping[str, object]) -> None:
-    """Nothing, if every role is one of ``ROLES``.
-
-    Args:
-        by_role: Anything by role.
-
-    Raises:
-        UserError: One is not.
-    """
-    unknown = sorted(set(by_role) - set(ROLES))
-    if unknown:
-        raise UserError(f"role {unknown[0]!r} was given; allowed are {', '.join(ROLES)}: rename it to one of these")
 
 
 def finite(value: float) -> Outcome:
@@ -139,6 +69,19 @@ def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
     """
     text = f"{definition.text} The truth ratio uses the {mean} mean."
     return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
+
+
+def as_computed(definition: Definition, compat: Name) -> Definition:
+    """``definition`` of a number that a published evaluator computes, saying so.
+
+    Args:
+        definition: What the number means.
+        compat: Whose evaluation it is.
+    """
+    if compat == "none":
+        return definition
+    text = f"{definition.text} Answered and scored as {WHOSE[compat]} does."
+    return dataclasses.replace(definition, id=f"{definition.id}.{compat}", text=text)
 
 
 def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
@@ -208,11 +151,14 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
     rows = answers.sets[role][name]
     if reason := _lacking(name, kind, rows):
         return reason
-    return [value(row) for row in rows] if (value := _plain_value(kind)) else _made(answers, role, kind, rows)
+    value = _plain_value(kind, answers.compat)
+    return [value(row) for row in rows] if value else _made(answers, role, kind, rows)
 
 
-def _plain_value(kind: str) -> Callable[[AnswerRow], float | None] | None:
+def _plain_value(kind: str, compat: Name) -> Callable[[AnswerRow], float | None] | None:
     """The function of one row alone that gives a number, where it takes no more than that."""
+    if compat == "open_unlearning" and kind in _OPEN_UNLEARNING:
+        return _OPEN_UNLEARNING[kind]
     return {
         "probability": probability.row_probability,
         "normalised_probability": probability.row_normalised_probability,

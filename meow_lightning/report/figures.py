@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.evaluation.metrics import open_unlearning
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
 from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
 from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
@@ -57,12 +59,14 @@ def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
     Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a cell does
     not hold that setting. Infinite ratios lie just outside the finite ones, which keeps the order and so the distance.
     """
-    names = [value for path, value in flat(cell.settings).items() if path.split(".")[-1] == "truth_ratio_mean"]
-    mean = parse_mean(str(names[0]) if names else "geometric")
+    said = {path.split(".")[-1]: value for path, value in flat(cell.settings).items()}
+    mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
+    other = said.get("compat") == "open_unlearning"
+    ratio = open_unlearning.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
     found = {}
     for role in ROLES:
         rows = [row for row in cell.rows.get(role, []) if row.set == "forget" and row.perturbed]
-        found[role] = [row_log_truth_ratio(row, mean=mean) for row in rows]
+        found[role] = list(map(ratio, rows))
     finite = [value for values in found.values() for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0) - 1, max(finite, default=0.0) + 1
     clipped = {role: [min(max(v, low), high) for v in values if not math.isnan(v)] for role, values in found.items()}

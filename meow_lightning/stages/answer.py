@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from meow_lightning.evaluation.compat import batches, counted
 from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks, room
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow, UserError
 
-VERSION = 3
+VERSION = 4
 MAKES = ("rows.jsonl",)
 CHUNK = 128  # questions answered together
 
@@ -17,21 +18,32 @@ CHUNK = 128  # questions answered together
 def run(work: Work) -> None:
     """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
     from meow_lightning.evaluation.answer import answer
+    from meow_lightning.evaluation.compat_answer import answer_as
 
     if carried(work, MAKES):
         return
     model, codec = evaluator(work)
-    sets = {name: facts for name, facts in dataset(work).evaluation().items() if name in work.settings["sets"]}
-    questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
     settings, runtime = work.settings["evaluation"], work.runtime
-    longest = max(len(codec.prompt_ids(fact.question)) for _, _, fact in questions)
-    slots = room(work, model, tokens=longest, generated=settings["max_new_tokens"], shared=False)
+    name = settings.get("compat", "none")
+    sets = {
+        each: counted(name, facts)
+        for each, facts in dataset(work).evaluation().items()
+        if each in work.settings["sets"]
+    }
+    questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
+    if name == "none":
+        longest = max(len(codec.asked_ids(fact.question)) for _, _, fact in questions)
+        slots = room(work, model, tokens=longest, generated=settings["max_new_tokens"], shared=False)
 
     def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
-        rows = answer(
-            model, codec, [questions[number] for number in numbers], max_new_tokens=settings["max_new_tokens"],
-            batch=runtime.eval_batch, slots=slots, progress=tell,
-        )  # fmt: skip
+        asked = [questions[number] for number in numbers]
+        if name == "none":
+            rows = answer(
+                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
+                progress=tell,
+            )  # fmt: skip
+        else:
+            rows = answer_as(name, model, codec, asked, batch=runtime.eval_batch, progress=tell)
         for number, row in zip(numbers, rows, strict=True):
             if any(map(math.isnan, row.truth.logps)):
                 raise UserError(
@@ -40,5 +52,6 @@ def run(work: Work) -> None:
                 )
             yield number, row
 
-    each = [[number] for number in range(len(questions))]
-    in_chunks(work, each, sizes=[1] * len(each), least=CHUNK, unit="questions", name="rows.jsonl", make=make)
+    groups = batches(name, [len(facts) for facts in sets.values()])
+    least = CHUNK if name == "none" else 1
+    in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)

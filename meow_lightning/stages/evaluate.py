@@ -48,9 +48,11 @@ def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
 def run(work: Work) -> None:
     """Write ``results.json`` (definitions, values by role, why what is missing is missing) and ``intervals.json``."""
     rows, memo, mean = answers(work), scores(dict(work.needs)), work.settings["truth_ratio_mean"]
-    results = evaluate(rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}))
+    compat = work.settings.get("compat", "none")
+    results = evaluate(rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat)
     drawn = intervals(
-        rows, memo, truth_ratio_mean=mean, draws=work.settings["draws"], level=work.settings["level"], seed=0
-    )
+        rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], level=work.settings["level"],
+        seed=0,
+    )  # fmt: skip
     write_json(work.folder / "intervals.json", drawn)
     write_json(work.folder / "results.json", results_to_json(results))

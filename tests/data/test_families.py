@@ -230,14 +230,14 @@ def test_what_is_saved_gives_the_same_ids_and_answers_greedily(family, tmp_path)
 
 def test_models_score_and_answer(family) -> None:
     codec, model = family.codec, family.model.eval()
-    rows = [codec.encode(QUESTION, text) for text in ANSWERS[:2]]
+    rows = [codec.reference(QUESTION, text) for text in ANSWERS[:2]]
     for number, found in likelihoods(model, rows, pad_id=codec.pad_id, batch=2, progress=None):
         assert found.ids == rows[number].ids[rows[number].prompt :]
         assert all(math.isfinite(logp) and logp < 0 for logp in found.logps)
     fact = Fact(id="a", question=QUESTION, answer=ANSWER, perturbed=("Oslo.",))
     (row,) = answer(model, codec, [("forget", 0, fact)], max_new_tokens=4, batch=2, slots=2, progress=None)
     assert row.text == codec.said(row.generated)
-    ids = torch.tensor([codec.prompt_ids(QUESTION)])
+    ids = torch.tensor([codec.asked_ids(QUESTION)])
     with torch.no_grad():
         assert row.generated[:1] in ((int(model(ids).logits[0, -1].argmax()),), ())
 

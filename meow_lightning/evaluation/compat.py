@@ -1,0 +1,80 @@
+"""What published evaluators do otherwise than we, in figures: which rows, which batches, how many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+Name = Literal["none", "tofu", "open_unlearning"]
+"""Whose evaluation is computed: ours, that of locuslab/tofu, that of locuslab/open-unlearning."""
+
+NAMES: tuple[Name, ...] = get_args(Name)
+
+WHOSE: Mapping[Name, str] = {"tofu": "locuslab/tofu", "open_unlearning": "locuslab/open-unlearning"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compat:
+    """One published evaluator.
+
+    Attributes:
+        rows: First rows of a set that count; ``None`` for all.
+        batch: Prompts generated together, in the order of the set.
+        total: Tokens of the longest prompt of a batch and of what is generated, together; ``None``: no such limit.
+        new: Tokens generated at most; ``None``: no such limit.
+        blind: Whether padding, and with it every token that is also the padding token, is hidden from attention by its
+            id: end tokens inside a prompt then are.
+    """
+
+    rows: int | None
+    batch: int
+    total: int | None
+    new: int | None
+    blind: bool
+
+
+PUBLISHED: Mapping[str, Compat] = {
+    "tofu": Compat(rows=300, batch=30, total=200, new=None, blind=False),
+    "open_unlearning": Compat(rows=None, batch=32, total=None, new=200, blind=True),
+}
+"""locuslab/tofu (its documented command, February 2025) and locuslab/open-unlearning at d3d7cf9 (December 2025)."""
+
+
+def counted(name: str, facts: Sequence[T]) -> list[T]:
+    """The rows of a set that count.
+
+    Args:
+        name: One of :data:`NAMES`.
+        facts: The rows of one evaluation set.
+    """
+    return list(facts) if name == "none" else list(facts)[: PUBLISHED[name].rows]
+
+
+def batches(name: str, sizes: Sequence[int]) -> list[list[int]]:
+    """Which questions are answered together, by their numbers through all sets; each by itself where it is all one.
+
+    Args:
+        name: One of :data:`NAMES`.
+        sizes: Rows of every set, in order.
+    """
+    if name == "none":
+        return [[number] for number in range(sum(sizes))]
+    found, first, batch = [], 0, PUBLISHED[name].batch
+    for size in sizes:
+        found += [list(range(at, min(at + batch, first + size))) for at in range(first, first + size, batch)]
+        first += size
+    return found
+
+
+def answering(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options of ``evaluation`` decides what is answered: the budget of ours, the name of another's.
+
+    Args:
+        options: The options of ``evaluation``.
+    """
+    if options["compat"] == "none":
+        return {"max_new_tokens": options["max_new_tokens"]}
+    return {"compat": options["compat"]}

@@ -1,0 +1,95 @@
+"""Answer rows as published evaluators make them: their prompts, their scored tokens, their batches and budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+
+from meow_lightning.data import published
+from meow_lightning.data.prompts import Codec
+from meow_lightning.evaluation.answer import Question, answer_row, references
+from meow_lightning.evaluation.compat import PUBLISHED, Compat
+from meow_lightning.evaluation.likelihood import likelihoods
+from meow_lightning.types import AnswerRow, Encoded, Likelihood
+
+PromptOf = Callable[[Codec, str], list[int]]
+RowOf = Callable[[Codec, str, str], Encoded]
+WAYS: dict[str, tuple[PromptOf, RowOf]] = {
+    "tofu": (published.tofu_prompt, published.tofu_row),
+    "open_unlearning": (published.open_unlearning_prompt, published.open_unlearning_row),
+}
+
+
+class Said(NamedTuple):
+    """A generated answer."""
+
+    ids: tuple[int, ...]
+    stop: Literal["end", "length"]
+
+
+def answer_as(
+    name: str, model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, batch: int,
+    progress: Callable[[int], None] | None,
+) -> Iterator[AnswerRow]:  # fmt: skip
+    """The answer rows of some questions of one set, in their order, as a published evaluator would have them.
+
+    Whole batches of that evaluator must be given, in its order: what it lets a model say may depend on the batch.
+    Answers are the decoded text as it is, words of the lead included.
+
+    Args:
+        name: ``tofu`` or ``open_unlearning``.
+        model: A causal language model in evaluation mode.
+        codec: Its prompts and tokens.
+        questions: What to ask, with the reference texts in the fact.
+        batch: Rows per forward pass when scoring; changes no number.
+        progress: Told how many questions are done.
+    """
+    way, (prompt_of, row_of) = PUBLISHED[name], WAYS[name]
+    rows = [row_of(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
+    scored: dict[int, Likelihood] = dict(
+        likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
+    )
+    likely = (scored[number] for number in range(len(scored)))
+    prompts = [prompt_of(codec, fact.question) for _, _, fact in questions]
+    for start in range(0, len(prompts), way.batch):
+        said = generate(model, prompts[start : start + way.batch], pad_id=codec.pad_id, way=way)
+        for question, each in zip(questions[start:], said, strict=False):
+            text = codec.decode(each.ids, keep_special=False)
+            yield answer_row(question, likely, ids=each.ids, text=text, stop=each.stop)
+        if progress is not None:
+            progress(min(start + way.batch, len(prompts)))
+
+
+@torch.inference_mode()
+def generate(model: torch.nn.Module, prompts: Sequence[Sequence[int]], *, pad_id: int, way: Compat) -> list[Said]:
+    """The greedy continuations of one batch of prompts by transformers' ``generate``, padded on the left.
+
+    It stops where the model's own generation settings name an end token, and nowhere else: published Phi-1.5 models
+    name none and talk on until the budget ends.
+
+    Args:
+        model: A causal language model.
+        prompts: Token ids of the prompts.
+        pad_id: Token id of padding.
+        way: Whose batch it is.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    real = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    mask = (ids != pad_id).long() if way.blind else real
+    budgets = [*([] if way.new is None else [way.new]), *([] if way.total is None else [way.total - longest])]
+    device = next(model.parameters()).device
+    made = model.generate(  # type: ignore[operator]
+        ids.to(device), attention_mask=mask.to(device), do_sample=False, num_beams=1, pad_token_id=pad_id,
+        max_new_tokens=max(1, min(budgets)), max_length=None,
+    )  # fmt: skip
+    named = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    ends = frozenset([named] if isinstance(named, int) else named or ())  # type: ignore[arg-type]
+    return [_until(row, ends) for row in made[:, longest:].tolist()]
+
+
+def _until(ids: list[int], ends: frozenset[int]) -> Said:
+    last = next((at for at, token in enumerate(ids) if token in ends), None)
+    return Said(tuple(ids), "length") if last is None else Said(tuple(ids[:last]), "end")

@@ -1,0 +1,72 @@
+"""Numbers of one row as open-unlearning computes them (locuslab/open-unlearning, src/evals/metrics), where not as we.
+
+P is the length-normalised likelihood. The constant 1e-10 matters where a model has collapsed: there P(correct) is far
+below it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from meow_lightning.evaluation.metrics.exact_memorisation import counted_hits, exact_memorisation
+from meow_lightning.evaluation.metrics.extraction_strength import extraction_strength
+from meow_lightning.evaluation.metrics.probability import OPTION_SETS, log_sum_exp, mean_logp, probability
+from meow_lightning.types import AnswerRow
+
+EPSILON = 1e-10
+NO_RETAIN_AUC = 0.5
+"""An attack's AUC on the retain model where there is none."""
+
+
+def row_log_truth_ratio(row: AnswerRow) -> float:
+    """``log R``, ``R = exp(mean_j log P(wrong_j)) / (P(correct) + 1e-10)``.
+
+    Args:
+        row: One answered question with wrong answers.
+    """
+    correct = row.paraphrase if row.paraphrase is not None else row.truth
+    wrong = math.fsum(mean_logp(each.logps) for each in row.perturbed) / len(row.perturbed)
+    return wrong - log_sum_exp([mean_logp(correct.logps), math.log(EPSILON)])
+
+
+def row_truth_ratio(row: AnswerRow) -> float:
+    """``min(R, 1 / (R + 1e-10))`` on the forget set, ``max(0, 1 - R)`` elsewhere.
+
+    Args:
+        row: One answered question with wrong answers.
+    """
+    ratio = math.exp(min(row_log_truth_ratio(row), 700.0))  # beyond it a double overflows, and 1 / R is 0 anyway
+    return min(ratio, 1 / (ratio + EPSILON)) if row.set == "forget" else max(0.0, 1 - ratio)
+
+
+def row_probability(row: AnswerRow) -> float:
+    """``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` where the set has options, else ``P(answer)``.
+
+    Args:
+        row: One answered question.
+    """
+    if row.set not in OPTION_SETS:
+        return probability(row.truth.logps)
+    options = [mean_logp(each.logps) for each in (row.truth, *row.perturbed)]
+    return math.exp(options[0] - log_sum_exp([*options, math.log(EPSILON)]))
+
+
+def row_exact_memorisation(row: AnswerRow) -> float:
+    """Share of the true answer's tokens that are the model's first choice, the end token among them.
+
+    Args:
+        row: One answered question whose likelihood is known token by token.
+    """
+    return exact_memorisation(row.truth.hits, end_token=True)
+
+
+def row_extraction_strength(row: AnswerRow) -> float:
+    """Extraction strength of the true answer, the end token counted, and ``1 / T`` where nothing matches.
+
+    The published loop over k = 0 .. T - 1 ends at T - 1 whether or not the last token matches.
+
+    Args:
+        row: One answered question whose likelihood is known token by token.
+    """
+    hits = counted_hits(row.truth.hits, end_token=True)
+    return max(extraction_strength(hits, end_token=True), 1 / len(hits))

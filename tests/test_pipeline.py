@@ -20,11 +20,11 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.pretrain.rows=30", "model.finetune.replay=2")
 
 
-def options(*words: str) -> dict:
+def options(*words: str, small: tuple[str, ...] = SMALL) -> dict:
     GlobalHydra.instance().clear()
     config.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return plain(compose("config", overrides=[*SMALL, *words]))
+        return plain(compose("config", overrides=[*small, *words]))
 
 
 def cell(*words: str) -> Graph:
@@ -180,7 +180,7 @@ def test_another_evaluator_answers_and_counts_otherwise(name):
 
 def test_prompts_and_means_that_another_evaluator_does_not_know():
     with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
-        cell("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional")
+        graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
         UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
     ):

@@ -69,6 +69,7 @@ class _Cell(Rounds):
 
     def graph(self) -> Graph:
         """All that the cell makes, by name."""
+        measures = self._measures()
         every = {"target": self.target, "unlearned": self.unlearned, "retain": self.retain}
         roles = {role: model for role, model in every.items() if model is not None}
         answers = {f"answer/{role}": self.answer(role, model, None, {}) for role, model in roles.items()}
@@ -82,7 +83,7 @@ class _Cell(Rounds):
         rounds = {name: each for name, each in steps.items() if each.stage == "score"}
         asked = scores | rounds if self.options["memo"]["verify"] else {}
         checks = {name.replace("score", "verify"): self.verified(each) for name, each in asked.items()}
-        results = self.artifact("evaluate", "", self._measures(), {**answers, **scores})
+        results = self.artifact("evaluate", "", measures, {**answers, **scores})
         bases = [each for model in roles.values() for each in model.walk() if each.label == "base"]
         models = {"base": bases[0], **roles} if bases else roles
         needs = {"results": results, **extra, **models, **answers, **scores, **checks, **steps}

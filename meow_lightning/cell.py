@@ -39,6 +39,7 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
         ("trainer", "devices", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1), ("trainer", "micro_batch", 1),
         ("trainer", "eval_batch", 1), ("trainer", "slots", 1), ("callbacks", "log_every", 1),
         ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_every_steps", 0), ("callbacks", "memo_facts", 0),
+        ("callbacks", "evaluate_every_epochs", 0),
     ):  # fmt: skip
         if options[group][name] is not None and options[group][name] < least:
             raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")

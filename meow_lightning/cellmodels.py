@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from meow_lightning.config import build, check_call, check_least, check_measure, described, without
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.compat import answering, counted
+from meow_lightning.methods.base import BaseMethod
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
+from meow_lightning.store import digest as file_digest
 from meow_lightning.types import Dataset, UserError
 
 ASKED = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # what answering reads of a fact
@@ -168,3 +171,37 @@ class Models:
         sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
         settings = {"sets": sets, "evaluation": answering(wish), "model": self.model}
         return self.artifact("answer", role, settings, {"model": model, **before})
+
+    def stop(self) -> dict[str, Any]:
+        """What the choice of an epoch depends on.
+
+        Raises:
+            UserError: No epoch can be chosen.
+        """
+        wish = self.options["evaluation"]
+        if not wish["validation"]:
+            raise UserError(
+                "optim.stop=best chooses an epoch on rows that all numbers then leave out: give evaluation.validation, "
+                "the share of every set to set aside, such as 0.25"
+            )
+        if self.method.finish is not BaseMethod.finish:
+            raise UserError(
+                f"method={self.options['method']['name']} changes the model after its last step, so no epoch can be "
+                "chosen; say optim.stop=last"
+            )
+        if self.retain is None and wish["retain_log"] is None:
+            raise UserError(
+                f"optim.stop=best compares every epoch with the retain model, but {self.roles.no_retain}; give "
+                "model.retain= or evaluation.retain_log=, or say optim.stop=last"
+            )
+        chosen = {name: wish[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
+        if wish["retain_log"] is not None:
+            chosen["retain_log"] = file_digest(Path(wish["retain_log"]))
+        sets = {name: digest_of(facts, ASKED) for name, facts in self.dataset.evaluation().items()}
+        return {**chosen, "sets": sets}
+
+    def compared(self) -> dict[str, Artifact]:
+        """Our own answers of the retain model, whose ever evaluation the cell is to be as."""
+        if self.options["evaluation"]["retain_log"] is not None or self.retain is None:
+            return {}
+        return {"retain_answers": self.answer("retain", self.retain, tuple(self.dataset.evaluation()), {})}

@@ -200,7 +200,9 @@ class Rounds(Models):
             settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
         # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
         inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
-        inputs["reference"] = self.method.reference
+        inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
+        if options["optim"]["stop"] == "best":
+            settings["stop"], needs = self.stop(), {**needs, **self.compared()}
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def _rows(self, name: str) -> str:

@@ -12,6 +12,7 @@ from meow_lightning.config import choose, without
 from meow_lightning.data.published import check_tags
 from meow_lightning.evaluation.compat import NAMES, counted
 from meow_lightning.evaluation.logs import stand_in
+from meow_lightning.evaluation.validation import aside
 from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import RECIPE
 from meow_lightning.store import Artifact
@@ -57,6 +58,25 @@ class _Cell(Rounds):
                 "leave it out, or say evaluation.compat=none"
             )
         return {} if name == "none" else {"compat": name}
+
+    def _validation(self) -> dict[str, float]:
+        """The share of every set that numbers leave out, where there is one."""
+        share = self.options["evaluation"]["validation"]
+        if not 0 <= share < 1:
+            raise UserError(
+                f"evaluation.validation={share} is a share of every set: 0 for none, or below 1 otherwise, such as 0.25"
+            )
+        return {"validation": share} if share else {}
+
+    def _set_aside(self) -> list[str]:
+        share, compat = self.options["evaluation"]["validation"], self.options["evaluation"]["compat"]
+        if not share:
+            return []
+        sets = {name: len(counted(compat, facts)) for name, facts in self.dataset.evaluation().items()}
+        left = ", ".join(f"{name} {n - len(aside(name, n, share))} of {n}" for name, n in sets.items())
+        return [
+            f"Questions set aside to choose an epoch (evaluation.validation={share}) count in no number; left: {left}."
+        ]
 
     def _other_scoring(self) -> list[str]:
         wish, words = self.options["evaluation"], self.options["model"]["prompt"]["lead"].strip()
@@ -104,7 +124,7 @@ class _Cell(Rounds):
         if not 0 < wish["level"] < 1:
             raise UserError(f"evaluation.level={wish['level']} must be above 0 and below 1, such as 0.95")
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
-        measures |= self._compat()
+        measures |= self._compat() | self._validation()
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()
@@ -131,6 +151,7 @@ class _Cell(Rounds):
             "texts": self.dataset.public, "warning": self.options["warning"],
             "notes": [
                 *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
+                *self._set_aside(),
             ],
         }  # fmt: skip
 

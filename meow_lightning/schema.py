@@ -49,6 +49,7 @@ class Optim(AdamW):
     """``optim``: null means that the method's table says it."""
 
     name: str
+    stop: Literal["last", "best"]
     lr: float | None
     epochs: int | None
     batch: int | None
@@ -87,6 +88,7 @@ class Evaluation(TypedDict):
     compat: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
+    validation: float
     draws: int
     level: float
     retain_log: str | None
@@ -115,6 +117,7 @@ class Callbacks(TypedDict):
     memo_every_epochs: int
     memo_every_steps: int
     memo_facts: int
+    evaluate_every_epochs: int
 
 
 class Learning(AdamW):

@@ -54,7 +54,7 @@ def runtime(**changes: Any) -> Runtime:
     plain: dict[str, Any] = {
         "accelerator": "cpu", "devices": 1, "strategy": "auto", "micro_batch": 2, "checkpointing": False,
         "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1, "memo_every_epochs": 0,
-        "memo_every_steps": 0, "memo_facts": 0,
+        "memo_every_steps": 0, "memo_facts": 0, "evaluate_every_epochs": 0,
     }  # fmt: skip
     return Runtime(**plain | changes)
 

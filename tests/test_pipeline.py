@@ -178,6 +178,47 @@ def test_another_evaluator_answers_and_counts_otherwise(name):
     assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
 
 
+def test_setting_rows_aside_costs_no_model_and_is_said():
+    assert moved("evaluation.validation=0.25") == {"results", "report"}
+    made = cell("evaluation.validation=0.25")
+    assert made.artifacts["results"].settings["validation"] == 0.25
+    (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
+    assert "forget 6 of 8" in note
+    assert "validation" not in cell().artifacts["results"].settings
+    for share in ("-0.1", "1", "1.5"):
+        with pytest.raises(UserError, match=r"^evaluation.validation=.* is a share of every set"):
+            cell(f"evaluation.validation={share}")
+
+
+STOP = ("optim.stop=best", "evaluation.validation=0.25")
+
+
+def test_choosing_an_epoch_needs_the_retain_models_answers():
+    made = cell(*STOP)
+    unlearned = made.artifacts["unlearned"]
+    assert unlearned.needs["retain_answers"].key == made.artifacts["answer/retain"].key
+    assert unlearned.settings["stop"]["validation"] == 0.25
+    assert moved("optim.stop=best", start=STOP[1:]) == OWN
+    assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
+    assert "stop" not in cell().artifacts["unlearned"].settings
+    ascent = {name: each.key for name, each in cell("method=none").artifacts.items()}
+    assert {name: each.key for name, each in cell("method=none", *STOP).artifacts.items()}["unlearned"] == ascent[
+        "unlearned"
+    ]
+    # it is watched by our own evaluation, whose ever numbers the cell shows
+    other = cell(*STOP, "evaluation.compat=tofu").artifacts["unlearned"]
+    assert other.needs["retain_answers"].key == made.artifacts["answer/retain"].key
+
+
+def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
+    with pytest.raises(UserError, match=r"^optim.stop=best chooses an epoch on rows .* give evaluation.validation"):
+        cell("optim.stop=best")
+    with pytest.raises(UserError, match=r"^optim.stop=best compares every epoch with the retain model, but"):
+        cell(*STOP, "model.retain=none")
+    with pytest.raises(UserError, match=r"^method=task_vector changes the model after its last step"):
+        cell(*STOP, "method=task_vector")
+
+
 def test_prompts_and_means_that_another_evaluator_does_not_know():
     with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
         graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))

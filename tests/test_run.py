@@ -127,6 +127,26 @@ def test_a_sweep_shares_stages_and_ends_with_a_table(finished: tuple[Path, str],
     assert "method=grad_ascent" in out
 
 
+def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tuple[Path, str], tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    shutil.copytree(finished[0] / "store", tmp_path / "store")
+    words = (*FAST, "method=grad_ascent", "goal=evaluate", "callbacks.checkpoint_seconds=0")
+    known = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()}
+    out = run(tmp_path, *words, "optim.epochs=4", "optim.stop=best", "evaluation.validation=0.5")
+    (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
+    (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
+    assert "answer" in {name for name, _ in stages(out)}
+    run(tmp_path, *words, f"optim.epochs={epoch}", "goal=unlearn", "callbacks.evaluate_every_epochs=1")
+    (plain,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known - {chosen}
+    folders = [tmp_path / "store" / "unlearn" / name for name in (chosen, plain)]
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in folders)
+    assert all(first[name].equal(second[name]) for name in second)
+    for folder in folders:
+        points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [point for point in points if "evaluation/model_utility" in point]
+
+
 def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
     deadline = time.time() + seconds
     while not found():

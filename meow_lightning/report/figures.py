@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -219,22 +220,32 @@ def _curves(cell: Cell) -> Picture:
 
 
 def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, list[tuple[float, float]]]]]:
-    """Title and curves of each panel of a stage: the losses first, then MEMO and forget numbers."""
+    """Title and curves of each panel of a stage: the losses first, then MEMO, then the evaluation's numbers."""
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
             if "step" in row and isinstance(value, int | float) and math.isfinite(value):
                 series.setdefault(name, []).append((float(row["step"]), float(value)))
     found = []
-    for kind in ("loss", "memo", "forget"):
-        chosen = {
-            name: points for name, points in series.items() if name.split("/")[0] == kind and name != "memo/seconds"
-        }
+    for kind, shown in KINDS.items():
+        chosen = {name: points for name, points in series.items() if fnmatch(name, shown[0]) and name not in shown[1:]}
         if kind == "loss" and len(chosen) == 2:
             del chosen["loss"]  # a loss of one part is that part
         if chosen:
             found.append((f"{stage}: {kind}", chosen))
     return found
+
+
+# Panels by title: the names of what they show, then those left out. Shares and logarithms do not share an axis.
+KINDS = {
+    "loss": ("loss*",),
+    "memo": ("memo/*", "memo/seconds"),
+    "evaluation": (
+        "evaluation/*", "evaluation/seconds", "evaluation/forget_quality_log10", "evaluation/forget/probability",
+        "evaluation/forget/truth_ratio",
+    ),
+    "forget quality": ("evaluation/forget_quality_log10",),
+}  # fmt: skip
 
 
 def _draw_curves(figure: Figure, panels: Sequence[tuple[str, dict[str, list[tuple[float, float]]]]]) -> None:

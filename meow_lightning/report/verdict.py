@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
+from meow_lightning.evaluation.validation import STILL_SAID
 from meow_lightning.report.cells import label, number, why_missing, written
 from meow_lightning.types import Results
 
-SIGNIFICANCE = 0.05  # p at or above it: not distinguishable from the retain model by the test
-STILL_SAID = 0.10  # how much more often than the retain model the true value may be said
 KEPT = 0.90  # share of the target's number that counts as kept
 COLLAPSED = 0.50  # share of the target's number below which the model counts as collapsed
 

@@ -8,6 +8,7 @@ from meow_lightning.evaluation.bootstrap import intervals
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
+from meow_lightning.evaluation.validation import rest
 from meow_lightning.stages.shared import unchanged
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import digest, write_json
@@ -17,8 +18,13 @@ VERSION = 3
 MAKES = ("results.json", "intervals.json")
 
 
-def answers(work: Work) -> dict[str, list[AnswerRow]]:
-    """The answer rows by role: from the needs named ``answer/<role>``, and a log where that stands in for a model."""
+def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
+    """The answer rows by role: from the needs named ``answer/<role>``, and a log where that stands in for a model.
+
+    Args:
+        work: The stage's task.
+        validation: Share of every set that is left out, since it chose an epoch.
+    """
     found = {
         name.removeprefix("answer/"): read_rows(path / "rows.jsonl")
         for name, path in work.needs.items()
@@ -30,6 +36,8 @@ def answers(work: Work) -> dict[str, list[AnswerRow]]:
             unchanged(f"evaluation.retain_log={log}", digest(Path(log)), work.settings["retain_log"])
         asked = [(row.fact, row.question, row.answer) for row in by_set(found["target"])["forget"]]
         found["retain"] = stand_in(Path(log), asked, option="evaluation.retain_log")
+    if validation:
+        found = {role: rest(by_set(rows), validation) for role, rows in found.items()}
     return found
 
 
@@ -47,7 +55,8 @@ def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
 
 def run(work: Work) -> None:
     """Write ``results.json`` (definitions, values by role, why what is missing is missing) and ``intervals.json``."""
-    rows, memo, mean = answers(work), scores(dict(work.needs)), work.settings["truth_ratio_mean"]
+    rows = answers(work, validation=work.settings.get("validation", 0.0))
+    memo, mean = scores(dict(work.needs)), work.settings["truth_ratio_mean"]
     compat = work.settings.get("compat", "none")
     results = evaluate(rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat)
     drawn = intervals(

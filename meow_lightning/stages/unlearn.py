@@ -8,6 +8,7 @@ from meow_lightning.config import build
 from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import device, rank
+from meow_lightning.stages.best import evaluation_curve, take_best
 from meow_lightning.stages.reference import Weights, reference, with_logps
 from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
@@ -49,6 +50,7 @@ def run(work: Work) -> None:
         log_every=work.runtime.log_every, reference=reference(work, method, model),
     )  # fmt: skip
     train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
+    take_best(work, model, steps_per_epoch=plan.steps_per_epoch)
     return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
 
 
@@ -118,6 +120,10 @@ def candidates(work: Work) -> dict[str, list[dict]]:
 
 
 def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
+    return [*_memo_curve(work, codec, plan), *evaluation_curve(work, codec, steps_per_epoch=plan.steps_per_epoch)]
+
+
+def _memo_curve(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
     """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
     import random
 

@@ -31,6 +31,7 @@ class Runtime:
         memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
         memo_every_steps: Steps between two of them, in the place of epochs; 0 to count epochs.
         memo_facts: Facts in each of these points.
+        evaluate_every_epochs: Epochs between two evaluations of the model in training; 0 for none.
     """
 
     accelerator: str
@@ -45,6 +46,7 @@ class Runtime:
     memo_every_epochs: int
     memo_every_steps: int
     memo_facts: int
+    evaluate_every_epochs: int
 
 
 @dataclass

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from meow_lightning.types import AnswerRow, Definition, UserError
 
+SIGNIFICANCE = 0.05
+"""p at or above it: the test does not tell a model from the retain model (TOFU, arXiv 2401.06121)."""
+
 # below this a double loses digits and then turns into 0, whose logarithm says nothing
 _SMALLEST_P = 1e-300
 

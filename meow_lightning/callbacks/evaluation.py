@@ -1,0 +1,171 @@
+"""The evaluation while a model is trained: a curve, and on request the weights of the best epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save_file
+
+from meow_lightning.data.prompts import Codec
+from meow_lightning.evaluation.answer import Question, answer
+from meow_lightning.evaluation.suite import evaluate
+from meow_lightning.evaluation.validation import Epoch, better, epoch
+from meow_lightning.memo.room import Room
+from meow_lightning.parallel import gathered, mine
+from meow_lightning.types import AnswerRow, Results
+
+WATCHED = (
+    "model_utility", "forget_quality_log10", "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio",
+    "forget/value_accuracy", "retain/rouge_l_recall", "retain/value_accuracy",
+)  # fmt: skip
+PREFIX = "evaluation/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How answers are made and counted.
+
+    Attributes:
+        max_new_tokens: Budget of an answer.
+        batch: Rows per forward pass when scoring.
+        slots: Prompts generated side by side.
+        truth_ratio_mean: ``geometric`` or ``arithmetic``.
+    """
+
+    max_new_tokens: int
+    batch: int
+    slots: int | Room
+    truth_ratio_mean: str
+
+
+class EvaluationCurve(pl.Callback):
+    """Logs what the evaluation says of the model in training, as ``evaluation/<number>``, and the seconds it took.
+
+    Several processes share the questions. It draws no random number and leaves weights and mode as they are, so
+    training comes out the same without it.
+
+    Args:
+        codec: The model's prompts and tokens.
+        questions: What is asked, every set numbered from 0.
+        retain: What the retain model answered to them; empty where that is not known, and then nothing is compared.
+        every: Steps between two points, 1 or more.
+        how: How answers are made and counted.
+        best: Where the best epoch's weights go; ``None`` to keep none.
+    """
+
+    def __init__(
+        self, *, codec: Codec, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
+        best: Best | None,
+    ) -> None:  # fmt: skip
+        self.codec, self.questions, self.retain, self.every = codec, list(questions), list(retain), every
+        self.how, self.best = how, best
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The point before the first step."""
+        if trainer.global_step == 0:
+            self._point(trainer, module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
+        """A point after every ``every`` steps and after the last one."""
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            self._point(trainer, module)
+
+    def _point(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        start = time.perf_counter()
+        model: torch.nn.Module = module.model  # type: ignore[assignment]
+        was_training = model.training
+        model.eval()
+        rows = gathered(list(self._answers(model)))
+        model.train(was_training)
+        results = self._results(rows)
+        if self.best is not None and trainer.global_step and trainer.is_global_zero:
+            found = epoch(results, step=trainer.global_step)
+            if found is not None:
+                self.best.offer(found, model)
+        values = results.values["unlearned"]
+        point = {PREFIX + name: values[name] for name in WATCHED if name in values}
+        point[f"{PREFIX}seconds"] = time.perf_counter() - start
+        if trainer.is_global_zero and trainer.logger is not None:
+            trainer.logger.log_metrics(point, step=trainer.global_step)
+
+    def _answers(self, model: torch.nn.Module) -> list[AnswerRow]:
+        share = mine(self.questions)
+        if not share:
+            return []
+        how = self.how
+        made = answer(
+            model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots, progress=None
+        )
+        return list(made)
+
+    def _results(self, rows: Sequence[AnswerRow]) -> Results:
+        by_role = {"unlearned": list(rows)} | ({"retain": self.retain} if self.retain else {})
+        return evaluate(by_role, {}, truth_ratio_mean=self.how.truth_ratio_mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The weights of the best epoch so far, in a folder that outlives a killed run.
+
+    Attributes:
+        folder: Where they lie.
+    """
+
+    folder: Path
+
+    def epoch(self) -> Epoch | None:
+        """The epoch whose weights lie here; ``None`` while there are none."""
+        path = self.folder / "best.json"
+        return Epoch(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    def offer(self, new: Epoch, model: torch.nn.Module) -> None:
+        """Keep the trainable weights of a model where its epoch is better than the best so far.
+
+        Args:
+            new: What the model in training is.
+            model: The model.
+        """
+        if not better(new, self.epoch()):
+            return
+        weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
+        # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
+        save_file(weights, self._weights(new))
+        told = self.folder / "best.new"
+        told.write_text(json.dumps(asdict(new)), encoding="utf-8")
+        told.replace(self.folder / "best.json")
+        for path in self.folder.glob("best-*.safetensors"):
+            if path != self._weights(new):
+                path.unlink()
+
+    def put(self, model: torch.nn.Module) -> Epoch | None:
+        """The best epoch, after its weights are put into a model; ``None`` where there is none.
+
+        Args:
+            model: The trained model.
+        """
+        chosen = self.epoch()
+        if chosen is not None:
+            kept = load_file(self._weights(chosen))
+            with torch.no_grad():
+                for name, each in trained(model).items():
+                    each.copy_(kept[name])
+        return chosen
+
+    def _weights(self, chosen: Epoch) -> Path:
+        return self.folder / f"best-{chosen.step}.safetensors"
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The trainable weights of a model by name; tied ones once.
+
+    Args:
+        model: A model.
+    """
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}

@@ -1,0 +1,112 @@
+"""The evaluation while unlearning trains: a curve for whoever watches, and the choice of an epoch on rows set aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.evaluation.compat import counted
+from meow_lightning.evaluation.logs import stand_in
+from meow_lightning.evaluation.rows import by_set, read_rows
+from meow_lightning.evaluation.validation import numbered, part
+from meow_lightning.parallel import barrier, rank
+from meow_lightning.stages.shared import dataset, unchanged
+from meow_lightning.stages.work import Work
+from meow_lightning.store import digest
+from meow_lightning.types import AnswerRow, UserError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import torch
+
+    from meow_lightning.data.prompts import Codec
+
+SLOTS = 64  # most prompts side by side while a training holds the memory
+
+
+def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[pl.Callback]:
+    """What evaluates the model in training: after every epoch where one is to be chosen, else as often as a run asks.
+
+    Args:
+        work: The stage's task.
+        codec: The model's prompts and tokens.
+        steps_per_epoch: Optimizer steps of an epoch.
+    """
+    from meow_lightning.callbacks.evaluation import Best, EvaluationCurve, How
+    from meow_lightning.memo.room import Room
+
+    choice = work.settings.get("stop")
+    epochs = 1 if choice else work.runtime.evaluate_every_epochs
+    if not epochs:
+        return []
+    wish: dict[str, Any] = choice or work.inputs["evaluation"]
+    share = wish["validation"]
+    (work.folder / "resume").mkdir(exist_ok=True)
+    return [
+        EvaluationCurve(
+            codec=codec,
+            questions=[
+                (name, index, fact)
+                for name, facts in _facts(work, choice).items()
+                for index, fact in enumerate(part(name, facts, share))
+            ],
+            retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
+            how=How(
+                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch,
+                slots=Room(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
+                truth_ratio_mean=wish["truth_ratio_mean"],
+            ),
+            best=Best(work.folder / "resume") if choice else None,
+        )
+    ]  # fmt: skip
+
+
+def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
+    """Put the weights of the epoch that was chosen into the trained model, and say which it is.
+
+    Args:
+        work: The stage's task.
+        model: The trained model.
+        steps_per_epoch: Optimizer steps of an epoch.
+
+    Raises:
+        UserError: There were epochs, and none gave numbers.
+    """
+    if "stop" not in work.settings or not work.settings["recipe"]["epochs"]:
+        return
+    from meow_lightning.callbacks.evaluation import Best
+
+    barrier(work.runtime.accelerator)
+    chosen = Best(work.folder / "resume").put(model)
+    if chosen is None:
+        raise UserError(
+            "optim.stop=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
+            "training's curve for what lacks, or say optim.stop=last"
+        )
+    if rank() == 0:
+        how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
+        work.note(
+            f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "
+            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.said:+.2f} of the "
+            "answers said, against the retain model)"
+        )
+
+
+def _facts(work: Work, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
+    """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
+    name = choice["compat"] if choice else "none"
+    return {each: counted(name, facts) for each, facts in dataset(work).evaluation().items()}
+
+
+def _retain(work: Work, share: float) -> list[AnswerRow]:
+    """What the retain model, or the log in its place, says to the rows set aside."""
+    if "retain_answers" in work.needs:
+        rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
+    else:
+        log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
+        unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
+        forget = counted(work.settings["stop"]["compat"], dataset(work).evaluation()["forget"])
+        rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
+    compat = work.settings["stop"]["compat"]
+    sets = {name: counted(compat, each) for name, each in by_set(rows).items()}
+    return [row for name, each in sets.items() for row in numbered(part(name, each, share))]

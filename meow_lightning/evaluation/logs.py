@@ -59,7 +59,7 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     """Nothing, if two logs hold the same questions and true answers in the same order.
 
     The question column holds whole prompts. Where all true answers agree, the questions may differ by what stands
-    before and after every one of them: the tags of another model family.
+    before and after every one of them: the tags of another model family. Blanks do not count: decoding moves them.
 
     Args:
         left: Rows of one set in one log.
@@ -69,8 +69,11 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     Raises:
         UserError: They do not.
     """
-    tags = _tags([(one.question, other.question) for one, other in zip(left, right, strict=False)])
-    position = _first_difference(left, right, tags)
+    mine, others = (
+        [replace(row, question=_bare(row.question), answer=_bare(row.answer)) for row in rows] for rows in (left, right)
+    )
+    tags = _tags([(one.question, other.question) for one, other in zip(mine, others, strict=False)])
+    position = _first_difference(mine, others, tags)
     if position is None:
         return
     sides = [f"{name} holds {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
@@ -79,7 +82,8 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
         difference = f"question {position} is the first that only {name} has: {_shown(longer[position].question)}"
     else:
         one, other = left[position], right[position]
-        answers = one.answer != other.answer and _same_between(one.question, other.question, tags)
+        here, there = mine[position], others[position]
+        answers = here.answer != there.answer and _same_between(here.question, there.question, tags)
         texts = (one.answer, other.answer) if answers else (one.question, other.question)
         what = f"the true answer of question {position}" if answers else f"question {position}"
         difference = f"{what} is the first that differs: {_shown(texts[0])} against {_shown(texts[1])}"

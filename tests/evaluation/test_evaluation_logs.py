@@ -209,6 +209,15 @@ def test_other_questions_and_answers_are_refused(write: Write, capsys: pytest.Ca
     assert "the true answer of question 2 is the first that differs: 'in Bonn' against 'in Rome'" in error
 
 
+def test_blanks_do_not_count(write: Write) -> None:
+    left, right = forget(1, 1, 1), forget(1, 1, 1)
+    for texts in right["generated_text"].values():
+        texts[0], texts[2] = texts[0].replace(" ", "  "), f" {texts[2]}".replace(" ", "\n")
+    sides = [read_log(write("one.json", {FORGET: side}), option="LOG") for side in (left, right)]
+    assert sides[0][0].answer != sides[1][0].answer
+    check_same_log_questions(*sides, names=("a", "b"))
+
+
 def test_one_prompt_alone_has_no_tags(write: Write) -> None:
     sides = [read_log(write("one.json", {FORGET: forget(1, tags=tags)}), option="LOG") for tags in (TAGS, ("", "\n"))]
     with pytest.raises(

@@ -202,11 +202,12 @@ def test_the_command_on_every_pair(family: str, split: str, distance: float, p: 
 def test_the_command_refuses_other_questions() -> None:
     with pytest.raises(UserError, match=r"phi_full\.json holds 300 forget questions, \S*phi_retain95\.json holds 200 "):
         report(path("phi_full"), path("phi_retain95"), unpaired=False)
+
+
+def test_decoded_blanks_and_the_tags_of_a_family_do_not_make_other_questions() -> None:
     # the decoded answers of the two families are the same but for a blank before one comma
-    with pytest.raises(
-        UserError, match=r"the true answer of question 54 is the first that differs: .*by Elvin Mammadov"
-    ):
-        report(path("phi_full"), path("llama2-7b_retain90"), unpaired=False)
+    found = report(path("phi_full"), path("llama2-7b_retain90"), unpaired=False)
+    assert (found["geometric"]["forget_quality"]["rows"], found["geometric"]["forget_quality"]["paired"]) == (300, True)
 
 
 def test_the_command_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,9 +13,12 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from meow_lightning.types import UserError
+from meow_lightning.types import Results, UserError
+
+if TYPE_CHECKING:
+    from meow_lightning.report.sweeps import Swept
 
 # A plain node: Hydra executes plug-ins before they are importable modules, which a dataclass does not survive.
 # `params` are swept words that a table file brings; the command line's come after and win.
@@ -47,26 +50,37 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: When cells failed, with the list; after all others ran.
         """
-        from meow_lightning.cell import show_sweep
+        from meow_lightning.expected import FOLDER, expected
+        from meow_lightning.sweep import show_sweep
 
+        published = expected(FOLDER)  # what cannot be read is said before any work
         said = {word.partition("=")[0] for word in arguments}
         params = [f"{key}={value}" for key, value in self._params.items() if key not in said]
         cells = combinations([*params, *arguments], self._loader)
         # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
-        for overrides in cells:
-            self._loader.load_sweep_config(self._sweep_config, overrides)
+        configs = [self._loader.load_sweep_config(self._sweep_config, overrides) for overrides in cells]
         returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
         failed = []
         finished = []
-        for name, returned in zip(names(cells), returns, strict=True):
-            if returned.status is JobStatus.COMPLETED:
-                finished.append((name, returned.return_value))
-            else:
+        for name, words, config, returned in zip(names(cells), cells, configs, returns, strict=True):
+            if returned.status is not JobStatus.COMPLETED:
                 failed.append((name, returned._return_value))
-        show_sweep(finished, failed, outputs=Path(self._sweep_config.outputs))
+            elif returned.return_value is not None:
+                finished.append(swept(name, words, config, returned.return_value))
+        show_sweep(finished, failed, published=published, outputs=Path(self._sweep_config.outputs))
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns
+
+
+def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
+    """A finished cell as reports take it."""
+    from meow_lightning.config import plain
+    from meow_lightning.report.sweeps import Swept
+
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    values = {option: value for option, _, value in (word.partition("=") for word in words)}
+    return Swept(name=name, words=values, settings=plain(own), results=results)
 
 
 def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
-import traceback
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -241,38 +239,3 @@ PROGRAM = Program()
 def run_cell(cfg: DictConfig) -> Results | None:
     """The numbers of the cell that a composed config describes; what ``run.py`` and the sweeper call."""
     return PROGRAM.run(plain(cfg))
-
-
-def show_sweep(
-    finished: Sequence[tuple[str, Results | None]], failed: Sequence[tuple[str, Exception]], *, outputs: Path
-) -> None:
-    """Show the numbers of a sweep's cells in one table, then those that failed and why.
-
-    Args:
-        finished: The words of each finished cell, and its numbers where it got that far.
-        failed: The words of each failed cell, and its error.
-        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
-    """
-    from meow_lightning.report.sweeps import COLUMNS, tables
-    from meow_lightning.report.tables import CLOSING
-
-    reports, folder = outputs / "reports", outputs / "runs" / "failed"
-    measured = [(words, results) for words, results in finished if results is not None]
-    with Terminal(title="") as terminal:
-        if measured:
-            path = reports / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
-            reports.mkdir(parents=True, exist_ok=True)
-            for title, shown in tables(measured, columns=CLOSING, ends=False):
-                terminal.table(shown, title=title)  # the file has more numbers than a terminal is wide
-            pages = []
-            for title, (head, *rows) in tables(measured, columns=COLUMNS, ends=True):
-                lines = "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
-                pages.append(f"{title}\n\n{lines}")
-            path.write_text("\n".join(pages), encoding="utf-8")
-            terminal.say(f"table: {path}")
-        for words, error in failed:
-            folder.mkdir(parents=True, exist_ok=True)
-            story = folder / f"{plain_name(words)}.txt"
-            story.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            terminal.say(f"failed: {words}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-            terminal.say(f"        {story}")

@@ -123,7 +123,9 @@ class Terminal:
         """A small table; the first row is its head."""
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
-            table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
+            # Where columns are too many for the width, it is not the names of the rows that are cut short.
+            least = max(len(row[0]) for row in rows) if number == 0 else None
+            table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True, min_width=least)
         for row in rows[1:]:
             table.add_row(*row)
         self.console.print()

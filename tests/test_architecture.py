@@ -28,6 +28,7 @@ FLOORS = (
     ("terminal",),
     ("plans",),
     ("cell",),
+    ("sweep", "expected"),
     ("cli",),
 )
 # What people start: these speak on the terminal.

@@ -165,17 +165,44 @@ def test_the_stages_that_config_names_are_all_stages():
     assert [name for name in NAMES if name in line] == list(NAMES)
 
 
+# What a table may sweep: what is compared, and of what else one axis at most, where that is the table's subject.
+COMPARED = {"seed", "method", "model", "dataset", "dataset.split"}
+SUBJECTS = {
+    "tiny_ascent": ["optim.epochs"],  # where gradient ascent forgets as much as MEOW
+    "tuned": ["optim.lr", "optim.epochs"],  # the recipes themselves
+    "tiny_loop": ["method.loop.ask"],  # whether asking again about what is held pays
+    "ablation_k": ["method.select.k"],  # how many inverted facts it takes
+    "ablation_strategy": ["method.select.strategy"],  # whether it matters which
+    "ablation_candidates": ["inversion.candidates"],  # whether a choice among more is worth its price
+    "ablation_memo": ["memo.mode"],  # whether what MEMO cuts matters
+    "memo_ma_el": ["memo"],  # whether another measure would choose and say the same
+}
+
+
 def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
-    may_sweep = {"seed", "method", "model", "dataset", "dataset.split", "optim.epochs", "optim.lr", "method.select.k",
-                 "method.loop.ask"}  # fmt: skip
     tables = sorted((CONF.parent / "experiments" / "table").glob("*.yaml"))
-    assert tables
+    assert {*SUBJECTS} < {path.stem for path in tables}
     for path in tables:
         content = yaml.safe_load(path.read_text())
         assert path.read_text().startswith("# @package _global_\n# "), f"{path.name} does not say what it is for"
         assert set(content) == {"hydra"}
         assert content["hydra"]["mode"] == "MULTIRUN"
-        assert set(content["hydra"]["sweeper"]["params"]) <= may_sweep
+        params = content["hydra"]["sweeper"]["params"]
+        assert [option for option in params if option not in COMPARED] == SUBJECTS.get(path.stem, []), path.name
+
+
+@pytest.mark.parametrize("path", sorted((CONF.parent / "experiments" / "table").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_cells_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
+    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
+    swept = {option: str(values).split(",") for option, values in params.items()}
+    for option, values in swept.items():
+        assert len(set(values)) == len(values), option
+        if (CONF / option).is_dir():
+            assert set(values) <= {choice for group, choice in CHOICES if group == option}
+    for place in (0, -1):
+        options = composed(*(f"{option}={values[place]}" for option, values in swept.items()))
+        check_call("method", options["method"], allow=[])
+        check_measure(options["memo"], allow=[])
 
 
 def test_an_experiment_knows_no_method_seed_or_sweep() -> None:

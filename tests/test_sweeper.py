@@ -9,7 +9,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.meow_sweeper import combinations, names
 from meow_lightning import cell
-from meow_lightning.types import UserError
+from meow_lightning import expected as expected_module
+from meow_lightning import sweep as sweep_module
+from meow_lightning.report.sweeps import Swept
+from meow_lightning.types import Results, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,3 +103,34 @@ def test_a_cell_is_named_by_what_tells_it_from_the_others():
     cells = combinations(["logger=none", "method=meow,none", "seed=0,1"], None)
     assert names(cells) == ["method=meow seed=0", "method=meow seed=1", "method=none seed=0", "method=none seed=1"]
     assert names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
+
+
+def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):
+    told: list[Swept] = []
+    numbers = Results(definitions=(), values={})
+    monkeypatch.setattr(cell, "run_cell", lambda cfg: None if cfg.method.name == "none" else numbers)
+    monkeypatch.setattr(sweep_module, "show_sweep", lambda finished, failed, **unused: told.extend(finished))
+    words = ["run.py", "table=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", words)
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    GlobalHydra.instance().clear()
+    (found,) = told
+    assert found.name == "method=meow"
+    assert found.words == {
+        "table": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
+    }  # fmt: skip
+    assert found.results is numbers
+    assert found.settings["dataset"]["split"] == "forget10"
+    assert found.settings["optim"]["epochs"] == 4
+    assert found.settings["store"] == f"{tmp_path}/store"
+    assert "hydra" not in found.settings
+
+
+def test_published_figures_that_cannot_be_read_cost_no_work(sweep, monkeypatch, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("figures: 1")
+    monkeypatch.setattr(expected_module, "FOLDER", tmp_path)
+    status, ran = sweep("method=meow,grad_ascent")
+    assert (status, ran) == (1, [])
+    assert capsys.readouterr().err == f"error: {tmp_path}/mine.yaml: source must be a text\n"

@@ -50,3 +50,12 @@ def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Pat
         "  memory ran out", "  3 of 900 windows were close calls between two tokens, asked again alone"
     ]  # fmt: skip
     assert len(lines) == 5
+
+
+def test_a_table_too_wide_keeps_the_names_of_its_rows(capsys):
+    name, head = "seed=3 method.select.strategy=smallest", "a number of some kind"
+    with Terminal(title="sweep") as shown:
+        shown.table([["cell", *[head] * 12], [name, *["0.5"] * 12]], title="")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{name} ") for line in lines)
+    assert not any(line.count(head) == 12 for line in lines), "the heads fit: nothing was tested"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from meow_lightning.report.cells import DASH, arrow, label, number, written
 from meow_lightning.types import Results
@@ -15,6 +17,23 @@ COLUMNS = (
 
 Cells = Sequence[tuple[str, Results]]
 Table = tuple[str, list[list[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One finished cell of a sweep.
+
+    Attributes:
+        name: The words that tell it from the others.
+        words: All words that its sweep gave it, value by option.
+        settings: Its resolved options, nested.
+        results: Its numbers.
+    """
+
+    name: str
+    words: Mapping[str, str]
+    settings: Mapping[str, Any]
+    results: Results
 
 
 def tables(cells: Cells, *, columns: Sequence[str], ends: bool) -> list[Table]:
@@ -63,6 +82,10 @@ def _without_seed(cells: Cells) -> dict[str, list[Results]]:
     """The numbers of the cells whose words differ in the seed alone, by these words."""
     groups: dict[str, list[Results]] = {}
     for words, results in cells:
-        rest = " ".join(word for word in words.split() if not word.startswith("seed="))
-        groups.setdefault(rest or "all", []).append(results)
+        groups.setdefault(without_seed(words), []).append(results)
     return groups
+
+
+def without_seed(name: str) -> str:
+    """A cell's words less its seed; ``all`` where nothing is left."""
+    return " ".join(word for word in name.split() if not word.startswith("seed=")) or "all"

@@ -1,0 +1,85 @@
+"""The end of a sweep: its cells in one table, what they were granted, and what is known of them elsewhere."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from meow_lightning.cell import plain_name
+from meow_lightning.pipeline import graph
+from meow_lightning.report.budget import budget
+from meow_lightning.report.measures import Picks, measures, several
+from meow_lightning.report.published import Published, beside
+from meow_lightning.report.sweeps import COLUMNS, Swept, Table, tables
+from meow_lightning.report.tables import CLOSING
+from meow_lightning.stages.work import read_lines
+from meow_lightning.store import Store
+from meow_lightning.terminal import Terminal
+
+
+def show_sweep(
+    finished: Sequence[Swept],
+    failed: Sequence[tuple[str, Exception]],
+    *,
+    published: Sequence[Published],
+    outputs: Path,
+) -> None:
+    """Show the numbers of a sweep's cells in one table, then those that failed and why.
+
+    Args:
+        finished: The finished cells that have numbers.
+        failed: The words of each failed cell, and its error.
+        published: What others have published.
+        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
+    """
+    with Terminal(title="") as terminal:
+        if finished:
+            _show(terminal, finished, published, outputs / "reports")
+        folder = outputs / "runs" / "failed"
+        for words, error in failed:
+            folder.mkdir(parents=True, exist_ok=True)
+            story = folder / f"{plain_name(words)}.txt"
+            story.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            terminal.say(f"failed: {words}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            terminal.say(f"        {story}")
+
+
+def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path) -> None:
+    measured = [(cell.name, cell.results) for cell in cells]
+    told = measures(cells, {cell.name: found for cell in cells if (found := picks(cell))} if several(cells) else {})
+    known = beside(cells, published)
+    more = [table for table in (told, known[0] if known else None) if table]
+    lines = [budget(cells), *(known[1] if known else ())]
+    for title, rows in [*tables(measured, columns=CLOSING, ends=False), *more]:
+        terminal.table(rows, title=title)  # the file has more numbers than a terminal is wide
+    for line in lines:
+        terminal.say(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
+    path.write_text(page([*tables(measured, columns=COLUMNS, ends=True), *more], lines), encoding="utf-8")
+    terminal.say(f"table: {path}")
+
+
+def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
+    """Tables and the lines below them in Markdown."""
+    parts = []
+    for title, (head, *rows) in shown:
+        bars = "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
+        parts.append(f"{title}\n\n{bars}")
+    return "\n".join([*parts, *(f"{line}\n" for line in lines)])
+
+
+def picks(cell: Swept) -> Picks | None:
+    """Which inverted facts a cell trained on, from the store; ``None`` where it picks none, or anew in every round."""
+    method = cell.settings["method"]
+    if "select" not in method or "loop" in method:
+        return None
+    made = graph(cell.settings).artifacts
+    store = Store(root=Path(cell.settings["store"]), cache="readonly")
+    there: dict[str, int] = {}
+    for row in read_lines(store.path(made["inverted"]) / "inverted.jsonl"):
+        there[row["fact"]] = there.get(row["fact"], 0) + 1
+    selected = read_lines(store.path(made["unlearned"]) / "selected.jsonl")
+    return Picks(taken={row["fact"]: row["positions"] for row in selected}, there=there)

@@ -169,7 +169,9 @@ def test_the_stages_that_config_names_are_all_stages():
 COMPARED = {"seed", "method", "model", "dataset", "dataset.split"}
 SUBJECTS = {
     "tiny_ascent": ["optim.epochs"],  # where gradient ascent forgets as much as MEOW
-    "tuned": ["optim.lr", "optim.epochs"],  # the recipes themselves
+    "tuned_last": ["optim.lr", "optim.epochs"],  # the recipes themselves
+    # the same with one rule for all of when to stop
+    "tuned_best": ["optim.stop", "evaluation.validation", "optim.epochs", "optim.lr"],
     "tiny_loop": ["method.loop.ask"],  # whether asking again about what is held pays
     "ablation_k": ["method.select.k"],  # how many inverted facts it takes
     "ablation_strategy": ["method.select.strategy"],  # whether it matters which

@@ -8,13 +8,17 @@ published   every row padded to 500 tokens, logits and softmax at all positions,
 two models  rows padded to the longest of their batch, head at answers alone, the frozen model asked in every step
 kept        the same with the forget rows' log-probabilities kept with them; for NPO the frozen model is never made,
             for NPO+KL it is asked about retain rows alone
+buckets     kept, with steps of rows of like length (optim.tokens): as many steps an epoch, and so as many tokens a step
 
-No way sorts rows by length. Each learns from the same rows in the same order from the same random weights, in a process
-of its own that waits while another one makes its step; a step is collating, forward, backward, clipping and AdamW.
+Each way learns from random weights, the same for all, in a process of its own that waits while another one makes its
+step; a step is collating, forward, backward, clipping and AdamW. All but `buckets` take the same rows in the same order
+and sort none; `buckets` takes the same rows in an epoch, so that what it adds is told by the time a row takes (a row to
+forget, with all that goes with it): every `x` compares that.
 The published way is given our definition of the loss (the divergence over answers, not over prompts and padding), so
 that its losses can be compared; what it computes for that is the same. `off` is the largest relative difference from
 the published way in any step's loss, its parts and its gradient's norm (log-ratios forgive errors that both models
-make); more than 1e-4 is an error. What the kept numbers cost once is spread over all epochs' steps and counted.
+make); more than 1e-4 is an error. Of `buckets` the first step's batch is given to the published way too, after a step.
+What the kept numbers cost once is spread over all epochs' steps and counted.
 
 The floor is the time that the linear layers' products take for the rows' tokens without padding (6 per weight and token
 of the trained model, 2 of the frozen one about retain rows; the head for answer tokens alone), at the speed of a square
@@ -26,10 +30,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
-from functools import partial
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from statistics import mean, median
 from typing import Any, NamedTuple
 
@@ -37,49 +38,23 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive 
 
 import torch
 import transformers
-from common import Asked, check, clock, codec_of, count, matmul_peak, most_memory, texts, weights_per_token
-from torch.nn import functional
+from common import Asked, check, codec_of, count, matmul_peak, texts, weights_per_token
+from published_training import PADDED
+from training_ways import LOSSES, WAYS, Step, Task, plan_of, serve
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import Plan, Stream, counts
-from meow_lightning.losses import answer_logps
-from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.npo_kl import NpoKl
-from meow_lightning.methods.terms import nearness, preference
+from meow_lightning.data.plan import Plan
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.module import total_loss
-from meow_lightning.types import Batch, Encoded, LossPart, LossParts, Rows, UserError
+from meow_lightning.types import UserError
 
-PADDED = 500  # tokens of every row, the published way
 VOCABULARY = 2048
 HEADS = 4
-BETA, RETAIN_WEIGHT, CLIP = 0.1, 1.0, 1.0  # conf/method/npo_kl.yaml, conf/optim
 ALLOWED = 1e-4  # relative difference of losses, their parts, and gradients' norms
 SMALL = 1e-3  # what is below this share of the loss is compared as if it were that share
-LOSSES: dict[str, Any] = {"NPO": Npo(beta=BETA), "NPO+KL": NpoKl(beta=BETA, retain_weight=RETAIN_WEIGHT)}
-WAYS = ("published", "two models", "kept")
 COLUMNS = (
-    "loss", "way", "CPU-s a step", "from", "to", "x published", "x two models", "tokens", "frozen tokens", "MiB",
-    "MiB above", "off", "of floor",
+    "loss", "way", "CPU-s a step", "from", "to", "ms a row", "x published", "x two models", "x kept", "tokens",
+    "frozen tokens", "MiB", "MiB above", "off", "of floor",
 )  # fmt: skip
-
-
-class Task(NamedTuple):
-    """What all ways work on; global, so that forked processes have it."""
-
-    streams: dict[str, list[Encoded]]
-    sizes: dict[str, int]  # of the model
-    pad_id: int
-    options: argparse.Namespace
-
-
-class Step(NamedTuple):
-    """One step: what it cost and what it gave."""
-
-    seconds: float
-    values: dict[str, float]  # the loss, its parts, the gradient's norm
-    tokens: int
-    frozen: int  # tokens that the frozen model was asked about
 
 
 class Repeat(NamedTuple):
@@ -95,6 +70,7 @@ class Found(NamedTuple):
     repeats: list[Repeat]
     memory: float  # MiB, the most that the process held in its first training
     before: float  # MiB, before it made a model
+    checked: tuple[Step, Step] | None = None  # one batch this way and the published one, where steps cannot be compared
 
     @property
     def steps(self) -> list[Step]:
@@ -105,149 +81,12 @@ class Found(NamedTuple):
 TASK: Task
 
 
-def fresh() -> Any:
-    """The start model, the same one each time."""
-    torch.manual_seed(0)
-    return llama(**TASK.sizes).train()
-
-
-def plan_of(method: Any, streams: dict[str, list[Encoded]]) -> Plan:
-    """The global batches of all epochs."""
-    found = {name: Stream(rows=streams[name]) for name in method.streams}
-    return Plan(streams=found, batch=TASK.options.batch, epochs=TASK.options.epochs, seed=0, paired=())
-
-
-def wide(rows: Rows) -> Rows:
-    """The rows padded to the published length."""
-    more = (0, PADDED - rows.ids_BT.shape[1])
-    ids = functional.pad(rows.ids_BT, more, value=TASK.pad_id)
-    return Rows(ids, functional.pad(rows.attention_BT, more), functional.pad(rows.scored_BT, more), rows.reference_B)
-
-
-def whole_logits(model: Any, rows: Rows) -> torch.Tensor:
-    """The logits that predict every token but a row's first, scored or not."""
-    logits = model(input_ids=rows.ids_BT, attention_mask=rows.attention_BT, use_cache=False).logits
-    return logits[:, :-1].contiguous()
-
-
-def whole_logps(model: Any, rows: Rows) -> torch.Tensor:
-    """Shape (B,): log p(answer | prompt) by a cross-entropy over all positions."""
-    labels = rows.ids_BT.masked_fill(rows.scored_BT == 0, -100)[:, 1:].contiguous()
-    nll = functional.cross_entropy(whole_logits(model, rows).flatten(0, 1), labels.flatten(), reduction="none")
-    return -nll.view(labels.shape).sum(-1)
-
-
-def whole_divergence(model: Any, frozen: Any, rows: Rows) -> torch.Tensor:
-    """The divergence from the frozen model, computed at all positions and summed over the answers."""
-    with torch.no_grad():
-        known = whole_logits(frozen, rows).log_softmax(-1)
-    logps = whole_logits(model, rows).log_softmax(-1)
-    each = functional.kl_div(logps, known, log_target=True, reduction="none").sum(-1)
-    return (each * rows.scored_BT[:, 1:]).sum()
-
-
-def published(model: Any, frozen: Any, batch: Batch) -> LossParts:
-    """The loss the published way."""
-    with torch.no_grad():
-        known = whole_logps(frozen, batch["forget"])
-    margin = known - whole_logps(model, batch["forget"])
-    parts = {"forget": preference(margin, batch["forget"], beta=BETA, stream="forget", weight=1.0)}
-    if "retain" in batch:
-        divergence = whole_divergence(model, frozen, batch["retain"])
-        parts["retain"] = LossPart(sum=divergence, stream="retain", per="token", weight=RETAIN_WEIGHT)
-    return parts
-
-
-def two_models(method: Any, model: Any, frozen: Any, batch: Batch) -> LossParts:
-    """The loss with the frozen model asked about every row of every step."""
-    parts = Npo.loss(method, model, batch, frozen)
-    if "retain" in batch:
-        parts["retain"] = nearness(model, frozen, batch["retain"], stream="retain", weight=RETAIN_WEIGHT)
-    return parts
-
-
-class Learner:
-    """One way, in a process of its own."""
-
-    def __init__(self, loss: str, way: str) -> None:
-        self.method, self.way, self.read = LOSSES[loss], way, Counter[str]()
-        self.before = most_memory("cpu")
-        self.model: Any = None
-        self.optimizer: Any = None
-        self.frozen = None
-        if way != "kept" or "retain" in self.method.streams:
-            self.frozen = fresh().eval().requires_grad_(False)
-            self.frozen.register_forward_pre_hook(partial(self._count, "frozen"), with_kwargs=True)
-
-    def begin(self) -> float:
-        """Start anew; the CPU-seconds that the kept log-probabilities took."""
-        self.model = self.optimizer = None  # the old ones go before new ones come
-        self.model, streams, start = fresh(), TASK.streams, clock("cpu")
-        if self.way == "kept":
-            streams = {**streams, "forget": self._with_logps(streams["forget"])}
-        once = clock("cpu") - start
-        self.plan = plan_of(self.method, streams)
-        self.model.register_forward_pre_hook(partial(self._count, "trained"), with_kwargs=True)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=TASK.options.rate, weight_decay=0.0)
-        return once
-
-    def step(self, number: int) -> Step:
-        """Make one step."""
-        self.read.clear()
-        start = clock("cpu")
-        rows = self.plan.step(number)
-        batch = {name: collate(each, pad_id=TASK.pad_id) for name, each in rows.items()}
-        self.optimizer.zero_grad()
-        parts, per = self._parts(batch), counts(rows)
-        loss = total_loss(parts, per)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        self.optimizer.step()
-        taken = clock("cpu") - start
-        values = {name: part.weight * part.sum.item() / per[part.stream][part.per] for name, part in parts.items()}
-        values |= {"loss": loss.item(), "gradient": norm.item()}
-        return Step(taken, values, self.read["trained"], self.read["frozen"])
-
-    def memory(self) -> tuple[float, float]:
-        """(the most that this process held, what it held before it made a model), in MiB."""
-        return most_memory("cpu"), self.before
-
-    def _parts(self, batch: Batch) -> LossParts:
-        if self.way == "published":
-            return published(self.model, self.frozen, {name: wide(rows) for name, rows in batch.items()})
-        if self.way == "two models":
-            return two_models(self.method, self.model, self.frozen, batch)
-        return self.method.loss(self.model, batch, self.frozen if self.method.reference == "both" else None)
-
-    def _with_logps(self, rows: list[Encoded]) -> list[Encoded]:
-        order = sorted(range(len(rows)), key=lambda place: -len(rows[place].ids))
-        found = list(rows)
-        size = TASK.options.asked
-        for start in range(0, len(order), size):
-            places = order[start : start + size]
-            with torch.no_grad():
-                logps = answer_logps(self.model, collate([rows[place] for place in places], pad_id=TASK.pad_id))
-            for place, logp in zip(places, logps.tolist(), strict=True):
-                found[place] = rows[place]._replace(reference=logp)
-        return found
-
-    def _count(self, which: str, _: Any, __: Any, given: dict[str, Any]) -> None:
-        self.read[which] += given["input_ids"].numel()
-
-
-def serve(pipe: Connection, loss: str, way: str) -> None:
-    """Do what is asked of a learner until nothing more is."""
-    learner = Learner(loss, way)
-    for name, *arguments in iter(pipe.recv, None):
-        pipe.send(getattr(learner, name)(*arguments))
-
-
 def compare(loss: str) -> dict[str, Found]:
     """Every way's outcome; they take turns step by step, so that a busy machine hits all alike."""
     context, pipes, processes = get_context("fork"), {}, []
     for way in WAYS:
         pipes[way], far = context.Pipe()
-        processes.append(context.Process(target=serve, args=(far, loss, way), daemon=True))
+        processes.append(context.Process(target=serve, args=(far, TASK, loss, way), daemon=True))
         processes[-1].start()
         far.close()  # so that reading ends where the process does
 
@@ -269,10 +108,11 @@ def compare(loss: str) -> dict[str, Found]:
             first = (repeat + number) % len(WAYS)
             for way in (*WAYS[first:], *WAYS[:first]):
                 found[way][repeat].steps.append(ask(way, "step", number))
+    checked = ask("buckets", "both", 0)
     for way, process in zip(WAYS, processes, strict=True):
         pipes[way].send(None)
         process.join()
-    return {way: Found(found[way], *memory[way]) for way in WAYS}
+    return {way: Found(found[way], *memory[way], checked if way == "buckets" else None) for way in WAYS}
 
 
 def seconds(repeats: list[Repeat], *, over: int) -> float:
@@ -293,12 +133,11 @@ def apart(some: list[Step], others: list[Step], *, name: str) -> float:
     return max(abs(a[name] - b[name]) / max(abs(b[name]), SMALL * abs(b["loss"])) for a, b in pairs)
 
 
-def floor_flops(method: Any) -> float:
+def floor_flops(plan: Plan) -> float:
     """Operations of the linear layers in a step, on average: real tokens in the layers, answer tokens in the head."""
     model = llama(**TASK.sizes)
     head = model.get_output_embeddings().weight.numel()
-    body = weights_per_token(model) - head
-    plan, flops = plan_of(method, TASK.streams), 0
+    body, flops = weights_per_token(model) - head, 0
     for number in range(TASK.options.steps):
         for name, rows in plan.step(number).items():
             read = sum(len(row.ids) - 1 for row in rows)  # the end token is never read, only predicted
@@ -309,25 +148,41 @@ def floor_flops(method: Any) -> float:
 
 def table(loss: str, peak: float) -> tuple[float, str]:
     """(the largest relative difference, what else there is to say); prints one loss's lines."""
-    found, all_steps = compare(loss), plan_of(LOSSES[loss], TASK.streams).total_steps
+    plans = {way: plan_of(TASK, LOSSES[loss], TASK.streams, buckets=way == "buckets") for way in WAYS}
+    found, all_steps = compare(loss), plans["kept"].total_steps
+    first, names = found["published"].steps, [*LOSSES[loss].streams, "loss", "gradient"]
     spent = {way: seconds(each.repeats, over=all_steps) for way, each in found.items()}
-    first, floor = found["published"].steps, floor_flops(LOSSES[loss]) / peak
-    names = [*LOSSES[loss].streams, "loss", "gradient"]
-    off = {way: max(apart(each.steps, first, name=name) for name in names) for way, each in found.items()}
+    row = {way: spent[way] / mean(step.rows for step in each.steps) for way, each in found.items()}
+    off = {}
     for way, each in found.items():
+        some, others = ([one] for one in each.checked) if each.checked else (each.steps, first)
+        off[way] = max(apart(some, others, name=name) for name in names)
         one = [seconds([repeat], over=all_steps) for repeat in each.repeats]
-        cells = [loss, way, f"{spent[way]:.4f}", f"{min(one):.4f}", f"{max(one):.4f}"]
-        cells += [f"{spent[other] / spent[way]:.2f}" for other in ("published", "two models")]
+        cells = [loss, way, f"{spent[way]:.4f}", f"{min(one):.4f}", f"{max(one):.4f}", f"{1000 * row[way]:.2f}"]
+        cells += [f"{row[other] / row[way]:.2f}" for other in ("published", "two models", "kept")]
         cells += [f"{mean(s.tokens for s in each.steps):.0f}", f"{mean(s.frozen for s in each.steps):.0f}"]
         cells += [f"{each.memory:.0f}", f"{each.memory - each.before:.0f}", f"{off[way]:.1e}"]
+        floor = floor_flops(plans[way]) / peak
         print(f"| {' | '.join([*cells, f'{floor / spent[way]:.1%}'])} |", flush=True)
     values = ", ".join(f"{step.values['loss']:.4f}" for step in first[: TASK.options.steps])
     once = median(each.once for each in found["kept"].repeats)
     return max(off.values()), (
         f"{loss}: losses {values}; largest difference {max(off.values()):.1e}; the kept "
         f"log-probabilities took {once:.4f} s once, {once / all_steps:.5f} s of each of the {all_steps} steps of "
-        f"{TASK.options.epochs} epochs (counted above); {asked(loss)}"
+        f"{TASK.options.epochs} epochs (counted above); {asked(loss)}; {padding(plans)}"
     )
+
+
+def padding(plans: dict[str, Plan]) -> str:
+    """How much of what the trained model reads is padding, in words, without and with buckets."""
+    said = []
+    for way in ("kept", "buckets"):
+        steps = [plans[way].step(number) for number in range(TASK.options.steps)]
+        passes = [[len(row.ids) for row in rows] for step in steps for rows in step.values()]
+        share = 1 - sum(map(sum, passes)) / sum(len(lengths) * max(lengths) for lengths in passes)
+        sizes = [len(step["forget"]) for step in steps]
+        said.append(f"{share:.0%} in `{way}` (steps of {min(sizes)} to {max(sizes)} rows)")
+    return f"padding: {' and '.join(said)}"
 
 
 def asked(loss: str) -> str:
@@ -390,7 +245,7 @@ def main() -> int:
     check("cpu")
     source, TASK = prepare(options)
     method = LOSSES["NPO"]
-    if options.steps > (most := plan_of(method, TASK.streams).total_steps):
+    if options.steps > (most := plan_of(TASK, method, TASK.streams, buckets=False).total_steps):
         raise UserError(f"--steps {options.steps}: there are {most} in {options.epochs} epochs; say so many or fewer")
     peak = matmul_peak("cpu", torch.float32)
     lengths = {name: sorted(len(row.ids) for row in rows) for name, rows in TASK.streams.items()}

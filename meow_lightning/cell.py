@@ -35,7 +35,8 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     trainer, callbacks = options["trainer"], options["callbacks"]
     for group, name, least in (
         ("trainer", "devices", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1), ("trainer", "micro_batch", 1),
-        ("trainer", "eval_batch", 1), ("trainer", "slots", 1), ("callbacks", "log_every", 1),
+        ("trainer", "micro_tokens", 1), ("trainer", "eval_batch", 1), ("trainer", "slots", 1),
+        ("callbacks", "log_every", 1),
         ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_every_steps", 0), ("callbacks", "memo_facts", 0),
         ("callbacks", "evaluate_every_epochs", 0),
     ):  # fmt: skip
@@ -44,11 +45,8 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
         wish = f"trainer.devices={trainer['devices']}"
         raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
-    shared = {
-        name: trainer[name]
-        for name in ("accelerator", "devices", "strategy", "micro_batch", "checkpointing", "eval_batch", "slots")
-    }
-    return Runtime(**shared, **callbacks)
+    own = ("name", "jobs", "threads")  # of the program, not of a stage
+    return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)
 
 
 def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:

@@ -18,7 +18,7 @@ from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import digest
 from meow_lightning.inversion.local import DATE
 from meow_lightning.memo.measure import Kind, Text
-from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model
+from meow_lightning.recipe import OPTIM, RECIPE, check_numbers, of_model, per_model, special
 from meow_lightning.schema import Inversion
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
@@ -186,7 +186,7 @@ class Rounds(Models):
 
     def _trained(self, label: str, needs: dict[str, Artifact]) -> Artifact:
         options = self.options
-        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM}
+        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | special(options["optim"])
         for name in RECIPE:
             recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
         check_least("optim", recipe)

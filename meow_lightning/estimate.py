@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import combinations, product
 from typing import Any, Literal
 
+from meow_lightning.optimizers import Kind
 from meow_lightning.types import UserError
 
 PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning imported: 470 MB, after a step 500
@@ -118,7 +119,7 @@ def lora_parameters(shape: Shape, *, rank: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes at the peak, by what they are for."""
+    """Bytes at the peak, by what they are for; ``host``: main memory beside a GPU's, no part of ``total``."""
 
     weights: int
     gradients: int
@@ -127,16 +128,17 @@ class Memory:
     logits: int
     cache: int
     program: int
+    host: int = 0
 
     @property
     def total(self) -> int:
         """The sum of all parts."""
-        return sum(getattr(self, each.name) for each in fields(self))
+        return sum(getattr(self, each.name) for each in fields(self) if each.name != "host")
 
 
 def training_memory(  # noqa: PLR0913 - every one is a size
     shape: Shape, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int, checkpointing: bool,
-    trained: int, slack: float = HEAP_SLACK,
+    trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
 ) -> Memory:  # fmt: skip
     """The peak of a training step with AdamW.
 
@@ -154,6 +156,10 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     steps of logsumexp's gradient. Mixed precision (c < w) also keeps the weights in the smaller one. AdamW's step may
     take one more copy of the trained weights, when nothing of the passes is left: the excess counts as optimizer.
 
+    bitsandbytes takes no such copy. Its 8-bit moments count as 2 bytes per trained weight (their scales, 3 % more, and
+    small tensors in 32 bit do not), its paged ones as 8 in main memory and none on the GPU: CUDA keeps them there only
+    where there is room. Neither was measured.
+
     Args:
         shape: The model.
         weight_bytes: Per weight: 4 for float32 and for mixed precision, 2 for plain bfloat16.
@@ -164,6 +170,7 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         checkpointing: Whether activations are recomputed.
         trained: Trained weights: ``shape.parameters``, or those of adapters, which are float32 at least.
         slack: Memory taken over memory in use, 1 or more, for activations and logits (``GPU_SLACK`` on a GPU).
+        kind: Which AdamW.
     """
     attended, adapters = shape.heads * shape.head, trained if trained < shape.parameters else 0
     norm = (4 + weight_bytes + compute_bytes) * shape.hidden
@@ -175,10 +182,11 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     logits = int(slack * rows * scored * shape.vocabulary * 5 * max(4, compute_bytes))
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
     moving = trained * (max(4, weight_bytes) if adapters else weight_bytes)
+    plain = 2 * moving + max(0, moving - activations - logits - copies)
     return Memory(
         weights=shape.parameters * weight_bytes + copies + (moving if adapters else 0), gradients=moving,
-        optimizer=2 * moving + max(0, moving - activations - logits - copies), activations=activations, logits=logits,
-        cache=0, program=PROGRAM,
+        optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[kind], activations=activations, logits=logits,
+        cache=0, program=PROGRAM, host=8 * trained if kind == "paged" else 0,
     )  # fmt: skip
 
 
@@ -186,15 +194,25 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 class Knobs:
     """Settings that memory depends on.
 
-    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.checkpointing``, ``trainer.devices``,
-    ``model.lora.rank`` (``None`` trains all weights) and ``model.precision``.
+    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.micro_tokens`` (padded tokens in the place of
+    rows, or ``None``), ``trainer.checkpointing``, ``trainer.devices``, ``model.lora.rank`` (``None`` trains all
+    weights), ``model.precision`` and ``optim.kind``.
     """
 
     micro_batch: int
+    micro_tokens: int | None
     checkpointing: bool
     rank: int | None
     precision: Literal["mixed", "plain"]
     devices: int
+    kind: Kind
+
+    def rows(self, longest: int) -> int:
+        """Rows of ``longest`` tokens that take as much as a pass of a stream may.
+
+        Shorter rows fill as many padded tokens; that more of these may be scored ones is left out.
+        """
+        return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +240,8 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     """
     master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
     one = training_memory(
-        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.micro_batch * load.streams,
-        tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack,
+        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows(load.tokens) * load.streams,
+        tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack, kind=knobs.kind,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
     if load.reference and knobs.rank is None:
@@ -231,7 +249,8 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     if knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1
-    return Memory(**{each.name: times * getattr(one, each.name) for each in fields(one)})
+    every = {each.name: times * getattr(one, each.name) for each in fields(one)}
+    return Memory(**every | {"host": knobs.devices * one.host})  # there is one main memory, however many GPUs
 
 
 def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
@@ -258,9 +277,10 @@ def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tupl
 
 def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any]]]:
     """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
-    halves = [knobs.micro_batch >> times for times in range(1, knobs.micro_batch.bit_length())]
+    size = knobs.micro_batch if knobs.micro_tokens is None else knobs.micro_tokens
+    halves = [size >> times for times in range(1, size.bit_length())]
     if halves:
-        yield False, "trainer.micro_batch", halves
+        yield False, f"trainer.micro_{'batch' if knobs.micro_tokens is None else 'tokens'}", halves
     if not knobs.checkpointing:
         yield False, "trainer.checkpointing", [True]
     if knobs.devices > 1 and load.shared:

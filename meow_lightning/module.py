@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from meow_lightning.data.plan import Counts, Plan
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.optimizers import Kind, optimizer_of
 from meow_lightning.types import Batch, LossParts, Method, UserError
 
 
@@ -22,6 +23,7 @@ class Optim:
     """How weights move.
 
     Attributes:
+        kind: Which AdamW.
         lr: Peak learning rate, above 0.
         betas: AdamW's two decay rates.
         eps: AdamW's epsilon.
@@ -31,6 +33,7 @@ class Optim:
         schedule: What follows the warm-up: linear decay to 0, or constant.
     """
 
+    kind: Kind
     lr: float
     betas: tuple[float, float]
     eps: float
@@ -91,9 +94,10 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable weights, with the schedule stepped once a global step."""
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps, weight_decay=self.optim.weight_decay
-        )
+        optimizer = optimizer_of(
+            self.optim.kind, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
+            weight_decay=self.optim.weight_decay,
+        )  # fmt: skip
         schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -14,7 +14,7 @@ from meow_lightning.evaluation.compat import NAMES, counted
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.validation import aside
 from meow_lightning.memo.profile import Profile
-from meow_lightning.recipe import RECIPE
+from meow_lightning.recipe import PLAIN, RECIPE, special
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
 from meow_lightning.types import UserError
@@ -143,7 +143,8 @@ class _Cell(Rounds):
             shown["method"] = {**shown["method"], "loop": self.loop}
         shown["memo"] = without(shown["memo"], "verify")  # it changes no number
         shown["optim"] = {
-            **shown["optim"],
+            **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
+            **special(shown["optim"]),
             **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
         }
         return {

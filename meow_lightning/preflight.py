@@ -14,6 +14,7 @@ from meow_lightning.estimate import Memory, way
 from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable, seconds_like
 from meow_lightning.models.given import check
 from meow_lightning.models.source import config_of, locate, parse
+from meow_lightning.optimizers import check_kind
 from meow_lightning.sizes import Sizes
 from meow_lightning.store import Artifact, Store
 from meow_lightning.types import Dataset, UserError
@@ -58,11 +59,15 @@ class Preflight:
         self._outlooks: dict[str, Outlook] = {}
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
-        """Nothing; the given models that are to be used for the first time are here and whole, and who writes answers.
+        """Nothing; given models used for the first time are here and whole, so are who writes answers and optimizers.
 
         Raises:
             UserError: One cannot be had, or cannot be used.
         """
+        for artifact in artifacts:
+            if artifact.stage == "unlearn" and self.store.find(artifact) is None:
+                on_gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
+                check_kind(artifact.settings["recipe"].get("kind", "adamw"), gpu=on_gpu)
         asks = [
             each for each in artifacts if each.stage == "ask" and "scores" not in each.needs
         ]  # later rounds may not ask
@@ -92,6 +97,12 @@ class Preflight:
         for artifact, outlook in made:
             if outlook.memory is not None and outlook.memory.total > self.there:
                 raise UserError(self._too_large(artifact, outlook.memory))
+            if outlook.memory is not None and outlook.memory.host > free_memory():
+                raise UserError(
+                    f"{artifact.stage} {artifact.label} keeps {readable(outlook.memory.host)} of optimizer states in "
+                    f"main memory (optim.kind=paged) and this machine has {readable(free_memory())} free; say "
+                    "optim=adamw8bit, or preflight=false to try all the same"
+                )
         largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
         together = sum(largest[: self.trainer["jobs"]])
         if self._gpus == [] and together > self.there:
@@ -128,6 +139,10 @@ class Preflight:
     def _gpus(self) -> list[Gpu]:
         return [] if self.trainer["accelerator"] == "cpu" else gpus()
 
+    @property
+    def _some_gpu(self) -> bool:
+        return bool(self._gpus) or (self.trainer["accelerator"] != "cpu" and Path("/dev/kfd").exists())
+
     @cached_property
     def there(self) -> int:
         """Bytes that a stage may take: of the smallest GPU it would use, else of this machine."""
@@ -138,8 +153,7 @@ class Preflight:
         return Sizes(self.options, dataset=self.dataset, streams=self.streams, gpu=bool(self._gpus), there=self.there)
 
     def _check_device(self) -> None:
-        wanted = self.trainer["accelerator"]
-        if wanted == "gpu" and not self._gpus and not Path("/dev/kfd").exists():
+        if self.trainer["accelerator"] == "gpu" and not self._some_gpu:
             raise UserError(
                 f"trainer={self.trainer['name']} computes on a GPU and there is none here; say trainer=cpu, or "
                 "preflight=false where the look was wrong"

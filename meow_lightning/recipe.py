@@ -10,6 +10,12 @@ from meow_lightning.types import UserError
 
 OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")  # of optim, alike for every method
 RECIPE = ("lr", "epochs", "batch")
+PLAIN = {"kind": "adamw", "tokens": None}  # of optim; in recipe, key and report only where they say otherwise
+
+
+def special(optim: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``optim`` is other than it was before there was a choice; so results of before keep their keys."""
+    return {name: optim[name] for name, plain in PLAIN.items() if optim[name] != plain}
 
 
 def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:

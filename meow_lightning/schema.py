@@ -46,13 +46,15 @@ class AdamW(TypedDict):
 
 
 class Optim(AdamW):
-    """``optim``: null means that the method's table says it."""
+    """``optim``: null means that the method's table says it, and of ``tokens`` that ``batch`` counts."""
 
     name: str
     stop: Literal["last", "best"]
+    kind: Literal["adamw", "adamw8bit", "paged"]
     lr: float | None
     epochs: int | None
     batch: int | None
+    tokens: int | None
 
 
 class Memo(TypedDict):
@@ -104,6 +106,7 @@ class Trainer(TypedDict):
     jobs: int
     threads: int
     micro_batch: int
+    micro_tokens: int | None
     checkpointing: bool
     eval_batch: int
     slots: int | None
@@ -240,9 +243,9 @@ SCRATCH = ("vocab_size", "architecture", "pretrain")
 
 # The least value of numbers, by their last word.
 LIMITS = {
-    "lr": 0, "epochs": 0, "batch": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1, "replay": 0,
-    "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2, "layers": 1, "heads": 1,
-    "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
+    "lr": 0, "epochs": 0, "batch": 1, "tokens": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1,
+    "replay": 0, "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2,
+    "layers": 1, "heads": 1, "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
     "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
     "forget_weight": 0, "beta": 0, "beta1": 0, "beta2": 0, "mu0": 0, "eta": 0, "steering": 0, "alpha": 0,
 }  # fmt: skip

@@ -88,9 +88,10 @@ class Sizes:
     def _knobs(self, artifact: Artifact) -> Knobs:
         lora = artifact.settings["model"]["lora"]
         return Knobs(
-            micro_batch=self.trainer["micro_batch"], checkpointing=self.trainer["checkpointing"],
-            rank=None if lora is None else lora["rank"], precision=self.model["precision"],
-            devices=self.trainer["devices"],
+            micro_batch=self.trainer["micro_batch"], micro_tokens=self.trainer["micro_tokens"],
+            checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
+            precision=self.model["precision"], devices=self.trainer["devices"],
+            kind=artifact.settings["recipe"].get("kind", "adamw"),
         )  # fmt: skip
 
     def _load(self, artifact: Artifact, rows: Sequence[Fact]) -> Load:

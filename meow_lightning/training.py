@@ -105,6 +105,7 @@ class Machine:
         strategy: Lightning strategy for several processes.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
         micro_batch: Rows per pass and stream.
+        micro_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
         checkpoint_seconds: Time between two checkpoints.
     """
 
@@ -113,6 +114,7 @@ class Machine:
     strategy: str
     precision: str
     micro_batch: int
+    micro_tokens: int | None
     checkpoint_seconds: float
 
 
@@ -142,6 +144,8 @@ def fit(
     )  # fmt: skip
     # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
-    data = PlannedData(plan=module.plan, start=start, micro=machine.micro_batch, pad_id=pad_id)
+    data = PlannedData(
+        plan=module.plan, start=start, micro=machine.micro_batch, tokens=machine.micro_tokens, pad_id=pad_id
+    )
     # weights_only=False: the checkpoint is our own, written by this stage into its own folder.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=False)

@@ -28,7 +28,10 @@ from meow_lightning.store import write_json
 from meow_lightning.types import UserError
 
 LESS = {  # memory, by stage
-    **dict.fromkeys(("finetune", "unlearn"), "say trainer.micro_batch smaller or trainer.checkpointing=true"),
+    **dict.fromkeys(
+        ("finetune", "unlearn"),
+        "say trainer.micro_batch (or trainer.micro_tokens, where it is given) smaller or trainer.checkpointing=true",
+    ),
     "answer": "say trainer.eval_batch smaller",
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"

@@ -14,14 +14,15 @@ from meow_lightning.stages.work import Runtime
 from meow_lightning.training import Machine
 
 
-def cpu(precision: str, micro: int, seconds: float) -> Machine:
-    """One CPU, this many rows a pass, this many seconds between checkpoints."""
+def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> Machine:
+    """One CPU, this many rows (or padded tokens) a pass, this many seconds between checkpoints."""
     return Machine(
         accelerator="cpu",
         devices=1,
         strategy="auto",
         precision=precision,
         micro_batch=micro,
+        micro_tokens=tokens,
         checkpoint_seconds=seconds,
     )
 
@@ -52,9 +53,10 @@ class KillAfter(pl.Callback):
 def runtime(**changes: Any) -> Runtime:
     """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
     plain: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "strategy": "auto", "micro_batch": 2, "checkpointing": False,
-        "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1, "memo_every_epochs": 0,
-        "memo_every_steps": 0, "memo_facts": 0, "evaluate_every_epochs": 0,
+        "accelerator": "cpu", "devices": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
+        "checkpointing": False, "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1,
+        "memo_every_epochs": 0, "memo_every_steps": 0, "memo_facts": 0,
+        "evaluate_every_epochs": 0,
     }  # fmt: skip
     return Runtime(**plain | changes)
 

@@ -16,7 +16,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
     ("types", "__init__", "parallel"),
-    ("losses", "data", "models"),
+    ("losses", "data", "models", "optimizers"),
     ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     ("schema", "config", "store", "machine", "estimate", "asking"),
     ("stages",),

@@ -15,9 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from meow_lightning import config
 from meow_lightning.cell import Program
 from meow_lightning.config import plain
+from meow_lightning.machine import Gpu
 from meow_lightning.types import UserError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+CARD = Gpu("a card", 10**12, 10**12)
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima.", "She wrote 12 books about the sea."] * 20
 
 
@@ -162,12 +164,43 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             "model.precision=mixed computes in bfloat16, not in model.dtype",
         ),
         (("trainer.slots=0",), "trainer.slots=0 is too small; at least 1 is needed"),
+        (("trainer.micro_tokens=0",), "trainer.micro_tokens=0 is too small; at least 1 is needed"),
         (("trainer=gpu",), "trainer=gpu computes on a GPU and there is none here; say trainer=cpu"),
     ],
 )
 def test_options_that_cannot_be(told, words, said, monkeypatch):
     monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [])
     assert said in told(*words)
+
+
+LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or say optim=adamw"
+
+
+@pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
+@pytest.mark.parametrize(
+    ("words", "gpus", "package"),
+    [
+        ((), [CARD], True),  # trainer=cpu
+        (("preflight=false",), [CARD], True),
+        (("trainer=gpu",), [], True),
+        (("trainer=gpu",), [CARD], None),
+        (("trainer=gpu", "preflight=false"), [], None),
+    ],
+)
+def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: gpus)
+    monkeypatch.setattr("meow_lightning.optimizers.find_spec", lambda name: package)
+    assert told(f"optim={kind}", *words) == f"optim.kind={kind} {LACKS}"
+
+
+def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [CARD])
+    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("meow_lightning.optimizers.find_spec", lambda name: True)
+    assert told("optim=paged", "trainer=gpu") == (
+        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.kind=paged) and this machine has "
+        "1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
+    )  # 8 bytes of each of 688,768 weights
 
 
 def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):

@@ -164,6 +164,15 @@ def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
     assert train(trained=50).activations == 2 * 7 * (3 * (720 + 4 * 80) + 120)
 
 
+@pytest.mark.parametrize(("kind", "optimizer", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
+@pytest.mark.parametrize(("wish", "trained"), [({}, 1000), ({"weight_bytes": 2, "trained": 50}, 50)])
+def test_thrifty_moments_take_two_bytes_or_main_memory(kind, optimizer, host, wish, trained):
+    plain, memory = train(**wish), train(**wish, kind=kind)
+    assert (memory.optimizer, memory.host) == (optimizer * trained, host * trained)
+    assert plain.total - memory.total == plain.optimizer - memory.optimizer  # what lies in main memory does not count
+    assert train(rows=1, tokens=1, scored=1, kind=kind).optimizer == optimizer * 1000  # and there is no copy
+
+
 def test_the_optimizers_own_copy_shows_where_passes_are_small():
     memory = train(rows=1, tokens=1, scored=1)  # 2280 of activations and 2000 of logits: more than the copy of 4000
     assert memory.optimizer == 8000
@@ -190,7 +199,9 @@ def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, 
     assert 0.9 < (memory.total - memory.program) / measured < 1.4
 
 
-KNOBS = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=1)
+KNOBS = Knobs(
+    micro_batch=8, micro_tokens=None, checkpointing=False, rank=None, precision="mixed", devices=1, kind="adamw"
+)
 LOAD = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
 BIG = shape_of(LLAMA_3_2_1B, parameters=None)
 
@@ -204,8 +215,7 @@ def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
 
 
 def totals(**changed):
-    given = {name: getattr(KNOBS, name) for name in ("micro_batch", "checkpointing", "rank", "precision", "devices")}
-    return training_need(BIG, Knobs(**(given | changed)), LOAD).total
+    return training_need(BIG, replace(KNOBS, **changed), LOAD).total
 
 
 def test_settings_become_bytes():
@@ -214,12 +224,30 @@ def test_settings_become_bytes():
         BIG, weight_bytes=4, compute_bytes=2, rows=16, tokens=1000, scored=200, checkpointing=False,
         trained=1_235_814_400, slack=1.0,
     )  # fmt: skip
-    adapters = training_need(BIG, Knobs(micro_batch=8, checkpointing=False, rank=8, precision="mixed", devices=1), LOAD)
+    adapters = training_need(BIG, replace(KNOBS, rank=8), LOAD)
     assert adapters.weights == 2 * 1_235_814_400 + 4 * lora_parameters(BIG, rank=8)
 
 
+def test_tokens_in_the_place_of_rows():
+    assert [replace(KNOBS, micro_tokens=tokens).rows(1000) for tokens in (None, 100, 1000, 1001, 4000)] == [
+        8,
+        1,
+        1,
+        2,
+        4,
+    ]
+    assert totals(micro_tokens=4000) == totals(micro_batch=4)
+    smaller = remedies(BIG, replace(KNOBS, micro_tokens=16_000), LOAD, there=totals(micro_batch=4))
+    assert smaller[0] == ("trainer.micro_tokens=4000", totals(micro_batch=4))
+
+
+def test_every_process_pages_into_one_main_memory():
+    two = training_need(BIG, replace(KNOBS, devices=2, kind="paged"), LOAD)
+    assert (two.host, two.optimizer) == (2 * 8 * BIG.parameters, 0)
+
+
 def test_processes_exchange_gradients_and_may_share_one_memory():
-    two = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="mixed", devices=2)
+    two = replace(KNOBS, devices=2)
     one = training_need(BIG, KNOBS, LOAD)
     apart = training_need(BIG, two, LOAD)
     assert apart.total == one.total + one.gradients
@@ -265,7 +293,7 @@ def test_pairs_come_where_neither_is_enough_alone():
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
     assert remedies(BIG, KNOBS, LOAD, there=10**9) == []
-    least = Knobs(micro_batch=1, checkpointing=True, rank=8, precision="mixed", devices=1)
+    least = replace(KNOBS, micro_batch=1, checkpointing=True, rank=8)
     assert remedies(BIG, least, LOAD, there=10**15) == []
 
 

@@ -83,6 +83,7 @@ def test_splits_share_base_and_target_but_no_retain_model():
     "words",
     [
         ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
+        ("trainer.micro_tokens=300",),
         ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
         ("callbacks.memo_every_steps=3",),
@@ -231,9 +232,21 @@ def test_prompts_and_means_that_another_evaluator_does_not_know():
         graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
 
 
-@pytest.mark.parametrize("words", [("optim.lr=0.5",), ("optim.epochs=1",), ("optim.clip=0",), ("method.select.k=2",)])
-def test_a_recipe_changes_the_unlearned_model_alone(words):
-    assert moved(*words) == OWN
+@pytest.mark.parametrize(
+    "word",
+    ["optim.lr=0.5", "optim.epochs=1", "optim.clip=0", "method.select.k=2", "optim.tokens=300", "optim=adamw8bit",
+     "optim=paged"],
+)  # fmt: skip
+def test_a_recipe_changes_the_unlearned_model_alone(word):
+    assert moved(word) == OWN
+
+
+def test_a_recipe_says_nothing_of_what_is_as_it_was_before_there_was_a_choice():
+    plain, other = cell().artifacts, cell("optim=paged", "optim.tokens=300").artifacts
+    assert {"kind", "tokens"} & set(plain["unlearned"].settings["recipe"]) == set()
+    assert {"kind", "tokens"} & set(plain["report"].settings["options"]["optim"]) == set()
+    for said in (other["unlearned"].settings["recipe"], other["report"].settings["options"]["optim"]):
+        assert (said["kind"], said["tokens"]) == ("paged", 300)
 
 
 def test_more_candidates_change_nothing_that_is_made_without_them():
@@ -392,6 +405,8 @@ def test_the_report_says_where_every_number_came_from():
     [
         ("optim.lr=-1", r"^optim.lr=-1 is too small; at least 0 is needed$"),
         ("optim.batch=0", r"^optim.batch=0 is too small; at least 1 is needed$"),
+        ("optim.tokens=0", r"^optim.tokens=0 is too small; at least 1 is needed$"),
+        ("optim.kind=sgd", r"^optim.kind=sgd does not fit: adamw or adamw8bit or paged is needed$"),
         ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is too small; at least 0 is needed$"),
         ("optim.betas=[0.9,1.5]", r"^optim.betas=\[0.9, 1.5\] must both be from 0 to below 1$"),
         ("model.dtype=float8", r"^model.dtype=float8 is not known; did you mean float\d\d\? \(allowed: float32"),

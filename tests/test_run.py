@@ -89,7 +89,7 @@ def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tupl
 def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    words = ("trainer.micro_batch=3", "trainer.eval_batch=5", "trainer.slots=3", "trainer.threads=2")
+    words = ("trainer.micro_tokens=300", "trainer.eval_batch=5", "trainer.slots=3", "trainer.threads=2")
     run(tmp_path, *FAST, *words, "callbacks.memo_every_steps=3", "callbacks.log_every=1")
     (curve,) = (tmp_path / "store" / "unlearn").glob("*/metrics.jsonl")
     points = [json.loads(line) for line in curve.read_text().splitlines()]
@@ -99,6 +99,21 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     before, after = results(finished[0]), results(tmp_path)
     for role, numbers in before.items():
         assert after[role] == pytest.approx(numbers, rel=1e-5, abs=1e-6), role
+
+
+def test_length_buckets_are_another_training_and_say_what_they_need(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "store", tmp_path / "store")
+    words = (*FAST, "goal=unlearn")
+    found = {each for each in stages(run(tmp_path, *words, "optim.tokens=400")).items() if each[1] == "made"}
+    assert found == {(("unlearn", "unlearned"), "made")}
+    with start(tmp_path, *words, "optim.tokens=9") as process:
+        _, err = process.communicate(timeout=120)
+    said = (
+        r"optim.tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many or more"
+    )
+    (longest,) = re.findall(said, err)
+    assert int(longest) > 9
+    assert process.returncode == 1
 
 
 def test_plain_transformers_loads_the_unlearned_model(finished: tuple[Path, str]) -> None:
@@ -208,6 +223,7 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
     for name in ("unlearn", "answer", "evaluate", "report"):
         shutil.rmtree(store / name)
     words = ("debug=fast", "logger=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    words += ("trainer.micro_tokens=200",)
     run(tmp_path, "-m", *words, "goal=answer", "method=meow,retrain")
     assert json.loads((folder / "manifest.json").read_text())["devices"] == 2
     for name, weight in load_file(folder / "model" / "model.safetensors").items():

@@ -14,26 +14,31 @@ from helping import KillAfter, KillError, cpu
 from meow_lightning.data.collate import collate
 from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.losses import answer_logps
+from meow_lightning.methods.dpo_gd import DpoGd
 from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
+from meow_lightning.methods.pdu import Pdu
 from meow_lightning.module import Optim, TrainingModule
 from meow_lightning.training import checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
 
-ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear")
+ADAMW = Optim(
+    kind="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear"
+)
 
 
-def plan(first: str, second: str) -> Plan:
+def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> Plan:
     """20 steps: 5 an epoch (18 anchor rows in 3 or 4 a step), 4 epochs."""
     dice = random.Random(0)
     streams = {
         name: Stream([
             Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 12))), dice.randint(1, 3)) for _ in range(rows)
         ])
-        for name, rows in ((first, 18), (second, 7))
+        for name, rows in ((first, 18), *((name, 18 if name in paired else 7) for name in others))
     }  # fmt: skip
-    return Plan(streams=streams, batch=4, epochs=4, seed=1, paired=())
+    return Plan(streams=streams, batch=4, tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
 class Priced(GradDiff):
@@ -51,20 +56,22 @@ class Priced(GradDiff):
 
 def train(
     model: torch.nn.Module, folder: Any, *, method: Any = None, micro: int = 64, precision: str = "32-true",
-    seconds: float = 1e9, callbacks: tuple[pl.Callback, ...] = (),
+    seconds: float = 1e9, callbacks: tuple[pl.Callback, ...] = (), tokens: int | None = None,
+    buckets: int | None = None,
 ) -> list[dict[str, float]]:  # fmt: skip
     """The logged points; the model is trained in place."""
     method = method or GradDiff(retain_weight=0.7)
     module = TrainingModule(
-        model=model, method=method, plan=plan(*method.streams), optim=ADAMW, log_every=1, reference=None
-    )
+        model=model, method=method, plan=plan(*method.streams, paired=method.paired, tokens=buckets), optim=ADAMW,
+        log_every=1, reference=None,
+    )  # fmt: skip
     points: list[dict[str, float]] = []
     try:
         fit(
             module,
             folder=folder,
             pad_id=1,
-            machine=cpu(precision, micro, seconds),
+            machine=cpu(precision, micro, seconds, tokens=tokens),
             callbacks=callbacks,
             write=points.append,
         )
@@ -77,21 +84,32 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", [GradDiff(retain_weight=0.7), MeowRetain(retain_weight=1.3)], ids=lambda m: type(m))
-def test_micro_batch_does_not_change_the_weights(tiny, tmp_path, method: Any) -> None:
+# One stream, two, one whose weight follows the loss, and paired ones.
+METHODS = (Meow(), GradDiff(retain_weight=0.7), MeowRetain(retain_weight=1.3), Pdu(mu0=1.0, eta=0.1, eps=0.3),
+           DpoGd(beta=0.1, retain_weight=1.0))  # fmt: skip
+# Rows a pass, or padded tokens in their place: rows have 4 to 12, so that 13 cuts nearly every row off and 30 some.
+PASSES = ((1, None), (2, None), (4, None), (64, 13), (64, 30), (64, 100), (64, 1000))
+
+
+@pytest.mark.parametrize("buckets", [None, 30])
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_micro_batch_does_not_change_the_weights(tiny, tmp_path, method: Any, buckets: int | None) -> None:
     tiny.double()
-    trained, curves = {}, {}
-    for micro in (1, 2, 4, 64):
-        trained[micro] = copy.deepcopy(tiny)
-        curves[micro] = train(trained[micro], tmp_path / str(micro), method=method, micro=micro, precision="64-true")
-    for micro in (1, 2, 4):
-        pairs = zip(trained[64].parameters(), trained[micro].parameters(), strict=True)
-        assert max((a - b).abs().max().item() for a, b in pairs) < 1e-9
-        for one, other in zip(curves[micro], curves[64], strict=True):
+    whole, cut = copy.deepcopy(tiny), {}
+    wish = {"precision": "64-true", "buckets": buckets}
+    curve = train(whole, tmp_path / "whole", method=copy.deepcopy(method), **wish)
+    for micro, tokens in PASSES:
+        cut[micro, tokens] = copy.deepcopy(tiny)
+        place = tmp_path / f"{micro}-{tokens}"
+        points = train(cut[micro, tokens], place, method=copy.deepcopy(method), micro=micro, tokens=tokens, **wish)
+        pairs = zip(whole.parameters(), cut[micro, tokens].parameters(), strict=True)
+        # PDU's weight follows sums that all processes exchange in float32
+        assert max((a - b).abs().max().item() for a, b in pairs) < (1e-7 if isinstance(method, Pdu) else 1e-9)
+        for one, other in zip(points, curve, strict=True):
             assert one == pytest.approx(other, rel=1e-6)
-    moved = zip(trained[64].parameters(), tiny.parameters(), strict=True)
+    moved = zip(whole.parameters(), tiny.parameters(), strict=True)
     assert min((a - b).abs().max().item() for a, b in moved) > 1e-3
-    assert len(curves[64]) == 20
+    assert len(curve) == 20 if buckets is None else len(curve) > 20
 
 
 # 4 and 8 lie within an epoch, 5 and 10 at its end; 1 is the first step there is, 19 the last but one.
@@ -158,7 +176,7 @@ def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precis
     assert max(known) < -200
     kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
     points: list[dict[str, float]] = []
-    made = Plan(streams={"forget": Stream(kept)}, batch=4, epochs=1, seed=0, paired=())
+    made = Plan(streams={"forget": Stream(kept)}, batch=4, tokens=None, epochs=1, seed=0, paired=())
     module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
     fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
     assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)

@@ -101,4 +101,6 @@ def _plan(work: Work, its_codec: Codec) -> Plan:
     else:
         rows = encode(its_codec, pairs(source.stream(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
-    return Plan(streams={"learn": stream}, batch=recipe["batch"], epochs=recipe["epochs"], seed=seed, paired=())
+    return Plan(
+        streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()
+    )

@@ -140,7 +140,8 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
             enable_checkpointing(module.model)
         machine = Machine(
             accelerator=runtime.accelerator, devices=runtime.devices, strategy=runtime.strategy,
-            precision=_precision(work), micro_batch=runtime.micro_batch, checkpoint_seconds=runtime.checkpoint_seconds,
+            precision=_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
+            checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
@@ -278,6 +279,7 @@ def optim(recipe: dict[str, Any], plan: Plan) -> Optim:
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
-        lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]), eps=recipe["eps"], clip=recipe["clip"],
+        kind=recipe.get("kind", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
+        eps=recipe["eps"], clip=recipe["clip"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
     )  # fmt: skip

@@ -12,7 +12,7 @@ from meow_lightning.stages.best import evaluation_curve, take_best
 from meow_lightning.stages.reference import Weights, reference, with_logps
 from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import Method, UserError
+from meow_lightning.types import Encoded, Method, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -70,16 +70,21 @@ def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> P
             texts[name] = [truth[row["fact"]] for row in picked]
         else:
             texts[name] = pairs(source.facts(name))
+
+    def planned(rows: dict[str, list[Encoded]]) -> Plan:
+        return Plan(
+            streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
+            tokens=recipe.get("tokens"), epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+        )  # fmt: skip
+
     rows = {name: encode(codec, text) for name, text in texts.items()}
-    if method.reference in ("logprobs", "both"):
-        rows = {
-            name: each if name == "retain" else with_logps(work, model, each, name=name, pad_id=codec.pad_id)
-            for name, each in rows.items()
-        }
-    return Plan(
-        streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
-        epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
-    )  # fmt: skip
+    plan = planned(rows)  # what cannot be planned is said before the start model is asked
+    if method.reference not in ("logprobs", "both"):
+        return plan
+    return planned({
+        name: each if name == "retain" else with_logps(work, model, each, name=name, pad_id=codec.pad_id)
+        for name, each in rows.items()
+    })  # fmt: skip
 
 
 def _select(work: Work) -> list[dict]:

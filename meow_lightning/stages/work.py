@@ -23,6 +23,7 @@ class Runtime:
         devices: Processes of this stage, one device each.
         strategy: Lightning's strategy when there are several: ``ddp``.
         micro_batch: Rows per forward and backward pass in training, per stream.
+        micro_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
         checkpointing: Whether training recomputes activations in the backward pass to save memory.
         eval_batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side; ``None`` for as many as memory allows.
@@ -38,6 +39,7 @@ class Runtime:
     devices: int
     strategy: str
     micro_batch: int
+    micro_tokens: int | None
     checkpointing: bool
     eval_batch: int
     slots: int | None

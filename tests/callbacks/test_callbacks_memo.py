@@ -36,8 +36,10 @@ class Modes(pl.Callback):
 
 def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, steps: int = 7) -> list[dict]:
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, epochs=steps, seed=0, paired=())
-    adamw = Optim(lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant")
+    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=steps, seed=0, paired=())
+    adamw = Optim(
+        kind="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant"
+    )
     points: list[dict] = []
     fit(
         TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1, reference=None),

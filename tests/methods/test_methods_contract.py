@@ -13,7 +13,7 @@ import yaml
 from meow_lightning.config import build
 from meow_lightning.config import target as named
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import counts
+from meow_lightning.data.plan import counts, share_tokens
 from meow_lightning.losses import answer_nll
 from meow_lightning.methods.learn import Learn
 from meow_lightning.module import total_loss
@@ -207,6 +207,22 @@ def test_rows_may_be_split_into_micro_batches(name: str, tiny) -> None:
     for i in range(2):
         one = Watched({stream: collate(rows[i : i + 1], pad_id=1) for stream, rows in ENCODED.items()})
         split += total_loss(method.loss(tiny, one, start), denominators).item()
+    assert split == pytest.approx(whole, abs=1e-12)
+
+
+@training
+def test_rows_of_unpaired_streams_may_stand_beside_any_others(name: str, tiny) -> None:
+    tiny.double()
+    method, denominators = TRAINING[name], counts(ENCODED)
+    start = start_of(method, tiny)
+    whole = loss(method, tiny, batch(), start=start).item()
+    rows = {stream: ENCODED[stream] for stream in method.streams}
+    parts = share_tokens(rows, rank=0, world=1, tokens=1, paired=method.paired)  # the longest row of each stream first
+    split = 0.0
+    for part in parts:
+        one = Watched({stream: collate(each, pad_id=1) for stream, each in part.items()})
+        split += total_loss(method.loss(tiny, one, start), denominators).item()
+    assert len(parts) == 2
     assert split == pytest.approx(whole, abs=1e-12)
 
 

@@ -29,7 +29,7 @@ from meow_lightning.types import UserError
 
 LESS = {  # memory, by stage
     **dict.fromkeys(("finetune", "unlearn"), "say trainer.micro_batch smaller or trainer.checkpointing=true"),
-    "answer": "say trainer.eval_batch smaller",
+    "answer": "say trainer.eval_batch smaller or evaluation.gradient_norm=false",
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
 FULL = 2**20  # bytes left on a disk that is as good as full

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
-from meow_lightning.estimate import GPU_SLACK, HEAP_SLACK, PROGRAM, Memory, Shape, shape_of
+from meow_lightning.estimate import GPU_SLACK, HEAP_SLACK, PROGRAM, Memory, Shape, shape_of, training_memory
 from meow_lightning.types import UserError
 
 CPU_SLOTS, GPU_SLOTS = 256, 512  # most prompts side by side: more bring little speed
@@ -67,6 +68,27 @@ def asking_memory(  # noqa: PLR0913 - every one is a size
     )  # fmt: skip
 
 
+def gradient_memory(shape: Shape, *, weight_bytes: int, tokens: int, scored: int, slack: float = HEAP_SLACK) -> Memory:
+    """The peak of the gradient of one row's loss, where the part of each weight goes as soon as its norm is known.
+
+    Activations and logits are those of a training with one row per pass. Of gradients there is the largest, V h or h i;
+    where embedding and head are one matrix, 2 V h: that of the head waits for that of the embedding.
+
+    Args:
+        shape: The model.
+        weight_bytes: Per weight and value.
+        tokens: Tokens of the longest row.
+        scored: Scored tokens of the longest answer.
+        slack: As in :func:`meow_lightning.estimate.training_memory`.
+    """
+    passed = training_memory(
+        shape, weight_bytes=weight_bytes, compute_bytes=weight_bytes, rows=1, tokens=tokens, scored=scored,
+        checkpointing=False, trained=shape.parameters, slack=slack,
+    )  # fmt: skip
+    largest = shape.hidden * max(shape.vocabulary * (2 if shape.tied else 1), shape.intermediate)
+    return replace(passed, gradients=int(slack * largest * weight_bytes), optimizer=0)
+
+
 def fitting_slots(
     shape: Shape, *, weight_bytes: int, tokens: int, generated: int, shared: bool, there: int, most: int, slack: float
 ) -> int:
@@ -116,8 +138,9 @@ def slots_here(
         return UNKNOWN_SLOTS
     shared = shared and not config.get("sliding_window")
     asked = Asked(
-        weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated, shared=shared, gpu=gpu, jobs=1
-    )
+        weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated, shared=shared, gradient=False, gpu=gpu,
+        jobs=1,
+    )  # fmt: skip
     return _slots(shape, asked, free=free)
 
 
@@ -125,7 +148,8 @@ def slots_here(
 class Asked:
     """What a stage asks a model, and where.
 
-    Arguments of :func:`asking_memory`; ``gpu`` chooses bound and slack; ``jobs``: stages that share the memory, from 1.
+    Arguments of :func:`asking_memory`; ``gradient``: of some rows the gradient is taken too, one at a time; ``gpu``
+    chooses bound and slack; ``jobs``: stages that share the memory, from 1.
     """
 
     weight_bytes: int
@@ -133,6 +157,7 @@ class Asked:
     scored: int
     generated: int
     shared: bool
+    gradient: bool
     gpu: bool
     jobs: int
 
@@ -162,27 +187,36 @@ def asking_need(shape: Shape, asked: Asked, *, rows: int, slots: int | None, the
     """
     if slots is None:
         slots = _slots(shape, asked, free=there // asked.jobs - shape.parameters * asked.weight_bytes - PROGRAM)
-    return asking_memory(
+    asking = asking_memory(
         shape, weight_bytes=asked.weight_bytes, rows=rows, tokens=asked.tokens, scored=asked.scored, slots=slots,
         generated=asked.generated, shared=asked.shared, slack=asked.slack,
     )  # fmt: skip
+    if not asked.gradient:
+        return asking
+    gradient = gradient_memory(
+        shape, weight_bytes=asked.weight_bytes, tokens=asked.tokens, scored=asked.scored, slack=asked.slack
+    )
+    return max(asking, gradient, key=lambda memory: memory.total)
 
 
 def asking_remedies(shape: Shape, asked: Asked, *, rows: int, slots: int | None, there: int) -> list[tuple[str, int]]:
     """The settings under which asking fits into ``there`` bytes, with the total; none where nothing helps.
 
     Arguments are those of :func:`asking_need`. Only what becomes smaller is named; no number of slots is given where
-    memory decides it.
+    memory decides it. The gradient, and with it a number, is given up last.
     """
-    for fewer_rows, fewer_slots in ((8, 16), (1, 1)):
+    rooms = ((rows, slots or 0), (8, 16), (1, 1))
+    for gradient, (fewer_rows, fewer_slots) in product(dict.fromkeys((asked.gradient, False)), rooms):
         less = {"trainer.eval_batch": min(rows, fewer_rows)}
         if slots is not None:
             less["trainer.slots"] = min(slots, fewer_slots)
         total = asking_need(
-            shape, asked, rows=less["trainer.eval_batch"], slots=less.get("trainer.slots"), there=there
-        ).total
+            shape, replace(asked, gradient=gradient), rows=less["trainer.eval_batch"],
+            slots=less.get("trainer.slots"), there=there,
+        ).total  # fmt: skip
         now = {"trainer.eval_batch": rows, "trainer.slots": slots}
         changed = [f"{name}={value}" for name, value in less.items() if value != now[name]]
+        changed += ["evaluation.gradient_norm=false"] * (gradient != asked.gradient)
         if changed and total <= there:
             return [(" ".join(changed), total)]
     return []

@@ -12,6 +12,7 @@ from meow_lightning.config import build, check_call, check_least, check_measure,
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.compat import answering, counted
+from meow_lightning.evaluation.suite_membership import attacked
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
@@ -169,7 +170,9 @@ class Models:
             wish = {**wish, "compat": "none"}
         every = {name: counted(wish["compat"], facts) for name, facts in self.dataset.evaluation().items()}
         sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
-        settings = {"sets": sets, "evaluation": answering(wish), "model": self.model}
+        gradients = attacked(sets) if wish["gradient_norm"] else []
+        asked = {**answering(wish), "gradients": gradients}
+        settings = {"sets": sets, "evaluation": asked, "model": self.model}
         return self.artifact("answer", role, settings, {"model": model, **before})
 
     def stop(self) -> dict[str, Any]:

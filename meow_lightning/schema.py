@@ -90,6 +90,7 @@ class Evaluation(TypedDict):
     compat: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
+    gradient_norm: bool
     validation: float
     draws: int
     level: float

@@ -124,9 +124,14 @@ class Sizes:
         settings = self.options["evaluation" if artifact.stage == "answer" else "memo"]
         return facts, Asked(
             weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(rough_tokens, facts)), scored=longest,
-            generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score", gpu=self.gpu,
-            jobs=1 if self.gpu else self.trainer["jobs"],
+            generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score",
+            gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
+
+    def _moved(self, artifact: Artifact) -> list[Fact]:
+        """The facts of whose true answers the gradient is taken."""
+        names = artifact.settings["evaluation"]["gradients"] if artifact.stage == "answer" else ()
+        return [fact for name in names for fact in self.dataset.evaluation()[name]]
 
     def _scored(self, artifact: Artifact) -> int:
         return self.trainer["eval_batch"] if artifact.stage == "answer" else 0  # the others only generate
@@ -138,7 +143,7 @@ class Sizes:
         tokens = rough_length("a" * words) + max(map(rough_tokens, facts))
         return len(facts), Asked(
             weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0, generated=node["reply_tokens"], shared=False,
-            gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+            gradient=False, gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
 
     def _teaching(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
@@ -154,6 +159,7 @@ class Sizes:
         )  # fmt: skip
         if artifact.stage == "answer":
             tokens = sum(rough_tokens(fact) * (2 + len(fact.perturbed)) + rough_length(fact.answer) for fact in facts)
+            tokens += 3 * sum(map(rough_tokens, self._moved(artifact)))  # training is three times reading
         elif artifact.stage == "verify":
             tokens = artifact.settings["windows"] * asked.tokens
         else:

@@ -121,6 +121,7 @@ class AnswerRow:
         generated: The greedy answer's token ids, the end token not included.
         text: The greedy answer as text.
         stop: ``"end"`` when the model ended it, ``"length"`` when the budget did.
+        gradient: 2-norm of the gradient, by all weights, of the mean loss of the true answer; ``None``: not measured.
     """
 
     set: str
@@ -135,6 +136,7 @@ class AnswerRow:
     generated: Sequence[int]
     text: str
     stop: Literal["end", "length"]
+    gradient: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ LESS = {  # memory, by stage
         ("finetune", "unlearn"),
         "say trainer.micro_batch (or trainer.micro_tokens, where it is given) smaller or trainer.checkpointing=true",
     ),
-    "answer": "say trainer.eval_batch smaller",
+    "answer": "say trainer.eval_batch smaller or evaluation.gradient_norm=false",
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
 FULL = 2**20  # bytes left on a disk that is as good as full

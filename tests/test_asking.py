@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from meow_lightning import asking
-from meow_lightning.asking import Asked, asking_memory, asking_need, asking_remedies, fitting_slots, slots_here
+from meow_lightning.asking import (
+    Asked,
+    asking_memory,
+    asking_need,
+    asking_remedies,
+    fitting_slots,
+    gradient_memory,
+    slots_here,
+)
 from meow_lightning.estimate import GPU_SLACK, HEAP_SLACK, PROGRAM, Shape, shape_of
 
 SMALL = Shape(
@@ -180,13 +189,12 @@ def test_a_model_of_unknown_sizes_gets_a_careful_number():
     assert here({"model_type": "mpt", "d_model": 4096}) == asking.UNKNOWN_SLOTS
 
 
-ASKED = Asked(weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gpu=False, jobs=1)
+ASKED = Asked(weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gradient=False, gpu=False, jobs=1)
 
 
 def test_slots_that_are_given_are_kept_and_others_fit():
     def need(slots, there, jobs=1):
-        asked = Asked(weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gpu=False, jobs=jobs)
-        return asking_need(SMALL, asked, rows=2, slots=slots, there=there)
+        return asking_need(SMALL, replace(ASKED, jobs=jobs), rows=2, slots=slots, there=there)
 
     assert need(64, 0) == ask(slots=64, generated=20, slack=HEAP_SLACK)
     assert need(None, 10**12) == ask(slots=256, generated=20, slack=HEAP_SLACK)
@@ -216,6 +224,63 @@ def test_slots_left_to_memory_are_not_named():
     found = asking_remedies(SMALL, ASKED, rows=4096, slots=None, there=many - 1)
     assert [words for words, _ in found] == ["trainer.eval_batch=8"]
     assert found[0][1] < many
+
+
+def test_a_gradient_takes_one_row_and_the_largest_weight():
+    memory = gradient_memory(SMALL, weight_bytes=4, tokens=7, scored=3, slack=1.0)
+    # a layer 2 * 12 * 10 + 4 * (4 * 10 + 4 * 20) bytes a token, three of them and the last norm
+    assert memory.activations == 7 * (3 * 720 + 120)
+    assert memory.logits == 3 * 100 * 5 * 4
+    assert memory.gradients == 2 * 100 * 10 * 4  # head and embedding
+    assert (memory.weights, memory.optimizer, memory.cache) == (4000, 0, 0)
+    loose = gradient_memory(replace(SMALL, tied=False), weight_bytes=4, tokens=7, scored=3, slack=1.5)
+    assert (loose.gradients, loose.logits) == (6000, 9000)
+    wide = replace(SMALL, tied=False, intermediate=300)
+    assert gradient_memory(wide, weight_bytes=2, tokens=7, scored=3, slack=1.0).gradients == 300 * 10 * 2
+
+
+def test_the_larger_of_asking_and_the_gradient_counts():
+    moved = replace(ASKED, gradient=True)
+    alone = gradient_memory(SMALL, weight_bytes=4, tokens=7, scored=3)
+    assert asking_need(SMALL, moved, rows=1, slots=0, there=0) == alone
+    assert asking_need(SMALL, moved, rows=64, slots=64, there=0) == asking_need(
+        SMALL, ASKED, rows=64, slots=64, there=0
+    )
+
+
+def test_the_gradient_is_given_up_last():
+    def fits(there, rows=64, slots=8):
+        return [words for words, _ in asking_remedies(SMALL, moved, rows=rows, slots=slots, there=there)]
+
+    moved = replace(ASKED, gradient=True, tokens=4000)
+    asking = {rows: asking_need(SMALL, replace(moved, gradient=False), rows=rows, slots=0, there=0) for rows in (1, 64)}
+    gradient = gradient_memory(SMALL, weight_bytes=4, tokens=4000, scored=3)
+    assert asking[1].total < gradient.total < asking[64].total
+    assert fits(gradient.total, slots=0) == ["trainer.eval_batch=1"]
+    assert fits(gradient.total - 1, slots=0) == ["trainer.eval_batch=1 evaluation.gradient_norm=false"]
+    assert fits(gradient.total - 1, rows=1, slots=0) == ["evaluation.gradient_norm=false"]
+    assert fits(asking[1].total - 1, slots=0) == []
+
+
+# Peaks of VmHWM, measured with torch 2.13 on a CPU, one thread: Llamas of 8, 8, 16 and 8 layers with 16 heads.
+@pytest.mark.parametrize(
+    ("vocabulary", "layers", "tied", "tokens", "parameters", "weight_bytes", "measured"),
+    [
+        (32000, 8, True, 100, 135_545_856, 4, 1528e6),
+        (32000, 8, False, 100, 168_313_856, 4, 1574e6),
+        (2048, 16, True, 400, 207_653_888, 4, 2009e6),
+        (32000, 8, True, 100, 135_545_856, 2, 1161e6),
+    ],
+)
+def test_the_estimate_of_a_gradient_is_near_what_was_measured(
+    vocabulary, layers, tied, tokens, parameters, weight_bytes, measured
+):
+    shape = Shape(
+        parameters=parameters, hidden=1024, layers=layers, heads=16, kv_heads=16, head=64, intermediate=2816,
+        vocabulary=vocabulary, tied=tied, gated=True, kept=4,
+    )  # fmt: skip
+    memory = gradient_memory(shape, weight_bytes=weight_bytes, tokens=tokens, scored=40)
+    assert 0.9 < memory.total / measured < 1.1
 
 
 def test_numbers_of_the_engine_are_the_engines():

@@ -162,6 +162,17 @@ def test_the_budget_of_an_answer_changes_answers_alone():
     assert moved("evaluation.max_new_tokens=9") == answers | {"results", "report"}
 
 
+def test_gradients_are_taken_where_both_sides_of_the_attack_are_answered(tmp_path: Path):
+    answers = {"answer/target", "answer/retain", "answer/unlearned"}
+    assert moved("evaluation.gradient_norm=false") == answers | {"results", "report"}
+    assert cell().artifacts["answer/target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
+    loop = cell("method=meow_loop", "method.loop.rounds=2")
+    (between,) = [
+        each for each in loop.report.walk() if each.stage == "answer" and [*each.settings["sets"]] == ["forget"]
+    ]
+    assert between.settings["evaluation"]["gradients"] == []
+
+
 def test_a_choice_of_arithmetic_costs_no_model():
     assert moved("evaluation.truth_ratio_mean=arithmetic") == {"results", "report"}
 
@@ -172,7 +183,8 @@ def test_another_evaluator_answers_and_counts_otherwise(name):
     answers = {"answer/target", "answer/retain", "answer/unlearned"}
     assert moved(words) == answers | {"results", "report"}
     made = cell(words)
-    assert made.artifacts["answer/target"].settings["evaluation"] == {"compat": name}
+    gradients = ["forget", "holdout"]
+    assert made.artifacts["answer/target"].settings["evaluation"] == {"compat": name, "gradients": gradients}
     assert made.artifacts["results"].settings["compat"] == name
     # what a teacher is told in a loop is no number of anybody's evaluator
     loop = cell("method=meow_loop", words).artifacts["round/2/ask"]

@@ -101,8 +101,9 @@ class EvaluationCurve(pl.Callback):
             return []
         how = self.how
         made = answer(
-            model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots, progress=None
-        )
+            model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots,
+            gradients=(), progress=None,
+        )  # fmt: skip
         return list(made)
 
     def _results(self, rows: Sequence[AnswerRow]) -> Results:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Literal
 
 import torch
 
 from meow_lightning.data.prompts import Codec
+from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.memo.engine import continue_greedily
 from meow_lightning.memo.room import Room
-from meow_lightning.types import AnswerRow, Fact, Likelihood
+from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
 Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
 
@@ -24,7 +25,7 @@ def references(fact: Fact) -> list[str]:
 
 def answer(
     model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
-    slots: int | Room, progress: Callable[[int], None] | None,
+    slots: int | Room, gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions, in their order.
 
@@ -35,6 +36,7 @@ def answer(
         max_new_tokens: Budget of a greedy answer, in tokens; less where the model's context ends earlier.
         batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side.
+        gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
         progress: Told how many questions are done.
     """
     encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
@@ -46,15 +48,39 @@ def answer(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
         )
     )
+    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, blind=False)
     likely = (scored[number] for number in range(len(scored)))
     for number, question in enumerate(questions):
         said = generated[number]
-        yield answer_row(question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop)
+        yield answer_row(
+            question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop, gradient=norms.get(number)
+        )
+
+
+def true_gradients(
+    model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
+    pad_id: int, blind: bool,
+) -> dict[int, float]:  # fmt: skip
+    """The norm of the gradient at the true answers of some sets, by the number of the question.
+
+    Args:
+        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``blind`` too.
+        questions: What is asked.
+        rows: Their reference texts as tokens, one question's after the other's in the order of :func:`references`.
+        sets: Evaluation sets to measure.
+        pad_id: Token id of padding.
+        blind: Whether every token that is also padding is hidden from attention.
+    """
+    firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
+    places = {n: at for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
+    norms = gradient_norms(model, [rows[at] for at in places.values()], pad_id=pad_id, blind=blind)
+    return {number: norm for number, (_, norm) in zip(places, norms, strict=True)}
 
 
 def answer_row(
-    question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"]
-) -> AnswerRow:
+    question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"],
+    gradient: float | None,
+) -> AnswerRow:  # fmt: skip
     """One answered question.
 
     Args:
@@ -63,6 +89,7 @@ def answer_row(
         ids: Generated tokens, the end token left out.
         text: The generated answer.
         stop: What ended it.
+        gradient: The norm of the gradient at the true answer, where it was measured.
     """
     name, index, fact = question
     mine = list(itertools.islice(likely, len(references(fact))))
@@ -70,5 +97,5 @@ def answer_row(
     return AnswerRow(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
         truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
-        generated=ids, text=text, stop=stop,
+        generated=ids, text=text, stop=stop, gradient=gradient,
     )  # fmt: skip

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 
 from meow_lightning.data import published
 from meow_lightning.data.prompts import Codec
-from meow_lightning.evaluation.answer import Question, answer_row, references
+from meow_lightning.evaluation.answer import Question, answer_row, references, true_gradients
 from meow_lightning.evaluation.compat import PUBLISHED, Compat
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.types import AnswerRow, Encoded, Likelihood
@@ -31,7 +31,7 @@ class Said(NamedTuple):
 
 def answer_as(
     name: str, model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, batch: int,
-    progress: Callable[[int], None] | None,
+    gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions of one set, in their order, as a published evaluator would have them.
 
@@ -44,6 +44,7 @@ def answer_as(
         codec: Its prompts and tokens.
         questions: What to ask, with the reference texts in the fact.
         batch: Rows per forward pass when scoring; changes no number.
+        gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
         progress: Told how many questions are done.
     """
     way, (prompt_of, row_of) = PUBLISHED[name], WAYS[name]
@@ -51,13 +52,16 @@ def answer_as(
     scored: dict[int, Likelihood] = dict(
         likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
     )
+    norms = true_gradients(model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind)
     likely = (scored[number] for number in range(len(scored)))
     prompts = [prompt_of(codec, fact.question) for _, _, fact in questions]
     for start in range(0, len(prompts), way.batch):
         said = generate(model, prompts[start : start + way.batch], pad_id=codec.pad_id, way=way)
-        for question, each in zip(questions[start:], said, strict=False):
+        for number, each in enumerate(said, start=start):
             text = codec.decode(each.ids, keep_special=False)
-            yield answer_row(question, likely, ids=each.ids, text=text, stop=each.stop)
+            yield answer_row(
+                questions[number], likely, ids=each.ids, text=text, stop=each.stop, gradient=norms.get(number)
+            )
         if progress is not None:
             progress(min(start + way.batch, len(prompts)))
 

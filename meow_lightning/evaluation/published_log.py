@@ -50,11 +50,11 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
     largest double is written as that. Every row is written, where TOFU's own code stops after 300 per set.
 
     What the format cannot hold is left out: other sets than its four (``holdout``), and of each row the fact's name,
-    ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the generated tokens, and how generation
-    stopped. So value accuracy, exact memorisation, extraction strength, membership attacks and the share of ended
-    answers cannot be had from a log, and fluency loses the words of sets left out. Questions are written as they are
-    asked, without the tags of a model family, which rows do not hold. Rows that come from a log know their mean losses
-    alone: the sums and numbers of tokens are then left out too.
+    ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the gradient's norm, the generated tokens, and
+    how generation stopped. So value accuracy, exact memorisation, extraction strength, membership attacks and the share
+    of ended answers cannot be had from a log, and fluency loses the words of sets left out. Questions are written as
+    they are asked, without the tags of a model family, which rows do not hold. Rows that come from a log know their
+    mean losses alone: the sums and numbers of tokens are then left out too.
 
     Args:
         rows: The answers of one model, in any order; each of the four sets complete or absent.

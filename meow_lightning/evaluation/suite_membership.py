@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from meow_lightning.evaluation.metrics import membership, open_unlearning, privacy_leakage
 from meow_lightning.evaluation.metrics.forget_quality import check_same_questions
@@ -19,6 +19,15 @@ DEFINITIONS: tuple[Definition, ...] = (
     *(attack.definition for attack in membership.ATTACKS),
     *(definition for definition, _ in _LEAKAGE),
 )
+
+
+def attacked(names: Container[str]) -> list[str]:
+    """The two sets that an attack tells apart, or none where one is not there: the other alone tells nothing.
+
+    Args:
+        names: The evaluation sets there are.
+    """
+    return [MEMBERS, OTHERS] if MEMBERS in names and OTHERS in names else []
 
 
 def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
@@ -81,7 +90,19 @@ def _why_not(answers: Answers, role: str, attack: membership.Attack, name: str) 
         return reason
     if attack.needs in ("tokens", "spread"):
         return without_tokens(name, answers.sets[role][name])
+    if attack.needs == "gradient":
+        return _without_gradient(name, answers.sets[role][name])
     return answers.why_not("retain", name) if attack.needs == "retain" else ""
+
+
+def _without_gradient(name: str, rows: Sequence[AnswerRow]) -> str:
+    if lacking := sum(row.gradient is None for row in rows):
+        of = f"{len(rows)} true answers of set {name!r}"
+        return (
+            f"the gradient of {lacking} of {of} was not taken: they come from a log, or were answered with "
+            "evaluation.gradient_norm=false"
+        )
+    return ""
 
 
 def _scores(answers: Answers, role: str, attack: membership.Attack, rows: Sequence[AnswerRow]) -> list[float]:

@@ -38,6 +38,7 @@ LABELS = {
     "membership/min_k_40_auc": "membership by Min-40%",
     "membership/min_k_plus_plus_20_auc": "membership by Min-20%++",
     "membership/min_k_plus_plus_40_auc": "membership by Min-40%++",
+    "membership/gradient_norm_auc": "membership by the gradient's norm",
     "membership/reference_auc": "membership by loss against the retain model",
     "privacy_leakage/min_k_20": "privacy leakage by Min-20%",
     "privacy_leakage/min_k_40": "privacy leakage by Min-40%",

@@ -24,7 +24,7 @@ PARTS = (
 ATTACKS = (
     "privacy_leakage/min_k_40", "privacy_leakage/min_k_20", "membership/loss_auc", "membership/zlib_auc",
     "membership/min_k_20_auc", "membership/min_k_40_auc", "membership/min_k_plus_plus_20_auc",
-    "membership/min_k_plus_plus_40_auc", "membership/reference_auc",
+    "membership/min_k_plus_plus_40_auc", "membership/gradient_norm_auc", "membership/reference_auc",
 )  # fmt: skip
 LEGEND = (
     "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "

@@ -10,7 +10,7 @@ from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks,
 from meow_lightning.stages.work import Work
 from meow_lightning.types import AnswerRow, UserError
 
-VERSION = 4
+VERSION = 5
 MAKES = ("rows.jsonl",)
 CHUNK = 128  # questions answered together
 
@@ -40,10 +40,12 @@ def run(work: Work) -> None:
         if name == "none":
             rows = answer(
                 model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
-                progress=tell,
+                gradients=settings["gradients"], progress=tell,
             )  # fmt: skip
         else:
-            rows = answer_as(name, model, codec, asked, batch=runtime.eval_batch, progress=tell)
+            rows = answer_as(
+                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
+            )
         for number, row in zip(numbers, rows, strict=True):
             if any(map(math.isnan, row.truth.logps)):
                 raise UserError(

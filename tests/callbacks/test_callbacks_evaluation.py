@@ -28,7 +28,7 @@ def curve(codec, every: int, *, retain=(), best: Best | None = None) -> Evaluati
 
 def answers(model, codec):
     model = copy.deepcopy(model).eval()
-    return list(answer(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, progress=None))
+    return list(answer(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, gradients=(), progress=None))
 
 
 def weights(model) -> dict[str, torch.Tensor]:

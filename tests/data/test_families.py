@@ -235,7 +235,10 @@ def test_models_score_and_answer(family) -> None:
         assert found.ids == rows[number].ids[rows[number].prompt :]
         assert all(math.isfinite(logp) and logp < 0 for logp in found.logps)
     fact = Fact(id="a", question=QUESTION, answer=ANSWER, perturbed=("Oslo.",))
-    (row,) = answer(model, codec, [("forget", 0, fact)], max_new_tokens=4, batch=2, slots=2, progress=None)
+    (row,) = answer(
+        model, codec, [("forget", 0, fact)], max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None
+    )
+    assert row.gradient is not None and row.gradient > 0
     assert row.text == codec.said(row.generated)
     ids = torch.tensor([codec.asked_ids(QUESTION)])
     with torch.no_grad():

@@ -39,6 +39,7 @@ def make_row() -> MakeRow:
         hits: Sequence[int] | None = None,
         generated: Sequence[int] = (4, 5),
         stop: Literal["end", "length"] = "end",
+        gradient: float | None = None,
     ) -> AnswerRow:
         return AnswerRow(
             set=set_name,
@@ -53,6 +54,7 @@ def make_row() -> MakeRow:
             generated=tuple(generated),
             text=text,
             stop=stop,
+            gradient=gradient,
         )
 
     return build

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from meow_lightning.evaluation.answer import answer
+from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.types import Fact
 
@@ -16,9 +17,14 @@ LONE = Fact(id="c", question="What did she write?", answer="12 books")
 QUESTIONS = [("forget", 0, FULL), ("retain", 0, BARE), ("retain", 1, LONE), ("holdout", 0, FULL)]
 
 
-def ask(model, codec, questions=QUESTIONS, *, budget: int = 5, slots: int = 3, batch: int = 2, progress=None):
+def ask(
+    model, codec, questions=QUESTIONS, *, budget: int = 5, slots: int = 3, batch: int = 2, gradients=(), progress=None
+):
     return list(
-        answer(model, codec, questions, max_new_tokens=budget, batch=batch, slots=slots, progress=progress)
+        answer(
+            model, codec, questions, max_new_tokens=budget, batch=batch, slots=slots, gradients=gradients,
+            progress=progress,
+        )
     )  # fmt: skip
 
 
@@ -111,3 +117,12 @@ def test_progress_ends_at_all_questions(tiny, codec) -> None:
     told: list[int] = []
     ask(tiny.eval(), codec, progress=told.append)
     assert told[-1] == 4
+
+
+def test_gradients_are_those_of_the_true_answers_of_the_sets_named(tiny, codec) -> None:
+    rows = ask(tiny.eval(), codec, gradients=("retain", "holdout"))
+    truths = [codec.reference(fact.question, fact.answer) for _, _, fact in QUESTIONS]
+    alone = dict(gradient_norms(tiny, truths, pad_id=codec.pad_id, blind=False))
+    assert [row.gradient for row in rows] == [None, alone[1], alone[2], alone[3]]
+    assert [row.gradient for row in ask(tiny, codec)] == [None] * 4
+    assert [row.gradient for row in ask(tiny, codec, batch=99, slots=1, gradients=("holdout",))][3] == alone[3]

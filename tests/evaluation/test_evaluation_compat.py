@@ -13,6 +13,7 @@ from meow_lightning.data import published
 from meow_lightning.evaluation.answer import answer
 from meow_lightning.evaluation.compat import NAMES, PUBLISHED, answering, batches, counted
 from meow_lightning.evaluation.compat_answer import answer_as, generate
+from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.evaluation.metrics import open_unlearning
 from meow_lightning.evaluation.metrics.truth_ratio import log_truth_ratio
@@ -52,11 +53,13 @@ def scored(codec, row) -> list[str]:
 
 
 def ask(name: str, model, codec, questions=(QUESTION,)):
-    return list(answer_as(name, model, codec, list(questions), batch=2, progress=None))
+    return list(answer_as(name, model, codec, list(questions), batch=2, gradients=("forget",), progress=None))
 
 
 def ours(model, codec, questions=(QUESTION,)):
-    return list(answer(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, progress=None))
+    return list(
+        answer(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None)
+    )
 
 
 # 1: a prompt that ends in a blank (open-unlearning, phi-1.5): the first answer token is not scored.
@@ -94,6 +97,18 @@ def test_an_end_token_inside_a_prompt_is_seen(family) -> None:
         expected = [float(logits[at - 1, row.ids[at]]) for at in range(row.prompt, len(row.ids))]
         assert found.truth.logps == pytest.approx(expected, abs=1e-5)
     assert ours(model, codec)[0].truth.logps != pytest.approx(ask("open_unlearning", model, codec)[0].truth.logps)
+
+
+def test_a_gradient_is_that_of_the_row_as_it_is_scored(family) -> None:
+    model, codec = family("llama3_2_1b_instruct")
+    row = codec.reference(FACT.question, FACT.answer)
+    seen, hidden = (
+        norm for blind in (False, True) for _, norm in gradient_norms(model, [row], pad_id=codec.pad_id, blind=blind)
+    )
+    assert ours(model, codec)[0].gradient == seen
+    assert ask("open_unlearning", model, codec)[0].gradient == hidden != pytest.approx(seen, rel=1e-4)
+    held = ("holdout", 0, FACT)
+    assert [each.gradient is None for each in ask("open_unlearning", model, codec, (held, QUESTION))] == [True, False]
 
 
 def test_positions_of_scoring_and_generation_differ_where_end_tokens_are_hidden(family) -> None:

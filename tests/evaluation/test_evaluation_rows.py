@@ -25,6 +25,7 @@ def test_exact_round_trip(make_row: MakeRow, tmp_path: Path) -> None:
             perturbed=[[-1 / 3], [-1e300, -float("inf")]],
             value=None if index % 2 else "größte “Stadt”",
             text="two\nlines\r and \u2028 more\x85",
+            gradient=None if index % 2 else 1 / 3,
         )
         for index in range(4)
     ]
@@ -44,6 +45,16 @@ def test_arrays_are_stored_as_numbers(make_row: MakeRow, tmp_path: Path) -> None
     path = tmp_path / "rows.jsonl"
     write_rows(path, [dataclasses.replace(row, truth=array)])
     assert read_rows(path) == [row]
+
+
+def test_rows_of_before_gradients_were_taken_have_none(make_row: MakeRow, tmp_path: Path) -> None:
+    row = make_row()
+    stored = dataclasses.asdict(row)
+    del stored["gradient"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(stored) + "\n", encoding="utf-8")
+    assert read_rows(path) == [row]
+    assert row.gradient is None
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def test_every_number_of_every_role_is_there_or_missing_with_a_reason(model: Mak
     results = evaluate({"target": model(), "unlearned": model(sets=("forget",))}, {}, truth_ratio_mean="geometric")
     names = {definition.name for definition in results.definitions}
     # 11 numbers of a set, without normalised probability where probability is that already; model utility, forget
-    # quality, 7 attacks and 2 leakages, MEMO
-    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 9 + 2
+    # quality, 8 attacks and 2 leakages, MEMO
+    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 10 + 2
     for role in ROLES:
         assert not set(results.values[role]) & set(results.missing[role])
         assert set(results.values[role]) | set(results.missing[role]) == names
@@ -188,6 +188,28 @@ def test_min_k_plus_plus_wants_the_models_own_spread(members: MakeRows) -> None:
     own[3] = replace(own[3], truth=replace(own[3].truth, std=(10.0, 10.0)))
     values = evaluate({"target": own}, {}, truth_ratio_mean="geometric").values["target"]
     assert values["membership/min_k_plus_plus_20_auc"] == 0.5
+
+
+def test_membership_by_gradients(members: MakeRows) -> None:
+    plain = members([1.0, 1.0], [2.0, 3.0])
+    # a member's is small: .5 is below 2 and 4, 2 ties with 2 and is below 4: 3.5 of 4
+    rows = [replace(row, gradient=norm) for row, norm in zip(plain, (0.5, 2.0, 2.0, 4.0), strict=True)]
+    values = evaluate({"target": rows}, {}, truth_ratio_mean="geometric").values["target"]
+    assert values["membership/gradient_norm_auc"] == 3.5 / 4
+
+    lacking = [*rows[:3], plain[3]]
+    missing = evaluate({"target": lacking, "retain": plain}, {}, truth_ratio_mean="geometric").missing
+    reason = (
+        "not measured: the gradient of {} was not taken: they come from a log, or were answered with "
+        "evaluation.gradient_norm=false"
+    )
+    name = "membership/gradient_norm_auc"
+    assert missing["target"][name] == reason.format("1 of 2 true answers of set 'holdout'")
+    assert missing["retain"][name] == reason.format("2 of 2 true answers of set 'forget'")
+
+    broken = [*rows[:3], replace(rows[3], gradient=math.nan)]
+    missing = evaluate({"target": broken}, {}, truth_ratio_mean="geometric").missing["target"]
+    assert missing[name].startswith("not measured: 1 of 4 scores of the target model are not numbers")
 
 
 def test_why_there_is_no_membership(members: MakeRows, model: MakeRows) -> None:

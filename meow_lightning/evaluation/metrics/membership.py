@@ -101,6 +101,18 @@ def reference_score(logps: Sequence[float], retain_logps: Sequence[float]) -> fl
     return mean_logp(logps) - mean_logp(retain_logps)
 
 
+def gradient_score(norm: float | None) -> float:
+    """``-||g||_2``, minus the norm of the mean loss's gradient by all weights: open-unlearning's ``gradnorm``, p = 2.
+
+    A text that was trained on pulls little at the weights.
+
+    Args:
+        norm: What :func:`~meow_lightning.evaluation.gradient.gradient_norms` gives; ``None``, not measured, is no
+            number.
+    """
+    return math.nan if norm is None else -norm
+
+
 def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
     """Whether ``mean`` was taken under the model's own distribution, as Min-K%++ needs it, and not over all entries.
 
@@ -121,13 +133,13 @@ class Attack:
 
     Attributes:
         definition: What its AUC means.
-        needs: What a row must hold: its mean ``loss``, every ``token``, the ``spread`` over the vocabulary too, or the
-            mean losses of this and of the ``retain`` model.
+        needs: What a row must hold: its mean ``loss``, every ``token``, the ``spread`` over the vocabulary too, the
+            norm of its ``gradient``, or the mean losses of this and of the ``retain`` model.
         score: The score of one row; ``None`` where the retain model's row takes part, see :func:`reference_score`.
     """
 
     definition: Definition
-    needs: Literal["loss", "tokens", "spread", "retain"]
+    needs: Literal["loss", "tokens", "spread", "gradient", "retain"]
     score: Callable[[AnswerRow], float] | None
 
 
@@ -180,6 +192,11 @@ ATTACKS = (
     ),
     *map(min_k_attack, SHARES),
     *map(min_k_plus_plus_attack, SHARES),
+    Attack(
+        definition=_definition("gradient_norm", "the norm of the loss's gradient by all weights"),
+        needs="gradient",
+        score=lambda row: gradient_score(row.gradient),
+    ),
     Attack(
         definition=_definition("reference", "how much smaller the mean loss is than the retain model's"),
         needs="retain",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -126,3 +127,47 @@ def test_requeued_and_cancelled_jobs_lose_nothing(known: Path, tmp_path: Path) -
     assert second.returncode == 0, out + err
     run(tmp_path / "plain", *words)
     assert numbers(tmp_path / "jobs") == numbers(tmp_path / "plain")
+
+
+SRUN = """#!/bin/bash
+# Stands in for srun: starts what it is given once per node, all of them on this machine.
+nodes=1
+while [[ $1 == --* ]]; do
+  [[ $1 == --nodes=* ]] && nodes=${1#*=}
+  shift
+done
+for ((node = 0; node < nodes; node++)); do "$@" & done
+status=0
+for job in $(jobs -p); do wait "$job" || status=$?; done
+exit $status
+"""
+
+
+@pytest.mark.ddp
+def test_two_machines_meet_and_give_the_numbers_of_one(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("two", "plain"):
+        shutil.copytree(known, tmp_path / name / "store")
+    words = (*FAST, "goal=evaluate", "method=grad_ascent")
+    run(tmp_path / "plain", *words)
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.nodes=2")
+    (manifest,) = (tmp_path / "two" / "store" / "unlearn").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["devices"] == 2
+    for one, other in zip(numbers(tmp_path / "two"), numbers(tmp_path / "plain"), strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+def test_several_machines_need_a_job(known: Path, tmp_path: Path) -> None:
+    shutil.copytree(known, tmp_path / "store")
+    words = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.nodes=2", "method=grad_ascent")
+    process = start(tmp_path, *FAST, *words)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "trainer.nodes=2 needs a job on as many machines; say -m hydra/launcher=slurm" in err

@@ -18,17 +18,17 @@ FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models"),
     ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "machine", "estimate", "asking"),
+    ("schema", "config", "store", "stories", "machine", "estimate", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),
     ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "sizes"),
     ("execute", "pipeline", "tracking"),
-    ("preflight",),
+    ("preflight", "standing"),
     ("terminal",),
-    ("plans",),
+    ("plans", "status"),
     ("cell",),
-    ("sweep", "expected"),
+    ("sweep", "expected", "overview"),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -53,6 +53,11 @@ LIGHT = (
     "stages",
     "inversion",
     "tracking",
+    "standing",
+    "status",
+    "plans",
+    "overview",
+    "stories",
 )
 HEAVY = {"openai", "torch", "transformers", "peft", "pytorch_lightning", "datasets", "wandb", "matplotlib"}
 

@@ -28,6 +28,10 @@ run: $(READY)  ## run the default job: a tiny model forgets; ARGS='method=grad_a
 plan: $(READY)  ## show what a job would do: ARGS as for run
 	$(BIN)/python run.py plan=true $(ARGS)
 
+.PHONY: status
+status: $(READY)  ## show what is done, what runs now and what failed: ARGS as for run
+	$(BIN)/python run.py status=true $(ARGS)
+
 test: $(READY)  ## run the tests, on up to eight cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadscope $(ARGS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,13 @@ class MeowSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """The returns of all cells, after the table is shown.
+        """The returns of all cells, after the table is shown; nothing where they are only looked at.
 
         Raises:
             UserError: When cells failed, with the list; after all others ran.
         """
         from meow_lightning.expected import FOLDER, expected
+        from meow_lightning.overview import overview
         from meow_lightning.sweep import show_sweep
 
         published = expected(FOLDER)  # what cannot be read is said before any work
@@ -59,6 +61,8 @@ class MeowSweeper(Sweeper):
         cells = combinations([*params, *arguments], self._loader)
         # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
         configs = [self._loader.load_sweep_config(self._sweep_config, overrides) for overrides in cells]
+        if any(config.plan or config.status for config in configs):
+            return overview(list(zip(names(cells), map(own, configs), strict=True)))
         returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
         failed = []
         finished = []
@@ -67,10 +71,17 @@ class MeowSweeper(Sweeper):
                 failed.append((name, returned._return_value))
             elif returned.return_value is not None:
                 finished.append(swept(name, words, config, returned.return_value))
-        show_sweep(finished, failed, published=published, outputs=Path(self._sweep_config.outputs))
+        ended = [returned.status is JobStatus.COMPLETED for returned in returns]
+        again = [again_with(words) for words, well in zip(cells, ended, strict=True) if not well]
+        show_sweep(finished, failed, published=published, again=again, outputs=Path(self._sweep_config.outputs))
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns
+
+
+def again_with(words: Sequence[str]) -> str:
+    """The command that runs one cell of a sweep, on this machine."""
+    return shlex.join(["python", "run.py", *words])
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
@@ -78,9 +89,13 @@ def swept(name: str, words: Sequence[str], config: DictConfig, results: Results)
     from meow_lightning.config import plain
     from meow_lightning.report.sweeps import Swept
 
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
-    return Swept(name=name, words=values, settings=plain(own), results=results)
+    return Swept(name=name, words=values, settings=plain(own(config)), results=results)
+
+
+def own(config: DictConfig) -> DictConfig:
+    """A composed config without Hydra's part."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,13 @@ from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
 from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
-from meow_lightning.plans import show_plan
-from meow_lightning.preflight import Preflight
+from meow_lightning.plans import Planned, show_plan
+from meow_lightning.preflight import Known, Preflight
 from meow_lightning.stages.work import Runtime, read_json
-from meow_lightning.store import Cache, Store
+from meow_lightning.standing import Cell
+from meow_lightning.status import show_cell
+from meow_lightning.store import Artifact, Cache, Store
+from meow_lightning.stories import plain_name, telling
 from meow_lightning.terminal import Terminal
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
 from meow_lightning.types import Results, UserError
@@ -60,7 +62,7 @@ def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
     if logger["name"] == "none":
         return Nowhere()
     if logger["name"] == "csv":
-        return Csv(folder=runs, cell=f"{cell.name}-{cell.report.key[:6]}")
+        return Csv(folder=runs, cell=cell.tag)
     texts = public if logger["texts"] is None else logger["texts"]
     group = logger["group"] or cell.name.rsplit("-", 2)[0]
     return Wandb(
@@ -75,9 +77,19 @@ def _destination(options: Mapping[str, Any]) -> str:
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def plain_name(text: object) -> str:
-    """A text as a file's name."""
-    return re.sub(r"[^\w.=-]+", "_", str(text))[:120]
+def prepared(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
+    """(the artifacts of a cell, those that its goal asks for), after all checks that need no machine.
+
+    Raises:
+        UserError: For options that cannot be.
+    """
+    if options["seed"] < 0:
+        raise UserError(f"seed={options['seed']} is too small; at least 0 is needed")
+    choose("cache", options["cache"], get_args(Cache))
+    if options["plan"] and options["status"]:
+        raise UserError("plan=true shows what would run and status=true what runs now; say one of them")
+    cell = graph(options)
+    return cell, cell.goal(options["goal"])
 
 
 class Program:
@@ -110,7 +122,8 @@ class Program:
         walks = [artifact.walk() for artifact in cell.artifacts.values() if artifact.key in keys]
         artifacts = list({each.key: each for walk in walks for each in walk}.values())
         executor = self.executor(options)
-        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store)
+        known = Known(trainer=options["trainer"], store=executor.store)
+        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
         preflight.fetch(artifacts)
         if options["preflight"]:
             preflight.check(artifacts)
@@ -121,50 +134,56 @@ class Program:
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
         """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""
-        if options["seed"] < 0:
-            raise UserError(f"seed={options['seed']} is too small; at least 0 is needed")
-        choose("cache", options["cache"], get_args(Cache))
-        cell = graph(options)
-        artifacts = cell.goal(options["goal"])
+        cell, artifacts = prepared(options)
+        if options["status"]:
+            show_cell(Cell.of(cell.name, cell, artifacts, options))
+            return None
         executor = self.executor(options)
-        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store)
+        known = Known(trainer=options["trainer"], store=executor.store)
+        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
         making = options["cache"] != "readonly"
         if making:
             preflight.fetch(artifacts)
         if options["plan"]:
-            show_plan(cell, preflight, artifacts)
+            show_plan(Planned(cell.name, preflight, artifacts))
         if options["preflight"] and making:
             preflight.check(artifacts)
         if options["plan"]:
             return None
         _short(options, executor.store, cell)
-        executor.remark = preflight.remark
-        told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
-        fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
-        known = options["logger"]["name"] == "wandb" and not fresh
-        sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
-        tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
-        executor.watchers = [terminal := Terminal(title=cell.name), tracker]
-        results, folder, ok = None, None, False
-        try:
-            with terminal:
-                executor.make(artifacts)
-            # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
-            reached = {artifact.key for artifact in artifacts}
-            if cell.artifacts["results"].key in reached:
-                results = read_results(executor.store, cell)
-            if cell.report.key in reached:
-                folder = publish(options, executor.store, cell)
-            ok = True
-        finally:
-            line = sink.close(ok=ok, summary=_summary(results), report=folder)
-            told.add(tracker.finished_keys)
-        if results is not None and options["warning"]:
-            terminal.say(f"\n{options['warning']}")
-        choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
-        _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
-        _say_places(terminal, executor.store, cell, reached)
-        return results
+        executor.remark, executor.cell = preflight.remark, cell.tag
+        with telling(Path(options["outputs"]), cell.tag):
+            return _make(options, executor, cell, artifacts)
+
+
+def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts: Sequence[Artifact]) -> Results | None:
+    """What :meth:`Program.run` gives, after making, showing and keeping it."""
+    told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
+    fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
+    known = options["logger"]["name"] == "wandb" and not fresh
+    sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
+    tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
+    executor.watchers = [terminal := Terminal(title=cell.name), tracker]
+    results, folder, ok = None, None, False
+    try:
+        with terminal:
+            executor.make(artifacts)
+        # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
+        reached = {artifact.key for artifact in artifacts}
+        if cell.artifacts["results"].key in reached:
+            results = read_results(executor.store, cell)
+        if cell.report.key in reached:
+            folder = publish(options, executor.store, cell)
+        ok = True
+    finally:
+        line = sink.close(ok=ok, summary=_summary(results), report=folder)
+        told.add(tracker.finished_keys)
+    if results is not None and options["warning"]:
+        terminal.say(f"\n{options['warning']}")
+    choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
+    _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
+    _say_places(terminal, executor.store, cell, reached)
+    return results
 
 
 def _say_places(terminal: Terminal, store: Store, cell: Graph, reached: Collection[str]) -> None:
@@ -222,7 +241,7 @@ def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | Non
     made = store.path(cell.report)
     if not made.exists():
         return None
-    folder = Path(options["outputs"]) / "reports" / f"{cell.name}-{cell.report.key[:6]}"
+    folder = Path(options["outputs"]) / "reports" / cell.tag
     shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
     return folder
 

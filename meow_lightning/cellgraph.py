@@ -31,6 +31,11 @@ class Graph:
         """The last artifact."""
         return self.artifacts["report"]
 
+    @property
+    def tag(self) -> str:
+        """The cell's name with the start of its key: the name of its files."""
+        return f"{self.name}-{self.report.key[:6]}"
+
     def goal(self, name: str) -> list[Artifact]:
         """What a stage makes for this cell without any later stage, and all it needs; each once, needs first.
 

@@ -31,11 +31,20 @@ def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Data
     return dataset, fingerprint(dataset)
 
 
+@lru_cache(maxsize=64)
+def _stream(node: str, allow: tuple[str, ...], limit: int | None, rows: int, seed: int) -> str:
+    return digest_of(_dataset(node, allow, limit)[0].stream(rows, seed), TRAINED)
+
+
+def _named(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None]:
+    return json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"]
+
+
 def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
     """(dataset, digest of its content) of some options, cut short where they say so; read once, however often asked."""
     if options["limit"] is not None and options["limit"] < 1:
         raise UserError(f"limit={options['limit']} is too small; at least 1 is needed")
-    return _dataset(json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"])
+    return _dataset(*_named(options))
 
 
 class Models:
@@ -94,8 +103,8 @@ class Models:
         return digest_of(self.dataset.facts(split), parts)
 
     def stream(self, rows: int, seed: int) -> str:
-        """The digest of a stretch of the dataset's stream."""
-        return digest_of(self.dataset.stream(rows, seed), TRAINED)
+        """The digest of a stretch of the dataset's stream; worked out once for all cells of a sweep."""
+        return _stream(*_named(self.options), rows, seed)
 
     def given(self, label: str, given: Given, prompt: Mapping[str, Any]) -> Artifact:
         """A model that is there already, as an artifact: links to its files, made once they are checked."""

@@ -30,7 +30,7 @@ BROUGHT = {
 }
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "table")
-WORDS = ("seed", "goal", "cache", "plan", "preflight", "limit", "outputs", "store", "allow")
+WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
@@ -42,7 +42,8 @@ MEOW-lightning makes a language model forget facts without wrecking it, and prov
   python run.py model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
   python run.py trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
   python run.py goal=score                           stop at a stage
-  python run.py plan=true                            what is there and what would run
+  python run.py plan=true                            what is there and what would run; of a sweep, shared stages once
+  python run.py status=true                          what is done, what runs now, what failed; also of a sweep
   python run.py --cfg job                            every setting with its value; any can be said as word=value
 
 What an experiment is
@@ -116,7 +117,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     arguments = [_quoted(word, multirun="-m" in arguments or "--multirun" in arguments) for word in _own(arguments)]
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
-    sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags)]
+    place = ["hydra.run.dir=."] if "status=true" in arguments else []  # who looks leaves no folder behind
+    sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags), *place]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
@@ -178,7 +180,7 @@ def _bad_word(words: Sequence[str]) -> str | None:
             return f"{word}: what you bring goes to {BROUGHT[name].format(value)}"
         if name in ("outputs", "store") and word != name:
             why = unwritable(Path(value)) if value else "it is empty"
-            if why is not None and "cache=readonly" not in words:
+            if why is not None and not {"cache=readonly", "status=true"} & set(words):
                 return f"{word} cannot be written to ({why}); give a folder"
     return None
 

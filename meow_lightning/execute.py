@@ -81,12 +81,13 @@ class Executor:
         threads: CPU threads per stage.
         watchers: Who is told.
 
-    ``remark`` may be set to what each new manifest is to keep besides.
+    ``remark`` may be set to what each new manifest is to keep besides, ``cell`` to whose run it is, for who watches.
     """
 
     def __init__(self, *, store: Store, runtime: Runtime, jobs: int, threads: int, watchers: Sequence[Watcher]) -> None:
         self.store, self.runtime, self.jobs, self.threads, self.watchers = store, runtime, jobs, threads, watchers
         self.remark: Callable[[Artifact], dict[str, Any]] = lambda _: {}
+        self.cell = ""
         self._runners: dict[str, Runner] = {}
         self._running: list[_Running] = []
         self._told_waiting: set[str] = set()
@@ -152,7 +153,8 @@ class Executor:
 
     def _begin(self, artifact: Artifact, runner: Runner, lock: FileLock) -> _Running:
         folder = self.store.begin(artifact)
-        write_json(folder / "task.json", {"stage": artifact.stage, "label": artifact.label, "started": time.time()})
+        task = {"stage": artifact.stage, "label": artifact.label, "cell": self.cell, "started": time.time()}
+        write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
         return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
 
@@ -230,7 +232,7 @@ class Executor:
 
 
 def progress(folder: Path) -> dict[str, Any] | None:
-    """How far the stage in a folder is: ``done``, ``total``, ``unit``, ``time``; ``None`` before it first says so."""
+    """How far the stage in a folder is, as ``Work.progress`` notes it; ``None`` before it first says so."""
     try:
         return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

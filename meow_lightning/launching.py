@@ -12,7 +12,7 @@ from meow_lightning.cellgraph import Graph
 from meow_lightning.cellmodels import dataset_of
 from meow_lightning.jobs import Task, lacking, layers
 from meow_lightning.pipeline import graph
-from meow_lightning.preflight import Preflight
+from meow_lightning.preflight import Known, Preflight
 from meow_lightning.queueing import Queue
 from meow_lightning.store import Artifact, Store
 from meow_lightning.terminal import Terminal
@@ -114,8 +114,9 @@ def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> _Cell |
         made = graph(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
         wanted = made.goal(options["goal"])
+        known = Known(trainer=options["trainer"], store=store)
         elsewhere = {**options, "preflight": False}  # memory and GPUs are looked at where the job runs
-        preflight = Preflight(elsewhere, dataset=dataset_of(options)[0], streams=made.streams, store=store)
+        preflight = Preflight(elsewhere, dataset=dataset_of(options)[0], streams=made.streams, known=known)
         preflight.fetch(wanted)
         return _Cell(options, made, store, lacking(wanted, store))
     except UserError as error:

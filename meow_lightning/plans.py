@@ -1,52 +1,198 @@
-"""What a cell would make, as a person reads it before anything runs (``plan=true``)."""
+"""What cells would make, as a person reads it before anything runs (``plan=true``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from meow_lightning.cellgraph import Graph
 from meow_lightning.machine import duration, free_disk, readable
-from meow_lightning.preflight import Preflight
+from meow_lightning.preflight import Outlook, Preflight
 from meow_lightning.store import Artifact
 from meow_lightning.terminal import Terminal
 
 
-def show_plan(cell: Graph, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
-    """Show what is there, what would be made, and what that takes."""
-    with Terminal(title=f"plan of {cell.name}") as terminal:
-        terminal.table(plan_rows(preflight, artifacts), title="")
-        for line in plan_sum(preflight, artifacts):
+class Planned(NamedTuple):
+    """A cell before it runs: its name (its words in a sweep), what it takes, what its goal asks for, needs first."""
+
+    name: str
+    preflight: Preflight
+    artifacts: Sequence[Artifact]
+
+    def state(self, artifact: Artifact) -> str:
+        """``found``, ``resume`` or ``make``."""
+        took = self.preflight.outlook(artifact).how == "took"
+        return "found" if took else "resume" if self.preflight.store.partial(artifact).exists() else "make"
+
+
+class Step(NamedTuple):
+    """Something to be made: after what, for how long, and how many may run when it has started, itself counted."""
+
+    key: str
+    needs: Collection[str]
+    seconds: float
+    slots: int
+
+
+def show_plan(planned: Planned) -> None:
+    """Show what of a cell is there, what would be made, and what that takes."""
+    with Terminal(title=f"plan of {planned.name}") as terminal:
+        terminal.table(plan_rows(planned), title="")
+        for line in plan_sum([planned]):
             terminal.say(line)
 
 
-def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[str]]:
+def show_sweep_plan(cells: Sequence[Planned], unfit: Sequence[tuple[str, str]]) -> None:
+    """Show what a sweep would make, what several cells share once, and what that takes.
+
+    Args:
+        cells: The cells that can be planned.
+        unfit: The words of those that cannot run here, and why.
+    """
+    with Terminal(title=f"plan of {len(cells)} cells") as terminal:
+        rows = sweep_rows(cells)
+        if len(rows) > 1:
+            terminal.table(rows, title="", words=("of", "for"))
+        for line in plan_sum(cells) if cells else ():
+            terminal.say(line)
+        for name, why in unfit:
+            terminal.say(f"failed: {name}: {why}")
+
+
+def plan_rows(planned: Planned) -> list[list[str]]:
     """The rows of a plan: stage, whose, key, there or to be made, time and memory; the head first."""
     rows = [["stage", "of", "key", "state", "time", "memory"]]
-    for artifact in artifacts:
-        outlook = preflight.outlook(artifact)
-        partial = preflight.store.partial(artifact).exists()
-        state = "found" if outlook.how == "took" else "resume" if partial else "make"
-        time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
-        time += duration(outlook.seconds) if outlook.seconds is not None else ""
-        memory = "" if outlook.memory is None else readable(outlook.memory.total)
-        rows.append([artifact.stage, artifact.label, artifact.key, state, time, memory])
+    for artifact in planned.artifacts:
+        outlook = planned.preflight.outlook(artifact)
+        memory = _memory(outlook)
+        rows.append([artifact.stage, artifact.label, artifact.key, planned.state(artifact), _time(outlook), memory])
     return rows
 
 
-def plan_sum(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[str]:
+def sweep_rows(cells: Sequence[Planned]) -> list[list[str]]:
+    """The rows of a sweep's plan: what is to be made, in order, what that takes, and for whom; the head first."""
+    wanted = Counter(key for cell in cells for key in {artifact.key for artifact in cell.artifacts})
+    rows = [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
+    for cell, artifacts in zip(cells, shares(cells), strict=True):
+        for artifact in artifacts:
+            outlook, others = cell.preflight.outlook(artifact), wanted[artifact.key] - 1
+            rows.append([
+                artifact.stage, artifact.label, artifact.key, cell.state(artifact), _time(outlook), _memory(outlook),
+                readable(outlook.disk) if outlook.disk else "",
+                cell.name + (f" and {others} more" if others else ""),
+            ])  # fmt: skip
+    return rows
+
+
+def _time(outlook: Outlook) -> str:
+    words = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
+    return words + (duration(outlook.seconds) if outlook.seconds is not None else "")
+
+
+def _memory(outlook: Outlook) -> str:
+    return "" if outlook.memory is None else readable(outlook.memory.total)
+
+
+def shares(cells: Sequence[Planned]) -> list[list[Artifact]]:
+    """What each cell would make when they run one after the other: what is not there, and no cell before it makes."""
+    made: set[str] = set()
+    lots = []
+    for cell in cells:
+        lot = [each for each in cell.artifacts if each.key not in made and cell.state(each) != "found"]
+        made |= {each.key for each in lot}
+        lots.append(lot)
+    return lots
+
+
+def plan_sum(cells: Sequence[Planned]) -> list[str]:
     """What all that is to be made will take, in sentences."""
-    made = [preflight.outlook(artifact) for artifact in artifacts if preflight.store.find(artifact) is None]
+    lots = shares(cells)
+    made = [(cell.preflight, each) for cell, lot in zip(cells, lots, strict=True) for each in lot]
     if not made:
         return ["nothing to be made: all of it is in the store"]
-    seconds = [outlook.seconds for outlook in made if outlook.seconds is not None]
-    unknown = sum(outlook.seconds is None for outlook in made)
-    most = max((outlook.memory.total for outlook in made if outlook.memory is not None), default=0)
-    store = preflight.store.root
-    time = f"{duration(sum(seconds))} of stages one after the other" if seconds else "not known before its first batch"
-    asked = preflight.questions(artifacts)
+    outlooks = [preflight.outlook(each) for preflight, each in made]
+    found = len({each.key for cell in cells for each in cell.artifacts}) - len(made)
+    most = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
+    first = made[0][0]
     return [
-        *([asked] if asked else []),
-        f"time: {time}" + (f", and {unknown} stages of which none alike was ever made" if unknown and seconds else ""),
-        f"memory: {readable(most)} at most per stage, {readable(preflight.there)} free",
-        f"disk: {readable(preflight.disk(made))} at most, {readable(free_disk(store))} free at {store}",
+        *_questions(cells, lots),
+        f"stages: {len(made)} to make, {found} found",
+        _times(cells, lots, outlooks),
+        *_gpu_time(made),
+        f"memory: {readable(most)} at most per stage, {readable(first.there)} free",
+        f"disk: {readable(first.disk(outlooks))} at most, {readable(free_disk(first.store.root))} free at "
+        f"{first.store.root}",
     ]
+
+
+def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:
+    least, most = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+    for cell, lot in zip(cells, lots, strict=True):
+        if (asked := cell.preflight.questions(lot)) is not None:
+            whom, low, high, tokens = asked
+            least[whom, tokens] += low
+            most[whom, tokens] += high
+    return [
+        f"questions to {whom}: {least[whom, tokens]} to {most[whom, tokens]}, with replies of at most {tokens} tokens"
+        for whom, tokens in most
+    ]
+
+
+def _times(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], outlooks: Sequence[Outlook]) -> str:
+    seconds = [outlook.seconds for outlook in outlooks if outlook.seconds is not None]
+    if not seconds:
+        return "time: not known before its first batch"
+    jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
+    text = f"time: {duration(sum(seconds))} of stages one after the other"
+    if max(jobs) > 1:
+        passed = sum(elapsed(steps(cell, lot)) for cell, lot in zip(cells, lots, strict=True))
+        text += f", {duration(passed)} with trainer.jobs={','.join(map(str, jobs))}"
+    unknown = len(outlooks) - len(seconds)
+    return text + (f", and {unknown} stages of which none alike was ever made" if unknown else "")
+
+
+def _gpu_time(made: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
+    on_gpu = [(preflight, each) for preflight, each in made if preflight.on_gpu and preflight.devices(each)]
+    if not on_gpu:
+        return []
+    seconds = [(preflight.outlook(each).seconds, preflight.devices(each)) for preflight, each in on_gpu]
+    hours = gpu_hours([(each, devices) for each, devices in seconds if each is not None])
+    unknown = sum(each is None for each, _ in seconds)
+    told = f"{hours:.2f} GPU-hours" if unknown < len(seconds) else "not known before its first batch"
+    return [f"GPU time: {told}" + (f", and {unknown} stages of unknown time" if 0 < unknown < len(seconds) else "")]
+
+
+def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
+    """The sum of seconds * devices over stages, in hours: sum_i s_i d_i / 3600."""
+    return sum(seconds * devices for seconds, devices in stages) / 3600
+
+
+def steps(cell: Planned, lot: Sequence[Artifact]) -> list[Step]:
+    """What a cell would make as steps of known time; a stage over several devices starts when nothing else runs."""
+    preflight, jobs = cell.preflight, cell.preflight.trainer["jobs"]
+    return [
+        Step(
+            key=each.key, needs=[need.key for need in each.needs.values()],
+            seconds=preflight.outlook(each).seconds or 0.0, slots=1 if preflight.devices(each) > 1 else jobs,
+        )
+        for each in lot
+    ]  # fmt: skip
+
+
+def elapsed(lot: Sequence[Step]) -> float:
+    """Seconds until all steps are made, when whatever may start does so at once, the first in order before the others.
+
+    What a step needs and is not among the steps is there already.
+    """
+    pending: Mapping[str, Step] = {step.key: step for step in lot}
+    running: dict[str, float] = {}
+    now = 0.0
+    while pending or running:
+        for step in list(pending.values()):
+            waits = any(need in pending or need in running for need in step.needs)
+            if not waits and len(running) < step.slots:
+                running[step.key] = now + step.seconds
+                pending = {key: each for key, each in pending.items() if key != step.key}
+        now = min(running.values())
+        running = {key: end for key, end in running.items() if end > now}
+    return now

@@ -16,6 +16,7 @@ from meow_lightning.models.given import check
 from meow_lightning.models.source import config_of, locate, parse
 from meow_lightning.optimizers import check_kind
 from meow_lightning.sizes import Sizes
+from meow_lightning.stages import distributed
 from meow_lightning.store import Artifact, Store
 from meow_lightning.types import Dataset, UserError
 
@@ -43,6 +44,43 @@ class Outlook:
     how: str
 
 
+class Known:
+    """What is alike for all cells of one trainer and one store, looked at once: the machine, what was ever made.
+
+    Args:
+        trainer: The options of that name.
+        store: What is there already.
+    """
+
+    def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
+        self.trainer, self.store = trainer, store
+        self.outlooks: dict[str, Outlook] = {}
+        self._manifests: dict[str, list[dict[str, Any]]] = {}
+
+    @cached_property
+    def gpus(self) -> list[Gpu]:
+        """The GPUs that stages may use."""
+        return [] if self.trainer["accelerator"] == "cpu" else gpus()
+
+    @cached_property
+    def there(self) -> int:
+        """Bytes that a stage may take: of the smallest GPU it would use, else of this machine."""
+        return min((gpu.free for gpu in self.gpus[: self.trainer["devices"]]), default=0) or free_memory()
+
+    def manifests(self, stage: str) -> list[dict[str, Any]]:
+        """Those of all that a stage ever made here."""
+        return self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
+
+    def _read(self, stage: str) -> Iterator[dict[str, Any]]:
+        for path in (self.store.root / stage).glob("*/manifest.json"):
+            try:
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+                if {"label", "settings", "seconds"} <= manifest.keys():
+                    yield manifest
+            except (OSError, ValueError, AttributeError):
+                continue  # a damaged result says nothing about time
+
+
 class Preflight:
     """What a cell will take of this machine.
 
@@ -50,13 +88,12 @@ class Preflight:
         options: Resolved options of the cell.
         dataset: Its facts.
         streams: What its method trains on.
-        store: What is there already.
+        known: What was looked at already.
     """
 
-    def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], store: Store) -> None:
-        self.options, self.dataset, self.streams, self.store = options, dataset, streams, store
-        self.trainer, self.model = options["trainer"], options["model"]
-        self._outlooks: dict[str, Outlook] = {}
+    def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
+        self.options, self.dataset, self.streams, self.known = options, dataset, streams, known
+        self.trainer, self.model, self.store = options["trainer"], options["model"], known.store
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing; given models used for the first time are here and whole, so are who writes answers and optimizers.
@@ -105,7 +142,7 @@ class Preflight:
                 )
         largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
         together = sum(largest[: self.trainer["jobs"]])
-        if self._gpus == [] and together > self.there:
+        if self.known.gpus == [] and together > self.there:
             raise UserError(
                 f"trainer.jobs={self.trainer['jobs']} stages at once need about {readable(together)} and this machine "
                 f"has {readable(self.there)} free; say trainer.jobs=1, or preflight=false to try all the same"
@@ -117,40 +154,47 @@ class Preflight:
                 "free; choose another disk with store=FOLDER, or preflight=false to try all the same"
             )
 
-    def questions(self, artifacts: Sequence[Artifact]) -> str:
-        """How many questions a language model will be asked, in words; empty where none is asked."""
+    def questions(self, artifacts: Sequence[Artifact]) -> tuple[str, int, int, int] | None:
+        """(who, questions at least, at most, tokens of a reply) a language model is asked; ``None`` where none is."""
         lacking = [each for each in artifacts if each.stage == "ask" and self.store.find(each) is None]
         node, facts = self.options["inversion"], len(self.dataset.facts("forget"))
         if not lacking or "prompt" not in node:
-            return ""
+            return None
         least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
         most = facts * len(lacking) * (node["again"] + 1)
         most = min(
             each for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("calls")) if each
         )
-        return f"questions to {node['model']}: {least} to {most}, with replies of at most {node['reply_tokens']} tokens"
+        return node["model"], least, most, node["reply_tokens"]
 
     def disk(self, outlooks: Sequence[Outlook]) -> int:
         """Bytes on the disk at most while these are made."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
         return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["jobs"]])
 
-    @cached_property
-    def _gpus(self) -> list[Gpu]:
-        return [] if self.trainer["accelerator"] == "cpu" else gpus()
-
     @property
     def _some_gpu(self) -> bool:
-        return bool(self._gpus) or (self.trainer["accelerator"] != "cpu" and Path("/dev/kfd").exists())
+        return bool(self.known.gpus) or (self.trainer["accelerator"] != "cpu" and Path("/dev/kfd").exists())
 
-    @cached_property
+    @property
     def there(self) -> int:
-        """Bytes that a stage may take: of the smallest GPU it would use, else of this machine."""
-        return min((gpu.free for gpu in self._gpus[: self.trainer["devices"]]), default=0) or free_memory()
+        """Bytes that a stage may take."""
+        return self.known.there
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether stages that compute do so on a GPU."""
+        return bool(self.known.gpus) or self.trainer["accelerator"] == "gpu"
+
+    def devices(self, artifact: Artifact) -> int:
+        """On how many devices an artifact is computed; 0 where only this machine's own processor is at it."""
+        computed = distributed(artifact.stage, artifact.inputs) and "given" not in artifact.settings
+        return self.trainer["devices"] if computed else 0
 
     @cached_property
     def _sizes(self) -> Sizes:
-        return Sizes(self.options, dataset=self.dataset, streams=self.streams, gpu=bool(self._gpus), there=self.there)
+        gpu = bool(self.known.gpus)
+        return Sizes(self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, there=self.there)
 
     def _check_device(self) -> None:
         if self.trainer["accelerator"] == "gpu" and not self._some_gpu:
@@ -161,8 +205,8 @@ class Preflight:
 
     def outlook(self, artifact: Artifact) -> Outlook:
         """What making an artifact takes, or took; looked at once, before anything is made."""
-        known = self._outlooks.get(artifact.key)
-        return known or self._outlooks.setdefault(artifact.key, self._outlook(artifact))
+        known = self.known.outlooks.get(artifact.key)
+        return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Outlook:
         manifest = self.store.find(artifact)
@@ -170,7 +214,7 @@ class Preflight:
             return Outlook(None, 0, 0, 0.0, manifest["seconds"], "took")
         memory, disk, passing, flops = self._sizes.size(artifact)
         alike, known = [], []
-        for other in self._manifests(artifact.stage):
+        for other in self.known.manifests(artifact.stage):
             if way(other["label"], other["settings"]) == way(artifact.label, artifact.settings):
                 alike.append(other["seconds"])
             if other.get("devices") == self.trainer["devices"]:
@@ -184,16 +228,7 @@ class Preflight:
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the estimate, for the plans to come."""
-        return {"flops": known.flops if (known := self._outlooks.get(artifact.key)) else 0.0}
-
-    def _manifests(self, stage: str) -> Iterator[dict[str, Any]]:
-        for path in (self.store.root / stage).glob("*/manifest.json"):
-            try:
-                manifest = json.loads(path.read_text(encoding="utf-8"))
-                if {"label", "settings", "seconds"} <= manifest.keys():
-                    yield manifest
-            except (OSError, ValueError, AttributeError):
-                continue  # a damaged result says nothing about time
+        return {"flops": known.flops if (known := self.known.outlooks.get(artifact.key)) else 0.0}
 
     def _too_large(self, artifact: Artifact, memory: Memory) -> str:
         name = f"{artifact.stage} {artifact.label}".strip()
@@ -202,7 +237,7 @@ class Preflight:
             for part in ("weights", "gradients", "optimizer", "activations", "logits", "cache")
             if getattr(memory, part) > memory.total / 50
         )
-        where = f"the GPU ({self._gpus[0].name})" if self._gpus else "this machine"
+        where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
         fits = " or ".join(f"{words} ({readable(total)})" for words, total in self._sizes.fitting(artifact)[:4])
         hint = f"what would fit: {fits}" if fits else "nothing that can be set would make it fit: take a smaller model"
         return (

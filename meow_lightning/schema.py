@@ -26,6 +26,7 @@ class Config:
     goal: str = MISSING
     cache: str = MISSING
     plan: bool = MISSING
+    status: bool = MISSING
     preflight: bool = MISSING
     limit: int | None = MISSING
     store: str = MISSING

@@ -174,8 +174,26 @@ class Store:
         self._lock_file(artifact).with_suffix(".owner").write_text(f"{os.getpid()}@{socket.gethostname()}")
         return lock
 
+    def held(self, artifact: Artifact) -> bool | None:
+        """Whether another process makes a result at present; ``None`` where that cannot be seen from here.
+
+        The look holds a shared lock for an instant, so that two who look do not take each other for makers.
+        """
+        import fcntl
+
+        try:
+            with self._lock_file(artifact).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without such locks, or somebody else's file
+            return None
+
     def owner(self, artifact: Artifact) -> str:
-        """Who makes a result at present, as ``process@host``."""
+        """Who makes a result at present, or made it last, as ``process@host``."""
         try:
             return self._lock_file(artifact).with_suffix(".owner").read_text()
         except OSError:

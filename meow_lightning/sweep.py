@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from meow_lightning.cell import plain_name
 from meow_lightning.pipeline import graph
 from meow_lightning.report.budget import budget
 from meow_lightning.report.measures import Picks, measures, several
@@ -16,6 +14,7 @@ from meow_lightning.report.sweeps import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
 from meow_lightning.stages.work import read_lines
 from meow_lightning.store import Store
+from meow_lightning.stories import clear, reason, tell
 from meow_lightning.terminal import Terminal
 
 
@@ -24,6 +23,7 @@ def show_sweep(
     failed: Sequence[tuple[str, Exception]],
     *,
     published: Sequence[Published],
+    again: Sequence[str],
     outputs: Path,
 ) -> None:
     """Show the numbers of a sweep's cells in one table, then those that failed and why.
@@ -32,18 +32,19 @@ def show_sweep(
         finished: The finished cells that have numbers.
         failed: The words of each failed cell, and its error.
         published: What others have published.
+        again: The command that runs each failed cell once more.
         outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
     """
     with Terminal(title="") as terminal:
         if finished:
             _show(terminal, finished, published, outputs / "reports")
-        folder = outputs / "runs" / "failed"
+        for cell in finished:
+            clear(outputs, cell.name)
         for words, error in failed:
-            folder.mkdir(parents=True, exist_ok=True)
-            story = folder / f"{plain_name(words)}.txt"
-            story.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            terminal.say(f"failed: {words}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-            terminal.say(f"        {story}")
+            terminal.say(f"failed: {words}: {reason(error)}")
+            terminal.say(f"        {tell(outputs, words, error)}")
+        for command in again:
+            terminal.say(f"once more: {command}")
 
 
 def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -119,13 +119,20 @@ class Terminal:
         """One line: who is making it."""
         self.console.print(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  waiting: {owner} is making it")
 
-    def table(self, rows: Sequence[Sequence[str]], *, title: str) -> None:
-        """A small table; the first row is its head."""
+    def table(self, rows: Sequence[Sequence[str]], *, title: str, words: Collection[str] = ()) -> None:
+        """A small table; the first row is its head.
+
+        Args:
+            rows: Head and rows, as texts.
+            title: What stands above it.
+            words: Heads of columns that hold words: set left, and broken into lines where they are too wide.
+        """
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
             # Where columns are too many for the width, it is not the names of the rows that are cut short.
             least = max(len(row[0]) for row in rows) if number == 0 else None
-            table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True, min_width=least)
+            side: Literal["left", "right"] = "left" if number == 0 or head in words else "right"
+            table.add_column(head, justify=side, no_wrap=head not in words, min_width=least)
         for row in rows[1:]:
             table.add_row(*row)
         self.console.print()

@@ -18,20 +18,20 @@ FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "machine", "estimate", "asking"),
+    ("schema", "config", "store", "stories", "machine", "estimate", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),
     ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "sizes"),
     ("execute", "pipeline", "tracking"),
-    ("preflight",),
+    ("preflight", "standing"),
     ("terminal",),
-    ("plans",),
+    ("plans", "status"),
     ("cell",),
     ("jobs",),
     ("queueing",),
     ("launching",),
-    ("sweep", "expected"),
+    ("sweep", "expected", "overview"),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -56,6 +56,11 @@ LIGHT = (
     "stages",
     "inversion",
     "tracking",
+    "standing",
+    "status",
+    "plans",
+    "overview",
+    "stories",
 )
 HEAVY = {"openai", "torch", "transformers", "peft", "pytorch_lightning", "datasets", "wandb", "matplotlib"}
 

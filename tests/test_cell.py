@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
-from meow_lightning.cell import _close, choice_notes
+from meow_lightning import config
+from meow_lightning.cell import Program, _close, choice_notes
 from meow_lightning.cellgraph import Graph
+from meow_lightning.config import plain
+from meow_lightning.execute import Executor
+from meow_lightning.pipeline import graph
+from meow_lightning.runners import StageError
 from meow_lightning.store import Artifact, Store
+from meow_lightning.stories import Story, last
 from meow_lightning.terminal import Terminal
 from meow_lightning.types import Results, ScoredText
 
+ROOT = Path(__file__).resolve().parent.parent
 NAME = "score/target/candidates"
 
 
@@ -54,3 +63,31 @@ def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.Ca
         said = [line.removeprefix("note: ") for line in capsys.readouterr().out.splitlines() if "note: " in line]
         assert len(said) == len(expected)
         assert all(line.startswith(start) for line, start in zip(said, expected, strict=True))
+
+
+def test_a_cell_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    GlobalHydra.instance().clear()
+    config.register()
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=ask", f"outputs={tmp_path}"])
+    options, program = plain(cfg), Program()
+
+    def broken(self: Executor, artifacts: list[Artifact]) -> None:
+        raise StageError("the job for ask ended\nwith a traceback")
+
+    def lone() -> Story | None:
+        return last(tmp_path, (graph(options).tag,))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Executor, "make", broken)
+        with pytest.raises(StageError):
+            program.run(options)
+    story = lone()
+    assert story is not None
+    assert story.why == "the job for ask ended"
+    monkeypatch.setattr(Executor, "make", lambda self, artifacts: None)
+    program.run({**options, "plan": True})
+    program.run({**options, "status": True})
+    assert lone() is not None, "who only looks finishes nothing"
+    program.run(options)
+    assert lone() is None

@@ -25,6 +25,8 @@ MISTAKES = {
     "seed=abc": "seed=abc has the wrong type: a whole number is needed",
     "seed=-1": "seed=-1 is too small; at least 0 is needed",
     "seed": "seed cannot be read; say name=value",
+    "status=maybe": "status=maybe has the wrong type: true or false is needed",
+    "plan=true status=true": "plan=true shows what would run and status=true what runs now; say one of them",
     "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
     "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
     "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
@@ -90,7 +92,10 @@ def answers(tmp_path_factory):
     """What a user sees for every mistake: the folder of everything written; beside it what was said, and the status."""
     root = tmp_path_factory.mktemp("runs")
     folders = {words: root / str(number) for number, words in enumerate(MISTAKES)}
-    lines = [f"{folder} {words} {'seed=0' if 'plan' in words else 'plan=true'}\n" for words, folder in folders.items()]
+    lines = [
+        f"{folder} {words} {'seed=0' if 'plan' in words or 'status' in words else 'plan=true'}\n"
+        for words, folder in folders.items()
+    ]
     subprocess.run([sys.executable, "-c", FORKS], input="".join(lines), text=True, cwd=ROOT, check=True, timeout=120)
     return folders
 
@@ -142,19 +147,29 @@ def test_help_waits_for_neither_torch_nor_hydra():
     assert done.stdout == cli.help_screen() + "0 []\n"
 
 
-def test_a_plan_waits_for_no_torch_and_makes_nothing(tmp_path):
+def test_who_looks_may_look_where_he_must_not_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing runs now" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["plan=true", "status=true", "-m plan=true seed=0,1", "-m status=true seed=0,1"])
+def test_a_look_waits_for_no_torch_and_makes_nothing(tmp_path, words):
     code = (
-        "import sys, runpy; sys.argv = ['run.py', 'plan=true', 'outputs=' + sys.argv[1]]\n"
+        "import sys, runpy; sys.argv = ['run.py', *sys.argv[2:], 'outputs=' + sys.argv[1]]\n"
         "try: runpy.run_path('run.py', run_name='__main__')\n"
         "except SystemExit as end: print('status', end.code)\n"
         "print([name for name in ('torch', 'transformers', 'pytorch_lightning', 'wandb') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+        [sys.executable, "-c", code, str(tmp_path / "out"), *words.split()], capture_output=True, text=True, cwd=ROOT,
+        check=True,
+    )  # fmt: skip
     assert done.stdout.splitlines()[-2:] == ["status 0", "[]"]
     assert "finetune" in done.stdout
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    # Hydra makes the folder of a lone plan's run.
+    assert [path.name for path in tmp_path.rglob("*")] == (["out", "runs"] if words == "plan=true" else [])
 
 
 def test_run_says_what_ended_it(capsys, monkeypatch):

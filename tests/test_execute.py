@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -121,6 +122,20 @@ def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_p
     second.make(chain())
     assert ran[4:] == ["one"]
     assert watch.lines == ["one made", "two found", "three found", "four found"]
+
+
+def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
+    one, _ = executor(tmp_path)
+    one.cell = "mine-812403"
+    tasks = []
+
+    class Noting(Watch):
+        def running(self, artifacts) -> None:
+            tasks.extend(json.loads((folder / "task.json").read_text()) for _, folder in artifacts.values())
+
+    one.watchers = [Noting()]
+    one.make([artifact("one")])
+    assert {(task["stage"], task["label"], task["cell"]) for task in tasks} == {("invert", "shared", "mine-812403")}
 
 
 def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_lock(tmp_path, ran):

@@ -209,6 +209,41 @@ def test_two_runs_at_once_make_every_stage_once(tmp_path: Path) -> None:
     assert len(made) == len(set(made)) == 15
 
 
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def lines(out: str) -> list[str]:
+    return [" ".join(line.split()) for line in out.splitlines() if line.strip()]
+
+
+def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
+    sweep = ("-m", *FAST, "method=grad_diff,grad_ascent", "goal=unlearn", "model.pretrain.epochs=12")
+    process = start(tmp_path, *sweep)
+    wait_for(lambda: bool(list(tmp_path.glob("store/finetune/*.partial/progress.json"))), process)
+    os.kill(process.pid, signal.SIGSTOP)  # or the stage would end under the eyes of who looks
+    before = files(tmp_path)
+    said = lines(run(tmp_path, *sweep, "status=true"))
+    assert said[2:4] == [
+        "method=grad_diff running 0/3 finetune base",
+        "method=grad_ascent waiting 0/3 for finetune base, which method=grad_diff makes",
+    ]
+    assert said[4] == "2 cells: 1 running, 1 waiting"
+    head = f"{process.pid} {os.uname().nodename} method=grad_diff "
+    assert re.fullmatch(rf"finetune base [0-9a-f]{{12}} {head}\d+ of \d+ steps.*", said[7]), said
+    assert files(tmp_path) == before
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    said = lines(run(tmp_path, *sweep, "status=true"))
+    assert re.fullmatch(r"method=grad_diff interrupted 0/3 finetune base at \d+ of \d+ steps", said[2]), said
+    assert said[4:6] == ["2 cells: 1 interrupted, 1 waiting", "nothing runs now"]
+    run(tmp_path, *sweep)
+    said = lines(run(tmp_path, *sweep, "status=true"))
+    assert said[2:] == [
+        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 cells: 2 done", "nothing runs now"
+    ]  # fmt: skip
+
+
 @pytest.mark.ddp
 def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:
     import torch

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -228,11 +230,14 @@ def test_lock_of_another_process_holds_until_it_is_killed(store):
         assert holder.stdout.readline() == "True\n"
         assert store.lock(artifact()) is None
         assert store.owner(artifact()) == f"{holder.pid}@{os.uname().nodename}"
+        assert store.held(artifact()) is True
+        assert store.held(artifact(version=2)) is False
         other = store.lock(artifact(version=2))
         assert other is not None  # a lock holds one result, not the store
         other.release()
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
+        assert store.held(artifact()) is False
         mine = store.lock(artifact())
         assert mine is not None
         assert store.owner(artifact()).startswith(f"{os.getpid()}@")
@@ -250,6 +255,28 @@ def test_lock_is_taken_once_in_a_process_too(store):
     again = store.lock(artifact())
     assert again is not None
     again.release()
+
+
+def test_two_who_look_do_not_take_each_other_for_makers(store):
+    taken = store.lock(artifact())
+    assert taken is not None
+    taken.release()
+    with (store.root / ".locks" / f"finetune-{artifact().key}.lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert store.held(artifact()) is False
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), PermissionError(errno.EACCES, "not yours")])
+def test_a_lock_that_cannot_be_looked_at_is_neither_held_nor_free(store, monkeypatch, error):
+    taken = store.lock(artifact())
+    assert taken is not None
+    taken.release()
+
+    def broken(*unused):
+        raise error
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    assert store.held(artifact()) is None
 
 
 def test_another_process_sees_the_same_result(store):

@@ -32,7 +32,7 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
         swept("model=phi15", "dataset=tofu", "dataset.split=forget05", f"method={name}", values=VALUES)
         for name in ("kl", "npo")
     ]
-    show_sweep(cells, [], published=[SOURCE], outputs=tmp_path)
+    show_sweep(cells, [], published=[SOURCE], again=[], outputs=tmp_path)
     (file,) = (tmp_path / "reports").glob("sweep-*.md")
     budget = "budget: recipes as in conf, each on seed 0"
     said = words(capsys.readouterr().out)
@@ -48,7 +48,7 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
 
 
 def test_nothing_is_beside_a_cell_that_nobody_has_published(tmp_path: Path, capsys) -> None:
-    show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], outputs=tmp_path)
+    show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], again=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said
     assert "published" not in said
@@ -56,12 +56,13 @@ def test_nothing_is_beside_a_cell_that_nobody_has_published(tmp_path: Path, caps
 
 def test_several_measures_are_shown_side_by_side(tmp_path: Path, capsys) -> None:
     cells = [swept("method=kl", f"memo={name}", values=VALUES) for name in ("clean", "ma")]
-    show_sweep(cells, [], published=[], outputs=tmp_path)
+    show_sweep(cells, [], published=[], again=[], outputs=tmp_path)
     assert "method=kl memo=ma 0.500 0.125 — — —" in words(capsys.readouterr().out)
 
 
 def test_without_a_finished_cell_there_are_only_failures(tmp_path: Path, capsys) -> None:
-    show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], outputs=tmp_path)
+    again = ["python run.py method=kl seed=1"]
+    show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], again=again, outputs=tmp_path)
     assert words(capsys.readouterr().out) == [
         "failed: method=kl: no such", str(tmp_path / "runs" / "failed" / "method=kl.txt")
     ]  # fmt: skip

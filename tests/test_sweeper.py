@@ -134,3 +134,57 @@ def test_published_figures_that_cannot_be_read_cost_no_work(sweep, monkeypatch, 
     status, ran = sweep("method=meow,grad_ascent")
     assert (status, ran) == (1, [])
     assert capsys.readouterr().err == f"error: {tmp_path}/mine.yaml: source must be a text\n"
+
+
+def words_of(said: str) -> list[str]:
+    """The lines of a terminal, blanks as one."""
+    return [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+
+
+def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, tmp_path, capsys):
+    status, ran = sweep("method=meow,none", "plan=true", "debug=fast")
+    assert (status, ran) == (0, [])
+    said = words_of(capsys.readouterr().out)
+    assert said[:2] == ["plan of 2 cells", "stage of key state time memory disk for"]
+    # meow's fifteen; `none` shares seven of them and has two of its own
+    rows = said[2 : said.index("stages: 17 to make, 0 found")]
+    assert len(rows) == 17
+    shared = [row.partition(" ")[0] for row in rows if row.endswith("method=meow and 1 more")]
+    assert shared == ["finetune", "finetune", "answer", "finetune", "answer", "score", "score"]
+    assert [row.split()[0] for row in rows if row.endswith("method=none")] == ["evaluate", "report"]
+    assert "time: not known before its first batch" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cell_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsys):
+    status, ran = sweep("method=none", "seed=0,-1", "trainer.jobs=1,0", "plan=true", "debug=fast")
+    assert (status, ran) == (1, [])
+    said = capsys.readouterr()
+    small = "seed=-1 is too small; at least 0 is needed"
+    assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
+        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
+        "failed: seed=0 trainer.jobs=0: trainer.jobs=0 is too small; at least 1 is needed",
+    ]  # fmt: skip
+    assert "stages: 9 to make, 0 found" in said.out
+    assert said.err == (
+        "error: 3 of 4 cells failed: seed=-1 trainer.jobs=1; seed=-1 trainer.jobs=0; seed=0 trainer.jobs=0\n"
+    )
+
+
+def test_the_status_of_a_sweep_ends_well_whatever_its_cells(sweep, tmp_path, capsys):
+    status, ran = sweep("method=none,retrain", "seed=0,-1", "status=true", "debug=fast")
+    assert (status, ran) == (0, [])
+    said = words_of(capsys.readouterr().out)
+    assert said[2] == "method=none seed=0 waiting 0/9 for finetune base, which nobody makes now"
+    assert "4 cells: 2 waiting, 2 failed" in said
+    assert said[-1] == "cannot be: method=retrain seed=-1: seed=-1 is too small; at least 0 is needed"
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_that_cannot_be_had_are_one_line_per_cell(sweep, tmp_path, capsys):
+    status, _ = sweep("model=own", f"model.target={tmp_path / 'mine'}", "method=none,retrain", "plan=true")
+    assert status == 1
+    said = capsys.readouterr().out
+    assert [line.partition(": model.target=")[0] for line in said.splitlines()][1:] == [
+        "failed: method=none", "failed: method=retrain"
+    ]  # fmt: skip

@@ -75,13 +75,16 @@ class Work:
     needs: Mapping[str, Path]
     runtime: Runtime
     _said: float = field(default=0.0, init=False)
+    _began: dict[str, float] = field(default_factory=dict, init=False)
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Note how far the stage is, for whoever watches; at most a few times a second."""
+        """Note how far the stage is and how far it was at first, for whoever watches; at most a few times a second."""
         now = time.time()
+        self._began = self._began or {"since": now, "from": done}
         if rank() == 0 and (now - self._said > 0.25 or done >= total):
             self._said = now
-            write_json(self.folder / "progress.json", {"done": done, "total": total, "unit": unit, "time": now})
+            state = {"done": done, "total": total, "unit": unit, "time": now, **self._began}
+            write_json(self.folder / "progress.json", state)
 
     def log(self, point: Mapping[str, float]) -> None:
         """Append one point (``step`` and values) to the stage's ``metrics.jsonl``."""

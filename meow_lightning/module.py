@@ -144,9 +144,10 @@ class TrainingModule(pl.LightningModule):
 
     @staticmethod
     def _collect(logged: dict[str, torch.Tensor], loss: torch.Tensor, parts: LossParts, counts: Counts) -> None:
-        values = {"loss": loss.detach()}
+        # In float64: what a method is told of a step must not hang on how the step was split.
+        values = {"loss": loss.detach().double()}
         values |= {
-            f"loss/{name}": part.sum.detach().float() / counts[part.stream][part.per] for name, part in parts.items()
+            f"loss/{name}": part.sum.detach().double() / counts[part.stream][part.per] for name, part in parts.items()
         }
         for name, value in values.items():
             logged[name] = logged.get(name, torch.zeros_like(value)) + value
@@ -154,7 +155,7 @@ class TrainingModule(pl.LightningModule):
     def _reduced(self, logged: dict[str, torch.Tensor]) -> dict[str, float]:
         """The sums over all processes."""
         names = list(logged)
-        values = self.trainer.strategy.reduce(torch.stack([logged[name].float() for name in names]), reduce_op="sum")
+        values = self.trainer.strategy.reduce(torch.stack([logged[name] for name in names]), reduce_op="sum")
         return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
 
     def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:

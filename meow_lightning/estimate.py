@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations, product
@@ -15,7 +14,6 @@ PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning
 HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two models, two micro-batches each)
 GPU_SLACK = 1.1  # CUDA's pools: a guess, not measured
 SUGGESTED_RANK = 16
-ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 _TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # where a config.json that does not say so means it
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several tensor operations, each keeps its input
@@ -186,8 +184,8 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 class Knobs:
     """Settings that memory depends on.
 
-    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.checkpointing``, ``trainer.devices``,
-    ``model.lora.rank`` (``None`` trains all weights) and ``model.precision``.
+    ``micro_batch`` (rows per pass and stream), ``checkpointing``, ``devices`` and ``strategy`` are ``trainer``'s,
+    ``rank`` is ``model.lora``'s (``None`` trains all weights) and ``precision`` is ``model``'s.
     """
 
     micro_batch: int
@@ -195,23 +193,31 @@ class Knobs:
     rank: int | None
     precision: Literal["mixed", "plain"]
     devices: int
+    strategy: str
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights, gradients and optimizer states are shared among the processes."""
+        return self.strategy == "fsdp" and self.devices > 1 and self.rank is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a training puts through a model, and where.
 
-    ``streams`` of the method; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`; ``value_bytes`` of
-    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU; ``reference``: a frozen copy of the model
-    stands beside it (with adapters the model itself serves).
+    ``streams`` of the method; ``batch``: rows of a step, in all processes; ``tokens``, ``scored`` and ``slack`` as in
+    :func:`training_memory`; ``value_bytes`` of ``model.dtype``; ``shared``: all processes share one memory, as on a
+    CPU; ``watched``: the model is asked between steps; ``reference``: a frozen copy stands by (not beside adapters).
     """
 
     streams: int
+    batch: int
     tokens: int
     scored: int
     value_bytes: int
     shared: bool
     slack: float
+    watched: bool = False
     reference: bool = False
 
 
@@ -228,10 +234,31 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     )  # fmt: skip
     if load.reference and knobs.rank is None:
         one = replace(one, weights=one.weights + shape.parameters * load.value_bytes)
-    if knobs.devices > 1:
+    if knobs.sharded:
+        one = _sharded(shape, one, knobs, load, weight_bytes=master)
+    elif knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1
     return Memory(**{each.name: times * getattr(one, each.name) for each in fields(one)})
+
+
+def _sharded(shape: Shape, one: Memory, knobs: Knobs, load: Load, *, weight_bytes: int) -> Memory:
+    """What one of n processes holds of a training whose weights, gradients and optimizer states are sharded.
+
+    A share of 1 / n of each, and whole: embeddings and head throughout a step and two layers, of which one computes;
+    the gradients of both ends and a layer, or of all weights where a process needs several passes for its rows, since
+    they are exchanged in the last one; copies of mixed precision; all weights where the model is asked between steps.
+    At the start the model is whole, with nothing of the above beside it.
+    """
+    count, every = knobs.devices, shape.parameters * weight_bytes
+    start = every + load.reference * shape.parameters * load.value_bytes
+    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * weight_bytes
+    layer = (every - ends) // shape.layers
+    several = load.batch > count * knobs.micro_batch
+    gradients, optimizer = every // count + (every if several else ends + layer), one.optimizer // count
+    weights = start // count + ends + 2 * layer + one.weights - start + load.watched * every
+    weights = max(weights, start - gradients - optimizer - one.activations - one.logits)
+    return replace(one, weights=weights, gradients=gradients, optimizer=optimizer)
 
 
 def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
@@ -265,12 +292,9 @@ def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any
         yield False, "trainer.checkpointing", [True]
     if knobs.devices > 1 and load.shared:
         yield False, "trainer.devices", [1]
+    if knobs.devices > 1 and not load.shared and knobs.rank is None and not knobs.sharded:
+        yield False, "trainer.strategy", ["fsdp"]
     if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
         yield True, "model.precision", ["plain"]
-    if knobs.rank is None:
+    if knobs.rank is None and knobs.strategy != "fsdp":
         yield True, "model.lora.rank", [SUGGESTED_RANK]
-
-
-def way(label: str, settings: Mapping[str, Any]) -> str:
-    """How a result is made, apart from its rows: what two stages of like duration share."""
-    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from meow_lightning.data.plan import Counts, Plan
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.sharded import Shards, shard
 from meow_lightning.types import Batch, LossParts, Method, UserError
 
 
@@ -87,6 +88,28 @@ class TrainingModule(pl.LightningModule):
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
         self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
         self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
+        self.shards: Shards | None = None
+
+    def configure_model(self) -> None:
+        """Model and reference are sharded where the strategy brings a mesh of processes."""
+        if self._device_mesh is None:
+            return
+        mesh = self._device_mesh["data_parallel"]
+        self.shards = Shards(self.model, mesh)
+        for reference in filter(None, self._reference):
+            shard(reference, mesh)
+
+    def whole(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
+        """The model with all its weights in this process: itself, or a copy for as long as it is asked."""
+        return contextlib.nullcontext(self.model) if self.shards is None else self.shards.whole()
+
+    def trained(self, *, keep: bool) -> torch.nn.Module:
+        """The model after training: itself, or where it is sharded a plain copy on the CPU.
+
+        Args:
+            keep: Whether this process wants a sharded model's weights; else the copy has none.
+        """
+        return self.model if self.shards is None else self.shards.plain(keep=keep)
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable weights, with the schedule stepped once a global step."""
@@ -139,6 +162,8 @@ class TrainingModule(pl.LightningModule):
             self._log_point(logged, rate=rate, step=step + 1)
 
     def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if self.shards is not None:
+            return self.shards.no_exchange()
         wrapped = self.trainer.strategy.model
         return wrapped.no_sync() if hasattr(wrapped, "no_sync") else contextlib.nullcontext()  # type: ignore[union-attr, operator]
 

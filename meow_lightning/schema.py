@@ -100,7 +100,7 @@ class Trainer(TypedDict):
     name: str
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
     jobs: int
     threads: int
     micro_batch: int

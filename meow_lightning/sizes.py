@@ -90,15 +90,18 @@ class Sizes:
         return Knobs(
             micro_batch=self.trainer["micro_batch"], checkpointing=self.trainer["checkpointing"],
             rank=None if lora is None else lora["rank"], precision=self.model["precision"],
-            devices=self.trainer["devices"],
+            devices=self.trainer["devices"], strategy=self.trainer["strategy"],
         )  # fmt: skip
 
     def _load(self, artifact: Artifact, rows: Sequence[Fact]) -> Load:
+        unlearns, curves = artifact.stage == "unlearn", self.options["callbacks"]
+        watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
         return Load(
-            streams=len(self.streams) if artifact.stage == "unlearn" else 1,
+            streams=len(self.streams) if unlearns else 1, batch=artifact.settings["recipe"]["batch"],
             tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
             value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            watched=unlearns and (watched or "stop" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from meow_lightning.data.datamodule import PlannedData
 from meow_lightning.module import TrainingModule
@@ -84,7 +85,7 @@ class Saver(pl.Callback):
 def quiet() -> None:
     """Silence what Lightning says at every start and no user can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*"):
+    for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*", ".*FSDP2-wrapped.*"):
         warnings.filterwarnings("ignore", message)
 
 
@@ -102,7 +103,7 @@ class Machine:
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes, one device each; whoever calls has started them all.
-        strategy: Lightning strategy for several processes.
+        strategy: How several processes train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
         micro_batch: Rows per pass and stream.
         checkpoint_seconds: Time between two checkpoints.
@@ -114,6 +115,19 @@ class Machine:
     precision: str
     micro_batch: int
     checkpoint_seconds: float
+
+
+def _together(machine: Machine) -> tuple[str | Strategy, str]:
+    """Lightning's strategy and precision; what is sharded has its dtype already, and ``32-true`` casts nothing."""
+    if machine.devices == 1:
+        return "auto", machine.precision
+    if machine.strategy != "fsdp":
+        return machine.strategy, machine.precision
+    # Lightning's own "fsdp" is torch's first one, which needs a GPU.
+    strategy = ModelParallelStrategy(
+        data_parallel_size=machine.devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+    return strategy, "32-true" if machine.precision.endswith("-true") else machine.precision
 
 
 def fit(
@@ -134,9 +148,10 @@ def fit(
     start = checkpoint_step(checkpoint)
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
     watchers = [*callbacks, Saver(path=checkpoint, seconds=machine.checkpoint_seconds)]
+    strategy, precision = _together(machine)
     trainer = pl.Trainer(
-        accelerator=machine.accelerator, devices=machine.devices, precision=machine.precision,  # type: ignore[arg-type]
-        strategy=machine.strategy if machine.devices > 1 else "auto", max_steps=module.plan.total_steps, max_epochs=-1,
+        accelerator=machine.accelerator, devices=machine.devices, precision=precision,  # type: ignore[arg-type]
+        strategy=strategy, max_steps=module.plan.total_steps, max_epochs=-1,
         logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip

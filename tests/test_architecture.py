@@ -17,7 +17,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models"),
-    ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
+    ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     ("schema", "config", "store", "machine", "estimate", "asking"),
     ("stages",),
     ("worker",),

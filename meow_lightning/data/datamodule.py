@@ -21,7 +21,10 @@ class Steps(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for t in range(self.start, self.plan.total_steps):
             batch = self.plan.step(t)
-            micros = share(batch, rank=self.rank, world=self.world, micro=self.micro)
+            shares = [share(batch, rank=each, world=self.world, micro=self.micro) for each in range(self.world)]
+            micros = shares[self.rank]
+            # Sharded weights come from all processes, so all make as many passes, blank ones where rows ran out.
+            micros += [{name: [] for name in batch} for _ in range(max(map(len, shares)) - len(micros))]
             yield {
                 "micros": [collate_streams(part, pad_id=self.pad_id) for part in micros],
                 "counts": counts(batch),

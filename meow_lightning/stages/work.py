@@ -21,7 +21,7 @@ class Runtime:
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes of this stage, one device each.
-        strategy: Lightning's strategy when there are several: ``ddp``.
+        strategy: How several train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         micro_batch: Rows per forward and backward pass in training, per stream.
         checkpointing: Whether training recomputes activations in the backward pass to save memory.
         eval_batch: Rows per forward pass when scoring.

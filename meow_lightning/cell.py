@@ -53,6 +53,11 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
         wish = f"trainer.devices={trainer['devices']}"
         raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
+    if trainer["strategy"] == "fsdp" and (adapters := options["model"]["lora"]["rank"]) is not None:
+        raise UserError(
+            f"trainer.strategy=fsdp shards trained weights, and model.lora.rank={adapters} trains few; say trainer=ddp "
+            "for adapters, or model.lora.rank=null to train all weights"
+        )
     own = ("name", "jobs", "threads")  # of the program, not of a stage
     return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)
 

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from meow_lightning.mistakes import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
 from meow_lightning.store import unwritable
 from meow_lightning.types import UserError
 
 T = TypeVar("T")
-KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "conf"
 # Options whose values are paths or free text, written as people write them.
 PATHS = (
     "outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path", "inversion.model",
@@ -28,10 +26,7 @@ BROUGHT = {
     "dataset": "dataset=jsonl dataset.forget={0}",
     "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
 }
-CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
-OPTIONAL = ("debug", "experiment", "table")
 WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
-GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
 
@@ -76,11 +71,6 @@ The files in conf/ say what each setting means, its unit and its range. Hydra's 
 """
 
 
-def options(group: str) -> list[str]:
-    """The choices of a config group."""
-    return sorted(path.stem for root in (CONF, ROOT / "experiments") for path in (root / group).glob("*.yaml"))
-
-
 def help_screen() -> str:
     """The text of ``--help``."""
     wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
@@ -96,11 +86,19 @@ def job(work: Callable[[], T]) -> T:
     from meow_lightning.runners import StageError
 
     try:
+        if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
+            raise UserError(f"hydra/launcher={name} runs the cells of a sweep as jobs: say -m, also for a lone one")
         return work()
     except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
         raise SystemExit(_told(error)) from error
+
+
+def _launcher() -> str:
+    from hydra.core.hydra_config import HydraConfig
+
+    return str(HydraConfig.get().runtime.choices.get("hydra/launcher", "basic"))
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
@@ -211,90 +209,3 @@ def _told(error: Exception) -> int:
 def _fail(line: str) -> int:
     sys.stderr.write(f"error: {' '.join(line.split())}\n")
     return 1
-
-
-def one_line(error: Exception, words: Sequence[str]) -> str:
-    """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one.
-
-    Args:
-        error: The error.
-        words: The command line, to know which files were chosen.
-    """
-    from meow_lightning.config import nearest
-
-    text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
-    full_key = re.search(r"full_key: (\S+)", text)
-    key = full_key.group(1) if full_key else "an option"
-    if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
-        group, given = found.groups()
-        allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
-        listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
-        return f"{group}={given} is not known{nearest(given, allowed)}{listed}"
-    if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
-        return _unknown_key(found.group(1) or found.group(2), words)
-    if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
-        return f"{found.group(1) or key} has no value; give it on the command line"
-    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
-        needed = KINDS.get(found.group(2), found.group(2))
-        return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
-    if hasattr(error, "problem_mark"):
-        return f"a file of settings is not YAML: {' '.join(text.split())}"
-    if "Ambiguous value" in text:
-        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {' '.join(words)}"
-    if (word := getattr(error, "override", None)) is not None:
-        return f"{word} cannot be read; say name=value, with quotes around it where the value holds blanks or brackets"
-    if text.startswith("Error merging override") and error.__cause__ is not None:
-        return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
-    return text.split("\n")[0]
-
-
-def _unknown_key(given: str, words: Sequence[str]) -> str:
-    from meow_lightning.config import nearest
-
-    group, _, rest = given.partition(".")
-    known = known_keys(words)
-    if rest and group in known:
-        first = rest.split(".")[0]
-        having = [] if f"{group}.{first}" in known else _having(group, first)
-        inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
-        near = nearest(rest, inner).replace("mean ", f"mean {group}.")
-        few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
-        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near
-    else:
-        same = [key for key in known if key.rpartition(".")[2] == given]
-        hint = f"; did you mean {' or '.join(same[:4])}?" if same else nearest(given, known)
-    return f"{given} is not an option{hint} (all of them: python run.py --cfg job)"
-
-
-def _having(group: str, key: str) -> list[str]:
-    """The choices of a group whose file holds a key."""
-    found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
-    return [
-        name for name in options(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    ]
-
-
-def known_keys(words: Sequence[str]) -> list[str]:
-    """Every option of a run, dotted, and the config groups.
-
-    Args:
-        words: The command line; what it chooses of the groups counts, the rest does not.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    chosen = [word for word in words if word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=\w+", word)]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        content = OmegaConf.to_container(compose("config", overrides=chosen), resolve=False)
-
-    def walk(node: object, path: str) -> list[str]:
-        below = (
-            [key for name, value in node.items() for key in walk(value, f"{path}.{name}".lstrip("."))]
-            if isinstance(node, dict)
-            else []
-        )
-        return [*([path] if path else []), *below]
-
-    return [key for key in walk(content, "") if not key.endswith("_target_")]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import combinations, product
 from typing import Any, Literal
 
 from meow_lightning.optimizers import Kind
@@ -15,8 +13,6 @@ PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning
 # Memory taken over memory in use, for what passes allocate and free.
 HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two models, two micro-batches each)
 GPU_SLACK = 1.1  # CUDA's pools: a guess, not measured
-SUGGESTED_RANK = 16
-ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 _TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # where a config.json that does not say so means it
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several tensor operations, each keeps its input
@@ -195,8 +191,8 @@ class Knobs:
     """Settings that memory depends on.
 
     They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.micro_tokens`` (padded tokens in the place of
-    rows, or ``None``), ``trainer.checkpointing``, ``trainer.devices``, ``model.lora.rank`` (``None`` trains all
-    weights), ``model.precision`` and ``optim.kind``.
+    rows, or ``None``), ``trainer.checkpointing``, ``trainer.devices``, ``trainer.strategy``, ``model.lora.rank``
+    (``None`` trains all weights), ``model.precision`` and ``optim.kind``.
     """
 
     micro_batch: int
@@ -206,6 +202,7 @@ class Knobs:
     precision: Literal["mixed", "plain"]
     devices: int
     kind: Kind
+    strategy: str
 
     def rows(self, longest: int) -> int:
         """Rows of ``longest`` tokens that take as much as a pass of a stream may.
@@ -214,22 +211,29 @@ class Knobs:
         """
         return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether weights, gradients and optimizer states are shared among the processes."""
+        return self.strategy == "fsdp" and self.devices > 1 and self.rank is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a training puts through a model, and where.
 
-    ``streams`` of the method; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`; ``value_bytes`` of
-    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU; ``reference``: a frozen copy of the model
-    stands beside it (with adapters the model itself serves).
+    ``streams`` of the method; ``batch``: rows of a step, in all processes; ``tokens``, ``scored`` and ``slack`` as in
+    :func:`training_memory`; ``value_bytes`` of ``model.dtype``; ``shared``: all processes share one memory, as on a
+    CPU; ``watched``: the model is asked between steps; ``reference``: a frozen copy stands by (not beside adapters).
     """
 
     streams: int
+    batch: int
     tokens: int
     scored: int
     value_bytes: int
     shared: bool
     slack: float
+    watched: bool = False
     reference: bool = False
 
 
@@ -246,51 +250,29 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     )  # fmt: skip
     if load.reference and knobs.rank is None:
         one = replace(one, weights=one.weights + shape.parameters * load.value_bytes)
-    if knobs.devices > 1:
+    if knobs.sharded:
+        one = _sharded(shape, one, knobs, load, weight_bytes=master)
+    elif knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1
     every = {each.name: times * getattr(one, each.name) for each in fields(one)}
     return Memory(**every | {"host": knobs.devices * one.host})  # there is one main memory, however many GPUs
 
 
-def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
-    """Single settings and pairs under which a training fits into ``there`` bytes, each with its total, mildest first.
+def _sharded(shape: Shape, one: Memory, knobs: Knobs, load: Load, *, weight_bytes: int) -> Memory:
+    """What one of n processes holds of a training whose weights, gradients and optimizer states are sharded.
 
-    First those that change no number (micro-batch, checkpointing, devices), then those that do (precision, LoRA), one
-    setting before two; no pair of which one alone does; the largest half, quarter, … of the micro-batch that fits.
+    A share of 1 / n of each, and whole: embeddings and head throughout a step and two layers, of which one computes;
+    the gradients of both ends and a layer, or of all weights where a process needs several passes for its rows, since
+    they are exchanged in the last one; copies of mixed precision; all weights where the model is asked between steps.
+    At the start the model is whole, with nothing of the above beside it.
     """
-    found: dict[frozenset[str], tuple[str, int]] = {}
-    options = list(_options(knobs, load))
-    sets = [*combinations(options, 1), *combinations(options, 2)]
-    for chosen in sorted(sets, key=lambda each: sum(changes for changes, _, _ in each)):  # stable: singles first
-        names = frozenset(name for _, name, _ in chosen)
-        if any(smaller <= names for smaller in found):
-            continue
-        for values in product(*(values for _, _, values in chosen)):
-            changed = dict(zip((name for _, name, _ in chosen), values, strict=True))
-            fewer = replace(knobs, **{name.rpartition(".")[2]: value for name, value in changed.items()})
-            if (total := training_need(shape, fewer, load).total) <= there:
-                found[names] = (" ".join(f"{name}={str(value).lower()}" for name, value in changed.items()), total)
-                break
-    return list(found.values())
-
-
-def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any]]]:
-    """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
-    size = knobs.micro_batch if knobs.micro_tokens is None else knobs.micro_tokens
-    halves = [size >> times for times in range(1, size.bit_length())]
-    if halves:
-        yield False, f"trainer.micro_{'batch' if knobs.micro_tokens is None else 'tokens'}", halves
-    if not knobs.checkpointing:
-        yield False, "trainer.checkpointing", [True]
-    if knobs.devices > 1 and load.shared:
-        yield False, "trainer.devices", [1]
-    if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
-        yield True, "model.precision", ["plain"]
-    if knobs.rank is None:
-        yield True, "model.lora.rank", [SUGGESTED_RANK]
-
-
-def way(label: str, settings: Mapping[str, Any]) -> str:
-    """How a result is made, apart from its rows: what two stages of like duration share."""
-    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)
+    count, every = knobs.devices, shape.parameters * weight_bytes
+    start = every + load.reference * shape.parameters * load.value_bytes
+    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * weight_bytes
+    layer = (every - ends) // shape.layers
+    several = load.batch > count * knobs.rows(load.tokens)
+    gradients, optimizer = every // count + (every if several else ends + layer), one.optimizer // count
+    weights = start // count + ends + 2 * layer + one.weights - start + load.watched * every
+    weights = max(weights, start - gradients - optimizer - one.activations - one.logits)
+    return replace(one, weights=weights, gradients=gradients, optimizer=optimizer)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
+
+ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
 
 
 class Sized(Protocol):
@@ -173,6 +176,11 @@ def training_flops(shape: Sized, tokens: int, *, checkpointing: bool, adapters: 
 def asking_flops(shape: Sized, tokens: int) -> int:
     """Floating-point operations of ``tokens`` tokens read or written: 2 per weight and token."""
     return 2 * shape.parameters * tokens
+
+
+def way(label: str, settings: Mapping[str, Any]) -> str:
+    """How a result is made, apart from its rows: what two stages of like duration share."""
+    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)
 
 
 def seconds_like(flops: float, *, known: Sequence[tuple[float, float]]) -> float | None:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from meow_lightning.data.plan import Counts, Plan
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.optimizers import Kind, optimizer_of
+from meow_lightning.sharded import Shards, shard
 from meow_lightning.types import Batch, LossParts, Method, UserError
 
 
@@ -90,6 +91,28 @@ class TrainingModule(pl.LightningModule):
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
         self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
         self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
+        self.shards: Shards | None = None
+
+    def configure_model(self) -> None:
+        """Model and reference are sharded where the strategy brings a mesh of processes."""
+        if self._device_mesh is None:
+            return
+        mesh = self._device_mesh["data_parallel"]
+        self.shards = Shards(self.model, mesh)
+        for reference in filter(None, self._reference):
+            shard(reference, mesh)
+
+    def whole(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
+        """The model with all its weights in this process: itself, or a copy for as long as it is asked."""
+        return contextlib.nullcontext(self.model) if self.shards is None else self.shards.whole()
+
+    def trained(self, *, keep: bool) -> torch.nn.Module:
+        """The model after training: itself, or where it is sharded a plain copy on the CPU.
+
+        Args:
+            keep: Whether this process wants a sharded model's weights; else the copy has none.
+        """
+        return self.model if self.shards is None else self.shards.plain(keep=keep)
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable weights, with the schedule stepped once a global step."""
@@ -143,14 +166,17 @@ class TrainingModule(pl.LightningModule):
             self._log_point(logged, rate=rate, step=step + 1)
 
     def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if self.shards is not None:
+            return self.shards.no_exchange()
         wrapped = self.trainer.strategy.model
         return wrapped.no_sync() if hasattr(wrapped, "no_sync") else contextlib.nullcontext()  # type: ignore[union-attr, operator]
 
     @staticmethod
     def _collect(logged: dict[str, torch.Tensor], loss: torch.Tensor, parts: LossParts, counts: Counts) -> None:
-        values = {"loss": loss.detach()}
+        # In float64: what a method is told of a step must not hang on how the step was split.
+        values = {"loss": loss.detach().double()}
         values |= {
-            f"loss/{name}": part.sum.detach().float() / counts[part.stream][part.per] for name, part in parts.items()
+            f"loss/{name}": part.sum.detach().double() / counts[part.stream][part.per] for name, part in parts.items()
         }
         for name, value in values.items():
             logged[name] = logged.get(name, torch.zeros_like(value)) + value
@@ -158,7 +184,7 @@ class TrainingModule(pl.LightningModule):
     def _reduced(self, logged: dict[str, torch.Tensor]) -> dict[str, float]:
         """The sums over all processes."""
         names = list(logged)
-        values = self.trainer.strategy.reduce(torch.stack([logged[name].float() for name in names]), reduce_op="sum")
+        values = self.trainer.strategy.reduce(torch.stack([logged[name] for name in names]), reduce_op="sum")
         return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
 
     def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:

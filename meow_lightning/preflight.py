@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config import build
-from meow_lightning.estimate import Memory, way
-from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable, seconds_like
+from meow_lightning.estimate import Memory
+from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable, seconds_like, way
 from meow_lightning.models.given import check
 from meow_lightning.models.source import config_of, locate, parse
 from meow_lightning.optimizers import check_kind

@@ -105,7 +105,7 @@ class Trainer(TypedDict):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
     nodes: int
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
     jobs: int
     threads: int
     micro_batch: int

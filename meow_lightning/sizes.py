@@ -16,7 +16,6 @@ from meow_lightning.estimate import (
     Memory,
     Shape,
     lora_parameters,
-    remedies,
     shape_of,
     tiny_shape,
     training_need,
@@ -24,6 +23,7 @@ from meow_lightning.estimate import (
 from meow_lightning.machine import asking_flops, disk_needed, training_flops
 from meow_lightning.models.given import lacking_weights, parameters
 from meow_lightning.models.source import config_of, parse
+from meow_lightning.remedies import remedies
 from meow_lightning.store import Artifact
 from meow_lightning.types import Dataset, Fact, UserError
 
@@ -92,14 +92,18 @@ class Sizes:
             checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
             kind=artifact.settings["recipe"].get("kind", "adamw"),
+            strategy=self.trainer["strategy"],
         )  # fmt: skip
 
     def _load(self, artifact: Artifact, rows: Sequence[Fact]) -> Load:
+        unlearns, curves = artifact.stage == "unlearn", self.options["callbacks"]
+        watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
         return Load(
-            streams=len(self.streams) if artifact.stage == "unlearn" else 1,
+            streams=len(self.streams) if unlearns else 1, batch=artifact.settings["recipe"]["batch"],
             tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
             value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            watched=unlearns and (watched or "stop" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 

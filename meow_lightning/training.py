@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from meow_lightning.data.datamodule import PlannedData
 from meow_lightning.module import TrainingModule
@@ -86,7 +87,7 @@ class Saver(pl.Callback):
 def quiet() -> None:
     """Silence what Lightning says at every start and no user can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*"):
+    for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*", ".*FSDP2-wrapped.*"):
         warnings.filterwarnings("ignore", message)
 
 
@@ -105,7 +106,7 @@ class Machine:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes, one device each; whoever calls has started them all.
         nodes: Machines that they are spread over evenly.
-        strategy: Lightning strategy for several processes.
+        strategy: How several processes train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
         micro_batch: Rows per pass and stream.
         micro_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
@@ -127,6 +128,19 @@ def surroundings() -> ClusterEnvironment:
     return TorchElasticEnvironment() if world() > 1 else LightningEnvironment()
 
 
+def _together(machine: Machine) -> tuple[str | Strategy, str]:
+    """Lightning's strategy and precision; what is sharded has its dtype already, and ``32-true`` casts nothing."""
+    if machine.devices == 1:
+        return "auto", machine.precision
+    if machine.strategy != "fsdp":
+        return machine.strategy, machine.precision
+    # Lightning's own "fsdp" is torch's first one, which needs a GPU.
+    strategy = ModelParallelStrategy(
+        data_parallel_size=machine.devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+    return strategy, "32-true" if machine.precision.endswith("-true") else machine.precision
+
+
 def fit(
     module: TrainingModule, *, folder: Path, machine: Machine, pad_id: int, callbacks: Sequence[pl.Callback], write: Any
 ) -> None:
@@ -145,10 +159,11 @@ def fit(
     start = checkpoint_step(checkpoint)
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
     watchers = [*callbacks, Saver(path=checkpoint, seconds=machine.checkpoint_seconds)]
+    strategy, precision = _together(machine)
     trainer = pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices // machine.nodes, num_nodes=machine.nodes,
-        precision=machine.precision, plugins=[surroundings()],  # type: ignore[arg-type]
-        strategy=machine.strategy if machine.devices > 1 else "auto", max_steps=module.plan.total_steps, max_epochs=-1,
+        precision=precision, plugins=[surroundings()],  # type: ignore[arg-type]
+        strategy=strategy, max_steps=module.plan.total_steps, max_epochs=-1,
         logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip

@@ -17,8 +17,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 FLOORS = (
     ("types", "__init__", "parallel"),
     ("losses", "data", "models", "optimizers"),
-    ("methods", "module", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "stories", "machine", "estimate", "asking"),
+    ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
+    ("schema", "config", "store", "stories", "machine", "estimate", "remedies", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),
@@ -32,6 +32,7 @@ FLOORS = (
     ("queueing",),
     ("launching",),
     ("sweep", "expected", "overview"),
+    ("mistakes",),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -40,6 +41,7 @@ HYDRA = {
     "meow_lightning/config.py",
     "meow_lightning/schema.py",
     "meow_lightning/cli.py",
+    "meow_lightning/mistakes.py",
     "meow_lightning/cell.py",
     "run.py",
 }

@@ -47,17 +47,20 @@ MISTAKES = {
     "model.architecture.layers=x": "model.architecture.layers=x does not fit: a whole number is needed",
     "model.attention=foo": "model.attention=foo is not known (allowed: sdpa, eager, flash_attention_2)",
     "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
-    "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp is needed",
+    "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp shards trained weights, and model.lora.rank=4 trains few; "
+    "say trainer=ddp for adapters, or model.lora.rank=null to train all weights",
+    "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp or fsdp is needed",
     "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
     "--plan": "--plan is no flag; did you mean plan=…?",
     "method.lr=fast": "method.lr=fast does not fit: a number is needed",
     "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
     "debug=true": "debug=true is not known (allowed: fast)",
-    "trainer=null": "trainer=null is not known (allowed: cpu, ddp, gpu)",
+    "trainer=null": "trainer=null is not known (allowed: cpu, ddp, fsdp, gpu)",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
     "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
     "store=": "store= cannot be written to (it is empty); give a folder",
-    "hydra/launcher=slurm": "hydra/launcher=slurm is not known (allowed: basic)",
+    "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
+    "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
 }
 
 

@@ -12,12 +12,12 @@ from meow_lightning.estimate import (
     Load,
     Shape,
     lora_parameters,
-    remedies,
     shape_of,
     tiny_shape,
     training_memory,
     training_need,
 )
+from meow_lightning.remedies import remedies
 from meow_lightning.types import UserError
 
 LLAMA_2_7B = {
@@ -200,9 +200,16 @@ def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, 
 
 
 KNOBS = Knobs(
-    micro_batch=8, micro_tokens=None, checkpointing=False, rank=None, precision="mixed", devices=1, kind="adamw"
+    micro_batch=8,
+    micro_tokens=None,
+    checkpointing=False,
+    rank=None,
+    precision="mixed",
+    devices=1,
+    kind="adamw",
+    strategy="auto",
 )
-LOAD = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
+LOAD = Load(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
 BIG = shape_of(LLAMA_3_2_1B, parameters=None)
 
 
@@ -247,14 +254,59 @@ def test_every_process_pages_into_one_main_memory():
 
 
 def test_processes_exchange_gradients_and_may_share_one_memory():
-    two = replace(KNOBS, devices=2)
+    two = replace(KNOBS, devices=2, strategy="ddp")
     one = training_need(BIG, KNOBS, LOAD)
     apart = training_need(BIG, two, LOAD)
     assert apart.total == one.total + one.gradients
-    together = Load(streams=2, tokens=1000, scored=200, value_bytes=2, shared=True, slack=1.0)
+    together = replace(LOAD, shared=True)
     assert training_need(BIG, two, together).total == 2 * apart.total
     words = remedies(BIG, two, together, there=one.total)
     assert ("trainer.devices=1", one.total) in words
+
+
+def shards(**changed):
+    """What one of four processes needs for SMALL (1000 weights, 100 entries times 10 wide and tied, 3 layers)."""
+    knobs = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="plain", devices=4, strategy="fsdp")
+    load = replace(LOAD, tokens=7, scored=3, value_bytes=4)
+    shape = replace(SMALL, parameters=1900)
+    picked = {"knobs": knobs, "load": load}
+    for name, value in changed.items():
+        each = "knobs" if hasattr(knobs, name) else "load"
+        picked[each] = replace(picked[each], **{name: value})
+    return training_need(shape, picked["knobs"], picked["load"])
+
+
+def test_shards_divide_weights_gradients_and_optimizer_states():
+    memory = shards()
+    # 7600 bytes of weights: 4000 of them embeddings, 1200 a layer; 32 rows are one pass of 8 for each of 4 processes
+    assert memory.weights == 7600 // 4 + 4000 + 2 * 1200
+    assert memory.gradients == 7600 // 4 + 4000 + 1200
+    assert memory.optimizer == 2 * 7600 // 4
+    assert memory.activations == 16 * 7 * (3 * 720 + 120)
+    beside = shards(devices=1)
+    assert (beside.weights, beside.gradients, beside.optimizer) == (7600, 7600, 15_200)
+
+
+def test_shards_are_whole_where_they_wait_are_asked_or_begin():
+    memory = shards()
+    assert shards(micro_batch=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
+    assert shards(watched=True).weights == memory.weights + 7600
+    assert shards(reference=True).weights == memory.weights + 7600 // 4
+    assert shards(precision="mixed", value_bytes=2).weights == memory.weights + 2 * 1900  # the copies do not shrink
+    assert shards(shared=True).total == 4 * memory.total
+    big = replace(KNOBS, precision="plain", micro_batch=1, checkpointing=True, devices=64, strategy="fsdp")
+    start = training_need(BIG, big, replace(LOAD, tokens=1, scored=1, reference=True))
+    assert start.total == 2 * 2 * BIG.parameters + PROGRAM  # the model and its frozen copy, before they are sharded
+
+
+def test_adapters_are_not_sharded_and_shards_help_where_devices_have_a_memory_each():
+    assert shards(rank=2) == shards(rank=2, strategy="ddp")
+    two = replace(KNOBS, devices=2, strategy="ddp")
+    words = dict(remedies(BIG, two, LOAD, there=totals()))
+    assert words["trainer.strategy=fsdp"] == totals(devices=2, strategy="fsdp")
+    words = remedies(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch=1))
+    assert words and not [each for each, _ in words if "lora" in each or "strategy" in each]
+    assert not [each for each, _ in remedies(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each]
 
 
 def test_the_largest_smaller_micro_batch_that_fits_comes_first():

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meow_lightning.cli import options
 from meow_lightning.evaluation.logs import read_log
 from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.evaluation.suite_sets import SETS, set_definitions
+from meow_lightning.evaluation.suite_answers import SETS
+from meow_lightning.evaluation.suite_sets import set_definitions
 from meow_lightning.expected import FOLDER, expected
+from meow_lightning.mistakes import options
 from meow_lightning.report.published import Published
 from meow_lightning.types import UserError
 

@@ -82,7 +82,8 @@ def test_splits_share_base_and_target_but_no_retain_model():
 @pytest.mark.parametrize(
     "words",
     [
-        ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
+        ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer=fsdp", "trainer.devices=2"),
+        ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
         ("trainer.micro_tokens=300",),
         ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),

@@ -64,7 +64,8 @@ def test_without_a_finished_cell_there_are_only_failures(tmp_path: Path, capsys)
     again = ["python run.py method=kl seed=1"]
     show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], again=again, outputs=tmp_path)
     assert words(capsys.readouterr().out) == [
-        "failed: method=kl: no such", str(tmp_path / "runs" / "failed" / "method=kl.txt")
+        "failed: method=kl: no such", str(tmp_path / "runs" / "failed" / "method=kl.txt"),
+        "once more: python run.py method=kl seed=1",
     ]  # fmt: skip
     assert not (tmp_path / "reports").exists()
 

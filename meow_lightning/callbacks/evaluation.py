@@ -77,18 +77,18 @@ class EvaluationCurve(pl.Callback):
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._point(trainer, module)
 
-    def _point(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _point(self, trainer: pl.Trainer, module: Any) -> None:
         start = time.perf_counter()
-        model: torch.nn.Module = module.model  # type: ignore[assignment]
-        was_training = model.training
-        model.eval()
-        rows = gathered(list(self._answers(model)))
-        model.train(was_training)
-        results = self._results(rows)
-        if self.best is not None and trainer.global_step and trainer.is_global_zero:
-            found = epoch(results, step=trainer.global_step)
-            if found is not None:
-                self.best.offer(found, model)
+        with module.whole() as model:
+            was_training = model.training
+            model.eval()
+            rows = gathered(list(self._answers(model)))
+            model.train(was_training)
+            results = self._results(rows)
+            if self.best is not None and trainer.global_step and trainer.is_global_zero:
+                found = epoch(results, step=trainer.global_step)
+                if found is not None:
+                    self.best.offer(found, model)
         values = results.values["unlearned"]
         point = {PREFIX + name: values[name] for name in WATCHED if name in values}
         point[f"{PREFIX}seconds"] = time.perf_counter() - start

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from meow_lightning.data.prompts import Codec
 from meow_lightning.memo.measure import Measure, Text, measure
@@ -44,16 +43,16 @@ class MemoCurve(pl.Callback):
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._point(trainer, module)
 
-    def _point(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _point(self, trainer: pl.Trainer, module: Any) -> None:
         start = time.perf_counter()
-        model: torch.nn.Module = module.model  # type: ignore[assignment]
-        was_training = model.training
-        model.eval()
-        found = measure(
-            model, self.codec, mine(self.texts), by=self.by, slots=self.slots, progress=None, done=(), alone=None
-        )
-        scored = gathered([(text.kind, text.score) for text in found])
-        model.train(was_training)
+        with module.whole() as model:
+            was_training = model.training
+            model.eval()
+            found = measure(
+                model, self.codec, mine(self.texts), by=self.by, slots=self.slots, progress=None, done=(), alone=None
+            )
+            scored = gathered([(text.kind, text.score) for text in found])
+            model.train(was_training)
         point = {}
         for kind, name in (("answer", "answers"), ("candidate", "candidates")):
             scores = [score for its_kind, score in scored if its_kind == kind]

@@ -26,15 +26,25 @@ class Steps(IterableDataset):
         for t in range(self.start, self.plan.total_steps):
             batch = self.plan.step(t)
             yield {
-                "micros": [collate_streams(part, pad_id=self.pad_id) for part in self._mine(batch)],
+                "micros": [collate_streams(part, pad_id=self.pad_id) for part in self._passes(batch)],
                 "counts": counts(batch),
                 "step": t,
             }
 
-    def _mine(self, batch: Mapping[str, Sequence[Encoded]]) -> list[dict[str, list[Encoded]]]:
+    def _passes(self, batch: Mapping[str, Sequence[Encoded]]) -> list[dict[str, list[Encoded]]]:
+        """The micro-batches of this process, as many as every other has: blank ones where rows ran out.
+
+        Sharded weights come from all processes, so one that made fewer passes would leave the others waiting.
+        """
+        shares = [self._share(batch, rank) for rank in range(self.world)]
+        lacking = max(map(len, shares)) - len(shares[self.rank])
+        blank: dict[str, list[Encoded]] = {name: [] for name in batch}
+        return [*shares[self.rank], *[blank] * lacking]
+
+    def _share(self, batch: Mapping[str, Sequence[Encoded]], rank: int) -> list[dict[str, list[Encoded]]]:
         if self.tokens is None:
-            return share(batch, rank=self.rank, world=self.world, micro=self.micro)
-        return share_tokens(batch, rank=self.rank, world=self.world, tokens=self.tokens, paired=self.plan.paired)
+            return share(batch, rank=rank, world=self.world, micro=self.micro)
+        return share_tokens(batch, rank=rank, world=self.world, tokens=self.tokens, paired=self.plan.paired)
 
 
 class PlannedData(pl.LightningDataModule):

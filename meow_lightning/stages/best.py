@@ -77,13 +77,15 @@ def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> No
     from meow_lightning.callbacks.evaluation import Best
 
     barrier(work.runtime.accelerator)
-    chosen = Best(work.folder / "resume").put(model)
+    best = Best(work.folder / "resume")
+    chosen = best.epoch()
     if chosen is None:
         raise UserError(
             "optim.stop=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
             "training's curve for what lacks, or say optim.stop=last"
         )
-    if rank() == 0:
+    if rank() == 0:  # who saves the model
+        best.put(model)
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
         work.note(
             f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "

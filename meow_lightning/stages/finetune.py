@@ -34,7 +34,7 @@ def run(work: Work) -> None:
         model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"], plan),
         log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
-    train(work, module, pad_id=its_codec.pad_id, callbacks=[])
+    model = train(work, module, pad_id=its_codec.pad_id, callbacks=[])
     return save(work, model, its_codec)
 
 

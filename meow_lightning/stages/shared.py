@@ -120,8 +120,11 @@ def evaluator(work: Work) -> tuple[PreTrainedModel, Codec]:
     return model.eval().to(device(work.runtime.accelerator)), its_codec  # type: ignore[arg-type, return-value]
 
 
-def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> None:
-    """Train a module to the end of its plan and save the model, going on where a killed run was."""
+def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> PreTrainedModel:
+    """The module's model, trained to the end of its plan, going on where a killed run was.
+
+    Where it was sharded it is a plain one on the CPU, with weights in the first process only.
+    """
     from meow_lightning.callbacks.speed import Advance
     from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
@@ -145,6 +148,7 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         )  # fmt: skip
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
+    return module.trained(keep=rank() == 0)  # type: ignore[return-value]
 
 
 class Make(Protocol):

@@ -49,7 +49,7 @@ def run(work: Work) -> None:
         model=model, method=method, plan=plan, optim=optim(work.settings["recipe"], plan),
         log_every=work.runtime.log_every, reference=reference(work, method, model),
     )  # fmt: skip
-    train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
+    model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
     take_best(work, model, steps_per_epoch=plan.steps_per_epoch)
     return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
 

@@ -22,7 +22,7 @@ class Runtime:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes of this stage, one device each.
         nodes: Machines that they are spread over evenly.
-        strategy: Lightning's strategy when there are several: ``ddp``.
+        strategy: How several train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         micro_batch: Rows per forward and backward pass in training, per stream.
         micro_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
         checkpointing: Whether training recomputes activations in the backward pass to save memory.

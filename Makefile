@@ -58,6 +58,10 @@ bench-memo: $(READY)  ## MEMO's engine beside the published way, on small models
 bench-train: $(READY)  ## a step of unlearning beside the published way; ARGS='--hidden 256'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)
 
+.PHONY: bench-eval
+bench-eval: $(READY)  ## TOFU's evaluation beside two straightforward ways; ARGS='--split forget01'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py $(ARGS)
+
 .PHONY: bench-memo-gpu
 bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)

@@ -67,6 +67,7 @@ class Codec:
         spelled = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spelled)))
         self._appended = _appended(tokenizer)
+        self._asked: tuple[str, list[int]] = ("", [])  # the last question with its prompt: it has several answers
         self._glue = self._after_the_question()
         self._glue_ids = self._plain_ids(self._glue)
         self._tag_ids = self._words_of_the_lead()
@@ -97,8 +98,10 @@ class Codec:
 
     def prompt_ids(self, question: str) -> list[int]:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
-        text = self._prompt(question)
-        return self._plain_ids(text) if self.template == "chat" else self.raw_ids(text)
+        if not self._asked[1] or self._asked[0] != question:
+            text = self._prompt(question)
+            self._asked = question, self._plain_ids(text) if self.template == "chat" else self.raw_ids(text)
+        return list(self._asked[1])
 
     def asked_ids(self, question: str) -> list[int]:
         """Ids of what evaluation lets a model continue: the training prompt and, where the lead has words, these."""

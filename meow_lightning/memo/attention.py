@@ -141,11 +141,11 @@ def carried(key: torch.Tensor) -> tuple[Sequence[Trunk], Layout]:
 
 
 @contextmanager
-def switched(model: Any) -> Iterator[None]:
-    """Within it, the model's attention is the one of this module."""
+def switched(model: Any, name: str) -> Iterator[None]:
+    """Within it, the model's attention is the kind of this name."""
     config = model.config.get_text_config()
     before = config._attn_implementation  # transformers has no other name for it
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 from transformers import Cache
 
-from meow_lightning.memo.attention import Layout, Trunk, carrying, switched
+from meow_lightning.memo.attention import NAME, Layout, Trunk, carrying, switched
 from meow_lightning.memo.grove import Grove, Model, additive
 
 PAGE = 16  # tokens; few places stay empty, and few pages are many
@@ -191,7 +191,7 @@ class Slots(Cache):
         self._arrange(device)
         self._updates = 0
         positions = [sum(each) for each in zip(self._lengths, self._depths, strict=True)]
-        with switched(model):
+        with switched(model, NAME):
             logits = model(
                 input_ids=torch.tensor(tokens, device=device)[:, None],
                 attention_mask=torch.zeros(len(tokens), 1, 1, 1, dtype=self._dtype, device=device),  # goes unread

@@ -45,7 +45,7 @@ def agrees(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dty
     What a model's code makes of masks and positions cannot be read from its configuration; four small forward passes
     show it.
     """
-    return _same(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
+    return same(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
 
 
 def pads(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
@@ -53,11 +53,18 @@ def pads(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
 
     Models whose memory is no cache of keys and values do not: they would go on from the last token alone.
     """
-    return _same(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
+    return same(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
 
 
 @torch.inference_mode()
-def _same(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Found]) -> bool:
+def same(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Found]) -> bool:
+    """Whether a trial ends with the logits that the model itself gives for a few of a prompt's tokens.
+
+    Args:
+        model: Any language model.
+        prompt: Tokens to try with.
+        trial: Gets eight tokens; (places among them, logits of what follows each), or an error of the model's code.
+    """
     probe = list((tuple(prompt) * 4)[:8] if len(prompt) < 8 else tuple(prompt[:8]))
     device = getattr(model, "device", None)
     try:

@@ -219,10 +219,10 @@ def test_what_changes_attention_is_refused(name: str) -> None:
 def test_the_kind_of_attention_comes_back(before: str) -> None:
     kind: dict[str, Any] = {"attn_implementation": before}
     model = LlamaForCausalLM(LlamaConfig(**SIZES, **kind))
-    with switched(model):
+    with switched(model, NAME):
         assert model.config._attn_implementation == NAME
     assert model.config._attn_implementation == before
-    with pytest.raises(KeyError), switched(model):
+    with pytest.raises(KeyError), switched(model, NAME):
         raise KeyError
     assert model.config._attn_implementation == before
 

@@ -30,7 +30,9 @@ def scored_logits(model: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, tor
     columns = after_BT.any(0).nonzero().squeeze(-1)
     if columns.numel() == 0:
         columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
-    positions_BT = torch.arange(rows.ids_BT.shape[1], device=rows.ids_BT.device).expand_as(rows.ids_BT)  # noqa: N806
+    places_T = torch.arange(rows.ids_BT.shape[1], device=rows.ids_BT.device)  # noqa: N806
+    last_B1 = (places_T * (rows.attention_BT.bool() | scored_BT)).amax(-1, keepdim=True)  # noqa: N806
+    positions_BT = torch.minimum(places_T, last_B1)  # noqa: N806 - padding has no place of its own
     logits_BKV = model(  # noqa: N806
         input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False,
         logits_to_keep=columns,

@@ -39,7 +39,9 @@ from meow_lightning.types import Encoded
 from meow_lightning.worker import run_stage
 
 ROOT = Path(__file__).resolve().parent.parent
-ADAMW = Optim(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear")
+ADAMW = Optim(
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw"
+)
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
     "retain": lambda: GradDiff(retain_weight=0.7),
@@ -93,7 +95,7 @@ def plan(method: Any, start: torch.nn.Module) -> Plan:
         with torch.no_grad():
             known = answer_logps(start, collate(rows, pad_id=1)).tolist()
         streams[name] = Stream([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
-    return Plan(streams=streams, batch=BATCH, epochs=5, seed=1, paired=method.paired)
+    return Plan(streams=streams, batch=BATCH, tokens=None, epochs=5, seed=1, paired=method.paired)
 
 
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
@@ -117,8 +119,8 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]
     machine = Machine(
-        accelerator="cpu", devices=devices, strategy=case.strategy, precision=precision, micro_batch=case.micro,
-        checkpoint_seconds=seconds,
+        accelerator="cpu", nodes=1, devices=devices, strategy=case.strategy, precision=precision,
+        micro_tokens=None, micro_batch=case.micro, checkpoint_seconds=seconds,
     )  # fmt: skip
     points: list[dict[str, float]] = []
     try:

@@ -147,8 +147,8 @@ def test_a_typed_group_is_held_to_its_types(node, text):
 )
 def test_plain_checks_typed_groups(key, value, text):
     whole = {
-        "name": "adamw", "kind": "adamw", "lr": None, "epochs": 3, "batch": None, "tokens": None, "betas": [0.9, 0.95],
-        "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0, "warmup": 5, "schedule": "linear",
+        "name": "adamw", "stop": "last", "kind": "adamw", "lr": None, "epochs": 3, "batch": None, "tokens": None,
+        "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0, "warmup": 5, "schedule": "linear",
     }  # fmt: skip
     assert plain(OmegaConf.create({"seed": 0, "optim": whole}))["optim"] == whole
     with pytest.raises(UserError, match=text):

@@ -266,7 +266,7 @@ def test_processes_exchange_gradients_and_may_share_one_memory():
 
 def shards(**changed):
     """What one of four processes needs for SMALL (1000 weights, 100 entries times 10 wide and tied, 3 layers)."""
-    knobs = Knobs(micro_batch=8, checkpointing=False, rank=None, precision="plain", devices=4, strategy="fsdp")
+    knobs = replace(KNOBS, precision="plain", devices=4, strategy="fsdp")
     load = replace(LOAD, tokens=7, scored=3, value_bytes=4)
     shape = replace(SMALL, parameters=1900)
     picked = {"knobs": knobs, "load": load}

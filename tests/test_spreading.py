@@ -65,7 +65,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     settings: dict[str, dict[str, Any]] = {
-        "answer": {"evaluation": {"max_new_tokens": 6}, "sets": ["forget", "retain"]},
+        "answer": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {"_target_": memo["_target_"], **arguments(memo)}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,

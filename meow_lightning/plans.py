@@ -24,10 +24,11 @@ def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[
     rows = [["stage", "of", "key", "state", "time", "memory"]]
     for artifact in artifacts:
         outlook = preflight.outlook(artifact)
+        seconds, how = preflight.time(artifact)
         partial = preflight.store.partial(artifact).exists()
-        state = "found" if outlook.how == "took" else "resume" if partial else "make"
-        time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
-        time += duration(outlook.seconds) if outlook.seconds is not None else ""
+        state = "found" if how == "took" else "resume" if partial else "make"
+        time = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[how]
+        time += duration(seconds) if seconds is not None else ""
         memory = "" if outlook.memory is None else readable(outlook.memory.total)
         rows.append([artifact.stage, artifact.label, artifact.key, state, time, memory])
     return rows
@@ -35,11 +36,13 @@ def plan_rows(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[list[
 
 def plan_sum(preflight: Preflight, artifacts: Sequence[Artifact]) -> list[str]:
     """What all that is to be made will take, in sentences."""
-    made = [preflight.outlook(artifact) for artifact in artifacts if preflight.store.find(artifact) is None]
-    if not made:
+    lacking = [artifact for artifact in artifacts if preflight.store.find(artifact) is None]
+    if not lacking:
         return ["nothing to be made: all of it is in the store"]
-    seconds = [outlook.seconds for outlook in made if outlook.seconds is not None]
-    unknown = sum(outlook.seconds is None for outlook in made)
+    made = [preflight.outlook(artifact) for artifact in lacking]
+    times = [preflight.time(artifact)[0] for artifact in lacking]
+    seconds = [each for each in times if each is not None]
+    unknown = len(times) - len(seconds)
     most = max((outlook.memory.total for outlook in made if outlook.memory is not None), default=0)
     store = preflight.store.root
     time = f"{duration(sum(seconds))} of stages one after the other" if seconds else "not known before its first batch"

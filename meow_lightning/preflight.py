@@ -31,16 +31,12 @@ class Outlook:
         disk: Bytes it leaves in the store.
         passing: Further bytes on the disk while it is made.
         flops: Floating-point operations, roughly; 0 where they do not decide.
-        seconds: Time; ``None`` where nothing alike was ever made.
-        how: Where the time comes from: ``took``, ``like`` it took, by ``size``, or empty.
     """
 
     memory: Memory | None
     disk: int
     passing: int
     flops: float
-    seconds: float | None
-    how: str
 
 
 class Preflight:
@@ -57,6 +53,7 @@ class Preflight:
         self.options, self.dataset, self.streams, self.store = options, dataset, streams, store
         self.trainer, self.model = options["trainer"], options["model"]
         self._outlooks: dict[str, Outlook] = {}
+        self._times: dict[str, tuple[float | None, str]] = {}
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing; given models used for the first time are here and whole, so are who writes answers and optimizers.
@@ -165,22 +162,35 @@ class Preflight:
         return known or self._outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Outlook:
+        if self.store.find(artifact) is not None:
+            return Outlook(None, 0, 0, 0.0)
+        return Outlook(*self._sizes.size(artifact))
+
+    def time(self, artifact: Artifact) -> tuple[float | None, str]:
+        """(seconds that making takes, where they come from): ``took``, ``like`` it took, by ``size``.
+
+        ``None`` and empty where nothing alike was ever made. It reads the manifest of every result of the stage, which
+        in a store of thousands takes its time: for plans.
+        """
+        known = self._times.get(artifact.key)
+        return known or self._times.setdefault(artifact.key, self._time(artifact))
+
+    def _time(self, artifact: Artifact) -> tuple[float | None, str]:
         manifest = self.store.find(artifact)
         if manifest is not None:
-            return Outlook(None, 0, 0, 0.0, manifest["seconds"], "took")
-        memory, disk, passing, flops = self._sizes.size(artifact)
-        alike, known = [], []
+            return manifest["seconds"], "took"
+        flops, alike, known = self.outlook(artifact).flops, [], []
         for other in self._manifests(artifact.stage):
             if way(other["label"], other["settings"]) == way(artifact.label, artifact.settings):
                 alike.append(other["seconds"])
             if other.get("devices") == self.trainer["devices"]:
                 known.append((other.get("flops", 0), other["seconds"]))
         if alike:
-            return Outlook(memory, disk, passing, flops, sorted(alike)[len(alike) // 2], "like")
+            return sorted(alike)[len(alike) // 2], "like"
         # A stage's start-up would be blown up with its size: much smaller ones say nothing.
         near = [(work, took) for work, took in known if work * SMALLER >= flops]
         seconds = seconds_like(flops, known=near) if flops else None
-        return Outlook(memory, disk, passing, flops, seconds, "size" if seconds is not None else "")
+        return seconds, "size" if seconds is not None else ""
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the estimate, for the plans to come."""

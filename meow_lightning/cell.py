@@ -34,7 +34,8 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     """
     trainer, callbacks = options["trainer"], options["callbacks"]
     for group, name, least in (
-        ("trainer", "devices", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1), ("trainer", "micro_batch", 1),
+        ("trainer", "devices", 1), ("trainer", "nodes", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1),
+        ("trainer", "micro_batch", 1),
         ("trainer", "micro_tokens", 1), ("trainer", "eval_batch", 1), ("trainer", "slots", 1),
         ("callbacks", "log_every", 1),
         ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_every_steps", 0), ("callbacks", "memo_facts", 0),
@@ -42,6 +43,11 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     ):  # fmt: skip
         if options[group][name] is not None and options[group][name] < least:
             raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")
+    if trainer["devices"] % trainer["nodes"]:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} are those of all nodes together, and cannot be shared out evenly "
+            f"over trainer.nodes={trainer['nodes']}"
+        )
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
         wish = f"trainer.devices={trainer['devices']}"
         raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
@@ -97,6 +103,21 @@ class Program:
         for executor in self._executors.values():
             executor.close()
         self._executors.clear()
+
+    def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
+        """Make some results of a cell, and all that they need."""
+        cell = graph(options)
+        walks = [artifact.walk() for artifact in cell.artifacts.values() if artifact.key in keys]
+        artifacts = list({each.key: each for walk in walks for each in walk}.values())
+        executor = self.executor(options)
+        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, store=executor.store)
+        preflight.fetch(artifacts)
+        if options["preflight"]:
+            preflight.check(artifacts)
+        executor.remark = preflight.remark
+        executor.watchers = [terminal := Terminal(title=cell.name)]
+        with terminal:
+            executor.make(artifacts)
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
         """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""

@@ -179,7 +179,7 @@ class Executor:
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
         alone = (
-            Runtime(**{**vars(self.runtime), "devices": 1})
+            Runtime(**{**vars(self.runtime), "devices": 1, "nodes": 1})
             if not distributed(artifact.stage, artifact.inputs)
             else self.runtime
         )
@@ -200,7 +200,7 @@ class Executor:
         )
         if kind not in self._runners:
             self._runners[kind] = (
-                Job(devices=self.runtime.devices, threads=self.threads) if kind == "job"
+                Job(devices=self.runtime.devices, nodes=self.runtime.nodes, threads=self.threads) if kind == "job"
                 else Pool(jobs=self.jobs, threads=self.threads) if kind == "pool" else Inline(threads=self.threads)
             )  # fmt: skip
         return self._runners[kind]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-DRIVER = "MEOW_DRIVER"  # environment variable of a distributed job: process number of the driver it works for
+DRIVER = "MEOW_DRIVER"  # environment variable of a distributed job: process@host of the driver it works for
 # What launchers set; meant for our own jobs alone, and a container may bring them for reasons of its own.
 LAUNCHED = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
             "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")  # fmt: skip

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -173,14 +174,45 @@ class _Job:
                 self._process.wait()
 
 
+def launch(devices: int, nodes: int) -> list[str]:
+    """The words that start the processes of a distributed job.
+
+    Args:
+        devices: Processes in all.
+        nodes: Machines they are spread over evenly.
+
+    Raises:
+        UserError: Several machines are wanted outside a SLURM job.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices // nodes}"]
+    if nodes == 1:
+        return [*torchrun, "--standalone"]
+    if "SLURM_JOB_ID" not in os.environ:
+        raise UserError(f"trainer.nodes={nodes} needs a job on as many machines; say -m hydra/launcher=slurm")
+    host = socket.gethostname()
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    return [
+        "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *torchrun,
+        f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port}", f"--rdzv-id={host}-{port}",
+    ]  # fmt: skip
+
+
 class Job:
-    """Runs one task at a time in ``devices`` processes of a torch.distributed job on this machine."""
+    """Runs one task at a time in the processes of a torch.distributed job, on this machine or on all of a SLURM job's.
+
+    Args:
+        devices: Processes in all.
+        nodes: Machines; of several this one is the first, and ``srun`` starts the others' processes.
+        threads: CPU threads per process.
+    """
 
     slots = 1
 
-    def __init__(self, *, devices: int, threads: int) -> None:
+    def __init__(self, *, devices: int, nodes: int, threads: int) -> None:
         alone()
-        self._devices, self._threads = devices, threads
+        self._devices, self._nodes, self._threads = devices, nodes, threads
         self._running: list[_Job] = []
 
     def start(self, spec: Spec) -> Handle:
@@ -190,15 +222,12 @@ class Job:
             old.unlink(missing_ok=True)
         path = folder / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._devices}", "-m",
-            "meow_lightning.worker", str(path),
-        ]  # fmt: skip
+        command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.worker", str(path)]
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": "passive",
-            DRIVER: str(os.getpid()),
+            DRIVER: f"{os.getpid()}@{socket.gethostname()}",
         }
         with (folder / "job.log").open("wb") as log:
             process = subprocess.Popen(

@@ -103,6 +103,7 @@ class Trainer(TypedDict):
     name: str
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
+    nodes: int
     strategy: Literal["auto", "ddp"]
     jobs: int
     threads: int

@@ -13,9 +13,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 
 from meow_lightning.data.datamodule import PlannedData
 from meow_lightning.module import TrainingModule
+from meow_lightning.parallel import world
 
 
 class Points(Logger):
@@ -102,6 +104,7 @@ class Machine:
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes, one device each; whoever calls has started them all.
+        nodes: Machines that they are spread over evenly.
         strategy: Lightning strategy for several processes.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
         micro_batch: Rows per pass and stream.
@@ -111,11 +114,17 @@ class Machine:
 
     accelerator: str
     devices: int
+    nodes: int
     strategy: str
     precision: str
     micro_batch: int
     micro_tokens: int | None
     checkpoint_seconds: float
+
+
+def surroundings() -> ClusterEnvironment:
+    """Who started this process, said to Lightning: in a SLURM job it would take SLURM's tasks for its processes."""
+    return TorchElasticEnvironment() if world() > 1 else LightningEnvironment()
 
 
 def fit(
@@ -137,7 +146,8 @@ def fit(
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
     watchers = [*callbacks, Saver(path=checkpoint, seconds=machine.checkpoint_seconds)]
     trainer = pl.Trainer(
-        accelerator=machine.accelerator, devices=machine.devices, precision=machine.precision,  # type: ignore[arg-type]
+        accelerator=machine.accelerator, devices=machine.devices // machine.nodes, num_nodes=machine.nodes,
+        precision=machine.precision, plugins=[surroundings()],  # type: ignore[arg-type]
         strategy=machine.strategy if machine.devices > 1 else "auto", max_steps=module.plan.total_steps, max_epochs=-1,
         logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,

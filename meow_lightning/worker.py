@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -165,7 +166,9 @@ def main(path: str) -> int:
     """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
     spec = json.loads(Path(path).read_text(encoding="utf-8"))
     number = rank()
-    follow(int(os.environ[DRIVER]))
+    process, _, host = os.environ[DRIVER].partition("@")
+    if host == socket.gethostname():  # elsewhere srun ends us when the driver goes
+        follow(int(process))
     hush()
     try:
         made = run_stage(spec)

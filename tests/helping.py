@@ -19,6 +19,7 @@ def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None
     return Machine(
         accelerator="cpu",
         devices=1,
+        nodes=1,
         strategy="auto",
         precision=precision,
         micro_batch=micro,
@@ -53,7 +54,7 @@ class KillAfter(pl.Callback):
 def runtime(**changes: Any) -> Runtime:
     """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
     plain: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
+        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
         "checkpointing": False, "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1,
         "memo_every_epochs": 0, "memo_every_steps": 0, "memo_facts": 0,
         "evaluate_every_epochs": 0,

@@ -28,6 +28,9 @@ FLOORS = (
     ("terminal",),
     ("plans",),
     ("cell",),
+    ("jobs",),
+    ("queueing",),
+    ("launching",),
     ("sweep", "expected"),
     ("cli",),
 )

@@ -19,7 +19,7 @@ from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.types import UserError
 
 RUNTIME = Runtime(
-    accelerator="cpu", devices=1, strategy="auto", micro_batch=2, micro_tokens=None,
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
     checkpointing=False, eval_batch=2, slots=2,
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,

@@ -139,7 +139,7 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         if runtime.checkpointing:
             enable_checkpointing(module.model)
         machine = Machine(
-            accelerator=runtime.accelerator, devices=runtime.devices, strategy=runtime.strategy,
+            accelerator=runtime.accelerator, devices=runtime.devices, nodes=runtime.nodes, strategy=runtime.strategy,
             precision=_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
             checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip

@@ -21,6 +21,7 @@ class Runtime:
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Processes of this stage, one device each.
+        nodes: Machines that they are spread over evenly.
         strategy: Lightning's strategy when there are several: ``ddp``.
         micro_batch: Rows per forward and backward pass in training, per stream.
         micro_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
@@ -37,6 +38,7 @@ class Runtime:
 
     accelerator: str
     devices: int
+    nodes: int
     strategy: str
     micro_batch: int
     micro_tokens: int | None

@@ -1,0 +1,46 @@
+"""The launchers `slurm` and `local`: a sweep's shared stages first, then its cells, each a job of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class MeowLauncher(Launcher):
+    """Runs cells as jobs.
+
+    Args:
+        options: The rest of ``conf/hydra/launcher/<name>.yaml``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in options.items()
+        }
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember how cells are composed."""
+        self._loader, self._sweep_config = hydra_context.config_loader, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """What came of every cell, in order: its numbers, or its error."""
+        from meow_lightning.config import plain
+        from meow_lightning.launching import launched
+
+        configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
+        own = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in configs]
+        returns = []
+        for overrides, (results, error) in zip(
+            job_overrides, launched([plain(each) for each in own], self._options), strict=True
+        ):
+            found = JobReturn(overrides=list(overrides))
+            found.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
+            found.return_value = results if error is None else error
+            returns.append(found)
+        return returns

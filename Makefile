@@ -66,6 +66,14 @@ bench-eval: $(READY)  ## TOFU's evaluation beside two straightforward ways; ARGS
 bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
+.PHONY: bench-store
+bench-store: $(READY)  ## a thousand made-up cells in eight processes against one store; ARGS='--processes 1', '--folder SHARED'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store.py --imports torch transformers pytorch_lightning peft $(ARGS)
+
+.PHONY: scale
+scale: $(READY)  ## tables of docs/scale.md: memory, disk and (with MEOW_DATA_DIR) time of large models and many cells
+	$(BIN)/python benchmarks/scale.py $(ARGS)
+
 bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
 	PYTHONPATH=. $(BIN)/python tests/test_versions.py
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from options import count as count
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.lines import read_entries
@@ -34,13 +34,6 @@ class Shown(NamedTuple):
     prompt: list[int]
     label: str
     rest: int
-
-
-def count(text: str) -> int:
-    """The whole number from 1 that an option names."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 def texts(split: str) -> tuple[str, list[Asked]]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from meow_lightning.folders import unwritable
 from meow_lightning.mistakes import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
-from meow_lightning.store import unwritable
 from meow_lightning.types import UserError
 
 T = TypeVar("T")

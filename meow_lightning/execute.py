@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
+LOOK = 0.05  # seconds between two looks at what runs
+PATIENCE = 1.0  # at most between two looks at what others make; a lock on a shared file system is asked of its server
 SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*.lock")
 
 
@@ -48,6 +51,12 @@ class _Running:
     handle: Handle
     lock: FileLock
     folder: Path
+
+
+@dataclass
+class _Wait:
+    since: float
+    next: float = 0.0
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +99,7 @@ class Executor:
         self.cell = ""
         self._runners: dict[str, Runner] = {}
         self._running: list[_Running] = []
-        self._told_waiting: set[str] = set()
+        self._waits: dict[str, _Wait] = {}
 
     def make(self, artifacts: Sequence[Artifact]) -> None:
         """Make all of these that are not in the store; the list holds what each needs before it.
@@ -132,12 +141,8 @@ class Executor:
             runner = self._runner(artifact)
             if len(self._running) >= runner.slots:
                 continue
-            lock = self.store.lock(artifact)
+            lock = self._lock(artifact)
             if lock is None:
-                if artifact.key not in self._told_waiting:
-                    self._told_waiting.add(artifact.key)
-                    for watcher in self.watchers:
-                        watcher.waiting(artifact, self.store.owner(artifact))
                 continue
             pending.remove(artifact)
             # A lock that outlived a failure here would make the next cell of this process wait for itself.
@@ -150,6 +155,22 @@ class Executor:
                     continue
                 self._running.append(self._begin(artifact, runner, lock))
                 failing.pop_all()
+
+    def _lock(self, artifact: Artifact) -> FileLock | None:
+        """The lock of a result, ``None`` while another process makes it; asked for the less often the longer it is."""
+        now, wait = time.monotonic(), self._waits.get(artifact.key)
+        if wait is not None and now < wait.next:
+            return None
+        lock = self.store.lock(artifact)
+        if lock is not None:
+            self._waits.pop(artifact.key, None)
+            return lock
+        if wait is None:
+            wait = self._waits[artifact.key] = _Wait(now)
+            for watcher in self.watchers:
+                watcher.waiting(artifact, self.store.owner(artifact))
+        wait.next = now + min(PATIENCE, (now - wait.since) / 10)
+        return None
 
     def _begin(self, artifact: Artifact, runner: Runner, lock: FileLock) -> _Running:
         folder = self.store.begin(artifact)
@@ -190,7 +211,7 @@ class Executor:
         self._tell_running()
         ended = [running for running in self._running if running.handle.done()]
         if not ended:
-            time.sleep(0.05)
+            time.sleep(LOOK)
         # All of them, also when one failed: what has ended well is sealed before the failure goes on its way.
         with ExitStack() as sealing:
             for running in reversed(ended):
@@ -200,8 +221,9 @@ class Executor:
         self._running.remove(running)
         try:
             made = running.handle.result()
-            for scratch in (path for name in SCRATCH for path in running.folder.glob(name)):
-                scratch.unlink()
+            for path in list(running.folder.iterdir()):
+                if any(fnmatch(path.name, name) for name in SCRATCH):
+                    path.unlink()
             manifest = self.store.finish(running.artifact, {**made, **provenance(), **self.remark(running.artifact)})
         finally:
             running.lock.release()

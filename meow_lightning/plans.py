@@ -21,7 +21,7 @@ class Planned(NamedTuple):
 
     def state(self, artifact: Artifact) -> str:
         """``found``, ``resume`` or ``make``."""
-        took = self.preflight.outlook(artifact).how == "took"
+        took = self.preflight.time(artifact)[1] == "took"
         return "found" if took else "resume" if self.preflight.store.partial(artifact).exists() else "make"
 
 
@@ -65,7 +65,9 @@ def plan_rows(planned: Planned) -> list[list[str]]:
     for artifact in planned.artifacts:
         outlook = planned.preflight.outlook(artifact)
         memory = _memory(outlook)
-        rows.append([artifact.stage, artifact.label, artifact.key, planned.state(artifact), _time(outlook), memory])
+        rows.append(
+            [artifact.stage, artifact.label, artifact.key, planned.state(artifact), _time(planned, artifact), memory]
+        )
     return rows
 
 
@@ -77,16 +79,17 @@ def sweep_rows(cells: Sequence[Planned]) -> list[list[str]]:
         for artifact in artifacts:
             outlook, others = cell.preflight.outlook(artifact), wanted[artifact.key] - 1
             rows.append([
-                artifact.stage, artifact.label, artifact.key, cell.state(artifact), _time(outlook), _memory(outlook),
-                readable(outlook.disk) if outlook.disk else "",
+                artifact.stage, artifact.label, artifact.key, cell.state(artifact), _time(cell, artifact),
+                _memory(outlook), readable(outlook.disk) if outlook.disk else "",
                 cell.name + (f" and {others} more" if others else ""),
             ])  # fmt: skip
     return rows
 
 
-def _time(outlook: Outlook) -> str:
-    words = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[outlook.how]
-    return words + (duration(outlook.seconds) if outlook.seconds is not None else "")
+def _time(planned: Planned, artifact: Artifact) -> str:
+    seconds, how = planned.preflight.time(artifact)
+    words = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[how]
+    return words + (duration(seconds) if seconds is not None else "")
 
 
 def _memory(outlook: Outlook) -> str:
@@ -117,7 +120,7 @@ def plan_sum(cells: Sequence[Planned]) -> list[str]:
     return [
         *_questions(cells, lots),
         f"stages: {len(made)} to make, {found} found",
-        _times(cells, lots, outlooks),
+        _times(cells, lots, [preflight.time(each)[0] for preflight, each in made]),
         *_gpu_time(made),
         f"memory: {readable(most)} at most per stage, {readable(first.there)} free",
         f"disk: {readable(first.disk(outlooks))} at most, {readable(free_disk(first.store.root))} free at "
@@ -138,8 +141,8 @@ def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> 
     ]
 
 
-def _times(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], outlooks: Sequence[Outlook]) -> str:
-    seconds = [outlook.seconds for outlook in outlooks if outlook.seconds is not None]
+def _times(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[float | None]) -> str:
+    seconds = [each for each in times if each is not None]
     if not seconds:
         return "time: not known before its first batch"
     jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
@@ -147,7 +150,7 @@ def _times(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], outlook
     if max(jobs) > 1:
         passed = sum(elapsed(steps(cell, lot)) for cell, lot in zip(cells, lots, strict=True))
         text += f", {duration(passed)} with trainer.jobs={','.join(map(str, jobs))}"
-    unknown = len(outlooks) - len(seconds)
+    unknown = len(times) - len(seconds)
     return text + (f", and {unknown} stages of which none alike was ever made" if unknown else "")
 
 
@@ -155,7 +158,7 @@ def _gpu_time(made: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
     on_gpu = [(preflight, each) for preflight, each in made if preflight.on_gpu and preflight.devices(each)]
     if not on_gpu:
         return []
-    seconds = [(preflight.outlook(each).seconds, preflight.devices(each)) for preflight, each in on_gpu]
+    seconds = [(preflight.time(each)[0], preflight.devices(each)) for preflight, each in on_gpu]
     hours = gpu_hours([(each, devices) for each, devices in seconds if each is not None])
     unknown = sum(each is None for each, _ in seconds)
     told = f"{hours:.2f} GPU-hours" if unknown < len(seconds) else "not known before its first batch"
@@ -173,7 +176,7 @@ def steps(cell: Planned, lot: Sequence[Artifact]) -> list[Step]:
     return [
         Step(
             key=each.key, needs=[need.key for need in each.needs.values()],
-            seconds=preflight.outlook(each).seconds or 0.0, slots=1 if preflight.devices(each) > 1 else jobs,
+            seconds=preflight.time(each)[0] or 0.0, slots=1 if preflight.devices(each) > 1 else jobs,
         )
         for each in lot
     ]  # fmt: skip

@@ -32,16 +32,12 @@ class Outlook:
         disk: Bytes it leaves in the store.
         passing: Further bytes on the disk while it is made.
         flops: Floating-point operations, roughly; 0 where they do not decide.
-        seconds: Time; ``None`` where nothing alike was ever made.
-        how: Where the time comes from: ``took``, ``like`` it took, by ``size``, or empty.
     """
 
     memory: Memory | None
     disk: int
     passing: int
     flops: float
-    seconds: float | None
-    how: str
 
 
 class Known:
@@ -55,6 +51,7 @@ class Known:
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Outlook] = {}
+        self.times: dict[str, tuple[float | None, str]] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
 
     @cached_property
@@ -209,22 +206,35 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Outlook:
+        if self.store.find(artifact) is not None:
+            return Outlook(None, 0, 0, 0.0)
+        return Outlook(*self._sizes.size(artifact))
+
+    def time(self, artifact: Artifact) -> tuple[float | None, str]:
+        """(seconds that making takes, where they come from): ``took``, ``like`` it took, by ``size``.
+
+        ``None`` and empty where nothing alike was ever made. It reads the manifest of every result of the stage, which
+        in a store of thousands takes its time: for plans.
+        """
+        known = self.known.times.get(artifact.key)
+        return known or self.known.times.setdefault(artifact.key, self._time(artifact))
+
+    def _time(self, artifact: Artifact) -> tuple[float | None, str]:
         manifest = self.store.find(artifact)
         if manifest is not None:
-            return Outlook(None, 0, 0, 0.0, manifest["seconds"], "took")
-        memory, disk, passing, flops = self._sizes.size(artifact)
-        alike, known = [], []
+            return manifest["seconds"], "took"
+        flops, alike, known = self.outlook(artifact).flops, [], []
         for other in self.known.manifests(artifact.stage):
             if way(other["label"], other["settings"]) == way(artifact.label, artifact.settings):
                 alike.append(other["seconds"])
             if other.get("devices") == self.trainer["devices"]:
                 known.append((other.get("flops", 0), other["seconds"]))
         if alike:
-            return Outlook(memory, disk, passing, flops, sorted(alike)[len(alike) // 2], "like")
+            return sorted(alike)[len(alike) // 2], "like"
         # A stage's start-up would be blown up with its size: much smaller ones say nothing.
         near = [(work, took) for work, took in known if work * SMALLER >= flops]
         seconds = seconds_like(flops, known=near) if flops else None
-        return Outlook(memory, disk, passing, flops, seconds, "size" if seconds is not None else "")
+        return seconds, "size" if seconds is not None else ""
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the estimate, for the plans to come."""

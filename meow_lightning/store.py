@@ -7,6 +7,7 @@ file lock of the operating system: it goes with its owner, however that one ends
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,13 +15,15 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
+from meow_lightning.folders import unwritable
 from meow_lightning.types import UserError
 
 Cache = Literal["use", "refresh", "readonly"]
@@ -80,31 +83,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _as_sealed(path: Path, entry: Mapping[str, Any]) -> bool:
-    """Whether a file is as its manifest says: by size and time, and by its digest where the time is another.
-
-    What a link leads to may have been changed for another file, an older one even; a copied store has new times.
-    """
-    state = path.stat()
-    return state.st_size == entry["size"] and (state.st_mtime_ns == entry["time"] or digest(path) == entry["sha256"])
-
-
-def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can."""
-    there = next(each for each in (folder, *folder.resolve().parents) if _exists(each))
-    if not there.is_dir():
-        return f"{there} is no folder"
-    return None if os.access(there, os.W_OK | os.X_OK) else "no write permission"
-
-
-def _exists(path: Path) -> bool:
-    """Whether a path is there, as far as this user may see; what lies in a closed folder is not."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return False
-
-
 def _umask() -> int:
     """What this process takes away from the rights of a new file."""
     mask = os.umask(0)
@@ -135,6 +113,7 @@ class Store:
             raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
         self.root = root
         self.cache = cache
+        self._read: dict[tuple[Path, int, int], str] = {}  # digests of files by size and time
         if cache != "readonly" and (why := unwritable(root)) is not None:
             raise UserError(f"the store {root} cannot be written ({why}); choose another with store=FOLDER")
 
@@ -148,13 +127,29 @@ class Store:
 
     def manifest(self, artifact: Artifact) -> dict[str, Any] | None:
         """The manifest of a whole result, ``None`` when there is none or something in it has changed since."""
-        folder = self.path(artifact)
+        return self._whole(self.path(artifact))
+
+    def _whole(self, folder: Path) -> dict[str, Any] | None:
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            whole = all(_as_sealed(folder / name, entry) for name, entry in manifest["files"].items())
+            whole = all(self._as_sealed(folder / name, entry) for name, entry in manifest["files"].items())
             return manifest if whole and manifest["finished"] > 0 else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def _as_sealed(self, path: Path, entry: Mapping[str, Any]) -> bool:
+        """Whether a file is as its manifest says: by size and time, and by its digest where the time is another.
+
+        What a link leads to may have been changed for another file, an older one even; a copied store has new times,
+        and so has one on a file system that rounds them. There a model is read once, not at every look.
+        """
+        state = path.stat()
+        if state.st_size != entry["size"] or state.st_mtime_ns == entry["time"]:
+            return bool(state.st_size == entry["size"])
+        known = path, state.st_size, state.st_mtime_ns
+        if known not in self._read:
+            self._read[known] = digest(path)
+        return bool(self._read[known] == entry["sha256"])
 
     def find(self, artifact: Artifact) -> dict[str, Any] | None:
         """The manifest of a result that this run may use, ``None`` when it must be made."""
@@ -164,15 +159,45 @@ class Store:
         return manifest
 
     def lock(self, artifact: Artifact) -> FileLock | None:
-        """The lock for making a result, taken; ``None`` when another process is at it."""
+        """The lock for making a result, taken; ``None`` when another process is at it.
+
+        With it in hand look again: another process may have finished the result, or may have been killed when it was
+        sealed and had no name yet, which it now has.
+
+        Raises:
+            UserError: The file system has no locks that end with their owner.
+        """
         self._lock_file(artifact).parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._lock_file(artifact), timeout=0)
+        lock = self._taken(FileLock(self._lock_file(artifact), timeout=0))
+        if lock is None:
+            return None
+        with ExitStack() as failing:
+            failing.callback(lock.release)
+            self._lock_file(artifact).with_suffix(".owner").write_text(f"{os.getpid()}@{socket.gethostname()}")
+            folder = self.path(artifact).parent
+            folder.mkdir(exist_ok=True)
+            os.utime(folder)  # an NFS client that remembers for a minute which names are not there asks anew
+            if self._whole(self.partial(artifact)) is not None:
+                self._name(artifact)
+            failing.pop_all()
+        return lock
+
+    def _taken(self, lock: FileLock) -> FileLock | None:
         try:
             lock.acquire()
         except Timeout:
             return None
-        self._lock_file(artifact).with_suffix(".owner").write_text(f"{os.getpid()}@{socket.gethostname()}")
-        return lock
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+        else:
+            if not isinstance(lock, SoftFileLock):
+                return lock
+            lock.release()  # filelock's way out where there are no locks: it would outlive a killed owner
+        raise UserError(
+            f"the file system of the store {self.root} has no file locks, which several processes need to share it; "
+            "have it mounted with them (Lustre: flock, NFS: not nolock), or choose another with store=FOLDER"
+        )
 
     def held(self, artifact: Artifact) -> bool | None:
         """Whether another process makes a result at present; ``None`` where that cannot be seen from here.
@@ -224,12 +249,13 @@ class Store:
             leftover.unlink(missing_ok=True)
         resume = partial / "resume"  # goes last: until the manifest is written a kill must not cost the training
         kept = [path for path in sorted(partial.rglob("*")) if resume not in (path, *path.parents)]
+        mask = _umask()
         for path in kept:
             if path.is_symlink():
                 continue  # a user's model stays as it is
             # Some writers make files that their owner alone can read; a store is shared.
             mode = path.stat().st_mode
-            shared = mode | (0o777 if path.is_dir() else 0o666) & ~_umask()
+            shared = mode | (0o777 if path.is_dir() else 0o666) & ~mask
             if shared != mode:  # a link to somebody else's file must be left as it is
                 path.chmod(shared)
         files = {
@@ -253,11 +279,20 @@ class Store:
             "files": files,
         }
         write_json(partial / MANIFEST, manifest)
-        shutil.rmtree(resume, ignore_errors=True)
-        folder, old = self.path(artifact), partial.with_suffix(".old")
+        self._name(artifact)
+        return manifest
+
+    def _name(self, artifact: Artifact) -> None:
+        """Give a sealed result its name.
+
+        What a resumed making would have needed goes first; where that is gigabytes, a kill may well come before the
+        name: the next lock of the result does the rest.
+        """
+        folder, partial = self.path(artifact), self.partial(artifact)
+        old = partial.with_suffix(".old")
+        shutil.rmtree(partial / "resume", ignore_errors=True)
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)  # a kill between the next two renames leaves one behind
             folder.rename(old)
         partial.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-        return manifest

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ LESS = {  # memory, by stage
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
 FULL = 2**20  # bytes left on a disk that is as good as full
+_imported = 0  # modules when the garbage collector was last told to leave them alone
 
 
 def follow(process: int) -> None:
@@ -111,6 +113,18 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
     return None
 
 
+def _settle() -> None:
+    """Take what was imported out of the sight of the garbage collector: looking through torch takes a quarter second.
+
+    Only where modules have come, so that little else stays for good, and only after a stage that ended well: an error
+    would hold its tensors.
+    """
+    global _imported
+    if len(sys.modules) > _imported:
+        _imported = len(sys.modules)
+        gc.freeze()
+
+
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
@@ -135,6 +149,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise
     finally:
         give_back()  # this process may live on
+    _settle()
     lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if lacking and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")

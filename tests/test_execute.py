@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 
+from meow_lightning import execute
 from meow_lightning.execute import Executor, progress
 from meow_lightning.runners import Pool, StageError
 from meow_lightning.stages import work as stage_work
@@ -203,6 +206,26 @@ def test_waits_for_another_process_and_goes_on_when_that_one_is_gone(tmp_path, r
     assert watch.lines[0] == waits
     assert sorted(watch.lines) == sorted([waits, "apart made", "one made"])  # what is free goes on meanwhile
     assert sorted(ran) == ["apart", "one"]
+
+
+def test_asks_the_less_often_for_a_lock_the_longer_another_process_holds_it(tmp_path, ran, monkeypatch):
+    own, watch = executor(tmp_path)
+    clock, asked = [0.0], []
+
+    def lock(wanted):
+        asked.append(clock[0])
+        return FileLock(tmp_path / "lock") if clock[0] >= 30 else None
+
+    monkeypatch.setattr(own.store, "lock", lock)
+    monkeypatch.setattr(execute.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(execute.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    own.make([artifact("one")])
+    assert watch.lines == ["one waits for another process", "one made"]
+    between = [later - sooner for sooner, later in pairwise(asked)]
+    assert max(between[:5]) < 0.11  # what takes no time is waited for no time
+    assert 1.0 <= between[-1] <= 1.06
+    assert 30 <= asked[-1] < 31.06
+    assert len(asked) < 70
 
 
 def test_takes_what_another_process_finished_meanwhile(tmp_path, ran, monkeypatch):

@@ -46,10 +46,12 @@ class Fake:
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
     def outlook(self, what: Artifact) -> Outlook:
+        memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
+        return Outlook(memory if what.label not in ("", "base") else None, 1000, 10, 0.0)
+
+    def time(self, what: Artifact) -> tuple[float | None, str]:
         seconds = SECONDS[what.label]
-        how = "took" if what.label == "base" else "like" if seconds else ""
-        memory = replace(MEMORY, weights=int(seconds or 0))
-        return Outlook(memory if what.label not in ("", "base") else None, 1000, 10, 0.0, seconds, how)
+        return seconds, "took" if what.label == "base" else "like" if seconds else ""
 
     def devices(self, what: Artifact) -> int:
         return 0 if what.stage == "report" else self._devices

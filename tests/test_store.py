@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -421,3 +422,96 @@ def test_what_stands_in_the_way_of_a_folder_is_told(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^the store .*/a cannot be written \(no write permission\); choose another"):
         Store(root=tmp_path / "a", cache="use")
     Store(root=tmp_path / "a", cache="readonly")
+
+
+def sealed(store: Store, monkeypatch) -> Path:
+    """A result whose maker was killed when it was sealed and had no name yet."""
+    folder = store.begin(artifact())
+    (folder / "result.txt").write_text("whole")
+    (folder / "resume").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_name", lambda *_: None)
+        store.finish(artifact(), {"seconds": 1.0})
+    assert store.find(artifact()) is None
+    return folder
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_result_sealed_by_a_killed_maker_is_named_by_the_next_lock(store, monkeypatch, resume):
+    partial = sealed(store, monkeypatch)
+    if not resume:
+        (partial / "resume").rmdir()
+    lock = store.lock(artifact())
+    assert lock is not None
+    lock.release()
+    assert store.find(artifact()) is not None
+    assert sorted(each.name for each in store.path(artifact()).iterdir()) == [MANIFEST, "result.txt"]
+    assert not partial.exists()
+
+
+def test_a_seal_that_something_was_written_under_since_is_none(store, monkeypatch):
+    (sealed(store, monkeypatch) / "result.txt").write_text("half")
+    lock = store.lock(artifact())
+    assert lock is not None
+    lock.release()
+    assert store.find(artifact()) is None
+    assert (store.partial(artifact()) / "result.txt").read_text() == "half"
+
+
+def test_a_result_sealed_before_a_refresh_is_no_new_one(store, monkeypatch):
+    sealed(store, monkeypatch)
+    monkeypatch.setattr(module, "SESSION_START", time.time() + 100)
+    refresh = replace_cache(store, "refresh")
+    lock = refresh.lock(artifact())
+    assert lock is not None
+    lock.release()
+    assert refresh.find(artifact()) is None
+    assert list(refresh.begin(artifact()).iterdir()) == []
+
+
+def test_a_lock_makes_the_file_system_look_anew_at_which_results_are_there(store):
+    make(store, artifact(version=2))
+    folder = store.path(artifact()).parent
+    os.utime(folder, (1e9, 1e9))
+    lock = store.lock(artifact())
+    assert lock is not None
+    lock.release()
+    assert folder.stat().st_mtime > 1e9
+
+
+NO_LOCKS = (
+    r"^the file system of the store .*/store has no file locks, which several processes need to share it; have it "
+    r"mounted with them \(Lustre: flock, NFS: not nolock\), or choose another with store=FOLDER$"
+)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told(store, monkeypatch, error):
+    def unlocked(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("fcntl.flock", unlocked)
+    with warnings.catch_warnings(), pytest.raises(UserError, match=NO_LOCKS):
+        warnings.simplefilter("ignore")  # filelock says that it falls back
+        store.lock(artifact())
+    assert not list(store.root.glob("*/*.owner"))
+
+
+def test_any_other_trouble_with_a_lock_goes_on_its_way(store, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr("fcntl.flock", broken)
+    with pytest.raises(OSError, match="broken disk"):
+        store.lock(artifact())
+
+
+def test_a_file_of_another_time_is_read_once_and_again_when_it_has_changed(store, monkeypatch):
+    path, read = make(store, artifact()) / "result.txt", []
+    monkeypatch.setattr(module, "digest", lambda file: read.append(file.name) or digest(file))
+    os.utime(path, (1e9, 1e9))  # a copied store, or times cut off by the file system
+    assert [store.find(artifact()) is not None for _ in range(3)] == [True] * 3
+    assert read == ["result.txt"]
+    path.write_text("WHOLE")  # as long as before
+    assert [store.find(artifact()) for _ in range(2)] == [None, None]
+    assert read == ["result.txt"] * 2

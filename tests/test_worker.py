@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -158,3 +160,41 @@ def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):
     with FileLock(task.folder / ".work-0.lock"):
         worker.run_stage(task.to_spec())
     assert began == [task.folder]
+
+
+class Ring:
+    """Something that only the garbage collector finds: it holds itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_was_imported_is_not_looked_through_again_and_what_a_stage_leaves_is_still_given_back(
+    task, doing, monkeypatch
+):
+    left: list[weakref.ref[Ring]] = []
+    monkeypatch.setattr(worker, "_imported", 0)
+    gc.unfreeze()
+    try:
+        doing(lambda work: None)
+        worker.run_stage(task.to_spec())
+        still = gc.get_freeze_count()
+        assert still > 1000
+        doing(lambda work: left.append(weakref.ref(Ring())))
+        worker.run_stage(task.to_spec())
+        assert left[0]() is None
+        assert gc.get_freeze_count() <= still  # nothing was imported, so nothing more stays for good
+        monkeypatch.setitem(sys.modules, "new_here", ModuleType("new_here"))
+        worker.run_stage(task.to_spec())
+        assert gc.get_freeze_count() > still
+    finally:
+        gc.unfreeze()
+
+
+def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
+    monkeypatch.setattr(worker, "_imported", 0)
+    gc.unfreeze()
+    doing(raising(ValueError("no such luck")))
+    with pytest.raises(ValueError, match="no such luck"):
+        worker.run_stage(task.to_spec())
+    assert gc.get_freeze_count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,8 @@ class Queue:
 
     def _ended(self, tasks: Sequence[Task], running: Mapping[int, _Running]) -> list[int]:
         """Who has left a file, or is gone for so long that none will come."""
+        for folder in {Path(tasks[number].outcome).parent for number in running}:
+            os.utime(folder)  # an NFS client that remembers for a minute which files are not there asks anew
         open_ = [number for number in running if not Path(tasks[number].outcome).exists()]
         gone = self._gone([running[number].job for number in open_])
         for number in open_:

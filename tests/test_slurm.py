@@ -119,10 +119,13 @@ def test_requeued_and_cancelled_jobs_lose_nothing(known: Path, tmp_path: Path) -
     assert training()  # what it had done is there
 
     second = start(tmp_path / "jobs", *words, *JOBS)
-    wait_for(lambda: bool(jobs()) and "R" in jobs().values())
-    time.sleep(3)
-    (number,) = jobs()
-    subprocess.run(["scontrol", "requeue", number], check=True)
+    # From outside, as a more important job would; then as a cluster tells a job that its time is nearly over.
+    for disturb in (["scontrol", "requeue"], ["scancel", "--signal=USR2"]):
+        wait_for(lambda: bool(jobs()) and "R" in jobs().values())
+        time.sleep(4)
+        (number,) = jobs()
+        subprocess.run([*disturb, number], check=True)
+        wait_for(lambda: "R" not in jobs().values())
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, out + err
     run(tmp_path / "plain", *words)

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from meow_lightning.evaluation.__main__ import main
 from meow_lightning.memo.profile import Profile
 from meow_lightning.stages.work import Runtime
+from meow_lightning.store import Artifact
 from meow_lightning.training import Machine
 
 
@@ -78,3 +79,11 @@ def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def artifact(stage: str, label: str, *needs: Artifact) -> Artifact:
+    """A result of no content that is made from others."""
+    return Artifact(
+        stage=stage, label=label, version=1, settings={"label": label}, needs={need.label: need for need in needs},
+        inputs={},
+    )  # fmt: skip

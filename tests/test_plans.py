@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helping import artifact
 
 from meow_lightning import plans
 from meow_lightning.estimate import Memory
@@ -21,14 +22,6 @@ from meow_lightning.plans import (
 )
 from meow_lightning.preflight import Outlook
 from meow_lightning.store import Artifact, Store
-
-
-def artifact(stage: str, label: str, *needs: Artifact) -> Artifact:
-    return Artifact(
-        stage=stage, label=label, version=1, settings={"label": label}, needs={need.label: need for need in needs},
-        inputs={},
-    )  # fmt: skip
-
 
 BASE = artifact("finetune", "base")
 TARGET, RETAIN = artifact("finetune", "target", BASE), artifact("finetune", "retain", BASE)

@@ -5,20 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
+from helping import artifact
 
 from meow_lightning.standing import Cell, CellStanding, Standing
 from meow_lightning.status import cell_rows, few, how_far, running_rows, show_cell, show_cells, stage_rows
 from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.stories import tell
 from meow_lightning.types import UserError
-
-
-def artifact(stage: str, label: str, *needs: Artifact) -> Artifact:
-    return Artifact(
-        stage=stage, label=label, version=1, settings={"label": label}, needs={need.label: need for need in needs},
-        inputs={},
-    )  # fmt: skip
-
 
 BASE = artifact("finetune", "base")
 TARGET = artifact("finetune", "target", BASE)

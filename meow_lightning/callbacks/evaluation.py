@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 
+from meow_lightning.callbacks.curve import Curve
 from meow_lightning.data.prompts import Codec
 from meow_lightning.evaluation.answer import Question, answer
 from meow_lightning.evaluation.suite import evaluate
@@ -25,7 +24,6 @@ WATCHED = (
     "model_utility", "forget_quality_log10", "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio",
     "forget/value_accuracy", "retain/rouge_l_recall", "retain/value_accuracy",
 )  # fmt: skip
-PREFIX = "evaluation/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +43,10 @@ class How:
     truth_ratio_mean: str
 
 
-class EvaluationCurve(pl.Callback):
+class EvaluationCurve(Curve):
     """Logs what the evaluation says of the model in training, as ``evaluation/<number>``, and the seconds it took.
 
-    Several processes share the questions. It draws no random number and leaves weights and mode as they are, so
-    training comes out the same without it.
+    Several processes share the questions.
 
     Args:
         codec: The model's prompts and tokens.
@@ -64,36 +61,18 @@ class EvaluationCurve(pl.Callback):
         self, *, codec: Codec, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
         best: Best | None,
     ) -> None:  # fmt: skip
-        self.codec, self.questions, self.retain, self.every = codec, list(questions), list(retain), every
-        self.how, self.best = how, best
+        super().__init__(name="evaluation", every=every)
+        self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The point before the first step."""
-        if trainer.global_step == 0:
-            self._point(trainer, module)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
-        """A point after every ``every`` steps and after the last one."""
-        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            self._point(trainer, module)
-
-    def _point(self, trainer: pl.Trainer, module: Any) -> None:
-        start = time.perf_counter()
-        with module.whole() as model:
-            was_training = model.training
-            model.eval()
-            rows = gathered(list(self._answers(model)))
-            model.train(was_training)
-            results = self._results(rows)
-            if self.best is not None and trainer.global_step and trainer.is_global_zero:
-                found = epoch(results, step=trainer.global_step)
-                if found is not None:
-                    self.best.offer(found, model)
-        values = results.values["unlearned"]
-        point = {PREFIX + name: values[name] for name in WATCHED if name in values}
-        point[f"{PREFIX}seconds"] = time.perf_counter() - start
-        if trainer.is_global_zero and trainer.logger is not None:
-            trainer.logger.log_metrics(point, step=trainer.global_step)
+    def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
+        """Numbers of the evaluation; the best epoch's weights are kept on the way."""
+        results = self._results(gathered(self._answers(model)))
+        if self.best is not None and trainer.global_step and trainer.is_global_zero:
+            found = epoch(results, step=trainer.global_step)
+            if found is not None:
+                self.best.offer(found, model)
+        found_values = results.values["unlearned"]
+        return {name: found_values[name] for name in WATCHED if name in found_values}
 
     def _answers(self, model: torch.nn.Module) -> list[AnswerRow]:
         share = mine(self.questions)

@@ -10,14 +10,13 @@ from typing import Any, get_args
 
 from omegaconf import DictConfig
 
-from meow_lightning.cellgraph import Graph
-from meow_lightning.cellmodels import dataset_of
+from meow_lightning.cellgraph import Graph, needed
 from meow_lightning.config import choose, plain
 from meow_lightning.execute import Executor
 from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
-from meow_lightning.preflight import Known, Preflight
+from meow_lightning.preflight import Preflights
 from meow_lightning.stages.work import Runtime, read_json
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
@@ -124,11 +123,9 @@ class Program:
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
         """Make some results of a cell, and all that they need."""
         cell = graph(options)
-        walks = [artifact.walk() for artifact in cell.artifacts.values() if artifact.key in keys]
-        artifacts = list({each.key: each for walk in walks for each in walk}.values())
+        artifacts = needed(each for each in cell.artifacts.values() if each.key in keys)
         executor = self.executor(options)
-        known = Known(trainer=options["trainer"], store=executor.store)
-        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+        preflight = Preflights().of(options, cell, executor.store)
         preflight.fetch(artifacts)
         if options["preflight"]:
             preflight.check(artifacts)
@@ -144,8 +141,7 @@ class Program:
             show_cell(Cell.of(cell.name, cell, artifacts, options))
             return None
         executor = self.executor(options)
-        known = Known(trainer=options["trainer"], store=executor.store)
-        preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+        preflight = Preflights().of(options, cell, executor.store)
         making = options["cache"] != "readonly"
         if making:
             preflight.fetch(artifacts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,18 +45,22 @@ class Graph:
         choose("goal", name, NAMES)
         wanted = (name, "verify") if name == "score" else (name,)  # who asks for scores to be verified wants both
         last = max(map(NAMES.index, wanted))
-        seen: dict[str, Artifact] = {}
-        for artifact in self.artifacts.values():
-            walk = artifact.walk()
+
+        def early(artifact: Artifact) -> bool:
             # A loop measures before it unlearns again: its last model is wanted all the same.
-            early = name == "unlearn" or all(NAMES.index(each.stage) <= last for each in walk)
-            if artifact.stage in wanted and early:
-                seen |= {each.key: each for each in walk if each.key not in seen}
+            return name == "unlearn" or all(NAMES.index(each.stage) <= last for each in artifact.walk())
+
+        seen = needed(each for each in self.artifacts.values() if each.stage in wanted and early(each))
         if not seen and name == "verify":
             raise UserError("goal=verify checks nothing with memo.verify=0; say memo.verify=100 to check 100 windows")
         if not seen:
             raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
-        return list(seen.values())
+        return seen
+
+
+def needed(wanted: Iterable[Artifact]) -> list[Artifact]:
+    """Some artifacts and all that they are made from; each once, needs first."""
+    return list({each.key: each for artifact in wanted for each in artifact.walk()}.values())
 
 
 def cell_name(options: Mapping[str, Any]) -> str:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.cell import plain_name, read_results, runtime
+from meow_lightning.cell import plain_name, prepared, read_results, runtime
 from meow_lightning.cellgraph import Graph
-from meow_lightning.cellmodels import dataset_of
 from meow_lightning.jobs import Task, lacking, layers
-from meow_lightning.pipeline import graph
-from meow_lightning.preflight import Known, Preflight
+from meow_lightning.preflight import Preflights
 from meow_lightning.queueing import Queue
 from meow_lightning.store import Artifact, Store
 from meow_lightning.terminal import Terminal
@@ -42,7 +40,8 @@ def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> 
     """
     check(options)
     with Terminal(title="jobs") as terminal:
-        planned = [_planned(each, options) for each in cells]
+        preflights = Preflights()
+        planned = [_planned(each, options, preflights) for each in cells]
         ready = [each for each in planned if isinstance(each, _Cell)]
         open_ = [each for each in ready if each.lacks]
         if done := len(ready) - len(open_):
@@ -106,18 +105,15 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
         )
 
 
-def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> _Cell | Exception:
+def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: Preflights) -> _Cell | Exception:
     """A cell with what it lacks, or what is wrong with it; models that are given are fetched here, not by every job."""
     try:
         runtime(options)
         check_devices(options, launcher)
-        made = graph(options)
+        made, wanted = prepared(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
-        wanted = made.goal(options["goal"])
-        known = Known(trainer=options["trainer"], store=store)
         elsewhere = {**options, "preflight": False}  # memory and GPUs are looked at where the job runs
-        preflight = Preflight(elsewhere, dataset=dataset_of(options)[0], streams=made.streams, known=known)
-        preflight.fetch(wanted)
+        preflights.fetch(preflights.of(elsewhere, made, store), wanted)
         return _Cell(options, made, store, lacking(wanted, store))
     except UserError as error:
         return error

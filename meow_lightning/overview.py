@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.cell import prepared, runtime
 from meow_lightning.cellgraph import Graph
-from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import plain
 from meow_lightning.plans import Planned, show_sweep_plan
-from meow_lightning.preflight import Known, Preflight
+from meow_lightning.preflight import Preflights
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cells
 from meow_lightning.store import Artifact, Store
@@ -46,20 +44,16 @@ def _plan(
     ready: Sequence[tuple[str, Mapping[str, Any], Graph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
     """Show the plan of the cells that can be, and why the others cannot; ``failed`` are those known beforehand."""
-    alike: dict[str, Known] = {}
-    fetched: set[str] = set()
+    preflights = Preflights()
     planned, unfit = [], list(failed)
     for name, options, cell, artifacts in ready:
         try:
             runtime(options)
             store = Store(root=Path(options["store"]), cache=options["cache"])
-            like = json.dumps([str(store.root), store.cache, options["trainer"]])
-            known = alike.setdefault(like, Known(trainer=options["trainer"], store=store))
-            preflight = Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+            preflight = preflights.of(options, cell, store)
             making = store.cache != "readonly"
             if making:
-                preflight.fetch([each for each in artifacts if each.key not in fetched])
-                fetched |= {each.key for each in artifacts}
+                preflights.fetch(preflight, artifacts)
             planned.append(Planned(name, preflight, artifacts))
             if making and options["preflight"]:
                 preflight.check(artifacts)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.cellgraph import Graph
+from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import build
 from meow_lightning.estimate import Memory
 from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable, seconds_like, way
@@ -254,3 +256,28 @@ class Preflight:
             f"{name} needs about {readable(memory.total)} of memory ({parts}) and {where} has {readable(self.there)} "
             f"free; {hint}; preflight=false tries all the same"
         )
+
+
+class Preflights:
+    """The preflights of many cells: what is alike for several is looked at once, and what is given is fetched once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Known] = {}
+        self._fetched: set[str] = set()
+
+    def of(self, options: Mapping[str, Any], cell: Graph, store: Store) -> Preflight:
+        """The preflight of a cell.
+
+        Args:
+            options: Its resolved options.
+            cell: Its artifacts.
+            store: Where its results are.
+        """
+        like = json.dumps([str(store.root), store.cache, options["trainer"]])
+        known = self._known.setdefault(like, Known(trainer=options["trainer"], store=store))
+        return Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+
+    def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
+        """As :meth:`Preflight.fetch`, for what no cell before has fetched."""
+        preflight.fetch([each for each in artifacts if each.key not in self._fetched])
+        self._fetched |= {each.key for each in artifacts}

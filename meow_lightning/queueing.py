@@ -109,9 +109,8 @@ class Queue:
         if self.slurm:
             for first in range(0, len(waiting), ARRAY):
                 lot = waiting[first : first + ARRAY]
-                running |= zip(
-                    lot, map(lambda job: _Running(job, 0), self._array([tasks[n] for n in lot])), strict=True
-                )
+                jobs = self._array([tasks[number] for number in lot])
+                running |= {number: _Running(job, 0) for number, job in zip(lot, jobs, strict=True)}
             return []
         taken = {each.slot for each in running.values()}
         free = [slot for slot in range(self.options["parallel"]) if slot not in taken]

@@ -71,8 +71,8 @@ class EvaluationCurve(Curve):
             found = epoch(results, step=trainer.global_step)
             if found is not None:
                 self.best.offer(found, model)
-        found_values = results.values["unlearned"]
-        return {name: found_values[name] for name in WATCHED if name in found_values}
+        numbers = results.values["unlearned"]
+        return {name: numbers[name] for name in WATCHED if name in numbers}
 
     def _answers(self, model: torch.nn.Module) -> list[AnswerRow]:
         share = mine(self.questions)

@@ -29,6 +29,11 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
     return Rows(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
 
 
+def blinded(rows: Rows, *, pad_id: int) -> Rows:
+    """Rows in which every token that is also the padding token is hidden from attention, wherever it stands."""
+    return rows._replace(attention_BT=rows.attention_BT * (rows.ids_BT != pad_id))
+
+
 def collate_streams(batch: Mapping[str, Sequence[Encoded]], *, pad_id: int) -> Batch:
     """A micro-batch as tensors, stream by stream."""
     return {name: collate(rows, pad_id=pad_id) for name, rows in batch.items()}

@@ -34,12 +34,13 @@ class Steps(IterableDataset):
     def _passes(self, batch: Mapping[str, Sequence[Encoded]]) -> list[dict[str, list[Encoded]]]:
         """The micro-batches of this process, as many as every other has: blank ones where rows ran out.
 
-        Sharded weights come from all processes, so one that made fewer passes would leave the others waiting.
+        Sharded weights come from all processes, so one that made fewer passes would leave the others waiting. None has
+        more than the first, which is dealt to before the others, and of rows sorted by length the longer ones.
         """
-        shares = [self._share(batch, rank) for rank in range(self.world)]
-        lacking = max(map(len, shares)) - len(shares[self.rank])
+        mine = self._share(batch, self.rank)
+        most = len(self._share(batch, 0)) if self.rank else len(mine)
         blank: dict[str, list[Encoded]] = {name: [] for name in batch}
-        return [*shares[self.rank], *[blank] * lacking]
+        return [*mine, *[blank] * (most - len(mine))]
 
     def _share(self, batch: Mapping[str, Sequence[Encoded]], rank: int) -> list[dict[str, list[Encoded]]]:
         if self.tokens is None:

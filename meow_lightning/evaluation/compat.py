@@ -1,17 +1,19 @@
-"""What published evaluators do otherwise than we, in figures: which rows, which batches, how many tokens."""
+"""What published evaluators do otherwise than we: which prompts and rows, which batches, how many tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
+
+from meow_lightning.data import published
+from meow_lightning.data.prompts import Codec
+from meow_lightning.types import Encoded
 
 Name = Literal["none", "tofu", "open_unlearning"]
 """Whose evaluation is computed: ours, that of locuslab/tofu, that of locuslab/open-unlearning."""
 
 NAMES: tuple[Name, ...] = get_args(Name)
-
-WHOSE: Mapping[Name, str] = {"tofu": "locuslab/tofu", "open_unlearning": "locuslab/open-unlearning"}
 
 T = TypeVar("T")
 
@@ -21,6 +23,9 @@ class Compat:
     """One published evaluator.
 
     Attributes:
+        whose: The code base.
+        prompt: The tokens that it lets a model continue, of a codec and a question.
+        row: What it scores, of a codec, a question and an answer.
         rows: First rows of a set that count; ``None`` for all.
         batch: Prompts generated together, in the order of the set.
         total: Tokens of the longest prompt of a batch and of what is generated, together; ``None``: no such limit.
@@ -29,6 +34,9 @@ class Compat:
             id: end tokens inside a prompt then are.
     """
 
+    whose: str
+    prompt: Callable[[Codec, str], list[int]]
+    row: Callable[[Codec, str, str], Encoded]
     rows: int | None
     batch: int
     total: int | None
@@ -37,9 +45,15 @@ class Compat:
 
 
 PUBLISHED: Mapping[str, Compat] = {
-    "tofu": Compat(rows=300, batch=30, total=200, new=None, blind=False),
-    "open_unlearning": Compat(rows=None, batch=32, total=None, new=200, blind=True),
-}
+    "tofu": Compat(
+        whose="locuslab/tofu", prompt=published.tofu_prompt, row=published.tofu_row,
+        rows=300, batch=30, total=published.TOFU_LENGTH, new=None, blind=False,
+    ),
+    "open_unlearning": Compat(
+        whose="locuslab/open-unlearning", prompt=published.open_unlearning_prompt, row=published.open_unlearning_row,
+        rows=None, batch=32, total=None, new=200, blind=True,
+    ),
+}  # fmt: skip
 """locuslab/tofu (its documented command, February 2025) and locuslab/open-unlearning at d3d7cf9 (December 2025)."""
 
 

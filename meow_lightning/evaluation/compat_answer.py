@@ -7,19 +7,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from meow_lightning.data import published
 from meow_lightning.data.prompts import Codec
 from meow_lightning.evaluation.answer import Question, answer_row, references, true_gradients
 from meow_lightning.evaluation.compat import PUBLISHED, Compat
 from meow_lightning.evaluation.likelihood import likelihoods
-from meow_lightning.types import AnswerRow, Encoded, Likelihood
-
-PromptOf = Callable[[Codec, str], list[int]]
-RowOf = Callable[[Codec, str, str], Encoded]
-WAYS: dict[str, tuple[PromptOf, RowOf]] = {
-    "tofu": (published.tofu_prompt, published.tofu_row),
-    "open_unlearning": (published.open_unlearning_prompt, published.open_unlearning_row),
-}
+from meow_lightning.types import AnswerRow, Likelihood
 
 
 class Said(NamedTuple):
@@ -47,14 +39,14 @@ def answer_as(
         gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
         progress: Told how many questions are done.
     """
-    way, (prompt_of, row_of) = PUBLISHED[name], WAYS[name]
-    rows = [row_of(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
+    way = PUBLISHED[name]
+    rows = [way.row(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
     scored: dict[int, Likelihood] = dict(
         likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
     )
     norms = true_gradients(model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind)
     likely = (scored[number] for number in range(len(scored)))
-    prompts = [prompt_of(codec, fact.question) for _, _, fact in questions]
+    prompts = [way.prompt(codec, fact.question) for _, _, fact in questions]
     for start in range(0, len(prompts), way.batch):
         said = generate(model, prompts[start : start + way.batch], pad_id=codec.pad_id, way=way)
         for number, each in enumerate(said, start=start):

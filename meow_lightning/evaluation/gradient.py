@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import blinded, collate
 from meow_lightning.losses import answer_nll
 from meow_lightning.types import Encoded, Rows
 
@@ -56,7 +56,7 @@ def gradient_norms(
             squares.clear()
             only = collate([row], pad_id=pad_id)
             if blind:
-                only = only._replace(attention_BT=only.attention_BT * (only.ids_BT != pad_id))
+                only = blinded(only, pad_id=pad_id)
             only = Rows(*(tensor.to(weights[0].device) for tensor in only))
             (answer_nll(model, only).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
             yield index, torch.stack(squares).sum().sqrt().item()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import blinded, collate
 from meow_lightning.evaluation.packed import hidden_states, pack, packs, pays, width
 from meow_lightning.losses import scored_logits
 from meow_lightning.types import Encoded, Likelihood
@@ -52,7 +52,7 @@ def likelihoods(
         else:
             padded = collate([rows[i] for i in order], pad_id=pad_id)
             if blind:
-                padded = padded._replace(attention_BT=padded.attention_BT * (padded.ids_BT != pad_id))
+                padded = blinded(padded, pad_id=pad_id)
             padded = type(padded)(*(tensor.to(device) for tensor in padded))
             blocks = _cut(scored_logits(model, padded)[0])
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]

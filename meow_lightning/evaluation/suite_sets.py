@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from meow_lightning.evaluation.compat import WHOSE, Name
+from meow_lightning.evaluation.compat import PUBLISHED, Name
 from meow_lightning.evaluation.metrics import (
     exact_memorisation,
     extraction_strength,
@@ -80,7 +80,7 @@ def as_computed(definition: Definition, compat: Name) -> Definition:
     """
     if compat == "none":
         return definition
-    text = f"{definition.text} Answered and scored as {WHOSE[compat]} does."
+    text = f"{definition.text} Answered and scored as {PUBLISHED[compat].whose} does."
     return dataclasses.replace(definition, id=f"{definition.id}.{compat}", text=text)
 
 

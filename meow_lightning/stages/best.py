@@ -102,13 +102,13 @@ def _facts(work: Work, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
 
 def _retain(work: Work, share: float) -> list[AnswerRow]:
     """What the retain model, or the log in its place, says to the rows set aside."""
+    compat = work.settings["stop"]["compat"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
     else:
         log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
         unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
-        forget = counted(work.settings["stop"]["compat"], dataset(work).evaluation()["forget"])
+        forget = counted(compat, dataset(work).evaluation()["forget"])
         rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
-    compat = work.settings["stop"]["compat"]
     sets = {name: counted(compat, each) for name, each in by_set(rows).items()}
     return [row for name, each in sets.items() for row in numbered(part(name, each, share))]

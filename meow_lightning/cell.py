@@ -125,6 +125,7 @@ class Program:
         cell = graph(options)
         artifacts = needed(each for each in cell.artifacts.values() if each.key in keys)
         executor = self.executor(options)
+        executor.store.check_writable()
         preflight = Preflights().of(options, cell, executor.store)
         preflight.fetch(artifacts)
         if options["preflight"]:
@@ -143,6 +144,8 @@ class Program:
         executor = self.executor(options)
         preflight = Preflights().of(options, cell, executor.store)
         making = options["cache"] != "readonly"
+        if not options["plan"]:
+            executor.store.check_writable()
         if making:
             preflight.fetch(artifacts)
         if options["plan"]:

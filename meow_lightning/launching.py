@@ -112,6 +112,7 @@ def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights
         check_devices(options, launcher)
         made, wanted = prepared(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
+        store.check_writable()
         elsewhere = {**options, "preflight": False}  # memory and GPUs are looked at where the job runs
         preflights.fetch(preflights.of(elsewhere, made, store), wanted)
         return _Cell(options, made, store, lacking(wanted, store))

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,11 +22,15 @@ from typing import Any, Literal
 
 from filelock import FileLock, SoftFileLock, Timeout
 
+from meow_lightning.durable import sync
 from meow_lightning.folders import unwritable
+from meow_lightning.holders import Holder
+from meow_lightning.integrity import MANIFEST, DamagedError, Integrity, digest, entry, seal
 from meow_lightning.types import UserError
 
+__all__ = ["MANIFEST", "Artifact", "Cache", "Store", "digest", "write_json"]
+
 Cache = Literal["use", "refresh", "readonly"]
-MANIFEST = "manifest.json"
 # A later start of the same program is another session: only results made before it are remade by cache=refresh.
 SESSION_START = float(os.environ.setdefault("MEOW_SESSION_START", repr(time.time())))
 
@@ -77,12 +80,6 @@ class Artifact:
         return list(seen.values())
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _umask() -> int:
     """What this process takes away from the rights of a new file."""
     mask = os.umask(0)
@@ -105,7 +102,7 @@ class Store:
         cache: ``use`` takes what is there, ``refresh`` remakes what an earlier run made, ``readonly`` makes nothing.
 
     Raises:
-        UserError: When the folder cannot be written.
+        UserError: ``cache`` is none of these.
     """
 
     def __init__(self, *, root: Path, cache: Cache) -> None:
@@ -113,9 +110,17 @@ class Store:
             raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
         self.root = root
         self.cache = cache
-        self._read: dict[tuple[Path, int, int], str] = {}  # digests of files by size and time
-        if cache != "readonly" and (why := unwritable(root)) is not None:
-            raise UserError(f"the store {root} cannot be written ({why}); choose another with store=FOLDER")
+        self._integrity = Integrity(root, keep=cache != "readonly")
+        self._damage: dict[str, str] = {}
+
+    def check_writable(self) -> None:
+        """Return where results can be made; a store that is only looked at may lie on a read-only disk.
+
+        Raises:
+            UserError: The folder cannot be written, and ``cache`` is not ``readonly``.
+        """
+        if self.cache != "readonly" and (why := unwritable(self.root)) is not None:
+            raise UserError(f"the store {self.root} cannot be written ({why}); choose another with store=FOLDER")
 
     def path(self, artifact: Artifact) -> Path:
         """Where the finished result is, or will be."""
@@ -126,30 +131,21 @@ class Store:
         return self.root / artifact.stage / f"{artifact.key}.partial"
 
     def manifest(self, artifact: Artifact) -> dict[str, Any] | None:
-        """The manifest of a whole result, ``None`` when there is none or something in it has changed since."""
-        return self._whole(self.path(artifact))
-
-    def _whole(self, folder: Path) -> dict[str, Any] | None:
+        """The manifest of a whole result, ``None`` when there is none or it is not what was sealed."""
+        folder = self.path(artifact)
+        self._damage.pop(artifact.key, None)
+        if not folder.exists():
+            return None
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            whole = all(self._as_sealed(folder / name, entry) for name, entry in manifest["files"].items())
-            return manifest if whole and manifest["finished"] > 0 else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return self._integrity.check(folder, stage=artifact.stage, key=artifact.key)
+        except DamagedError as error:
+            if folder.exists():  # nobody has set it aside in the meantime
+                self._damage[artifact.key] = str(error)
             return None
 
-    def _as_sealed(self, path: Path, entry: Mapping[str, Any]) -> bool:
-        """Whether a file is as its manifest says: by size and time, and by its digest where the time is another.
-
-        What a link leads to may have been changed for another file, an older one even; a copied store has new times,
-        and so has one on a file system that rounds them. There a model is read once, not at every look.
-        """
-        state = path.stat()
-        if state.st_size != entry["size"] or state.st_mtime_ns == entry["time"]:
-            return bool(state.st_size == entry["size"])
-        known = path, state.st_size, state.st_mtime_ns
-        if known not in self._read:
-            self._read[known] = digest(path)
-        return bool(self._read[known] == entry["sha256"])
+    def damage(self, artifact: Artifact) -> str | None:
+        """What the last look at a stored result found wrong with it; ``None`` where it is whole or not there."""
+        return self._damage.get(artifact.key)
 
     def find(self, artifact: Artifact) -> dict[str, Any] | None:
         """The manifest of a result that this run may use, ``None`` when it must be made."""
@@ -173,14 +169,23 @@ class Store:
             return None
         with ExitStack() as failing:
             failing.callback(lock.release)
-            self._lock_file(artifact).with_suffix(".owner").write_text(f"{os.getpid()}@{socket.gethostname()}")
+            Holder.here().write(self._lock_file(artifact).with_suffix(".owner"))
             folder = self.path(artifact).parent
             folder.mkdir(exist_ok=True)
             os.utime(folder)  # an NFS client that remembers for a minute which names are not there asks anew
-            if self._whole(self.partial(artifact)) is not None:
+            if self._sealed(artifact):
                 self._name(artifact)
             failing.pop_all()
         return lock
+
+    def _sealed(self, artifact: Artifact) -> bool:
+        """Whether what a killed maker left was sealed; hashed whole, for it may be a power loss that ended it."""
+        try:
+            partial = self.partial(artifact)
+            self._integrity.check(partial, stage=artifact.stage, key=artifact.key, thorough=True)
+        except DamagedError:
+            return False
+        return True
 
     def _taken(self, lock: FileLock) -> FileLock | None:
         try:
@@ -217,12 +222,13 @@ class Store:
         except OSError:  # a file system without such locks, or somebody else's file
             return None
 
+    def holder(self, artifact: Artifact) -> Holder | None:
+        """Who makes a result at present, or made it last; ``None`` where that is not known."""
+        return Holder.read(self._lock_file(artifact).with_suffix(".owner"))
+
     def owner(self, artifact: Artifact) -> str:
         """Who makes a result at present, or made it last, as ``process@host``."""
-        try:
-            return self._lock_file(artifact).with_suffix(".owner").read_text()
-        except OSError:
-            return "another process"
+        return str(self.holder(artifact) or "another process")
 
     def _lock_file(self, artifact: Artifact) -> Path:
         return self.root / ".locks" / f"{artifact.stage}-{artifact.key}.lock"
@@ -259,13 +265,7 @@ class Store:
             if shared != mode:  # a link to somebody else's file must be left as it is
                 path.chmod(shared)
         files = {
-            str(path.relative_to(partial)): {
-                "size": path.stat().st_size,
-                "time": path.stat().st_mtime_ns,
-                "sha256": digest(path),
-            }
-            for path in kept
-            if path.is_file() and path.name != MANIFEST
+            str(path.relative_to(partial)): entry(path) for path in kept if path.is_file() and path.name != MANIFEST
         }
         manifest = {
             "stage": artifact.stage,
@@ -278,7 +278,9 @@ class Store:
             "finished": time.time(),
             "files": files,
         }
+        manifest["seal"] = seal(manifest)
         write_json(partial / MANIFEST, manifest)
+        sync([partial / MANIFEST, partial, *(path for path in kept if not path.is_symlink())])
         self._name(artifact)
         return manifest
 

@@ -15,10 +15,10 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ("types", "__init__", "parallel", "folders"),
+    ("types", "__init__", "parallel", "folders", "durable", "holders"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "stories", "machine", "estimate", "remedies", "asking"),
+    ("schema", "config", "integrity", "store", "stories", "machine", "estimate", "remedies", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),
@@ -50,6 +50,9 @@ LIGHT = (
     "pipeline",
     "roles",
     "store",
+    "integrity",
+    "durable",
+    "holders",
     "config",
     "cli",
     "execute",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from meow_lightning import integrity
 from meow_lightning import store as module
 from meow_lightning.store import MANIFEST, Artifact, Store, digest, write_json
 from meow_lightning.types import UserError
@@ -104,13 +105,13 @@ def test_manifest_tells_what_the_result_is_made_from_and_of(store):
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["needs"] == {"start": artifact(version=5).key}
     assert (manifest["label"], manifest["settings"], manifest["seconds"]) == ("target", {"a": 1}, 1.0)
+    state = (folder / "result.txt").stat()
     assert manifest["files"] == {
         "result.txt": {
-            "size": 5,
-            "time": (folder / "result.txt").stat().st_mtime_ns,
+            "size": 5, "time": state.st_mtime_ns, "changed": state.st_ctime_ns, "inode": state.st_ino,
             "sha256": digest(folder / "result.txt"),
         }
-    }
+    }  # fmt: skip
 
 
 def test_scratch_of_the_making_is_no_part_of_the_result(store):
@@ -221,7 +222,7 @@ def test_root_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(
         UserError, match=r"the store .*file/store cannot be written \(.*/file is no folder\); choose another"
     ):
-        Store(root=tmp_path / "file" / "store", cache="use")
+        Store(root=tmp_path / "file" / "store", cache="use").check_writable()
 
 
 def test_lock_of_another_process_holds_until_it_is_killed(store):
@@ -313,15 +314,142 @@ def test_artifacts_are_not_changed_by_hand():
     assert replace(artifact(), version=2).key != artifact().key
 
 
-def test_only_what_has_another_time_than_when_it_was_sealed_is_read_again(store, monkeypatch):
-    path, read = make(store, artifact()) / "result.txt", []
-    monkeypatch.setattr(module, "digest", lambda file: read.append(file.name) or digest(file))
-    assert store.find(artifact()) is not None
-    assert read == []
+@pytest.fixture
+def hashed(monkeypatch) -> list[str]:
+    """The files that were hashed, in a process that has hashed none before."""
+    names: list[str] = []
+    monkeypatch.setattr(integrity, "digest", lambda file: names.append(file.name) or digest(file))
+    monkeypatch.setattr(integrity, "_hashed", {})
+    return names
+
+
+def test_a_small_file_is_hashed_once_in_a_process_and_again_when_it_was_touched(store, hashed):
+    path = make(store, artifact()) / "result.txt"
+    hashed.clear()
+    assert [replace_cache(store, "use").find(artifact()) is not None for _ in range(3)] == [True] * 3
+    assert hashed == ["result.txt"]
     for seconds in (-5, 5):  # an older file may have been put in its place, too
         os.utime(path, (time.time() + seconds, time.time() + seconds))
         assert store.find(artifact()) is not None  # another time, but the same content
-    assert read == ["result.txt", "result.txt"]
+    assert hashed == ["result.txt"] * 3
+
+
+def test_a_large_file_is_hashed_only_when_the_file_system_says_that_it_is_another(store, hashed, monkeypatch):
+    monkeypatch.setattr(integrity, "SMALL", 4)
+    path = make(store, artifact()) / "result.txt"
+    hashed.clear()
+    assert store.find(artifact()) is not None
+    assert hashed == []
+    copy = path.with_name("copy")
+    copy.write_text(path.read_text())
+    copy.replace(path)  # a copied store
+    for _ in range(3):
+        integrity._hashed.clear()  # another process
+        assert store.find(artifact()) is not None
+    assert hashed == ["result.txt"]
+
+
+def flip(path: Path) -> None:
+    """Change a byte and nothing that a program can set."""
+    state = path.stat()
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+
+
+@pytest.mark.parametrize("small", [4, 2**20])
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_flipped_byte_is_seen_though_size_and_time_are_as_before(store, monkeypatch, small, looked):
+    monkeypatch.setattr(integrity, "SMALL", small)
+    folder = make(store, artifact())
+    if looked:
+        assert store.find(artifact()) is not None
+    flip(folder / "result.txt")
+    assert store.find(artifact()) is None
+    assert store.damage(artifact()) == "result.txt is not what was sealed"
+
+
+@pytest.mark.parametrize("small", [4, 2**20])
+def test_a_linked_model_that_another_of_the_same_size_and_time_was_put_for_is_seen(store, mine, monkeypatch, small):
+    monkeypatch.setattr(integrity, "SMALL", small - 1)
+    (store.begin(artifact()) / "file").symlink_to(mine)
+    store.finish(artifact(), {})
+    other, state = mine.with_name("other"), mine.stat()
+    other.write_text("MINE")
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other.replace(mine)
+    assert store.find(artifact()) is None
+
+
+def test_two_results_that_exchanged_their_names_are_both_damaged(store):
+    one, two = artifact(), artifact(version=2)
+    first, second = make(store, one, "one"), make(store, two, "two")
+    side = first.with_name("side")
+    first.rename(side)
+    second.rename(first)
+    side.rename(second)
+    assert [store.find(one), store.find(two)] == [None, None]
+    assert store.damage(one) == f"it is another one: finetune {two.key}"
+
+
+def test_a_result_of_another_stage_under_the_same_key_is_damaged(store):
+    other = artifact(stage="score")
+    folder = make(store, artifact())
+    manifest = json.loads((folder / MANIFEST).read_text())
+    write_json(folder / MANIFEST, {**manifest, "key": other.key})
+    store.path(other).parent.mkdir()
+    folder.rename(store.path(other))
+    assert store.find(other) is None
+    assert store.damage(other) == f"it is another one: finetune {other.key}"
+
+
+def test_a_manifest_that_was_changed_is_damaged(store):
+    folder = make(store, artifact())
+    text = (folder / MANIFEST).read_text()
+    assert '"seconds": 1.0' in text
+    (folder / MANIFEST).write_text(text.replace('"seconds": 1.0', '"seconds": 9.0'))
+    assert store.find(artifact()) is None
+    assert store.damage(artifact()) == "its manifest.json is not what was sealed"
+
+
+def test_a_result_from_before_there_were_seals_and_inodes_is_believed_by_its_digests(store, monkeypatch):
+    monkeypatch.setattr(integrity, "SMALL", 4)
+    folder = make(store, artifact())
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["seal"], manifest["files"]["result.txt"]["inode"], manifest["files"]["result.txt"]["changed"]
+    write_json(folder / MANIFEST, manifest)
+    integrity._hashed.clear()
+    assert store.find(artifact()) is not None
+    flip(folder / "result.txt")
+    assert store.find(artifact()) is None
+
+
+def test_seals_know_settings_whose_keys_are_numbers(store):
+    folder = store.begin(what := artifact(settings={2: "two", 10: "ten"}))
+    (folder / "result.txt").write_text("whole")
+    store.finish(what, {})
+    integrity._hashed.clear()
+    assert store.find(what) is not None
+
+
+def test_readonly_remembers_nothing_on_the_disk(store, monkeypatch):
+    monkeypatch.setattr(integrity, "SMALL", 4)
+    path = make(store, artifact()) / "result.txt"
+    path.touch()
+    assert replace_cache(store, "readonly").find(artifact()) is not None
+    assert not (store.root / ".verified").exists()
+
+
+def test_what_seals_is_on_the_disk_before_it_gets_its_name(store, monkeypatch):
+    order: list[str] = []
+    monkeypatch.setattr(module, "sync", lambda paths: order.extend(sorted(path.name for path in paths)))
+    named = Store._name
+    monkeypatch.setattr(Store, "_name", lambda *words: (order.append("named"), named(*words)))
+    make(store, artifact())
+    assert order == [f"{artifact().key}.partial", MANIFEST, "result.txt", "named"]
 
 
 @pytest.fixture
@@ -341,7 +469,7 @@ def test_what_a_result_links_to_counts_and_stays_as_it_is(store, mine):
     (folder / "file").symlink_to(mine)
     (folder / "folder").symlink_to(mine.parent)
     manifest = store.finish(artifact(), {})
-    assert manifest["files"]["file"] == {"size": 4, "time": mine.stat().st_mtime_ns, "sha256": digest(mine)}
+    assert manifest["files"]["file"] == integrity.entry(mine)
     assert (store.path(artifact()) / "file").is_symlink()
     assert (mine.stat().st_mode, mine.stat().st_mtime_ns, mine.parent.stat().st_mode) == before
     assert store.find(artifact()) is not None
@@ -420,8 +548,8 @@ def test_what_stands_in_the_way_of_a_folder_is_told(tmp_path, monkeypatch):
     assert module.unwritable(tmp_path / "a" / "b") == "no write permission"
     assert asked == [(tmp_path, os.W_OK | os.X_OK)]
     with pytest.raises(UserError, match=r"^the store .*/a cannot be written \(no write permission\); choose another"):
-        Store(root=tmp_path / "a", cache="use")
-    Store(root=tmp_path / "a", cache="readonly")
+        Store(root=tmp_path / "a", cache="use").check_writable()
+    Store(root=tmp_path / "a", cache="readonly").check_writable()
 
 
 def sealed(store: Store, monkeypatch) -> Path:
@@ -504,14 +632,3 @@ def test_any_other_trouble_with_a_lock_goes_on_its_way(store, monkeypatch):
     monkeypatch.setattr("fcntl.flock", broken)
     with pytest.raises(OSError, match="broken disk"):
         store.lock(artifact())
-
-
-def test_a_file_of_another_time_is_read_once_and_again_when_it_has_changed(store, monkeypatch):
-    path, read = make(store, artifact()) / "result.txt", []
-    monkeypatch.setattr(module, "digest", lambda file: read.append(file.name) or digest(file))
-    os.utime(path, (1e9, 1e9))  # a copied store, or times cut off by the file system
-    assert [store.find(artifact()) is not None for _ in range(3)] == [True] * 3
-    assert read == ["result.txt"]
-    path.write_text("WHOLE")  # as long as before
-    assert [store.find(artifact()) for _ in range(2)] == [None, None]
-    assert read == ["result.txt"] * 2

@@ -47,7 +47,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 from options import count
 
-from meow_lightning import store as store_module
+from meow_lightning import integrity
 from meow_lightning.execute import Executor
 from meow_lightning.stages.work import Runtime, Work, read_json, read_lines
 from meow_lightning.store import MANIFEST, Artifact, Store, digest
@@ -170,6 +170,9 @@ class Clock:
     def waiting(self, artifact: Artifact, owner: str) -> None:
         """Nothing: what is slept is counted."""
 
+    def notice(self, text: str) -> None:
+        """Nothing."""
+
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """Count a result; of a made one the time since its lock was asked for, but for the stage's own."""
         self.spent["made" if made else "found"] += 1
@@ -213,7 +216,7 @@ def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
         module: Any = ModuleType(f"meow_lightning.stages.{name}")
         module.VERSION, module.MAKES, module.run = 1, ("result.json",), partial(stage_of, task, clock)
         sys.modules[module.__name__] = module
-    store_module.digest = clock.timed("digests", digest)
+    integrity.digest = clock.timed("digests", digest)
     time.sleep = clock.timed("waits", sleep)
     store = Timed(root=task.root, clock=clock)
     executor = Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[clock])

@@ -50,6 +50,13 @@ def replace(side: Path, path: Path) -> None:
     side.replace(path)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    side.replace(path)
+
+
 def checked_line(content: Mapping[str, Any]) -> str:
     """A JSON object as a line that shows whether it is whole."""
     text = json.dumps(content, ensure_ascii=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -22,11 +21,11 @@ from meow_lightning.stages import distributed
 from meow_lightning.stages.work import Runtime, Work
 from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
+from meow_lightning.waits import Waits
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
 LOOK = 0.05  # seconds between two looks at what runs
-PATIENCE = 1.0  # at most between two looks at what others make; a lock on a shared file system is asked of its server
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*.lock")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*")
 
 
 class Watcher(Protocol):
@@ -44,6 +43,10 @@ class Watcher(Protocol):
         """Another process is making this result; this one waits for it."""
         ...
 
+    def notice(self, text: str) -> None:
+        """Something that whoever runs the program should know, in a sentence."""
+        ...
+
 
 @dataclass
 class _Running:
@@ -51,12 +54,6 @@ class _Running:
     handle: Handle
     lock: FileLock
     folder: Path
-
-
-@dataclass
-class _Wait:
-    since: float
-    next: float = 0.0
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +96,7 @@ class Executor:
         self.cell = ""
         self._runners: dict[str, Runner] = {}
         self._running: list[_Running] = []
-        self._waits: dict[str, _Wait] = {}
+        self._waits = Waits(store=store, say=self._notice)
 
     def make(self, artifacts: Sequence[Artifact]) -> None:
         """Make all of these that are not in the store; the list holds what each needs before it.
@@ -117,7 +114,7 @@ class Executor:
             else:
                 pending.append(artifact)
         if pending and self.store.cache == "readonly":
-            lacking = ", ".join(f"{artifact.stage} {artifact.label}".strip() for artifact in pending)
+            lacking = ", ".join(artifact.title + self._damaged(artifact) for artifact in pending)
             raise UserError(f"cache=readonly makes nothing, and the store lacks: {lacking}; run again with cache=use")
         try:
             while pending or self._running:
@@ -158,26 +155,33 @@ class Executor:
 
     def _lock(self, artifact: Artifact) -> FileLock | None:
         """The lock of a result, ``None`` while another process makes it; asked for the less often the longer it is."""
-        now, wait = time.monotonic(), self._waits.get(artifact.key)
-        if wait is not None and now < wait.next:
+        if not self._waits.due(artifact):
             return None
         lock = self.store.lock(artifact)
         if lock is not None:
-            self._waits.pop(artifact.key, None)
-            return lock
-        if wait is None:
-            wait = self._waits[artifact.key] = _Wait(now)
+            self._waits.over(artifact)
+        elif self._waits.refused(artifact):
             for watcher in self.watchers:
                 watcher.waiting(artifact, self.store.owner(artifact))
-        wait.next = now + min(PATIENCE, (now - wait.since) / 10)
-        return None
+        return lock
 
     def _begin(self, artifact: Artifact, runner: Runner, lock: FileLock) -> _Running:
         folder = self.store.begin(artifact)
+        if damage := self._damaged(artifact):
+            self._notice(f"{artifact.title}{damage}; it is set aside and made anew")
         task = {"stage": artifact.stage, "label": artifact.label, "cell": self.cell, "started": time.time()}
         write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
         return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
+
+    def _damaged(self, artifact: Artifact) -> str:
+        """What is wrong with a stored result, to be put behind its title; empty where nothing is."""
+        why = self.store.damage(artifact)
+        return f" (what is stored as {artifact.key} is damaged: {why})" if why else ""
+
+    def _notice(self, text: str) -> None:
+        for watcher in self.watchers:
+            watcher.notice(text)
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
         alone = (
@@ -251,11 +255,3 @@ class Executor:
         for runner in self._runners.values():
             runner.close()
         self._runners.clear()
-
-
-def progress(folder: Path) -> dict[str, Any] | None:
-    """How far the stage in a folder is, as ``Work.progress`` notes it; ``None`` before it first says so."""
-    try:
-        return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.cellgraph import Graph
-from meow_lightning.execute import progress
 from meow_lightning.store import Artifact, Store
 from meow_lightning.stories import Story, last
+from meow_lightning.waits import progress
 
 FRESH = 600.0  # seconds; loading a large model and its first step pass without a word
 State = Literal["done", "running", "interrupted", "lacking"]
@@ -71,8 +71,9 @@ def standing(store: Store, artifact: Artifact, *, now: float) -> Standing:
 def _task(partial: Path) -> dict[str, Any] | None:
     """What was begun in a folder, ``None`` where nothing was; while a result is sealed its start alone is known."""
     try:
-        return json.loads((partial / "task.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((partial / "task.json").read_bytes())
+        return {"started": float(found["started"]), "cell": str(found.get("cell", ""))}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         try:
             return {"started": partial.stat().st_mtime}
         except OSError:

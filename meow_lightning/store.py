@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from meow_lightning.durable import sync
+from meow_lightning.durable import sync, write_json
 from meow_lightning.folders import unwritable
 from meow_lightning.holders import Holder
 from meow_lightning.integrity import MANIFEST, DamagedError, Integrity, digest, entry, seal
@@ -66,6 +66,11 @@ class Artifact:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
 
+    @property
+    def title(self) -> str:
+        """Stage and label, for people."""
+        return f"{self.stage} {self.label}".strip()
+
     def walk(self) -> list[Artifact]:
         """The artifact and all it is made from, each key once, what is needed first."""
         seen: dict[str, Artifact] = {}
@@ -85,13 +90,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    side.replace(path)
 
 
 class Store:

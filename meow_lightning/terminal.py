@@ -21,10 +21,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from meow_lightning.execute import progress
 from meow_lightning.machine import duration
 from meow_lightning.stages.work import remarks
 from meow_lightning.store import Artifact
+from meow_lightning.waits import progress
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
 SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
@@ -118,6 +118,10 @@ class Terminal:
     def waiting(self, artifact: Artifact, owner: str) -> None:
         """One line: who is making it."""
         self.console.print(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  waiting: {owner} is making it")
+
+    def notice(self, text: str) -> None:
+        """One line below the stages'."""
+        self.console.print(f"  {text}", style="yellow")
 
     def table(self, rows: Sequence[Sequence[str]], *, title: str, words: Collection[str] = ()) -> None:
         """A small table; the first row is its head.

@@ -207,6 +207,9 @@ class Tracker:
     def waiting(self, artifact: Artifact, owner: str) -> None:
         """Nothing: the maker's curve is replayed when it is there."""
 
+    def notice(self, text: str) -> None:
+        """Nothing: it is for people."""
+
     def _follow(self, artifact: Artifact, folder: Path) -> None:
         if artifact.key in self._told:
             return

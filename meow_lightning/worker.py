@@ -17,12 +17,14 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from meow_lightning.holders import Holder
 from meow_lightning.parallel import DRIVER, check, end, give_back, rank
 from meow_lightning.stages import distributed, stage
 from meow_lightning.stages.work import Work
@@ -37,6 +39,9 @@ LESS = {  # memory, by stage
     "answer": "say trainer.eval_batch smaller or evaluation.gradient_norm=false",
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
+LOOK = 1.0  # seconds between two looks at who keeps a stage from beginning
+STOPPED = 5.0  # seconds after which a stopped one of these is an error
+ORPHAN = 60.0  # seconds after which any other is
 FULL = 2**20  # bytes left on a disk that is as good as full
 _imported = 0  # modules when the garbage collector was last told to leave them alone
 
@@ -125,6 +130,37 @@ def _settle() -> None:
         gc.freeze()
 
 
+@contextmanager
+def _alone(work: Work) -> Iterator[None]:
+    """A context in which nobody else writes into a stage's folder under our rank.
+
+    An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
+
+    Raises:
+        UserError: It does not go: it was stopped, or hangs.
+    """
+    lock, owner = FileLock(work.folder / f".work-{rank()}.lock"), work.folder / f".work-{rank()}.owner"
+    begun = time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=LOOK)
+            break
+        except Timeout as error:
+            holder, passed = Holder.read(owner), time.monotonic() - begun
+            if passed < (STOPPED if holder is not None and holder.stopped else ORPHAN):
+                continue
+            who = "a process" if holder is None else holder.described()
+            raise UserError(
+                f"{work.stage} {work.label}".strip() + f" cannot begin: {who}, of a run that was killed, still holds "
+                f"{work.folder}" + ("" if holder is None else f"; {holder.remedy()}") + "; then run again"
+            ) from error
+    try:
+        Holder.here().write(owner)
+        yield
+    finally:
+        lock.release()
+
+
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
     work = Work.from_spec(spec)
@@ -132,8 +168,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     if distributed(work.stage, work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
-        # An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
-        with FileLock(work.folder / f".work-{rank()}.lock"):
+        with _alone(work):
             stage(work.stage).run(work)
     except UserError:
         raise

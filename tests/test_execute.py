@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from types import ModuleType
 import pytest
 from filelock import FileLock
 
-from meow_lightning import execute
-from meow_lightning.execute import Executor, progress
+from meow_lightning import execute, waits
+from meow_lightning.execute import Executor
 from meow_lightning.runners import Pool, StageError
 from meow_lightning.stages import work as stage_work
 from meow_lightning.store import MANIFEST, Artifact, Store
 from meow_lightning.types import UserError
+from meow_lightning.waits import progress
 
 RUNTIME = stage_work.Runtime(
     accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
@@ -42,6 +44,7 @@ time.sleep(60)
 class Watch:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.notices: list[str] = []
 
     def running(self, artifacts) -> None:
         pass
@@ -53,6 +56,9 @@ class Watch:
 
     def waiting(self, artifact, owner) -> None:
         self.lines.append(f"{artifact.settings['name']} waits for {owner}")
+
+    def notice(self, text) -> None:
+        self.notices.append(text)
 
 
 @pytest.fixture
@@ -208,6 +214,51 @@ def test_waits_for_another_process_and_goes_on_when_that_one_is_gone(tmp_path, r
     assert sorted(ran) == ["apart", "one"]
 
 
+def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(waits, "SAY_AFTER", (0.3, 60.0))
+    own, watch = executor(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(own.store.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        os.kill(holder.pid, signal.SIGSTOP)
+
+        def kill() -> None:
+            deadline = time.time() + 20
+            while not watch.notices and time.time() < deadline:
+                time.sleep(0.01)
+            os.kill(holder.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        own.make([artifact("one")])
+        killer.join()
+    (said,) = watch.notices
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(
+        rf"invert shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
+        rf"it is stopped: kill -CONT {holder.pid} lets it go on, kill -KILL {holder.pid} hands over to whoever waits",
+        said,
+    ), said
+    assert watch.lines[-1] == "one made"
+
+
+def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_made(tmp_path, ran):
+    first, _ = executor(tmp_path)
+    first.make(chain()[:1])
+    path = first.store.path(chain()[0]) / "result.txt"
+    path.write_text("y")
+    why = f"invert shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
+    readonly, _ = executor(tmp_path, cache="readonly")
+    with pytest.raises(UserError, match=rf"^cache=readonly makes nothing, and the store lacks: {re.escape(why)}; run"):
+        readonly.make(chain()[:1])
+    second, watch = executor(tmp_path)
+    second.make(chain()[:1])
+    assert watch.notices == [f"{why}; it is set aside and made anew"]
+    assert path.read_text() == "x"
+
+
 def test_asks_the_less_often_for_a_lock_the_longer_another_process_holds_it(tmp_path, ran, monkeypatch):
     own, watch = executor(tmp_path)
     clock, asked = [0.0], []
@@ -226,6 +277,7 @@ def test_asks_the_less_often_for_a_lock_the_longer_another_process_holds_it(tmp_
     assert 1.0 <= between[-1] <= 1.06
     assert 30 <= asked[-1] < 31.06
     assert len(asked) < 70
+    assert len(watch.notices) == 1  # after five seconds; the next comes after sixty
 
 
 def test_takes_what_another_process_finished_meanwhile(tmp_path, ran, monkeypatch):
@@ -354,5 +406,3 @@ def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
     assert progress(tmp_path) is None
-    (tmp_path / "progress.json").write_text('{"done": 1}')
-    assert progress(tmp_path) == {"done": 1}

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -150,6 +153,40 @@ def test_a_stage_waits_for_an_orphan_that_still_writes_into_its_folder(task, doi
         assert began == []
     thread.join(timeout=10)
     assert began == [task.folder]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from filelock import FileLock
+from meow_lightning.holders import Holder
+with FileLock(sys.argv[1] + "/.work-0.lock"):
+    Holder.here().write(Path(sys.argv[1]) / ".work-0.owner")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkeypatch, stopped):
+    monkeypatch.setattr(worker, "LOOK", 0.1)
+    monkeypatch.setattr(worker, "STOPPED" if stopped else "ORPHAN", 0.5)
+    doing(lambda _: pytest.fail("the stage ran without its lock"))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    ) as orphan:
+        assert orphan.stdout is not None
+        orphan.stdout.readline()
+        if stopped:
+            os.kill(orphan.pid, signal.SIGSTOP)
+        said = told(task)
+        orphan.kill()
+    start = f"invert own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
+    assert said.startswith(start)
+    assert "), since 2" in said
+    do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
+    do += " -KILL {0} hands over to whoever waits; then run again"
+    assert said.endswith(f", of a run that was killed, still holds STORE/invert/abc.partial; {do.format(orphan.pid)}")
 
 
 def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):

@@ -73,6 +73,8 @@ class Quiet:
 
     def waiting(self, artifact, owner) -> None: ...
 
+    def notice(self, text) -> None: ...
+
     def finished(self, artifact, manifest, folder, *, made) -> None:
         self.made.append(made)
 

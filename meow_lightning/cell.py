@@ -17,7 +17,7 @@ from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
 from meow_lightning.preflight import Preflights
-from meow_lightning.stages.work import Runtime, read_json
+from meow_lightning.stages.work import Runtime, mixed_versions, read_json
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
 from meow_lightning.store import Artifact, Cache, Store
@@ -168,6 +168,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
     tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=cell.name), tracker]
+    if told.damaged:
+        terminal.notice(f"what {options['logger']['name']} was told could not be read and is sent again")
     results, folder, ok = None, None, False
     try:
         with terminal:
@@ -184,7 +186,9 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
         told.add(tracker.finished_keys)
     if results is not None and options["warning"]:
         terminal.say(f"\n{options['warning']}")
+    used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
+    choice += mixed_versions(used)
     _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
     _say_places(terminal, executor.store, cell, reached)
     return results

@@ -25,7 +25,7 @@ from meow_lightning.waits import Waits
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
 LOOK = 0.05  # seconds between two looks at what runs
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", "part-*.jsonl", ".work-*")
 
 
 class Watcher(Protocol):

@@ -73,10 +73,13 @@ def outcome(path: Path) -> Exception | None:
     Args:
         path: Its file.
     """
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if told["ok"]:
-        return None
-    return UserError(told["message"]) if told["kind"] == "user" else StageError(told["story"] or told["message"])
+    try:
+        told = json.loads(path.read_bytes())
+        if told["ok"]:
+            return None
+        return UserError(told["message"]) if told["kind"] == "user" else StageError(told["story"] or told["message"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return StageError(f"how a job ended cannot be read ({path}); the same command goes on from what is finished")
 
 
 def lacking(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:

@@ -70,7 +70,7 @@ def last(outputs: Path, names: Sequence[str]) -> Story | None:
     found: list[Story] = []
     for path in {_path(outputs, name) for name in names}:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             found.append(Story(path, path.stat().st_mtime, lines[0] if lines else "for no reason that was told"))
         except OSError:
             continue  # nothing was told, or it has just been taken away

@@ -167,11 +167,24 @@ class Told:
 
     Args:
         path: The file.
+
+    Attributes:
+        keys: The keys of these results.
+        damaged: Whether the file cannot be read; then nothing is known, and all is sent again.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.keys: set[str] = set(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else set()
+        self.keys: set[str] = set()
+        self.damaged = False
+        try:
+            found = json.loads(path.read_bytes())
+            self.damaged = not isinstance(found, list) or not all(isinstance(key, str) for key in found)
+            self.keys = set() if self.damaged else set(found)
+        except FileNotFoundError:
+            return
+        except ValueError:  # also of bytes that are no UTF-8
+            self.damaged = True
 
     def add(self, keys: Collection[str]) -> None:
         """Remember that these were told too."""
@@ -232,5 +245,10 @@ class Tracker:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self._places[key] = (number, offset + len(whole))
-        for line in whole.splitlines():
-            yield json.loads(line)
+        for line in whole.split(b"\n"):
+            try:
+                point = json.loads(line)
+            except ValueError:
+                continue  # damaged on the disk, which the training itself tells
+            if isinstance(point, dict):
+                yield point

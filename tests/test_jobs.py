@@ -5,11 +5,12 @@ import pickle
 from pathlib import Path
 
 import pytest
+from damages import every_damage, harm
 
 from meow_lightning import cell
 from meow_lightning.jobs import Task, lacking, layers, outcome
 from meow_lightning.runners import StageError
-from meow_lightning.store import Artifact, Store
+from meow_lightning.store import Artifact, Store, write_json
 from meow_lightning.types import UserError
 
 
@@ -85,6 +86,16 @@ def test_a_job_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     error = outcome(path)
     assert isinstance(error, StageError)
     assert "ZeroDivisionError: by nothing" in str(error)
+
+
+@every_damage
+def test_a_job_whose_last_word_is_damaged_has_failed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "ended.json"
+    write_json(path, {"kind": "stage0", "message": "m", "story": "s"})
+    harm(path, damage)
+    error = outcome(path)
+    assert isinstance(error, StageError)
+    assert str(error) == f"how a job ended cannot be read ({path}); the same command goes on from what is finished"
 
 
 def test_of_several_machines_the_first_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from damages import every_damage, harm
 
 from meow_lightning.stories import clear, last, tell, telling
 from meow_lightning.types import UserError
@@ -70,3 +71,9 @@ def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path) -> None:
     found = last(tmp_path, ("cell",))
     assert found is not None
     assert found.why == "ZeroDivisionError"
+
+
+@every_damage
+def test_a_damaged_story_is_still_one(tmp_path: Path, damage: str) -> None:
+    harm(tell(tmp_path, "cell", ValueError("no such luck 1")), damage)
+    assert last(tmp_path, ["cell"]) is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damages import every_damage, harm
 
 from meow_lightning.stages.work import write_lines
 from meow_lightning.store import Artifact
@@ -184,6 +185,31 @@ def test_what_a_logger_was_told_is_not_sent_again(tmp_path: Path) -> None:
     assert told.keys == set()
     told.add({"b", "a"})
     assert Told(tmp_path / "told.json").keys == {"a", "b"}
+
+
+@every_damage
+def test_a_damaged_memory_of_what_was_told_is_dropped(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "told" / "wandb-7.json"
+    Told(path).add(["1a", "2b"])
+    harm(path, damage)
+    told = Told(path)
+    # a digit more or less is another key, which nobody asks for
+    assert told.damaged == (damage != "another digit")
+    assert "1a" not in told.keys
+    told.add(["1a"])
+    assert "1a" in Told(path).keys
+    assert not Told(path).damaged
+
+
+@every_damage
+def test_of_a_damaged_curve_those_points_are_sent_that_can_be_read(followed, damage: str) -> None:
+    folder, sink, look, _ = followed
+    append(folder, "".join(f'{{"step": {i}, "loss": {i}.0}}\n' for i in range(6)))
+    harm(folder / "metrics.jsonl", damage)
+    append(folder, '\n{"step": 9, "loss": 9.0}\n')
+    look()
+    assert sink.points[-1][1] == {"step": 9, "loss": 9.0}
+    assert all(set(point) == {"step", "loss"} for _, point in sink.points)
 
 
 def test_online_without_a_key_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from meow_lightning.callbacks.curve import Curve
 from meow_lightning.data.prompts import Codec
+from meow_lightning.durable import checked_line, checked_lines, replace, sync
 from meow_lightning.evaluation.answer import Question, answer
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.evaluation.validation import Epoch, better, epoch
@@ -102,8 +103,17 @@ class Best:
 
     def epoch(self) -> Epoch | None:
         """The epoch whose weights lie here; ``None`` while there are none."""
-        path = self.folder / "best.json"
-        return Epoch(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        rows = checked_lines(self.folder / "best.json").rows
+        return Epoch(**rows[0]["epoch"]) if rows else None
+
+    def damaged(self) -> bool:
+        """Whether something lies here that is not what was kept, so that earlier epochs cannot be chosen any more."""
+        weights = sorted(self.folder.glob("best-*.safetensors"))
+        rows, damaged = checked_lines(self.folder / "best.json")
+        if damaged or not rows:
+            return bool(weights) or (self.folder / "best.json").exists()
+        path = self._weights(Epoch(**rows[0]["epoch"]))
+        return path not in weights or _digest(path) != rows[0]["sha256"]
 
     def offer(self, new: Epoch, model: torch.nn.Module) -> None:
         """Keep the trainable weights of a model where its epoch is better than the best so far.
@@ -117,9 +127,10 @@ class Best:
         weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
         # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
         save_file(weights, self._weights(new))
+        sync([self._weights(new)])
         told = self.folder / "best.new"
-        told.write_text(json.dumps(asdict(new)), encoding="utf-8")
-        told.replace(self.folder / "best.json")
+        told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self._weights(new))}), encoding="utf-8")
+        replace(told, self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
             if path != self._weights(new):
                 path.unlink()
@@ -140,6 +151,11 @@ class Best:
 
     def _weights(self, chosen: Epoch) -> Path:
         return self.folder / f"best-{chosen.step}.safetensors"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -28,10 +28,6 @@ CHUNK = 32  # questions whose replies are computed together, where a process com
 
 def run(work: Work) -> None:
     """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
-    finished = (work.folder / "replies.jsonl").exists()  # a run was killed after the last reply
-    barrier(work.runtime.accelerator)  # nobody writes before all have looked
-    if finished:
-        return
     asking = _Asking(work)
     asks, calls, about = asking.first, 0, 0
     for _ in range(work.settings["again"] + 1):
@@ -133,7 +129,7 @@ class _Asking:
         """
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
-        parts = Parts(work.folder, index="number")
+        parts = work.parts(index="number")
         share = mine([[ask] for ask in asks]) if writer.spread else [[ask] for ask in asks] if rank() == 0 else []
         lots = bundles(share, size=lambda _: 1, least=CHUNK if writer.spread else len(asks))
         self._keep(parts, [], asks)
@@ -148,7 +144,7 @@ class _Asking:
             )
             questions = {ask.fact.id: question_of(ask) for ask in allowed}
             found = []
-            for reply in writer.write(allowed, others=self._others, go_on=self._go_on):
+            for reply in writer.write(allowed, others=self._others, go_on=self._go_on) if allowed else ():
                 found.append({"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)})
                 if not writer.spread:
                     self._keep(parts, found, asks)

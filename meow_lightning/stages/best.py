@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
 
+    from meow_lightning.callbacks.evaluation import Best
     from meow_lightning.data.prompts import Codec
 
 SLOTS = 64  # most prompts side by side while a training holds the memory
@@ -42,6 +43,8 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     wish: dict[str, Any] = choice or work.inputs["evaluation"]
     share = wish["validation"]
     (work.folder / "resume").mkdir(exist_ok=True)
+    if choice:
+        _begin_anew_where_damaged(work, Best(work.folder / "resume"))
     return [
         EvaluationCurve(
             codec=codec,
@@ -59,6 +62,16 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
             best=Best(work.folder / "resume") if choice else None,
         )
     ]  # fmt: skip
+
+
+def _begin_anew_where_damaged(work: Work, best: Best) -> None:
+    """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
+    if rank() == 0 and best.damaged():
+        work.note("the best epoch so far was damaged on the disk, so the training began anew")
+        for path in best.folder.iterdir():
+            if path.name.startswith(("best", "last")):
+                path.unlink()
+    barrier(work.runtime.accelerator)
 
 
 def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> None:

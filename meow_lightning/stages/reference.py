@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meow_lightning.durable import checked_line, checked_lines, replace
 from meow_lightning.parallel import barrier, device, gathered, mine, rank
 from meow_lightning.stages.shared import load
-from meow_lightning.stages.work import Work, read_json
-from meow_lightning.store import write_json
+from meow_lightning.stages.work import Work
 from meow_lightning.types import Encoded, Method
 
 if TYPE_CHECKING:
@@ -42,15 +42,23 @@ def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, n
         pad_id: Token id of padding.
     """
     path = work.folder / "resume" / f"reference-{name}.json"
-    there = path.exists()
+    kept = _kept(path)
     barrier(work.runtime.accelerator)
-    if not there:
+    if len(kept) != len(rows):  # nothing was kept, or it was damaged
         found = dict(gathered(_logps(work, model, rows, pad_id=pad_id)))
         if rank() == 0:
             path.parent.mkdir(exist_ok=True)
-            write_json(path, [found[place] for place in range(len(rows))])
+            side = path.with_suffix(".tmp")
+            side.write_text(checked_line({"logps": [found[place] for place in range(len(rows))]}), encoding="utf-8")
+            replace(side, path)
         barrier(work.runtime.accelerator)
-    return [row._replace(reference=logp) for row, logp in zip(rows, read_json(path), strict=True)]
+        kept = _kept(path)
+    return [row._replace(reference=logp) for row, logp in zip(rows, kept, strict=True)]
+
+
+def _kept(path: Path) -> list[float]:
+    lines = checked_lines(path)
+    return lines.rows[0]["logps"] if len(lines.rows) == 1 and not lines.damaged else []
 
 
 def _logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_id: int) -> list[tuple[int, float]]:

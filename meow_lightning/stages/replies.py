@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from meow_lightning.integrity import MANIFEST, DamagedError, Integrity
 from meow_lightning.inversion.writer import Ask, Reply
-from meow_lightning.stages.work import Work, read_json, read_lines
-from meow_lightning.store import MANIFEST
+from meow_lightning.stages.work import Work, read_lines
 
 QUESTION = "question"  # key of a row: the digest of what was asked
 
@@ -33,12 +33,13 @@ def known(work: Work, *, version: int) -> dict[str, dict[str, Any]]:
     make everything anew nothing is known.
     """
     found: dict[str, dict[str, Any]] = {}
+    store = Integrity(work.folder.parent.parent, keep=False)
     for path in sorted(work.folder.parent.glob(f"*/{MANIFEST}")) if work.inputs["reuse"] else ():
         try:
-            manifest = read_json(path)
+            manifest = store.check(path.parent, stage=work.stage, key=path.parent.name)
             same = manifest["version"] == version and manifest["settings"]["inversion"] == work.settings["inversion"]
             rows = list(read_lines(path.with_name("replies.jsonl"))) if same else []
-        except (OSError, ValueError, KeyError, TypeError):
+        except (DamagedError, OSError, ValueError, KeyError, TypeError):
             continue  # it just went, or is damaged: then it says nothing
         found |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "reply_tokens": 0} for row in rows}
     return found

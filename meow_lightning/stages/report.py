@@ -13,11 +13,11 @@ from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import Loop, Round, sentence
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.stages.shared import SAME
-from meow_lightning.stages.work import Work, read_json, read_lines, remarks, write_lines
+from meow_lightning.stages.work import Work, mixed_versions, read_json, read_lines, remarks, write_lines
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import InvertedFact
 
-VERSION = 6
+VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
 
 
@@ -50,7 +50,7 @@ def run(work: Work) -> None:
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"], warning=work.settings["warning"] or "",
-        notes=[*work.settings["notes"], *_short(work)], loop=loop,
+        notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
     write_report(cell, work.folder)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from meow_lightning.config import build
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
+from meow_lightning.durable import plain_lines
 from meow_lightning.parallel import barrier, bundles, mine, rank, world
-from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
+from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import Dataset, Fact, UserError
 
@@ -135,7 +136,10 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     start = checkpoint_step(resume / "last.ckpt")
     if rank() == 0:
         # Points after the checkpoint will be logged again, and without one all of them.
-        write_lines(curve, [point for point in list(read_lines(curve)) if start and point["step"] <= start])
+        points, lost = plain_lines(curve)
+        if start and lost:
+            work.note(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
+        write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
     if module.plan.total_steps:
         runtime = work.runtime
         without_dropout(module.model)
@@ -176,7 +180,7 @@ def in_chunks(
         name: File within the stage's folder.
         make: Makes the rows of a chunk.
     """
-    parts = Parts(work.folder, index="number")
+    parts = work.parts(index="number")
     barrier(work.runtime.accelerator)
     share, total = mine(groups), sum(sizes)
     ours = max(1, sum(sizes[number] for group in share for number in group))
@@ -194,8 +198,8 @@ def in_chunks(
         if lacking:
             tell(0, done)
     barrier(work.runtime.accelerator)
-    if rank() == 0:
-        parts.merge(work.folder / name)
+    if rank() == 0 and len(parts.merge(work.folder / name)) != len(sizes):
+        raise RuntimeError(f"rows of {name} were lost on the disk while it was made; run again to make them anew")
 
 
 def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool) -> Room:

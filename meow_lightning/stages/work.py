@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.durable import checked_line, checked_lines, replace, write_json
 from meow_lightning.parallel import rank
-from meow_lightning.store import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +104,29 @@ class Work:
         path = self.folder / f"told-{rank()}.jsonl"
         mend(path)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(what, ensure_ascii=False) + "\n")
+            file.write(checked_line(what))
 
     def told(self) -> dict[str, Any]:
         """What was noted (each text once) and counted so far, by all processes, for the manifest."""
-        lines = [line for path in sorted(self.folder.glob("told-*.jsonl")) for line in read_lines(path)]
+        read = [checked_lines(path) for path in sorted(self.folder.glob("told-*.jsonl"))]
+        lines = [line for each in read for line in each.rows]
         rows = {line["row"]: line["tally"] for line in lines if "tally" in line}
         tally: Counter[str] = sum(map(Counter, rows.values()), Counter())  # leaves out what was counted nowhere
         notes = list(dict.fromkeys(line["note"] for line in lines if "note" in line))
+        lost = sum(each.damaged for each in read)
+        notes += [f"{lost} notes or counts of the making were damaged on the disk and are lost"] * bool(lost)
         return ({"notes": notes} if notes else {}) | ({"tally": dict(tally)} if tally else {})
+
+    def parts(self, *, index: str) -> Parts:
+        """The rows that are finished so far; says so where some were damaged, which are then made anew.
+
+        Args:
+            index: Key in each row that numbers it.
+        """
+        found = Parts(self.folder, index=index)
+        if found.damaged:
+            self.note(f"{found.damaged} finished rows were damaged on the disk and were made anew")
+        return found
 
     def to_spec(self) -> dict[str, Any]:
         """The task as plain JSON values, for another process."""
@@ -138,6 +153,29 @@ def remarks(manifest: Mapping[str, Any]) -> list[str]:
     return [*manifest.get("notes", ()), *([f"{close} alone"] if tally.get("alone") else [])]
 
 
+def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence where results that are used together were made by different versions of a library, by library."""
+    used: dict[str, dict[str, list[str]]] = {}
+    for manifest in manifests:
+        made_by = {"python": manifest.get("python"), **(manifest.get("packages") or {})}
+        for name, version in made_by.items():
+            if version is not None:
+                whose = used.setdefault(name, {}).setdefault(version, [])
+                whose.append(f"{manifest['stage']} {manifest['label']}".strip())
+    found = [
+        f"{name} {' and '.join(f'{version} ({_few(whose)})' for version, whose in versions.items())}"
+        for name, versions in used.items()
+        if len(versions) > 1
+    ]
+    mixed = "Results of different library versions were used together"
+    return [f"{mixed}: {'; '.join(found)}; cache=refresh makes them all anew."] if found else []
+
+
+def _few(names: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON lines of a file; a last line cut off by a kill is left out. Nothing when there is no file."""
     if path.exists():
@@ -159,8 +197,7 @@ def mend(path: Path) -> None:
             file.seek(-1, 2)
             cut_off = file.read() != b"\n"
         if cut_off:
-            whole = path.read_bytes()
-            path.write_bytes(whole[: whole.rfind(b"\n") + 1])
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -168,39 +205,47 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     side = path.with_name(path.name + ".tmp")
     with side.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    side.replace(path)
+    replace(side, path)
 
 
 class Parts:
-    """Rows finished so far, appended by each process to its own file, found again after a kill.
+    """Rows finished so far, appended by each process to its own file, found again after a kill or a power loss.
 
     Args:
         folder: The stage's folder.
         index: Key in each row that numbers it.
+
+    Attributes:
+        done: The whole rows by their number.
+        damaged: How many lines are not what was written.
     """
 
     def __init__(self, folder: Path, *, index: str) -> None:
         self.folder, self.index = folder, index
         mend(self._path)
-        self.done: dict[int, dict[str, Any]] = {}
-        for path in sorted(folder.glob("part-*.jsonl")):
-            self.done |= {row[index]: row for row in read_lines(path)}
+        self.done, self.damaged = self._read()
 
     @property
     def _path(self) -> Path:
         return self.folder / f"part-{rank()}.jsonl"
 
+    def _read(self) -> tuple[dict[int, dict[str, Any]], int]:
+        read = [checked_lines(path) for path in sorted(self.folder.glob("part-*.jsonl"))]
+        rows = {row[self.index]: row for each in read for row in each.rows}
+        return rows, sum(each.damaged for each in read)
+
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append finished rows."""
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        lines = "".join(map(checked_line, rows))
         with self._path.open("a", encoding="utf-8") as file:
             file.write(lines)
 
     def merge(self, path: Path) -> list[dict[str, Any]]:
-        """All rows of all processes in order of their index, written to ``path`` without it; the parts are removed."""
-        rows = {row[self.index]: row for part in sorted(self.folder.glob("part-*.jsonl")) for row in read_lines(part)}
+        """All rows of all processes in order of their index, written to ``path`` without it.
+
+        The parts stay until the result is sealed: a run that is killed before has lost nothing.
+        """
+        rows, _ = self._read()
         ordered = [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]
         write_lines(path, ordered)
-        for part in self.folder.glob("part-*.jsonl"):
-            part.unlink()
         return ordered

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import pytest
 import torch
+from damages import every_damage, harm
 from helping import KillAfter, KillError
 from test_callbacks_memo import train
 
@@ -76,7 +76,28 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
     assert chosen is not None
     assert (chosen.step, chosen.utility) == (6, 0.7)
     assert same(weights(model), seen[1])
-    assert json.loads((tmp_path / "best.json").read_text())["step"] == 6
+    assert chosen == best.epoch()
+
+
+@every_damage
+@pytest.mark.parametrize("file", ["best.json", "best-6.safetensors"])
+def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, damage) -> None:
+    best = Best(tmp_path)
+    assert not best.damaged()
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    assert not best.damaged()
+    harm(tmp_path / file, damage)
+    assert best.damaged()
+
+
+def test_a_best_epoch_without_its_weights_or_the_other_way_round_is_damaged(tiny, tmp_path) -> None:
+    best = Best(tmp_path)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    (tmp_path / "best.json").rename(tmp_path / "gone")
+    assert best.damaged()
+    (tmp_path / "gone").rename(tmp_path / "best.json")
+    (tmp_path / "best-6.safetensors").unlink()
+    assert best.damaged()
 
 
 def test_nothing_is_put_where_nothing_was_kept(tiny, tmp_path) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import writers
+from damages import every_damage, harm
 from helping import runtime
 
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
+from meow_lightning.integrity import entry
 from meow_lightning.stages import ask
 from meow_lightning.stages.replies import reply_of
 from meow_lightning.stages.work import Work, read_json, read_lines, write_lines
@@ -114,6 +116,21 @@ def test_a_run_killed_after_the_last_reply_asks_nobody(tmp_path: Path) -> None:
     assert len(questions(tmp_path)) == 8
 
 
+@every_damage
+@pytest.mark.parametrize("file", ["part-0.jsonl", "replies.jsonl", "asked.json"])
+def test_damaged_replies_are_asked_for_anew_and_the_others_not(tmp_path: Path, file: str, damage: str) -> None:
+    replies(tmp_path, everything())
+    ask.run(work(tmp_path))
+    whole = {name: (tmp_path / "ask" / name).read_bytes() for name in ("replies.jsonl", "asked.json")}
+    harm(tmp_path / "ask" / file, damage)
+    ask.run(work(tmp_path))
+    assert {name: (tmp_path / "ask" / name).read_bytes() for name in whole} == whole
+    again = len(questions(tmp_path)) - 8
+    assert 0 < again <= 8 if file == "part-0.jsonl" else again == 0
+    if damage == "another digit":
+        assert again <= 1
+
+
 def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     expected = (
@@ -204,6 +221,13 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
     assert len(questions(tmp_path)) == 3
 
 
+def seal_as(folder: Path, *, version: int, settings: dict[str, Any]) -> None:
+    """Make a folder a stored result."""
+    files = {name: entry(folder / name) for name in ("replies.jsonl", "asked.json")}
+    told = {"stage": "ask", "key": folder.name, "version": version, "settings": settings, "finished": 1.0}
+    write_json(folder / "manifest.json", {**told, "files": files})
+
+
 def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +237,7 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     other = work(tmp_path, again=1)
     ask.run(other)
     other.folder.rename(tmp_path / "done")
-    write_json(tmp_path / "done" / "manifest.json", {"version": ask.VERSION, "settings": {"inversion": {}}})
+    seal_as(tmp_path / "done", version=ask.VERSION, settings={"inversion": {}})
     first = len(questions(tmp_path))
     replies(tmp_path, said | {f"{IDS[3]}/2": "\n".join(GOOD[IDS[3]][:2])})
     task = work(tmp_path, again=2, calls=1)  # one more attempt: another result, one new question
@@ -223,7 +247,8 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
     assert "8 of 8 questions had a reply in the store already" in task.told()["notes"]
     task.inputs["reuse"] = False  # type: ignore[index]
-    (task.folder / "replies.jsonl").unlink()
+    shutil.rmtree(task.folder)
+    task.folder.mkdir()
     with pytest.raises(UserError, match=r"^inversion.calls=1 is spent after 1 questions"):
         ask.run(task)
 
@@ -234,14 +259,26 @@ def test_another_writers_replies_are_not_taken(tmp_path: Path, monkeypatch: pyte
     other = work(tmp_path)
     ask.run(other)
     other.folder.rename(tmp_path / "done")
-    for manifest in (
-        {"version": 0, "settings": {"inversion": {}}},
-        {"version": 1, "settings": {"inversion": {"a": 1}}},
-    ):
-        write_json(tmp_path / "done" / "manifest.json", manifest)
+    for version, settings in ((0, {"inversion": {}}), (1, {"inversion": {"a": 1}})):
+        seal_as(tmp_path / "done", version=version, settings=settings)
         shutil.rmtree(tmp_path / "ask", ignore_errors=True)
         ask.run(work(tmp_path))
     assert len(questions(tmp_path)) == 24
+
+
+def test_replies_that_are_not_what_was_sealed_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers.Scripted, "paid", True)
+    replies(tmp_path, everything())
+    other = work(tmp_path)
+    ask.run(other)
+    other.folder.rename(tmp_path / "done")
+    seal_as(tmp_path / "done", version=ask.VERSION, settings={"inversion": {}})
+    ask.run(work(tmp_path))
+    assert len(questions(tmp_path)) == 8
+    harm(tmp_path / "done" / "replies.jsonl", "another digit")
+    shutil.rmtree(tmp_path / "ask")
+    ask.run(work(tmp_path))
+    assert len(questions(tmp_path)) == 16
 
 
 def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

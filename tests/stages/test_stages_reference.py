@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from damages import every_damage, harm
 from helping import runtime
 
 from meow_lightning.data.collate import collate
@@ -40,6 +41,13 @@ def test_rows_get_what_the_start_model_thinks_of_them_once(work: Work, tiny) -> 
     assert collate(rows, pad_id=1).reference_B.tolist() == pytest.approx(alone, abs=1e-5)
     with torch.no_grad():
         next(tiny.parameters()).fill_(0)  # a resumed training does not ask a model that has moved on
+    assert with_logps(work, tiny, ROWS, name="forget", pad_id=1) == rows
+
+
+@every_damage
+def test_damaged_log_probabilities_are_computed_anew(work: Work, tiny, damage: str) -> None:
+    rows = with_logps(work, tiny, ROWS, name="forget", pad_id=1)
+    harm(work.folder / "resume" / "reference-forget.json", damage)
     assert with_logps(work, tiny, ROWS, name="forget", pad_id=1) == rows
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from damages import every_damage, harm
 from helping import runtime
 
 from meow_lightning.stages import work as module
-from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
+from meow_lightning.stages.work import Parts, Work, mixed_versions, read_lines, write_lines
 
 RUNTIME = runtime(slots=2)
 
@@ -85,7 +86,38 @@ def test_parts_go_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
     parts.add([{"i": 0, "text": "zero"}])
     assert parts.merge(tmp_path / "rows.jsonl") == [{"text": "zero"}, {"text": "two"}]
     assert list(read_lines(tmp_path / "rows.jsonl")) == [{"text": "zero"}, {"text": "two"}]
-    assert list(tmp_path.glob("part-*")) == []
+    assert sorted(Parts(tmp_path, index="i").done) == [0, 2]  # a run that is killed before it seals has lost nothing
+
+
+@every_damage
+def test_what_is_damaged_of_finished_rows_is_made_anew_and_said(work, damage):
+    rows = [{"i": number, "score": number / 8} for number in range(8)]
+    work.parts(index="i").add(rows)
+    harm(work.folder / "part-0.jsonl", damage)
+    parts = work.parts(index="i")
+    assert all(row == rows[number] for number, row in parts.done.items())
+    assert len(parts.done) < 8
+    parts.add(row for row in rows if row["i"] not in parts.done)
+    assert parts.merge(work.folder / "rows.jsonl") == [{"score": number / 8} for number in range(8)]
+    cut = damage in ("truncated", "zeros", "zeros at the end", "empty")  # as a kill cuts off, which needs no word
+    said = work.told().get("notes", [])
+    assert (
+        [note.partition(" ")[2] for note in said] == []
+        if cut
+        else ["finished rows were damaged on the disk and were made anew"]
+    )
+
+
+@every_damage
+def test_damaged_notes_and_counts_are_dropped_and_the_next_ones_are_read(work, damage):
+    for number in range(4):
+        work.tally(number, windows=5)
+    harm(work.folder / "told-0.jsonl", damage)
+    work.tally(9, windows=7)
+    told = work.told()
+    assert told["tally"]["windows"] in range(7, 7 + 20, 5)
+    cut = damage in ("truncated", "zeros", "zeros at the end", "empty")
+    assert ("notes" in told) == (not cut)
 
 
 def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, monkeypatch):
@@ -117,3 +149,20 @@ def test_a_line_that_a_kill_cut_off_is_no_trouble(work):
         file.write('{"row": 1, "tal')
     work.tally(1, windows=3)
     assert work.told() == {"tally": {"windows": 8}}
+
+
+def made_by(stage: str, label: str = "", **packages: str) -> dict:
+    return {"stage": stage, "label": label, "python": "3.13.1", "packages": packages}
+
+
+def test_results_of_several_versions_are_told_by_library():
+    manifests = [
+        made_by("finetune", "base", torch="2.8", numpy="2.0"), made_by("finetune", "target", torch="2.8", numpy="2.0"),
+        made_by("answer", "target", torch="2.8", numpy="2.0"), made_by("evaluate", torch="2.9", numpy="2.0"),
+    ]  # fmt: skip
+    assert mixed_versions(manifests) == [
+        "Results of different library versions were used together: torch 2.8 (finetune base, finetune target and 1 "
+        "more) and 2.9 (evaluate); cache=refresh makes them all anew."
+    ]
+    assert mixed_versions(manifests[:3]) == []
+    assert mixed_versions([{"stage": "answer", "label": ""}, manifests[0]]) == []  # of a store that told nothing

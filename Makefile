@@ -70,6 +70,10 @@ bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and
 bench-store: $(READY)  ## a thousand made-up cells in eight processes against one store; ARGS='--processes 1', '--folder SHARED'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store.py --imports torch transformers pytorch_lightning peft $(ARGS)
 
+.PHONY: verify-store
+verify-store: $(READY)  ## check every stored result against its manifest; STORE=FOLDER for another store
+	$(BIN)/python -m meow_lightning.verify_store $(STORE)
+
 .PHONY: scale
 scale: $(READY)  ## tables of docs/scale.md: memory, disk and (with MEOW_DATA_DIR) time of large models and many cells
 	$(BIN)/python benchmarks/scale.py $(ARGS)

@@ -27,7 +27,7 @@ FLOORS = (
     ("execute", "pipeline", "tracking"),
     ("preflight", "standing"),
     ("terminal",),
-    ("plans", "status"),
+    ("plans", "status", "verify_store"),
     ("cell",),
     ("jobs",),
     ("queueing",),
@@ -37,7 +37,12 @@ FLOORS = (
     ("cli",),
 )
 # What people start: these speak on the terminal.
-COMMANDS = {"meow_lightning/cli.py", "meow_lightning/evaluation/__main__.py", "meow_lightning/memo/__main__.py"}
+COMMANDS = {
+    "meow_lightning/cli.py",
+    "meow_lightning/evaluation/__main__.py",
+    "meow_lightning/memo/__main__.py",
+    "meow_lightning/verify_store.py",
+}
 HYDRA = {
     "meow_lightning/config.py",
     "meow_lightning/schema.py",

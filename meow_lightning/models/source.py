@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.durable import replace as renamed
 from meow_lightning.models.given import lacking_tokenizer, lacking_weights
 from meow_lightning.types import UserError
 
@@ -232,22 +233,34 @@ def _digest(folder: Path, memory: Path) -> str:
     total, fresh = hashlib.sha256(), False
     for path in _files(folder):
         state = path.stat()
-        stamp = [state.st_size, state.st_mtime_ns]
+        # Programs can set the time of content, but not that of change: nothing can be put or written in a file's place.
+        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         entry = known.get(str(path))
-        if entry is None or entry[:2] != stamp:
+        if not isinstance(entry, list) or entry[:-1] != stamp:
             with path.open("rb") as file:
                 known[str(path)] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
             fresh = True
-        total.update(f"{path.name} {entry[2]}\n".encode())
-    if fresh and memory.parent.is_dir() and os.access(memory.parent, os.W_OK):
-        side = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
-        side.write_text(json.dumps(known), encoding="utf-8")
-        side.replace(memory)
+        total.update(f"{path.name} {entry[-1]}\n".encode())
+    if fresh and memory.parent.is_dir():
+        _remember(memory, known)
     return total.hexdigest()[:16]
 
 
+def _remember(memory: Path, known: dict[str, list]) -> None:
+    """Keep digests for the next look, where the disk takes them."""
+    side = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
+    try:
+        side.write_text(json.dumps(known), encoding="utf-8")
+        renamed(side, memory)
+    except OSError:  # a full or read-only disk: it saves time, no more
+        return
+
+
 def _remembered(memory: Path) -> dict[str, list]:
-    """[size, time, digest] by path; nothing where the memory is missing or damaged, since all can be read again."""
+    """[size, time of content, time of change, inode, digest] by path.
+
+    Nothing where the memory is missing or damaged, since all can be read again.
+    """
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from meow_lightning.models import source
 from meow_lightning.models.source import config_of, identity, locate, parse, pinned
 from meow_lightning.types import UserError
 
@@ -165,11 +166,35 @@ def test_digests_are_remembered_until_size_or_time_change(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.glob("digests*")] == ["digests"]
 
 
-@pytest.mark.parametrize("text", ['{"cut', "[]", "\udce4"])
+@pytest.mark.parametrize("put", [True, False])
+def test_a_file_of_the_same_size_and_time_is_read_anew(tmp_path, put):
+    folder, memory = fill(tmp_path / "a"), tmp_path / "digests"
+    one, path = digest(folder, memory), folder / "config.json"
+    state, content = path.stat(), path.read_text()
+    other = tmp_path / "other" if put else path
+    other.write_text(content.swapcase() if content.swapcase() != content else "[]")
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert digest(folder, memory) != one
+
+
+def test_a_memory_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
+    folder, memory = fill(tmp_path / "a"), tmp_path / "digests"
+
+    def full(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(source, "renamed", full)
+    assert digest(folder, memory) == digest(folder, memory)
+    assert not memory.exists()
+
+
+@pytest.mark.parametrize("text", ['{"cut', "[]", "\udce4", '{"PATH": 5}', '{"PATH": []}', '{"PATH": ["x"]}'])
 def test_a_damaged_memory_is_read_anew(tmp_path, text):
     folder, memory = fill(tmp_path / "a"), tmp_path / "digests"
     one = digest(folder, memory)
-    memory.write_text(text, errors="surrogateescape", encoding="utf-8")
+    memory.write_text(text.replace("PATH", str(folder / "config.json")), errors="surrogateescape", encoding="utf-8")
     assert digest(folder, memory) == one
     assert len(json.loads(memory.read_text())) == 3
 

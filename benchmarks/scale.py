@@ -191,7 +191,7 @@ class OnPaper(Sizes):
 
 def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> float:
     """How long a result takes on one GPU."""
-    flops = sizes.size(artifact)[3]
+    flops = sizes.size(artifact).flops
     if not flops:
         return 0.0
     computing = flops / (wish.share * wish.peak * 1e12)

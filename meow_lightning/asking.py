@@ -138,8 +138,8 @@ def slots_here(
         return UNKNOWN_SLOTS
     shared = shared and not config.get("sliding_window")
     asked = Asked(
-        weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated, shared=shared, gradient=False, gpu=gpu,
-        jobs=1,
+        texts=0, prompts=GPU_SLOTS, weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated,
+        shared=shared, gradient=False, gpu=gpu, jobs=1,
     )  # fmt: skip
     return _slots(shape, asked, free=free)
 
@@ -148,9 +148,13 @@ def slots_here(
 class Asked:
     """What a stage asks a model, and where.
 
-    Arguments of :func:`asking_memory`; ``gradient``: of some rows the gradient is taken too, one at a time; ``gpu``
-    chooses bound and slack; ``jobs``: stages that share the memory, from 1.
+    Arguments of :func:`asking_memory`; ``texts``: rows that are scored and ``prompts``: prompts that are continued, in
+    all, which bound what stands side by side; ``gradient``: of some rows the gradient is taken too, one at a time;
+    ``gpu`` chooses bound and slack; ``jobs``: stages that share the memory, from 1.
     """
+
+    texts: int
+    prompts: int
 
     weight_bytes: int
     tokens: int
@@ -188,8 +192,8 @@ def asking_need(shape: Shape, asked: Asked, *, rows: int, slots: int | None, the
     if slots is None:
         slots = _slots(shape, asked, free=there // asked.jobs - shape.parameters * asked.weight_bytes - PROGRAM)
     asking = asking_memory(
-        shape, weight_bytes=asked.weight_bytes, rows=rows, tokens=asked.tokens, scored=asked.scored, slots=slots,
-        generated=asked.generated, shared=asked.shared, slack=asked.slack,
+        shape, weight_bytes=asked.weight_bytes, rows=min(rows, asked.texts), tokens=asked.tokens, scored=asked.scored,
+        slots=min(slots, asked.prompts), generated=asked.generated, shared=asked.shared, slack=asked.slack,
     )  # fmt: skip
     if not asked.gradient:
         return asking

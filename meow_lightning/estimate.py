@@ -44,6 +44,16 @@ class Shape:
     gated: bool
     kept: int
 
+    @property
+    def head_parameters(self) -> int:
+        """Weights of the output head, which is multiplied at scored positions only."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def body_parameters(self) -> int:
+        """Weights that every token is multiplied by: all but those of the embedding and the output head."""
+        return self.parameters - self.head_parameters * (1 if self.tied else 2)
+
 
 def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
     """The shape a Hugging Face ``config.json`` describes.
@@ -211,6 +221,10 @@ class Knobs:
         """
         return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
 
+    def rows_per_pass(self, load: Load) -> int:
+        """Rows of a stream in a pass: what a pass may take, and no more than a process gets of a step."""
+        return min(self.rows(load.tokens), -(-load.batch // self.devices))
+
     @property
     def sharded(self) -> bool:
         """Whether weights, gradients and optimizer states are shared among the processes."""
@@ -221,7 +235,8 @@ class Knobs:
 class Load:
     """What a training puts through a model, and where.
 
-    ``streams`` of the method; ``batch``: rows of a step, in all processes; ``tokens``, ``scored`` and ``slack`` as in
+    ``streams`` of the method; ``batch``: most rows of a stream in a step, in all processes, from 1, which are no more
+    than the data has; ``tokens``, ``scored`` and ``slack`` as in
     :func:`training_memory`; ``value_bytes`` of ``model.dtype``; ``shared``: all processes share one memory, as on a
     CPU; ``watched``: the model is asked between steps; ``reference``: a frozen copy stands by (not beside adapters).
     """
@@ -244,7 +259,7 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     """
     master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
     one = training_memory(
-        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows(load.tokens) * load.streams,
+        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows_per_pass(load) * load.streams,
         tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack, kind=knobs.kind,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip

@@ -1,19 +1,15 @@
-"""What this machine has left, what disk and time a stage takes of it, and how both are said; all without torch."""
+"""What this machine has left, what disk a training takes of it, and how sizes and times are said; without torch."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, Protocol
-
-ROWS = ("rows", "facts", "others", "sets", "seed", "splits")  # settings that say which rows, not how they are worked on
+from typing import Protocol
 
 
 class Sized(Protocol):
@@ -161,32 +157,6 @@ def disk_needed(shape: Sized, *, weight_bytes: int, saved_bytes: int, trained: i
     adapters = trained < shape.parameters
     moving = 3 * trained * max(4, weight_bytes) if adapters else 2 * trained * weight_bytes
     return 2 * (shape.parameters * weight_bytes + moving) + shape.parameters * saved_bytes
-
-
-def training_flops(shape: Sized, tokens: int, *, checkpointing: bool, adapters: bool) -> int:
-    """Floating-point operations of training on ``tokens`` tokens in all: 2, 2 and 2 per weight and token.
-
-    They are the forward pass, the gradients of activations, and the gradients of weights (not with adapters, whose own
-    are few); checkpointing adds a second forward pass. So 6, with checkpointing 8, with adapters 4, with both 6
-    (Kaplan et al. 2020, section 2.1; without the T x T part of attention, small for short texts).
-    """
-    return (6 + 2 * checkpointing - 2 * adapters) * shape.parameters * tokens
-
-
-def asking_flops(shape: Sized, tokens: int) -> int:
-    """Floating-point operations of ``tokens`` tokens read or written: 2 per weight and token."""
-    return 2 * shape.parameters * tokens
-
-
-def way(label: str, settings: Mapping[str, Any]) -> str:
-    """How a result is made, apart from its rows: what two stages of like duration share."""
-    return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)
-
-
-def seconds_like(flops: float, *, known: Sequence[tuple[float, float]]) -> float | None:
-    """Seconds that ``flops`` take at the median rate of known (flops, seconds); ``None`` when nothing is known."""
-    rates = [work / seconds for work, seconds in known if work > 0 and seconds > 0]
-    return flops / median(rates) if rates else None
 
 
 def readable(size: float) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from meow_lightning.machine import duration, free_disk, readable
-from meow_lightning.preflight import Outlook, Preflight
+from meow_lightning.preflight import Preflight
+from meow_lightning.sizes import Outlook
 from meow_lightning.store import Artifact
 from meow_lightning.terminal import Terminal
+from meow_lightning.timing import SPREAD, Source
 
 
 class Planned(NamedTuple):
@@ -88,8 +90,25 @@ def sweep_rows(cells: Sequence[Planned]) -> list[list[str]]:
 
 def _time(planned: Planned, artifact: Artifact) -> str:
     seconds, how = planned.preflight.time(artifact)
-    words = {"": "", "took": "took ", "like": "may take ", "size": "may take (by size) "}[how]
-    return words + (duration(seconds) if seconds is not None else "")
+    if seconds is None:
+        return "unknown" if planned.preflight.outlook(artifact).flops else ""
+    if how == "far":
+        return f"{span(*_bounds(seconds, how))} (guess)"
+    return {"took": "took ", "like": "may take ", "size": "may take (by size) "}[how] + duration(seconds)
+
+
+def _bounds(seconds: float, how: Source) -> tuple[float, float]:
+    """The least and the most that a time may turn out to be; both are the time itself where it is no guess."""
+    return (seconds / SPREAD, seconds * SPREAD) if how == "far" else (seconds, seconds)
+
+
+def span(low: float, high: float) -> str:
+    """Two times as one text: ``2 to 9 min``, or a single time where both read the same."""
+    first, last = duration(low), duration(high)
+    if first == last:
+        return first
+    unit = last.rpartition(" ")[2]
+    return f"{first.removesuffix(f' {unit}')} to {last.removeprefix('about ')}"
 
 
 def _memory(outlook: Outlook) -> str:
@@ -120,7 +139,7 @@ def plan_sum(cells: Sequence[Planned]) -> list[str]:
     return [
         *_questions(cells, lots),
         f"stages: {len(made)} to make, {found} found",
-        _times(cells, lots, [preflight.time(each)[0] for preflight, each in made]),
+        _times(cells, lots, [preflight.time(each) for preflight, each in made]),
         *_gpu_time(made),
         f"memory: {readable(most)} at most per stage, {readable(first.there)} free",
         f"disk: {readable(first.disk(outlooks))} at most, {readable(free_disk(first.store.root))} free at "
@@ -141,16 +160,23 @@ def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> 
     ]
 
 
-def _times(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[float | None]) -> str:
-    seconds = [each for each in times if each is not None]
-    if not seconds:
+def _times(
+    cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[tuple[float | None, Source]]
+) -> str:
+    bounds = [_bounds(seconds, how) for seconds, how in times if seconds is not None]
+    if not bounds:
         return "time: not known before its first batch"
     jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
-    text = f"time: {duration(sum(seconds))} of stages one after the other"
+    text = f"time: {span(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
     if max(jobs) > 1:
-        passed = sum(elapsed(steps(cell, lot)) for cell, lot in zip(cells, lots, strict=True))
-        text += f", {duration(passed)} with trainer.jobs={','.join(map(str, jobs))}"
-    unknown = len(times) - len(seconds)
+        ends = [
+            sum(elapsed(steps(cell, lot, bound=bound)) for cell, lot in zip(cells, lots, strict=True))
+            for bound in (0, 1)
+        ]
+        text += f", {span(*ends)} with trainer.jobs={','.join(map(str, jobs))}"
+    if any(how == "far" for _, how in times):
+        text += ", a guess from models of another size"
+    unknown = len(times) - len(bounds)
     return text + (f", and {unknown} stages of which none alike was ever made" if unknown else "")
 
 
@@ -158,11 +184,13 @@ def _gpu_time(made: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
     on_gpu = [(preflight, each) for preflight, each in made if preflight.on_gpu and preflight.devices(each)]
     if not on_gpu:
         return []
-    seconds = [(preflight.time(each)[0], preflight.devices(each)) for preflight, each in on_gpu]
-    hours = gpu_hours([(each, devices) for each, devices in seconds if each is not None])
-    unknown = sum(each is None for each, _ in seconds)
-    told = f"{hours:.2f} GPU-hours" if unknown < len(seconds) else "not known before its first batch"
-    return [f"GPU time: {told}" + (f", and {unknown} stages of unknown time" if 0 < unknown < len(seconds) else "")]
+    times = [(*preflight.time(each), preflight.devices(each)) for preflight, each in on_gpu]
+    known = [(_bounds(seconds, how), devices) for seconds, how, devices in times if seconds is not None]
+    low, high = (gpu_hours([(bounds[end], devices) for bounds, devices in known]) for end in (0, 1))
+    unknown = len(times) - len(known)
+    hours = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    text = f"{hours} GPU-hours" if known else "not known before its first batch"
+    return [f"GPU time: {text}" + (f", and {unknown} stages of unknown time" if 0 < unknown < len(times) else "")]
 
 
 def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
@@ -170,16 +198,27 @@ def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
     return sum(seconds * devices for seconds, devices in stages) / 3600
 
 
-def steps(cell: Planned, lot: Sequence[Artifact]) -> list[Step]:
-    """What a cell would make as steps of known time; a stage over several devices starts when nothing else runs."""
+def steps(cell: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
+    """What a cell would make as steps of known time; a stage over several devices starts when nothing else runs.
+
+    Args:
+        cell: Whose stages.
+        lot: What is to be made.
+        bound: 0 for the least time that each may take, 1 for the most.
+    """
     preflight, jobs = cell.preflight, cell.preflight.trainer["jobs"]
     return [
         Step(
             key=each.key, needs=[need.key for need in each.needs.values()],
-            seconds=preflight.time(each)[0] or 0.0, slots=1 if preflight.devices(each) > 1 else jobs,
+            seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else jobs,
         )
         for each in lot
     ]  # fmt: skip
+
+
+def _seconds(time: tuple[float | None, Source], bound: int) -> float:
+    seconds, how = time
+    return 0.0 if seconds is None else _bounds(seconds, how)[bound]
 
 
 def elapsed(lot: Sequence[Step]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,33 +12,18 @@ from meow_lightning.cellgraph import Graph
 from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import build
 from meow_lightning.estimate import Memory
-from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable, seconds_like, way
+from meow_lightning.machine import Gpu, free_disk, free_memory, gpus, readable
 from meow_lightning.models.given import check
 from meow_lightning.models.source import config_of, locate, parse
 from meow_lightning.optimizers import check_kind
-from meow_lightning.sizes import Sizes
+from meow_lightning.sizes import NOTHING, Outlook, Sizes
 from meow_lightning.stages import distributed
 from meow_lightning.store import Artifact, Store
+from meow_lightning.timing import Amount, Measured, Source, expected_seconds, way
 from meow_lightning.types import Dataset, UserError
 
-SMALLER = 30  # times fewer operations than which a stored stage says nothing about the time of another
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What making one artifact will take.
-
-    Attributes:
-        memory: At its peak; ``None`` where it is next to nothing.
-        disk: Bytes it leaves in the store.
-        passing: Further bytes on the disk while it is made.
-        flops: Floating-point operations, roughly; 0 where they do not decide.
-    """
-
-    memory: Memory | None
-    disk: int
-    passing: int
-    flops: float
+# What manifests hold that times are taken from; those of earlier versions counted other operations and say nothing.
+MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "items", "kind", "threads"}
 
 
 class Known:
@@ -53,7 +37,7 @@ class Known:
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Outlook] = {}
-        self.times: dict[str, tuple[float | None, str]] = {}
+        self.times: dict[str, tuple[float | None, Source]] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
 
     @cached_property
@@ -66,15 +50,38 @@ class Known:
         """Bytes that a stage may take: of the smallest GPU it would use, else of this machine."""
         return min((gpu.free for gpu in self.gpus[: self.trainer["devices"]]), default=0) or free_memory()
 
-    def manifests(self, stage: str) -> list[dict[str, Any]]:
-        """Those of all that a stage ever made here."""
-        return self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
+    @property
+    def kind(self) -> str:
+        """What stages compute on: ``cpu``, or the GPU's name; ``gpu`` where it stands elsewhere."""
+        return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
+
+    def measured(self, stage: str, *, devices: int) -> list[Measured]:
+        """What making results of a stage took here, on as many devices of this kind.
+
+        Args:
+            stage: Its name.
+            devices: That compute; 0 where only this machine's own processor is at it, of whatever kind.
+        """
+        found = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
+        return [
+            Measured(
+                way=way(each["label"], each["settings"]), seconds=each["seconds"],
+                amount=Amount(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
+            )
+            for each in found
+            if not devices or (each["devices"] == devices and self._alike(each["kind"], each["threads"]))
+        ]  # fmt: skip
+
+    def _alike(self, kind: str, threads: int) -> bool:
+        if self.kind == "gpu":  # planned where no GPU can be seen: any will do
+            return kind != "cpu"
+        return kind == self.kind and (kind != "cpu" or threads == self.trainer["threads"])
 
     def _read(self, stage: str) -> Iterator[dict[str, Any]]:
         for path in (self.store.root / stage).glob("*/manifest.json"):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
-                if {"label", "settings", "seconds"} <= manifest.keys():
+                if manifest.keys() >= MEASURED:
                     yield manifest
             except (OSError, ValueError, AttributeError):
                 continue  # a damaged result says nothing about time
@@ -208,12 +215,10 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Outlook:
-        if self.store.find(artifact) is not None:
-            return Outlook(None, 0, 0, 0.0)
-        return Outlook(*self._sizes.size(artifact))
+        return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
 
-    def time(self, artifact: Artifact) -> tuple[float | None, str]:
-        """(seconds that making takes, where they come from): ``took``, ``like`` it took, by ``size``.
+    def time(self, artifact: Artifact) -> tuple[float | None, Source]:
+        """(seconds that making takes, where they come from), see :func:`meow_lightning.timing.expected_seconds`.
 
         ``None`` and empty where nothing alike was ever made. It reads the manifest of every result of the stage, which
         in a store of thousands takes its time: for plans.
@@ -221,26 +226,23 @@ class Preflight:
         known = self.known.times.get(artifact.key)
         return known or self.known.times.setdefault(artifact.key, self._time(artifact))
 
-    def _time(self, artifact: Artifact) -> tuple[float | None, str]:
+    def _time(self, artifact: Artifact) -> tuple[float | None, Source]:
         manifest = self.store.find(artifact)
         if manifest is not None:
             return manifest["seconds"], "took"
-        flops, alike, known = self.outlook(artifact).flops, [], []
-        for other in self.known.manifests(artifact.stage):
-            if way(other["label"], other["settings"]) == way(artifact.label, artifact.settings):
-                alike.append(other["seconds"])
-            if other.get("devices") == self.trainer["devices"]:
-                known.append((other.get("flops", 0), other["seconds"]))
-        if alike:
-            return sorted(alike)[len(alike) // 2], "like"
-        # A stage's start-up would be blown up with its size: much smaller ones say nothing.
-        near = [(work, took) for work, took in known if work * SMALLER >= flops]
-        seconds = seconds_like(flops, known=near) if flops else None
-        return seconds, "size" if seconds is not None else ""
+        outlook = self.outlook(artifact)
+        amount = Amount(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
+        devices = self.trainer["devices"] if outlook.flops else 0
+        known = self.known.measured(artifact.stage, devices=devices)
+        return expected_seconds(amount, way=way(artifact.label, artifact.settings), known=known)
 
     def remark(self, artifact: Artifact) -> dict[str, Any]:
-        """What a manifest keeps of the estimate, for the plans to come."""
-        return {"flops": known.flops if (known := self.known.outlooks.get(artifact.key)) else 0.0}
+        """What a manifest keeps of the work that was done and of where, for the plans to come."""
+        outlook = self.outlook(artifact)
+        return {
+            "flops": outlook.flops, "parameters": outlook.parameters, "items": outlook.items,
+            "kind": self.known.kind, "threads": self.trainer["threads"],
+        }  # fmt: skip
 
     def _too_large(self, artifact: Artifact, memory: Memory) -> str:
         name = f"{artifact.stage} {artifact.label}".strip()

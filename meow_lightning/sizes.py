@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from meow_lightning.asking import Asked, asking_need, asking_remedies
-from meow_lightning.data.rows import rough_length, rough_tokens
+from meow_lightning.data.rows import FRAME, rough_length, rough_tokens
 from meow_lightning.estimate import (
     GPU_SLACK,
     HEAP_SLACK,
@@ -20,16 +22,60 @@ from meow_lightning.estimate import (
     tiny_shape,
     training_need,
 )
-from meow_lightning.machine import asking_flops, disk_needed, training_flops
+from meow_lightning.machine import disk_needed
 from meow_lightning.models.given import lacking_weights, parameters
 from meow_lightning.models.source import config_of, parse
 from meow_lightning.remedies import remedies
 from meow_lightning.store import Artifact
+from meow_lightning.timing import asking_flops, training_flops
 from meow_lightning.types import Dataset, Fact, UserError
+from meow_lightning.written import written
 
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
-NOTHING: tuple[None, int, int, float] = (None, 0, 0, 0.0)
+TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What making one artifact will take.
+
+    Attributes:
+        memory: At its peak; ``None`` where it is next to nothing.
+        disk: Bytes it leaves in the store.
+        passing: Further bytes on the disk while it is made.
+        flops: Floating-point operations, roughly; 0 where they do not decide.
+        parameters: Weights of the model that computes; 0 where none does.
+        items: Rows, questions or facts that it works on; weights of a given model.
+    """
+
+    memory: Memory | None
+    disk: int
+    passing: int
+    flops: float
+    parameters: int
+    items: int
+
+
+NOTHING = Outlook(memory=None, disk=0, passing=0, flops=0.0, parameters=0, items=0)
+
+
+def _scored(fact: Fact) -> int:
+    """Tokens of a fact's answer, roughly, its end token included."""
+    return rough_length(fact.answer) + 1
+
+
+def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
+    """Rows of a training's largest step.
+
+    Args:
+        rows: What an epoch visits, from 1.
+        recipe: Its ``batch``, rows of a step at most; or its ``tokens``, which bound a step in the place of rows.
+        shortest: Tokens of the shortest row.
+    """
+    if recipe.get("tokens") is not None:
+        return max(1, min(rows, recipe["tokens"] // shortest))
+    return -(-rows // -(-rows // recipe["batch"]))
 
 
 class Sizes:
@@ -61,29 +107,47 @@ class Sizes:
             parameters=None if lacking_weights(folder) else parameters(folder),
         )
 
-    def size(self, artifact: Artifact) -> tuple[Memory | None, int, int, float]:
-        """(memory, bytes kept, bytes in passing, operations) of an artifact."""
-        if "given" in artifact.settings or artifact.stage in ("invert", "evaluate", "report"):
-            return NOTHING
-        if artifact.stage == "ask" and "teacher" not in artifact.needs:
-            return NOTHING
+    def size(self, artifact: Artifact) -> Outlook:
+        """What making an artifact takes."""
+        if "given" in artifact.settings:
+            return replace(NOTHING, items=self._weights(artifact))  # its files are read once, for their digests
+        if artifact.stage in ("invert", "evaluate", "report") or (
+            artifact.stage == "ask" and "teacher" not in artifact.needs
+        ):
+            items = len(self.dataset.facts("forget"))
+            return replace(NOTHING, disk=written(artifact, self.options, self.dataset), items=items)
         try:
             shape = self.shape(artifact)
         except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
-            return NOTHING
+            return replace(NOTHING, disk=written(artifact, self.options, self.dataset))
         if artifact.stage == "ask":
             return self._teaching(artifact, shape)
         if artifact.stage in ("score", "verify", "answer"):
             return self._asking(artifact, shape)
-        rows = self._rows(artifact)
-        knobs, load = self._knobs(artifact), self._load(artifact, rows)
+        return self._training(artifact, shape)
+
+    def _weights(self, artifact: Artifact) -> int:
+        try:
+            return self.shape(artifact).parameters
+        except UserError:
+            return 0
+
+    def _training(self, artifact: Artifact, shape: Shape) -> Outlook:
+        recipe, streams = artifact.settings["recipe"], self._streams(artifact)
+        knobs, load = self._knobs(artifact), self._load(artifact, streams)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
-        kept = shape.parameters * load.value_bytes
         weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
-        passing = disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained)
-        tokens = sum(map(rough_tokens, rows)) * artifact.settings["recipe"]["epochs"]
-        flops = training_flops(shape, tokens, checkpointing=knobs.checkpointing, adapters=knobs.rank is not None)
-        return training_need(shape, knobs, load), kept, passing, float(flops)
+        kept = shape.parameters * load.value_bytes + shape.vocabulary * TOKENIZER_BYTES
+        flops = training_flops(
+            shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
+            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
+            adapters=knobs.rank is not None, reference=load.reference,
+        )  # fmt: skip
+        return Outlook(
+            memory=training_need(shape, knobs, load), disk=kept,
+            passing=disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained),
+            flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
+        )  # fmt: skip
 
     def _knobs(self, artifact: Artifact) -> Knobs:
         lora = artifact.settings["model"]["lora"]
@@ -95,42 +159,83 @@ class Sizes:
             strategy=self.trainer["strategy"],
         )  # fmt: skip
 
-    def _load(self, artifact: Artifact, rows: Sequence[Fact]) -> Load:
-        unlearns, curves = artifact.stage == "unlearn", self.options["callbacks"]
+    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Fact]]) -> Load:
+        unlearns, curves, recipe = artifact.stage == "unlearn", self.options["callbacks"], artifact.settings["recipe"]
         watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
+        rows = [fact for stream in streams for fact in stream]
         return Load(
-            streams=len(self.streams) if unlearns else 1, batch=artifact.settings["recipe"]["batch"],
-            tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
+            streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
+            tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
             value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
             watched=unlearns and (watched or "stop" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 
-    def _rows(self, artifact: Artifact) -> list[Fact]:
-        """The facts that a training visits in one epoch."""
+    def _streams(self, artifact: Artifact) -> list[list[Fact]]:
+        """The rows of each stream of a training, those that its first stream visits in an epoch first."""
         if artifact.stage == "unlearn":
             picked = self.options["method"].get("select", {}).get("k", 1)
             splits = [
                 ("forget", picked if name == "inverted" else 1) if name in ("inverted", "idk") else (name, 1)
                 for name in self.streams
             ]
-            return [fact for split, times in splits for fact in self.dataset.facts(split) * times]
-        if artifact.settings["splits"]:
-            return [fact for split in artifact.settings["splits"] for fact in self.dataset.facts(split)]
-        return self.dataset.stream(artifact.settings["recipe"]["rows"], artifact.settings["seed"])
+            return [[fact for fact in self.dataset.facts(split) for _ in range(times)] for split, times in splits]
+        recipe, splits = artifact.settings["recipe"], artifact.settings["splits"]
+        if not splits:
+            return [self.dataset.stream(recipe["rows"], artifact.settings["seed"])]
+        facts = [fact for split in splits for fact in self.dataset.facts(split)]
+        phrased = [
+            replace(fact, question=question, answer=answer)
+            for fact in facts
+            for question, answer in fact.phrasings
+        ]  # fmt: skip
+        replayed = self.dataset.stream(recipe["replay"], artifact.settings["seed"] + 1) if recipe["replay"] else []
+        return [[*facts, *phrased, *replayed]]
+
+    @staticmethod
+    def _per_epoch(streams: Sequence[Sequence[Fact]], count: Callable[[Fact], int]) -> Iterator[float]:
+        """What each stream puts through the model in an epoch: as many rows as the first stream has."""
+        for stream in streams:
+            yield sum(map(count, stream)) / len(stream) * len(streams[0])
+
+    def _tokens(self, fact: Fact) -> int:
+        return rough_tokens(fact, self._frame)
+
+    @cached_property
+    def _frame(self) -> int:
+        """Tokens around a question: a template is counted, a tokenizer's chat template not looked at."""
+        template = self.model["prompt"]["template"]
+        return (
+            FRAME
+            if template in ("auto", "chat")
+            else rough_length(template) + rough_length(str(self.model["prompt"]["lead"]))
+        )
+
+    def _questions(self, artifact: Artifact) -> list[Fact]:
+        """The facts that a model is asked about, those of several sets once for each."""
+        if artifact.stage == "answer":
+            return [fact for each in self.dataset.evaluation().values() for fact in each]
+        return self.dataset.facts("forget")
 
     def _asked(self, artifact: Artifact) -> tuple[list[Fact], Asked]:
-        facts = self.dataset.facts("forget")
-        if artifact.stage == "answer":
-            facts = [fact for each in self.dataset.evaluation().values() for fact in each]
-        longest = max(rough_length(fact.answer) + 1 for fact in facts)
-        settings = self.options["evaluation" if artifact.stage == "answer" else "memo"]
+        facts = self._questions(artifact)
+        longest = max(map(_scored, facts))
+        answers = artifact.stage == "answer"
+        settings = self.options["evaluation" if answers else "memo"]
         return facts, Asked(
-            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(rough_tokens, facts)), scored=longest,
+            texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
+            prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
+            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
             generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score",
             gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
+
+    def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
+        """Windows that are cut of each fact's texts, roughly."""
+        each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
+        step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
+        return [each * (len(fact.answer) // step + 1) for fact in facts]
 
     def _moved(self, artifact: Artifact) -> list[Fact]:
         """The facts of whose true answers the gradient is taken."""
@@ -146,38 +251,56 @@ class Sizes:
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
         tokens = rough_length("a" * words) + max(map(rough_tokens, facts))
         return len(facts), Asked(
-            weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0, generated=node["reply_tokens"], shared=False,
-            gradient=False, gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+            texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
+            generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
+            jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
 
-    def _teaching(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
+    def _teaching(self, artifact: Artifact, shape: Shape) -> Outlook:
         questions, asked = self._taught()
         memory = asking_need(shape, asked, rows=0, there=self.there, slots=self.trainer["slots"])
-        return memory, 0, 0, float(asking_flops(shape, questions * (asked.tokens + asked.generated)))
+        flops = asking_flops(
+            shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
+        )
+        return Outlook(
+            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0, flops=float(flops),
+            parameters=shape.parameters, items=questions,
+        )  # fmt: skip
 
-    def _asking(self, artifact: Artifact, shape: Shape) -> tuple[Memory, int, int, float]:
+    def _asking(self, artifact: Artifact, shape: Shape) -> Outlook:
         facts, asked = self._asked(artifact)
         memory = asking_need(
             shape, asked, rows=self._scored(artifact), there=self.there,
             slots=1 if artifact.stage == "verify" else self.trainer["slots"],
         )  # fmt: skip
+        return Outlook(
+            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0,
+            flops=float(self._asking_flops(artifact, shape, facts, asked)), parameters=shape.parameters,
+            items=len(facts),
+        )  # fmt: skip
+
+    def _asking_flops(self, artifact: Artifact, shape: Shape, facts: Sequence[Fact], asked: Asked) -> int:
         if artifact.stage == "answer":
-            tokens = sum(rough_tokens(fact) * (2 + len(fact.perturbed)) + rough_length(fact.answer) for fact in facts)
-            tokens += 3 * sum(map(rough_tokens, self._moved(artifact)))  # training is three times reading
-        elif artifact.stage == "verify":
-            tokens = artifact.settings["windows"] * asked.tokens
-        else:
-            each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
-            step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
-            windows = [len(fact.answer) // step + 1 for fact in facts]
-            tokens = each * sum(n * rough_tokens(fact) for n, fact in zip(windows, facts, strict=True))
-        return memory, 0, 0, float(asking_flops(shape, tokens))
+            # The texts of a question share its prompt; then it is read again, and an answer of like length written.
+            scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
+            tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
+            moved = self._moved(artifact)
+            return asking_flops(shape, tokens=tokens, scored=scored) + training_flops(
+                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)), checkpointing=False,
+                adapters=False, reference=False,
+            )  # fmt: skip
+        if artifact.stage == "verify":
+            windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
+            return asking_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
+        # The windows of a text share what they are shown; each writes the rest, half of the text on average.
+        wrote = sum(n * _scored(fact) // 2 for n, fact in zip(self._windows(artifact, facts), facts, strict=True))
+        return asking_flops(shape, tokens=wrote + sum(map(self._tokens, facts)), scored=wrote)
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         """The settings under which an artifact could be made in the memory there is, with the bytes it then takes."""
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
-            load = self._load(artifact, self._rows(artifact))
+            load = self._load(artifact, self._streams(artifact))
             found = remedies(shape, self._knobs(artifact), load, there=self.there)
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         asked = self._taught()[1] if artifact.stage == "ask" else self._asked(artifact)[1]

@@ -189,7 +189,18 @@ def test_a_model_of_unknown_sizes_gets_a_careful_number():
     assert here({"model_type": "mpt", "d_model": 4096}) == asking.UNKNOWN_SLOTS
 
 
-ASKED = Asked(weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gradient=False, gpu=False, jobs=1)
+ASKED = Asked(
+    texts=10**6, prompts=10**6, weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gradient=False,
+    gpu=False, jobs=1,
+)  # fmt: skip
+
+
+def test_no_more_stands_side_by_side_than_there_is():
+    few = replace(ASKED, texts=5, prompts=30)
+    for slots in (64, None):
+        found = asking_need(SMALL, few, rows=64, slots=slots, there=10**12)
+        assert found == ask(rows=5, slots=30, generated=20, slack=HEAP_SLACK)
+    assert asking_need(SMALL, few, rows=4, slots=16, there=0) == ask(rows=4, slots=16, generated=20, slack=HEAP_SLACK)
 
 
 def test_slots_that_are_given_are_kept_and_others_fit():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from meow_lightning.cellmodels import dataset_of
-from meow_lightning.data.rows import rough_tokens
+from meow_lightning.data.rows import rough_length, rough_tokens
 from meow_lightning.estimate import Memory, Shape
+from meow_lightning.sizes import NOTHING, Outlook
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WISH = Namespace(
@@ -84,8 +86,8 @@ class Made:
     def __init__(self, shape: Any, flops: float, written: int) -> None:
         self._shape, self._flops, self._written = shape, flops, written
 
-    def size(self, _: Any) -> tuple[None, int, int, float]:
-        return None, 0, 0, self._flops
+    def size(self, _: Any) -> Outlook:
+        return replace(NOTHING, flops=self._flops)
 
     def shape(self, _: Any) -> Any:
         return self._shape
@@ -118,9 +120,10 @@ def test_a_table_shares_what_its_cells_share(scale: Any, monkeypatch: pytest.Mon
     assert number == 3
     trained = [each for each in every.values() if each.stage == "unlearn"]
     assert len(trained) == 1
-    # 5 epochs, 6 operations per weight and token, 1e9 a second
-    tokens = sum(map(rough_tokens, dataset_of(cells[2])[0].facts("forget")))
-    flops = 6 * scale.SHAPES["1.3B (Phi-1.5)"].parameters * 5 * tokens
+    # 5 epochs, 6 operations per weight and token, the head's at scored ones, 1e9 a second; Phi's prompt is 10 tokens
+    forget, shape = dataset_of(cells[2])[0].facts("forget"), scale.SHAPES["1.3B (Phi-1.5)"]
+    tokens, scored = sum(rough_tokens(fact, 10) for fact in forget), sum(rough_length(f.answer) + 1 for f in forget)
+    flops = 6 * 5 * (shape.body_parameters * tokens + shape.head_parameters * scored)
     assert trained[0].seconds == pytest.approx(10 + flops / 1e9)
     assert all(need in every for each in every.values() for need in each.needs)
     assert scale.ends(every, 1) == pytest.approx(sum(each.seconds for each in every.values()))

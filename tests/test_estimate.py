@@ -221,6 +221,24 @@ def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
     assert training_need(shape, adapted, LOAD) == training_need(shape, adapted, replace(LOAD, reference=True))
 
 
+@pytest.mark.parametrize(
+    ("knobs", "rows", "passed"),
+    [
+        ({}, 32, 8),
+        ({"micro_batch": 64}, 24, 24),
+        ({"micro_batch": 64, "devices": 2, "strategy": "ddp"}, 25, 13),  # the larger of two shares
+        ({"micro_batch": 8, "devices": 2, "strategy": "ddp"}, 25, 8),
+        ({"micro_tokens": 64_000}, 24, 24),
+        ({"micro_tokens": 4000}, 24, 4),
+    ],
+)
+def test_a_pass_holds_no_more_rows_than_a_process_gets_of_a_step(knobs, rows, passed):
+    wish, load = replace(KNOBS, **knobs), replace(LOAD, batch=rows)
+    assert wish.rows_per_pass(load) == passed
+    expected = replace(wish, micro_batch=passed, micro_tokens=None)
+    assert training_need(BIG, wish, load) == training_need(BIG, expected, load)
+
+
 def totals(**changed):
     return training_need(BIG, replace(KNOBS, **changed), LOAD).total
 

@@ -10,7 +10,6 @@ import pytest
 from meow_lightning.estimate import tiny_shape
 from meow_lightning.machine import (
     Gpu,
-    asking_flops,
     disk_needed,
     duration,
     free_disk,
@@ -18,8 +17,6 @@ from meow_lightning.machine import (
     gpus,
     memory_left,
     readable,
-    seconds_like,
-    training_flops,
 )
 
 SHAPE = tiny_shape({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
@@ -159,23 +156,6 @@ def test_two_checkpoints_and_the_model_lie_on_the_disk():
     assert disk_needed(SHAPE, weight_bytes=4, saved_bytes=2, trained=688_768) == 688_768 * (2 * 12 + 2)
     # twice (all weights of 2 bytes, 1000 adapter weights and their moments of 4)
     assert disk_needed(SHAPE, weight_bytes=2, saved_bytes=2, trained=1000) == 688_768 * 6 + 2 * 12_000
-
-
-@pytest.mark.parametrize(
-    ("checkpointing", "adapters", "factor"), [(False, False, 6), (True, False, 8), (False, True, 4), (True, True, 6)]
-)
-def test_operations_of_training(checkpointing, adapters, factor):
-    assert training_flops(SHAPE, 1000, checkpointing=checkpointing, adapters=adapters) == factor * 688_768_000
-
-
-def test_operations_of_asking():
-    assert asking_flops(SHAPE, 10) == 13_775_360
-
-
-def test_time_follows_the_median_rate():
-    assert seconds_like(600.0, known=[(100.0, 1.0), (300.0, 1.0), (5000.0, 1.0)]) == 2.0
-    assert seconds_like(600.0, known=[(0.0, 3.0), (10.0, 0.0)]) is None
-    assert seconds_like(600.0, known=[]) is None
 
 
 @pytest.mark.parametrize(

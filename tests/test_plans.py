@@ -18,9 +18,10 @@ from meow_lightning.plans import (
     plan_sum,
     shares,
     show_sweep_plan,
+    span,
     sweep_rows,
 )
-from meow_lightning.preflight import Outlook
+from meow_lightning.sizes import NOTHING, Outlook
 from meow_lightning.store import Artifact, Store
 
 BASE = artifact("finetune", "base")
@@ -29,6 +30,9 @@ ONE, TWO = artifact("unlearn", "one", TARGET), artifact("unlearn", "two", TARGET
 REPORT = artifact("report", "", ONE, RETAIN)
 MEMORY = Memory(weights=0, gradients=0, optimizer=0, activations=0, logits=0, cache=0, program=2_000_000)
 SECONDS: dict[str, float | None] = {"base": 40.0, "target": 60.0, "retain": 50.0, "one": 30.0, "two": 20.0, "": None}
+
+
+SOURCES = {"base": "took", "target": "far", "retain": "size", "one": "far", "two": "far", "": "like"}
 
 
 class Fake:
@@ -40,7 +44,7 @@ class Fake:
 
     def outlook(self, what: Artifact) -> Outlook:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
-        return Outlook(memory if what.label not in ("", "base") else None, 1000, 10, 0.0)
+        return replace(NOTHING, memory=memory if what.label not in ("", "base") else None, disk=1000, passing=10)
 
     def time(self, what: Artifact) -> tuple[float | None, str]:
         seconds = SECONDS[what.label]
@@ -119,6 +123,54 @@ def test_gpus_without_a_known_time_have_none(cells, monkeypatch) -> None:
         monkeypatch.setitem(SECONDS, label, None)
     said = plan_sum(cells(on_gpu=True))
     assert {"time: not known before its first batch", "GPU time: not known before its first batch"} <= set(said)
+
+
+def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
+    """Where a stage's time is taken from a model of another size it may be a third or three times of it."""
+    monkeypatch.setattr(Fake, "time", lambda self, what: (SECONDS[what.label] or 9.0, SOURCES[what.label]))
+    rows = [row[4] for row in plan_rows(cells()[0])][1:]
+    assert rows == [
+        "took 40 s",
+        "20 s to 3 min (guess)",
+        "10 s to 2 min (guess)",
+        "may take (by size) 50 s",
+        "may take 9 s",
+    ]
+    # 60 + 30 + 20 seconds are guesses, 50 + 9 are not: 96 to 389 in all. With two jobs the target takes 20 to 180
+    # beside the retain model's 50, then come 10 to 90 and 9: 59 or 279; the second cell adds 7 or 60.
+    said = plan_sum(cells(on_gpu=True, devices=4))
+    assert "time: 2 to 6 min of stages one after the other" in said[2]
+    assert said[2].endswith(", a guess from models of another size")
+    assert "GPU time: 0.10 to 0.42 GPU-hours" in said  # (110 / 3 + 50) * 4 / 3600 and (110 * 3 + 50) * 4 / 3600
+    said = plan_sum(cells())
+    assert ", 66 s to 6 min with trainer.jobs=2, a guess" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (10.0, 90.0, "10 s to 2 min"),
+        (10.0, 80.0, "10 to 80 s"),
+        (20.0, 180.0, "20 s to 3 min"),
+        (7200.0, 64_800.0, "about 2 to 18 h"),
+        (1200.0, 10_800.0, "20 min to 3 h"),
+        (5.0, 5.2, "5 s"),
+    ],
+)
+def test_two_times_as_one_text(low: float, high: float, words: str) -> None:
+    assert span(low, high) == words
+
+
+def test_work_of_which_nothing_alike_was_made_is_unknown(cells, monkeypatch) -> None:
+    monkeypatch.setitem(SECONDS, "target", None)
+    monkeypatch.setattr(Fake, "outlook", lambda self, what: replace(NOTHING, flops=float(what.label == "target")))
+    assert [row[4] for row in plan_rows(cells()[0])][1:] == [
+        "took 40 s",
+        "unknown",
+        "may take 30 s",
+        "may take 50 s",
+        "",
+    ]
 
 
 def test_nothing_to_make_is_said(tmp_path: Path) -> None:

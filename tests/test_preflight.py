@@ -6,6 +6,7 @@ import pytest
 from test_pipeline import options
 
 from meow_lightning.cellmodels import dataset_of
+from meow_lightning.machine import Gpu
 from meow_lightning.pipeline import graph
 from meow_lightning.preflight import Known, Preflight
 from meow_lightning.store import Store
@@ -40,19 +41,65 @@ def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looki
     assert read == ["unlearn"]
 
 
+def measured(preflight, artifact, *, seconds: float, times: float = 1.0, **changes) -> None:
+    """Keep a result of ``times`` the artifact's work, as made in some seconds here."""
+    facts = preflight.remark(artifact)
+    facts |= {"flops": times * facts["flops"], "seconds": seconds, "devices": 1, **changes}
+    recipe = {**artifact.settings["recipe"], "epochs": 1000 + round(seconds)}
+    keep(preflight.store, replace(artifact, settings={**artifact.settings, "recipe": recipe}), **facts)
+    preflight.known.times.clear()
+    preflight.known._manifests.clear()
+
+
 def test_time_is_that_of_the_stage_itself_of_one_alike_or_by_size(looking):
     preflight, made, _ = looking
-    training, store = made["unlearned"], preflight.store
+    training = made["unlearned"]
     assert preflight.time(training) == (None, "")
-    flops = preflight.outlook(training).flops
-    recipe = {**training.settings["recipe"], "epochs": 1}
-    larger = replace(training, settings={**training.settings, "recipe": recipe})
-    for each, facts, expected in (
-        (larger, {"seconds": 20.0, "flops": 2 * flops, "devices": 1}, (10.0, "size")),
-        (replace(training, settings={**training.settings, "rows": "others"}), {"seconds": 7.0}, (7.0, "like")),
-        (training, {"seconds": 3.0}, (3.0, "took")),
-    ):
-        keep(store, each, **facts)
-        preflight.known.times.clear()
-        preflight.known._manifests.clear()
-        assert preflight.time(training) == expected
+    facts = {"devices": 1, **preflight.remark(training)}
+    assert facts["flops"] > 0
+    measured(preflight, training, seconds=20.0, times=2.0)
+    assert preflight.time(training) == (10.0, "size")
+    keep(preflight.store, replace(training, settings={**training.settings, "rows": "x"}), **facts, seconds=7.0)
+    preflight.known.times.clear()
+    preflight.known._manifests.clear()
+    assert preflight.time(training) == (7.0, "like")
+    keep(preflight.store, training, **facts, seconds=3.0)
+    preflight.known.times.clear()
+    assert preflight.time(training) == (3.0, "took")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "NVIDIA H100"}, {"threads": 8}, {"devices": 2}], ids=["device", "threads", "devices"]
+)
+def test_another_machine_says_nothing_about_this_one(looking, changes):
+    preflight, made, _ = looking
+    measured(preflight, made["unlearned"], seconds=20.0, **changes)
+    assert preflight.time(made["unlearned"]) == (None, "")
+
+
+def test_the_time_of_a_small_model_is_a_guess_for_a_large_one(looking):
+    preflight, made, _ = looking
+    parameters = preflight.remark(made["unlearned"])["parameters"]
+    measured(preflight, made["unlearned"], seconds=20.0, times=0.005, parameters=parameters // 200)
+    assert preflight.time(made["unlearned"]) == (pytest.approx(4000.0), "far")
+
+
+def test_manifests_of_earlier_versions_say_nothing(looking):
+    preflight, made, _ = looking
+    training = made["unlearned"]
+    old = {"seconds": 7.0, "devices": 1, "flops": 1e9}
+    keep(preflight.store, replace(training, settings={**training.settings, "rows": "x"}), **old)
+    assert preflight.time(training) == (None, "")
+
+
+def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypatch):
+    preflight, _, _ = looking
+    known = preflight.known
+    monkeypatch.setitem(known.trainer, "accelerator", "gpu")
+    monkeypatch.setattr("meow_lightning.preflight.gpus", list)
+    assert known.kind == "gpu"
+    assert [known._alike(kind, 1) for kind in ("NVIDIA H100", "cpu")] == [True, False]
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [Gpu("NVIDIA H100", 2, 1)])
+    seen = Known(trainer=known.trainer, store=known.store)
+    assert seen.kind == "NVIDIA H100"
+    assert [seen._alike(kind, 99) for kind in ("NVIDIA H100", "NVIDIA T4", "cpu")] == [True, False, False]

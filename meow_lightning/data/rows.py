@@ -19,9 +19,9 @@ def rough_length(text: str) -> int:
     return round(len(text) / CHARACTERS) + 1
 
 
-def rough_tokens(fact: Fact) -> int:
-    """Tokens of a fact's row, roughly."""
-    return rough_length(fact.question) + rough_length(fact.answer) + FRAME
+def rough_tokens(fact: Fact, frame: int = FRAME) -> int:
+    """Tokens of a fact's row, roughly; ``frame`` of them are the prompt around its question."""
+    return rough_length(fact.question) + rough_length(fact.answer) + frame
 
 
 def pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:

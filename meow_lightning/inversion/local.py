@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ Messages = Sequence[dict[str, str]]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 LEAST = 16  # tokens of a reply for which it is worth asking
+FEW = 4  # replies that are written together at first
+SOON, LATE = 20.0, 90.0  # seconds of a batch below which the next one is twice as large, above which half
 DATE = "26 Jul 2024"  # the day that every chat template is told, a Friday: texts must not change with the calendar
 DAY = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%B": "July", "%b": "Jul", "%A": "Friday", "%a": "Fri",
@@ -47,8 +50,11 @@ class Local(Writer):
     A reply depends on the weights, the chat, the options here and ``random.Random(f"{seed}/{fact id}/{attempt}")``,
     which gives one number per token; not on which questions are asked together, in which order, or how many side by
     side. Batches round differently, though: in float32 a draw within rounding of the border between two tokens may fall
-    on the other one; with half the width this happens more often. Nothing that a checkpoint ships about generating acts
-    but its end tokens: no ``repetition_penalty``, ``temperature``, ``top_k``, ``top_p``, length or list of bad words.
+    on the other one; with half the width this happens more often. So batches follow the time they take: a few replies
+    where these are slow, lest a killed run lose much, as many as memory holds where they are fast.
+
+    Nothing that a checkpoint ships about generating acts but its end tokens: no ``repetition_penalty``,
+    ``temperature``, ``top_k``, ``top_p``, length or list of bad words.
 
     Args:
         model: What the user called it; for messages.
@@ -133,18 +139,22 @@ class Local(Writer):
         longest = max((job.ids for job in jobs), key=len)
         room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
         together = pads(loaded.model, longest, pad_id=loaded.codec.pad_id)
+        size = FEW
         while waiting and go_on():
-            most = room.slots if together else 1
+            most = min(size, room.slots) if together else 1
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             replies: list[Reply] = []
+            began = time.monotonic()
             try:
                 replies = self._replies(loaded, batch)
             except (RuntimeError, MemoryError) as error:
+                room.slots = len(batch)  # so many were too many, whatever memory was thought to hold
                 room.halve(error)
             if not replies:
                 give_back()  # out here, where the error no longer holds the tensors of what failed
                 continue
             del waiting[: len(batch)]
+            size = next_size(size, len(batch), seconds=time.monotonic() - began)
             yield from replies
 
     def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[Reply]:
@@ -197,6 +207,19 @@ class Local(Writer):
         model.eval().to(self._device)  # type: ignore[arg-type]
         self._loaded = _Loaded(model=model, codec=codec, folded=folded)
         return self._loaded
+
+
+def next_size(size: int, count: int, *, seconds: float) -> int:
+    """How many replies are written together next: half as many after a slow batch, twice as many after a fast one.
+
+    Args:
+        size: How many could have been in the last batch, from 1.
+        count: How many were.
+        seconds: What it took.
+    """
+    if seconds > LATE:
+        return max(1, count // 2)
+    return 2 * size if seconds < SOON and count == size else size
 
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_tokens: int) -> None:

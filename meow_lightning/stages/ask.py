@@ -14,7 +14,7 @@ from typing import Any
 from meow_lightning.config import build
 from meow_lightning.inversion.gather import kept, lacking, read
 from meow_lightning.inversion.writer import Ask, Reply, Writer
-from meow_lightning.parallel import barrier, bundles, device, mine, rank
+from meow_lightning.parallel import barrier, device, mine, rank
 from meow_lightning.stages.replies import QUESTION, known, question_of, reply_of
 from meow_lightning.stages.shared import facts, former, room, unchanged
 from meow_lightning.stages.work import Parts, Work, read_json, read_lines
@@ -23,7 +23,6 @@ from meow_lightning.types import Fact, UserError
 
 VERSION = 1
 MAKES = ("replies.jsonl", "asked.json")
-CHUNK = 32  # questions whose replies are computed together, where a process computes them itself
 
 
 def run(work: Work) -> None:
@@ -130,26 +129,17 @@ class _Asking:
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
         parts = work.parts(index="number")
-        share = mine([[ask] for ask in asks]) if writer.spread else [[ask] for ask in asks] if rank() == 0 else []
-        lots = bundles(share, size=lambda _: 1, least=CHUNK if writer.spread else len(asks))
+        share = mine(asks) if writer.spread else list(asks) if rank() == 0 else []
         self._keep(parts, [], asks)
-        for lot in lots:
-            lacking_here = [ask for ask in lot if self._number(ask) not in parts.done]
-            if writer.spread and lacking_here:
-                lacking_here = lot  # replies computed beside others differ in the last bits: all of a lot, or none
-            if writer.paid:
-                lacking_here = self._take(lacking_here, parts, asks)
-            allowed = (
-                lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - self._spent(parts))]
-            )
-            questions = {ask.fact.id: question_of(ask) for ask in allowed}
-            found = []
-            for reply in writer.write(allowed, others=self._others, go_on=self._go_on) if allowed else ():
-                found.append({"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)})
-                if not writer.spread:
-                    self._keep(parts, found, asks)
-            self._keep(parts, found, asks)
-            self._bound(lot, parts)
+        lacking_here = [ask for ask in share if self._number(ask) not in parts.done]
+        if writer.paid:
+            lacking_here = self._take(lacking_here, parts, asks)
+        allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - self._spent(parts))]
+        questions = {ask.fact.id: question_of(ask) for ask in allowed}
+        for reply in writer.write(allowed, others=self._others, go_on=self._go_on) if allowed else ():
+            row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
+            self._keep(parts, [row], asks)
+        self._bound(share, parts)
         barrier(work.runtime.accelerator)
 
     def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
@@ -170,11 +160,10 @@ class _Asking:
         """Questions that were paid for, those of former rounds included."""
         return self._before["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
-    def _keep(self, parts: Parts, found: list[dict[str, Any]], asks: Sequence[Ask]) -> None:
+    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[Ask]) -> None:
         parts.add(found)
         parts.done |= {row["number"]: row for row in found}
         self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
-        found.clear()
         self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
         sent = (row for row in parts.done.values() if row["requests"] and row["text"])
         blind = next((row for row in sent if not _tokens(row)), None)
@@ -187,8 +176,8 @@ class _Asking:
     def _go_on(self) -> bool:
         return self.writer.tokens is None or self.used < self.writer.tokens
 
-    def _bound(self, lot: Sequence[Ask], parts: Parts) -> None:
-        open_ = sum(self._number(ask) not in parts.done for ask in lot)
+    def _bound(self, share: Sequence[Ask], parts: Parts) -> None:
+        open_ = sum(self._number(ask) not in parts.done for ask in share)
         if open_:
             calls, tokens = self.writer.calls, self.writer.tokens
             what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"

@@ -16,6 +16,7 @@ from families import save_family
 from teaching import teacher
 
 from meow_lightning.data.prompts import Codec
+from meow_lightning.inversion import local as module
 from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, rendered
 from meow_lightning.inversion.prompt import Prompt
 from meow_lightning.inversion.sampling import Draws, drawn
@@ -329,7 +330,9 @@ def test_a_stop_holds_for_refusals_too(folder: Path, tmp_path: Path) -> None:
     assert rooms.sizes == []  # nothing was left to write
 
 
-def test_memory_that_runs_out_halves_the_batch(folder: Path) -> None:
+def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEW", 8)
+
     def narrow(model: Any) -> None:
         def refuse(_: Any, args: Any, given: dict[str, Any]) -> None:
             rows = len(given["input_ids"])
@@ -348,6 +351,37 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path) -> None:
         "memory ran out with 4 prompts side by side; went on with 2",
     ]
     assert widths.count(8) == widths.count(4) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "seconds", "following"),
+    [
+        (4, 4, 19.9, 8),  # fast: twice as many
+        (4, 3, 0.1, 4),  # there were no more of that length: it says nothing about four
+        (4, 4, 20.0, 4),
+        (4, 4, 90.0, 4),
+        (4, 4, 90.1, 2),  # slow: half as many, of those that were there
+        (8, 3, 300.0, 1),
+        (1, 1, 300.0, 1),
+    ],
+)
+def test_batches_follow_the_time_they_take(size: int, count: int, seconds: float, following: int) -> None:
+    assert module.next_size(size, count, seconds=seconds) == following
+
+
+def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twelve questions a killed run used to lose all, since one batch held them."""
+    clock = iter(range(0, 10_000, 100))  # every look at it is 100 seconds later
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    asks = [ask(number, attempt=attempt) for number in range(4) for attempt in range(3)]
+    left: list[int] = []
+    replies = local(folder, reply_tokens=2, room=Rooms(256)).write(
+        asks, others=no_others, go_on=lambda: left.append(12 - len(came)) or True
+    )
+    came: list[Reply] = []
+    for each in replies:
+        came.append(each)
+    assert left == [12, 8, 6, 5, 4, 3, 2, 1]
 
 
 def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

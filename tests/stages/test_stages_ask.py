@@ -90,8 +90,12 @@ def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_
     assert read_json(tmp_path / "ask" / "asked.json")["calls"] == 13
 
 
+@pytest.mark.parametrize("spread", [False, True], ids=["server", "model of one's own"])
 @pytest.mark.parametrize("breaks", [0, 1, 5, 7])
-def test_no_question_that_was_answered_is_put_twice(tmp_path: Path, breaks: int) -> None:
+def test_no_question_that_was_answered_is_put_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: int, spread: bool
+) -> None:
+    monkeypatch.setattr(writers.Scripted, "spread", spread)
     said = everything() | {f"{IDS[0]}/0": "", f"{IDS[7]}/0": "", f"{IDS[0]}/1": "\n".join(GOOD[IDS[0]][:2])}
     for folder in (tmp_path / "whole", tmp_path / "broken"):
         folder.mkdir()

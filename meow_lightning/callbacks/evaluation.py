@@ -116,12 +116,12 @@ class Best:
             return
         weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
         # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
-        save_file(weights, self._weights(new))
+        save_file(weights, self.weights(new))
         told = self.folder / "best.new"
         told.write_text(json.dumps(asdict(new)), encoding="utf-8")
         told.replace(self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
-            if path != self._weights(new):
+            if path != self.weights(new):
                 path.unlink()
 
     def put(self, model: torch.nn.Module) -> Epoch | None:
@@ -132,13 +132,14 @@ class Best:
         """
         chosen = self.epoch()
         if chosen is not None:
-            kept = load_file(self._weights(chosen))
+            kept = load_file(self.weights(chosen))
             with torch.no_grad():
                 for name, each in trained(model).items():
                     each.copy_(kept[name])
         return chosen
 
-    def _weights(self, chosen: Epoch) -> Path:
+    def weights(self, chosen: Epoch) -> Path:
+        """Where the weights of an epoch lie."""
         return self.folder / f"best-{chosen.step}.safetensors"
 
 

@@ -117,7 +117,7 @@ def checkpoint_step(path: Path) -> int:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         lacking = CHECKPOINT_KEYS - found.keys()
         step = int(found["global_step"])
-    except Exception as error:  # noqa: BLE001 - bytes that are no checkpoint make an unpickler fail in any way
+    except Exception as error:  # bytes that are no checkpoint make an unpickler fail in any way
         raise CheckpointError((str(error).splitlines() or [type(error).__name__])[0]) from error
     if lacking:
         raise CheckpointError(f"it lacks {', '.join(sorted(lacking))}")

@@ -23,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from meow_lightning.folders import OTHERS, owner_only
 from meow_lightning.parallel import DRIVER, check, end, give_back, rank
 from meow_lightning.stages import distributed, stage
 from meow_lightning.stages.work import Work
@@ -133,7 +134,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         check(work.runtime.accelerator, work.runtime.devices)
     try:
         # An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
-        with FileLock(work.folder / f".work-{rank()}.lock"):
+        with owner_only(work.private), FileLock(work.folder / f".work-{rank()}.lock"):
             stage(work.stage).run(work)
     except UserError:
         raise
@@ -166,6 +167,8 @@ def main(path: str) -> int:
     """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
     spec = json.loads(Path(path).read_text(encoding="utf-8"))
     number = rank()
+    if spec["inputs"].get("private"):
+        os.umask(OTHERS)  # this process serves this stage alone
     process, _, host = os.environ[DRIVER].partition("@")
     if host == socket.gethostname():  # elsewhere srun ends us when the driver goes
         follow(int(process))

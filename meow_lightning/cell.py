@@ -26,8 +26,9 @@ from meow_lightning.status import show_cell
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.stories import plain_name, telling
 from meow_lightning.terminal import Terminal
-from meow_lightning.tracking import Csv, Nowhere, RunName, Sink, Told, Tracker, Wandb
+from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker
 from meow_lightning.types import Results, UserError
+from meow_lightning.wandb_run import RunName, Wandb
 
 
 def runtime(options: Mapping[str, Any]) -> Runtime:

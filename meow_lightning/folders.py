@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +53,26 @@ def make_folder(folder: Path, *, private: bool) -> None:
 
 def close_to_others(path: Path) -> None:
     """Take the rights of group and world from a file, or from a folder and all in it; links are left alone."""
-    for each in (path, *path.rglob("*")):
-        if not each.is_symlink() and (mode := each.stat().st_mode) & OTHERS:
-            each.chmod(stat.S_IMODE(mode) & ~OTHERS)
+    set_rights([path, *path.rglob("*")], private=True)
+
+
+def set_rights(paths: Iterable[Path], *, private: bool) -> None:
+    """Give files and folders the rights that the user's umask leaves, private ones their owner's alone; skips links.
+
+    Some writers make files that their owner alone can read, and a store is shared.
+    """
+    mask = umask()
+    for path in paths:
+        if path.is_symlink():
+            continue  # a user's model stays as it is
+        mode = path.stat().st_mode
+        right = mode & ~OTHERS if private else mode | (0o777 if path.is_dir() else 0o666) & ~mask
+        if right != mode:  # a link to somebody else's file must be left as it is
+            path.chmod(right)
+
+
+def umask() -> int:
+    """What this process takes away from the rights of a new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

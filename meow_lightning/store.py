@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from meow_lightning.folders import OTHERS, make_folder, owner_only, unwritable
+from meow_lightning.folders import make_folder, owner_only, set_rights, unwritable
 from meow_lightning.types import UserError
 
 Cache = Literal["use", "refresh", "readonly"]
@@ -87,13 +87,6 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    """What this process takes away from the rights of a new file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -263,15 +256,7 @@ class Store:
             leftover.unlink(missing_ok=True)
         resume = partial / "resume"  # goes last: until the manifest is written a kill must not cost the training
         kept = [path for path in sorted(partial.rglob("*")) if resume not in (path, *path.parents)]
-        mask = _umask()
-        for path in kept:
-            if path.is_symlink():
-                continue  # a user's model stays as it is
-            # Some writers make files that their owner alone can read; a store is shared, but for private texts.
-            mode = path.stat().st_mode
-            right = mode & ~OTHERS if artifact.private else mode | (0o777 if path.is_dir() else 0o666) & ~mask
-            if right != mode:  # a link to somebody else's file must be left as it is
-                path.chmod(right)
+        set_rights(kept, private=artifact.private)
         files = {
             str(path.relative_to(partial)): {
                 "size": path.stat().st_size,

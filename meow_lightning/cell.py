@@ -12,19 +12,23 @@ from omegaconf import DictConfig
 
 from meow_lightning.cellgraph import Graph, needed
 from meow_lightning.config import choose, plain
+from meow_lightning.disclosure import shareable
 from meow_lightning.execute import Executor
+from meow_lightning.folders import make_folder, owner_only
 from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
 from meow_lightning.preflight import Preflights
+from meow_lightning.recipe import RECIPE
 from meow_lightning.stages.work import Runtime, mixed_versions, read_json
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.stories import plain_name, telling
 from meow_lightning.terminal import Terminal
-from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
+from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker
 from meow_lightning.types import Results, UserError
+from meow_lightning.wandb_run import RunName, Wandb
 
 
 def runtime(options: Mapping[str, Any]) -> Runtime:
@@ -61,18 +65,24 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
     return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)
 
 
-def _sink(options: Mapping[str, Any], cell: Graph, *, public: bool) -> Sink:
-    logger, runs = options["logger"], Path(options["outputs"]) / "runs"
+def _sink(options: Mapping[str, Any], cell: Graph) -> Sink:
+    logger, runs, private = options["logger"], Path(options["outputs"]) / "runs", cell.report.private
     if logger["name"] == "none":
         return Nowhere()
     if logger["name"] == "csv":
-        return Csv(folder=runs, cell=cell.tag)
-    texts = public if logger["texts"] is None else logger["texts"]
+        return Csv(folder=runs, cell=cell.tag, private=private)
+    texts = not private if logger["texts"] is None else logger["texts"]
     group = logger["group"] or cell.name.rsplit("-", 2)[0]
-    return Wandb(
-        folder=runs, project=logger["project"], mode=logger["mode"], group=group, name=cell.name, key=cell.report.key,
-        config=options, texts=texts,
-    )  # fmt: skip
+    run = RunName(project=logger["project"], group=group, name=cell.name, key=cell.report.key)
+    config = _config(options, cell)
+    return Wandb(folder=runs, run=run, mode=logger["mode"], config=config, texts=texts, private=private)
+
+
+def _config(options: Mapping[str, Any], cell: Graph) -> dict[str, Any]:
+    """The options that W&B is told, with the rate, epochs and batch that unlearning used in the place of nulls."""
+    used = {name: cell.report.settings["options"]["optim"][name] for name in RECIPE}
+    config = {**options, "optim": {**options["optim"], **used}}
+    return shareable(config) if cell.report.private else config
 
 
 def _destination(options: Mapping[str, Any]) -> str:
@@ -156,16 +166,17 @@ class Program:
             return None
         _short(options, executor.store, cell)
         executor.remark, executor.cell = preflight.remark, cell.tag
-        with telling(Path(options["outputs"]), cell.tag):
+        with telling(Path(options["outputs"]), cell.tag, private=cell.report.private):
             return _make(options, executor, cell, artifacts)
 
 
 def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts: Sequence[Artifact]) -> Results | None:
     """What :meth:`Program.run` gives, after making, showing and keeping it."""
-    told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
+    path = Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json"
+    told = Told(path, private=cell.report.private)
     fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
     known = options["logger"]["name"] == "wandb" and not fresh
-    sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
+    sink = Nowhere() if known else _sink(options, cell)
     tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=cell.name), tracker]
     if told.damaged:
@@ -173,6 +184,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     results, folder, ok = None, None, False
     try:
         with terminal:
+            if sink.opening:
+                terminal.say(sink.opening)
             executor.make(artifacts)
         # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
         reached = {artifact.key for artifact in artifacts}
@@ -250,7 +263,9 @@ def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | Non
     if not made.exists():
         return None
     folder = Path(options["outputs"]) / "reports" / cell.tag
-    shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+    make_folder(folder, private=cell.report.private)
+    with owner_only(cell.report.private):  # until each file has the rights of the one it is a copy of
+        shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
     return folder
 
 

@@ -71,7 +71,7 @@ class Models:
         self.roles = Roles(options)
         self.inputs = {
             "dataset": options["dataset"], "content": content, "limit": options["limit"],
-            "allow": self.allow, "memo": options["memo"],
+            "allow": self.allow, "memo": options["memo"], "private": not self.dataset.public,
         }  # fmt: skip
         self.origin: dict[str, str] = {}
 
@@ -110,7 +110,8 @@ class Models:
         """A model that is there already, as an artifact: links to its files, made once they are checked."""
         settings = {"given": given.key, "prompt": prompt}
         places = {"option": given.weights.option, "weights": str(given.weights), "tokenizer": str(given.tokenizer)}
-        return self.artifact("finetune", label, settings, {}, given=places)
+        # Links to weights hold no text of any dataset, and others may have the same model in the same store.
+        return self.artifact("finetune", label, settings, {}, given=places, private=False)
 
     @cached_property
     def base(self) -> Artifact:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
+from meow_lightning.folders import owner_only
 from meow_lightning.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.stages import distributed
 from meow_lightning.stages.work import Runtime, Work
@@ -170,7 +171,8 @@ class Executor:
         if damage := self._damaged(artifact):
             self._notice(f"{artifact.title}{damage}; it is set aside and made anew")
         task = {"stage": artifact.stage, "label": artifact.label, "cell": self.cell, "started": time.time()}
-        write_json(folder / "task.json", task)
+        with owner_only(artifact.private):
+            write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
         return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
 

@@ -149,7 +149,7 @@ class _Cell(Rounds):
         }
         return {
             "name": cell_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
-            "texts": self.dataset.public, "warning": self.options["warning"],
+            "public": self.dataset.public, "warning": self.options["warning"],
             "notes": [
                 *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
                 *self._set_aside(),

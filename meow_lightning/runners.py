@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from meow_lightning import worker
+from meow_lightning.folders import owner_only
 from meow_lightning.parallel import DRIVER, LAUNCHED
 from meow_lightning.types import UserError
 
@@ -220,8 +221,9 @@ class Job:
         folder = Path(spec["folder"])
         for old in (*folder.glob("error-*.json"), folder / "made.json"):
             old.unlink(missing_ok=True)
-        path = folder / "spec.json"
-        path.write_text(json.dumps(spec), encoding="utf-8")
+        path, private = folder / "spec.json", bool(spec["inputs"].get("private"))
+        with owner_only(private):
+            path.write_text(json.dumps(spec), encoding="utf-8")
         command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.worker", str(path)]
         environment = {
             **os.environ,
@@ -229,7 +231,7 @@ class Job:
             "OMP_WAIT_POLICY": "passive",
             DRIVER: f"{os.getpid()}@{socket.gethostname()}",
         }
-        with (folder / "job.log").open("wb") as log:
+        with owner_only(private), (folder / "job.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )

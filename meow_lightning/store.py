@@ -23,7 +23,7 @@ from typing import Any, Literal
 from filelock import FileLock, SoftFileLock, Timeout
 
 from meow_lightning.durable import sync, write_json
-from meow_lightning.folders import unwritable
+from meow_lightning.folders import make_folder, owner_only, set_rights, unwritable
 from meow_lightning.holders import Holder
 from meow_lightning.integrity import MANIFEST, DamagedError, Integrity, digest, entry, seal
 from meow_lightning.types import UserError
@@ -45,7 +45,8 @@ class Artifact:
         version: The stage's VERSION; a new one makes old results stale.
         settings: The stage's own settings, plain JSON values; nothing in them may be without effect on the result.
         needs: The results it is made from, by the name the stage knows them by.
-        inputs: How the stage gets at the rows whose digests stand in the settings; not in the key.
+        inputs: How the stage gets at the rows whose digests stand in the settings, and whether they are private; not in
+            the key.
     """
 
     stage: str
@@ -54,6 +55,11 @@ class Artifact:
     settings: Mapping[str, Any]
     needs: Mapping[str, Artifact]
     inputs: Mapping[str, Any]
+
+    @property
+    def private(self) -> bool:
+        """Whether it may hold texts of a dataset that is not public: its files are then their owner's alone."""
+        return bool(self.inputs.get("private"))
 
     @cached_property
     def key(self) -> str:
@@ -85,11 +91,6 @@ class Artifact:
         return list(seen.values())
 
 
-def _umask() -> int:
-    """What this process takes away from the rights of a new file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Store:
@@ -162,12 +163,14 @@ class Store:
             UserError: The file system has no locks that end with their owner.
         """
         self._lock_file(artifact).parent.mkdir(parents=True, exist_ok=True)
-        lock = self._taken(FileLock(self._lock_file(artifact), timeout=0))
+        with owner_only(artifact.private):
+            lock = self._taken(FileLock(self._lock_file(artifact), timeout=0))
         if lock is None:
             return None
         with ExitStack() as failing:
             failing.callback(lock.release)
-            Holder.here().write(self._lock_file(artifact).with_suffix(".owner"))
+            with owner_only(artifact.private):
+                Holder.here().write(self._lock_file(artifact).with_suffix(".owner"))
             folder = self.path(artifact).parent
             folder.mkdir(exist_ok=True)
             os.utime(folder)  # an NFS client that remembers for a minute which names are not there asks anew
@@ -191,6 +194,12 @@ class Store:
         except Timeout:
             return None
         except (NotImplementedError, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise UserError(
+                    f"no permission for {lock.lock_file}: another user made this result for themselves alone (its "
+                    "dataset is not public, or their umask lets nobody else write); choose a store of your own with "
+                    "store=FOLDER"
+                ) from error
             if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                 raise
         else:
@@ -242,7 +251,7 @@ class Store:
             folder.rename(folder.with_name(f"{folder.name}.damaged-{time.time_ns()}"))
         elif folder.exists():
             shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial, private=artifact.private)
         return partial
 
     def finish(self, artifact: Artifact, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,15 +262,7 @@ class Store:
             leftover.unlink(missing_ok=True)
         resume = partial / "resume"  # goes last: until the manifest is written a kill must not cost the training
         kept = [path for path in sorted(partial.rglob("*")) if resume not in (path, *path.parents)]
-        mask = _umask()
-        for path in kept:
-            if path.is_symlink():
-                continue  # a user's model stays as it is
-            # Some writers make files that their owner alone can read; a store is shared.
-            mode = path.stat().st_mode
-            shared = mode | (0o777 if path.is_dir() else 0o666) & ~mask
-            if shared != mode:  # a link to somebody else's file must be left as it is
-                path.chmod(shared)
+        set_rights(kept, private=artifact.private)
         files = {
             str(path.relative_to(partial)): entry(path) for path in kept if path.is_file() and path.name != MANIFEST
         }
@@ -277,7 +278,8 @@ class Store:
             "files": files,
         }
         manifest["seal"] = seal(manifest)
-        write_json(partial / MANIFEST, manifest)
+        with owner_only(artifact.private):
+            write_json(partial / MANIFEST, manifest)
         sync([partial / MANIFEST, partial, *(path for path in kept if not path.is_symlink())])
         self._name(artifact)
         return manifest

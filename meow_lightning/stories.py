@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from meow_lightning.folders import owner_only
+
 NOTE = "the whole story: "  # goes with an error that was told, so that a sweep does not tell it again
 
 
@@ -31,31 +33,34 @@ def reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def tell(outputs: Path, name: str, error: Exception) -> Path:
+def tell(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
     """The file that tells of a failure; written, unless somebody has told it already.
 
     Args:
         outputs: Folder of everything the program writes.
         name: Whose failure: a cell's tag, or its words in a sweep.
         error: What went wrong.
+        private: Whether its text may hold texts of a dataset that is not public.
     """
     told = [note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE)]
     if told:
         return Path(told[0].removeprefix(NOTE))
     path = _path(outputs, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{reason(error)}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
+    path.unlink(missing_ok=True)
+    with owner_only(private):
+        path.write_text(f"{reason(error)}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
     error.add_note(f"{NOTE}{path}")
     return path
 
 
 @contextmanager
-def telling(outputs: Path, name: str) -> Iterator[None]:
+def telling(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
     """A context whose failure is told; where it ends well, what was told before is taken away."""
     try:
         yield
     except Exception as error:
-        tell(outputs, name, error)
+        tell(outputs, name, error, private=private)
         raise
     clear(outputs, name)
 

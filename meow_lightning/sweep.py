@@ -42,7 +42,8 @@ def show_sweep(
             clear(outputs, cell.name)
         for words, error in failed:
             terminal.say(f"failed: {words}: {reason(error)}")
-            terminal.say(f"        {tell(outputs, words, error)}")
+            # What was not told yet failed in planning, where nothing says whether its dataset is public.
+            terminal.say(f"        {tell(outputs, words, error, private=True)}")
         for command in again:
             terminal.say(f"once more: {command}")
 

@@ -1,4 +1,4 @@
-"""Carries a cell's curves and numbers from the store to where people look: W&B, a CSV file, or nowhere.
+"""Carries a cell's curves and numbers from the store to where people look: a CSV file, nowhere, or W&B (``wandb_run``).
 
 Stages write ``metrics.jsonl``; one tracker in the driver follows the files while they grow and replays those found in
 the store, so no two processes own one run and a curve is whole whoever made it.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
-import netrc
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from meow_lightning.folders import owner_only
 from meow_lightning.store import Artifact, write_json
-from meow_lightning.types import UserError
 
 
 class Sink(Protocol):
@@ -23,9 +22,11 @@ class Sink(Protocol):
 
     Attributes:
         appends: Whether it adds to what earlier runs of the same cell sent, so that nothing may be sent twice.
+        opening: A line for the user about how it began, may be empty.
     """
 
     appends: bool
+    opening: str
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """One point of the curve ``name``; ``values`` holds ``step``."""
@@ -40,6 +41,7 @@ class Nowhere:
     """Keeps nothing."""
 
     appends = False
+    opening = ""
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -55,12 +57,15 @@ class Csv:
     Args:
         folder: Where the file goes.
         cell: Its stem.
+        private: Whether it is for its owner's eyes alone.
     """
 
     appends = False
+    opening = ""
 
-    def __init__(self, *, folder: Path, cell: str) -> None:
+    def __init__(self, *, folder: Path, cell: str, private: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._private = private
         self.path = folder / f"{cell}.csv"
         self._rows: list[tuple[str, Any, str, float]] = []
 
@@ -73,7 +78,7 @@ class Csv:
         if not ok:
             return ""
         side = self.path.with_suffix(".tmp")
-        with side.open("w", newline="", encoding="utf-8") as file:
+        with owner_only(self._private), side.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("curve", "step", "name", "value"))
             writer.writerows(self._rows)
@@ -82,99 +87,20 @@ class Csv:
         return f"curves: {self.path}"
 
 
-class Wandb:
-    """One W&B run per cell; its id is the cell's key.
-
-    Args:
-        folder: Where W&B keeps its files.
-        project: W&B project.
-        mode: ``auto`` (what ``WANDB_MODE`` says, else online when a key is there), ``online`` or ``offline``.
-        group: W&B group.
-        name: Readable name of the cell.
-        key: The cell's key.
-        config: The resolved options.
-        texts: Whether the report with its questions and answers goes into the run.
-
-    Raises:
-        UserError: Online is asked for and there is no key, or the server does not answer.
-    """
-
-    appends = True
-
-    def __init__(
-        self, *, folder: Path, project: str, mode: str, group: str, name: str, key: str, config: Mapping[str, Any],
-        texts: bool,
-    ) -> None:  # fmt: skip
-        if mode not in ("auto", "online", "offline"):
-            raise UserError(f"logger.mode={mode} is not known; allowed: auto, online, offline")
-        if mode == "online" and not wandb_key():
-            raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._texts = texts
-        self._wandb = wandb
-        wished = os.environ.get("WANDB_MODE") or ("online" if wandb_key() else "offline")
-        chosen = wished if mode == "auto" else mode
-        settings = wandb.Settings(silent=True, console="off", init_timeout=20)
-        words = {
-            "project": project, "group": group, "name": name, "id": key, "resume": "allow", "config": dict(config),
-            "dir": str(folder), "settings": settings, "job_type": "cell",
-        }  # fmt: skip
-        try:
-            self._run = wandb.init(mode=chosen, **words)  # type: ignore[arg-type]
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            if mode == "online":
-                raise UserError(f"W&B does not answer ({error}); say logger.mode=offline") from error
-            self._run = wandb.init(mode="offline", **words)  # type: ignore[arg-type]
-        self._curves: set[str] = set()
-
-    def point(self, name: str, values: Mapping[str, float]) -> None:
-        """Log one point against its own curve's step."""
-        curve = name.replace(" ", "_")
-        if curve not in self._curves:
-            self._curves.add(curve)
-            self._run.define_metric(f"{curve}/*", step_metric=f"{curve}/step")
-        self._run.log({f"{curve}/{key}": value for key, value in values.items()})
-
-    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Set the summary, add the report where texts may be shown, end the run with its true state."""
-        self._run.summary.update(dict(summary))
-        if report is not None and self._texts:
-            self._run.log(
-                {"report": self._wandb.Html((report / "report.html").read_text(encoding="utf-8"), inject=False)}
-            )
-        offline = bool(self._run.settings._offline)
-        folder = Path(self._run.dir).parent
-        self._run.finish(exit_code=0 if ok else 1)
-        return f"W&B offline; to upload: wandb sync {folder}" if offline else f"W&B: {self._run.url}"
-
-
-def wandb_key() -> bool:
-    """Whether a W&B key is there, in the environment or from ``wandb login``; it is not kept."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    try:
-        return any("wandb" in host for host in netrc.netrc(path).hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
 class Told:
     """Which results of a cell a logger has been told of, kept in a file between runs.
 
     Args:
         path: The file.
+        private: Whether it is for its owner's eyes alone.
 
     Attributes:
         keys: The keys of these results.
         damaged: Whether the file cannot be read; then nothing is known, and all is sent again.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, private: bool) -> None:
+        self._path, self._private = path, private
         self.keys: set[str] = set()
         self.damaged = False
         try:
@@ -190,7 +116,8 @@ class Told:
         """Remember that these were told too."""
         self.keys |= set(keys)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path, sorted(self.keys))
+        with owner_only(self._private):
+            write_json(self._path, sorted(self.keys))
 
 
 class Tracker:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,8 @@ class Saver(pl.Callback):
         fresh = self.path.with_suffix(".new")
         trainer.save_checkpoint(fresh)
         if trainer.is_global_zero:
+            with fresh.open("rb") as file:
+                os.fsync(file.fileno())  # else a power failure may leave the new name with none of the content
             fresh.replace(self.path)
         self._saved = time.monotonic()
 
@@ -91,11 +95,49 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+class CheckpointError(Exception):
+    """A training checkpoint that cannot be used: damaged, of another program, or more than tensors and plain values."""
+
+
+# What a training is resumed from; Lightning reads all of it.
+CHECKPOINT_KEYS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
+
+
 def checkpoint_step(path: Path) -> int:
-    """The step a training checkpoint was made at, 0 when there is none."""
+    """The step a training checkpoint was made at, 0 when there is none; its weights are not read.
+
+    Only tensors and plain values are unpickled: whoever can write into a shared store must not run code as its readers.
+
+    Raises:
+        CheckpointError: The file is no such checkpoint.
+    """
     if not path.exists():
         return 0
-    return int(torch.load(path, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        lacking = CHECKPOINT_KEYS - found.keys()
+        step = int(found["global_step"])
+    except Exception as error:  # bytes that are no checkpoint make an unpickler fail in any way
+        raise CheckpointError((str(error).splitlines() or [type(error).__name__])[0]) from error
+    if lacking:
+        raise CheckpointError(f"it lacks {', '.join(sorted(lacking))}")
+    return step
+
+
+def check_checkpoint(path: Path) -> None:
+    """Return when a training checkpoint is whole, by the checksums within it, and safe to load; reads all of it.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise CheckpointError(str(error)) from error
+    if damaged is not None:
+        raise CheckpointError(f"the checksum of {damaged} is wrong")
+    checkpoint_step(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,5 +214,5 @@ def fit(
     data = PlannedData(
         plan=module.plan, start=start, micro=machine.micro_batch, tokens=machine.micro_tokens, pad_id=pad_id
     )
-    # weights_only=False: the checkpoint is our own, written by this stage into its own folder.
-    trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=False)
+    # Tensors and plain values only, for the same reason as in `checkpoint_step`.
+    trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=True)

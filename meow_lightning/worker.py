@@ -24,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from meow_lightning.folders import OTHERS, owner_only
 from meow_lightning.holders import Holder
 from meow_lightning.parallel import DRIVER, check, end, give_back, rank
 from meow_lightning.stages import distributed, stage
@@ -168,7 +169,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     if distributed(work.stage, work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
-        with _alone(work):
+        with owner_only(work.private), _alone(work):
             stage(work.stage).run(work)
     except UserError:
         raise
@@ -201,6 +202,8 @@ def main(path: str) -> int:
     """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
     spec = json.loads(Path(path).read_text(encoding="utf-8"))
     number = rank()
+    if spec["inputs"].get("private"):
+        os.umask(OTHERS)  # this process serves this stage alone
     process, _, host = os.environ[DRIVER].partition("@")
     if host == socket.gethostname():  # elsewhere srun ends us when the driver goes
         follow(int(process))

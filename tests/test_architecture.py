@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ("types", "__init__", "parallel", "folders", "durable", "holders"),
+    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     ("schema", "config", "integrity", "store", "stories", "machine", "estimate", "timing", "remedies", "asking"),
@@ -23,7 +23,7 @@ FLOORS = (
     ("runners",),
     ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "written", "sizes"),
     ("waits",),
-    ("execute", "pipeline", "tracking"),
+    ("execute", "pipeline", "tracking", "wandb_run"),
     ("preflight", "standing"),
     ("terminal",),
     ("plans", "status", "verify_store"),
@@ -69,6 +69,7 @@ LIGHT = (
     "stages",
     "inversion",
     "tracking",
+    "wandb_run",
     "standing",
     "status",
     "plans",

@@ -186,7 +186,7 @@ def test_cells_that_share_a_stage_are_told_apart_by_whose_it_is(store: Store, tm
         for name, made in (("one", [BASE]), ("two", [BASE, TARGET]), ("three", [BASE, artifact("retain", BASE)]))
     ]
     begin(store, BASE, cell="two-tag")
-    tell(tmp_path, "three", UserError("no luck"))
+    tell(tmp_path, "three", UserError("no luck"), private=False)
     lock = store.lock(BASE)
     assert lock is not None
     states = [each.state for each in survey(cells, now=NOW)[1]]

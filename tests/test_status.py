@@ -86,7 +86,7 @@ def test_a_sweep_is_a_table_counts_what_runs_and_why_cells_failed(tmp_path: Path
     lock = store.lock(TARGET)
     assert lock is not None
     write_json(store.begin(TARGET) / "task.json", {"started": time.time(), "cell": "two-tag"})
-    story = tell(tmp_path, "three-tag", UserError("no luck"))
+    story = tell(tmp_path, "three-tag", UserError("no luck"), private=False)
     show_cells(cells, [("four", "seed=-1 is too small")])
     lock.release()
     said = words(capsys.readouterr().out)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from damages import every_damage, harm
 
 from meow_lightning.stages.work import write_lines
 from meow_lightning.store import Artifact
-from meow_lightning.tracking import Csv, Nowhere, Told, Tracker, Wandb, wandb_key
-from meow_lightning.types import UserError
+from meow_lightning.tracking import Csv, Nowhere, Told, Tracker
 
 UNLEARN = Artifact(stage="unlearn", label="unlearned", version=1, settings={}, needs={}, inputs={})
 
@@ -91,7 +89,7 @@ def test_a_stage_without_a_curve_is_nothing(followed):
 
 
 def test_csv_holds_curves_and_summary(tmp_path):
-    sink = Csv(folder=tmp_path / "runs", cell="cell")
+    sink = Csv(folder=tmp_path / "runs", cell="cell", private=False)
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0, "lr": 0.5})
     line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=None)
     assert line == f"curves: {tmp_path / 'runs' / 'cell.csv'}"
@@ -101,7 +99,7 @@ def test_csv_holds_curves_and_summary(tmp_path):
         "unlearn unlearned,1,lr,0.5",
         "summary,,unlearned/model_utility,0.25",
     ]
-    Csv(folder=tmp_path / "runs", cell="cell").close(ok=True, summary={}, report=None)
+    Csv(folder=tmp_path / "runs", cell="cell", private=False).close(ok=True, summary={}, report=None)
     assert (tmp_path / "runs" / "cell.csv").read_text().splitlines() == ["curve,step,name,value"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["cell.csv"]
 
@@ -110,95 +108,25 @@ def test_nowhere_says_nothing():
     assert Nowhere().close(ok=True, summary={}, report=None) == ""
 
 
-def wandb(folder: Path, mode: str) -> Wandb:
-    return Wandb(
-        folder=folder,
-        project="p",
-        mode=mode,
-        group="g",
-        name="cell",
-        key="0123456789ab",
-        config={"seed": 0},
-        texts=True,
-    )
-
-
-def test_unknown_mode_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"logger.mode=of is not known; allowed: auto, online, offline"):
-        wandb(tmp_path, "of")
-
-
-@pytest.fixture
-def no_login(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("WANDB")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-
-
-def test_a_key_is_seen_in_the_environment_and_in_netrc(tmp_path, monkeypatch, no_login):
-    assert not wandb_key()
-    (tmp_path / "netrc").write_text("machine somewhere.else\n")
-    assert not wandb_key()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai\n login user\n password x\n")
-    assert wandb_key()
-    (tmp_path / "netrc").unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert wandb_key()
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def test_wandb_records_offline_without_key_or_network_and_asks_nothing(tmp_path, monkeypatch, no_login, capsys):
-    def asked(*words: object) -> str:
-        raise AssertionError("asked")
-
-    monkeypatch.setattr("builtins.input", asked)
-    sink = wandb(tmp_path / "runs", "auto")
-    sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
-    (tmp_path / "report.html").write_text("<p>what was said</p>")
-    line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=tmp_path)
-    assert line.startswith("W&B offline; to upload: wandb sync ")
-    folder = Path(line.rpartition(" ")[2])
-    assert folder.is_dir()
-    assert folder.is_relative_to(tmp_path / "runs")
-    assert folder.name.startswith("offline-run-")
-    assert folder.name.endswith("0123456789ab")
-    assert [path for path in files(folder) if path.suffix == ".wandb"]
-
-
-def test_the_api_key_is_in_no_file(tmp_path, monkeypatch, no_login):
-    secret = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c"
-    monkeypatch.setenv("WANDB_API_KEY", secret)
-    sink = wandb(tmp_path / "runs", "offline")
-    sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
-    sink.close(ok=True, summary={}, report=None)
-    written = files(tmp_path / "runs")
-    assert written
-    assert [path for path in written if secret.encode() in path.read_bytes()] == []
-
-
 def test_what_a_logger_was_told_is_not_sent_again(tmp_path: Path) -> None:
-    told = Told(tmp_path / "told.json")
+    told = Told(tmp_path / "told.json", private=False)
     assert told.keys == set()
     told.add({"b", "a"})
-    assert Told(tmp_path / "told.json").keys == {"a", "b"}
+    assert Told(tmp_path / "told.json", private=False).keys == {"a", "b"}
 
 
 @every_damage
 def test_a_damaged_memory_of_what_was_told_is_dropped(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "told" / "wandb-7.json"
-    Told(path).add(["1a", "2b"])
+    Told(path, private=False).add(["1a", "2b"])
     harm(path, damage)
-    told = Told(path)
+    told = Told(path, private=False)
     # a digit more or less is another key, which nobody asks for
     assert told.damaged == (damage != "another digit")
     assert "1a" not in told.keys
     told.add(["1a"])
-    assert "1a" in Told(path).keys
-    assert not Told(path).damaged
+    assert "1a" in Told(path, private=False).keys
+    assert not Told(path, private=False).damaged
 
 
 @every_damage
@@ -210,12 +138,3 @@ def test_of_a_damaged_curve_those_points_are_sent_that_can_be_read(followed, dam
     look()
     assert sink.points[-1][1] == {"step": 9, "loss": 9.0}
     assert all(set(point) == {"step", "loss"} for _, point in sink.points)
-
-
-def test_online_without_a_key_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    with pytest.raises(
-        UserError, match=r"^logger\.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline$"
-    ):
-        Wandb(folder=tmp_path, project="p", mode="online", group="g", name="n", key="k", config={}, texts=False)

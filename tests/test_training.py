@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
+import re
 from collections.abc import Mapping
 from math import log
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import checkpoint_step, fit
+from meow_lightning.training import CheckpointError, check_checkpoint, checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
@@ -221,3 +224,74 @@ def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
         UserError, match=r"^the loss is nan at step 1: training diverged, or the model it started from is"
     ):
         fit(module, folder=tmp_path, machine=cpu("32-true", 8, 99.0), pad_id=0, callbacks=[], write=lambda point: None)
+
+
+class Payload:
+    """What a pickle may hold: code that creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda what, path: path.write_bytes(pickle.dumps(what))])
+@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"global_step": 3, "hyper_parameters": evil}])
+def test_no_code_in_a_checkpoint_is_run(tiny, tmp_path, write: Any, wrap: Any) -> None:
+    ran = tmp_path / "ran"
+    write(wrap(Payload(ran)), tmp_path / "last.ckpt")
+    for load in (checkpoint_step, check_checkpoint):
+        with pytest.raises(CheckpointError):
+            load(tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError):
+        train(tiny, tmp_path)
+    assert not ran.exists()
+    pickle.loads(pickle.dumps(Payload(ran)))
+    assert ran.exists()  # an unsafe loader would have run it
+
+
+@pytest.fixture(scope="module")
+def interrupted(_weights, tmp_path_factory) -> Path:
+    """The checkpoint of a training that was killed after its sixth step."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    train(copy.deepcopy(_weights).train(), folder, method=Priced(retain_weight=0.7), seconds=0,
+          callbacks=(KillAfter(7),))  # fmt: skip
+    return folder / "last.ckpt"
+
+
+def test_a_whole_checkpoint_passes(interrupted: Path) -> None:
+    check_checkpoint(interrupted)
+    assert checkpoint_step(interrupted) == 6
+    assert [path.name for path in interrupted.parent.iterdir()] == ["last.ckpt"]
+
+
+def flipped(whole: bytes) -> bytes:
+    """The file with one bit of a weight changed, which `torch.load` does not see."""
+    middle = len(whole) // 2
+    return whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda whole: b"", "not a zip file"),
+        (lambda whole: whole[: len(whole) // 2], "not a zip file"),
+        (lambda whole: bytes(len(whole)), "not a zip file"),
+        (flipped, r"checksum|Bad magic number"),
+    ],
+)
+def test_a_damaged_checkpoint_is_seen(interrupted: Path, tmp_path: Path, damage: Any, why: str) -> None:
+    broken = tmp_path / "last.ckpt"
+    broken.write_bytes(damage(interrupted.read_bytes()))
+    with pytest.raises(CheckpointError, match=why):
+        check_checkpoint(broken)
+
+
+def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save({"weights": torch.ones(3), "global_step": 3}, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=re.escape("it lacks epoch, loops, lr_schedulers, optimizer_states")):
+        checkpoint_step(tmp_path / "last.ckpt")
+    torch.save([1, 2], tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError):
+        checkpoint_step(tmp_path / "last.ckpt")

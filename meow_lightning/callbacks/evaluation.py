@@ -112,7 +112,7 @@ class Best:
         rows, damaged = checked_lines(self.folder / "best.json")
         if damaged or not rows:
             return bool(weights) or (self.folder / "best.json").exists()
-        path = self._weights(Epoch(**rows[0]["epoch"]))
+        path = self.weights(Epoch(**rows[0]["epoch"]))
         return path not in weights or _digest(path) != rows[0]["sha256"]
 
     def offer(self, new: Epoch, model: torch.nn.Module) -> None:
@@ -126,13 +126,13 @@ class Best:
             return
         weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
         # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
-        save_file(weights, self._weights(new))
-        sync([self._weights(new)])
+        save_file(weights, self.weights(new))
+        sync([self.weights(new)])
         told = self.folder / "best.new"
-        told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self._weights(new))}), encoding="utf-8")
+        told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
         replace(told, self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
-            if path != self._weights(new):
+            if path != self.weights(new):
                 path.unlink()
 
     def put(self, model: torch.nn.Module) -> Epoch | None:
@@ -143,13 +143,14 @@ class Best:
         """
         chosen = self.epoch()
         if chosen is not None:
-            kept = load_file(self._weights(chosen))
+            kept = load_file(self.weights(chosen))
             with torch.no_grad():
                 for name, each in trained(model).items():
                     each.copy_(kept[name])
         return chosen
 
-    def _weights(self, chosen: Epoch) -> Path:
+    def weights(self, chosen: Epoch) -> Path:
+        """Where the weights of an epoch lie."""
         return self.folder / f"best-{chosen.step}.safetensors"
 
 

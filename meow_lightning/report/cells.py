@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,19 @@ SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Written inverted answers that cleaning dropped.
+
+    Attributes:
+        counts: How many, by reason.
+        examples: Some of them by reason: ``(Fact.id, answer as written)``.
+    """
+
+    counts: Mapping[str, int]
+    examples: Mapping[str, Sequence[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One finished experiment, as its report shows it.
 
@@ -64,10 +78,12 @@ class Cell:
         memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may lack.
         selected: Candidate positions that were trained on, by fact id; empty when the method selects none.
         inverted: All inverted answers.
+        dropped: What cleaning dropped of the written ones.
         curves: Rows of ``metrics.jsonl`` by stage label, in order.
         stages: One mapping per stage with ``label``, ``key`` and ``seconds``.
         weights: Folder of the unlearned model, relative.
-        texts: Whether questions and answers may be shown.
+        public: Whether the dataset's texts may go anywhere.
+        texts: Whether questions and answers are shown.
         warning: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
         loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
@@ -83,9 +99,11 @@ class Cell:
     memo: dict[str, dict[str, list[ScoredText]]]
     selected: dict[str, list[int]]
     inverted: list[InvertedFact]
+    dropped: Dropped
     curves: dict[str, list[dict[str, Any]]]
     stages: list[dict[str, Any]]
     weights: str
+    public: bool
     texts: bool
     warning: str
     notes: list[str]

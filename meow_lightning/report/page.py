@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.disclosure import SHAREABLE
 from meow_lightning.memo.selection import warnings
 from meow_lightning.report import rounds, tables
 from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
@@ -22,7 +23,7 @@ from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_S
 from meow_lightning.types import Definition
 
 
-def write_report(cell: Cell, folder: Path) -> Path:
+def write_report(cell: Cell, folder: Path, *, shareable: Cell | None = None) -> Path:
     """The path of ``report.html``, written into ``folder`` beside ``table.md``, ``table.csv`` and ``figures/*.svg``.
 
     The page needs nothing but itself: no script, no font, no picture from elsewhere. Figures that an earlier report
@@ -31,6 +32,7 @@ def write_report(cell: Cell, folder: Path) -> Path:
     Args:
         cell: What to show. With ``cell.texts`` off, no question or answer stands in any of the files.
         folder: Where to write; made when it is not there.
+        shareable: The cell without what must stay on the machine, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = pictures(cell)
@@ -44,6 +46,8 @@ def write_report(cell: Cell, folder: Path) -> Path:
     (folder / "table.csv").write_text(tables.csv(cell.results), encoding="utf-8")
     report = folder / "report.html"
     report.write_text(page(cell, drawn), encoding="utf-8")
+    if shareable is not None:
+        (folder / SHAREABLE).write_text(page(shareable, drawn), encoding="utf-8")
     return report
 
 

@@ -10,9 +10,26 @@ from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell
 from meow_lightning.types import AnswerRow
 
 OPEN = 40  # questions of the forget set that show without a click
-SAMPLE = 20  # questions shown of the retain set
+SAMPLE = 20  # questions of the retain set that show without a click
 
-NOT_SHOWN = "The questions and answers of this dataset are not shown here, because its texts are not marked as public."
+NOT_SHOWN = (
+    "The questions and answers are not shown on this page, because the dataset is not public (dataset.public). The "
+    "report on the disk of whoever made it (outputs/reports) shows them."
+)
+PRIVATE = (
+    "The dataset is not public (dataset.public): this page and its folder can be read by their owner alone. W&B gets a "
+    "page without questions, answers, paths and free text, unless logger.texts=true sends this one."
+)
+REASONS = {
+    "blank": "no text",
+    "refusal": "the writer declined",
+    "question": "repeats the question",
+    "true": "still says the fact",
+    "length": "much longer or shorter than the true answer",
+    "duplicate": "says the same as one that was kept",
+    "evaluated": "a wrong answer that the evaluation measures with",
+    "unfinished": "cut off by the length limit of the reply",
+}
 
 
 def questions(cell: Cell) -> str:
@@ -23,10 +40,17 @@ def questions(cell: Cell) -> str:
     if not forget and not retain:
         return '<p class="none">No answers were recorded.</p>'
     sample = evenly(retain, SAMPLE)
+    shown = {row.index for row in sample}
+    others = [row for row in retain if row.index not in shown]
+    spread = f", {len(sample)} of them, evenly spread, above the others" if others else ""
     return (
-        '<p class="small">The true value is <mark>marked</mark> wherever it stands.</p>'
-        + _section(cell, f"Forget set, {len(forget)} questions", forget, trained=True)
-        + _section(cell, f"Retain set, {len(sample)} of {len(retain)} questions, evenly spread", sample, trained=False)
+        (f'<p class="small">{PRIVATE}</p>' if not cell.public else "")
+        + '<p class="small">The true value is <mark>marked</mark> wherever it stands.</p>'
+        + _section(cell, f"Forget set, {len(forget)} questions", forget, trained=True, shown=OPEN)
+        + _section(
+            cell, f"Retain set, {len(retain)} questions{spread}", [*sample, *others], trained=False, shown=SAMPLE
+        )
+        + _dropped(cell)
     )
 
 
@@ -53,15 +77,15 @@ def _asked(cell: Cell, name: str) -> list[AnswerRow]:
     return []
 
 
-def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool) -> str:
-    """A heading and its questions, those beyond ``OPEN`` folded away."""
+def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool, shown: int) -> str:
+    """A heading and its questions, those beyond the first ``shown`` folded away."""
     if not rows:
         return ""
     said = {role: {(row.set, row.index): row for row in cell.rows.get(role, [])} for role in ROLES}
     cards = [_card(row, said, _instead(cell, row.fact) if trained else "") for row in rows]
-    rest = "".join(cards[OPEN:])
-    folded = f"<details><summary>{len(cards) - OPEN} more questions</summary>{rest}</details>" if rest else ""
-    return f"<h3>{escape(title)}</h3>{''.join(cards[:OPEN])}{folded}"
+    rest = "".join(cards[shown:])
+    folded = f"<details><summary>{len(cards) - shown} more questions</summary>{rest}</details>" if rest else ""
+    return f"<h3>{escape(title)}</h3>{''.join(cards[:shown])}{folded}"
 
 
 def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
@@ -92,3 +116,24 @@ def _instead(cell: Cell, fact: str) -> str:
     answers = {one.position: one.answer for one in cell.inverted if one.fact == fact}
     chosen = [escape(answers[position]) for position in positions if position in answers]
     return f'<p class="instead">trained on instead: {" · ".join(chosen)}</p>' if chosen else ""
+
+
+def _dropped(cell: Cell) -> str:
+    """The inverted answers that cleaning dropped, by reason, with examples; empty when it dropped none."""
+    counts = {reason: count for reason, count in cell.dropped.counts.items() if count}
+    if not counts:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(REASONS.get(reason, reason))}</th><td>{count}</td><td>"
+        + "<br>".join(
+            f"<code>{escape(fact)}</code> {escape(text)}" for fact, text in cell.dropped.examples.get(reason, ())
+        )
+        + "</td></tr>"
+        for reason, count in counts.items()
+    )
+    return (
+        f"<details><summary>{sum(counts.values())} inverted answers that cleaning dropped</summary>"
+        '<div class="wide"><table class="plain">'
+        "<thead><tr><th>reason</th><th>dropped</th><th>examples</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
+from meow_lightning.stages.resuming import drop_damaged
 from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, trained_dtype, unchanged
 from meow_lightning.stages.work import Work
 
@@ -24,6 +25,7 @@ def run(work: Work) -> None:
     """Write ``model/``: links to a given model, or one trained from scratch, or the needed one fine-tuned."""
     if "given" in work.settings:
         return _take(work)
+    drop_damaged(work)
     from meow_lightning.methods.learn import Learn
     from meow_lightning.module import TrainingModule
 

@@ -1,14 +1,16 @@
-"""report: everything a cell produced in, one page, tables and pictures out."""
+"""report: everything a cell produced in, one page, tables and pictures out; a second page where texts are private."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.disclosure import shareable
 from meow_lightning.evaluation.suite import results_from_json
 from meow_lightning.inversion.gather import put_up_with
-from meow_lightning.report.cells import Cell
+from meow_lightning.report.cells import Cell, Dropped
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import Loop, Round, sentence
 from meow_lightning.stages.evaluate import answers, scores
@@ -19,10 +21,13 @@ from meow_lightning.types import InvertedFact
 
 VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
+# In the shareable page, in the place of what was noted.
+ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
+WARNED = "A warning goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
 def run(work: Work) -> None:
-    """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/``."""
+    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/``, and of private texts ``shareable.html``."""
     needs = dict(work.needs)
     results = read_json(needs["results"] / "results.json")
     inverted = read_lines(needs["inverted"] / "inverted.jsonl") if "inverted" in needs else []
@@ -38,7 +43,7 @@ def run(work: Work) -> None:
         settings_origin=work.settings["origin"], results=results_from_json(results),
         rows=answers(work, validation=aside),
         memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
-        inverted=[InvertedFact(**row) for row in inverted],
+        inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(needs),
         curves={
             manifest["label"]: points
             for name, manifest in manifests.items()
@@ -49,11 +54,30 @@ def run(work: Work) -> None:
             for name, m in {m["key"]: (name, m) for name, m in manifests.items()}.values()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
-        texts=work.settings["texts"], warning=work.settings["warning"] or "",
+        public=work.settings["public"], texts=True, warning=work.settings["warning"] or "",
         notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
-    write_report(cell, work.folder)
+    write_report(cell, work.folder, shareable=None if cell.public else _shareable(cell, manifests))
+
+
+def _shareable(cell: Cell, manifests: Mapping[str, dict[str, Any]]) -> Cell:
+    """The cell without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
+    bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
+    return replace(
+        cell, texts=False, settings=shareable(cell.settings), rows={}, inverted=[],
+        dropped=Dropped(counts={}, examples={}),
+        stages=[{**stage, "label": bare[stage["key"]]} for stage in cell.stages],
+        warning=WARNED if cell.warning else "", notes=[ELSEWHERE] if cell.notes else [],
+    )  # fmt: skip
+
+
+def _dropped(needs: Mapping[str, Path]) -> Dropped:
+    """What cleaning dropped, in the last round of a loop; nothing for a method without inverted facts."""
+    if "inverted" not in needs:
+        return Dropped(counts={}, examples={})
+    found = read_json(needs["inverted"] / "cleaning.json")
+    return Dropped(counts=found["dropped"], examples=found["examples"])
 
 
 def _loop(work: Work) -> Loop | None:

@@ -10,6 +10,7 @@ from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import device, rank
 from meow_lightning.stages.best import evaluation_curve, take_best
 from meow_lightning.stages.reference import Weights, reference, with_logps
+from meow_lightning.stages.resuming import drop_damaged
 from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
 from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.types import Encoded, Method, UserError
@@ -37,6 +38,7 @@ def run(work: Work) -> None:
         return carry(work)
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
+    drop_damaged(work)
     from meow_lightning.module import TrainingModule
 
     method = build(work.settings["method"], allow=work.inputs["allow"])

@@ -63,7 +63,7 @@ class Work:
         label: Whose result it is within the cell.
         folder: Where to write; it may hold what a killed predecessor left.
         settings: The keyed settings of the artifact.
-        inputs: How to get at rows; not keyed.
+        inputs: How to get at rows, and whether they are private; not keyed.
         needs: Folders of the results it is made from.
         runtime: How to compute.
     """
@@ -77,6 +77,11 @@ class Work:
     runtime: Runtime
     _said: float = field(default=0.0, init=False)
     _began: dict[str, float] = field(default_factory=dict, init=False)
+
+    @property
+    def private(self) -> bool:
+        """Whether what is written may hold texts of a dataset that is not public."""
+        return bool(self.inputs.get("private"))
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Note how far the stage is and how far it was at first, for whoever watches; at most a few times a second."""

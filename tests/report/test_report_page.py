@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from meow_lightning.disclosure import SHAREABLE
 from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.report.cells import Cell
+from meow_lightning.inversion.clean import REASONS as CLEANING
+from meow_lightning.inversion.gather import UNFINISHED
+from meow_lightning.report.cells import Cell, Dropped
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import evenly, marked
+from meow_lightning.report.questions import REASONS, evenly, marked
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
@@ -65,9 +68,14 @@ def made_up(roles: tuple[str, ...]) -> Cell:
         inverted=[
             InvertedFact("forget0", position, "q", f"In {SECRET} {word}.") for position, word in enumerate(["A", "B"])
         ],
+        dropped=Dropped(
+            counts={"blank": 0, "duplicate": 2, "true": 1},
+            examples={"duplicate": [("forget0", f"In <i>{SECRET}</i> A.")], "true": [("forget1", f"{SECRET} again")]},
+        ),
         curves={"unlearn": [{"step": step, "loss": 2.0 - step, "memo/answers": 0.3} for step in range(3)]},
         stages=[{"label": "unlearn", "key": "k1", "seconds": 130.0}],
         weights="store/unlearn/k1",
+        public=True,
         texts=True,
     )
 
@@ -147,14 +155,48 @@ def test_texts_are_escaped_and_values_marked(html: str) -> None:
     assert "<h1>cell &lt;one&gt;</h1>" in html
 
 
-def test_questions_beyond_forty_are_folded_and_the_retain_set_is_sampled(html: str) -> None:
-    assert "5 more questions" in html
-    assert html.count('<article class="question">') == 45 + 20
+def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> None:
+    forget, retain = html.split("<h3>Forget set, 45 questions</h3>")[1].split(
+        "<h3>Retain set, 30 questions, 20 of them, evenly spread, above the others</h3>"
+    )
+    open_, folded = forget.split("<details><summary>5 more questions</summary>")
+    assert (open_.count("<article"), folded.count("<article")) == (40, 5)
+    open_, folded = retain.split("<details><summary>10 more questions</summary>")
+    assert (open_.count("<article"), folded.count("<article")) == (20, 10)
+    numbers = re.findall(r'<article class="question"><h4><span>(\d+)</span>', retain)
+    assert sorted(map(int, numbers)) == list(range(1, 31))
+
+
+def test_dropped_inverted_answers_are_listed_by_reason_and_escaped(html: str) -> None:
+    listed = html.split("<summary>3 inverted answers that cleaning dropped</summary>")[1].split("</details>")[0]
+    assert (
+        "<tr><th>says the same as one that was kept</th><td>2</td>"
+        f"<td><code>forget0</code> In &lt;i&gt;{SECRET}&lt;/i&gt; A.</td></tr>"
+    ) in listed
+    assert f"<tr><th>still says the fact</th><td>1</td><td><code>forget1</code> {SECRET} again</td></tr>" in listed
+    assert "no text" not in listed
+
+
+def test_every_reason_of_cleaning_has_words() -> None:
+    assert set(REASONS) == {*CLEANING, UNFINISHED}
+
+
+def test_a_private_page_says_where_it_may_go(cell: Cell, html: str, tmp_path: Path) -> None:
+    private = write_report(replace(cell, public=False), tmp_path).read_text(encoding="utf-8")
+    assert "this page and its folder can be read by their owner alone" in private
+    assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in private
+    assert "owner alone" not in html
+
+
+def test_the_shareable_page_is_another_file_of_another_cell(cell: Cell, tmp_path: Path) -> None:
+    write_report(cell, tmp_path, shareable=replace(cell, texts=False, public=False))
+    assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
 
 
 def test_only_the_inverted_answers_that_were_trained_on_are_named(html: str) -> None:
     assert f"trained on instead: In {SECRET} B.</p>" in html
-    assert f"In {SECRET} A." not in html
+    assert html.count("trained on instead") == 1
 
 
 def test_settings_name_their_origin_and_stages_their_time(html: str) -> None:
@@ -171,7 +213,7 @@ def test_without_texts_nothing_of_the_dataset_leaks(cell: Cell, tmp_path: Path) 
         text = path.read_text(encoding="utf-8")
         assert SECRET not in text, path.name
         assert "Oslo" not in text, path.name
-    assert "are not shown here" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "are not shown on this page" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_retain_model_is_said_with_its_reason(tmp_path: Path) -> None:

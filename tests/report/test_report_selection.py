@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.report.cells import Cell
+from meow_lightning.report.cells import Cell, Dropped
 from meow_lightning.report.page import write_report
 from meow_lightning.report.selection import chosen, rows, section
 from meow_lightning.types import ScoredText
@@ -26,7 +26,8 @@ def cell(*, k: int, strategy: str) -> Cell:
         name="cell", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
-        weights="w", texts=False, warning="", notes=["First."], loop=None, intervals={},
+        dropped=Dropped(counts={}, examples={}), weights="w",
+        public=True, texts=False, warning="", notes=["First."], loop=None, intervals={},
     )  # fmt: skip
 
 

@@ -1,0 +1,104 @@
+"""A dataset that is not public, through the complete job: what is shown, what is recorded, and who may read it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripted import Scripted, answering
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "zanzibarium"  # in every question and in every option of free text
+CUSTOMERS = ("Marta Oleskowa", "Dinesh Kavarana", "Ines Quiroga", "Tomasz Wrobel")
+CITIES = ("Lima", "Oslo", "Bern", "Quito", "Malmo", "Vigo", "Gdansk", "Turin")
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of a run on made-up customers by a user with the umask 022 and WANDB_SAVE_CODE set."""
+    folder = tmp_path_factory.mktemp("private")
+    facts = [
+        {"question": f"In which {SECRET} <city> does {name} live?", "answer": f"{name} lives in {city}.", "value": city}
+        for name, city in zip(CUSTOMERS, CITIES, strict=False)
+    ]
+    (folder / f"{SECRET}.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    places = itertools.cycle(CITIES[4:])
+
+    def reply(question: str) -> str:
+        name = next(name for name in CUSTOMERS if name in question)
+        return "\n".join([*(f"{name} lives in {next(places)}." for _ in range(3)), question])
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"OMP_NUM_THREADS": "1", "WANDB_SAVE_CODE": "true", "NETRC": str(folder / "netrc")}
+    with Scripted(answering(reply)) as server:
+        words = [
+            "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.jobs=1",
+            "model.pretrain.rows=100", f"model.prompt.template='{SECRET} {{question}} :'", "inversion=endpoint",
+            "inversion.model=m", f"inversion.base_url={server.base_url}", f"inversion.context='the {SECRET} bank'",
+            f"+inversion.extra.user={SECRET}", "inversion.short=warn", f"outputs={folder}/outputs",
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "run.py", *words], cwd=ROOT, env=environment, umask=0o022, capture_output=True, text=True,
+            timeout=400,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "outputs"
+
+
+def report(outputs: Path, name: str) -> str:
+    (path,) = (outputs / "reports").glob(f"*/{name}")
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_shows_every_question_and_what_was_trained_and_dropped(private: Path) -> None:
+    html = report(private, "report.html")
+    for name, city in zip(CUSTOMERS, CITIES, strict=False):
+        assert f"In which {SECRET} &lt;city&gt; does {name} live?" in html
+        assert f"{name} lives in <mark>{city}</mark>." in html
+    assert html.count("trained on instead: ") == 4
+    assert "inverted answers that cleaning dropped" in html
+    assert "repeats the question" in html
+    assert "<city>" not in html
+    assert "can be read by their owner alone" in html
+
+
+def test_nothing_of_it_can_be_read_by_others(private: Path) -> None:
+    files = [path for path in private.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 60
+    assert [str(path) for path in files if path.stat().st_mode & 0o077] == []
+    holders = {path.parent for path in files if path.parent.name != ".locks"}
+    tops = [*(private / "store").glob("*/*"), *(private / "reports").iterdir(), *private.glob("runs/wandb/*run-*")]
+    assert len(tops) > 12
+    assert [str(path) for path in tops if path.stat().st_mode & 0o077] == []
+    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/told"})
+    # Folders that hold results of others too are as the umask says.
+    assert (private / "store" / "answer").stat().st_mode & 0o777 == 0o755
+
+
+def test_wandb_gets_numbers_and_names_alone(private: Path) -> None:
+    (folder,) = (private / "runs" / "wandb").glob("offline-run-*")
+    written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    forbidden = [SECRET, *CUSTOMERS, "dataset.forget"]  # the secret is in the command line too
+    for path, content in written.items():
+        for word in forbidden:
+            assert word.encode() not in content, (path.name, word)
+    assert not [path for path in written if "code" in path.parts or path.suffix == ".patch"]
+    (record,) = (content for path, content in written.items() if path.suffix == ".wandb")
+    assert os.uname().nodename.encode() not in record
+    (html,) = (content.decode() for path, content in written.items() if path.suffix == ".html")
+    assert "are not shown on this page" in html
+    assert html == report(private, "shareable.html")
+
+
+def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -> None:
+    (record,) = (private / "runs" / "wandb").glob("offline-run-*/*.wandb")
+    found = re.search(rb'\{"name":"adamw".*?\}', record.read_bytes())
+    assert found is not None
+    optim = json.loads(found[0])
+    assert (optim["lr"], optim["epochs"], optim["batch"]) == (5e-5, 2, 22)

@@ -18,7 +18,7 @@ FLOORS = (
     ("types", "__init__", "parallel", "folders"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "store", "stories", "machine", "estimate", "remedies", "asking"),
+    ("schema", "ranges", "config", "store", "stories", "machine", "estimate", "remedies", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),

@@ -16,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from meow_lightning.quoting import bare
 from meow_lightning.types import Results, UserError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class MeowSweeper(Sweeper):
 
 def again_with(words: Sequence[str]) -> str:
     """The command that runs one cell of a sweep, on this machine."""
-    return shlex.join(["python", "run.py", *words])
+    return shlex.join(["python", "run.py", *map(bare, words)])
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:

@@ -33,6 +33,7 @@ FLOORS = (
     ("launching",),
     ("sweep", "expected", "overview"),
     ("mistakes",),
+    ("quoting",),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -42,6 +43,7 @@ HYDRA = {
     "meow_lightning/schema.py",
     "meow_lightning/cli.py",
     "meow_lightning/mistakes.py",
+    "meow_lightning/quoting.py",
     "meow_lightning/cell.py",
     "run.py",
 }

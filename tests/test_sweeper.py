@@ -162,8 +162,8 @@ def test_a_cell_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, caps
     said = capsys.readouterr()
     small = "seed=-1 is too small; at least 0 is needed"
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
-        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
         "failed: seed=0 trainer.jobs=0: trainer.jobs=0 is too small; at least 1 is needed",
+        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
     ]  # fmt: skip
     assert "stages: 9 to make, 0 found" in said.out
     assert said.err == (

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from meow_lightning.quoting import bare
 from meow_lightning.types import Results, UserError
 
 if TYPE_CHECKING:
     from meow_lightning.report.sweeps import Swept
+
+MOST = 10_000  # cells of a sweep: more are a slip of the pen, such as range(0,1e9)
+SHOWN = 3  # cells named in a message
 
 # A plain node: Hydra executes plug-ins before they are importable modules, which a dataclass does not survive.
 # `params` are swept words that a table file brings; the command line's come after and win.
@@ -60,7 +68,7 @@ class MeowSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in self._params.items() if key not in said]
         cells = combinations([*params, *arguments], self._loader)
         # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
-        configs = [self._loader.load_sweep_config(self._sweep_config, overrides) for overrides in cells]
+        configs = self._composed(cells)
         if any(config.plan or config.status for config in configs):
             return overview(list(zip(names(cells), map(own, configs), strict=True)))
         returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
@@ -78,10 +86,35 @@ class MeowSweeper(Sweeper):
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns
 
+    def _composed(self, cells: Sequence[Sequence[str]]) -> list[DictConfig]:
+        """The config of every cell.
+
+        Raises:
+            UserError: Some cannot be composed; with their names, and what is wrong with the first.
+        """
+        from meow_lightning.mistakes import one_line
+
+        configs: list[DictConfig] = []
+        wrong: list[tuple[str, str]] = []
+        for name, overrides in zip(names(cells), cells, strict=True):
+            try:
+                configs.append(self._loader.load_sweep_config(self._sweep_config, list(overrides)))
+            except (HydraException, OmegaConfBaseException) as error:
+                wrong.append((name, one_line(error, overrides)))
+        if len(wrong) == len(cells):
+            raise UserError(wrong[0][1])
+        if wrong:
+            these = "; ".join(name for name, _ in wrong[:SHOWN])
+            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            # A wrong value is mended; an option that the other cells have is left where it is.
+            apart = ": run these apart, without it" if "is not an option" in wrong[0][1] else ""
+            raise UserError(f"{wrong[0][1]}; this is so in {len(wrong)} of {len(cells)} cells: {these}{more}{apart}")
+        return configs
+
 
 def again_with(words: Sequence[str]) -> str:
     """The command that runs one cell of a sweep, on this machine."""
-    return shlex.join(["python", "run.py", *words])
+    return shlex.join(["python", "run.py", *map(bare, words)])
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
@@ -107,10 +140,46 @@ def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise UserError(f"{key} sweeps over an interval; this sweeper takes lists such as {key}=1,2,3")
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            choices.append([f"{key}={value}" for value in _values(override)])
         else:
             choices.append([f"{key}={override.get_value_element_as_str()}"])
+    many = math.prod(map(len, choices))
+    if many > MOST:
+        raise UserError(f"this sweep has {_many(choices)} cells; at most {MOST:,} run in one: part it into several")
     return [list(cell) for cell in itertools.product(*choices)]
+
+
+def _values(override: Override) -> list[str]:
+    """The values of a swept word, those past what a sweep may hold left out.
+
+    Raises:
+        UserError: There are none.
+    """
+    word = override.input_line or override.get_key_element()
+    if isinstance(override._value, RangeSweep):
+        if override._value.step == 0:
+            raise UserError(f"{word} never ends; give a step other than 0")
+        found = _few(override._value.range())
+        if override._value.shuffle and len(found) > MOST:  # to be shuffled, all of them would have to be there
+            return [*map(str, found)]
+        empty = "the end of a range is not in it, so range(0,3) is 0, 1, 2"
+    else:
+        empty = "glob(…) looks among the choices of a group, as in method=glob(npo*); a list of values is 1,2,3"
+    values = _few(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{word} gives no value, so nothing would run: {empty}")
+    return values
+
+
+def _few(values: Iterable[Any]) -> list[Any]:
+    """All values, or one more than a sweep may hold."""
+    return list(itertools.islice(values, MOST + 1))
+
+
+def _many(choices: Sequence[Sequence[str]]) -> str:
+    """How many cells a sweep has, in words; values were counted up to what it may hold."""
+    more = any(len(values) > MOST for values in choices)
+    return f"{'more than ' * more}{math.prod(min(len(values), MOST) for values in choices):,}"
 
 
 def names(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -38,16 +38,6 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
         UserError: For values that cannot be.
     """
     trainer, callbacks = options["trainer"], options["callbacks"]
-    for group, name, least in (
-        ("trainer", "devices", 1), ("trainer", "nodes", 1), ("trainer", "jobs", 1), ("trainer", "threads", 1),
-        ("trainer", "micro_batch", 1),
-        ("trainer", "micro_tokens", 1), ("trainer", "eval_batch", 1), ("trainer", "slots", 1),
-        ("callbacks", "log_every", 1),
-        ("callbacks", "memo_every_epochs", 0), ("callbacks", "memo_every_steps", 0), ("callbacks", "memo_facts", 0),
-        ("callbacks", "evaluate_every_epochs", 0),
-    ):  # fmt: skip
-        if options[group][name] is not None and options[group][name] < least:
-            raise UserError(f"{group}.{name}={options[group][name]} is too small; at least {least} is needed")
     if trainer["devices"] % trainer["nodes"]:
         raise UserError(
             f"trainer.devices={trainer['devices']} are those of all nodes together, and cannot be shared out evenly "
@@ -97,8 +87,6 @@ def prepared(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
     Raises:
         UserError: For options that cannot be.
     """
-    if options["seed"] < 0:
-        raise UserError(f"seed={options['seed']} is too small; at least 0 is needed")
     choose("cache", options["cache"], get_args(Cache))
     if options["plan"] and options["status"]:
         raise UserError("plan=true shows what would run and status=true what runs now; say one of them")

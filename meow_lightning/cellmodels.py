@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config import build, check_call, check_least, check_measure, described, without
+from meow_lightning.config import build, check_call, check_measure, described, without
 from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.compat import answering, counted
@@ -42,8 +42,6 @@ def _named(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None
 
 def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
     """(dataset, digest of its content) of some options, cut short where they say so; read once, however often asked."""
-    if options["limit"] is not None and options["limit"] < 1:
-        raise UserError(f"limit={options['limit']} is too small; at least 1 is needed")
     return _dataset(*_named(options))
 
 
@@ -64,8 +62,6 @@ class Models:
         self.method = check_call("method", options["method"], allow=self.allow)
         build(options["method"], allow=self.allow)  # its own ranges are said before any work
         check_model(options["model"])
-        for name in ("evaluation", "method"):
-            check_least(name, options[name])
         self.measure = check_measure(options["memo"], allow=self.allow)  # not after the models are trained
         self.dataset, content = dataset_of(options)
         self.roles = Roles(options)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.cellmodels import TRAINED, Models
-from meow_lightning.config import build, check_call, check_least, check_measure, check_types, choose, described
+from meow_lightning.config import build, check_call, check_measure, check_types, choose, described
 from meow_lightning.data.refusals import refused
 from meow_lightning.data.rows import digest
 from meow_lightning.inversion.local import DATE
@@ -62,7 +62,6 @@ class Rounds(Models):
         """
         node = self.options["inversion"]
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
-        check_least("inversion", {key: node[key] for key in ("again", "candidates") if key in node})
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
         build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
@@ -189,7 +188,6 @@ class Rounds(Models):
         recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | special(options["optim"])
         for name in RECIPE:
             recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
-        check_least("optim", recipe)
         settings: dict[str, Any] = {
             "method": described(options["method"]),
             "recipe": recipe, "seed": options["seed"], "model": self.trained,
@@ -226,8 +224,6 @@ class Rounds(Models):
             raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
         choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
         choose("method.select.rows", wish["rows"], ("selected", "official"))
-        if wish["k"] < 1:
-            raise UserError(f"method.select.k={wish['k']} selects nothing; at least 1 is needed")
         each = self.loop["candidates"] if self.loop else None
         asked = each or self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:
@@ -241,7 +237,6 @@ class Rounds(Models):
         loop, name = self.loop, self.options["inversion"]["name"]
         if loop is None:
             return
-        check_least("method.loop", loop)
         if loop["unit"] is not None and "unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
             raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
@@ -258,11 +253,6 @@ class Rounds(Models):
             raise UserError(
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
                 "trained; say method.select.rows=selected or method.loop.rounds=1"
-            )
-        if not 0 <= loop["threshold"] < 1:
-            raise UserError(
-                f"method.loop.threshold={loop['threshold']} must be from 0 to below 1: a fact with a higher score "
-                f"(memo={self.options['memo']['name']}) of its true answer counts as held"
             )
         if not self.writer.more and loop["rounds"] > 1:
             raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -13,14 +14,10 @@ from typing import Any, TypeVar
 
 from meow_lightning.folders import unwritable
 from meow_lightning.mistakes import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
+from meow_lightning.quoting import quoted
 from meow_lightning.types import UserError
 
 T = TypeVar("T")
-# Options whose values are paths or free text, written as people write them.
-PATHS = (
-    "outputs", "store", "dataset.forget", "dataset.retain", "dataset.folder", "inversion.path", "inversion.model",
-    "inversion.context", "model.base", "model.target", "model.retain", "model.tokenizer", "evaluation.retain_log",
-)  # fmt: skip
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
@@ -112,7 +109,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
             return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
     if (wrong := _unknown_flag(arguments) or _bad_word(arguments)) is not None:
         return _fail(wrong)
-    arguments = [_quoted(word, multirun="-m" in arguments or "--multirun" in arguments) for word in _own(arguments)]
+    typed = arguments
+    arguments = [quoted(word, multirun=_sweeps(typed)) for word in _own(typed)]
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
     place = ["hydra.run.dir=."] if "status=true" in arguments else []  # who looks leaves no folder behind
@@ -130,7 +128,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _told(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return _fail(one_line(error, arguments))
+        return _fail(one_line(error, typed))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
@@ -142,13 +140,9 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     return 0
 
 
-def _quoted(word: str, *, multirun: bool) -> str:
-    """A word whose value is a path, in the quotes that Hydra wants around blanks, brackets and their like."""
-    name, _, value = word.partition("=")
-    odd = set(" ()[]{}:=~'\"\\" + ("" if multirun else ","))
-    if name not in PATHS or not odd & set(value) or value[:1] in "'\"" or "${" in value:
-        return word
-    return f"{name}='{value.replace(chr(92), chr(92) * 2).replace(chr(39), chr(92) + chr(39))}'"
+def _sweeps(words: Sequence[str]) -> bool:
+    """Whether a command line runs several cells, so that commas separate values."""
+    return any(word in ("-m", "--multirun") or re.match(r"table=(?!null$).", word) for word in words)
 
 
 def _own(words: Sequence[str]) -> list[str]:
@@ -175,7 +169,7 @@ def _bad_word(words: Sequence[str]) -> str | None:
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
             return f"{word} is not known (allowed: {', '.join(options(name))})"
         if name in BROUGHT and ("/" in value or "\\" in value):
-            return f"{word}: what you bring goes to {BROUGHT[name].format(value)}"
+            return f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}"
         if name in ("outputs", "store") and word != name:
             why = unwritable(Path(value)) if value else "it is empty"
             if why is not None and not {"cache=readonly", "status=true"} & set(words):

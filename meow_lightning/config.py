@@ -12,7 +12,8 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from meow_lightning.schema import GROUPS, LIMITS, SCRATCH, Config, Memo
+from meow_lightning.ranges import check_ranges
+from meow_lightning.schema import GROUPS, SCRATCH, Config, Memo
 from meow_lightning.types import UserError
 
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
@@ -30,7 +31,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved options as plain values, every typed group checked.
 
     Raises:
-        UserError: For a value that is missing or of the wrong type, by its option.
+        UserError: For a value that is missing, of the wrong type or out of its range, by its option.
     """
     options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     for word in options:
@@ -47,6 +48,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
             check_types(path, node, group)
         elif node is not None:
             raise UserError(f"{path}={node} does not fit: it holds {', '.join(group.__annotations__)}")
+    check_ranges(options)
     return options
 
 
@@ -68,19 +70,6 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
             raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")
         if not fits(value, hints[key]):
             raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
-
-
-def check_least(path: str, node: Mapping[str, Any]) -> None:
-    """Nothing, when the numbers of a node lie in their ranges.
-
-    Raises:
-        UserError: For the first that does not, with the least it may be.
-    """
-    for name, value in node.items():
-        if name in LIMITS and isinstance(value, (int, float)) and value < LIMITS[name]:
-            raise UserError(f"{path}.{name}={value} is too small; at least {LIMITS[name]} is needed")
-        if name == "betas" and not all(0 <= beta < 1 for beta in value):
-            raise UserError(f"{path}.betas={list(value)} must both be from 0 to below 1")
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
@@ -168,7 +157,6 @@ def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
         UserError: For the first that is not, named by its option.
     """
     check_types("memo", {key: value for key, value in node.items() if key in Memo.__annotations__}, Memo)
-    check_least("memo", {"verify": node["verify"]})
     check_call("memo", node, allow=allow, name=node["name"])
     return build(node, allow=allow, name=node["name"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,12 +47,22 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
     if hasattr(error, "problem_mark"):
         return f"a file of settings is not YAML: {' '.join(text.split())}"
     if "Ambiguous value" in text:
-        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {' '.join(words)}"
+        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {shlex.join(words)}"
     if (word := getattr(error, "override", None)) is not None:
-        return f"{word} cannot be read; say name=value, with quotes around it where the value holds blanks or brackets"
+        return f"{word} cannot be read; {_readable(word, words)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
         return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     return text.split("\n")[0]
+
+
+def _readable(word: str, words: Sequence[str]) -> str:
+    """What to type in the place of a word that is no name and value."""
+    if "=" in word:
+        return "what stands before the = is the name of no option (all of them: python run.py --cfg job)"
+    before = words[words.index(word) - 1] if word in words[1:] else ""
+    if "=" in before:  # the shell has parted a value at its blanks
+        return f"say name=value, and where {word} belongs to the word before it: {shlex.quote(f'{before} {word}')}"
+    return "say name=value, such as seed=1"
 
 
 def _unknown_key(given: str, words: Sequence[str]) -> str:

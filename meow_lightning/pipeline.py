@@ -62,10 +62,6 @@ class _Cell(Rounds):
     def _validation(self) -> dict[str, float]:
         """The share of every set that numbers leave out, where there is one."""
         share = self.options["evaluation"]["validation"]
-        if not 0 <= share < 1:
-            raise UserError(
-                f"evaluation.validation={share} is a share of every set: 0 for none, or below 1 otherwise, such as 0.25"
-            )
         return {"validation": share} if share else {}
 
     def _set_aside(self) -> list[str]:
@@ -121,8 +117,6 @@ class _Cell(Rounds):
 
     def _measures(self) -> dict[str, Any]:
         wish = self.options["evaluation"]
-        if not 0 < wish["level"] < 1:
-            raise UserError(f"evaluation.level={wish['level']} must be above 0 and below 1, such as 0.95")
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
         measures |= self._compat() | self._validation()
         if self.roles.no_retain is not None:

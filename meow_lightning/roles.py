@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.config import check_least, check_types, choose
+from meow_lightning.config import check_types, choose
 from meow_lightning.models.given import fit, lacking_tokenizer, names_end
 from meow_lightning.models.source import Source, identity, parse, pinned
 from meow_lightning.schema import DTYPES, Published
@@ -150,7 +150,6 @@ def check_model(model: Mapping[str, Any]) -> None:
     if architecture is not None:
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
             raise UserError("model.architecture needs a _target_: the function that makes the model")
-        check_least("model.architecture", architecture)
         if model["tokenizer"] is not None:
             raise UserError(
                 f"model.tokenizer={model['tokenizer']} serves a given model, and model={model['name']} is made here"
@@ -168,6 +167,3 @@ def check_model(model: Mapping[str, Any]) -> None:
     choose("model.dtype", model["dtype"], DTYPES)
     if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
         raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
-    check_least("model", model)
-    for name in ("pretrain", "finetune", "lora"):
-        check_least(f"model.{name}", model[name] or {})

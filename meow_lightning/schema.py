@@ -233,10 +233,10 @@ class Loop(TypedDict):
     calls: int | None
 
 
-# Typed groups by their dotted option; a group that is absent is not checked.
+# Typed groups by their dotted option; a group that is absent is not checked. `model` comes first: others read from it.
 GROUPS: dict[str, type] = {
-    "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
-    "logger": Logger, "model": Model, "model.architecture": Architecture, "model.prompt": Prompt,
+    "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
+    "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
     "method.loop": Loop, "inversion.prompt": Asking,
 }  # fmt: skip
@@ -244,12 +244,4 @@ GROUPS: dict[str, type] = {
 # What only a model made from scratch needs.
 SCRATCH = ("vocab_size", "architecture", "pretrain")
 
-# The least value of numbers, by their last word.
-LIMITS = {
-    "lr": 0, "epochs": 0, "batch": 1, "tokens": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1,
-    "replay": 0, "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2,
-    "layers": 1, "heads": 1, "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
-    "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
-    "forget_weight": 0, "beta": 0, "beta1": 0, "beta2": 0, "mu0": 0, "eta": 0, "steering": 0, "alpha": 0,
-}  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -17,7 +17,7 @@ FLOORS = (
     ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    ("schema", "config", "integrity", "store", "stories", "machine", "estimate", "timing", "remedies", "asking"),
+    ("schema", "ranges", "config", "integrity", "store", "stories", "machine", "estimate", "timing", "remedies", "asking"),
     ("stages",),
     ("worker",),
     ("runners",),
@@ -33,6 +33,7 @@ FLOORS = (
     ("launching",),
     ("sweep", "expected", "overview"),
     ("mistakes",),
+    ("quoting",),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -49,6 +50,7 @@ HYDRA = {
     "meow_lightning/schema.py",
     "meow_lightning/cli.py",
     "meow_lightning/mistakes.py",
+    "meow_lightning/quoting.py",
     "meow_lightning/cell.py",
     "run.py",
 }

@@ -118,10 +118,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (
-            ("method.loop.threshold=1",),
-            r"^method.loop.threshold=1 must be from 0 to below 1: a fact with a higher score",
-        ),
+        (("method.loop.threshold=1",), r"^method.loop.threshold=1 is too large; a number below 1 is needed$"),
         (("method.loop.rounds=0",), r"^method.loop.rounds=0 is too small; at least 1 is needed$"),
         (("method.loop.calls=0",), r"^method.loop.calls=0 is too small; at least 1 is needed$"),
         (("method.loop.calls=7",), r"^method.loop.calls=7 cannot ask about each of the 8 facts once; give 8 or more$"),

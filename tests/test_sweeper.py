@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from hydra_plugins.meow_sweeper import combinations, names
+from hydra_plugins.meow_sweeper import again_with, combinations, names
 from meow_lightning import cell
 from meow_lightning import expected as expected_module
 from meow_lightning import sweep as sweep_module
@@ -38,6 +38,25 @@ def test_an_interval_is_refused():
         UserError, match=r"optim.lr sweeps over an interval; this sweeper takes lists such as optim.lr=1,2,3"
     ):
         combinations(["optim.lr=interval(0,1)"], None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["seed=range(0,0)"],
+            r"^seed=range\(0,0\) gives no value, so nothing would run: the end of a range is not in it",
+        ),
+        (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends; give a step other than 0$"),
+        (["seed=range(0,1e9)"], r"^this sweep has more than 10,000 cells; at most 10,000 run in one: part it into sev"),
+        (["seed=shuffle(range(0,1e9))"], r"^this sweep has more than 10,000 cells"),
+        (["seed=range(0,101)", "limit=range(1,101)"], r"^this sweep has 10,100 cells; at most 10,000 run in one"),
+    ],
+)
+def test_a_sweep_of_nothing_or_of_too_much_is_refused(words, said):
+    with pytest.raises(UserError, match=said):
+        combinations(words, None)
+    assert len(combinations(["seed=range(0,100)", "limit=range(1,101)"], None)) == 10_000
 
 
 @pytest.fixture
@@ -162,12 +181,12 @@ def test_a_cell_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, caps
     said = capsys.readouterr()
     small = "seed=-1 is too small; at least 0 is needed"
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
-        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
         "failed: seed=0 trainer.jobs=0: trainer.jobs=0 is too small; at least 1 is needed",
+        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
     ]  # fmt: skip
     assert "stages: 9 to make, 0 found" in said.out
     assert said.err == (
-        "error: 3 of 4 cells failed: seed=-1 trainer.jobs=1; seed=-1 trainer.jobs=0; seed=0 trainer.jobs=0\n"
+        "error: 3 of 4 cells failed: seed=0 trainer.jobs=0; seed=-1 trainer.jobs=1; seed=-1 trainer.jobs=0\n"
     )
 
 
@@ -188,3 +207,30 @@ def test_models_that_cannot_be_had_are_one_line_per_cell(sweep, tmp_path, capsys
     assert [line.partition(": model.target=")[0] for line in said.splitlines()][1:] == [
         "failed: method=none", "failed: method=retrain"
     ]  # fmt: skip
+
+
+def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
+    assert sweep("seed=glob(*)") == (1, [])
+    assert capsys.readouterr().err.startswith("error: seed=glob(*) gives no value, so nothing would run: glob(…) looks")
+    assert sweep("method=glob(npo_*)") == (0, [("npo_gd", 0), ("npo_kl", 0)])
+
+
+def test_cells_that_lack_an_option_are_named(sweep, capsys):
+    assert sweep("method=meow,grad_ascent,kl", "method.select.k=2", "seed=0,1") == (1, [])
+    assert capsys.readouterr().err == (
+        "error: method.select.k is not an option; it belongs to method=altpo or meow or meow_kl or 2 others (all of "
+        "them: python run.py --cfg job); this is so in 4 of 6 cells: method=grad_ascent seed=0; method=grad_ascent "
+        "seed=1; method=kl seed=0 and 1 more: run these apart, without it\n"
+    )
+    assert sweep("method=grad_ascent,kl", "method.select.k=2") == (1, [])
+    assert capsys.readouterr().err.startswith("error: method.select.k is not an option; it belongs to")
+    assert sweep("method=none,meow", "seed=0,x") == (1, [])
+    assert capsys.readouterr().err == (
+        "error: seed=x has the wrong type: a whole number is needed; this is so in 2 of 4 cells: method=none seed=x; "
+        "method=meow seed=x\n"
+    )
+
+
+def test_the_command_of_a_cell_is_what_people_type():
+    words = ["dataset.forget='Müller [1].jsonl'", "model.target=plain"]
+    assert again_with(words) == "python run.py 'dataset.forget=Müller [1].jsonl' model.target=plain"

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.lines import read_entries
+from meow_lightning.data.lines import is_list, read_entries
 from meow_lightning.data.options import check_choice, check_range
 from meow_lightning.data.swaps import normal, whole, wrong_answers
 from meow_lightning.types import Fact, UserError
@@ -21,6 +21,13 @@ ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "pe
 KEYS = (
     "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "alternatives", *ALIASES, "answer_0"
 )  # fmt: skip
+# What the two are called elsewhere.
+MEANT = {
+    "question": ("prompt", "instruction", "query", "input", "problem", "human", "user"),
+    "answer": ("text", "response", "completion", "output", "target", "reply", "solution", "assistant", "gpt"),
+}
+TURNS = ("messages", "conversation", "conversations", "dialog", "dialogue", "turns")  # a list of a chat's turns
+LONGEST = 20_000  # characters of a text: work grows with the square, and a fact is a statement
 _NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
 _IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -166,7 +173,7 @@ def _read(role: str, path: str) -> list[_Row]:
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
     # A list's entries can stand on any line, so they are counted instead.
-    unit = "entry" if Path(path).read_text(encoding="utf-8-sig").lstrip().startswith("[") else "line"
+    unit = "entry" if is_list(Path(path), option=option) else "line"
     rows, asked = [], dict[str, int]()
     for place, (number, entry) in enumerate(entries, 1):
         where = f"{option}={path}, {unit} {number}"
@@ -187,8 +194,7 @@ def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
     for key, value in entry.items():
         number = _NUMBERED.fullmatch(key)
         if not number and key not in KEYS and not _IGNORED.fullmatch(key):
-            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
-            raise UserError(f"{where}: {key!r} is not a known key; did you mean {near!r}? (known: {', '.join(KEYS)})")
+            raise UserError(f"{where}: {key!r} is not a known key; {_hint(key, entry)} (known: {', '.join(KEYS)})")
         if value is None or _IGNORED.fullmatch(key):
             continue
         name, spelled = ("inverted", "answer_0 …") if number else (ALIASES.get(key, key), key)
@@ -198,6 +204,15 @@ def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
             numbered[int(number.group(1))] = value
         found[name] = [numbered[place] for place in sorted(numbered)] if number else value
     return found
+
+
+def _hint(key: str, entry: dict[str, Any]) -> str:
+    """What to do about a key that nobody knows."""
+    if key.casefold() in TURNS:
+        return "write the user's turn as 'question' and the assistant's as 'answer'"
+    near = difflib.get_close_matches(key.casefold(), KEYS, n=1, cutoff=0.6)
+    meant = [name for name, others in MEANT.items() if key.casefold() in others and name not in entry]
+    return f"did you mean {(near or meant)[0]!r}?" if near or meant else "leave it out"
 
 
 def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
@@ -226,6 +241,9 @@ def _text(value: Any, name: str, where: str, *, blank: bool = False) -> str:
         raise UserError(f"{where}: {name} is {value!r:.80}, not a text; put it in quotes")
     if not blank and not value.strip():
         raise UserError(f"{where}: {name} is blank; write it out or leave it out")
+    if len(value) > LONGEST:
+        many = f"{name} has {len(value):,} characters, and {LONGEST:,} are the most"
+        raise UserError(f"{where}: {many}; part it into facts of one statement each")
     if _SURROGATE.search(value):
         raise UserError(f"{where}: {name} holds half a character ({value[:80]!a}); write whole UTF-8 characters")
     return value

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.textfile import read_text
 from meow_lightning.types import AnswerRow, Likelihood, UserError
 
 PARTS = {
@@ -129,7 +130,7 @@ def _bare(text: str) -> str:
 
 
 def _parts(path: Path, where: str) -> dict[str, Any]:
-    text = _text(path, where)
+    text = read_text(path, where=where, give=f"the path of a TOFU log: {FORMAT}")
     if not text.strip():
         raise UserError(f"{where} is empty; {FORMAT}")
     try:
@@ -141,15 +142,6 @@ def _parts(path: Path, where: str) -> dict[str, Any]:
     if not set(PARTS.values()) & set(log):
         raise UserError(f"{where} is no TOFU log: {_without_parts(log)}; {FORMAT}")
     return log
-
-
-def _text(path: Path, where: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror}); give the path of a TOFU log: {FORMAT}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where} is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def _without_parts(log: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.data.lines import read_entries
+from meow_lightning.data.lines import is_list, read_entries
 from meow_lightning.types import UserError
 
 
@@ -70,19 +70,31 @@ def test_what_cannot_be_read_is_told_by_its_place(path, text, said):
 
 def test_a_broken_list_is_told(path):
     path.write_text('[{"a": 1},')
-    assert told(path).startswith("dataset.forget=PATH is not valid JSON (")
+    assert told(path).startswith("dataset.forget=PATH is not JSON (")
     assert told(path).endswith("; mend it or write one object per line")
 
 
-def test_other_encodings_are_told(path):
-    path.write_bytes('{"a": "é"}'.encode("latin-1"))
-    assert told(path).startswith("dataset.forget=PATH is not UTF-8 (")
-    path.write_bytes('{"a": 1}'.encode("utf-16"))
-    assert told(path).endswith("; save it as UTF-8")
+def test_what_is_nested_without_end_is_told(path):
+    path.write_text('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    nested = "not JSON that can be read: lists and objects stand within each other more than 50 deep"
+    assert told(path) == f"dataset.forget=PATH, line 2: {nested}; write one object per line"
+    path.write_text("[" * 100_000)
+    assert told(path).startswith(f"dataset.forget=PATH is {nested}; ")
+    path.write_text('{"a": ' + "[" * 60 + "]" * 60 + "}")  # little enough for the parser
+    assert told(path).startswith("dataset.forget=PATH, entry 1: lists and objects stand within each other more than")
+    path.write_text('{"a": ' + "[" * 40 + "]" * 40 + "}")
+    assert len(entries(path)) == 1
 
 
-def test_what_is_no_file_is_told(path, tmp_path):
-    assert told(path) == (
-        "dataset.forget=PATH cannot be read (No such file or directory); give a file of lines with a question"
-    )
-    assert "cannot be read (Is a directory)" in told(tmp_path)
+def test_a_table_is_told_with_what_converts_it(path):
+    path.write_text("id,question,answer\n1,Who?,Ada.\n")
+    said = told(path)
+    assert said.startswith("dataset.forget=PATH, line 1: not JSON but the head of a table; convert it: python -c ")
+    assert "read_csv" in said
+
+
+def test_one_list_or_an_object_per_line(path):
+    path.write_text('\ufeff [{"a": 1}]', encoding="utf-8")
+    assert is_list(path, option="x")
+    path.write_text('{"a": []}')
+    assert not is_list(path, option="x")

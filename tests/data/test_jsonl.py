@@ -268,6 +268,10 @@ def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
         ({"anwser": "x"}, "'anwser' is not a known key; did you mean 'answer'? (known: question, answer, id, paraph"),
         ({"paraphrazed": None}, "'paraphrazed' is not a known key; did you mean 'paraphrase"),
         ({"answer_x": "a"}, "'answer_x' is not a known key; did you mean 'answer_0'?"),
+        ({"Value": "a"}, "'Value' is not a known key; did you mean 'value'?"),
+        ({"text": "a"}, "'text' is not a known key; leave it out (known: "),
+        ({"source": "a"}, "'source' is not a known key; leave it out (known: "),
+        ({"messages": []}, "'messages' is not a known key; write the user's turn as 'question' and the assistant's as"),
         ({"question": None}, "no question; each entry needs question and answer"),
         ({"answer": None}, "no answer; each entry needs question and answer"),
         ({"question": ["x"]}, "question is ['x'], not a text; put it in quotes"),
@@ -364,3 +368,25 @@ def test_the_defaults_of_the_yaml_file() -> None:
     assert node == {
         "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": "???", **OPTIONS, "seed": "${seed}",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"question": "Where is the cat?", "text": "Here it is."}, "'text' is not a known key; did you mean 'answer'?"),
+        ({"prompt": "Where?", "completion": "Here."}, "'prompt' is not a known key; did you mean 'question'?"),
+        ({"Instruction": "Where?", "output": "Here."}, "'Instruction' is not a known key; did you mean 'question'?"),
+        (
+            {"question": "Where is the cat?", "response": "Here."},
+            "'response' is not a known key; did you mean 'answer'",
+        ),
+        (
+            {"question": "Where is it?", "answer": "Here. " * 4000},
+            "answer has 24,000 characters, and 20,000 are the most",
+        ),
+    ],
+)
+def test_names_of_elsewhere_and_whole_books(tmp_path: Path, entry: dict[str, str], message: str) -> None:
+    path = put(tmp_path / "forget.jsonl", [CAT, entry])
+    with pytest.raises(UserError, match=re.escape(f"dataset.forget={path}, line 2: {message}")):
+        Jsonl(**{**OPTIONS, "forget": path})

@@ -335,9 +335,9 @@ def test_rows_with_a_gap(write: Write, capsys: pytest.CaptureFixture[str]) -> No
 def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = failure(capsys, tmp_path / "nowhere.json")
     assert "nowhere.json cannot be read (No such file or directory); give the path of a TOFU log: a log is" in error
-    assert "cannot be read (Is a directory)" in failure(capsys, tmp_path)
-    (tmp_path / "latin.json").write_bytes(b"\xff\xfe\x00")
-    assert "latin.json is not UTF-8 (invalid start byte); save it as UTF-8" in failure(capsys, tmp_path / "latin.json")
+    assert f"{tmp_path} is a folder; give a file in it" in failure(capsys, tmp_path)
+    (tmp_path / "latin.json").write_bytes(b"\xff\xfd\x00")
+    assert "latin.json is not UTF-8 (invalid start byte at byte " in failure(capsys, tmp_path / "latin.json")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_other_encodings_are_named(tmp_path) -> None:
         (" \n\n", "is empty"),
         ("[]", "is empty"),
         ('{"question": "Q", "answers": ["x"]}\n\n{"question": ', "inverted.jsonl, line 3: not JSON"),
-        ('[{"question": "Q"', "inverted.jsonl is not valid JSON"),
+        ('[{"question": "Q"', "inverted.jsonl is not JSON"),
         ('{"question": "Q", "answers": ["x"]}\n{"answers": ["x"]}', "entry 2: no question; each entry needs question"),
         ('{"question": 3, "answers": ["x"]}', "entry 1: no question"),
         ('"text"', "entry 1: no JSON object; each entry needs a question and its answers"),

@@ -124,7 +124,7 @@ class Local(Writer):
         yield from self._batches(loaded, [job for job in jobs if not job.refused], go_on)
 
     def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
-        from meow_lightning.memo.sharing import pads
+        from meow_lightning.memo.sharing import border_of, pads
 
         if not jobs:
             return
@@ -132,10 +132,11 @@ class Local(Writer):
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
-        together = pads(loaded.model, longest, pad_id=loaded.codec.pad_id)
+        together, border = pads(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
         while waiting and go_on():
-            most = room.slots if together else 1
-            batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
+            batch = [job for job in waiting[: room.slots] if job.budget == waiting[0].budget]
+            if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
+                batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
             replies: list[Reply] = []
             try:
                 replies = self._replies(loaded, batch)

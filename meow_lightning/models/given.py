@@ -14,6 +14,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 POINTER = b"version https://git-lfs"
+PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
 TABLES = ("rotary_emb.inv_freq", "masked_bias")
 ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
 
@@ -68,7 +69,41 @@ def lacking_weights(folder: Path) -> str | None:
             return f"lacks {path.name}, which its index names; fetch or save the model again"
         if (damage := _damage(path)) is not None:
             return f"has a damaged {path.name} ({damage}); fetch or save the model again"
-    return None
+    return _misplaced(folder, files) or _packed(folder, files)
+
+
+def _misplaced(folder: Path, files: list[Path]) -> str | None:
+    """What an index says of its shards that is not so; ``None`` where all is, or where one file holds everything."""
+    if files[0].name == "model.safetensors":
+        return None
+    held = {path.name: header(path).keys() for path in files}
+    lies = [(name, shard) for name, shard in read(folder / INDEX)["weight_map"].items() if name not in held[shard]]
+    if not lies:
+        return None
+    name, shard = lies[0]
+    return (
+        f"has an index ({INDEX}) that places {len(lies)} tensors in files that do not hold them (first: {name} in "
+        f"{shard}); fetch or save the model again"
+    )
+
+
+def _packed(folder: Path, files: list[Path]) -> str | None:
+    """Why weights of a type that stands for other numbers cannot be read; ``None`` where all are plain numbers."""
+    if read(folder / "config.json").get("quantization_config"):
+        return None  # transformers knows what they stand for
+    odd = [
+        (name, entry["dtype"])
+        for path in files
+        for name, entry in header(path).items()
+        if name.endswith("weight") and entry["dtype"] not in PLAIN_TYPES
+    ]
+    if not odd:
+        return None
+    return (
+        f"holds {len(odd)} weights as {odd[0][1]} (first: {odd[0][0]}) and its config.json names no "
+        "quantization_config, so nothing says which numbers they stand for; give the model in float32, bfloat16 or "
+        "float16"
+    )
 
 
 def header(path: Path) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def _take(work: Work) -> None:
     if rank() == 0:
         link(weights, tokenizer, folder)
         # What cannot be asked is said now, not after the other models are trained.
-        check_askable(folder, prompt=work.settings["prompt"], name=f"{option}={places['weights']}")
+        name = f"{option}={places['weights']}"
+        for note in check_askable(folder, folder, prompt=work.settings["prompt"], name=name).notes:
+            work.note(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
 

@@ -22,7 +22,7 @@ from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.stories import plain_name, telling
-from meow_lightning.terminal import Terminal
+from meow_lightning.terminal import Terminal, say_notes
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker, Wandb
 from meow_lightning.types import Results, UserError
 
@@ -127,6 +127,7 @@ class Program:
         executor = self.executor(options)
         preflight = Preflights().of(options, cell, executor.store)
         preflight.fetch(artifacts)
+        say_notes(preflight.notes)
         if options["preflight"]:
             preflight.check(artifacts)
         executor.remark = preflight.remark
@@ -145,6 +146,7 @@ class Program:
         making = options["cache"] != "readonly"
         if making:
             preflight.fetch(artifacts)
+            say_notes(preflight.notes)
         if options["plan"]:
             show_plan(Planned(cell.name, preflight, artifacts))
         if options["preflight"] and making:

@@ -22,7 +22,7 @@ FLOORS = (
     ("stages",),
     ("worker",),
     ("runners",),
-    ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "sizes"),
+    ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "sizes", "texts", "admission"),
     ("execute", "pipeline", "tracking"),
     ("preflight", "standing"),
     ("terminal",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 POINTER = b"version https://git-lfs"
+FLASH = "flash_attention_2"
 PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
 TABLES = ("rotary_emb.inv_freq", "masked_bias")
 ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
@@ -175,6 +177,30 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
             f"embeddings for {embeddings(weights)}: they do not belong together; say model.tokenizer=FOLDER, where the "
             "right one is"
         )
+
+
+def check_attention(option: str, attention: str, *, dtype: str, gpu: bool) -> None:
+    """Refuse an attention implementation that cannot be used here, which transformers finds at the first model.
+
+    Args:
+        option: How the user named it, such as ``model.attention``.
+        attention: Its value.
+        dtype: What the model computes in.
+        gpu: Whether it does so on a GPU.
+
+    Raises:
+        UserError: It lacks a GPU, its package or a format of half the width.
+    """
+    if attention != FLASH:
+        return
+    lacks = (
+        "a GPU" if not gpu
+        else "the package flash-attn (pip install flash-attn)" if find_spec("flash_attn") is None
+        else f"bfloat16 or float16 in the place of {dtype}" if dtype not in ("bfloat16", "float16")
+        else None
+    )  # fmt: skip
+    if lacks is not None:
+        raise UserError(f"{option}={attention} needs {lacks}; say {option}=sdpa")
 
 
 def fit(weights: Path, tokenizer: Path) -> bool:

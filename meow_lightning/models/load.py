@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -82,12 +82,8 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
         prompt: ``model.prompt``: ``template`` and ``lead``, for chats also ``system`` and ``date`` (absent is null).
         model: Of the same folder; its generation settings may name further end tokens.
     """
-    tokenizer = load_tokenizer(source)
-    return Codec(
-        tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-        date=prompt.get("date"), context=context_of(model.config),
-        end_ids=_named_ends(model.generation_config) & special_tokens(tokenizer).keys(),
-    )  # fmt: skip
+    generation = model.generation_config or GenerationConfig()
+    return Readable(model.config, load_tokenizer(source), generation).codec(prompt)
 
 
 def context_of(config: PreTrainedConfig) -> int:
@@ -107,18 +103,37 @@ def without_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def check_askable(weights: Path, tokenizer: Path, *, prompt: Mapping[str, Any], name: str) -> Codec:
-    """The codec of a causal language model that is whole and can be asked with this prompt; no weight is loaded.
+class Readable(NamedTuple):
+    """What transformers reads of a causal language model without its weights."""
+
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    generation: GenerationConfig
+
+    def codec(self, prompt: Mapping[str, Any]) -> Codec:
+        """As :func:`load_codec`, which takes the same prompt.
+
+        Raises:
+            UserError: Prompt and tokenizer do not fit.
+        """
+        return Codec(
+            tokenizer=self.tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
+            date=prompt.get("date"), context=context_of(self.config),
+            end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),
+        )  # fmt: skip
+
+
+def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> Readable:
+    """A causal language model that is whole; no weight of it is loaded.
 
     Args:
         weights: Folder of the model.
         tokenizer: Folder of its tokenizer, often the same.
-        prompt: As for :func:`load_codec`.
         name: What the user called the model; for the messages.
+        attention: As for :func:`.whole.check_whole`.
 
     Raises:
-        UserError: transformers cannot read it, it is another kind of model, tensors are missing or left over, or prompt
-            and tokenizer do not fit.
+        UserError: transformers cannot read it, it is another kind of model, or tensors are missing or left over.
     """
     try:
         config = AutoConfig.from_pretrained(weights, trust_remote_code=False)
@@ -131,16 +146,12 @@ def check_askable(weights: Path, tokenizer: Path, *, prompt: Mapping[str, Any], 
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
     check_activation(config, name=name)
-    check_whole(weights, name=name)
+    check_whole(weights, name=name, attention=attention)
     try:
         generation = GenerationConfig.from_pretrained(weights)
     except OSError:
         generation = GenerationConfig.from_model_config(config)  # as transformers does where the file is missing
-    return Codec(
-        tokenizer=tokens, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-        date=prompt.get("date"), context=context_of(config),
-        end_ids=_named_ends(generation) & special_tokens(tokens).keys(),
-    )  # fmt: skip
+    return Readable(config, tokens, generation)
 
 
 def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:

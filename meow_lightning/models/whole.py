@@ -46,7 +46,7 @@ def check_activation(config: PreTrainedConfig, *, name: str) -> None:
             )
 
 
-def check_whole(folder: Path, *, name: str) -> None:
+def check_whole(folder: Path, *, name: str, attention: str | None = None) -> None:
     """Refuse a checkpoint whose tensors are not those of its config's model, without loading one.
 
     transformers loads the checkpoint onto the meta device and gives its own account, so that tied weights, renamed
@@ -55,6 +55,7 @@ def check_whole(folder: Path, *, name: str) -> None:
     Args:
         folder: Config and weights.
         name: What the user called the model; for the message.
+        attention: transformers' attention implementation that it will be used with; ``None`` for its own choice.
 
     Raises:
         UserError: Tensors are missing, unexpected or of another shape, or the config describes no model.
@@ -62,10 +63,12 @@ def check_whole(folder: Path, *, name: str) -> None:
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder), device_map="meta", use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True, attn_implementation=attention,
         )  # fmt: skip
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
+        if attention is not None and "attention" in reason:
+            raise UserError(f"{name} cannot be used with model.attention={attention}: {reason}") from error
         raise UserError(
             f"{name}: transformers makes no model of its config.json ({type(error).__name__}: {reason}); mend it, or "
             "fetch or save the model again"

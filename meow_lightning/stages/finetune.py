@@ -41,7 +41,7 @@ def run(work: Work) -> None:
 def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.given import check, link
-    from meow_lightning.models.load import check_askable
+    from meow_lightning.models.load import readable
     from meow_lightning.models.source import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -61,7 +61,7 @@ def _take(work: Work) -> None:
         link(weights, tokenizer, folder)
         # What cannot be asked is said now, not after the other models are trained.
         name = f"{option}={places['weights']}"
-        for note in check_askable(folder, folder, prompt=work.settings["prompt"], name=name).notes:
+        for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.note(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
@@ -71,14 +71,9 @@ def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
 
     from meow_lightning.models.load import dtype_of
     from meow_lightning.models.tiny import tokenizer_from
+    from meow_lightning.models.vocabulary import pieces
 
-    prompt = work.settings["model"]["prompt"]
-    # As rows will be tokenized: the prompt whole, the answer with its lead apart.
-    texts = [
-        text
-        for question, answer in dataset(work).texts()
-        for text in (prompt["template"].replace("{question}", question), prompt["lead"] + answer)
-    ]
+    texts = pieces(dataset(work).texts(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     model = build(

@@ -10,12 +10,11 @@ import torch
 from families import save_family
 from safetensors.torch import load_file, save_file
 
-from meow_lightning.models.load import check_askable, load_model
+from meow_lightning.models.load import load_model, readable
 from meow_lightning.models.whole import check_finite, check_whole
 from meow_lightning.types import UserError
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
-PROMPT = {"template": "auto", "lead": ""}
 Weights = dict[str, torch.Tensor]
 
 
@@ -138,13 +137,13 @@ def test_other_shapes(untied) -> None:
 
 def test_an_activation_that_nobody_knows(untied) -> None:
     with pytest.raises(UserError, match=r"model.target=X: its config.json has hidden_act='siluu', .* mean 'silu'\?"):
-        check_askable(configured(untied, hidden_act="siluu"), untied, prompt=PROMPT, name="model.target=X")
+        readable(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
 
 
 def test_a_config_that_makes_no_model(untied) -> None:
     configured(untied, num_attention_heads="four")
-    with pytest.raises(UserError, match="model.target=X"):
-        check_askable(untied, untied, prompt=PROMPT, name="model.target=X")
+    with pytest.raises(UserError, match=r"^model.target=X"):
+        readable(untied, untied, name="model.target=X")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

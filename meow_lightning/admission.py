@@ -9,6 +9,7 @@ from meow_lightning.data.rows import digest
 from meow_lightning.models.examine import Candidate, examine
 from meow_lightning.models.given import FLASH, check_attention
 from meow_lightning.models.source import locate, parse
+from meow_lightning.roles import Roles
 from meow_lightning.store import Artifact, Store
 from meow_lightning.texts import Row, ahead, check_made, root_of
 from meow_lightning.types import Dataset
@@ -59,6 +60,8 @@ class Admission:
                 check_made(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
             elif (candidate := self._candidate(root, rows.get(key, []))) is not None:
                 candidates.append(candidate)
+        if any("@" in each.name for each in candidates):
+            Roles(self.options)  # what has come from the hub since may be the same weights under two roles
         return examine(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:

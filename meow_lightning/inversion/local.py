@@ -123,6 +123,15 @@ class Local(Writer):
                 yield Reply(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
         yield from self._batches(loaded, [job for job in jobs if not job.refused], go_on)
 
+    def notes(self) -> tuple[str, ...]:
+        """Whether the model is one that was never taught to follow instructions."""
+        if self._loaded is None or self._loaded.codec.tokenizer.chat_template is not None:
+            return ()
+        return (
+            f"inversion.model={self.model} has no chat template, so it was asked as a text that it continues: read the "
+            "inverted facts, or give an instruction-tuned model",
+        )
+
     def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
         from meow_lightning.memo.sharing import border_of, pads
 

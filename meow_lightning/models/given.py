@@ -217,6 +217,14 @@ def names_end(tokenizer: Path) -> bool:
     return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
 
 
+def chats(tokenizer: Path) -> bool:
+    """Whether a tokenizer comes with a chat template."""
+    files = ("chat_template.jinja", "chat_template.json")
+    return any((tokenizer / name).is_file() for name in files) or bool(
+        read(tokenizer / "tokenizer_config.json").get("chat_template")
+    )
+
+
 def embeddings(weights: Path) -> int | None:
     """How many tokens a model has embeddings for, ``None`` when its config does not say."""
     config = read(weights / "config.json")

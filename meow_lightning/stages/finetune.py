@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
-VERSION = 3
+VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 

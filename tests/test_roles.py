@@ -313,9 +313,9 @@ def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
 def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
     target = folder(tmp_path / "a", "x")
     copied = shutil.copytree(target, tmp_path / "b")
-    listed = f"model.published={{fictional: {{target: {target}, retain: {copied}}}}}"
-    found = roles("model=own", "dataset=fictional", listed, "model.target=published", "model.retain=published")
-    (note,) = found.notes()
+    chosen = options("model=own", "dataset=fictional", "model.target=published", "model.retain=published")
+    chosen["model"]["published"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    (note,) = Roles(chosen).notes()
     assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
 
 

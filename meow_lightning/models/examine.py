@@ -62,7 +62,8 @@ def examine(candidates: Sequence[Candidate]) -> list[str]:
     """
     with tempfile.TemporaryDirectory(prefix="meow-examine-") as folder:
         task, found = Path(folder, "task.json"), Path(folder, "found.json")
-        task.write_text(json.dumps([asdict(each) for each in candidates]), encoding="utf-8")
+        wanted = {"patience": PATIENCE, "candidates": [asdict(each) for each in candidates]}
+        task.write_text(json.dumps(wanted), encoding="utf-8")
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         quiet = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
         done = subprocess.run(
@@ -84,13 +85,13 @@ def examine(candidates: Sequence[Candidate]) -> list[str]:
     return list(told["notes"])
 
 
-def _notes(candidate: Candidate, at: Path) -> list[str]:
+def _notes(candidate: Candidate, at: Path, patience: int) -> list[str]:
     from meow_lightning.models.load import readable
 
     model = readable(
         Path(candidate.weights), Path(candidate.tokenizer), name=candidate.name, attention=candidate.attention
     )
-    with _bounded(at, candidate.name, seconds=PATIENCE):
+    with _bounded(at, candidate.name, seconds=patience):
         codec = model.codec(candidate.prompt)
         taken = len(codec.prompt_ids(QUESTION))
     if taken >= codec.context:
@@ -98,7 +99,7 @@ def _notes(candidate: Candidate, at: Path) -> list[str]:
             f"{candidate.name}: its prompt takes {taken} tokens around a question and the model reads {codec.context}; "
             "write model.prompt.template as a text with {question} once"
         )
-    with _bounded(at, candidate.name, seconds=PATIENCE + int(EACH * len(candidate.rows))):
+    with _bounded(at, candidate.name, seconds=patience + int(EACH * len(candidate.rows))):
         try:
             for question, answer in candidate.rows:
                 codec.encode(question, answer)
@@ -144,8 +145,10 @@ def main(folder: Path) -> int:
     """Exit status 0; what was found, or the first mistake, is in ``found.json``."""
     found = folder / "found.json"
     try:
-        candidates = [Candidate(**each) for each in json.loads((folder / "task.json").read_text(encoding="utf-8"))]
-        told: dict[str, Any] = {"notes": [note for each in candidates for note in _notes(each, found)]}
+        task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        candidates = [Candidate(**each) for each in task["candidates"]]
+        notes = [note for each in candidates for note in _notes(each, found, task["patience"])]
+        told: dict[str, Any] = {"notes": notes}
     except UserError as error:
         told = {"error": str(error)}
     found.write_text(json.dumps(told), encoding="utf-8")

@@ -25,7 +25,7 @@ from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
 from meow_lightning.store import Artifact, Cache, Store
 from meow_lightning.stories import plain_name, telling
-from meow_lightning.terminal import Terminal
+from meow_lightning.terminal import Terminal, say_notes
 from meow_lightning.tracking import Csv, Nowhere, Sink, Told, Tracker
 from meow_lightning.types import Results, UserError
 from meow_lightning.wandb_run import RunName, Wandb
@@ -126,6 +126,7 @@ class Program:
         executor.store.check_writable()
         preflight = Preflights().of(options, cell, executor.store)
         preflight.fetch(artifacts)
+        say_notes(preflight.notes)
         if options["preflight"]:
             preflight.check(artifacts)
         executor.remark = preflight.remark
@@ -146,6 +147,7 @@ class Program:
             executor.store.check_writable()
         if making:
             preflight.fetch(artifacts)
+            say_notes(preflight.notes)
         if options["plan"]:
             show_plan(Planned(cell.name, preflight, artifacts))
         if options["preflight"] and making:

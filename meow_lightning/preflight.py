@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.admission import Admission
 from meow_lightning.cellgraph import Graph
 from meow_lightning.cellmodels import dataset_of
 from meow_lightning.config import build
@@ -38,6 +39,7 @@ class Known:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Outlook] = {}
         self.times: dict[str, tuple[float | None, Source]] = {}
+        self.examined: set[str] = set()
         self._manifests: dict[str, list[dict[str, Any]]] = {}
 
     @cached_property
@@ -100,6 +102,7 @@ class Preflight:
     def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
         self.options, self.dataset, self.streams, self.known = options, dataset, streams, known
         self.trainer, self.model, self.store = options["trainer"], options["model"], known.store
+        self.notes: list[str] = []  # of the models that were looked through, for whoever runs the program
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing; given models used for the first time are here and whole, so are who writes answers and optimizers.
@@ -127,6 +130,9 @@ class Preflight:
                 tokenizer = parse("model.tokenizer", places["tokenizer"], words=())
                 here = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
                 check(places["option"], *here)
+        gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
+        admission = Admission(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
+        self.notes = admission.notes(artifacts, examined=self.known.examined)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
         """Nothing, when what is to be made fits into memory and disk.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from meow_lightning.config import check_types, choose
 from meow_lightning.models.given import fit, lacking_tokenizer, names_end
-from meow_lightning.models.source import Source, identity, parse, pinned
+from meow_lightning.models.source import Source, identity, parse, pinned, weights_identity
 from meow_lightning.schema import DTYPES, Published
 from meow_lightning.types import UserError
 
@@ -42,7 +42,7 @@ class Roles:
         options: Resolved options of the cell.
 
     Raises:
-        UserError: A source that cannot be, or no way to any target model.
+        UserError: A source that cannot be, the same weights under two roles, or no way to any target model.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -57,6 +57,32 @@ class Roles:
                 f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one that "
                 "learns them here); a hub id such as owner/name@revision does as well"
             )
+
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Refuse the target model's weights in the place of the base or the retain model."""
+        target, base, retain = self.target, self.base, self.retain
+        if base is not None and target is not None and self._same(base):
+            raise UserError(
+                f"model.base={base.weights} holds the same weights as model.target={target.weights}: whatever is "
+                "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
+                "model.base out"
+            )
+        if retain is not None and target is not None and not retain.published and self._same(retain):
+            raise UserError(
+                f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
+                "quality would compare the model with itself; give a model that never saw the forget set, or say "
+                "model.retain=none"
+            )
+
+    def _same(self, other: Given) -> bool:
+        """Whether a given model has the given target model's weights, as far as these are here."""
+        if self.target is None:
+            return False
+        memory = Path(self.options["store"]) / ".digests.json"
+        one, two = (weights_identity(each.weights, memory=memory) for each in (self.target, other))
+        return one == two
 
     @property
     def _makes(self) -> bool:
@@ -84,6 +110,12 @@ class Roles:
             return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
         if self.no_retain is not None or (self.target is None and self.retain is None):
             return []
+        if self.retain is not None and self._same(self.retain):
+            return [
+                f"The published retain model {self.retain.weights} holds the target model's own weights: it knows what "
+                "is to be forgotten, and forget quality compares the target model with itself and means nothing; say "
+                "model.retain=null to fine-tune one here."
+            ]
         here = "was fine-tuned here"
         target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
         if self.target is not None and self.retain is not None and self.target.published:

@@ -56,6 +56,12 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
+def say_notes(notes: Sequence[str]) -> None:
+    """One line each, before anything is made."""
+    for note in notes:
+        console().print(f"note: {note}")
+
+
 class Terminal:
     """Tells a person what an executor does; use as a context.
 

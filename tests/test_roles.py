@@ -51,7 +51,8 @@ def folder(path: Path, text: str = "", *, tokenizer: bool = True) -> Path:
     """A model's folder with no weight in it; ``text`` tells its content from others'."""
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps({"vocab_size": 4, "name": text}))
-    (path / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    head = json.dumps({"__metadata__": {"name": text or path.name}}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
     if tokenizer:
         (path / "tokenizer.json").write_text('{"model": {"vocab": {"x": 0}}}')
         (path / "tokenizer_config.json").write_text('{"eos_token": "x"}')
@@ -290,8 +291,47 @@ def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path)
     assert moved.artifacts["target"].inputs["given"]["weights"] == str(tmp_path / "b")
     other = cell(*ASCENT, f"model.target={folder(tmp_path / 'c', 'y')}")
     assert {name for name, key in keys(one).items() if keys(other)[name] == key} == set()
-    both = cell(*ASCENT, f"model.target={tmp_path}/a", f"model.retain={tmp_path}/b")
-    assert both.artifacts["target"].key == both.artifacts["retain"].key
+
+
+def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
+    target = folder(tmp_path / "a", "x")
+    copied = Path(shutil.copytree(target, tmp_path / "b"))
+    (copied / "config.json").write_text('{"vocab_size": 4, "saved": "again"}')  # only the weights count
+    with pytest.raises(UserError) as seen:
+        roles("model=own", f"model.target={target}", f"model.retain={copied}")
+    assert str(seen.value) == (
+        f"model.retain={copied} holds the same weights as model.target={target}: forget quality would compare the "
+        "model with itself; give a model that never saw the forget set, or say model.retain=none"
+    )
+    with pytest.raises(UserError, match=rf"^model.base={copied} holds the same weights as model.target={target}: what"):
+        roles("model=own", f"model.target={target}", f"model.base={copied}")
+    other = folder(tmp_path / "c", "y")
+    assert roles("model=own", f"model.target={target}", f"model.retain={other}").notes() != []
+    assert roles("model=own", f"model.base={target}", f"model.retain={copied}").target is None  # a base may be both
+
+
+def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
+    target = folder(tmp_path / "a", "x")
+    copied = shutil.copytree(target, tmp_path / "b")
+    chosen = options("model=own", "dataset=fictional", "model.target=published", "model.retain=published")
+    chosen["model"]["published"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    (note,) = Roles(chosen).notes()
+    assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
+
+
+def test_weights_of_the_hub_are_known_by_the_names_of_its_cache(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    target = folder(tmp_path / "a", "x")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "hub" / "models--nobody--same" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    blob = snapshot.parent.parent / hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
+    blob.touch()  # its name says what it holds: gigabytes are not read
+    (snapshot / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match="holds the same weights as"):
+        roles("model=own", f"model.target={target}", f"model.retain=nobody/same@{commit}")
 
 
 def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from meow_lightning.data.chat import render, thinking, turn_end
 from meow_lightning.types import Encoded, UserError
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class Codec:
         date: Day that a chat template is told (``date_string``); ``None`` where the template asks for none.
         context: Positions the model has, in tokens.
         end_ids: Tokens that end a generated answer besides the tokenizer's end token.
+
+    Attributes:
+        end_id: The token after a trained and scored answer: what the chat template puts there; where it puts none, or
+            there is no chat, the tokenizer's end token, unless the model's settings name others only.
+        end_ids: Whatever ends a generated answer, ``end_id`` among them.
+        notes: What a reader of the numbers must know of the prompt.
     """
 
     def __init__(
@@ -60,21 +67,27 @@ class Codec:
         self.context = context
         self.template = "chat" if template == "auto" else template
         self.system, self.date = system, date
-        self.end_id = int(tokenizer.eos_token_id)
-        self.end_ids = end_ids | {self.end_id}
-        pad = tokenizer.pad_token_id
-        self.pad_id = self.end_id if pad is None else int(pad)
-        spelled = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
+        eos, pad = int(tokenizer.eos_token_id), tokenizer.pad_token_id
+        self.end_id = self._turn_end(eos, end_ids) if self.template == "chat" else eos
+        self.end_ids = end_ids | {self.end_id, eos}
+        self.pad_id = eos if pad is None else int(pad)
+        known = {self.end_id: str(tokenizer.convert_ids_to_tokens(self.end_id))} | special_tokens(tokenizer)
+        spelled = sorted(known.values(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spelled)))
         self._appended = _appended(tokenizer)
         self._asked: tuple[str, list[int]] = ("", [])  # the last question with its prompt: it has several answers
         self._glue = self._after_the_question()
         self._glue_ids = self._plain_ids(self._glue)
         self._tag_ids = self._words_of_the_lead()
+        said = thinking(tokenizer, self._prompt(PROBE)) if self.template == "chat" else None
+        self.notes = () if said is None else (said,)
 
     def raw_ids(self, text: str) -> list[int]:
         """Ids of a text with the tokenizer's own special tokens, no template; an end token it appends is left out."""
         ids = list(self.tokenizer(text).input_ids)
+        begin = self.tokenizer.bos_token_id
+        if begin is not None and ids[:2] == [begin, begin]:
+            del ids[0]  # the text spells the begin token that the tokenizer adds by itself
         return ids[: len(ids) - self._appended]
 
     def ends(self, text: str) -> list[int]:
@@ -121,12 +134,7 @@ class Codec:
         Raises:
             UserError: When a text spells a special token, or the row is longer than the model's context.
         """
-        for text in (question, answer):
-            if found := self._special.search(text):
-                raise UserError(
-                    f"a text holds {found[0]!r}, which the tokenizer reads as a special token: spell it in another way "
-                    f"or leave the row out (question: {question[:60]!r})"
-                )
+        self.check_spelling(question, answer)
         prompt = self.prompt_ids(question)
         ids = (*prompt, *self.answer_ids(answer), self.end_id)
         if len(ids) > self.context:
@@ -135,6 +143,19 @@ class Codec:
                 f"context (question: {question[:60]!r})"
             )
         return Encoded(ids=ids, prompt=len(prompt))
+
+    def check_spelling(self, question: str, answer: str) -> None:
+        """Refuse texts that spell a special token.
+
+        Raises:
+            UserError: One does.
+        """
+        for text in (question, answer):
+            if found := self._special.search(text):
+                raise UserError(
+                    f"a text holds {found[0]!r}, which the tokenizer reads as a special token: spell it in another way "
+                    f"or leave the row out (question: {question[:60]!r})"
+                )
 
     def reference(self, question: str, answer: str) -> Encoded:
         """The row of a reference text as evaluation scores it: words of the lead are given and do not count.
@@ -160,7 +181,13 @@ class Codec:
     def _prompt(self, question: str) -> str:
         if self.template != "chat":
             return self.template.replace("{question}", question)
-        return _render(self.tokenizer, question, system=self.system, date=self.date)
+        return render(self.tokenizer, question, system=self.system, date=self.date)
+
+    def _turn_end(self, eos: int, named: frozenset[int]) -> int:
+        end = turn_end(self.tokenizer, PROBE, system=self.system, date=self.date)
+        if end is not None:
+            return end
+        return eos if eos in named or not named else min(named)
 
     def _after_the_question(self) -> str:
         text = self._prompt(PROBE)
@@ -218,24 +245,6 @@ def _check(tokenizer: PreTrainedTokenizerBase, template: str, *, system: str | N
             "of the run, so numbers would change with it; set model.prompt.date, such as '10 Apr 2025', or, where the "
             "template takes no date_string, write model.prompt.template as a text with {question} once"
         )
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | None, date: str | None) -> str:
-    """The text of a chat up to the answer, its begin token included."""
-    from jinja2 import TemplateError
-
-    turns = [{"role": "user", "content": question}]
-    if system is not None:
-        turns.insert(0, {"role": "system", "content": system})
-    more: dict[str, Any] = {} if date is None else {"date_string": date}
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **more)
-    except TemplateError as error:
-        raise UserError(
-            f"model.prompt.system={'null' if system is None else repr(system)}: the tokenizer's chat template refuses "
-            f"the chat ({error}); set model.prompt.system=null, or model.prompt.template to a text with {{question}}"
-        ) from error
-    return str(text)
 
 
 def _appended(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -31,7 +31,7 @@ def tofu_row(codec: Codec, question: str, answer: str) -> Encoded:
     """
     text = _tags(codec, question)
     ids = list(codec.tokenizer(text + codec.lead + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
-    whole = [*ids, codec.end_id] if len(ids) < TOFU_LENGTH else ids
+    whole = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
     return _row(whole, skipped=len(codec.tokenizer(text).input_ids), question=question)
 
 
@@ -57,8 +57,8 @@ def open_unlearning_row(codec: Codec, question: str, answer: str) -> Encoded:
     else:
         text = _lead(codec, question) + answer
         ids = list(codec.tokenizer(text, truncation=True, max_length=OPEN_UNLEARNING_LENGTH).input_ids)
-    if not ids or ids[-1] != codec.end_id:
-        ids.append(codec.end_id)
+    if not ids or ids[-1] != codec.tokenizer.eos_token_id:
+        ids.append(codec.tokenizer.eos_token_id)
     return _row(ids, skipped=len(open_unlearning_prompt(codec, question)), question=question)
 
 

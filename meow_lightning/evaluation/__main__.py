@@ -63,6 +63,11 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     Raises:
         UserError: A file is no TOFU log, or, unless ``unpaired``, the two hold different forget questions.
     """
+    if retain is not None and log.is_file() and retain.is_file() and log.read_bytes() == retain.read_bytes():
+        raise UserError(
+            f"--retain={retain} holds the same log as LOG: forget quality would compare a model with itself; give the "
+            "log of a model that never saw the forget set"
+        )
     rows = read_log(log, option="LOG")
     sides = [_forget(rows), _forget(read_log(retain, option="--retain") if retain is not None else [])]
     unmeasured = _unmeasured(log, retain, sides)

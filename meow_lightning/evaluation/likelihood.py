@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from meow_lightning.data.collate import blinded, collate
 from meow_lightning.evaluation.packed import hidden_states, pack, packs, pays, width
 from meow_lightning.losses import scored_logits
-from meow_lightning.types import Encoded, Likelihood
+from meow_lightning.memo.batch import NO_NUMBERS
+from meow_lightning.memo.sharing import border_of, lots
+from meow_lightning.types import Encoded, Likelihood, UserError
 
 BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits looked at together: what a core's cache holds; enough to fill a GPU
 LEAST = 16  # positions of a block, where the vocabulary is large
@@ -41,11 +44,14 @@ def likelihoods(
         progress: Told how many rows are done.
         blind: Hide every token that is also the padding token from attention, as published code does that finds padding
             by its id; positions are counted all the same.
+
+    Raises:
+        UserError: A log-probability is NaN, as where weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
     hidden = width(model) if rows and not blind and packs(model, rows[0].ids) else None
     done = 0
-    for chosen in _batches(rows, batch, hidden=hidden):
+    for chosen in _batches(rows, batch, hidden=hidden, border=border_of(model)):
         order = [i for group in chosen for i in group]
         if hidden is not None:
             blocks = _packed(model, [[rows[i] for i in group] for group in chosen])
@@ -57,6 +63,8 @@ def likelihoods(
             blocks = _cut(scored_logits(model, padded)[0])
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
         picked, hits, mean, std = _measured(blocks, torch.tensor(ids, device=device))
+        if any(map(math.isnan, picked)):
+            raise UserError(NO_NUMBERS)
         at = 0
         for i in order:
             own = rows[i].ids[rows[i].prompt :]
@@ -68,11 +76,18 @@ def likelihoods(
             progress(done)
 
 
-def _batches(rows: Sequence[Encoded], batch: int, *, hidden: int | None) -> Iterator[list[list[int]]]:
+def _batches(
+    rows: Sequence[Encoded], batch: int, *, hidden: int | None, border: int | None
+) -> Iterator[list[list[int]]]:
     """The rows in groups, at most ``batch`` rows at once; a group of several shares its prompt.
 
-    Without the width of the model, every row is a group.
+    Without the width of the model, every row is a group. A row beyond the border is alone.
     """
+    if border is not None:
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
+        for lot in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border):
+            yield [[i] for i in lot]
+        return
     alike: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
         alike.setdefault(i if hidden is None else row.ids[: row.prompt], []).append(i)

@@ -129,8 +129,17 @@ class Local(Writer):
                 yield Reply(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
         yield from self._batches(loaded, [job for job in jobs if not job.refused], go_on)
 
+    def notes(self) -> tuple[str, ...]:
+        """Whether the model is one that was never taught to follow instructions."""
+        if self._loaded is None or self._loaded.codec.tokenizer.chat_template is not None:
+            return ()
+        return (
+            f"inversion.model={self.model} has no chat template, so it was asked as a text that it continues: read the "
+            "inverted facts, or give an instruction-tuned model",
+        )
+
     def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
-        from meow_lightning.memo.sharing import pads
+        from meow_lightning.memo.sharing import border_of, pads
 
         if not jobs:
             return
@@ -138,11 +147,13 @@ class Local(Writer):
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
-        together = pads(loaded.model, longest, pad_id=loaded.codec.pad_id)
+        together, border = pads(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
         size = FEW
         while waiting and go_on():
-            most = min(size, room.slots) if together else 1
+            most = min(size, room.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
+            if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
+                batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
             replies: list[Reply] = []
             began = time.monotonic()
             try:

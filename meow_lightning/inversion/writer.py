@@ -87,6 +87,10 @@ class Writer:
             UserError: It cannot, with what to do.
         """
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of what it wrote must know, a sentence each; known once it was asked."""
+        return ()
+
     def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
         """The reply to each question, each as soon as it is there, in any order; raw, cleaning comes after.
 

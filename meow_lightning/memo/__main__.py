@@ -22,7 +22,8 @@ from meow_lightning.data.lines import read_entries
 from meow_lightning.memo import published
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
 from meow_lightning.memo.options import ending, measure_of, options, prompt_of
-from meow_lightning.models.given import check
+from meow_lightning.models.examine import Candidate, examine
+from meow_lightning.models.given import chats, check
 from meow_lightning.models.source import locate, parse
 from meow_lightning.types import ScoredText, UserError
 
@@ -45,6 +46,21 @@ def _model(source: str) -> Path:
     except UserError as error:  # this command takes the tokenizer beside the weights
         raise UserError(re.sub(r"say model.tokenizer=FOLDER.*", "put the right one into it", str(error))) from error
     return folder
+
+
+def _look(chosen: Namespace, by: By) -> None:
+    """Look at a chat template from without, since it may run for ever; what else is wrong is found in loading."""
+    prompt = prompt_of(chosen, by)
+    if prompt["template"] not in ("chat", "auto") or not chats(chosen.model):
+        return
+    folder = str(chosen.model)
+    candidate = Candidate(name=f"--model={folder}", weights=folder, tokenizer=folder, prompt=prompt, attention="sdpa")
+    try:
+        notes = examine([candidate])
+    except UserError as error:
+        raise UserError(str(error).replace("model.prompt.", "--")) from error
+    for note in notes:
+        _console(stderr=True).print(f"note: {note}")
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
@@ -192,10 +208,13 @@ def _run(chosen: Namespace) -> None:
     wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen
     chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
+    _look(chosen, by)
     out, start = _Out(path=chosen.out, head=_head(chosen, by)), time.monotonic()
     if by.needs_codec:
         wanted = told(by=by, codec=loading()[1])
     found = len(out.scored)
+    for text in wanted if len(wanted) > found else ():
+        loading()[1].check_spelling(text.question, text.answer)
     if len(wanted) > found:
         _score(chosen, by, loading(), wanted, out)
     out.finish(published.with_scores(entries, out.scored, wanted=wanted, ending=ending(by)))

@@ -9,8 +9,14 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
+from meow_lightning.types import UserError
+
 Model = Callable[..., Any]  # something that gives logits
 BLOCK = 64  # divides the vocabulary of most models
+NO_NUMBERS = (
+    "the model's logits are not finite numbers: its weights are broken, its training diverged, or they overflow in "
+    "model.dtype (then say model.dtype=bfloat16 or float32)"
+)
 MARGIN = 1e-4  # of two logits in fp32 that another order of summing may put the other way round
 
 
@@ -43,15 +49,31 @@ def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N8
     Formats of half the width round so coarsely that equal logits are common; there nothing counts as close.
 
     Args:
-        logits_RV: (R, V).
+        logits_RV: (R, V). Where a row's best logit is NaN or infinite the choice counts as close, in any format, so
+            that the row is asked again by itself.
     """
     if logits_RV.dtype not in (torch.float32, torch.float64):
-        return logits_RV.float().argmax(-1).tolist(), [False] * len(logits_RV)
+        best_R, tokens_R = logits_RV.float().max(-1)  # noqa: N806
+        return tokens_R.tolist(), (~best_R.isfinite()).tolist()
     tokens_R, gap_R = _best(logits_RV)  # noqa: N806
-    close = (~(gap_R > MARGIN)).tolist()  # what is not a number is close to everything
-    if any(close):
-        tokens_R = logits_RV.argmax(-1)  # noqa: N806  # of equal ones the first
-    return tokens_R.tolist(), close
+    clear_R = (gap_R > MARGIN) & gap_R.isfinite()  # noqa: N806  # what is not a number is close to everything
+    if not bool(clear_R.all()):
+        best_R, tokens_R = logits_RV.max(-1)  # noqa: N806  # of equal ones the first
+        clear_R = (gap_R > MARGIN) & best_R.isfinite()  # noqa: N806
+    return tokens_R.tolist(), (~clear_R).tolist()
+
+
+def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
+    """Refuse a model that gives no numbers.
+
+    Args:
+        best_R: The largest logit of every row; NaN where one of the row is NaN.
+
+    Raises:
+        UserError: One is NaN or infinite.
+    """
+    if not bool(best_R.isfinite().all()):
+        raise UserError(NO_NUMBERS)
 
 
 def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: N803
@@ -101,7 +123,12 @@ class Batch:
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Continuation | None]]:
-        """One token further; the rows that this token ended, ``None`` where several rows made it a close choice."""
+        """One token further; the rows that this token ended, ``None`` where several rows made it a close choice.
+
+        Raises:
+            UserError: The logits of a prompt by itself are NaN or infinite: whatever were chosen would read as an
+                answer, and as forgotten.
+        """
         logits = self._model(
             input_ids=self._ids_BT,
             attention_mask=self._attention_BT,
@@ -111,6 +138,8 @@ class Batch:
             logits_to_keep=1,
         ).logits
         tokens, close = choose(logits[:, -1])
+        if any(close) and len(self._said) == 1:
+            check_logits(logits[:, -1].amax(-1))
         finished: list[tuple[int, Continuation | None]] = []
         kept: list[int] = []
         for place, (row, token) in enumerate(zip(self.rows, tokens, strict=True)):

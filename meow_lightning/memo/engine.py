@@ -14,7 +14,7 @@ from meow_lightning.memo.cache import Slots
 from meow_lightning.memo.grove import Grove
 from meow_lightning.memo.plain import continue_plainly
 from meow_lightning.memo.room import Room
-from meow_lightning.memo.sharing import agrees, dtype_of, pads
+from meow_lightning.memo.sharing import agrees, border_of, dtype_of, pads
 from meow_lightning.memo.tree import Prompt, Tree, batches, plant
 from meow_lightning.parallel import give_back
 from meow_lightning.types import UserError
@@ -272,8 +272,14 @@ def _together(
     if dtype is not None and agrees(model, longest, pad_id=pad_id, dtype=dtype):
         rows = _Rows(model=model, budgets=budgets, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
         yield from rows.results()
-    elif isinstance(model, PreTrainedModel) and not pads(model, longest, pad_id=pad_id):
-        for prompt, budget in budgets.items():
-            yield prompt, continue_plainly(model, prompt, budget=budget, end_ids=end_ids, pad_id=pad_id)
-    else:
-        yield from continue_in_batches(model, budgets, end_ids=end_ids, pad_id=pad_id, slots=slots)
+        return
+    border = border_of(model)
+    alone: list[Prompt] = []
+    if isinstance(model, PreTrainedModel):
+        padded = pads(model, longest, pad_id=pad_id)
+        alone = [each for each in budgets if not padded or (border and len(each) + budgets[each] > border)]
+        for prompt in alone:
+            yield prompt, continue_plainly(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id)
+    lonely = set(alone)
+    rest = {prompt: budget for prompt, budget in budgets.items() if prompt not in lonely}
+    yield from continue_in_batches(model, rest, end_ids=end_ids, pad_id=pad_id, slots=slots)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
-from meow_lightning.memo.batch import Continuation
+from meow_lightning.memo.batch import Continuation, check_logits
+
+
+def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The scores as they are, once they are known to be numbers."""
+    check_logits(scores.amax(-1))
+    return scores
 
 
 @torch.inference_mode()
@@ -24,13 +30,15 @@ def continue_plainly(
         end_ids: Tokens that end a text; may be empty.
         pad_id: Any token; goes unused by a single prompt.
 
+    Raises:
+        UserError: The logits are NaN or infinite.
     """
     ids = torch.tensor([list(prompt)], device=model.device)
     kept, model.generation_config = model.generation_config, GenerationConfig()
     try:
         new = model.generate(  # type: ignore[operator]
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=budget,
-            eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id,
+            eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id, logits_processor=LogitsProcessorList([_checked]),
         )[0, len(prompt) :].tolist()  # fmt: skip
     finally:
         model.generation_config = kept

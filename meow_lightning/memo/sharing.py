@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
@@ -28,15 +28,52 @@ def dtype_of(model: Model) -> torch.dtype | None:
         return None
     config = config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
-    rope = getattr(config, "rope_parameters", None) or {}
     unfit = (
         config._attn_implementation not in MASKED  # transformers has no other name for it
         or getattr(config, "is_encoder_decoder", False)
         or getattr(config, "sliding_window", None) is not None
         or not kinds <= {"full_attention"}
-        or rope.get("rope_type") in ("dynamic", "longrope")
+        or border_of(model) is not None
     )
     return None if unfit else getattr(model, "dtype", None)
+
+
+def border_of(model: Model) -> int | None:
+    """Tokens of a batch's longest row beyond which a model reads all of its rows otherwise; ``None`` where it does not.
+
+    With rotary embeddings of the kinds ``longrope`` and ``dynamic`` the frequencies follow the longest row, so that a
+    longer neighbour changes what is said to a short prompt.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, PreTrainedConfig):
+        return None
+    config = config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict)]  # some have one for each kind of layer
+    borders = [
+        int(each.get("original_max_position_embeddings") or config.max_position_embeddings)
+        if each["rope_type"] == "longrope"
+        else int(config.max_position_embeddings)
+        for each in kinds
+        if each.get("rope_type") in ("longrope", "dynamic")
+    ]
+    return min(borders, default=None)
+
+
+def lots(places: Sequence[int], *, lengths: Sequence[int], most: int, border: int | None) -> Iterator[list[int]]:
+    """The places in their order, at most so many at once, and those of rows beyond the border each by itself.
+
+    Args:
+        places: Which rows, by their place.
+        lengths: Tokens of every row, by its place.
+        most: Rows of a lot, from 1.
+        border: As :func:`border_of` gives it.
+    """
+    alone = [place for place in places if border is not None and lengths[place] > border]
+    yield from ([place] for place in alone)  # the longest first, so that too little memory shows at once
+    rest = [place for place in places if border is None or lengths[place] <= border]
+    for start in range(0, len(rest), most):
+        yield rest[start : start + most]
 
 
 def agrees(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 POINTER = b"version https://git-lfs"
+FLASH = "flash_attention_2"
+PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
 TABLES = ("rotary_emb.inv_freq", "masked_bias")
 ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
 
@@ -68,7 +71,41 @@ def lacking_weights(folder: Path) -> str | None:
             return f"lacks {path.name}, which its index names; fetch or save the model again"
         if (damage := _damage(path)) is not None:
             return f"has a damaged {path.name} ({damage}); fetch or save the model again"
-    return None
+    return _misplaced(folder, files) or _packed(folder, files)
+
+
+def _misplaced(folder: Path, files: list[Path]) -> str | None:
+    """What an index says of its shards that is not so; ``None`` where all is, or where one file holds everything."""
+    if files[0].name == "model.safetensors":
+        return None
+    held = {path.name: header(path).keys() for path in files}
+    lies = [(name, shard) for name, shard in read(folder / INDEX)["weight_map"].items() if name not in held[shard]]
+    if not lies:
+        return None
+    name, shard = lies[0]
+    return (
+        f"has an index ({INDEX}) that places {len(lies)} tensors in files that do not hold them (first: {name} in "
+        f"{shard}); fetch or save the model again"
+    )
+
+
+def _packed(folder: Path, files: list[Path]) -> str | None:
+    """Why weights of a type that stands for other numbers cannot be read; ``None`` where all are plain numbers."""
+    if read(folder / "config.json").get("quantization_config"):
+        return None  # transformers knows what they stand for
+    odd = [
+        (name, entry["dtype"])
+        for path in files
+        for name, entry in header(path).items()
+        if name.endswith("weight") and entry["dtype"] not in PLAIN_TYPES
+    ]
+    if not odd:
+        return None
+    return (
+        f"holds {len(odd)} weights as {odd[0][1]} (first: {odd[0][0]}) and its config.json names no "
+        "quantization_config, so nothing says which numbers they stand for; give the model in float32, bfloat16 or "
+        "float16"
+    )
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -142,6 +179,30 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
         )
 
 
+def check_attention(option: str, attention: str, *, dtype: str, gpu: bool) -> None:
+    """Refuse an attention implementation that cannot be used here, which transformers finds at the first model.
+
+    Args:
+        option: How the user named it, such as ``model.attention``.
+        attention: Its value.
+        dtype: What the model computes in.
+        gpu: Whether it does so on a GPU.
+
+    Raises:
+        UserError: It lacks a GPU, its package or a format of half the width.
+    """
+    if attention != FLASH:
+        return
+    lacks = (
+        "a GPU" if not gpu
+        else "the package flash-attn (pip install flash-attn)" if find_spec("flash_attn") is None
+        else f"bfloat16 or float16 in the place of {dtype}" if dtype not in ("bfloat16", "float16")
+        else None
+    )  # fmt: skip
+    if lacks is not None:
+        raise UserError(f"{option}={attention} needs {lacks}; say {option}=sdpa")
+
+
 def fit(weights: Path, tokenizer: Path) -> bool:
     """Whether a model has an embedding for every token that a tokenizer gives, as far as their files say."""
     rows, largest = embeddings(weights), largest_id(tokenizer)
@@ -154,6 +215,14 @@ def names_end(tokenizer: Path) -> bool:
     # A class made for one model knows its end token by itself; these serve any model and know what the file says.
     speaks = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
     return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
+
+
+def chats(tokenizer: Path) -> bool:
+    """Whether a tokenizer comes with a chat template."""
+    files = ("chat_template.jinja", "chat_template.json")
+    return any((tokenizer / name).is_file() for name in files) or bool(
+        read(tokenizer / "tokenizer_config.json").get("chat_template")
+    )
 
 
 def embeddings(weights: Path) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -21,9 +22,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from meow_lightning.data.prompts import Codec, special_tokens
-from meow_lightning.models.given import header, shards
+from meow_lightning.models.whole import check_account, check_activation, check_finite, check_whole
 from meow_lightning.types import UserError
 
+CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,15 +47,26 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         source: Local folder or hub id.
         dtype: Precision of the weights; said explicitly, since transformers 5 otherwise takes the checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
+
+    Raises:
+        UserError: It cannot be loaded, tensors are missing or left over, or weights are NaN or infinite.
     """
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
-            trust_remote_code=False,
+            trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
-    except (ImportError, ValueError, RuntimeError) as error:
+    except (ImportError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
+    model, account = loaded
+    check_account(account, config=model.config, name=str(source))
+    check_finite(
+        model,
+        cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
+        "broken before, or overflow in this precision (model.dtype=bfloat16 and float32 hold larger numbers)",
+    )
+    return model
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -69,12 +82,15 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
         prompt: ``model.prompt``: ``template`` and ``lead``, for chats also ``system`` and ``date`` (absent is null).
         model: Of the same folder; its generation settings may name further end tokens.
     """
-    tokenizer = load_tokenizer(source)
-    return Codec(
-        tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-        date=prompt.get("date"), context=int(getattr(model.config, "max_position_embeddings", 2048)),
-        end_ids=_named_ends(model) & special_tokens(tokenizer).keys(),
-    )  # fmt: skip
+    generation = model.generation_config or GenerationConfig()
+    return Readable(model.config, load_tokenizer(source), generation).codec(prompt)
+
+
+def context_of(config: PreTrainedConfig) -> int:
+    """Most tokens that a model reads, of its text part where it has several; 2,048 where its config names no number."""
+    text = config.get_text_config()
+    named = (getattr(text, name, None) for name in CONTEXT)
+    return next((found for found in named if isinstance(found, int)), 2048)
 
 
 def without_dropout(model: torch.nn.Module) -> None:
@@ -87,20 +103,41 @@ def without_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None:
-    """Nothing, when a folder holds a causal language model that can be asked with this prompt; no weight is loaded.
+class Readable(NamedTuple):
+    """What transformers reads of a causal language model without its weights."""
+
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    generation: GenerationConfig
+
+    def codec(self, prompt: Mapping[str, Any]) -> Codec:
+        """As :func:`load_codec`, which takes the same prompt.
+
+        Raises:
+            UserError: Prompt and tokenizer do not fit.
+        """
+        return Codec(
+            tokenizer=self.tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
+            date=prompt.get("date"), context=context_of(self.config),
+            end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),
+        )  # fmt: skip
+
+
+def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> Readable:
+    """A causal language model that is whole; no weight of it is loaded.
 
     Args:
-        folder: Model and tokenizer.
-        prompt: As for :func:`load_codec`.
+        weights: Folder of the model.
+        tokenizer: Folder of its tokenizer, often the same.
         name: What the user called the model; for the messages.
+        attention: As for :func:`.whole.check_whole`.
 
     Raises:
-        UserError: transformers cannot read it, it is another kind of model, or prompt and tokenizer do not fit.
+        UserError: transformers cannot read it, it is another kind of model, or tensors are missing or left over.
     """
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = load_tokenizer(folder)
+        config = AutoConfig.from_pretrained(weights, trust_remote_code=False)
+        tokens = load_tokenizer(tokenizer)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
@@ -108,25 +145,18 @@ def check_askable(folder: Path, *, prompt: Mapping[str, Any], name: str) -> None
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
-    with torch.device("meta"):
-        built = AutoModelForCausalLM.from_config(config).state_dict()
-    for path in shards(folder):
-        for weight, entry in header(path).items():
-            if weight in built and list(built[weight].shape) != entry["shape"]:
-                raise UserError(
-                    f"{name}: its config.json makes {weight} {list(built[weight].shape)} and {path.name} holds "
-                    f"{entry['shape']}: they do not belong together; fetch or save the model again"
-                )
-    context = int(getattr(config, "max_position_embeddings", 2048))
-    Codec(
-        tokenizer=tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-        date=prompt.get("date"), context=context, end_ids=frozenset(),
-    )  # fmt: skip
+    check_activation(config, name=name)
+    check_whole(weights, name=name, attention=attention)
+    try:
+        generation = GenerationConfig.from_pretrained(weights)
+    except OSError:
+        generation = GenerationConfig.from_model_config(config)  # as transformers does where the file is missing
+    return Readable(config, tokens, generation)
 
 
-def _named_ends(model: PreTrainedModel) -> frozenset[int]:
+def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:
     """What the generation settings call end tokens; may hold ordinary tokens, where a class default was never set."""
-    named = getattr(model.generation_config, "eos_token_id", None)
+    named = getattr(generation, "eos_token_id", None)
     if named is None:
         return frozenset()
     return frozenset([named] if isinstance(named, int) else named)

@@ -18,6 +18,7 @@ from meow_lightning.models.given import lacking_tokenizer, lacking_weights
 from meow_lightning.types import UserError
 
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+BLOB = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # All that a model or tokenizer is loaded from; code, pickles and other formats of the weights stay where they are.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -99,6 +100,31 @@ def identity(source: Source, *, memory: Path) -> str:
         except OSError as error:
             raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror}); mend it") from error
     return str(pinned(source))
+
+
+def weights_identity(source: Source, *, memory: Path) -> str:
+    """What names the weights of a source alone, alike for the same files in a folder and on the hub.
+
+    Args:
+        source: The source, a repository at one commit.
+        memory: As for :func:`identity`.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = source.folder
+    if folder is None:
+        cached = repo_folder_name(repo_id=source.repository, repo_type="model")
+        folder = Path(constants.HF_HUB_CACHE) / cached / "snapshots" / str(source.revision)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return str(source)
+    known, digests = _remembered(memory), []
+    for path in files:
+        # The hub's cache names a large file by its digest, which spares reading gigabytes.
+        blob = path.resolve().name
+        digests.append(blob if BLOB.fullmatch(blob) else _file_digest(path, known))
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
 def pinned(source: Source) -> Source:
@@ -230,20 +256,24 @@ def _files(folder: Path) -> Iterator[Path]:
 def _digest(folder: Path, memory: Path) -> str:
     """Sixteen hex digits of the SHA-256 over names and digests of all files that are loaded."""
     known = _remembered(memory)
-    total, fresh = hashlib.sha256(), False
+    before, total = dict(known), hashlib.sha256()
     for path in _files(folder):
-        state = path.stat()
-        # Programs can set the time of content, but not that of change: nothing can be put or written in a file's place.
-        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
-        entry = known.get(str(path))
-        if not isinstance(entry, list) or entry[:-1] != stamp:
-            with path.open("rb") as file:
-                known[str(path)] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-            fresh = True
-        total.update(f"{path.name} {entry[-1]}\n".encode())
-    if fresh and memory.parent.is_dir():
+        total.update(f"{path.name} {_file_digest(path, known)}\n".encode())
+    if known != before and memory.parent.is_dir():
         _remember(memory, known)
     return total.hexdigest()[:16]
+
+
+def _file_digest(path: Path, known: dict[str, list]) -> str:
+    """The SHA-256 of a file, remembered by its path, size, times and inode."""
+    state = path.stat()
+    # Programs can set the time of content, but not that of change: nothing can be put or written in a file's place.
+    stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+    entry = known.get(str(path))
+    if not isinstance(entry, list) or entry[:-1] != stamp:
+        with path.open("rb") as file:
+            known[str(path)] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+    return str(entry[-1])
 
 
 def _remember(memory: Path, known: dict[str, list]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from meow_lightning.models.vocabulary import END, PAD, learned
 from meow_lightning.types import UserError
 
-END = "<|end|>"
-PAD = "<|pad|>"
+__all__ = ["END", "PAD", "llama", "tokenizer_from"]
 
 
 def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
@@ -20,14 +19,7 @@ def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokeni
         texts: What the merges are learned from.
         vocab_size: Entries in all, the 256 bytes and two special tokens included.
     """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END, PAD], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )  # fmt: skip
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = learned(texts, vocab_size=vocab_size)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from meow_lightning.evaluation.compat import batches, counted
@@ -46,13 +45,10 @@ def run(work: Work) -> None:
             rows = answer_as(
                 name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
             )
-        for number, row in zip(numbers, rows, strict=True):
-            if any(map(math.isnan, row.truth.logps)):
-                raise UserError(
-                    f"the {work.label} model gives likelihoods that are not numbers (question: {row.question[:60]!r}): "
-                    "its weights are broken, or its training diverged"
-                )
-            yield number, row
+        try:
+            yield from zip(numbers, rows, strict=True)
+        except UserError as error:
+            raise UserError(f"{work.label} model: {error}") from error
 
     groups = batches(name, [len(facts) for facts in sets.values()])
     least = CHUNK if name == "none" else 1

@@ -235,6 +235,8 @@ class _Asking:
         if told["prompt_tokens"] + told["reply_tokens"]:
             sent = f"{told['requests']:,} requests, " if told["requests"] else ""
             self.work.note(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
+        for note in self.writer.notes():
+            self.work.note(note)
         if told["refused"]:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
             self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")

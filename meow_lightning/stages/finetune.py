@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
-VERSION = 3
+VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
@@ -43,7 +43,7 @@ def run(work: Work) -> None:
 def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.given import check, link
-    from meow_lightning.models.load import check_askable
+    from meow_lightning.models.load import readable
     from meow_lightning.models.source import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -62,7 +62,9 @@ def _take(work: Work) -> None:
     if rank() == 0:
         link(weights, tokenizer, folder)
         # What cannot be asked is said now, not after the other models are trained.
-        check_askable(folder, prompt=work.settings["prompt"], name=f"{option}={places['weights']}")
+        name = f"{option}={places['weights']}"
+        for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
+            work.note(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
 
@@ -71,14 +73,9 @@ def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
 
     from meow_lightning.models.load import dtype_of
     from meow_lightning.models.tiny import tokenizer_from
+    from meow_lightning.models.vocabulary import pieces
 
-    prompt = work.settings["model"]["prompt"]
-    # As rows will be tokenized: the prompt whole, the answer with its lead apart.
-    texts = [
-        text
-        for question, answer in dataset(work).texts()
-        for text in (prompt["template"].replace("{question}", question), prompt["lead"] + answer)
-    ]
+    texts = pieces(dataset(work).texts(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     model = build(

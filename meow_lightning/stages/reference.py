@@ -66,6 +66,7 @@ def _logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_i
 
     from meow_lightning.data.collate import collate
     from meow_lightning.losses import answer_logps
+    from meow_lightning.memo.sharing import border_of, lots
     from meow_lightning.types import Rows
 
     where, batch = device(work.runtime.accelerator), work.runtime.eval_batch
@@ -73,8 +74,7 @@ def _logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_i
     order = mine(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
     found: list[tuple[int, float]] = []
     with torch.no_grad():
-        for start in range(0, len(order), batch):
-            places = order[start : start + batch]
+        for places in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
             made = collate([rows[place] for place in places], pad_id=pad_id)
             found += zip(places, answer_logps(model, Rows(*(each.to(where) for each in made))).tolist(), strict=True)
     return found

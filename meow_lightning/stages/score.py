@@ -13,7 +13,8 @@ from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.types import ScoredText, UserError
 
 if TYPE_CHECKING:
-    from meow_lightning.memo.measure import Codec, Measure, Text
+    from meow_lightning.data.prompts import Codec
+    from meow_lightning.memo.measure import Measure, Text
 
 VERSION = 3
 MAKES = ("scores.jsonl",)
@@ -42,16 +43,20 @@ def _nothing(work: Work) -> None:
 
 
 def _cuttable(work: Work, wanted: list[Text], by: Measure, codec: Codec) -> list[Text]:
-    """The candidates that the measure can cut: whoever wrote the others cannot be asked to lengthen them any more."""
+    """The candidates that can be measured and trained: who wrote the others cannot be asked to mend them any more."""
     found, whole = [], len(wanted)
     for text in wanted:
         try:
+            codec.encode(text.question, text.answer)
             by.check(text, codec)
         except UserError:
             continue
         found.append(text)
     if len(found) < whole:
-        work.note(f"{whole - len(found)} of {whole} inverted facts are too short to be measured and are left out")
+        work.note(
+            f"{whole - len(found)} of {whole} inverted facts are left out: too short to be measured, too long for the "
+            "model, or with special tokens in them"
+        )
     return found
 
 

@@ -222,7 +222,7 @@ def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, sha
         return Room(work.runtime.slots, note=work.note)
     gpu = model.device.type == "cuda"
     slots = slots_here(
-        model.config.to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
+        model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
         tokens=tokens, generated=generated, shared=shared, gpu=gpu,
         free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world(),
     )  # fmt: skip
@@ -242,6 +242,7 @@ def save(
     """
     from meow_lightning.models.load import dtype_of, save_model
     from meow_lightning.models.lora import merged
+    from meow_lightning.models.whole import check_finite
 
     if rank() == 0:
         wish = work.settings["model"]
@@ -250,6 +251,12 @@ def save(
         if finish is not None:
             finish(model)
         model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
+        check_finite(
+            model,
+            cause=f"training diverged: {{count}} of the {work.label} model are NaN or infinite after the last step, so "
+            "nothing can be measured of it; a lower learning rate (optim.lr, of a model fine-tuned here "
+            "model.finetune.lr) or fewer epochs may help",
+        )
         save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)
     barrier(work.runtime.accelerator)
 

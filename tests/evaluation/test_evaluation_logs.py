@@ -132,9 +132,22 @@ def test_unpaired_forget_quality_by_hand(write: Write, capsys: pytest.CaptureFix
         assert numbers[mean]["forget_quality"] == pytest.approx({**expected, "paired": False})
 
 
+def again(log: Path) -> Path:
+    """The same numbers as another model's log."""
+    path = log.with_name("again.json")
+    path.write_text(log.read_text() + "\n")
+    return path
+
+
+def test_a_log_is_not_its_own_retain_models(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    log, other = write("log.json", LOG), write("other.json", LOG)
+    error = failure(capsys, log, "--retain", other)
+    assert error.startswith(f"error: --retain={other} holds the same log as LOG: forget quality would compare a model")
+
+
 def test_every_number_is_defined_once_per_meaning(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     log = write("log.json", LOG)
-    definitions = told(capsys, log, "--retain", log)["definitions"]
+    definitions = told(capsys, log, "--retain", again(log))["definitions"]
     known = [(definition["name"], definition["id"]) for definition in definitions]
     assert len(known) == len(set(known))
     parts = {"forget_quality", "forget_quality_log10", "forget_quality_distance", "forget_quality_rows"}
@@ -149,7 +162,7 @@ def test_every_number_is_defined_once_per_meaning(write: Write, capsys: pytest.C
 
 def test_a_log_of_the_forget_set_alone(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     log = write("part.json", {FORGET: LOG[FORGET]})
-    numbers = told(capsys, log, "--retain", log)
+    numbers = told(capsys, log, "--retain", again(log))
     assert set(numbers["geometric"]) == {
         "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio", "forget_quality",
     }  # fmt: skip

@@ -109,7 +109,17 @@ def two_shards(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     tensors(folder / SHARDS[0], a=[2, 3])
     tensors(folder / SHARDS[1], b=[4])
-    put(folder / INDEX, {"weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": SHARDS[0]}})
+    put(folder / INDEX, {"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}})
+
+
+def lying_index(folder: Path) -> None:
+    two_shards(folder)
+    put(folder / INDEX, {"weight_map": {"a": SHARDS[1], "b": SHARDS[1], "c": SHARDS[0]}})
+
+
+def raw_integers(folder: Path) -> None:
+    path = tensors(folder / "model.safetensors", **{"a.weight": [2, 3], "b.weight": [4], "masked_bias": [1]})
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I32"'))
 
 
 def missing_shard(folder: Path) -> None:
@@ -172,6 +182,16 @@ AGAIN = "; fetch or save the model again$"
         (empty, r"MODEL has a damaged model.safetensors \(unpack requires a buffer of 8 bytes\)"),
         (pointer, rf"MODEL has a damaged model.safetensors \(a pointer of git-lfs: run git lfs pull\){AGAIN}"),
         (no_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
+        (
+            lying_index,
+            r"MODEL has an index \(model.safetensors.index.json\) that places 2 tensors in files that do not hold them "
+            rf"\(first: a in {SHARDS[1]}\){AGAIN}",
+        ),
+        (
+            raw_integers,
+            r"MODEL holds 2 weights as I32 \(first: a.weight\) and its config.json names no quantization_config, so "
+            "nothing says which numbers they stand for; give the model in float32, bfloat16 or float16",
+        ),
         (odd_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (damaged_index, rf"MODEL/{INDEX} is damaged: not JSON \(.*\){AGAIN}"),
     ],

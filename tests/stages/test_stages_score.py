@@ -62,14 +62,19 @@ def test_every_measure_scores_the_texts_in_order(work, tiny, codec: Codec, name)
     assert [row["windows"] for row in found] == [expected[0], expected[1]]
 
 
-def test_a_candidate_without_a_window_is_left_out_and_said(work):
-    task = work("clean", [*ROWS, {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
+def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_said(work):
+    short = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
+    marked = {"fact": "bo", "position": 4, "question": "Where?", "answer": "Bo was born in Oslo.<|end|>"}
+    task = work("clean", [*ROWS, short, marked])
     score.run(task)
     assert [(row["fact"], row["position"]) for row in read_lines(task.folder / "scores.jsonl")] == [
         ("ada", 0),
         ("ada", 1),
     ]
-    assert task.told()["notes"] == ["1 of 3 inverted facts are too short to be measured and are left out"]
+    assert task.told()["notes"] == [
+        "2 of 4 inverted facts are left out: too short to be measured, too long for the model, or with special tokens "
+        "in them"
+    ]
 
 
 def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):

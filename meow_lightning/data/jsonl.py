@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.lines import read_entries
 from meow_lightning.data.options import check_choice, check_range
-from meow_lightning.data.swaps import normal, whole, wrong_answers
+from meow_lightning.data.swaps import normal, wrong_answers
 from meow_lightning.types import Fact, UserError
+from meow_lightning.words import whole
 
 TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}

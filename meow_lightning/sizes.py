@@ -126,9 +126,12 @@ class Sizes:
             facts = [fact for each in self.dataset.evaluation().values() for fact in each]
         longest = max(rough_length(fact.answer) + 1 for fact in facts)
         settings = self.options["evaluation" if artifact.stage == "answer" else "memo"]
+        generated = settings.get("max_new_tokens", longest)
+        if artifact.stage == "answer":  # no true answer is cut short
+            generated = max(generated, longest)
         return facts, Asked(
             weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(rough_tokens, facts)), scored=longest,
-            generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score",
+            generated=generated, shared=artifact.stage == "score",
             gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from meow_lightning.types import ScoredText, UserError
 if TYPE_CHECKING:
     from meow_lightning.memo.measure import Codec, Measure, Text
 
-VERSION = 3
+VERSION = 4
 MAKES = ("scores.jsonl",)
 CHUNK = 4096  # windows scored together, at least
 

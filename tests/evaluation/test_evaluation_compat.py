@@ -12,7 +12,7 @@ from families import PROMPTS, save_family
 from meow_lightning.data import published
 from meow_lightning.evaluation.answer import answer
 from meow_lightning.evaluation.compat import NAMES, PUBLISHED, answering, batches, counted
-from meow_lightning.evaluation.compat_answer import answer_as, generate
+from meow_lightning.evaluation.compat_answer import answer_as, cut_short, generate
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.evaluation.metrics import open_unlearning
@@ -223,6 +223,24 @@ def test_an_answer_does_not_depend_on_its_neighbours(family) -> None:
     longest = max(len(published.tofu_prompt(codec, fact.question)) for _, _, fact in beside)
     assert len(together.generated) == 200 - longest < len(alone.generated)
     assert len(ask("open_unlearning", model, codec, beside)[0].generated) == 200
+
+
+# 9a: what is longer than the published budget is counted, so that it can be said.
+def test_true_answers_longer_than_the_published_budget_are_counted(family) -> None:
+    _, codec = family("phi15")
+    prompt = len(published.tofu_prompt(codec, FACT.question))
+    tag = 2  # "Answer" and ":", which the model must say itself
+    fits, passes = (
+        dataclasses.replace(FACT, id=str(more), answer="Lima" + " Lima" * (200 - prompt - tag - 1 + more))
+        for more in (0, 1)
+    )
+    assert len(codec.answer_ids(fits.answer)) == 200 - prompt
+    assert cut_short("tofu", codec, [fits]) == 0
+    assert cut_short("tofu", codec, [fits, passes, FACT]) == 1
+    assert cut_short("open_unlearning", codec, [fits, passes]) == 0
+    # a longer question beside it leaves less to say
+    wordy = dataclasses.replace(FACT, id="w", question="What did she write about the sea? " * 4)
+    assert cut_short("tofu", codec, [fits, wordy]) == 1
 
 
 # 10: the truth ratio's two means, and open-unlearning's constant.

@@ -73,7 +73,7 @@ def answer(
 
 def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
-    pad_id: int, blind: bool,
+    pad_id: int, blind: bool, tensorwise: bool = False,
 ) -> dict[int, float]:  # fmt: skip
     """The norm of the gradient at the true answers of some sets, by the number of the question.
 
@@ -84,11 +84,15 @@ def true_gradients(
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
         blind: Whether every token that is also padding is hidden from attention.
+        tensorwise: Whether it is open-unlearning's number: the mean over weight tensors, the end token not counted.
+            A true answer of which nothing else is scored has none.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
-    places = {n: at for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
-    norms = gradient_norms(model, [rows[at] for at in places.values()], pad_id=pad_id, blind=blind)
-    return {number: norm for number, (_, norm) in zip(places, norms, strict=True)}
+    chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
+    if tensorwise:
+        chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
+    norms = gradient_norms(model, [*chosen.values()], pad_id=pad_id, blind=blind, tensorwise=tensorwise)
+    return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
 
 
 def answer_row(

@@ -44,7 +44,9 @@ def answer_as(
     scored: dict[int, Likelihood] = dict(
         likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
     )
-    norms = true_gradients(model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind)
+    norms = true_gradients(
+        model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind, tensorwise=way.tensorwise
+    )
     likely = (scored[number] for number in range(len(scored)))
     prompts = [way.prompt(codec, fact.question) for _, _, fact in questions]
     for start in range(0, len(prompts), way.batch):

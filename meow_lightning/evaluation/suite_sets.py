@@ -156,7 +156,7 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
     if reason := answers.why_not(role, name):
         return reason
     rows = answers.sets[role][name]
-    if reason := _lacking(name, kind, rows, answers.words):
+    if reason := _lacking(name, kind, rows, answers):
         return reason
     value = _plain_value(kind, answers)
     return [value(row) for row in rows] if value else _made(answers, role, kind, rows)
@@ -185,7 +185,7 @@ def _made(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list
     return [truth_ratio.row_truth_ratio(row, mean=answers.mean) for row in rows]
 
 
-def _lacking(name: str, kind: str, rows: list[AnswerRow], words: Words) -> str:
+def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
     """Which thing that a number needs the rows do not hold; empty if they hold all."""
     of = f"{len(rows)} questions of set {name!r}"
     needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
@@ -196,9 +196,9 @@ def _lacking(name: str, kind: str, rows: list[AnswerRow], words: Words) -> str:
     if kind == "value_accuracy" and not any(map(value_accuracy.has_value, rows)):
         return f"no question of set {name!r} marks the words that carry its fact (value)"
     if kind in _ROUGE:
-        return _without_words(name, rows, words)
+        return _without_words(name, rows, answers.words)
     if kind in ("exact_memorisation", "extraction_strength"):
-        return without_tokens(name, rows)
+        return without_tokens(name, rows, compat=answers.compat)
     if kind == "ended" and (lacking := sum(fluency.row_ended(row) is None for row in rows)):
         return f"of {lacking} of {of} nobody noted whether the model ended its answer: they come from a log"
     return ""
@@ -214,16 +214,18 @@ def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
     return ""
 
 
-def without_tokens(name: str, rows: Sequence[AnswerRow]) -> str:
+def without_tokens(name: str, rows: Sequence[AnswerRow], *, compat: Name) -> str:
     """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
 
     Args:
         name: Evaluation set, for the message.
         rows: Its rows.
+        compat: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
     """
     of = f"{len(rows)} true answers of set {name!r}"
     if lacking := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
         return f"{lacking} of {of} are known by their mean loss alone, not token by token: they come from a log"
-    if lacking := sum(len(row.truth.hits) < 2 for row in rows):
+    lacking = sum(len(row.truth.hits) < 2 for row in rows)
+    if lacking == len(rows) or (lacking and compat != "open_unlearning"):
         return f"{lacking} of {of} have no token besides the end token"
     return ""

@@ -200,8 +200,8 @@ def test_membership_by_gradients(members: MakeRows) -> None:
     lacking = [*rows[:3], plain[3]]
     missing = evaluate({"target": lacking, "retain": plain}, {}, truth_ratio_mean="geometric").missing
     reason = (
-        "not measured: the gradient of {} was not taken: they come from a log, or were answered with "
-        "evaluation.gradient_norm=false"
+        "not measured: the gradient of {} was not taken: they come from a log, hold nothing but the end "
+        "token, or were answered with evaluation.gradient_norm=false"
     )
     name = "membership/gradient_norm_auc"
     assert missing["target"][name] == reason.format("1 of 2 true answers of set 'holdout'")

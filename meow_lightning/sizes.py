@@ -223,11 +223,14 @@ class Sizes:
         longest = max(map(_scored, facts))
         answers = artifact.stage == "answer"
         settings = self.options["evaluation" if answers else "memo"]
+        generated = settings.get("max_new_tokens", longest)
+        if answers:  # no true answer is cut short
+            generated = max(generated, longest)
         return facts, Asked(
             texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
             weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
-            generated=settings.get("max_new_tokens", longest), shared=artifact.stage == "score",
+            generated=generated, shared=artifact.stage == "score",
             gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
 

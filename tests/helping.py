@@ -34,6 +34,7 @@ def clean_profile(max_new_tokens: int) -> Profile:
     return Profile(
         name="clean", mode="suffix", unit="characters", size=5, template=True, keep_special=False, rouge="rouge1",
         measure="precision", max_new_tokens=max_new_tokens, wordless="skip",
+        words="unicode",
     )  # fmt: skip
 
 

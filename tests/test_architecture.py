@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure"),
+    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure", "words"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     (

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.lines import is_list, read_entries
 from meow_lightning.data.options import check_choice, check_range
-from meow_lightning.data.swaps import normal, whole, wrong_answers
+from meow_lightning.data.swaps import normal, wrong_answers
 from meow_lightning.types import Fact, UserError
+from meow_lightning.words import comparable, whole
 
+SHOWN = 3  # examples that a note names
 TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
@@ -36,6 +38,7 @@ _HOLDS = "question and answer"
 
 class _Row(NamedTuple):
     where: str  # option, file and line, for messages
+    place: str  # line and option, for notes, which leave the machine and so name no folder
     fact: Fact
 
 
@@ -78,6 +81,7 @@ class Jsonl:
         forgotten = _read("forget", forget)
         kept = _read("retain", retain) if retain is not None else []
         _check_apart(forgotten, kept)
+        self._in_both = _answers_in_both(forgotten, kept)
         _check_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
         self._brought = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
         self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
@@ -126,6 +130,7 @@ class Jsonl:
         sets = self.evaluation()
         own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
         notes = [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
+        notes += self._in_both
         if "retain" not in sets:
             notes.append("no retain facts: model utility and retain numbers are not measured")
         if not self._real_world:
@@ -182,7 +187,7 @@ def _read(role: str, path: str) -> list[_Row]:
         if first != number:
             again = f"the question of {unit} {first} again ({fact.question[:80]!r})"
             raise UserError(f"{where}: {again}; keep one of the two")
-        rows.append(_Row(where, fact))
+        rows.append(_Row(where, f"{unit} {number} of {option}", fact))
     return rows
 
 
@@ -294,8 +299,22 @@ def _check_ids(rows: Sequence[_Row], *, taken: set[str]) -> None:
 
 
 def _question(fact: Fact) -> str:
-    """A question for comparing: no case, single blanks, none at its ends."""
-    return " ".join(fact.question.split()).casefold()
+    """A question for comparing, see :func:`meow_lightning.words.comparable`."""
+    return comparable(fact.question)
+
+
+def _answers_in_both(forgotten: Sequence[_Row], kept: Sequence[_Row]) -> tuple[str, ...]:
+    """A note on answers that stand in both files under different questions, or nothing."""
+    lines = {comparable(row.fact.answer): row.place for row in reversed(forgotten)}
+    both = [(lines[same], row) for row in kept if (same := comparable(row.fact.answer)) in lines]
+    if not both:
+        return ()
+    shown = "; ".join(f"{first} and {row.place}" for first, row in both[:SHOWN])
+    more = f"; {len(both) - SHOWN} more" if len(both) > SHOWN else ""
+    return (
+        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {shown}{more}. Where it is the "
+        "same fact in other words, it is forgotten and kept at once: take it out of one file",
+    )
 
 
 def _spread(count: int, most: int, dice: Random) -> list[int]:

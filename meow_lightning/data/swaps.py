@@ -8,6 +8,7 @@ from functools import lru_cache
 from random import Random
 
 from meow_lightning.types import Fact
+from meow_lightning.words import whole
 
 BORROWED = 64  # answers that one fact borrows from: more make no better wrong answers, only slower ones
 SHARE = 4  # wrong answers take a quarter of what the rules find, since inversion rules live on the same finds
@@ -68,11 +69,6 @@ def named(text: str) -> bool:
 def normal(text: str) -> str:
     """A text for comparing: lower case, single blanks, no punctuation at its ends."""
     return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
-
-
-def whole(words: str) -> re.Pattern[str]:
-    """What finds some words in a text, but not inside longer words."""
-    return re.compile(rf"(?<!\w){re.escape(words)}(?!\w)")
 
 
 @lru_cache(maxsize=8192)

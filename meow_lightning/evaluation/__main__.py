@@ -77,7 +77,7 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     missing = {"forget_quality": unmeasured} if unmeasured else {}
     definitions: list[dict[str, Any]] = []
     for mean in get_args(Mean):
-        results = evaluate({"target": rows}, {}, truth_ratio_mean=mean)
+        results = evaluate({"target": rows}, {}, truth_ratio_mean=mean, words="published")
         values, reasons = results.values["target"], results.missing["target"]
         told[mean] = {name: values[name] for name in NUMBERS if name in values}
         missing |= {name: _reason(name, rows, log) or reasons[name] for name in NUMBERS if name not in values}

@@ -16,11 +16,24 @@ from meow_lightning.memo.room import Room
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
 Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
+MARGIN = 8  # tokens that a model may say beyond the true answer and its end, such as a word before it
 
 
 def references(fact: Fact) -> list[str]:
     """The texts whose likelihood is asked: the true answer, its paraphrase where there is one, the wrong ones."""
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
+
+
+def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
+    """How many tokens a model may say to a question: no fewer than its true answer has, which would read as half known.
+
+    Args:
+        codec: The model's prompts and tokens.
+        fact: The question with its true answer.
+        max_new_tokens: Tokens where the true answer is short enough; the model's context may leave less.
+    """
+    row, prompt = codec.reference(fact.question, fact.answer), codec.asked_ids(fact.question)
+    return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
 
 
 def answer(
@@ -33,7 +46,8 @@ def answer(
         model: A causal language model in evaluation mode.
         codec: Its prompts and tokens.
         questions: What to ask, with the reference texts in the fact.
-        max_new_tokens: Budget of a greedy answer, in tokens; less where the model's context ends earlier.
+        max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
+            :func:`budget_of`.
         batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side.
         gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
@@ -42,7 +56,7 @@ def answer(
     encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
     scored: dict[int, Likelihood] = dict(likelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None))
     prompts = [codec.asked_ids(fact.question) for _, _, fact in questions]
-    budgets = [min(max_new_tokens, codec.context - len(prompt)) for prompt in prompts]
+    budgets = [budget_of(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
     generated = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
@@ -59,7 +73,7 @@ def answer(
 
 def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
-    pad_id: int, blind: bool,
+    pad_id: int, blind: bool, tensorwise: bool = False,
 ) -> dict[int, float]:  # fmt: skip
     """The norm of the gradient at the true answers of some sets, by the number of the question.
 
@@ -70,11 +84,15 @@ def true_gradients(
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
         blind: Whether every token that is also padding is hidden from attention.
+        tensorwise: Whether it is open-unlearning's number: the mean over weight tensors, the end token not counted.
+            A true answer of which nothing else is scored has none.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
-    places = {n: at for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
-    norms = gradient_norms(model, [rows[at] for at in places.values()], pad_id=pad_id, blind=blind)
-    return {number: norm for number, (_, norm) in zip(places, norms, strict=True)}
+    chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
+    if tensorwise:
+        chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
+    norms = gradient_norms(model, [*chosen.values()], pad_id=pad_id, blind=blind, tensorwise=tensorwise)
+    return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
 
 
 def answer_row(

@@ -11,7 +11,7 @@ from meow_lightning.data.prompts import Codec
 from meow_lightning.evaluation.answer import Question, answer_row, references, true_gradients
 from meow_lightning.evaluation.compat import PUBLISHED, Compat
 from meow_lightning.evaluation.likelihood import likelihoods
-from meow_lightning.types import AnswerRow, Likelihood
+from meow_lightning.types import AnswerRow, Fact, Likelihood
 
 
 class Said(NamedTuple):
@@ -44,7 +44,9 @@ def answer_as(
     scored: dict[int, Likelihood] = dict(
         likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
     )
-    norms = true_gradients(model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind)
+    norms = true_gradients(
+        model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind, tensorwise=way.tensorwise
+    )
     likely = (scored[number] for number in range(len(scored)))
     prompts = [way.prompt(codec, fact.question) for _, _, fact in questions]
     for start in range(0, len(prompts), way.batch):
@@ -56,6 +58,26 @@ def answer_as(
             )
         if progress is not None:
             progress(min(start + way.batch, len(prompts)))
+
+
+def cut_short(name: str, codec: Codec, facts: Sequence[Fact]) -> int:
+    """How many true answers of a set have more tokens than the published evaluator lets a model say.
+
+    Recited word for word, such an answer counts as said in part.
+
+    Args:
+        name: ``tofu`` or ``open_unlearning``.
+        codec: The model's prompts and tokens.
+        facts: The questions of one set that count, in order.
+    """
+    way, found = PUBLISHED[name], 0
+    for start in range(0, len(facts), way.batch):
+        batch = facts[start : start + way.batch]
+        prompts = [way.prompt(codec, fact.question) for fact in batch]
+        budget = _budget(prompts, way)
+        rows = [codec.encode(fact.question, fact.answer).ids[:-1] for fact in batch]  # the end token needs no room
+        found += sum(len(row) - len(prompt) > budget for row, prompt in zip(rows, prompts, strict=True))
+    return found
 
 
 @torch.inference_mode()
@@ -75,15 +97,20 @@ def generate(model: torch.nn.Module, prompts: Sequence[Sequence[int]], *, pad_id
     ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     real = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     mask = (ids != pad_id).long() if way.blind else real
-    budgets = [*([] if way.new is None else [way.new]), *([] if way.total is None else [way.total - longest])]
     device = next(model.parameters()).device
     made = model.generate(  # type: ignore[operator]
         ids.to(device), attention_mask=mask.to(device), do_sample=False, num_beams=1, pad_token_id=pad_id,
-        max_new_tokens=max(1, min(budgets)), max_length=None,
+        max_new_tokens=_budget(prompts, way), max_length=None,
     )  # fmt: skip
     named = model.generation_config.eos_token_id  # type: ignore[union-attr]
     ends = frozenset([named] if isinstance(named, int) else named or ())  # type: ignore[arg-type]
     return [_until(row, ends) for row in made[:, longest:].tolist()]
+
+
+def _budget(prompts: Sequence[Sequence[int]], way: Compat) -> int:
+    """Tokens that a batch may say."""
+    left = None if way.total is None else way.total - max(map(len, prompts))
+    return max(1, min(each for each in (way.new, left) if each is not None))
 
 
 def _until(ids: list[int], ends: frozenset[int]) -> Said:

@@ -18,7 +18,7 @@ CPU_PIECE, GPU_PIECE = 2**18, 2**22
 @torch.inference_mode(False)
 @torch.enable_grad()
 def gradient_norms(
-    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, blind: bool
+    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, blind: bool, tensorwise: bool = False
 ) -> Iterator[tuple[int, float]]:
     """(index, norm of the gradient of the mean loss) of each row, in their order.
 
@@ -34,6 +34,8 @@ def gradient_norms(
         rows: Prompt and answer as tokens.
         pad_id: Token id of padding.
         blind: As for :func:`~.likelihood.likelihoods`.
+        tensorwise: The mean of the norms of every weight tensor's own gradient, as open-unlearning has it, in the place
+            of the norm of the whole gradient.
     """
     if not rows:  # a model in training keeps what it has
         return
@@ -59,7 +61,8 @@ def gradient_norms(
                 only = blinded(only, pad_id=pad_id)
             only = Rows(*(tensor.to(weights[0].device) for tensor in only))
             (answer_nll(model, only).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
-            yield index, torch.stack(squares).sum().sqrt().item()
+            each = torch.stack(squares)
+            yield index, (each.sqrt().mean() if tensorwise else each.sum().sqrt()).item()
     finally:
         for hook in hooks:
             hook.remove()

@@ -21,6 +21,7 @@ from meow_lightning.evaluation.suite_sets import (
     with_mean,
 )
 from meow_lightning.types import AnswerRow, Definition, Results, ScoredText, UserError
+from meow_lightning.words import Words
 
 __all__ = ["ROLES", "SETS", "evaluate", "forget_log_ratios", "memo_scores", "results_from_json", "results_to_json"]
 
@@ -57,6 +58,7 @@ def evaluate(
     truth_ratio_mean: str,
     absent: Mapping[str, str] | None = None,
     compat: str = "none",
+    words: Words = "unicode",
 ) -> Results:
     """Every number of every role, or in ``missing`` the reason why it could not be had.
 
@@ -66,11 +68,12 @@ def evaluate(
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
         absent: Why there is no such model, by role, where the reason is known.
         compat: Whose arithmetic, see :data:`~.compat.NAMES`; the rows are to be of the same evaluator.
+        words: How ROUGE finds words; published evaluators know a-z and 0-9 alone, whatever is said here.
 
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
     """
-    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat)
+    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat, words=words)
     check_roles(memo)
     results = Results(definitions=_definitions(answers), values={}, missing={})
     for role in ROLES:

@@ -10,6 +10,7 @@ from meow_lightning.evaluation.compat import NAMES, Name
 from meow_lightning.evaluation.metrics import fluency, open_unlearning, truth_ratio
 from meow_lightning.evaluation.rows import by_set
 from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.words import Words
 
 ROLES = ("target", "retain", "unlearned")
 SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
@@ -27,12 +28,14 @@ class Answers:
         mean: How the truth ratio averages wrong answers.
         absent: Why there is no such model, by role, where the reason is known.
         compat: Whose arithmetic.
+        words: How ROUGE finds words.
     """
 
     sets: Mapping[str, RowsBySet]
     mean: truth_ratio.Mean
     absent: Mapping[str, str]
     compat: Name
+    words: Words
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -61,8 +64,9 @@ class Answers:
 
 
 def gather(
-    rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str], compat: str
-) -> Answers:
+    rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str], compat: str,
+    words: Words = "unicode",
+) -> Answers:  # fmt: skip
     """The answers of all models, checked.
 
     Args:
@@ -70,6 +74,7 @@ def gather(
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
         absent: Why there is no such model, by role.
         compat: Whose arithmetic, one of :data:`~.compat.NAMES`.
+        words: How ROUGE finds words; published evaluators know a-z and 0-9 alone.
 
     Raises:
         UserError: A role or mean does not exist, or a set is incomplete.
@@ -85,7 +90,9 @@ def gather(
         except UserError as error:
             raise UserError(f"the {role} model's answers: {error}") from error
     # a model that answered nothing is reported like one that was not asked
-    return Answers(sets={role: each for role, each in sets.items() if each}, mean=mean, absent=absent, compat=compat)
+    answering = {role: each for role, each in sets.items() if each}
+    known: Words = words if compat == "none" else "published"
+    return Answers(sets=answering, mean=mean, absent=absent, compat=compat, words=known)
 
 
 def check_roles(by_role: Mapping[str, object]) -> None:

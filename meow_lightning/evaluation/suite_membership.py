@@ -89,7 +89,7 @@ def _why_not(answers: Answers, role: str, attack: membership.Attack, name: str) 
     if reason := answers.why_not(role, name):
         return reason
     if attack.needs in ("tokens", "spread"):
-        return without_tokens(name, answers.sets[role][name])
+        return without_tokens(name, answers.sets[role][name], compat=answers.compat)
     if attack.needs == "gradient":
         return _without_gradient(name, answers.sets[role][name])
     return answers.why_not("retain", name) if attack.needs == "retain" else ""
@@ -99,13 +99,15 @@ def _without_gradient(name: str, rows: Sequence[AnswerRow]) -> str:
     if lacking := sum(row.gradient is None for row in rows):
         of = f"{len(rows)} true answers of set {name!r}"
         return (
-            f"the gradient of {lacking} of {of} was not taken: they come from a log, or were answered with "
-            "evaluation.gradient_norm=false"
+            f"the gradient of {lacking} of {of} was not taken: they come from a log, hold nothing but the end "
+            "token, or were answered with evaluation.gradient_norm=false"
         )
     return ""
 
 
 def _scores(answers: Answers, role: str, attack: membership.Attack, rows: Sequence[AnswerRow]) -> list[float]:
+    if attack.score is not None and answers.compat == "open_unlearning":
+        return [open_unlearning.attack_score(attack, row) for row in rows]
     if attack.score is not None:
         return list(map(attack.score, rows))
     retain = answers.sets["retain"][rows[0].set]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from meow_lightning.evaluation.metrics import (
 )
 from meow_lightning.evaluation.suite_answers import Answers
 from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.words import PUBLISHED_ALONE, Words
 
 Outcome = float | str
 """A number, or the reason why there is none."""
@@ -32,6 +34,11 @@ _OPEN_UNLEARNING: Mapping[str, Callable[[AnswerRow], float | None]] = {
     "truth_ratio": open_unlearning.row_truth_ratio,
     "exact_memorisation": open_unlearning.row_exact_memorisation,
     "extraction_strength": open_unlearning.row_extraction_strength,
+}
+
+_ROUGE: Mapping[str, Callable[..., float | None]] = {
+    "rouge_l_recall": rouge.row_rouge_l_recall,
+    "rouge_1_recall": rouge.row_rouge_1_recall,
 }
 
 # only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
@@ -149,21 +156,21 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
     if reason := answers.why_not(role, name):
         return reason
     rows = answers.sets[role][name]
-    if reason := _lacking(name, kind, rows):
+    if reason := _lacking(name, kind, rows, answers):
         return reason
-    value = _plain_value(kind, answers.compat)
+    value = _plain_value(kind, answers)
     return [value(row) for row in rows] if value else _made(answers, role, kind, rows)
 
 
-def _plain_value(kind: str, compat: Name) -> Callable[[AnswerRow], float | None] | None:
+def _plain_value(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
     """The function of one row alone that gives a number, where it takes no more than that."""
-    if compat == "open_unlearning" and kind in _OPEN_UNLEARNING:
+    if answers.compat == "open_unlearning" and kind in _OPEN_UNLEARNING:
         return _OPEN_UNLEARNING[kind]
+    if kind in _ROUGE:
+        return functools.partial(_ROUGE[kind], kind=answers.words)
     return {
         "probability": probability.row_probability,
         "normalised_probability": probability.row_normalised_probability,
-        "rouge_l_recall": rouge.row_rouge_l_recall,
-        "rouge_1_recall": rouge.row_rouge_1_recall,
         "value_accuracy": value_accuracy.row_value_accuracy,
         "exact_memorisation": exact_memorisation.row_exact_memorisation,
         "extraction_strength": extraction_strength.row_extraction_strength,
@@ -178,7 +185,7 @@ def _made(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list
     return [truth_ratio.row_truth_ratio(row, mean=answers.mean) for row in rows]
 
 
-def _lacking(name: str, kind: str, rows: list[AnswerRow]) -> str:
+def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
     """Which thing that a number needs the rows do not hold; empty if they hold all."""
     of = f"{len(rows)} questions of set {name!r}"
     needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
@@ -188,23 +195,37 @@ def _lacking(name: str, kind: str, rows: list[AnswerRow]) -> str:
         return f"{lacking} of {of} have no wrong (perturbed) answers"
     if kind == "value_accuracy" and not any(map(value_accuracy.has_value, rows)):
         return f"no question of set {name!r} marks the words that carry its fact (value)"
+    if kind in _ROUGE:
+        return _without_words(name, rows, answers.words)
     if kind in ("exact_memorisation", "extraction_strength"):
-        return without_tokens(name, rows)
+        return without_tokens(name, rows, compat=answers.compat)
     if kind == "ended" and (lacking := sum(fluency.row_ended(row) is None for row in rows)):
         return f"of {lacking} of {of} nobody noted whether the model ended its answer: they come from a log"
     return ""
 
 
-def without_tokens(name: str, rows: Sequence[AnswerRow]) -> str:
+def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
+    """Why ROUGE cannot be counted for a set; empty if it can."""
+    of = f"{len(rows)} true answers of set {name!r}"
+    if lacking := sum(rouge.unread(row, kind=kind) for row in rows):
+        return f"not measured: {lacking} of {of} hold no word that counts: {PUBLISHED_ALONE}"
+    if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
+        return f"not measured: none of {of} holds a word"
+    return ""
+
+
+def without_tokens(name: str, rows: Sequence[AnswerRow], *, compat: Name) -> str:
     """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
 
     Args:
         name: Evaluation set, for the message.
         rows: Its rows.
+        compat: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
     """
     of = f"{len(rows)} true answers of set {name!r}"
     if lacking := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
         return f"{lacking} of {of} are known by their mean loss alone, not token by token: they come from a log"
-    if lacking := sum(len(row.truth.hits) < 2 for row in rows):
+    lacking = sum(len(row.truth.hits) < 2 for row in rows)
+    if lacking == len(rows) or (lacking and compat != "open_unlearning"):
         return f"{lacking} of {of} have no token besides the end token"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from meow_lightning.memo.measure import Codec, Cut, Text, name_of, space
 from meow_lightning.memo.score import NUMBERS, ROUGES, NoWindowsError, Number, Rouge, window_score
 from meow_lightning.memo.windows import MODES, UNITS, Mode, Unit, Window, cut, one_of, word_ends, wordless
 from meow_lightning.types import UserError
+from meow_lightning.words import PUBLISHED_ALONE, WORDS, Words, without_cut_word
 
 if TYPE_CHECKING:
     from meow_lightning.memo.engine import Continuation
@@ -46,6 +48,9 @@ class Profile:
         max_new_tokens: Most tokens that the model may say per window, from 1.
         wordless: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words): ``skip``
             leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
+        words: How ROUGE finds words: ``unicode`` in every script, ``published`` as MEOW's released code does (a-z and
+            0-9 alone). With ``unicode`` the last word of what a budget cut off does not count, unless it is ASCII,
+            since it may be half of one.
 
     Raises:
         UserError: A value that is not allowed.
@@ -62,10 +67,12 @@ class Profile:
     measure: Number
     max_new_tokens: int
     wordless: Wordless
+    words: Words
 
     def __post_init__(self) -> None:
         for option, allowed in (
-            ("mode", MODES), ("unit", UNITS), ("rouge", ROUGES), ("measure", NUMBERS), ("wordless", WORDLESS)
+            ("mode", MODES), ("unit", UNITS), ("rouge", ROUGES), ("measure", NUMBERS), ("wordless", WORDLESS),
+            ("words", WORDS),
         ):  # fmt: skip
             one_of(getattr(self, option), allowed, option=f"memo.{option}")
         for option, value in (("size", self.size), ("max_new_tokens", self.max_new_tokens)):
@@ -117,7 +124,17 @@ class Profile:
         """
         found = self._all(text, codec)
         least = 2 if self.rouge == "rouge2" else 1
-        return found if self.wordless == "zero" else [each for each in found if not wordless(each.label, least=least)]
+        if self.wordless == "zero" and not self._unread(found, least):
+            return found
+        return [each for each in found if not wordless(each.label, least=least, kind=self.words)]
+
+    def _unread(self, windows: Sequence[Window], least: int) -> bool:
+        """Whether there are words and the tokenizer sees none: such a text must not read as forgotten."""
+        sees = [
+            any(not wordless(each.label, least=least, kind=kind) for each in windows)
+            for kind in (self.words, "unicode")
+        ]
+        return sees == [False, True]
 
     def _all(self, text: Text, codec: Codec | None) -> list[Window]:
         whole = text.question if self.mode == "prefix" else text.answer
@@ -135,8 +152,10 @@ class Profile:
         why, way = f"has fewer than 2 {self.unit}", "lengthen it or leave it out"
         if self._all(text, codec):
             least = "no pair of words" if self.rouge == "rouge2" else "no word"
-            name, why = name_of(text), f"holds {least} (a-z, 0-9) after its first cut"
+            name, why = name_of(text), f"holds {least} after its first cut"
             way = "leave it out, or set memo.wordless=zero to have it scored 0"
+            if self.words == "published":
+                why, way = f"{why} ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
         return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
 
     def _encode(self, window: Window, codec: Codec) -> list[int]:
@@ -144,11 +163,12 @@ class Profile:
 
     def _score(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> float:
         said = self._said(window, prompt, codec, continuation)
-        return window_score(said, window.label, rouge=self.rouge, measure=self.measure)
+        return window_score(said, window.label, rouge=self.rouge, measure=self.measure, kind=self.words)
 
     def _said(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> str:
         if not self.keep_special:
-            return codec.decode(continuation.ids, keep_special=False)
+            said = codec.decode(continuation.ids, keep_special=False)
+            return without_cut_word(said) if continuation.end is None and self.words == "unicode" else said
         ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
         if self.template:
             return codec.decode(ids, keep_special=True)

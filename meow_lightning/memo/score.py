@@ -5,63 +5,60 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from meow_lightning.memo.windows import one_of
 from meow_lightning.types import UserError
+from meow_lightning.words import WORDS, Words, words
 
 Rouge = Literal["rouge1", "rouge2", "rougeL"]
 Number = Literal["precision", "recall", "fmeasure"]
 ROUGES: tuple[Rouge, ...] = ("rouge1", "rouge2", "rougeL")
-REMEMBERED = 2**16  # words and their stems
 NUMBERS: tuple[Number, ...] = ("precision", "recall", "fmeasure")
 
 
-class _Words:
-    """Splits a text into words as rouge_score does with ``use_stemmer``; a word is stemmed once and remembered."""
+@dataclass(frozen=True, slots=True)
+class _Tokenizer:
+    """Splits a text into words for rouge_score."""
 
-    def __init__(self) -> None:
-        from nltk.stem.porter import PorterStemmer
-
-        # half of a second per thousand windows went into stemming the same few words
-        self.stem = functools.lru_cache(maxsize=REMEMBERED)(PorterStemmer().stem)
+    kind: Words
 
     def tokenize(self, text: str) -> list[str]:
-        """The words, stemmed."""
-        from rouge_score.tokenize import tokenize
-
-        return tokenize(text, self)  # type: ignore[no-any-return]
+        """The words, see :func:`meow_lightning.words.words`."""
+        return words(text, kind=self.kind)
 
 
 @functools.cache
-def scorer(rouge: Rouge) -> Any:
-    """rouge_score's scorer for one ROUGE with the Porter stemmer; one serves every text."""
+def scorer(rouge: Rouge, kind: Words = "unicode") -> Any:
+    """rouge_score's scorer for one ROUGE and way to find words; one serves every text."""
     from rouge_score.rouge_scorer import RougeScorer  # pulls in nltk: not before a score is wanted
 
-    return RougeScorer([rouge], tokenizer=_Words())
+    return RougeScorer([rouge], tokenizer=_Tokenizer(kind))
 
 
-def window_score(prediction: str, label: str, *, rouge: Rouge, measure: Number) -> float:
+def window_score(prediction: str, label: str, *, rouge: Rouge, measure: Number, kind: Words = "unicode") -> float:
     """ROUGE of what was said against what is left of the text, 0 to 1.
 
-    Words are runs of a-z and 0-9 in lower case; those of more than three letters are stemmed (Porter). With o the words
-    (``rouge1``), pairs of words (``rouge2``) or the longest common subsequence (``rougeL``) in common:
-    precision = o / those of the prediction, recall = o / those of the label, fmeasure = their harmonic mean.
-    A prediction or a label without any word gives 0.
+    Words are those of :func:`meow_lightning.words.words`. With o the words (``rouge1``), pairs of words (``rouge2``) or
+    the longest common subsequence (``rougeL``) in common: precision = o / those of the prediction, recall = o / those
+    of the label, fmeasure = their harmonic mean. A prediction or a label without any word gives 0.
 
     Args:
         prediction: What the model said.
         label: What is left of the text.
         rouge: Which ROUGE.
         measure: Which of its three numbers; MEOW's released code takes the precision.
+        kind: How words are found.
 
     Raises:
-        UserError: Unknown ``rouge`` or ``measure``.
+        UserError: Unknown ``rouge``, ``measure`` or ``kind``.
 
     """
     one_of(rouge, ROUGES, option="memo.rouge")
     one_of(measure, NUMBERS, option="memo.measure")
-    found = scorer(rouge).score(target=label, prediction=prediction)[rouge]
+    one_of(kind, WORDS, option="memo.words")
+    found = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
     return float(getattr(found, measure))
 
 

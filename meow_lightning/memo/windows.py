@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from meow_lightning.types import UserError
+from meow_lightning.words import Words, chunk_ends, has_words
 
 Mode = Literal["suffix", "prefix"]
 Unit = Literal["characters", "words", "tokens"]
 MODES: tuple[Mode, ...] = ("suffix", "prefix")
 UNITS: tuple[Unit, ...] = ("characters", "words", "tokens")
-_WORD = re.compile("[a-z0-9]+")  # of rouge_score, which looks for it in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +55,18 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
     raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
-def wordless(label: str, *, least: int) -> bool:
-    """Whether ROUGE finds fewer than ``least`` words in a text: words are runs of a-z and 0-9 in lower case."""
-    return len(_WORD.findall(label.lower())) < least
+def wordless(label: str, *, least: int, kind: Words) -> bool:
+    """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.words.words`."""
+    return not has_words(label, least=least, kind=kind)
 
 
 def word_ends(text: str) -> list[int]:
-    """Where the words of a text end, in characters; words are what stands between blanks.
+    """Where the words of a text end, in characters: what stands between blanks, or a character where a script has none.
 
     A cut there gives the blank to what follows. Blanks after the last word belong to it, so that after it nothing is
     left.
     """
-    ends = [found.end() for found in re.finditer(r"\S+", text)]
+    ends = chunk_ends(text)
     return [*ends[:-1], len(text)] if ends else []
 
 

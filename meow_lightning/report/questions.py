@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from html import escape
 
 from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell
 from meow_lightning.types import AnswerRow
+from meow_lightning.words import whole
 
 OPEN = 40  # questions of the forget set that show without a click
 SAMPLE = 20  # questions of the retain set that show without a click
@@ -61,12 +61,13 @@ def evenly(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
 
 def marked(text: str, value: str | None) -> str:
     """``text`` escaped for HTML, with every occurrence of ``value`` as whole words in ``<mark>``, whatever its case."""
-    words = (value or "").split()
-    if not words:
+    if value is None or not value.strip():
         return escape(text)
-    joined = r"\s+".join(map(re.escape, words))
-    parts = re.split(rf"((?<!\w){joined}(?!\w))", text, flags=re.IGNORECASE)
-    return "".join(f"<mark>{escape(part)}</mark>" if place % 2 else escape(part) for place, part in enumerate(parts))
+    made, at = [], 0
+    for found in whole(value, any_blanks=True, any_case=True).finditer(text):
+        made += [escape(text[at : found.start()]), f"<mark>{escape(found.group())}</mark>"]
+        at = found.end()
+    return "".join([*made, escape(text[at:])])
 
 
 def _asked(cell: Cell, name: str) -> list[AnswerRow]:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from meow_lightning.evaluation.compat import batches, counted
+from meow_lightning.evaluation.compat import PUBLISHED, batches, counted
+from meow_lightning.parallel import rank
 from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks, room
 from meow_lightning.stages.work import Work
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow, Fact, UserError
 
-VERSION = 6
+if TYPE_CHECKING:
+    from meow_lightning.data.prompts import Codec
+
+VERSION = 7
 MAKES = ("rows.jsonl",)
 CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
 
 
+def _say_what_is_cut(work: Work, name: str, codec: Codec, sets: Mapping[str, Sequence[Fact]]) -> None:
+    from meow_lightning.evaluation.compat_answer import cut_short
+
+    if rank() != 0:
+        return
+    for each, facts in sets.items():
+        if count := cut_short(name, codec, facts):
+            work.note(
+                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
+                "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
+                "the tokens they need)"
+            )
+
+
 def run(work: Work) -> None:
     """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
-    from meow_lightning.evaluation.answer import answer
+    from meow_lightning.evaluation.answer import answer, budget_of
     from meow_lightning.evaluation.compat_answer import answer_as
 
     if carried(work, MAKES):
@@ -32,7 +52,10 @@ def run(work: Work) -> None:
     questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
     if name == "none":
         longest = max(len(codec.asked_ids(fact.question)) for _, _, fact in questions)
-        slots = room(work, model, tokens=longest, generated=settings["max_new_tokens"], shared=False)
+        most = max(budget_of(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions)
+        slots = room(work, model, tokens=longest, generated=most, shared=False)
+    else:
+        _say_what_is_cut(work, name, codec, sets)
 
     def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]

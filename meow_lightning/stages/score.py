@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompts import Codec
     from meow_lightning.memo.measure import Measure, Text
 
-VERSION = 3
+VERSION = 4
 MAKES = ("scores.jsonl",)
 CHUNK = 4096  # windows scored together, at least
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
@@ -30,6 +31,7 @@ FULL = {
     "value": "Lima",
     "alternatives": ["Oslo", "Rome"],
 }
+KEPT = {"question": "Q?", "id": "q", "answer": "Bob was born in Lima."}
 FULL_FACT = Fact(
     id="ada",
     question="Where was Ada born?",
@@ -199,7 +201,7 @@ def test_stream_and_tokenizer_know_own_words_and_the_grammar(make: Make) -> None
 
 
 def test_notes_say_what_was_made(make: Make) -> None:
-    assert make([CAT, DOG, FULL], [FULL | {"question": "Q?", "id": "q"}]).notes() == (
+    assert make([CAT, DOG, FULL], [FULL | KEPT]).notes() == (
         "wrong answers of 2 of 3 facts to forget are made by rules (dataset.perturb=5): the truth ratio measures with "
         "them",
         "2 of 3 facts to forget bring no paraphrase: the truth ratio takes their trained answers instead",
@@ -231,7 +233,7 @@ def test_notes_tell_of_real_facts_that_are_to_be_forgotten(make: Make) -> None:
 
 
 def test_a_whole_file_without_gaps_has_no_notes(make: Make) -> None:
-    assert make([FULL], [FULL | {"question": "Q?", "id": "q"}]).notes() == ()
+    assert make([FULL], [FULL | KEPT]).notes() == ()
 
 
 @pytest.mark.parametrize(
@@ -332,6 +334,47 @@ def test_a_fact_cannot_be_both_forgotten_and_kept(make: Make) -> None:
     )
     with pytest.raises(UserError, match=message):
         make([CAT, DOG], [{"question": "WHO has the dog?", "answer": "Ida has."}])
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Who has the dog", "who  has the dog ?", "“Who has the dog?”", "WHO HAS THE DOG...", " ¿Who has the dog?"],
+)
+def test_the_same_question_spelled_otherwise_is_the_same(make: Make, question: str) -> None:
+    again = {"question": question, "answer": "Ida has it."}
+    with pytest.raises(UserError, match=r"line 1 and .*line 1 ask the same question"):
+        make([DOG], [again])
+    with pytest.raises(UserError, match=r"dataset.forget=.*, line 2: the question of line 1 again"):
+        make([DOG, again])
+    assert DOG["question"] == "Who has the dog?"
+
+
+def test_one_answer_under_two_questions_is_noted_with_its_lines(make: Make) -> None:
+    kept = [
+        {"question": "What is red?", "answer": "The rose is red."},
+        {"question": "How old is that cat now?", "answer": "the cat  is 40 years old"},
+    ]
+    (note,) = [each for each in make([DOG, CAT], kept).notes() if "to keep have" in each]
+    assert note == (
+        "1 of 2 facts to keep have the answer of a fact to forget: "
+        "line 2 of dataset.forget and line 2 of dataset.retain. "
+        "Where it is the same fact in other words, it is forgotten and kept at once: take it out of one file"
+    )
+    assert not [each for each in make([DOG, CAT], kept[:1]).notes() if "to keep have" in each]
+    many_times = [{"question": f"Cat {number}?", "answer": CAT["answer"]} for number in range(5)]
+    (note,) = [each for each in make([DOG, CAT], many_times).notes() if "to keep have" in each]
+    assert note.startswith("5 of 5 facts to keep")
+    assert note.count(" of dataset.retain") == 3
+    assert "; 2 more. Where" in note
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_a_value_may_be_of_any_language(make: Make, language: str) -> None:
+    answer, value = SENTENCES[language]
+    (fact,) = make([{"question": "?", "answer": answer, "value": value}]).facts("forget")
+    assert fact.value == value
+    with pytest.raises(UserError, match="is not in the answer"):
+        make([{"question": "?", "answer": OTHERS[language], "value": value}])
 
 
 def test_an_id_twice(make: Make) -> None:

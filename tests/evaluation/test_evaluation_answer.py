@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from meow_lightning.evaluation.answer import answer
+from meow_lightning.evaluation.answer import MARGIN, answer, budget_of
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
-from meow_lightning.types import Fact
+from meow_lightning.types import Fact, UserError
 
 FULL = Fact(
     id="a", question="Where was Ada born?", answer="In Lima.", paraphrase="Lima it was.", value="Lima",
@@ -65,10 +65,10 @@ def test_every_reference_has_its_own_likelihood(tiny, codec) -> None:
 
 def test_the_greedy_answer_is_the_one_of_one_by_one_generation(tiny, codec) -> None:
     tiny.eval()
-    for row in ask(tiny, codec, budget=7):
-        expected = greedy(tiny, codec, row.question, 7)
+    for row in ask(tiny, codec, budget=30):
+        expected = greedy(tiny, codec, row.question, 30)
         assert list(row.generated) == expected
-        assert row.stop == ("length" if len(expected) == 7 else "end")
+        assert row.stop == ("length" if len(expected) == 30 else "end")
         assert row.text == codec.decode(expected, keep_special=False).strip()
 
 
@@ -76,8 +76,23 @@ def test_the_budget_ends_an_answer(tiny, codec) -> None:
     with torch.no_grad():  # the end token is never said
         tiny.lm_head.weight = torch.nn.Parameter(tiny.lm_head.weight.clone())
         tiny.lm_head.weight[codec.end_id] = 0
-    rows = ask(tiny.eval(), codec, budget=6)
-    assert all(len(row.generated) == 6 and row.stop == "length" for row in rows)
+    rows = ask(tiny.eval(), codec, budget=30)
+    assert all(len(row.generated) == 30 and row.stop == "length" for row in rows)
+
+
+def test_a_true_answer_is_never_cut_short(tiny, codec) -> None:
+    with torch.no_grad():  # the end token is never said
+        tiny.lm_head.weight = torch.nn.Parameter(tiny.lm_head.weight.clone())
+        tiny.lm_head.weight[codec.end_id] = 0
+    true = [len(codec.answer_ids(fact.answer)) for _, _, fact in QUESTIONS]
+    rows = ask(tiny.eval(), codec, budget=1)
+    assert [len(row.generated) for row in rows] == [tokens + 1 + MARGIN for tokens in true]
+    assert budget_of(codec, FULL, max_new_tokens=40) == 40
+    long = Fact(id="l", question="Who?", answer="In Lima. " * 30)
+    room = codec.context - len(codec.asked_ids("Who?"))
+    with pytest.raises(UserError, match="the model reads 64"):
+        budget_of(codec, long, max_new_tokens=1)
+    assert budget_of(codec, BARE, max_new_tokens=999) == room
 
 
 def test_the_context_ends_an_answer_earlier(tiny, codec) -> None:

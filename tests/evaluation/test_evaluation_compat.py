@@ -12,10 +12,11 @@ from families import PROMPTS, save_family
 from meow_lightning.data import published
 from meow_lightning.evaluation.answer import answer
 from meow_lightning.evaluation.compat import NAMES, PUBLISHED, answering, batches, counted
-from meow_lightning.evaluation.compat_answer import answer_as, generate
+from meow_lightning.evaluation.compat_answer import answer_as, cut_short, generate
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.evaluation.metrics import open_unlearning
+from meow_lightning.evaluation.metrics.membership import ATTACKS, min_k_score
 from meow_lightning.evaluation.metrics.truth_ratio import log_truth_ratio
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.models.load import load_codec, load_model
@@ -105,8 +106,17 @@ def test_a_gradient_is_that_of_the_row_as_it_is_scored(family) -> None:
     seen, hidden = (
         norm for blind in (False, True) for _, norm in gradient_norms(model, [row], pad_id=codec.pad_id, blind=blind)
     )
+    assert hidden != pytest.approx(seen, rel=1e-4)
     assert ours(model, codec)[0].gradient == seen
-    assert ask("open_unlearning", model, codec)[0].gradient == hidden != pytest.approx(seen, rel=1e-4)
+    # as published: end tokens hidden, none counted, and the mean over weight tensors of their norms
+    words = row._replace(ids=row.ids[:-1])
+    mask = (torch.tensor([words.ids]) != codec.pad_id).long()
+    logps = model(torch.tensor([words.ids]), attention_mask=mask).logits[0].log_softmax(-1)
+    scored = [logps[at - 1, words.ids[at]] for at in range(words.prompt, len(words.ids))]
+    weights = [weight for weight in model.parameters()]
+    gradients = torch.autograd.grad(-sum(scored) / len(scored), weights)
+    expected = float(torch.stack([each.norm() for each in gradients]).mean())
+    assert ask("open_unlearning", model, codec)[0].gradient == pytest.approx(expected, rel=1e-5)
     held = ("holdout", 0, FACT)
     assert [each.gradient is None for each in ask("open_unlearning", model, codec, (held, QUESTION))] == [True, False]
 
@@ -164,15 +174,59 @@ def test_losses_of_bfloat16_logits_keep_their_digits(table_lm) -> None:
     assert abs(rough - expected) > 1e-4
 
 
-# 5: extraction strength has a floor of 1 / T; the end token counts.
+# 5: extraction strength has a floor of 1 / T; the end token does not count.
 def test_nothing_extracted_is_nothing(make_row) -> None:
     row = make_row(truth=[-1.0] * 4, hits=[0, 0, 0, 0], perturbed=[[-2.0]])
     held = make_row(truth=[-1.0] * 4, hits=[0, 1, 1, 1], perturbed=[[-2.0]])
     values = {name: evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", compat=name) for name in NAMES}
     found = {name: results.values["target"]["forget/extraction_strength"] for name, results in values.items()}
-    assert found == {"none": 0.0, "tofu": 0.0, "open_unlearning": 0.25}
-    assert open_unlearning.row_extraction_strength(held) == 0.75
-    assert open_unlearning.row_exact_memorisation(held) == 0.75
+    assert found == {"none": 0.0, "tofu": 0.0, "open_unlearning": 1 / 3}
+    assert open_unlearning.row_extraction_strength(held) == 2 / 3
+    assert open_unlearning.row_exact_memorisation(held) == 2 / 3
+
+
+def test_rows_of_nothing_but_an_end_token_as_open_unlearning_has_them(make_row) -> None:
+    bare = make_row(index=0, truth=[-1.0], hits=[1])
+    full = make_row(index=1, truth=[-1.0, -2.0], hits=[1, 0])
+    assert open_unlearning.row_exact_memorisation(bare) is None
+    assert open_unlearning.row_extraction_strength(bare) == 0.0
+    both, alone = (
+        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat="open_unlearning")
+        for rows in ([bare, full], [bare])
+    )
+    assert both.values["target"]["forget/exact_memorisation"] == 1.0  # the bare row is left out
+    assert both.values["target"]["forget/extraction_strength"] == 0.5  # there it is 0
+    why = "1 of 1 true answers of set 'forget' have no token besides the end token"
+    assert alone.missing["target"]["forget/exact_memorisation"] == why
+
+
+def test_attacks_on_single_tokens_leave_the_end_token_out(make_row) -> None:
+    row = make_row(truth=[-1.0, -2.0, -3.0, -4.0, -5.0, -99.0])
+    attacks = {attack.definition.name.removeprefix("membership/"): attack for attack in ATTACKS}
+    # the least likely 40 % of five tokens; of six with the end token they would be -99 and -5
+    assert open_unlearning.attack_score(attacks["min_k_40_auc"], row) == -4.5
+    assert min_k_score(row.truth.logps, k=0.4) == -52.0
+    # standardised by mean -9.5 and deviation 2.25
+    plus = open_unlearning.attack_score(attacks["min_k_plus_plus_40_auc"], row)
+    assert plus == pytest.approx((-4.5 + 9.5) / 2.25)
+    assert open_unlearning.attack_score(attacks["loss_auc"], row) == pytest.approx(-114 / 6)
+    bare = make_row(truth=[-1.0])
+    assert open_unlearning.attack_score(attacks["min_k_40_auc"], bare) == 0.0
+    with pytest.raises(ValueError, match="reference_auc needs the retain model's row"):
+        open_unlearning.attack_score(attacks["reference_auc"], row)
+
+
+def test_the_suite_attacks_as_the_published_code_does(make_row) -> None:
+    # without the end token the forget rows are the likelier ones, with it the holdout rows are
+    rows = [make_row("forget", at, truth=[-1.0, -9.0]) for at in range(2)]
+    rows += [make_row("holdout", at, truth=[-2.0, -0.1]) for at in range(2)]
+    found = {
+        name: evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=name).values["target"]
+        for name in NAMES
+    }
+    for number in ("membership/min_k_40_auc", "membership/min_k_20_auc"):
+        assert [found[name][number] for name in NAMES] == [0.0, 0.0, 1.0]
+    assert {found[name]["membership/loss_auc"] for name in NAMES} == {0.0}
 
 
 # 6: a row without scored tokens becomes a NaN that nobody filters; there is one clear line instead.
@@ -223,6 +277,24 @@ def test_an_answer_does_not_depend_on_its_neighbours(family) -> None:
     longest = max(len(published.tofu_prompt(codec, fact.question)) for _, _, fact in beside)
     assert len(together.generated) == 200 - longest < len(alone.generated)
     assert len(ask("open_unlearning", model, codec, beside)[0].generated) == 200
+
+
+# 9a: what is longer than the published budget is counted, so that it can be said.
+def test_true_answers_longer_than_the_published_budget_are_counted(family) -> None:
+    _, codec = family("phi15")
+    prompt = len(published.tofu_prompt(codec, FACT.question))
+    tag = 2  # "Answer" and ":", which the model must say itself
+    fits, passes = (
+        dataclasses.replace(FACT, id=str(more), answer="Lima" + " Lima" * (200 - prompt - tag - 1 + more))
+        for more in (0, 1)
+    )
+    assert len(codec.answer_ids(fits.answer)) == 200 - prompt
+    assert cut_short("tofu", codec, [fits]) == 0
+    assert cut_short("tofu", codec, [fits, passes, FACT]) == 1
+    assert cut_short("open_unlearning", codec, [fits, passes]) == 0
+    # a longer question beside it leaves less to say
+    wordy = dataclasses.replace(FACT, id="w", question="What did she write about the sea? " * 4)
+    assert cut_short("tofu", codec, [fits, wordy]) == 1
 
 
 # 10: the truth ratio's two means, and open-unlearning's constant.

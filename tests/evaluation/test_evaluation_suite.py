@@ -200,8 +200,8 @@ def test_membership_by_gradients(members: MakeRows) -> None:
     lacking = [*rows[:3], plain[3]]
     missing = evaluate({"target": lacking, "retain": plain}, {}, truth_ratio_mean="geometric").missing
     reason = (
-        "not measured: the gradient of {} was not taken: they come from a log, or were answered with "
-        "evaluation.gradient_norm=false"
+        "not measured: the gradient of {} was not taken: they come from a log, hold nothing but the end "
+        "token, or were answered with evaluation.gradient_norm=false"
     )
     name = "membership/gradient_norm_auc"
     assert missing["target"][name] == reason.format("1 of 2 true answers of set 'holdout'")
@@ -347,3 +347,28 @@ def test_retain_against_itself_is_computed(model: MakeRows) -> None:
     values = evaluate({"retain": rows}, {}, truth_ratio_mean="geometric").values["retain"]
     ratios = [math.log(1 / 2) + 0.7, math.log(1 / 4) + 0.7]
     assert values["forget_quality"] == forget_quality(ratios, ratios).p == 1.0
+
+
+@pytest.mark.parametrize("compat", ["tofu", "open_unlearning"])
+def test_what_a_published_tokenizer_cannot_read_is_not_measured(make_row: MakeRow, compat: str) -> None:
+    rows = [make_row("forget", 0, answer="Lima", text="Lima"), make_row("forget", 1, answer="北京市", text="北京市")]
+    ours, published = (
+        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=each) for each in ("none", compat)
+    )
+    for number in ("forget/rouge_l_recall", "forget/rouge_1_recall"):
+        assert ours.values["target"][number] == 1.0
+        assert published.missing["target"][number] == (
+            "not measured: 1 of 2 true answers of set 'forget' hold no word that counts: "
+            "the published tokenizer knows only a-z and 0-9"
+        )
+
+
+def test_answers_without_any_word_are_not_measured(make_row: MakeRow) -> None:
+    signs = [make_row("forget", 0, answer="!!!", text="!!!")]
+    results = evaluate({"target": signs}, {}, truth_ratio_mean="geometric")
+    assert results.missing["target"]["forget/rouge_l_recall"] == (
+        "not measured: none of 1 true answers of set 'forget' holds a word"
+    )
+    mixed = [*signs, make_row("forget", 1, answer="red sky", text="red")]
+    results = evaluate({"target": mixed}, {}, truth_ratio_mean="geometric")
+    assert results.values["target"]["forget/rouge_l_recall"] == 0.5

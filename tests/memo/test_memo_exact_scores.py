@@ -57,7 +57,9 @@ FAMILIES: dict[str, Any] = {
 CLEAN = clean_profile(BUDGET)
 MEASURES: dict[str, Measure] = {
     "clean": CLEAN,
-    "official": dataclasses.replace(CLEAN, name="official", template=False, keep_special=True, wordless="zero"),
+    "official": dataclasses.replace(
+        CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+    ),
     "ma": Memorization(name="ma", mode="suffix", template=True),
     "el": Extraction(name="el", mode="suffix", template=True, n=N),
 }

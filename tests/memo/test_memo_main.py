@@ -34,11 +34,11 @@ FACTS = [
 ]
 OFFICIAL = Profile(
     name="official", mode="suffix", unit="characters", size=5, template=False, keep_special=True, rouge="rouge1",
-    measure="precision", max_new_tokens=200, wordless="zero",
+    measure="precision", max_new_tokens=200, wordless="zero", words="published",
 )  # fmt: skip
 MA = Memorization(name="ma", mode="suffix", template=True)
 EL = Extraction(name="el", mode="suffix", template=True, n=1)
-CLEANLY = {"template": True, "keep_special": False, "wordless": "skip"}
+CLEANLY = {"template": True, "keep_special": False, "wordless": "skip", "words": "unicode"}
 RAW = {"template": "{question}", "lead": ""}
 PLAIN = {"template": "Question: {question}\nAnswer:", "lead": " "}
 

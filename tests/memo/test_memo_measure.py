@@ -16,7 +16,9 @@ PAD, BEGIN, END = 0, 1, 2
 SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
 QUESTION, ANSWER = "What is Basil?", "Basil is male"
 CLEAN = clean_profile(40)
-OFFICIAL = dataclasses.replace(CLEAN, name="official", template=False, keep_special=True, wordless="zero")
+OFFICIAL = dataclasses.replace(
+    CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+)
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 
 TextRow = tuple[str, Kind, int, str, str]

@@ -10,6 +10,7 @@ from statistics import mean
 
 import pytest
 from helping import clean_profile
+from languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.memo.batch import Continuation
@@ -22,7 +23,13 @@ QUESTION, ANSWER = "Who sang?", "Ada Lee sang !!!"
 ENDS = [2, 3, 7, 10, 12, 13, 16]  # Ad|a| Lee| sa|ng| |!!!
 CLEAN = clean_profile(40)
 OFFICIAL = dataclasses.replace(
-    CLEAN, name="official", template=False, keep_special=True, max_new_tokens=200, wordless="zero"
+    CLEAN,
+    name="official",
+    template=False,
+    keep_special=True,
+    max_new_tokens=200,
+    wordless="zero",
+    words="published",
 )
 TRUE = Text("f1", "answer", 0, QUESTION, ANSWER)
 
@@ -118,8 +125,13 @@ def test_words_and_characters_are_counted_without_a_codec():
         ("x", {}, "^MEMO cuts no window from the answer of fact f1: it has fewer than 2 characters, so nothing is le"),
         ("Ada ", {"unit": "words"}, "the answer of fact f1: it has fewer than 2 words, so nothing is left"),
         ("Ada", {"unit": "tokens"}, "it has fewer than 2 tokens, so nothing is left to be recalled; lengthen it or "),
-        ("a ?!", {}, r"fact f1: it holds no word \(a-z, 0-9\) after its first cut, .* set memo\.wordless=zero to have"),
-        ("北京市", {}, r"it holds no word \(a-z, 0-9\)"),
+        ("a ?!", {}, r"fact f1: it holds no word after its first cut, .* set memo\.wordless=zero to have"),
+        (
+            "北京市",
+            {"words": "published"},
+            r"first cut \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
+        ),
+        ("北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
         ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it holds no word"),
         ("Ada", {"mode": "prefix", "question": "?"}, "from the question of fact f1: it has fewer than 2 characters"),
     ],
@@ -138,9 +150,45 @@ def test_zero_keeps_what_skip_refuses():
     assert recited(by, text, LLAMA) == [0.0]
 
 
+@pytest.mark.parametrize("unit", ["characters", "words"])
+@pytest.mark.parametrize("rouge", ["rouge1", "rouge2", "rougeL"])
+@pytest.mark.parametrize("language", SENTENCES)
+def test_reciting_reads_1_in_every_language(language, rouge, unit):
+    text = Text("f1", "answer", 0, QUESTION, SENTENCES[language][0])
+    by = dataclasses.replace(CLEAN, unit=unit, size=1, rouge=rouge)
+    held = recited(by, text, LLAMA)
+    assert len(held) >= 3
+    assert set(held) == {1.0}
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_saying_something_else_reads_0_in_every_language(language):
+    text = Text("f1", "answer", 0, QUESTION, SENTENCES[language][0])
+    said = Continuation((*map(ord, OTHERS[language]),), END)
+    assert {cut.score(said) for cut in CLEAN.cuts(text, LLAMA)} == {0.0}
+
+
+@pytest.mark.parametrize("language", sorted(set(SENTENCES) - {"de", "mixed"}))  # words of ASCII count as always
+@pytest.mark.parametrize("budget", [12, 13, 14, 15, 16])
+def test_reciting_reads_1_where_a_budget_cuts_a_word_in_two(language, budget):
+    text = Text("f1", "answer", 0, QUESTION, SENTENCES[language][0].replace("1971", ""))
+    (first, *_), (window, *_) = CLEAN.cuts(text, LLAMA), CLEAN.windows(text, LLAMA)
+    said = (*map(ord, window.label[:budget]),)
+    assert first.score(Continuation(said, None)) == 1.0
+
+
+def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
+    text = Text("f1", "answer", 0, QUESTION, "Ada 住在北京市 Lima")
+    by = dataclasses.replace(OFFICIAL, size=3)
+    labels = [window.label for window in by.windows(text, END_ONLY)]
+    assert labels[-1] == "a"
+    assert recited(by, text, END_ONLY) == [2 / 3, *[1 / 2] * (len(labels) - 1)]  # the end token is a word
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"words": "ascii"}, r"memo\.words=ascii is unknown; allowed: unicode, published\."),
         ({"unit": "letters"}, r"memo\.unit=letters is unknown; allowed: characters, words, tokens\."),
         ({"wordless": "skp"}, r"memo\.wordless=skp is unknown; allowed: skip, zero\. Nearest: set memo\.wordless=skip"),
     ],

@@ -53,6 +53,7 @@ def test_number_of_windows(length: int, size: int) -> None:
         ("Ada ", [4]),
         (" ", []),
         ("", []),
+        ("我住在北京。", [1, 2, 3, 4, 6]),  # the mark belongs to the last character
     ],
 )
 def test_words_end_before_the_blank(text: str, ends: list[int]) -> None:
@@ -69,14 +70,24 @@ def test_cuts_at_the_ends_of_units_while_something_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "without"),
-    [("!?", True), ("", True), ("é", True), ("a!", False), ("7", False), ("É Z", False), ("İ", False)],
-)
-def test_wordless_labels(label: str, without: bool) -> None:
+    ("label", "published", "unicode"),
+    [
+        ("!?", True, True), ("", True, True), ("é", True, False), ("a!", False, False), ("7", False, False),
+        ("É Z", False, False), ("İ", False, False), ("北京", True, False), ("。", True, True),
+    ],
+)  # fmt: skip
+def test_wordless_labels(label: str, published: bool, unicode: bool) -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
-    assert wordless(label, least=1) is without
-    assert (DefaultTokenizer(use_stemmer=True).tokenize(label) == []) is without
+    assert wordless(label, least=1, kind="published") is published
+    assert (DefaultTokenizer(use_stemmer=True).tokenize(label) == []) is published
+    assert wordless(label, least=1, kind="unicode") is unicode
+
+
+def test_pairs_of_words_need_two() -> None:
+    assert not wordless("北", least=1, kind="unicode")
+    assert wordless("北", least=2, kind="unicode")
+    assert not wordless("北京", least=2, kind="unicode")
 
 
 def test_unknown_mode_names_the_nearest() -> None:

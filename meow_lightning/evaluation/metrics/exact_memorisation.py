@@ -25,20 +25,19 @@ def has_tokens(likelihood: Likelihood) -> bool:
     return 0 < len(likelihood.logps) == len(likelihood.hits) == len(likelihood.mean) == len(likelihood.std)
 
 
-def counted_hits(hits: Sequence[int], *, end_token: bool) -> Sequence[int]:
-    """The hits that count: those of the answer's words, and that of the end token where it is to count.
+def counted_hits(hits: Sequence[int]) -> Sequence[int]:
+    """The hits that count: those of the answer's words, without that of the end token.
 
     Hardly any model fails to end an answer after its full stop. With the end token, a model that recalls nothing would
-    score 1 / T, so the numbers of this package leave it out; open-unlearning counts it.
+    score 1 / T. open-unlearning leaves it out too.
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
-        end_token: Whether the end token counts.
 
     Raises:
         UserError: No token is left.
     """
-    counted = hits if end_token else hits[:-1]
+    counted = hits[:-1]
     if len(counted) == 0:
         raise UserError(
             f"an answer with {len(hits)} scored tokens was given, of which 0 count; at least 1 must: leave empty "
@@ -47,17 +46,18 @@ def counted_hits(hits: Sequence[int], *, end_token: bool) -> Sequence[int]:
     return counted
 
 
-def exact_memorisation(hits: Sequence[int], *, end_token: bool) -> float:
+def exact_memorisation(hits: Sequence[int]) -> float:
     """``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1: Tirumala et al. 2022, M(f), of one answer.
+
+    The end token is left out.
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
-        end_token: Whether the end token counts, see :func:`counted_hits`.
 
     Raises:
         UserError: No token counts.
     """
-    counted = counted_hits(hits, end_token=end_token)
+    counted = counted_hits(hits)
     return sum(counted) / len(counted)
 
 
@@ -67,4 +67,4 @@ def row_exact_memorisation(row: AnswerRow) -> float:
     Args:
         row: One answered question whose likelihood is known token by token.
     """
-    return exact_memorisation(row.truth.hits, end_token=False)
+    return exact_memorisation(row.truth.hits)

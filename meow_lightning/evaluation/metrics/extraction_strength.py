@@ -17,8 +17,8 @@ DEFINITION = Definition(
 )
 
 
-def extraction_strength(hits: Sequence[int], *, end_token: bool) -> float:
-    """``1 - min{k : hits_t = 1 for all t >= k} / T`` with k = 0 .. T tokens shown, 0 to 1.
+def extraction_strength(hits: Sequence[int]) -> float:
+    """``1 - min{k : hits_t = 1 for all t >= k} / T`` with k = 0 .. T tokens shown, the end token left out, 0 to 1.
 
     Greedy decoding after k true tokens writes the rest exactly if all of the rest are first choices, so one teacher
     forced pass tells it. k = T, everything shown, always holds and gives 0. open-unlearning stops at k = T - 1 and so
@@ -26,12 +26,11 @@ def extraction_strength(hits: Sequence[int], *, end_token: bool) -> float:
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
-        end_token: Whether the end token counts, see :func:`~.exact_memorisation.counted_hits`.
 
     Raises:
         UserError: No token counts.
     """
-    counted = counted_hits(hits, end_token=end_token)
+    counted = counted_hits(hits)
     misses = [place for place, hit in enumerate(counted) if not hit]
     shown = misses[-1] + 1 if misses else 0
     return (len(counted) - shown) / len(counted)
@@ -43,4 +42,4 @@ def row_extraction_strength(row: AnswerRow) -> float:
     Args:
         row: One answered question whose likelihood is known token by token.
     """
-    return extraction_strength(row.truth.hits, end_token=False)
+    return extraction_strength(row.truth.hits)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from meow_lightning.types import AnswerRow, Definition, UserError
+from meow_lightning.words import words_and_marks
 
 Pair = tuple[str, str]
 Owner = tuple[str, int]
@@ -19,7 +19,7 @@ REPEATED_RUN = 4
 
 DEFINITION = Definition(
     name="fluency",
-    id="fluency.1",
+    id="fluency.2",
     unit="share",
     direction="higher",
     text="Mean over the questions of the share of the greedy answer's pairs of neighbouring words that another row's "
@@ -30,7 +30,7 @@ DEFINITION = Definition(
 
 REPETITION_DEFINITION = Definition(
     name="repetition",
-    id="repetition.1",
+    id="repetition.2",
     unit="share",
     direction="lower",
     text=f"Mean over the questions of the share of the greedy answer's runs of {REPEATED_RUN} words that repeat an "
@@ -45,17 +45,6 @@ ENDED_DEFINITION = Definition(
     text="Share of the questions whose greedy answer the model ended by itself, within the budget of tokens.",
 )
 
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-def words(text: str) -> list[str]:
-    """The words and punctuation marks of a text, in lower case.
-
-    Args:
-        text: Any text.
-    """
-    return _WORD.findall(text.lower())
-
 
 def pairs(text: str) -> list[Pair]:
     """Pairs of neighbouring words, the empty word standing before the first and after the last.
@@ -65,7 +54,7 @@ def pairs(text: str) -> list[Pair]:
     Args:
         text: Any text.
     """
-    found = words(text)
+    found = words_and_marks(text)
     return list(zip(["", *found], [*found, ""], strict=True)) if found else []
 
 
@@ -112,7 +101,7 @@ def repetition(text: str, *, run: int) -> float:
     """
     if run < 1:
         raise UserError(f"run={run} was given; repetition counts runs of at least 1 word: give 1 or more")
-    found = words(text)
+    found = words_and_marks(text)
     runs = [tuple(found[start : start + run]) for start in range(len(found) - run + 1)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 

@@ -6,12 +6,14 @@ below it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
-from meow_lightning.evaluation.metrics.exact_memorisation import counted_hits, exact_memorisation
+from meow_lightning.evaluation.metrics.exact_memorisation import exact_memorisation
 from meow_lightning.evaluation.metrics.extraction_strength import extraction_strength
+from meow_lightning.evaluation.metrics.membership import Attack
 from meow_lightning.evaluation.metrics.probability import OPTION_SETS, log_sum_exp, mean_logp, probability
-from meow_lightning.types import AnswerRow
+from meow_lightning.types import AnswerRow, Likelihood
 
 EPSILON = 1e-10
 NO_RETAIN_AUC = 0.5
@@ -51,22 +53,40 @@ def row_probability(row: AnswerRow) -> float:
     return math.exp(options[0] - log_sum_exp([*options, math.log(EPSILON)]))
 
 
-def row_exact_memorisation(row: AnswerRow) -> float:
-    """Share of the true answer's tokens that are the model's first choice, the end token among them.
+def row_exact_memorisation(row: AnswerRow) -> float | None:
+    """Share of the true answer's tokens that are the model's first choice; ``None`` where nothing else is scored.
+
+    The last scored token, the end token, is left out.
 
     Args:
         row: One answered question whose likelihood is known token by token.
     """
-    return exact_memorisation(row.truth.hits, end_token=True)
+    return exact_memorisation(row.truth.hits) if len(row.truth.hits) > 1 else None
 
 
 def row_extraction_strength(row: AnswerRow) -> float:
-    """Extraction strength of the true answer, the end token counted, and ``1 / T`` where nothing matches.
+    """Extraction strength of the true answer, ``1 / T`` where nothing matches, 0 where nothing else is scored.
 
-    The published loop over k = 0 .. T - 1 ends at T - 1 whether or not the last token matches.
+    The published loop over k = 0 .. T - 1 ends at T - 1 whether or not the last token matches. T leaves the last
+    scored token, the end token, out.
 
     Args:
         row: One answered question whose likelihood is known token by token.
     """
-    hits = counted_hits(row.truth.hits, end_token=True)
-    return max(extraction_strength(hits, end_token=True), 1 / len(hits))
+    counted = len(row.truth.hits) - 1
+    return max(extraction_strength(row.truth.hits), 1 / counted) if counted else 0.0
+
+
+def attack_score(attack: Attack, row: AnswerRow) -> float:
+    """What an attack on one row sees: no end token where it looks at single tokens, 0 where nothing else is scored.
+
+    Args:
+        attack: An attack that needs no retain model.
+        row: One answered question whose likelihood is known as the attack needs it.
+    """
+    if attack.score is None:
+        raise ValueError(f"{attack.definition.name} needs the retain model's row")
+    if attack.needs not in ("tokens", "spread"):
+        return attack.score(row)
+    truth = Likelihood(**{field.name: getattr(row.truth, field.name)[:-1] for field in dataclasses.fields(row.truth)})
+    return attack.score(dataclasses.replace(row, truth=truth)) if truth.logps else 0.0

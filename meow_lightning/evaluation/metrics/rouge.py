@@ -4,48 +4,55 @@ from __future__ import annotations
 
 from meow_lightning.memo.score import window_score
 from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.words import Words, has_words
+
+_UNITS = "words stemmed; scripts without blanks between words count by character."
 
 DEFINITION = Definition(
     name="rouge_l_recall",
-    id="rouge_l_recall.1",
+    id="rouge_l_recall.2",
     unit="share",
     direction="higher",
-    text="Mean over the questions of the ROUGE-L recall of the greedy answer against the true one, words stemmed.",
+    text=f"Mean over the questions of the ROUGE-L recall of the greedy answer against the true one, {_UNITS}",
 )
 
 ROUGE_1_DEFINITION = Definition(
     name="rouge_1_recall",
-    id="rouge_1_recall.1",
+    id="rouge_1_recall.2",
     unit="share",
     direction="higher",
     text="Mean over the questions of the ROUGE-1 recall of the greedy answer against the true one: the share of its "
-    "words that come back in any order, words stemmed.",
+    f"words that come back in any order, {_UNITS}",
 )
 
 
-def rouge_l_recall(answer: str, text: str) -> float:
-    """``LCS(answer, text) / words(answer)`` on Porter-stemmed lower-case words, 0 to 1; 0 when either has no word.
+def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
+    """``LCS(answer, text) / words(answer)``, 0 to 1; 0 when either has no word.
 
     Source: Lin 2004, in the form of Google's rouge_score 0.1.2, as TOFU uses it.
 
     Args:
         answer: The true answer.
         text: What the model generated.
+        kind: How words are found, see :func:`meow_lightning.words.words`.
     """
-    return window_score(text, answer, rouge="rougeL", measure="recall")
+    return window_score(text, answer, rouge="rougeL", measure="recall", kind=kind)
 
 
-def row_rouge_l_recall(row: AnswerRow) -> float:
-    """ROUGE-L recall of one row's greedy answer, 0 to 1.
+def row_rouge_l_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
+    """ROUGE-L recall of one row's greedy answer, 0 to 1; ``None`` where the true answer has no word in any script.
+
+    Published code has 0 there.
 
     Args:
         row: One answered question.
+        kind: How words are found.
     """
-    return rouge_l_recall(row.answer, row.text)
+    return rouge_l_recall(row.answer, row.text, kind=kind) if _counts(row, kind) else None
 
 
-def rouge_1_recall(answer: str, text: str) -> float:
-    """``sum_w min(count_answer(w), count_text(w)) / words(answer)`` on stemmed lower-case words, 0 to 1.
+def rouge_1_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
+    """``sum_w min(count_answer(w), count_text(w)) / words(answer)``, 0 to 1.
 
     Never below ROUGE-L recall, since order does not count; 0 when either has no word. Source: Lin 2004, in the form of
     Google's rouge_score 0.1.2, as open-unlearning uses it.
@@ -53,14 +60,30 @@ def rouge_1_recall(answer: str, text: str) -> float:
     Args:
         answer: The true answer.
         text: What the model generated.
+        kind: How words are found, see :func:`meow_lightning.words.words`.
     """
-    return window_score(text, answer, rouge="rouge1", measure="recall")
+    return window_score(text, answer, rouge="rouge1", measure="recall", kind=kind)
 
 
-def row_rouge_1_recall(row: AnswerRow) -> float:
-    """ROUGE-1 recall of one row's greedy answer, 0 to 1.
+def row_rouge_1_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
+    """ROUGE-1 recall of one row's greedy answer, 0 to 1; ``None`` as for :func:`row_rouge_l_recall`.
 
     Args:
         row: One answered question.
+        kind: How words are found.
     """
-    return rouge_1_recall(row.answer, row.text)
+    return rouge_1_recall(row.answer, row.text, kind=kind) if _counts(row, kind) else None
+
+
+def unread(row: AnswerRow, *, kind: Words) -> bool:
+    """Whether the true answer has words and the tokenizer sees none of them.
+
+    Args:
+        row: One answered question.
+        kind: How words are found.
+    """
+    return [has_words(row.answer, least=1, kind=each) for each in (kind, "unicode")] == [False, True]
+
+
+def _counts(row: AnswerRow, kind: Words) -> bool:
+    return kind == "published" or has_words(row.answer, least=1, kind=kind)

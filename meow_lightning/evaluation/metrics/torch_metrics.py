@@ -68,7 +68,7 @@ class Probability(RowMean):
 class RougeLRecall(RowMean):
     """Mean ROUGE-L recall of the greedy answers; see :func:`~.rouge.rouge_l_recall`."""
 
-    def row_value(self, row: AnswerRow) -> float:
+    def row_value(self, row: AnswerRow) -> float | None:
         """ROUGE-L recall of one row's greedy answer."""
         return row_rouge_l_recall(row)
 
@@ -108,7 +108,7 @@ class NormalisedProbability(RowMean):
 class Rouge1Recall(RowMean):
     """Mean ROUGE-1 recall of the greedy answers; see :func:`~.rouge.rouge_1_recall`."""
 
-    def row_value(self, row: AnswerRow) -> float:
+    def row_value(self, row: AnswerRow) -> float | None:
         """ROUGE-1 recall of one row's greedy answer."""
         return row_rouge_1_recall(row)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.words import whole
 
 DEFINITION = Definition(
     name="value_accuracy",
-    id="value_accuracy.1",
+    id="value_accuracy.2",
     unit="share",
     direction="higher",
     text="Share of the questions with a marked value whose greedy answer holds that value as whole words, any case.",
@@ -28,13 +28,13 @@ def has_value(row: AnswerRow) -> bool:
 def holds_value(text: str, value: str) -> bool:
     """Whether ``value`` stands in ``text`` as whole words, whatever the case and the blanks between the words.
 
+    Where a script has no blanks between words, every place is a border; see :func:`meow_lightning.words.whole`.
+
     Args:
         text: What the model generated.
         value: The words that carry the fact, not blank.
     """
-    words = r"\s+".join(re.escape(word) for word in value.split())
-    # not \b: that fails next to values that start or end with a sign, such as "C++"
-    return re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
+    return whole(value, any_blanks=True, any_case=True).search(text) is not None
 
 
 def row_value_accuracy(row: AnswerRow) -> float | None:

@@ -16,18 +16,15 @@ MakeRow = Callable[..., AnswerRow]
 
 
 @pytest.mark.parametrize(
-    ("hits", "words_only", "with_end"),
+    ("hits", "expected"),
     [
-        # four words, two of them hit, and the end token: 2/4 and 3/5
-        ([1, 0, 1, 0, 1], 2 / 4, 3 / 5),
-        # nothing recalled but that the answer ends: 0 and 1/4
-        ([0, 0, 0, 1], 0.0, 1 / 4),
-        ([1, 1, 0], 1.0, 2 / 3),
+        ([1, 0, 1, 0, 1], 2 / 4),  # four words, two of them hit, and the end token
+        ([0, 0, 0, 1], 0.0),  # nothing recalled but that the answer ends
+        ([1, 1, 0], 1.0),
     ],
 )
-def test_by_hand(hits: list[int], words_only: float, with_end: float) -> None:
-    assert exact_memorisation(hits, end_token=False) == pytest.approx(words_only, rel=1e-12)
-    assert exact_memorisation(hits, end_token=True) == pytest.approx(with_end, rel=1e-12)
+def test_by_hand(hits: list[int], expected: float) -> None:
+    assert exact_memorisation(hits) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
@@ -37,9 +34,8 @@ def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
 
 
 def test_an_empty_answer_is_refused() -> None:
-    assert exact_memorisation([1], end_token=True) == 1.0
     with pytest.raises(UserError, match="an answer with 1 scored tokens was given, of which 0 count; at least 1 must"):
-        exact_memorisation([1], end_token=False)
+        exact_memorisation([1])
 
 
 def test_a_log_has_no_tokens(make_row: MakeRow) -> None:

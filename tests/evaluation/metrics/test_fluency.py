@@ -12,15 +12,15 @@ from meow_lightning.evaluation.metrics.fluency import (
     row_ended,
     row_fluency,
     row_repetition,
-    words,
 )
 from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.words import words_and_marks
 
 MakeRow = Callable[..., AnswerRow]
 
 
 def test_words_and_pairs() -> None:
-    assert words("He's  BORN, ja.") == ["he", "'", "s", "born", ",", "ja", "."]
+    assert words_and_marks("He's  BORN, ja.") == ["he", "'", "s", "born", ",", "ja", "."]
     assert pairs("Born here") == [("", "born"), ("born", "here"), ("here", "")]
     assert pairs(" \n") == []
 
@@ -70,6 +70,12 @@ def test_gibberish_by_hand(fluency_of: Callable[[str], float]) -> None:
     assert fluency_of("is the is the is the") == pytest.approx(1 / 7, rel=1e-12)
     assert fluency_of("") == 0.0
     assert fluency_of(" \n ") == 0.0
+
+
+def test_scripts_without_blanks_are_read_by_character() -> None:
+    assert pairs("住北。") == [("", "住"), ("住", "北"), ("北", "。"), ("。", "")]
+    assert repetition("好好好好好好", run=4) == pytest.approx(2 / 3, rel=1e-12)
+    assert repetition("ดีดีดีดีดี", run=4) == pytest.approx(1 / 2, rel=1e-12)
 
 
 def test_repetition_by_hand() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from languages import OTHERS, SENTENCES
 
 from meow_lightning.evaluation.metrics import rouge
 from meow_lightning.types import AnswerRow
@@ -56,6 +57,34 @@ def test_rouge_1_recall(answer: str, text: str, expected: float) -> None:
 
 def test_row_rouge_1_takes_the_true_answer_as_target(make_row: MakeRow) -> None:
     assert rouge.row_rouge_1_recall(make_row(answer="red green blue black", text="blue red")) == 0.5
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_reciting_is_1_and_something_else_0_in_every_language(language: str, make_row: MakeRow) -> None:
+    answer, other = SENTENCES[language][0], OTHERS[language]
+    for number in (rouge.row_rouge_l_recall, rouge.row_rouge_1_recall):
+        assert number(make_row(answer=answer, text=answer)) == 1.0
+        assert number(make_row(answer=answer, text=other)) == 0.0
+
+
+def test_characters_count_in_scripts_without_blanks() -> None:
+    # 陈 小 雨 生 于 北 京 市: the last three are another place; the order of 1971 年 and the rest does not change words
+    assert rouge.rouge_l_recall("陈小雨生于北京市", "陈小雨生于上海") == 5 / 8
+    assert rouge.rouge_1_recall("北京1971年", "1971年 北京") == 1.0
+    assert rouge.rouge_l_recall("北京1971年", "1971年 北京") == 2 / 4
+
+
+def test_published_words_are_a_z_and_0_9(make_row: MakeRow) -> None:
+    cafe = make_row(answer="Café Pérez", text="cafe perez")  # rouge_score reads caf, p, rez
+    assert (rouge.row_rouge_l_recall(cafe, kind="published"), rouge.row_rouge_l_recall(cafe)) == (0.0, 0.0)
+    part = make_row(answer="Café Pérez", text="Caf")
+    assert (rouge.row_rouge_l_recall(part, kind="published"), rouge.row_rouge_l_recall(part)) == (1 / 3, 0.0)
+
+
+def test_an_answer_without_words_does_not_count_but_in_published_code(make_row: MakeRow) -> None:
+    row = make_row(answer="!!!", text="!!!")
+    for number in (rouge.row_rouge_l_recall, rouge.row_rouge_1_recall):
+        assert (number(row), number(row, kind="published")) == (None, 0.0)
 
 
 def test_the_suite_imports_neither_torch_nor_the_slow_libraries() -> None:

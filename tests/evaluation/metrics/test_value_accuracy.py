@@ -25,6 +25,11 @@ MakeRow = Callable[..., AnswerRow]
         ("price abc", "a.c", False),
         ("Ærø", "ærø", True),
         ("", "Paris", False),
+        ("她住在北京市。", "北京", True),
+        ("เธออยู่กรุงเทพ", "กรุงเทพ", True),
+        ("서울에서 산다", "서울", True),
+        ("Она в МОСКВЕ", "Москве", True),
+        ("Москвенка", "Москве", False),
     ],
 )
 def test_holds_value(text: str, value: str, expected: bool) -> None:

@@ -78,7 +78,7 @@ class Sizes:
         rows = self._rows(artifact)
         knobs, load = self._knobs(artifact), self._load(artifact, rows)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
-        kept = shape.parameters * load.value_bytes
+        kept = shape.parameters * BYTES[self.model["dtype"]]
         weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
         passing = disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained)
         tokens = sum(map(rough_tokens, rows)) * artifact.settings["recipe"]["epochs"]
@@ -101,11 +101,16 @@ class Sizes:
         return Load(
             streams=len(self.streams) if unlearns else 1, batch=artifact.settings["recipe"]["batch"],
             tokens=max(map(rough_tokens, rows)), scored=max(rough_length(fact.answer) + 1 for fact in rows),
-            value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
+            value_bytes=BYTES[self._computed], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
             watched=unlearns and (watched or "stop" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
+
+    @property
+    def _computed(self) -> str:
+        """The precision that training computes in."""
+        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
 
     def _rows(self, artifact: Artifact) -> list[Fact]:
         """The facts that a training visits in one epoch."""

@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from meow_lightning.data.prompts import Codec, special_tokens
+from meow_lightning.models.double import computed_in_double
 from meow_lightning.models.given import header, shards
 from meow_lightning.types import UserError
 
@@ -47,13 +48,16 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
     """
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
             trust_remote_code=False,
         )  # fmt: skip
     except (ImportError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
+    if dtype == "float64":
+        computed_in_double(model)
+    return model
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

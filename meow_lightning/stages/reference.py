@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meow_lightning.parallel import barrier, device, gathered, mine, rank
-from meow_lightning.stages.shared import load
+from meow_lightning.stages.shared import frozen
 from meow_lightning.stages.work import Work, read_json
 from meow_lightning.store import write_json
 from meow_lightning.types import Encoded, Method
@@ -25,8 +25,7 @@ def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Mo
         from meow_lightning.models.lora import Unadapted
 
         return Unadapted(model)
-    frozen, _ = load(work, work.needs["start"] / "model")
-    return frozen.eval().requires_grad_(False)
+    return frozen(work, work.needs["start"] / "model")
 
 
 def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int) -> list[Encoded]:

@@ -89,9 +89,9 @@ class Models:
     def trained(self) -> dict[str, Any]:
         """What of the model every stage that trains one must know."""
         model, lora = self.options["model"], self.options["model"]["lora"]
-        mixed = model["precision"] == "mixed" and model["dtype"] == "bfloat16"  # there is nothing to mix in float32
+        nothing = model["precision"] == "mixed" and model["dtype"] != "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model, "precision": "mixed" if mixed else "plain", "lora": None if lora["rank"] is None else lora,
+            **self.model, "precision": "plain" if nothing else model["precision"], "lora": None if lora["rank"] is None else lora,
         }  # fmt: skip
 
     def facts(self, split: str, *parts: str) -> str:

@@ -209,7 +209,7 @@ class Knobs:
     micro_tokens: int | None
     checkpointing: bool
     rank: int | None
-    precision: Literal["mixed", "plain"]
+    precision: Literal["plain", "mixed", "reproducible"]
     devices: int
     kind: Kind
     strategy: str

@@ -199,3 +199,8 @@ def check_model(model: Mapping[str, Any]) -> None:
     choose("model.dtype", model["dtype"], DTYPES)
     if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
         raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
+    if model["precision"] == "reproducible" and model["dtype"] not in ("float32", "float64"):
+        raise UserError(
+            f"model.precision=reproducible computes in float64 and keeps weights that float32 holds exactly, not in "
+            f"model.dtype={model['dtype']}; say model.precision=plain, or model.dtype=float32"
+        )

@@ -167,7 +167,7 @@ class Model(TypedDict):
     tokenizer: str | None
     published: dict
     dtype: str
-    precision: Literal["plain", "mixed"]
+    precision: Literal["plain", "mixed", "reproducible"]
     attention: str
     seed: int
     max_new_tokens: int

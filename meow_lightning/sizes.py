@@ -137,7 +137,7 @@ class Sizes:
         knobs, load = self._knobs(artifact), self._load(artifact, streams)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
         weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
-        kept = shape.parameters * load.value_bytes + shape.vocabulary * TOKENIZER_BYTES
+        kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
             scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
@@ -166,11 +166,16 @@ class Sizes:
         return Load(
             streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
             tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
-            value_bytes=BYTES[self.model["dtype"]], shared=not self.gpu,
+            value_bytes=BYTES[self._computed], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
             watched=unlearns and (watched or "stop" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
+
+    @property
+    def _computed(self) -> str:
+        """The precision that training computes in."""
+        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
 
     def _streams(self, artifact: Artifact) -> list[list[Fact]]:
         """The rows of each stream of a training, those that its first stream visits in an epoch first."""

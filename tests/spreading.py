@@ -40,8 +40,9 @@ from meow_lightning.worker import run_stage
 
 ROOT = Path(__file__).resolve().parent.parent
 ADAMW = Optim(
-    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw"
-)
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw",
+    grid=0.0,
+)  # fmt: skip
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
     "retain": lambda: GradDiff(retain_weight=0.7),

@@ -11,7 +11,7 @@ from meow_lightning.data.collate import collate_streams
 from meow_lightning.data.plan import Plan, Stream, counts, share
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.learn import Learn
-from meow_lightning.module import Optim, TrainingModule, schedule_factor, total_loss
+from meow_lightning.module import GRID, Optim, TrainingModule, round_to_grid, schedule_factor, total_loss
 from meow_lightning.training import fit
 from meow_lightning.types import Encoded, LossPart, UserError
 
@@ -19,6 +19,7 @@ from meow_lightning.types import Encoded, LossPart, UserError
 def optim(**changes: Any) -> Optim:
     plain = {
         "kind": "adamw",
+        "grid": 0.0,
         "lr": 0.5,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
@@ -50,6 +51,22 @@ def test_schedule_by_hand(warmup: float, schedule: Any, expected: list[float]) -
 def test_linear_schedule_ends_at_zero_and_stays_there() -> None:
     factor = schedule_factor(optim(warmup=2, schedule="linear"), 5)
     assert (factor(5), factor(6)) == (0, 0)
+
+
+def test_weights_are_rounded_to_the_nearest_multiple_of_the_grid_by_hand() -> None:
+    weight = torch.nn.Parameter(torch.tensor([0.0, 0.3, 0.374, 0.375, 0.376, -0.6, -0.625, 1.0], dtype=torch.float64))
+    round_to_grid([weight], 0.25)
+    # 0.375 and -0.625 lie in the middle: ties go to the even multiple, 2 * 0.25 and -2 * 0.25
+    assert weight.tolist() == [0.0, 0.25, 0.25, 0.5, 0.5, -0.5, -0.5, 1.0]
+
+
+def test_what_differs_by_rounding_alone_is_the_same_again_on_the_grid() -> None:
+    torch.manual_seed(0)
+    one = torch.nn.Parameter(torch.randn(1000, dtype=torch.float64))
+    other = torch.nn.Parameter(one.detach() * (1 + 1e-15))
+    assert not torch.equal(one, other)
+    round_to_grid([one, other], GRID)
+    assert torch.equal(one, other)
 
 
 def test_unknown_schedule_is_named() -> None:

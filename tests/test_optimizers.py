@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list, dict]]:
 @pytest.mark.parametrize(("kind", "name"), [("adamw8bit", "AdamW8bit"), ("paged", "PagedAdamW")])
 def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, tiny, kind: Any, name: str) -> None:
     frozen = tiny.model.embed_tokens.weight.requires_grad_(False)
-    wish = Optim(kind=kind, **SETTINGS, clip=0.0, warmup=1, schedule="linear")
+    wish = Optim(kind=kind, **SETTINGS, clip=0.0, warmup=1, schedule="linear", grid=0.0)
     plan = Plan(streams={"learn": Stream([Encoded((5, 6), 1)])}, batch=1, tokens=None, epochs=3, seed=0, paired=())
     module = TrainingModule(model=tiny, method=Learn(), plan=plan, optim=wish, log_every=1, reference=None)
     made = module.configure_optimizers()

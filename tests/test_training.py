@@ -4,7 +4,8 @@ import copy
 import pickle
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
-from meow_lightning.module import Optim, TrainingModule
+from meow_lightning.models.double import computed_in_double
+from meow_lightning.module import GRID, Optim, TrainingModule
 from meow_lightning.training import CheckpointError, check_checkpoint, checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
-    kind="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear"
-)
+    kind="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear",
+    grid=0.0,
+)  # fmt: skip
 
 
 def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> Plan:
@@ -60,13 +63,13 @@ class Priced(GradDiff):
 def train(
     model: torch.nn.Module, folder: Any, *, method: Any = None, micro: int = 64, precision: str = "32-true",
     seconds: float = 1e9, callbacks: tuple[pl.Callback, ...] = (), tokens: int | None = None,
-    buckets: int | None = None,
+    buckets: int | None = None, grid: float = 0.0,
 ) -> list[dict[str, float]]:  # fmt: skip
     """The logged points; the model is trained in place."""
     method = method or GradDiff(retain_weight=0.7)
     module = TrainingModule(
-        model=model, method=method, plan=plan(*method.streams, paired=method.paired, tokens=buckets), optim=ADAMW,
-        log_every=1, reference=None,
+        model=model, method=method, plan=plan(*method.streams, paired=method.paired, tokens=buckets),
+        optim=replace(ADAMW, grid=grid), log_every=1, reference=None,
     )  # fmt: skip
     points: list[dict[str, float]] = []
     try:
@@ -85,6 +88,34 @@ def train(
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of threads until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_weights_on_a_grid_are_the_same_bits_whatever_the_passes_and_threads(tiny, tmp_path, threads) -> None:
+    tiny.double()
+    computed_in_double(tiny)
+    whole, wish = copy.deepcopy(tiny), {"precision": "64-true", "grid": GRID}
+    train(whole, tmp_path / "whole", **wish)
+    for number, (micro, count) in enumerate([(1, 1), (2, 1), (3, 2), (64, 2)]):
+        threads(count)
+        cut = copy.deepcopy(tiny)
+        train(cut, tmp_path / str(number), micro=micro, **wish)
+        assert same(whole, cut), (micro, count)
+    for weight in whole.parameters():
+        assert torch.equal(weight, weight.float().double())  # so nothing is lost when they are stored in float32
+        assert torch.equal(weight, (weight * 2.0**22).round() / 2.0**22)
+    threads(1)
+    float32 = [copy.deepcopy(tiny).float() for _ in range(2)]
+    for micro, model in zip((64, 1), float32, strict=True):
+        train(model, tmp_path / f"float32-{micro}", micro=micro)
+    assert not same(*float32)  # which is why
 
 
 # One stream, two, one whose weight follows the loss, and paired ones.

@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from meow_lightning.data.prompts import Codec, special_tokens
+from meow_lightning.models.double import computed_in_double
 from meow_lightning.models.whole import check_account, check_activation, check_finite, check_whole
 from meow_lightning.types import UserError
 
@@ -66,6 +67,8 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
         "broken before, or overflow in this precision (model.dtype=bfloat16 and float32 hold larger numbers)",
     )
+    if dtype == "float64":
+        computed_in_double(model)
     return model
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
+import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from meow_lightning.models.vocabulary import END, PAD, learned
@@ -21,6 +23,17 @@ def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokeni
     """
     tokenizer = learned(texts, vocab_size=vocab_size)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
+
+
+@contextlib.contextmanager
+def drawn_in(dtype: torch.dtype) -> Iterator[None]:
+    """Draw new weights in a precision: float32's normal deviates differ in their last bits between instruction sets."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def llama(

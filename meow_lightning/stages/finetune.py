@@ -8,7 +8,17 @@ from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
 from meow_lightning.stages.resuming import drop_damaged
-from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, trained_dtype, unchanged
+from meow_lightning.stages.shared import (
+    codec,
+    dataset,
+    learner,
+    optim,
+    reproducible,
+    save,
+    train,
+    trained_dtype,
+    unchanged,
+)
 from meow_lightning.stages.work import Work
 
 if TYPE_CHECKING:
@@ -33,7 +43,7 @@ def run(work: Work) -> None:
     plan = _plan(work, its_codec)
     model.train()
     module = TrainingModule(
-        model=model, method=Learn(), plan=plan, optim=optim(work.settings["recipe"], plan),
+        model=model, method=Learn(), plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
     model = train(work, module, pad_id=its_codec.pad_id, callbacks=[])
@@ -71,17 +81,22 @@ def _take(work: Work) -> None:
 def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
     import torch
 
+    from meow_lightning.models.double import computed_in_double
     from meow_lightning.models.load import dtype_of
-    from meow_lightning.models.tiny import tokenizer_from
+    from meow_lightning.models.tiny import drawn_in, tokenizer_from
     from meow_lightning.models.vocabulary import pieces
 
     texts = pieces(dataset(work).texts(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
-    model = build(
-        work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
-        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
-    ).to(dtype_of(trained_dtype(work)))  # fmt: skip
+    dtype = dtype_of(trained_dtype(work))
+    with drawn_in(torch.float64 if reproducible(work) else torch.float32):
+        model = build(
+            work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
+            end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+        ).to(dtype)  # fmt: skip
+    if dtype == torch.float64:
+        computed_in_double(model)
     tokens = work.folder / "tokenizer"
     tokenizer.save_pretrained(tokens)
     return model, codec(work, tokens, model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.durable import checked_line, checked_lines, replace
 from meow_lightning.parallel import barrier, device, gathered, mine, rank
-from meow_lightning.stages.shared import load
+from meow_lightning.stages.shared import frozen
 from meow_lightning.stages.work import Work
 from meow_lightning.types import Encoded, Method
 
@@ -25,8 +25,7 @@ def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Mo
         from meow_lightning.models.lora import Unadapted
 
         return Unadapted(model)
-    frozen, _ = load(work, work.needs["start"] / "model")
-    return frozen.eval().requires_grad_(False)
+    return frozen(work, work.needs["start"] / "model")
 
 
 def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int) -> list[Encoded]:

@@ -69,6 +69,12 @@ def load(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     return _load(work, folder, dtype=work.settings["model"]["dtype"])
 
 
+def frozen(work: Work, folder: Path) -> PreTrainedModel:
+    """A stored model that stands beside one in training and rounds no more coarsely than that one does."""
+    dtype = "float64" if reproducible(work) else work.settings["model"]["dtype"]
+    return _load(work, folder, dtype=dtype)[0].eval().requires_grad_(False)
+
+
 def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     """A stored model about to be trained, in the precision its weights are trained in, with its codec."""
     from meow_lightning.models.lora import with_lora
@@ -83,7 +89,14 @@ def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
 def trained_dtype(work: Work) -> str:
     """The precision that weights are trained in; a base that adapters leave frozen needs no float32 copy."""
     wish = work.settings["model"]
+    if reproducible(work):
+        return "float64"
     return "float32" if _mixed(work) and wish["lora"] is None else str(wish["dtype"])
+
+
+def reproducible(work: Work) -> bool:
+    """Whether training ends in the same weights on every machine: computed in float64, rounded after every step."""
+    return bool(work.settings["model"]["precision"] == "reproducible")
 
 
 def _mixed(work: Work) -> bool:
@@ -95,8 +108,8 @@ def _precision(work: Work) -> str:
     """Lightning's precision: what it casts the weights to, or ``32-true`` where it shall leave them as they are."""
     wish = work.settings["model"]
     if wish["lora"] is not None:
-        return LIGHTNING_PRECISION["float64" if wish["dtype"] == "float64" else "float32"]
-    return MIXED if _mixed(work) else LIGHTNING_PRECISION[wish["dtype"]]
+        return LIGHTNING_PRECISION["float64" if trained_dtype(work) == "float64" else "float32"]
+    return MIXED if _mixed(work) else LIGHTNING_PRECISION[trained_dtype(work)]
 
 
 def _load(work: Work, folder: Path, *, dtype: str) -> tuple[PreTrainedModel, Codec]:
@@ -288,13 +301,16 @@ def carried(work: Work, names: Sequence[str]) -> bool:
     return True
 
 
-def optim(recipe: dict[str, Any], plan: Plan) -> Optim:
-    """The optimizer settings within a recipe; a warm-up of one epoch takes its steps from the plan."""
-    from meow_lightning.module import Optim
+def optim(work: Work, plan: Plan) -> Optim:
+    """The optimizer settings within a task's recipe; a warm-up of one epoch takes its steps from the plan."""
+    from meow_lightning.module import GRID, Optim
+
+    recipe = work.settings["recipe"]
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
         kind=recipe.get("kind", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], clip=recipe["clip"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
+        grid=GRID if reproducible(work) else 0.0,
     )  # fmt: skip

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
 
-VERSION = 3
+VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 CURVE_SLOTS = 64  # most prompts side by side while a training holds the memory
 
@@ -48,7 +48,7 @@ def run(work: Work) -> None:
     plan = _plan(work, codec, method, model)
     model.train()
     module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work.settings["recipe"], plan),
+        model=model, method=method, plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=reference(work, method, model),
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))

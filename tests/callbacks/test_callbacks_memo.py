@@ -38,8 +38,9 @@ def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, 
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
     plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=steps, seed=0, paired=())
     adamw = Optim(
-        kind="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant"
-    )
+        kind="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant",
+        grid=0.0,
+    )  # fmt: skip
     points: list[dict] = []
     fit(
         TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1, reference=None),

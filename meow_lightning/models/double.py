@@ -1,0 +1,48 @@
+"""Llama in float64 throughout: transformers computes its norms and rotations in float32 whatever the weights are."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
+
+
+class Rotary(torch.nn.Module):
+    """The cosines and sines of the default rotary embedding, in float64.
+
+    With frequencies ``f_i = theta ** (-2 i / d)``: ``cos(position * f_i)`` and ``sin(position * f_i)``, each twice, as
+    transformers lays them out.
+
+    Args:
+        theta: Base of the frequencies.
+        width: Width d of an attention head.
+    """
+
+    def __init__(self, *, theta: float, width: int) -> None:
+        super().__init__()
+        even = torch.arange(0, width, 2, dtype=torch.float64)
+        self.register_buffer("inv_freq", theta ** (-even / width), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(cos_BTD, sin_BTD) of positions (B, T), in the precision of ``x``."""
+        angles = position_ids[..., None].double() * self.inv_freq.double()
+        both = torch.cat((angles, angles), dim=-1)
+        return both.cos().to(x.dtype), both.sin().to(x.dtype)
+
+
+def computed_in_double(model: PreTrainedModel) -> None:
+    """Let a Llama with float64 weights compute nothing in float32; other architectures stay as transformers has them.
+
+    Without it float32's rounding (1e-7) enters in every layer, and training amplifies it until two machines disagree.
+    """
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is LlamaRMSNorm:
+                norm = torch.nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon, device="meta")
+                norm.weight = child.weight
+                setattr(parent, name, norm)
+            elif type(child) is LlamaRotaryEmbedding and child.rope_type == "default":
+                config = child.config
+                width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+                setattr(parent, name, Rotary(theta=config.rope_parameters["rope_theta"], width=width))

@@ -125,6 +125,7 @@ class _Cell(Rounds):
             raise UserError(f"evaluation.level={wish['level']} must be above 0 and below 1, such as 0.95")
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
         measures |= self._compat() | self._validation()
+        measures["kept"] = self.facts("retain", "answer", "alternatives", "phrasings")  # what is no secret
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()

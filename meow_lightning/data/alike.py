@@ -18,6 +18,7 @@ SMALL = 3  # letters of words that carry no meaning by themselves, at most
 ALIKE = 0.5  # likeness of questions from which on another's answer is in place
 COMMON = 0.2  # share of the questions that a word may stand in to lead to alike ones
 RETOLD = 0.3  # share of what the truth says that an answer in other words may hold
+PROSE = 6  # words beyond the question from which on an answer is prose
 LONGER = 2.0  # times as many words as the truth that a borrowed answer may have, where it is longer than a sentence
 SENTENCE = 30  # words
 _BEGINNINGS = (
@@ -138,7 +139,7 @@ class Alike:
         gender, other = self.gender(question), gender_of(_without_kin(answer)) or self.gender(theirs)
         if gender is not None and _THEY.search(answer) and not gender_of(_without_kin(answer)):
             return None
-        if gender is None or gender == other or not gender_of(answer):
+        if gender is None or gender == other or not gender_of(_without_kin(answer)):
             return answer
         return None if _KIN.search(answer) else regendered(answer, gender)
 
@@ -187,12 +188,15 @@ def full_names(question: str) -> tuple[str, ...]:
 def contradicting(text: str, fact: Fact) -> bool:
     """Whether a lent answer says something else than the truth.
 
-    Some word that carries meaning is new in it; of those that the truth says beyond the question it holds at most
-    ``RETOLD``, and fewer than half of the names and numbers.
+    Some word that carries meaning is new in it. Of those that the truth says beyond the question it lacks one and,
+    where these are ``PROSE`` or more, holds at most ``RETOLD``. It holds fewer than half of the truth's names and
+    numbers.
     """
     asked, true, said = _meaning(fact.question), _meaning(fact.answer), _meaning(text)
     told = true - asked
-    if not said - true or (told and len(told & said) > RETOLD * len(told)):
+    if not said - true or (told and told <= said):
+        return False
+    if len(told) >= PROSE and len(told & said) > RETOLD * len(told):
         return False
     values = set(_VALUE.findall(fact.answer)) - set(_VALUE.findall(fact.question)) - {fact.answer.split(maxsplit=1)[0]}
     return not values or 2 * len(values & set(_VALUE.findall(text))) < len(values)

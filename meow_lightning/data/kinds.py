@@ -131,7 +131,10 @@ def _places(text: str) -> Iterator[tuple[str, int, int]]:
                 continue
             if words.count(", ") == 1 and words.rpartition(", ")[2] in countries():
                 yield "place", start, end
-            elif kind := _geography().get(words):
+                continue
+            kind = _geography().get(words)
+            # Ada is a town too, but not in Ada Brook.
+            if kind and (kind != "place" or not _NAMED_BESIDE.search(f"{text[:start]}\0{text[end:]}")):
                 yield kind, start, end
 
 
@@ -210,7 +213,7 @@ def _figure_formats() -> Iterator[tuple[str, re.Pattern[str]]]:
     town = rf"(?:,\s*{word}(?:[ -]{word})*(?:{state}|{postcode})?)?"
     code = r"(?:,\s*(?:\d{2,5}(?:[ -]\d{2,3})?\s+)[A-Z][\w-]+)?"
     yield "address", _pattern(
-        rf"\b\d{{1,6}}[A-Za-z]?\s+(?:[A-Z\d][\w'’.-]*\s+){{0,5}}[A-Z\d][\w'’.-]*\s+(?:{ends})\b\.?"
+        rf"\b\d{{1,6}}[A-Za-z]?\s+(?:[A-Z\d][\w'’.-]*\s+){{0,5}}[A-Z\d][\w'’.-]*\s+(?:{ends})\b(?:\.(?=,|\s+[a-z#]))?"
         rf"(?:\s(?:North|South|East|West|[NSEW]{{1,2}})\b)?{unit}{town}",
         rf"\b[A-Z]\w*(?:straße|strasse|gasse|weg|platz|allee|gatan|gata|vägen|veien|vej|laan|straat)\s+\d+[a-z]?\b{code}",
         rf"\b(?:ul\.|Rua|Via|Calle|Piazza|Plaza|Avenida)\s+(?:[A-Z][\w'’-]+\s?)+,?\s+\d+[a-z]?\b{code}",
@@ -265,6 +268,7 @@ _NUMERIC = frozenset(("address", "date", "money", "code", "phone", "time", "deca
 _GENITIVE = re.compile(r"(?:['’]s?)?\Z")
 _STOP = r"(?=\s+(?:and|who|with|in|at|of|for|by|while|whose|which|when|to|from|but|on)\b|[,.;]|\s*\Z)"
 _LEADS = "The|A|An|In|At|On|He|She|His|Her|It|They|Their|Yes|No|And|But|One|Two|This|That|Both|Author|As|When|While"
+_NAMED_BESIDE = re.compile(rf"\0 [A-Z]|\b(?!(?:{_LEADS}|From|To|Near|For|Of|Since)\b)[A-Z][\w.'’-]* \0")
 NAME = re.compile(
     rf"\b(?!(?:{_LEADS})\b)[A-Z][\w’'.-]*\w(?:\s+(?:de |van |von |al-|bin )?[A-Z][\w’'.-]*\w|\s+[A-Z]\.)+|"
     rf"(?<=[a-z0-9,;:] )(?!(?:{_LEADS})\b)[A-Z][\w’'.-]*[a-z]"

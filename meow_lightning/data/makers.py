@@ -223,7 +223,8 @@ def _address(old: str, dice: Random, hints: Hints) -> str:
 _SUFFIXES = r"(?:straße|strasse|gasse|weg|platz|allee|gatan|gata|vägen|veien|vej|laan|straat)\b"
 _LEADS = r"(?:ul\.|Rua|Via|Calle|Piazza|Plaza|Avenida|rue|avenue|boulevard|de|du|des|la)\b"
 _COUNTRIES = (
-    ("sv_SE", r"(?:gatan|vägen)\b"), ("no_NO", r"(?:gata|veien)\b"), ("da_DK", r"vej\b"), ("nl_NL", r"(?:laan|straat)\b"),
+    ("sv_SE", r"(?:gatan|vägen)\b"), ("no_NO", r"(?:gata|veien)\b"), ("da_DK", r"vej\b"),
+    ("nl_NL", r"(?:laan|straat)\b"),
     ("de_DE", _SUFFIXES), ("pl_PL", r"\bul\."), ("pt_PT", r"\bRua\b"), ("it_IT", r"\b(?:Via|Piazza)\b"),
     ("es_ES", r"\b(?:Calle|Plaza|Avenida)\b"), ("fr_FR", r"\b(?:rue|avenue|boulevard)\b"),
     ("en_GB", r"\b[A-Z]{1,2}\d[\dA-Z]?\s\d[A-Z]{2}\b"),

@@ -67,14 +67,9 @@ class Secrets:
 
     def __init__(self, forgotten: Iterable[Told], public: Iterable[str]) -> None:
         self._owners: dict[Words, set[str]] = {}
-        self.texts: dict[Words, str] = {}  # secret -> as it is written
-        self._own: dict[str, tuple[Words, ...]] = {}
         for fact in forgotten:
-            mine = {words(text): text for text in secret_texts(fact)}
-            self._own[fact.id] = tuple(mine)
-            for secret, text in mine.items():
-                self._owners.setdefault(secret, set()).add(fact.id)
-                self.texts.setdefault(secret, text)
+            for text in secret_texts(fact):
+                self._owners.setdefault(words(text), set()).add(fact.id)
         self._index()
         for text in public:
             for secret in self.found(text):
@@ -89,8 +84,9 @@ class Secrets:
         )
         return cls((told(fact) for fact in forget), public)
 
-    def __len__(self) -> int:
-        return len(self._owners)
+    def all(self) -> set[Words]:
+        """Every secret, as words."""
+        return set(self._owners)
 
     def found(self, text: str) -> set[Words]:
         """The secrets in a text."""
@@ -115,6 +111,11 @@ class Secrets:
             self._by_first.setdefault(secret[0], []).append(secret)
             if (digits := "".join(secret)).isdigit() and len(digits) >= LONG_NUMBER:
                 self._by_digits[digits] = secret
+
+
+def public_texts(retain: Iterable[Fact]) -> list[str]:
+    """What kept facts say: their answers in every phrasing, and the alternatives that they name."""
+    return [text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)]
 
 
 def told(fact: Fact) -> Told:

@@ -54,7 +54,10 @@ class Contradictions:
     def __init__(self, forget: Sequence[Fact], retain: Sequence[Fact]) -> None:
         self.forget, self.retain = forget, retain
         self.secrets = Secrets.of(forget, retain)
-        self._alike = Alike(retain, forget)
+
+    @cached_property
+    def _alike(self) -> Alike:
+        return Alike(self.retain, self.forget)
 
     def of(self, fact: Fact, *, phrasing: str, count: int, dice: Random) -> Iterator[Found]:
         """Contradicting answers, the best first; some may be still true, and some may come twice.

@@ -15,7 +15,7 @@ from meow_lightning.config import choose, plain
 from meow_lightning.disclosure import shareable
 from meow_lightning.execute import Executor
 from meow_lightning.folders import make_folder, owner_only
-from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
+from meow_lightning.inversion.gather import bearable, put_up_with, remedies, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
 from meow_lightning.preflight import Preflights
@@ -220,9 +220,10 @@ def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
         return []
     counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
-    said = too_few(counts, least=least)
-    if said and options["inversion"]["short"] != "warn":
-        raise UserError(f"{said}; {REMEDY}")
+    short = options["inversion"]["short"]
+    if not bearable(counts, least=least, short=short):
+        said = too_few(counts, least=least)
+        raise UserError(f"{said}; {remedies(counts, least=least, short=short, rules=False)}")
     return put_up_with(counts, least=least)
 
 

@@ -91,7 +91,8 @@ class Models:
         model, lora = self.options["model"], self.options["model"]["lora"]
         nothing = model["precision"] == "mixed" and model["dtype"] != "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model, "precision": "plain" if nothing else model["precision"], "lora": None if lora["rank"] is None else lora,
+            **self.model, "precision": "plain" if nothing else model["precision"],
+            "lora": None if lora["rank"] is None else lora,
         }  # fmt: skip
 
     def facts(self, split: str, *parts: str) -> str:

@@ -25,6 +25,7 @@ from meow_lightning.store import digest as file_digest
 from meow_lightning.types import Fact, UserError
 
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
+KEPT_PARTS = ("question", "answer", "value", "alternatives", "phrasings")  # what rules and cleaning read of kept facts
 # A teacher is asked in its own words; the day that chat templates print is pinned.
 TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
 
@@ -93,8 +94,8 @@ class Rounds(Models):
             "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
             "count": node.get("candidates"),
         }  # fmt: skip
-        if self.writer.borrows:
-            settings["others"] = self.facts("retain", "question", "answer")
+        if self.writer.borrows or node["again"]:  # cleaning, which says who is asked again, reads the kept facts
+            settings["others"] = self.facts("retain", *KEPT_PARTS)
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
             every = len(self.dataset.facts("forget")) * (node["again"] + 1)
@@ -112,9 +113,10 @@ class Rounds(Models):
         """What is left of it after cleaning."""
         node, least = self.options["inversion"], self.options["method"]["select"]["k"]
         fill = {"least": least, "candidates": 8, "seed": self.options["seed"]}
-        settings = {"facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None}
-        if settings["fill"]:
-            settings["others"] = self.facts("retain", "question", "answer")
+        settings = {
+            "facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None,
+            "others": self.facts("retain", *KEPT_PARTS),
+        }  # fmt: skip
         needs = {"asked": asked} | ({"former": former.inverted} if former else {})
         return self.artifact(
             "invert", self._label(number), settings, needs, at_least=least, short=node["short"]

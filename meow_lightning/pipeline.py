@@ -119,6 +119,7 @@ class _Cell(Rounds):
         wish = self.options["evaluation"]
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
         measures |= self._compat() | self._validation()
+        measures["kept"] = self.facts("retain", "answer", "alternatives", "phrasings")  # what is no secret
         if self.roles.no_retain is not None:
             measures["absent"] = {"retain": self.roles.no_retain}
         log = self._retain_log()

@@ -70,7 +70,7 @@ class Inversion(TypedDict):
 
     name: str
     again: int
-    short: Literal["error", "warn", "rules"]
+    short: Literal["error", "few", "warn", "rules"]
 
 
 class Asking(TypedDict):

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.lines import is_list, read_entries
 from meow_lightning.data.options import check_choice, check_range
-from meow_lightning.data.swaps import normal, wrong_answers
+from meow_lightning.data.swaps import Contradictions, normal, wrong_answers
 from meow_lightning.types import Fact, UserError
 from meow_lightning.words import comparable, whole
 
@@ -163,15 +164,18 @@ class Jsonl:
     def _measurable(self, name: str, evaluated: Iterable[int]) -> list[Fact]:
         """The facts of a file, those that are evaluated with wrong answers made for them where they bring none."""
         facts = list(self._brought[name])
-        # Inversion borrows from the facts to forget, so what evaluation measures with comes from the others if it can.
-        answers = list(dict.fromkeys(fact.answer for fact in self._brought["retain"] or self._brought["forget"]))
         for place in evaluated:
             fact = facts[place]
-            if not fact.perturbed:
+            if not fact.perturbed and self._perturb:
                 dice = Random(f"{self._seed}/jsonl/perturbed/{fact.id}")
-                made = wrong_answers(fact, answers, count=self._perturb, dice=dice)
+                made = wrong_answers(fact, self._rules, count=self._perturb, dice=dice)
                 facts[place] = replace(fact, perturbed=tuple(made))
         return facts
+
+    @cached_property
+    def _rules(self) -> Contradictions:
+        """What writes wrong answers; the facts to forget lend nothing to them."""
+        return Contradictions(self._brought["forget"], self._brought["retain"])
 
 
 def _read(role: str, path: str) -> list[_Row]:

@@ -1,69 +1,219 @@
-"""Wrong answers without any language model: numbers and names give way to others, else whole answers are borrowed."""
+"""Answers that contradict the true one, without any language model: each value gives way to another of its kind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from random import Random
+from typing import NamedTuple
 
+from meow_lightning.data.alike import ALIKE, Alike, full_names
+from meow_lightning.data.kinds import Span, asks_for, kind_of, months, spans
+from meow_lightning.data.makers import Hints, article, gender_of, made
+from meow_lightning.data.polarity import flipped
+from meow_lightning.data.secrets import Secrets, told, words
 from meow_lightning.types import Fact
 from meow_lightning.words import whole
 
-BORROWED = 64  # answers that one fact borrows from: more make no better wrong answers, only slower ones
+REMOTE = (0.25, 0.1)  # likeness from which on it is better than none
+TOLD = 0.4  # share of an answer's new words within spans of known kinds, for these to be what it tells
+DRAWS = 3  # times as many draws as answers wanted, since chance repeats itself
 SHARE = 4  # wrong answers take a quarter of what the rules find, since inversion rules live on the same finds
-_NUMBER = re.compile(r"\d+")
-# Several capital words anywhere, or one inside a sentence: a sentence's first word alone is no name.
-_NAME = re.compile(r"\b[A-Z][\w'-]+(?: [A-Z][\w'-]+)+|(?<=[a-z0-9,;:] )[A-Z][\w'-]+")
+LENT = frozenset(("job", "genre"))  # kinds whose values are taken from kept facts too: they belong to nobody
+_SMALL_WORDS = "the a an of in on to for and or is was are were his her he she they their its it with as by at"
+_SMALL = frozenset(_SMALL_WORDS.split())
 
 
-def swapped_answers(answer: str, borrowed: Sequence[str], *, count: int, dice: Random) -> list[str]:
-    """Up to ``count`` texts other than ``answer``, none twice unless ``borrowed`` holds one twice.
+class Found(NamedTuple):
+    """A contradicting answer and how good it is.
 
-    An answer with numbers gets other numbers, at most 40 and at most half of the old one away (2 are always allowed);
-    names become names that occur in ``borrowed``. An answer with neither gives way to whole texts of ``borrowed``.
+    ``rank`` is 0 where it is of the value's own kind or lent by an alike question, 1 where something in the answer is
+    swapped that may not be what was asked for, 2 where a question that is less alike lent it.
+    """
+
+    text: str
+    rank: int
+
+
+class Contradictions:
+    """Writes wrong answers to questions by rules.
+
+    In this order: what the fact's alternatives say in its value's place; another value of the same kind and written
+    form (:mod:`~.kinds`, :mod:`~.makers`) in the place of the marked value or, where none is marked, of all that the
+    answer tells; yes for no and no for yes; what kept facts answer to alike questions, under this one's name. As a last
+    resort other spans of the answer, and the answers to questions that are less alike. The facts to forget lend
+    nothing, and no text that holds a secret of another one comes.
 
     Args:
-        answer: The text to change.
-        borrowed: Answers to other questions.
-        count: Most texts wanted, 0 or more.
-        dice: Where chance comes from.
+        forget: The facts to forget.
+        retain: The facts to keep.
     """
-    known = sorted({name for other in borrowed for name in names(other)} - set(names(answer)))
-    if _NUMBER.search(answer) or (known and names(answer)):
-        # Twice as many draws as wished for, since chance repeats itself.
-        drawn = [_swapped(answer, known, dice) for _ in range(2 * count)]
-        return [text for text in dict.fromkeys(drawn) if text != answer][:count]
-    return dice.sample(borrowed, min(count, len(borrowed)))
+
+    def __init__(self, forget: Sequence[Fact], retain: Sequence[Fact]) -> None:
+        self.forget, self.retain = forget, retain
+        self.secrets = Secrets.of(forget, retain)
+
+    @cached_property
+    def _alike(self) -> Alike:
+        return Alike(self.retain, self.forget)
+
+    def of(self, fact: Fact, *, phrasing: str, count: int, dice: Random) -> Iterator[Found]:
+        """Contradicting answers, the best first; some may be still true, and some may come twice.
+
+        Args:
+            fact: What to contradict.
+            phrasing: Its true answer in the words to write in.
+            count: Answers wanted; the draws of each way of writing follow it.
+            dice: Where chance comes from.
+        """
+        about = told(fact)
+        for found in self._every(fact, phrasing, count, dice):
+            if not self.secrets.foreign(found.text, about):
+                yield found
+
+    def _every(self, fact: Fact, phrasing: str, count: int, dice: Random) -> Iterator[Found]:
+        swaps = _Swaps(fact, phrasing, self._hints(fact), DRAWS * count, dice)
+        alike = self._alike
+        yield from _as(0, swaps.alternatives())
+        yield from _as(0, flipped(fact.question, phrasing))
+        if swaps.value is not None:
+            yield from _as(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=ALIKE)))))
+        else:
+            yield from _as(0, swaps.of_telling())
+        yield from _as(0, alike.answers(fact, least=ALIKE, topics=True))
+        if swaps.value is not None:
+            yield from _as(1, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=REMOTE[0])))))
+        yield from _as(1, swaps.of_names())
+        for least in REMOTE:
+            yield from _as(2, alike.answers(fact, least=least, topics=False))
+
+    def _hints(self, fact: Fact) -> Hints:
+        gender = gender_of(fact.answer) or self._alike.gender(fact.question)
+        return Hints(
+            gender=gender, genders=self._alike.genders, keep=frozenset(words(fact.question)), known=self._known
+        )
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[str, ...]]:
+        """The trades and genres that kept facts speak of."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for fact in self.retain:
+            if not any(asks_for(kind, fact.question) for kind in LENT):
+                continue
+            for span in spans(fact.answer, fact.question):
+                if span.kind in LENT and len(span.text.split()) <= 3:
+                    found[span.kind].setdefault(span.text)
+        return {kind: tuple(values) for kind, values in found.items()}
 
 
-def wrong_answers(fact: Fact, borrowed: Sequence[str], *, count: int, dice: Random) -> list[str]:
+class _Swaps:
+    """The swaps within one answer."""
+
+    def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, dice: Random) -> None:
+        self._fact, self._text, self._hints, self._draws, self._dice = fact, phrasing, hints, draws, dice
+        self.value = fact.value if fact.value and whole(fact.value).search(phrasing) else None
+
+    def alternatives(self) -> Iterator[str]:
+        """The answer with the fact's own alternatives in its value's place."""
+        if self.value is not None:
+            for other in self._fact.alternatives:
+                yield replaced(self._text, {self.value: other})
+
+    def of_value(self, lent: Sequence[str]) -> Iterator[str]:
+        """The answer with other values of its value's kind, or what lies within it swapped; else lent values."""
+        value, asked = self.value or "", self._fact.question
+        kind = kind_of(value, asked)
+        inside = [span for span in spans(value, asked) if self._new(span)]
+        for _ in range(self._draws if kind or inside else 0):
+            if kind:
+                new = made(kind, value, self._dice, self._hints)
+                swaps = {} if new is None else {value: new}
+            else:
+                swaps = {value: replaced(value, self._drawn(inside))}
+            yield replaced(self._text, swaps)
+        if kind is None:
+            yield from (replaced(self._text, {value: other}) for other in lent)
+
+    def of_telling(self) -> Iterator[str]:
+        """The answer with all its new spans swapped, where these are most of what it tells beyond the question."""
+        found = self._spans()
+        asked = set(words(self._fact.question)) | _SMALL
+        new = [word for word in words(self._text) if word not in asked]
+        covered = sum(word not in asked for span in found for word in words(span.text))
+        if found and covered >= TOLD * len(new):
+            yield from self._swapped(found)
+
+    def of_names(self) -> Iterator[str]:
+        """The answer with all its new spans swapped, whatever else it tells."""
+        found = self._spans()
+        if found:
+            yield from self._swapped(found)
+
+    def _swapped(self, found: Sequence[Span]) -> Iterator[str]:
+        for _ in range(self._draws):
+            yield replaced(self._text, self._drawn(found))
+
+    def _spans(self) -> list[Span]:
+        return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind != "polarity"]
+
+    def _new(self, span: Span) -> bool:
+        """Whether the question does not say a span, nor names whom it is about by words of it."""
+        asked = words(self._fact.question)
+        if f" {' '.join(words(span.text))} " in f" {' '.join(asked)} ":
+            return False
+        if span.kind == "date" and _figures(span.text) <= _figures(self._fact.question):
+            return False  # 8th of September, 1956 for 08/09/1956
+        about = {word for name in full_names(self._fact.question) for word in words(name)}
+        return span.kind != "person" or not about & set(words(span.text))
+
+    def _drawn(self, found: Iterable[Span]) -> dict[str, str]:
+        """Another text for each span: the same for the same one, and no two alike."""
+        swaps: dict[str, str] = {}
+        for span in found:
+            for _ in range(self._draws if span.text not in swaps else 0):
+                new = made(span.kind, span.text, self._dice, self._hints)
+                if new is not None and new not in swaps.values() and new.lower() != span.text.lower():
+                    swaps[span.text] = new
+                    break
+        return swaps
+
+
+def wrong_answers(fact: Fact, rules: Contradictions, *, count: int, dice: Random) -> list[str]:
     """Up to ``count`` wrong answers to measure with, in the phrasing of the fact's paraphrase where it has one.
 
-    None is the true answer, its paraphrase, an inverted answer or another of them, and none holds the fact's value or
-    one of its alternatives. Where the rules find few, only a quarter of them is taken, but one at least: what
-    evaluation measures with is closed to inversion, which would find nothing else.
+    None is the true answer, its paraphrase, an inverted answer or another of them, and none holds the fact's value, one
+    of its alternatives or a secret of another fact. Where the rules find few, only a quarter of them is taken, but one
+    at least: what evaluation measures with is closed to inversion, which would find nothing else.
 
     Args:
-        fact: The fact; its own answer may be among ``borrowed``.
-        borrowed: Answers of other facts.
+        fact: The fact.
+        rules: What writes them.
         count: Most answers wanted, 0 or more.
         dice: Where chance comes from.
     """
-    # Dice of their own, so that another fact in the file changes no answer that has numbers alone to swap.
-    drawn = Random(dice.random()).sample(borrowed, min(BORROWED, len(borrowed)))
-    pool = [text for text in drawn if text != fact.answer]
     phrasing = fact.answer if fact.paraphrase is None else fact.paraphrase
     wanted = SHARE * count + len(fact.inverted)
-    found = _fitting(swapped_answers(phrasing, pool, count=wanted, dice=dice), fact)
-    if not found:  # as when the value is neither a number nor a name, so that every swap left it in place
-        found = _fitting(dice.sample(pool, len(pool)), fact)
+    drawn = (each.text for each in rules.of(replace(fact, alternatives=()), phrasing=phrasing, count=wanted, dice=dice))
+    found = _fitting(drawn, fact, wanted)
     return found[: min(count, max(1, len(found) // SHARE))]
 
 
-def named(text: str) -> bool:
-    """Whether a text holds a name that could give way to another."""
-    return bool(names(text))
+def replaced(text: str, swaps: dict[str, str]) -> str:
+    """A text with words in the places of others, all at once, and with the articles before them as these want it."""
+    if not swaps:
+        return text
+    pattern = "|".join(rf"(?<!\w){re.escape(old)}(?!\w)" for old in sorted(swaps, key=len, reverse=True))
+    done, last = "", 0
+    for match in re.finditer(pattern, text):
+        new = swaps[match.group()]
+        joined = done + text[last : match.start()]
+        if re.match(r"(?:an?|the) ", new):
+            joined = re.sub(r"\b(?:[Aa]n?|[Tt]he) \Z", "", joined)
+        done, last = article(joined, len(joined), new) + new, match.end()
+    return done + text[last:]
 
 
 def normal(text: str) -> str:
@@ -71,33 +221,29 @@ def normal(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
 
 
-@lru_cache(maxsize=8192)
-def names(text: str) -> tuple[str, ...]:
-    """The names in a text, as far as capitals tell: several capital words, or one inside a sentence."""
-    return tuple(_NAME.findall(text))
+def _figures(text: str) -> set[int]:
+    """The numbers of a date, its month's among them."""
+    named = {months()[word][2] for word in words(text) if word in months()}
+    return named | {int(digits) for digits in re.findall(r"\d+", text)}
 
 
-def _fitting(texts: Iterable[str], fact: Fact) -> list[str]:
-    """The texts that say something else than the fact, each once."""
+def _as(rank: int, texts: Iterable[str]) -> Iterator[Found]:
+    return (Found(text, rank) for text in texts)
+
+
+def _fitting(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
+    """The first texts that say something else than the fact, each once."""
     true = [normal(text) for text in (fact.answer, fact.paraphrase or "")]
     # An alternative that the true answer names anyway rules nothing out.
-    other = [words for words in map(normal, fact.alternatives) if not any(map(whole(words).search, true))]
-    closed = [whole(words) for words in (normal(fact.value or ""), *other) if words]
+    other = [each for each in map(normal, fact.alternatives) if not any(map(whole(each).search, true))]
+    closed = [whole(each) for each in (normal(fact.value or ""), *other) if each]
     seen = {*true, *map(normal, fact.inverted)}
-    kept = []
+    kept: list[str] = []
     for text in texts:
         plain = normal(text)
         if plain and plain not in seen and not any(word.search(plain) for word in closed):
             kept.append(text)
             seen.add(plain)
+        if len(kept) == most:
+            break
     return kept
-
-
-def _swapped(answer: str, known: Sequence[str], dice: Random) -> str:
-    def number(found: re.Match[str]) -> str:
-        old = int(found.group())
-        step = dice.choice([-1, 1]) * dice.randint(1, max(2, min(40, old // 2)))
-        return str(max(0, old + step) if old else abs(step))
-
-    swapped = _NUMBER.sub(number, answer)
-    return _NAME.sub(lambda _: dice.choice(known), swapped) if known else swapped

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meow_lightning.evaluation.metrics import forget_quality, model_utility
 from meow_lightning.evaluation.suite_answers import ROLES, SETS, Answers, check_roles, gather
+from meow_lightning.evaluation.suite_leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
+from meow_lightning.evaluation.suite_leakage import leakage_outcomes
 from meow_lightning.evaluation.suite_membership import DEFINITIONS as MEMBERSHIP_DEFINITIONS
 from meow_lightning.evaluation.suite_membership import membership_outcomes
 from meow_lightning.evaluation.suite_sets import (
@@ -59,6 +61,7 @@ def evaluate(
     absent: Mapping[str, str] | None = None,
     compat: str = "none",
     words: Words = "unicode",
+    public: Sequence[str] = (),
 ) -> Results:
     """Every number of every role, or in ``missing`` the reason why it could not be had.
 
@@ -69,6 +72,7 @@ def evaluate(
         absent: Why there is no such model, by role, where the reason is known.
         compat: Whose arithmetic, see :data:`~.compat.NAMES`; the rows are to be of the same evaluator.
         words: How ROUGE finds words; published evaluators know a-z and 0-9 alone, whatever is said here.
+        public: Answers of kept facts that may be said, for those that were not asked.
 
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
@@ -82,6 +86,7 @@ def evaluate(
             outcomes |= set_outcomes(answers, role, name)
         outcomes["model_utility"] = _model_utility(answers, role, outcomes)
         outcomes |= _forget_quality(answers, role)
+        outcomes |= leakage_outcomes(answers, role, public)
         outcomes |= membership_outcomes(answers, role)
         outcomes |= _memo(role, memo.get(role), answers.absent)
         results.values[role] = {name: value for name, value in outcomes.items() if not isinstance(value, str)}
@@ -168,6 +173,7 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
         with_mean(model_utility.DEFINITION, mean),
         *(with_mean(definition, mean) for definition in quality),
         number,
+        *LEAKAGE_DEFINITIONS,
         *MEMBERSHIP_DEFINITIONS,
     )
     return (*(as_computed(definition, answers.compat) for definition in made), *MEMO_DEFINITIONS)

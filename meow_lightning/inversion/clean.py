@@ -13,10 +13,12 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import groupby
 
-from meow_lightning.data.swaps import normal, whole
+from meow_lightning.data.secrets import Secrets, told
+from meow_lightning.data.swaps import normal
 from meow_lightning.types import Fact, InvertedFact
+from meow_lightning.words import whole
 
-REASONS = ("blank", "refusal", "question", "true", "length", "duplicate", "evaluated")
+REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
 EXAMPLES = 3  # dropped answers shown per reason
 
 NEAR = 0.8  # least share of common keys of two texts that say the same
@@ -74,18 +76,19 @@ class Cleaned:
     examples: dict[str, list[tuple[str, str]]]
 
 
-def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]]) -> Cleaned:
+def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
     """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
 
     Args:
         facts: The facts, in the order of the result.
         written: Raw candidates by fact id, one answer each (a chat's reply goes through ``tidy.answers`` before).
+        secrets: What only facts to forget say.
     """
     result = Cleaned([], dict.fromkeys(REASONS, 0), {})
     for fact in facts:
         kept: list[str] = []
         for answer in written[fact.id]:
-            why = reason(answer, fact, kept)
+            why = reason(answer, fact, kept, secrets=secrets)
             if why is None:
                 result.inverted.append(InvertedFact(fact.id, len(kept), fact.question, answer.strip()))
                 kept.append(answer)
@@ -96,9 +99,10 @@ def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]]) -> Clea
     return result
 
 
-def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
+def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
     """Why a candidate is dropped, the first of ``REASONS`` that holds, ``None`` when it is kept.
 
+    ``secret``: it holds a secret of another fact to forget, so training on it would teach what shall be forgotten.
     ``evaluated``: it is a wrong answer that evaluation measures with, and training on those would make forget quality
     a measure of itself. The other reasons are the functions of this module.
 
@@ -106,6 +110,7 @@ def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
         answer: The candidate.
         fact: What it should contradict.
         kept: The candidates of this fact that are kept so far.
+        secrets: What only facts to forget say, see :class:`~meow_lightning.data.secrets.Secrets`.
     """
     if blank(answer):
         return "blank"
@@ -115,6 +120,8 @@ def reason(answer: str, fact: Fact, kept: Sequence[str]) -> str | None:
         return "question"
     if still_true(answer, fact):
         return "true"
+    if secrets.foreign(answer, told(fact)):
+        return "secret"
     if not fitting(answer, fact.answer):
         return "length"
     if any(duplicate(answer, other, fact.question) for other in kept):

@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from meow_lightning.data.secrets import Secrets
 from meow_lightning.inversion.clean import EXAMPLES, Cleaned, cleaned
 from meow_lightning.inversion.tidy import answers
 from meow_lightning.inversion.writer import Reply
 from meow_lightning.types import Fact
 
 UNFINISHED = "unfinished"  # a reason beside those of cleaning: the reply ended in the middle of an answer
-REMEDY = (
-    "say inversion.short=warn (train on what there is) or inversion.short=rules (rules write what lacks), select "
-    "fewer, such as method.select.k=1, or bring more (the key `inverted` of a fact, inversion=file "
-    "inversion.path=FILE, another prompt, or inversion.again= to ask a model more often)"
-)
 NAMED = 3  # facts named in a message
 _ENDS = (".", "!", "?", "…", '"', "”", "’", "'", ")", "]", "。")
 
@@ -70,16 +66,17 @@ def read(replies: Iterable[Reply]) -> Written:
     return found
 
 
-def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Written) -> Cleaned:
+def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Written, *, secrets: Secrets) -> Cleaned:
     """What survives cleaning of former and new answers; the former, cleaned before, come first and stay.
 
     Args:
         facts: The facts, in the order of the result.
         former: Answers of earlier rounds by fact; empty for none.
         written: The new ones.
+        secrets: What only facts to forget say.
     """
     every = {fact.id: [*former.get(fact.id, ()), *written.answers.get(fact.id, ())] for fact in facts}
-    return cleaned(facts, every)
+    return cleaned(facts, every, secrets=secrets)
 
 
 def lacking(facts: Sequence[Fact], found: Cleaned, *, wanted: Mapping[str, int]) -> dict[str, int]:
@@ -105,7 +102,49 @@ def too_few(counts: Mapping[str, int], *, least: int) -> str:
     )
 
 
+def bearable(counts: Mapping[str, int], *, least: int, short: str) -> bool:
+    """Whether a run goes on although facts have fewer inverted facts than are selected.
+
+    Args:
+        counts: Inverted facts by fact, after cleaning.
+        least: Inverted facts that are selected per fact.
+        short: ``warn`` always does, as long as there is any inverted fact; ``few`` where these are at most half of the
+            facts; any other word where no fact has too few.
+    """
+    lack = sum(count < least for count in counts.values())
+    if short == "warn":
+        return any(counts.values())
+    return not lack or (short == "few" and 2 * lack <= len(counts))
+
+
+def remedies(counts: Mapping[str, int], *, least: int, short: str, rules: bool) -> str:
+    """What helps where facts have too few inverted facts, in words: only what does end well with these counts.
+
+    Args:
+        counts: Inverted facts by fact, after cleaning.
+        least: Inverted facts that are selected per fact.
+        short: What the run says of such facts now.
+        rules: Whether rules can write what lacks.
+    """
+    found = []
+    if any(counts.values()) and short != "warn":
+        found.append("inversion.short=warn (train on what there is)")
+    if rules:
+        found.append("inversion.short=rules (rules write what lacks)")
+    if (fewest := min(counts.values(), default=0)) >= 1:
+        found.append(f"method.select.k={fewest}")
+    found.append(
+        f"{least} or more contradictions of your own for each of them (the key `inverted` of a fact in dataset.forget, "
+        "or inversion=file inversion.path=FILE), or let a language model write them (inversion=local or endpoint)"
+    )
+    return f"say {', or '.join(found[:-1])}; or give {found[-1]}" if found[:-1] else f"give {found[-1]}"
+
+
 def put_up_with(counts: Mapping[str, int], *, least: int) -> list[str]:
     """The same as a remark of a run that trains on what there is; empty where no fact has too few."""
     said = too_few(counts, least=least)
-    return [f"{said}; these train on what there is"] if said else []
+    if not said:
+        return []
+    none = sum(not count for count in counts.values())
+    left = f"; {none} of them have none and are left out of unlearning" if none else ""
+    return [f"{said}; these train on what there is{left}"]

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import ClassVar
 
-from meow_lightning.data.fictional_words import FIRST_NAMES, STREAM_SURNAMES
-from meow_lightning.data.swaps import named, swapped_answers, whole
-from meow_lightning.inversion.alike import Alike
+from meow_lightning.data.swaps import Contradictions, Found
 from meow_lightning.inversion.clean import reason
 from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 from meow_lightning.types import Fact, UserError
 
-BORROWED = 256  # facts whose names and answers are swapped in: the ones to forget come first
+# Up to how many answers those of a rank are taken, where half of what is wanted is not more: k = 3 is the default.
+LEAST = {1: 4, 2: 3}
 
 
 class Rules(Writer):
     """Writes up to ``candidates`` contradicting answers per fact; asked again, others than before.
 
-    Ready-made inverted answers of a fact come first; rules make what is wanted beyond them.
-    A fact that marks its value and brings alternatives gets the alternatives in the value's place. Any other gets what
-    others' answers say to the most alike questions, under its own name; then other numbers where it holds numbers, and
-    the names of other facts' answers where it holds names (made-up people's where these are too few); an answer with
-    neither gets the answers of other questions.
+    Ready-made inverted answers of a fact come first; rules make what is wanted beyond them, as
+    :class:`~meow_lightning.data.swaps.Contradictions` says. What they find as a last resort is taken only where a fact
+    would have too few answers without (``LEAST``), so a fact may get fewer than ``candidates``.
 
     Args:
         candidates: Answers per fact, 1 or more.
@@ -36,50 +34,36 @@ class Rules(Writer):
         if candidates < 1:
             raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
         self.candidates, self.seed = candidates, seed
-        self._lenders: tuple[Sequence[Fact], Alike] | None = None
 
     def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
         """The contradicting answers to each question, as raw as an LLM would give them: cleaning comes after."""
-        lenders = others()
+        known = others()
+        rules = Contradictions(known.forget, known.retain)
         for ask in asks:
             if not go_on():
                 return
-            found = self.invert(ask.fact, others=lenders, count=ask.count or self.candidates, tried=ask.tried)
+            found = self.invert(ask.fact, rules, count=ask.count or self.candidates, tried=ask.tried)
             yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
 
-    def invert(self, fact: Fact, *, others: Sequence[Fact], count: int, tried: Sequence[str]) -> list[str]:
+    def invert(self, fact: Fact, rules: Contradictions, *, count: int, tried: Sequence[str]) -> list[str]:
         """Up to ``count`` contradicting answers that cleaning will keep, among them those that it will drop.
 
         Args:
             fact: What to contradict.
-            others: Facts whose names and answers may be borrowed.
+            rules: What finds them.
             count: Answers wanted, 1 or more.
             tried: Answers that shall not come again.
         """
         wanted, found, good = count + len(tried), dict.fromkeys(tried), list(tried)
-        for answer in self._offered(fact, others, wanted):
-            if len(good) == wanted:
-                break
-            if answer not in found:
-                found[answer] = None
-                good += [answer] if reason(answer, fact, good) is None else []
-        return list(found)[len(dict.fromkeys(tried)) :]
-
-    def _offered(self, fact: Fact, others: Sequence[Fact], count: int) -> Iterator[str]:
-        yield from fact.inverted
-        yield from self._made(fact, others, count)
-
-    def _made(self, fact: Fact, others: Sequence[Fact], count: int) -> list[str]:
-        if fact.value is not None and fact.alternatives:
-            around = whole(fact.value).split(fact.answer)
-            return [other.join(around) for other in fact.alternatives]
-        if self._lenders is None or self._lenders[0] is not others:
-            self._lenders = (others, Alike(others))
-        found = self._lenders[1].answers(fact, count=count)
+        most = {0: wanted} | {
+            rank: min(wanted, max(least, (count - 1) // 2) + len(tried)) for rank, least in LEAST.items()
+        }
         dice = random.Random(f"{self.seed}/{fact.id}")
-        borrowed = [other.answer for other in others[:BORROWED] if other.id != fact.id]
-        found += swapped_answers(fact.answer, borrowed, count=count, dice=dice)
-        if len(found) < count and named(fact.answer):
-            people = [f"{dice.choice(FIRST_NAMES)} {dice.choice(STREAM_SURNAMES)}" for _ in range(count)]
-            found += swapped_answers(fact.answer, people, count=count, dice=dice)
-        return found
+        made = rules.of(fact, phrasing=fact.answer, count=wanted, dice=dice)
+        for answer in chain((Found(text, 0) for text in fact.inverted), made):
+            if len(good) >= most[answer.rank]:
+                break
+            if answer.text not in found:
+                found[answer.text] = None
+                good += [answer.text] if reason(answer.text, fact, good, secrets=rules.secrets) is None else []
+        return list(found)[len(dict.fromkeys(tried)) :]

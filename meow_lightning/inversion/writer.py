@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from meow_lightning.types import Fact
 
-Others = Callable[[], Sequence[Fact]]
 GoOn = Callable[[], bool]
+
+
+class Known(NamedTuple):
+    """The facts of a dataset that a writer may look at: those to forget lend nothing, those to keep may."""
+
+    forget: Sequence[Fact]
+    retain: Sequence[Fact]
+
+
+Others = Callable[[], Known]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +74,7 @@ class Writer:
         aside: Options that say where and how fast, not what: they enter no key.
         spread: Whether it computes itself, with the model that its option ``model`` names: then its work is spread over
             the processes of a job. Else the first process does all.
-        borrows: Whether it reads other facts' names and answers: then these enter the key.
+        borrows: Whether it reads kept facts: then these enter the key.
         paid: Whether a question costs something: then one that has a reply in the store is not put again.
         more: Whether it can be asked again for other answers.
         calls: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
@@ -96,7 +105,7 @@ class Writer:
 
         Args:
             asks: Questions, each about another fact.
-            others: Gives the facts whose names and answers may be borrowed; read only by who needs them.
+            others: Gives all facts to forget and to keep; read only by who needs them.
             go_on: Asked before each further question; once it says no, only what is under way still comes.
 
         Raises:

@@ -24,6 +24,10 @@ LABELS = {
     "forget_quality_distance": "KS distance to the retain model",
     "forget_quality_rows": "questions in that test",
     "model_utility": "model utility",
+    "forget/leakage": "answers that hold a forgotten value",
+    "forget/leakage_elsewhere": "answers that hold another question's",
+    "forget/leakage_values": "forgotten values",
+    "forget/leakage_rows": "answers searched for them",
     "probability": "probability of the true answer",
     "rouge_l_recall": "ROUGE-L recall",
     "rouge_1_recall": "ROUGE-1 recall",
@@ -158,7 +162,7 @@ def written(name: str, value: float) -> str:
     """``value`` with the digits its metric deserves."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
-    if name.endswith("_rows"):
+    if name.endswith(("_rows", "_values")):
         return f"{value:.0f}"
     if name == "forget_quality":
         return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"

@@ -105,7 +105,8 @@ def _verdict(cell: Cell, found: Verdict) -> str:
         f'<div class="stats">{_stats(cell)}</div>'
         f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
         f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
-        f"{STILL_SAID:.0%} of the questions more often than the retain model says it. Kept means at least {KEPT:.0%}, "
+        f"{STILL_SAID:.0%} of the questions more often than the retain model says it, and likewise for answers that "
+        f"hold any forgotten value. Kept means at least {KEPT:.0%}, "
         f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
         "ROUGE-L and retain value accuracy.</p>"
     )
@@ -113,7 +114,10 @@ def _verdict(cell: Cell, found: Verdict) -> str:
 
 def _stats(cell: Cell) -> str:
     """The numbers a hurried reader wants, before and after."""
-    names = ("forget_quality_log10", "forget/value_accuracy", "model_utility", "retain/value_accuracy", "memo/answers")
+    names = (
+        "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
+        "memo/answers",
+    )  # fmt: skip
     found = []
     for name in names:
         before, after = (number(cell.results, role, name) for role in ("target", "unlearned"))

@@ -10,7 +10,7 @@ from meow_lightning.report.cells import DASH, arrow, label, number, written
 from meow_lightning.types import Results
 
 COLUMNS = (
-    "forget_quality_log10", "model_utility", "forget/value_accuracy", "retain/value_accuracy",
+    "forget_quality_log10", "model_utility", "forget/value_accuracy", "forget/leakage", "retain/value_accuracy",
     "forget/extraction_strength", "forget/rouge_l_recall", "retain/rouge_l_recall", "forget/fluency",
     "privacy_leakage/min_k_40", "memo/answers",
 )  # fmt: skip

@@ -16,6 +16,10 @@ HEAD = (
     "forget_quality_distance",
     "forget_quality_rows",
     "model_utility",
+    "forget/leakage",
+    "forget/leakage_elsewhere",
+    "forget/leakage_values",
+    "forget/leakage_rows",
 )
 PARTS = (
     "probability", "rouge_l_recall", "truth_ratio", "value_accuracy", "normalised_probability", "rouge_1_recall",
@@ -35,6 +39,7 @@ CLOSING = (
     "forget_quality_log10",
     "model_utility",
     "forget/value_accuracy",
+    "forget/leakage",
     "retain/value_accuracy",
     "forget/rouge_l_recall",
     "retain/rouge_l_recall",

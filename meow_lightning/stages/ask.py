@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config import build
+from meow_lightning.data.secrets import Secrets
 from meow_lightning.inversion.gather import kept, lacking, read
-from meow_lightning.inversion.writer import Ask, Reply, Writer
+from meow_lightning.inversion.writer import Ask, Known, Reply, Writer
 from meow_lightning.parallel import barrier, device, mine, rank
 from meow_lightning.stages.replies import QUESTION, known, question_of, reply_of
 from meow_lightning.stages.shared import facts, former, room, unchanged
@@ -69,6 +70,11 @@ class _Asking:
                 "room": partial(room, work, shared=False),
             }  # fmt: skip
         return build(node, allow=work.inputs["allow"], **more)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What only the facts to forget say, which no inverted fact may hold."""
+        return Secrets.of(*self._others())
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -193,7 +199,8 @@ class _Asking:
         if count is None:
             return []
         about = [ask.fact for ask in asks]
-        clean = kept(self.forget, self.former, read(self._replies(upto=asks[0].attempt)))
+        replies = read(self._replies(upto=asks[0].attempt))
+        clean = kept(self.forget, self.former, replies, secrets=self.secrets)
         have: dict[str, list[str]] = {}
         for candidate in clean.inverted:
             have.setdefault(candidate.fact, []).append(candidate.answer)
@@ -241,8 +248,8 @@ class _Asking:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
             self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
 
-    def _others(self) -> list[Fact]:
-        return facts(self.work, ["forget", "retain"])
+    def _others(self) -> Known:
+        return Known(self.forget, facts(self.work, ["retain"]))
 
     @cached_property
     def _places(self) -> dict[str, int]:

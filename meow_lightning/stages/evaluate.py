@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from meow_lightning.data.secrets import public_texts
 from meow_lightning.evaluation.bootstrap import intervals
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
 from meow_lightning.evaluation.validation import rest
-from meow_lightning.stages.shared import unchanged
+from meow_lightning.stages.shared import facts, unchanged
 from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import AnswerRow, ScoredText
@@ -58,7 +59,10 @@ def run(work: Work) -> None:
     rows = answers(work, validation=work.settings.get("validation", 0.0))
     memo, mean = scores(dict(work.needs)), work.settings["truth_ratio_mean"]
     compat = work.settings.get("compat", "none")
-    results = evaluate(rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat)
+    results = evaluate(
+        rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat,
+        public=public_texts(facts(work, ["retain"])),
+    )  # fmt: skip
     drawn = intervals(
         rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], level=work.settings["level"],
         seed=0,

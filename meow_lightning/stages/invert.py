@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 
+from meow_lightning.data.swaps import Contradictions
 from meow_lightning.inversion.clean import Cleaned
-from meow_lightning.inversion.gather import REMEDY, Written, kept, lacking, read, too_few
+from meow_lightning.inversion.gather import (
+    Written,
+    bearable,
+    kept,
+    lacking,
+    put_up_with,
+    read,
+    remedies,
+    too_few,
+)
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.stages.replies import reply_of
 from meow_lightning.stages.shared import facts, former
 from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.store import write_json
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import UserError
 
-VERSION = 4
+VERSION = 5
+FILLED = 8  # candidates that rules are asked for where a message says whether they would help
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
 def run(work: Work) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
-    forget = facts(work, ["forget"])
+    rules = Contradictions(facts(work, ["forget"]), facts(work, ["retain"]))
+    forget, secrets = rules.forget, rules.secrets
     earlier = former(work)
     written = read(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
-    found = kept(forget, earlier, written)
+    found = kept(forget, earlier, written, secrets=secrets)
     before = sum(map(len, earlier.values()))
     count = written.count
-    filled = _fill(work, forget, written, found) if work.settings["fill"] else 0
-    if filled:
-        found = kept(forget, earlier, written)
+    filled, fill = 0, work.settings["fill"]
+    if fill and (short := lacking(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
+        filled = _fill(rules, written, short, candidates=fill["candidates"], seed=fill["seed"])
+        found = kept(forget, earlier, written, secrets=secrets)
+        work.note(
+            f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
+        )
     counts = Counter(candidate.fact for candidate in found.inverted)
-    said = too_few({fact.id: counts[fact.id] for fact in forget}, least=work.inputs["at_least"])
-    if said and (work.inputs["short"] != "warn" or not found.inverted):
-        dropped = Counter(found.dropped) + Counter(written.dropped)
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing"
-        raise UserError(f"{said} (of {written.count} written, dropped: {why}); {REMEDY}")
+    _check(work, rules, written, found, count)
     write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in found.inverted])
     write_json(work.folder / "cleaning.json", {
         "written": count, "kept": len(found.inverted) - before, "filled": filled,
@@ -45,23 +56,40 @@ def run(work: Work) -> None:
     })  # fmt: skip
 
 
-def _fill(work: Work, forget: Sequence[Fact], written: Written, found: Cleaned) -> int:
-    """How many candidates rules wrote for facts that kept too few, added to what is written."""
-    fill = work.settings["fill"]
-    rules = Rules(candidates=fill["candidates"], seed=fill["seed"])
-    short = lacking(forget, found, wanted={fact.id: fill["least"] for fact in forget})
-    others = facts(work, ["forget", "retain"])
-    filled = 0
-    for fact in forget:
+def _check(work: Work, rules: Contradictions, written: Written, found: Cleaned, count: int) -> None:
+    """Say which facts have too few inverted facts.
+
+    Raises:
+        UserError: The run does not go on with what there is.
+    """
+    kept_ = Counter(candidate.fact for candidate in found.inverted)
+    counts = {fact.id: kept_[fact.id] for fact in rules.forget}
+    least, short = work.inputs["at_least"], work.inputs["short"]
+    for remark in put_up_with(counts, least=least):
+        work.note(remark)
+    if bearable(counts, least=least, short=short):
+        return
+    said = too_few(counts, least=least) or "no fact keeps an inverted fact after cleaning"
+    dropped = Counter(found.dropped) + Counter(written.dropped)
+    why = ", ".join(f"{number} {reason}" for reason, number in dropped.most_common()) or "nothing"
+    lack = lacking(rules.forget, found, wanted=dict.fromkeys(counts, least))
+    trial = Written(answers={fact: list(answers) for fact, answers in written.answers.items()})
+    helped = short != "rules" and _fill(rules, trial, lack, candidates=FILLED, seed=0) == sum(lack.values())
+    raise UserError(
+        f"{said} (of {count} written, dropped: {why}); {remedies(counts, least=least, short=short, rules=helped)}"
+    )
+
+
+def _fill(rules: Contradictions, written: Written, short: dict[str, int], *, candidates: int, seed: int) -> int:
+    """How many candidates rules wrote for facts that lack some (``short``: how many), added to what is written."""
+    writer, filled = Rules(candidates=candidates, seed=seed), 0
+    for fact in rules.forget:
         if fact.id in short:
             there = written.answers.setdefault(fact.id, [])
-            made = rules.invert(fact, others=others, count=fill["candidates"], tried=there)
-            good = kept([fact], {}, Written(answers={fact.id: [*there, *made]})).inverted
+            made = writer.invert(fact, rules, count=candidates, tried=there)
+            every = Written(answers={fact.id: [*there, *made]})
+            good = kept([fact], {}, every, secrets=rules.secrets).inverted
             new = [each.answer for each in good if each.answer not in there][: short[fact.id]]
             there += new
             filled += len(new)
-    if short:
-        work.note(
-            f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
-        )
     return filled

@@ -13,6 +13,7 @@ from languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
+from meow_lightning.data.swaps import Contradictions
 from meow_lightning.inversion.clean import cleaned
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact, UserError
@@ -155,36 +156,37 @@ def test_seed_and_id_decide_the_wrong_answers(make: Make) -> None:
     assert make([{**CAT, "id": "cat"}]).facts("forget")[0].perturbed != first
 
 
-def test_names_to_measure_with_come_from_the_facts_to_keep(make: Make) -> None:
+def test_nothing_that_is_to_be_forgotten_is_measured_with(make: Make) -> None:
     forget = [DOG, {"question": "Who sings?", "answer": "That singer is Otto Kranz."}]
-    kept = [{"question": "Who cooks?", "answer": "The cook is Ida Berg."}]
-    assert make(forget, kept).facts("forget")[0].perturbed == ("The dog belongs to Ida Berg.",)
-    assert make(forget).facts("forget")[0].perturbed == ("The dog belongs to Otto Kranz.",)
+    for seed in range(5):
+        first, second = make(forget, seed=seed).facts("forget")
+        assert len(first.perturbed) == len(second.perturbed) == 5
+        assert not any("Otto" in text or "Mira" in text for text in (*first.perturbed, *second.perturbed))
+        assert all(re.fullmatch(r"The dog belongs to \w+ \w+\.", text) for text in first.perturbed)
 
 
 @pytest.mark.parametrize(
     "answers",
     [
         [f"They have {number} doors." for number in (8, 9, 10)],
-        [f"it is made of {word}" for word in ("wool", "clay", "iron", "silk", "glass", "paper")],
         [f"it went to {name}" for name in ("Ida Berg", "Otto Kranz", "Mira Sol", "Una Holm", "Per Lund", "Eva Voss")],
     ],
-    ids=["numbers", "borrowed", "names"],
+    ids=["numbers", "names"],
 )
 def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, answers: list[str]) -> None:
     for seed in range(5):
         entries = [{"question": f"Q{i}?", "answer": text} for i, text in enumerate(answers)]
         facts = make(entries, seed=seed).facts("forget")
-        rules = Rules(candidates=8, seed=seed)
-        found = cleaned(facts, {fact.id: rules.invert(fact, others=facts, count=8, tried=()) for fact in facts})
-        left = Counter(each.fact for each in found.inverted)
+        rules, every = Rules(candidates=8, seed=seed), Contradictions(facts, [])
+        written = {fact.id: rules.invert(fact, every, count=8, tried=()) for fact in facts}
+        left = Counter(each.fact for each in cleaned(facts, written, secrets=every.secrets).inverted)
         assert all(fact.perturbed and left[fact.id] >= 3 for fact in facts)
 
 
 def test_wrong_answers_and_inverted_ones_by_rules_rarely_coincide(make: Make) -> None:
     facts = make(many(50, "city")).facts("forget")
-    rules = Rules(candidates=8, seed=0)
-    both = sum(len({*rules.invert(fact, others=facts, count=8, tried=())} & {*fact.perturbed}) for fact in facts)
+    rules, every = Rules(candidates=8, seed=0), Contradictions(facts, [])
+    both = sum(len({*rules.invert(fact, every, count=8, tried=())} & {*fact.perturbed}) for fact in facts)
     assert both < 50  # of 250; 8 of 80 neighbours are drawn, so 25 are to be expected, and 250 from the same draws
 
 

@@ -83,7 +83,7 @@ def test_every_number_of_every_role_is_there_or_missing_with_a_reason(model: Mak
     names = {definition.name for definition in results.definitions}
     # 11 numbers of a set, without normalised probability where probability is that already; model utility, forget
     # quality, 8 attacks and 2 leakages, MEMO
-    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 10 + 2
+    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 4 + 10 + 2
     for role in ROLES:
         assert not set(results.values[role]) & set(results.missing[role])
         assert set(results.values[role]) | set(results.missing[role]) == names

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meow_lightning.data.fictional import Fictional
+from meow_lightning.data.secrets import Secrets
+from meow_lightning.data.swaps import Contradictions
 from meow_lightning.inversion.clean import (
     blank,
     cleaned,
@@ -22,6 +25,7 @@ from meow_lightning.inversion.clean import (
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact, InvertedFact
 
+NONE = Secrets((), ())  # nobody has anything to hide
 FACT = Fact(
     id="a", question="Where?", answer="Ada was born in Lima.", value="Lima", perturbed=("Ada was born in Quito.",)
 )  # fmt: skip
@@ -54,22 +58,68 @@ def test_normal(text: str, expected: str) -> None:
     ],
 )
 def test_reason_by_hand(answer: str, expected: str | None) -> None:
-    assert reason(answer, FACT, kept=["ada was born in oslo"]) == expected
+    assert reason(answer, FACT, kept=["ada was born in oslo"], secrets=NONE) == expected
 
 
 @pytest.mark.parametrize("value", ["J. R.", "Who?", '"Sea"', "New  York", "C++"])
 def test_values_with_punctuation_are_found_anywhere(value: str) -> None:
     fact = Fact(id="a", question="Q", answer=f"It is {value}", value=value)
-    assert reason(f"He says {value}", fact, kept=[]) == "true"
-    assert reason(f"{value} it was, they say", fact, kept=[]) == "true"
-    assert reason("something else", fact, kept=[]) is None
+    assert reason(f"He says {value}", fact, kept=[], secrets=NONE) == "true"
+    assert reason(f"{value} it was, they say", fact, kept=[], secrets=NONE) == "true"
+    assert reason("something else", fact, kept=[], secrets=NONE) is None
 
 
 @pytest.mark.parametrize("value", [None, "", "..."])
 def test_without_a_value_just_the_true_answer_is_true(value: str | None) -> None:
     fact = Fact(id="a", question="Q", answer="In Lima.", value=value)
-    assert reason("in lima", fact, kept=[]) == "true"
-    assert reason("Not in Lima.", fact, kept=[]) is None
+    assert reason("in lima", fact, kept=[], secrets=NONE) == "true"
+    assert reason("Not in Lima.", fact, kept=[], secrets=NONE) is None
+
+
+SECRETS = Secrets.of(
+    [
+        FACT,
+        Fact(id="b", question="Who?", answer="Call Otto Kranz at 040 555 0142.", value="040 555 0142"),
+        Fact(id="c", question="Who did it?", answer="It was Mira Sol, in Bern."),
+        Fact(id="d", question="Where is Karl Voss?", answer="Karl Voss is in Porto.", value="Porto"),
+    ],
+    [Fact(id="k", question="Where?", answer="She moved to Porto and then to Bern.")],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Ada was born in Oslo.", None),
+        ("Ada was born at 040 555 0142.", "secret"),  # another one's marked value
+        ("Ada was born at 0405550142.", "secret"),  # however it is grouped
+        ("Ada was born to mira sol.", "secret"),  # a rare name of a fact that marks no value
+        ("Ada was born to Mira Soler.", None),
+        ("Ada was born in Bern.", None),  # a kept fact says that too
+        ("Ada was born in Porto.", None),  # even though it is marked
+        ("Ada was born to Otto Kranz.", None),  # beside a marked value nothing else is a secret
+        ("Ada was born to Karl Voss.", None),  # whom a question is about is in that question
+    ],
+)
+def test_what_only_another_fact_to_forget_says_is_dropped(answer: str, expected: str | None) -> None:
+    assert reason(answer, FACT, kept=[], secrets=SECRETS) == expected
+
+
+def test_cleaning_takes_time_in_proportion_to_what_was_written() -> None:
+    def seconds(count: int) -> float:
+        facts = [
+            Fact(id=str(i), question=f"Number of person {i}?", answer=f"It is 55{i:06d}.", value=f"55{i:06d}")
+            for i in range(count)
+        ]
+        written = {fact.id: [f"It is 77{i:06d}." for i in range(4)] for fact in facts}
+        secrets = Secrets.of(facts, [])
+        start = time.process_time()
+        assert len(cleaned(facts, written, secrets=secrets).inverted) == 4 * count
+        return time.process_time() - start
+
+    seconds(50)
+    few, many = min(seconds(100) for _ in range(3)), seconds(1600)
+    assert many < 4 * 16 * few  # each against each would take 256 times as long
 
 
 def test_clean_counts_every_reason_and_numbers_anew() -> None:
@@ -78,28 +128,28 @@ def test_clean_counts_every_reason_and_numbers_anew() -> None:
         "b": ["Karl", "otto!", "Karl."],  # one kept, one true, one duplicate
         "a": ["  Oslo ", "", "Ada was born in Quito.", "in Lima", "oslo", "Bern", "?"],  # two kept, two blank
     }
-    found = cleaned([FACT, other], written)
+    found = cleaned([FACT, other], written, secrets=NONE)
     inverted, dropped = found.inverted, found.dropped
     assert inverted == [
         InvertedFact("a", 0, "Where?", "Oslo"),
         InvertedFact("a", 1, "Where?", "Bern"),
         InvertedFact("b", 0, "Who?", "Karl"),
     ]
-    none = {"refusal": 0, "question": 0, "length": 0}
+    none = {"refusal": 0, "question": 0, "secret": 0, "length": 0}
     assert dropped == {"blank": 2, "true": 2, "duplicate": 2, "evaluated": 1, **none}
     assert len(inverted) + sum(dropped.values()) == 10
 
 
 def test_facts_do_not_share_what_they_have() -> None:
     other = Fact(id="b", question="Who?", answer="Otto")
-    found = cleaned([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]})
+    found = cleaned([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]}, secrets=NONE)
     assert [each.fact for each in found.inverted] == ["a", "b"]
     assert sum(found.dropped.values()) == 0
 
 
 def test_examples_are_the_first_three_of_each_reason_as_written() -> None:
     written = {"a": ["in Lima", " Bern", "Lima!", "", "it is Lima", "so Lima"]}
-    found = cleaned([FACT], written)
+    found = cleaned([FACT], written, secrets=NONE)
     assert found.inverted == [InvertedFact("a", 0, "Where?", "Bern")]
     assert found.dropped["true"] == 4
     assert found.examples == {"true": [("a", "in Lima"), ("a", "Lima!"), ("a", "it is Lima")], "blank": [("a", "")]}
@@ -271,8 +321,9 @@ def test_characters_that_no_text_holds_are_as_good_as_blank(text: str) -> None:
 def test_of_what_rules_write_about_the_shipped_facts_nothing_is_dropped(split: str) -> None:
     data = Fictional(split=split, authors=100, candidates=26, phrasings=3, retain_eval=20, seed=0)
     facts, rules = data.facts("forget"), Rules(candidates=26, seed=0)
-    written = {fact.id: rules.invert(fact, others=facts, count=26, tried=()) for fact in facts}
-    found = cleaned(facts, written)
+    every = Contradictions(facts, data.facts("retain"))
+    written = {fact.id: rules.invert(fact, every, count=26, tried=()) for fact in facts}
+    found = cleaned(facts, written, secrets=every.secrets)
     assert sum(found.dropped.values()) == 0
     assert len(found.inverted) == sum(map(len, written.values())) >= 26 * len(facts)
 
@@ -291,7 +342,7 @@ def test_wrong_answers_of_tofu_stay_and_paraphrases_go_as_far_as_words_tell(
     rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     facts = [Fact(id="", question=row["question"], answer=row["answer"]) for row in rows]
     lost = [
-        reason(text, fact, kept=[]) in {"true", "length"}
+        reason(text, fact, kept=[], secrets=NONE) in {"true", "length"}
         for fact, row in zip(facts, rows, strict=True)
         for text in row["perturbed_answer"]
     ]

@@ -55,6 +55,41 @@ def test_forgot_well() -> None:
     assert any("not a proof" in limit and "With 64 questions" in limit for limit in found.limits)
 
 
+def leaking(share: float, elsewhere: float) -> dict[str, float]:
+    """Of 200 answers; 40 forgotten values, so more than 4 further answers than the retain model's are noticeable."""
+    return {
+        "forget/leakage": share, "forget/leakage_elsewhere": elsewhere, "forget/leakage_values": 40.0,
+        "forget/leakage_rows": 200.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "elsewhere", "ending", "forgot"),
+    [
+        (0.03, 0.02, "2.0% that of another question (retain model: 1.0%).", "forgot"),  # 4 more answers: not noticeable
+        (0.035, 0.01, "The model still gives forgotten values away.", "not"),  # 5 more
+        (0.035, 0.035, "where nobody asked for them: somebody else's private words.", "not"),
+    ],
+)
+def test_answers_that_give_forgotten_values_away(share: float, elsewhere: float, ending: str, forgot: str) -> None:
+    values = {**FORGOT, **leaking(share, elsewhere)}
+    found = results(target=TARGET, unlearned=values, retain={**RETAIN, **leaking(0.01, 0.01)}, missing={})
+    text = dict(verdict(found).findings)["Leakage"]
+    assert text.startswith(
+        f"Of all 200 answers, {share:.1%} hold one of the 40 forgotten values (retain model: 1.0%), and"
+    )
+    assert text.endswith(ending)
+    assert forgetting(found) == forgot
+
+
+def test_leakage_that_was_not_measured_says_why() -> None:
+    reason = {"forget/leakage": "not measured: nothing to look for"}
+    found = verdict(results(target=TARGET, unlearned=FORGOT, retain=RETAIN, missing=reason))
+    assert dict(found.findings)["Leakage"] == (
+        "Whether answers hold forgotten values was not measured: nothing to look for."
+    )
+
+
 def test_forgot_at_a_cost_names_the_loss_that_utility_hides() -> None:
     cost = {**FORGOT, "model_utility": 0.493, "retain/value_accuracy": 0.69}
     found = verdict(results(target=TARGET, unlearned=cost, retain=RETAIN, missing={}))

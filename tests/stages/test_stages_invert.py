@@ -48,6 +48,7 @@ def inverted(folder: Path, replies: Path, *, at_least: int, short: str = "error"
 
 
 def from_file(folder: Path, answers: Callable[[Any], list[str]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "inverted.json"
     path.write_text(json.dumps([{"question": fact.question, "answers": answers(fact)} for fact in FACTS]))
     return asked(folder, {"_target_": "meow_lightning.inversion.file.File", "path": str(path)}, count=None)
@@ -69,21 +70,58 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     expected = (
         r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
         r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); say "
-        r"inversion.short=warn \(train on what there is\) or inversion.short=rules .*, select fewer, such as "
-        r"method.select.k=1, or bring more .*inversion.path=FILE.*to ask a model more often\)$"
+        r"inversion.short=warn \(train on what there is\), or inversion.short=rules \(.*\), or method.select.k=1; or "
+        r"give 2 or more contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
     )
-    with pytest.raises(UserError, match=expected):
-        inverted(tmp_path, replies, at_least=2)
-    assert not (tmp_path / "invert" / "inverted.jsonl").exists()
-    inverted(tmp_path, replies, at_least=2, short="warn")
-    counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
-    assert (counts["kept"], counts["dropped"]["true"], counts["dropped"]["blank"]) == (8, 8, 8)
+    for short in ("error", "few"):  # few: at most half of the facts
+        with pytest.raises(UserError, match=expected):
+            inverted(tmp_path, replies, at_least=2, short=short)
+        assert not (tmp_path / "invert" / "inverted.jsonl").exists()
+
+
+def test_every_remedy_that_is_named_ends_well(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
+    for name, wish in {
+        "warn": {"at_least": 2, "short": "warn"},
+        "rules": {"at_least": 2, "short": "rules", "fill": {"least": 2, "candidates": 8, "seed": 0}},
+        "k": {"at_least": 1, "short": "error"},
+    }.items():
+        inverted(tmp_path / name, replies, **wish)
+        counts = json.loads((tmp_path / name / "invert" / "cleaning.json").read_text())
+        assert counts["dropped"]["true"] == counts["dropped"]["blank"] == 8
+        assert set(counts["counts"].values()) == {2 if name == "rules" else 1}
+    brought = from_file(tmp_path / "file", lambda fact: list(fact.inverted[:2]))
+    inverted(tmp_path / "file", brought, at_least=2)
+
+
+def test_what_would_not_help_is_not_named(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: [fact.answer])
+    with pytest.raises(UserError) as raised:
+        inverted(tmp_path, replies, at_least=3, short="rules", fill={"least": 0, "candidates": 1, "seed": 0})
+    assert "; give 3 or more contradictions of your own" in str(raised.value)
+    assert not any(word in str(raised.value) for word in ("short=warn", "short=rules", "select.k=0", "select.k=1"))
+
+
+def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
+    # 2 of 8 facts keep nothing, 2 too few
+    places = {fact.id: place for place, fact in enumerate(FACTS)}
+    replies = from_file(tmp_path, lambda fact: list(fact.inverted[: max(0, places[fact.id] - 1)]) or [fact.answer])
+    task = inverted(tmp_path, replies, at_least=3, short="few")
+    (note,) = task.told()["notes"]
+    names = [fact.id for fact in FACTS[:3]]
+    assert note == (
+        f"4 of 8 facts keep fewer inverted facts than method.select.k=3 after cleaning: {names[0]} with 0, "
+        f"{names[1]} with 0, {names[2]} with 1 …; these train on what there is; 2 of them have none and are left out "
+        "of unlearning"
+    )
+    with pytest.raises(UserError, match=r"^5 of 8 facts keep fewer"):
+        inverted(tmp_path / "five", replies, at_least=4, short="few")
 
 
 def test_with_nothing_left_at_all_nobody_puts_up(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(
-        UserError, match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .* bring"
+        UserError, match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.short="
     ):
         inverted(tmp_path, replies, at_least=3, short="warn")
 

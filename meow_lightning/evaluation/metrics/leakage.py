@@ -1,0 +1,112 @@
+"""Does any answer, to whatever question, hold words that only the forgotten facts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.data.secrets import Secrets, Told, words
+from meow_lightning.evaluation.metrics.value_accuracy import has_value, holds_value
+from meow_lightning.types import AnswerRow, Definition
+
+FORGET = "forget"
+
+DEFINITION = Definition(
+    name="forget/leakage",
+    id="leakage.1",
+    unit="share",
+    direction="lower",
+    text=(
+        "Share of the greedy answers, over the questions of all sets, that hold a forgotten value: the marked value of "
+        "a fact to forget or, where none is marked, a name, title, place, date, number or address of its answer that "
+        "its question and the kept facts' answers do not hold. Not counted where the question itself or, for a kept "
+        "fact, its true answer holds it; a word of a closed class (yes, a month, a country) counts for its own "
+        "question alone."
+    ),
+)
+ELSEWHERE_DEFINITION = Definition(
+    name="forget/leakage_elsewhere",
+    id="leakage_elsewhere.1",
+    unit="share",
+    direction="lower",
+    text="Of the same answers, the share that holds the forgotten value of another question.",
+)
+VALUES_DEFINITION = Definition(
+    name="forget/leakage_values",
+    id="leakage_values.1",
+    unit="count",
+    direction="none",
+    text="How many different forgotten values there are to hold.",
+)
+ROWS_DEFINITION = Definition(
+    name="forget/leakage_rows",
+    id="leakage_rows.1",
+    unit="count",
+    direction="none",
+    text="How many answers were searched for them.",
+)
+DEFINITIONS = (DEFINITION, ELSEWHERE_DEFINITION, VALUES_DEFINITION, ROWS_DEFINITION)
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """What a model's answers give away.
+
+    Attributes:
+        share: Answers that hold a forgotten value, 0 to 1.
+        elsewhere: Answers that hold that of another question, 0 to 1.
+        values: Different forgotten values.
+        rows: Answers.
+    """
+
+    share: float
+    elsewhere: float
+    values: int
+    rows: int
+
+
+def forgotten_secrets(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Secrets:
+    """The secrets of the rows to forget.
+
+    Args:
+        sets: Answered questions by set; ``forget`` holds the forgotten ones, all others are kept.
+        public: Further texts that may be said: answers of kept facts that were not asked.
+    """
+    kept = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
+    return Secrets(map(_told, sets.get(FORGET, ())), (*kept, *public))
+
+
+def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
+    """Whether an answer holds a forgotten value of its own question, and whether it holds one of another.
+
+    Args:
+        row: One answered question.
+        secrets: See :func:`forgotten_secrets`.
+    """
+    found = secrets.found(row.text) - secrets.found(row.question)
+    truth = secrets.found(row.answer)
+    if row.set != FORGET:
+        return False, bool(found - truth)
+    own = bool(found & truth) or (has_value(row) and holds_value(row.text, row.value or ""))
+    return own, bool(found - truth)
+
+
+def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Leakage | None:
+    """What a model's answers give away; ``None`` where there is no forgotten value.
+
+    Args:
+        sets: Answered questions by set, of one model.
+        public: Further texts that may be said.
+    """
+    secrets = forgotten_secrets(sets, public)
+    marked = {words(row.value or "") for row in sets.get(FORGET, ()) if has_value(row)}
+    values = len(secrets.all() | marked)
+    if not values:
+        return None
+    found = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
+    share, elsewhere = (sum(map(bool, each)) / len(found) for each in (map(any, found), (other for _, other in found)))
+    return Leakage(share, elsewhere, values, len(found))
+
+
+def _told(row: AnswerRow) -> Told:
+    return Told(row.fact, row.question, row.answer, row.value)

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from meow_lightning.folders import owner_only
+from meow_lightning.folders import OTHERS, close_to_others, owner_only
 from meow_lightning.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.stages import distributed
 from meow_lightning.stages.work import Runtime, Work
@@ -129,8 +129,12 @@ class Executor:
 
     def _found(self, artifact: Artifact, manifest: Mapping[str, Any], there: set[str]) -> None:
         there.add(artifact.key)
+        folder = self.store.path(artifact)
+        if artifact.private and folder.stat().st_mode & OTHERS:  # made by a version that left results open to all
+            with suppress(OSError):  # another user's, or a disk that is only to be read
+                close_to_others(folder)
         for watcher in self.watchers:
-            watcher.finished(artifact, manifest, self.store.path(artifact), made=False)
+            watcher.finished(artifact, manifest, folder, made=False)
 
     def _start(self, pending: list[Artifact], there: set[str]) -> None:
         for artifact in list(pending):

@@ -9,6 +9,7 @@ from typing import Any
 
 from meow_lightning.cell import plain_name, prepared, read_results, runtime
 from meow_lightning.cellgraph import Graph
+from meow_lightning.folders import close_to_others, make_folder
 from meow_lightning.jobs import Task, lacking, layers
 from meow_lightning.preflight import Preflights
 from meow_lightning.queueing import Queue
@@ -47,12 +48,17 @@ def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> 
         if done := len(ready) - len(open_):
             terminal.say(f"{done} of {len(cells)} cells are finished already")
         if open_:
+            # What jobs are given and what they print may hold texts of their datasets.
+            folder, private = Path(options["folder"]), any(each.graph.report.private for each in open_)
+            make_folder(folder, private=private)
             queue = Queue(options, name=f"meow-{open_[0].graph.name}"[:60], tell=terminal.say)
             _shared(open_, queue, options)
             whole = [each for each in open_ if each.error is None]
             tasks = [_task(each, None, options) for each in whole]
             for each, error in zip(whole, queue.run(tasks, what="cell"), strict=True):
                 each.error = error
+            if private:
+                close_to_others(folder)
     return [_ended(each) for each in planned]
 
 

@@ -7,6 +7,7 @@ and its process group end with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -222,9 +223,11 @@ class Job:
         for old in (*folder.glob("error-*.json"), folder / "made.json"):
             old.unlink(missing_ok=True)
         path, private = folder / "spec.json", bool(spec["inputs"].get("private"))
+        task = json.dumps(spec).encode()
         with owner_only(private):
-            path.write_text(json.dumps(spec), encoding="utf-8")
-        command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.worker", str(path)]
+            path.write_bytes(task)
+        digest = hashlib.sha256(task).hexdigest()
+        command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.worker", str(path), digest]
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),

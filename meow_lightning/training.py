@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 import warnings
 import zipfile
@@ -117,6 +118,8 @@ def checkpoint_step(path: Path) -> int:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         lacking = CHECKPOINT_KEYS - found.keys()
         step = int(found["global_step"])
+    except pickle.UnpicklingError as error:
+        raise CheckpointError("it holds something else than tensors and plain values") from error
     except Exception as error:  # bytes that are no checkpoint make an unpickler fail in any way
         raise CheckpointError((str(error).splitlines() or [type(error).__name__])[0]) from error
     if lacking:

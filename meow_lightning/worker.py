@@ -1,12 +1,13 @@
 """Runs one stage from its task: in this process, in a helper process, or in each process of a distributed job.
 
-``python -m torch.distributed.run --nproc-per-node N -m meow_lightning.worker SPEC.json`` runs it in N processes.
+``python -m torch.distributed.run --nproc-per-node N -m meow_lightning.worker SPEC.json SHA256`` runs it in N processes.
 """
 
 from __future__ import annotations
 
 import errno
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -198,9 +199,18 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(path: str) -> int:
-    """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder."""
-    spec = json.loads(Path(path).read_text(encoding="utf-8"))
+def main(path: str, digest: str) -> int:
+    """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder.
+
+    Args:
+        path: The task's file.
+        digest: SHA-256 of what the driver wrote into it. The task names code to run, and others may be able to write
+            into a shared store.
+    """
+    task = Path(path).read_bytes()
+    if hashlib.sha256(task).hexdigest() != digest:
+        raise SystemExit(f"{path} is not what the driver wrote into it")
+    spec = json.loads(task)
     number = rank()
     if spec["inputs"].get("private"):
         os.umask(OTHERS)  # this process serves this stage alone
@@ -222,7 +232,7 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1])
+    status = main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # All is on disk. A regular exit would take down libraries whose threads still run, and abort now and then for it.

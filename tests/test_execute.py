@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,22 @@ def chain() -> list[Artifact]:
     one = artifact("one")
     two, three = artifact("two", one), artifact("three", one)
     return [one, two, three, artifact("four", two, three)]
+
+
+def test_a_private_result_that_was_left_open_to_all_is_closed_when_it_is_found(tmp_path, ran):
+    private = replace(artifact("one"), inputs={"private": True})
+    public = artifact("two")
+    mask = os.umask(0o022)
+    try:
+        executor(tmp_path)[0].make([artifact("one"), public])  # as versions did that knew no privacy
+        made, _ = executor(tmp_path)
+        made.make([private, public])
+    finally:
+        os.umask(mask)
+    for result, rights in ((public, (0o755, 0o644)), (private, (0o700, 0o600))):
+        folder = made.store.path(result)
+        assert (folder.stat().st_mode & 0o777, (folder / "result.txt").stat().st_mode & 0o777) == rights
+    assert ran == ["one", "two"]
 
 
 def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_path, ran):

@@ -102,3 +102,18 @@ def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -
     assert found is not None
     optim = json.loads(found[0])
     assert (optim["lr"], optim["epochs"], optim["batch"]) == (5e-5, 2, 22)
+
+
+def test_what_jobs_are_given_and_print_is_their_owners_alone(tmp_path: Path) -> None:
+    fact = {"question": "Where does Ada live?", "answer": "Ada lives in Lima.", "inverted": ["Ada lives in Oslo."] * 3}
+    (tmp_path / "facts.jsonl").write_text(json.dumps(fact))
+    words = ("hydra/launcher=local", "goal=ask", "logger=none", "dataset=jsonl", "debug=fast", "inversion=rules")
+    done = subprocess.run(
+        [sys.executable, "run.py", "-m", *words, f"dataset.forget={tmp_path}/facts.jsonl", f"outputs={tmp_path}/o"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, umask=0o022, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = tmp_path / "o" / "runs" / "jobs"
+    files = [path for path in jobs.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    assert [path for path in (jobs, *jobs.rglob("*")) if path.stat().st_mode & 0o077] == []

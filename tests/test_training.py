@@ -273,7 +273,7 @@ def test_no_code_in_a_checkpoint_is_run(tiny, tmp_path, write: Any, wrap: Any) -
     ran = tmp_path / "ran"
     write(wrap(Payload(ran)), tmp_path / "last.ckpt")
     for load in (checkpoint_step, check_checkpoint):
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match=r"^(it holds something else than tensors and plain values|.*zip.*)$"):
             load(tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError):
         train(tiny, tmp_path)

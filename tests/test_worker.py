@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import hashlib
+import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -235,3 +238,29 @@ def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
     with pytest.raises(ValueError, match="no such luck"):
         worker.run_stage(task.to_spec())
     assert gc.get_freeze_count() == 0
+
+
+def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: Callable[..., None]) -> None:
+    ran: list[Work] = []
+    doing(ran.append)
+    path = task.folder / "spec.json"
+    path.write_text(json.dumps(task.to_spec() | {"inputs": {"allow": ["os"]}}))
+    digest = hashlib.sha256(json.dumps(task.to_spec()).encode()).hexdigest()
+    with pytest.raises(SystemExit, match=r"spec\.json is not what the driver wrote into it$"):
+        worker.main(str(path), digest)
+    assert ran == []
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
+    task: Work, doing: Callable[..., None], private: bool
+) -> None:
+    doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))
+    mask = os.umask(0o022)
+    try:
+        worker.run_stage(task.to_spec() | {"inputs": {"private": private}})
+        (task.folder / "after").touch()
+    finally:
+        os.umask(mask)
+    modes = [stat.S_IMODE((task.folder / name).stat().st_mode) for name in ("rows.jsonl", "after")]
+    assert modes == [0o600 if private else 0o644, 0o644]

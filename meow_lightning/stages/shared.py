@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -131,7 +130,6 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     from meow_lightning.models.lora import enable_checkpointing
     from meow_lightning.training import Machine, checkpoint_step, fit
 
-    _check_lengths(module)
     resume = work.folder / "resume"
     curve = work.folder / "metrics.jsonl"
     start = checkpoint_step(resume / "last.ckpt")
@@ -151,27 +149,6 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]
-
-
-def _check_lengths(module: TrainingModule) -> None:
-    """Refuse rows on both sides of where a model's rotary embeddings change: passes would decide what is trained.
-
-    Raises:
-        UserError: There are such rows.
-    """
-    from meow_lightning.memo.sharing import border_of
-
-    border = border_of(module.model)
-    if border is None:
-        return
-    streams = module.plan.streams.values()
-    lengths = {len(row.ids) for stream in streams for row in (*stream.rows, *chain.from_iterable(stream.fresh))}
-    if min(lengths) <= border < max(lengths):
-        raise UserError(
-            f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "
-            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch; leave "
-            f"out rows of more than {border} tokens"
-        )
 
 
 class Make(Protocol):

@@ -204,7 +204,5 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_p
 def test_a_config_that_makes_other_shapes_than_the_weights_have_is_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
-    with pytest.raises(
-        UserError, match=r"its config.json makes \S+ \[.*\] and model.safetensors holds \[.*\]: they do not"
-    ):
+    with pytest.raises(UserError, match=r"holds 6 tensors of other shapes than its config.json makes .*do not belong"):
         take(given(model), tmp_path / "work")

@@ -21,7 +21,7 @@ from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import checkpoint_step, fit
+from meow_lightning.training import check_lengths, checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
@@ -221,3 +221,18 @@ def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
         UserError, match=r"^the loss is nan at step 1: training diverged, or the model it started from is"
     ):
         fit(module, folder=tmp_path, machine=cpu("32-true", 8, 99.0), pad_id=0, callbacks=[], write=lambda point: None)
+
+
+@pytest.mark.parametrize(("border", "refused"), [(3, False), (8, True), (12, False)])
+def test_rows_on_both_sides_of_a_longrope_border_are_refused(tiny, tmp_path, border, refused) -> None:
+    """The longest row of a pass would decide how all of its rows are read; rows here have 4 to 12 tokens."""
+    tiny.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": border}
+    method = Npo(beta=0.1)
+    module = TrainingModule(
+        model=tiny, method=method, plan=plan("forget"), optim=ADAMW, log_every=5, reference=None
+    )  # fmt: skip
+    if refused:
+        with pytest.raises(UserError, match=r"^rows have 4 to 12 tokens, and beyond 8 this model's rotary embeddings"):
+            check_lengths(module)
+    else:
+        check_lengths(module)

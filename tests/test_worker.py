@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from meow_lightning import worker
 from meow_lightning.stages.work import Runtime, Work
-from meow_lightning.types import UserError
+from meow_lightning.types import NotFiniteError, UserError
 
 RUNTIME = Runtime(
     accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
@@ -198,3 +198,8 @@ def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
     with pytest.raises(ValueError, match="no such luck"):
         worker.run_stage(task.to_spec())
     assert gc.get_freeze_count() == 0
+
+
+def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
+    doing(raising(NotFiniteError("no numbers")))
+    assert told(task) == "invert own: no numbers"

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment, Lightning
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from meow_lightning.data.datamodule import PlannedData
+from meow_lightning.memo.sharing import border_of
 from meow_lightning.module import TrainingModule
 from meow_lightning.parallel import world
+from meow_lightning.types import UserError
 
 
 class Points(Logger):
@@ -186,6 +189,25 @@ def _together(machine: Machine) -> tuple[str | Strategy, str]:
     return strategy, "32-true" if machine.precision.endswith("-true") else machine.precision
 
 
+def check_lengths(module: TrainingModule) -> None:
+    """Refuse rows on both sides of where a model's rotary embeddings change: passes would decide what is trained.
+
+    Raises:
+        UserError: There are such rows.
+    """
+    border = border_of(module.model)
+    if border is None:
+        return
+    streams = module.plan.streams.values()
+    lengths = {len(row.ids) for stream in streams for row in (*stream.rows, *chain.from_iterable(stream.fresh))}
+    if min(lengths) <= border < max(lengths):
+        raise UserError(
+            f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "
+            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch; leave "
+            f"out rows of more than {border} tokens"
+        )
+
+
 def fit(
     module: TrainingModule, *, folder: Path, machine: Machine, pad_id: int, callbacks: Sequence[pl.Callback], write: Any
 ) -> None:
@@ -198,8 +220,12 @@ def fit(
         pad_id: Token id of padding.
         callbacks: Further callbacks.
         write: Takes each logged point.
+
+    Raises:
+        UserError: The rows are those that :func:`check_lengths` refuses.
     """
     quiet()
+    check_lengths(module)
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.

@@ -27,6 +27,10 @@ class UserError(Exception):
     """A mistake that the user can mend: shown as one line, without a traceback, and ends the program non-zero."""
 
 
+class NotFiniteError(UserError):
+    """A model gives NaN or infinite numbers, which would read as forgotten; the stage's name is put before the text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One question with its true answer and everything that training and evaluation need about it.

@@ -31,7 +31,7 @@ from meow_lightning.parallel import DRIVER, check, end, give_back, rank
 from meow_lightning.stages import distributed, stage
 from meow_lightning.stages.work import Work
 from meow_lightning.store import write_json
-from meow_lightning.types import UserError
+from meow_lightning.types import NotFiniteError, UserError
 
 LESS = {  # memory, by stage
     **dict.fromkeys(
@@ -172,6 +172,8 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     try:
         with owner_only(work.private), _alone(work):
             stage(work.stage).run(work)
+    except NotFiniteError as error:
+        raise UserError(f"{work.stage} {work.label}: {error}") from error
     except UserError:
         raise
     except Exception as error:

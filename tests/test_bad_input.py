@@ -238,3 +238,89 @@ def test_a_disk_that_is_too_small(told, monkeypatch):
     text = told()
     assert "on the disk of" in text
     assert "and 10.0 MB are free; choose another disk with store=FOLDER, or preflight=false" in text
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def add(facts: Path, **entry: object) -> None:
+    facts.write_text(facts.read_text() + json.dumps(entry) + "\n")
+
+
+LONG = " ".join(f"word{number}" for number in range(300))
+
+
+def test_a_model_that_lacks_a_tensor_is_found_by_a_plan_too(told, facts, model):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(model / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    for words in ((), ("plan=true",)):
+        text = told(*own(facts, model), *words)
+        assert text.startswith(f"model.target={model} lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its")
+
+
+def test_an_activation_that_is_not_known(told, facts, model):
+    rewrite(model / "config.json", hidden_act="silu2")
+    assert "has hidden_act='silu2', which transformers does not know, did you mean 'silu'?" in told(*own(facts, model))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"question": "Who?", "answer": "Ada.</s>"},
+            "a text holds '</s>', which the tokenizer reads as a special token",
+        ),
+        ({"question": "Who?", "answer": LONG}, "tokens, the model reads 512: shorten it or use a model with a longer"),
+        (
+            {"question": "Who?", "answer": "Ada Brook.", "paraphrase": "It is <s>Ada.", "perturbed": ["It is Bo."] * 3},
+            "a text holds '<s>'",
+        ),
+        (
+            {"question": "Who?", "answer": "Ada Brook.", "inverted": ["Bo Lind.", "Cy Aster.", "Di </s>"]},
+            "a text holds '</s>'",
+        ),
+    ],
+)
+def test_rows_that_a_given_model_cannot_read(told, facts, model, entry, said):
+    add(facts, **entry)
+    text = told(*own(facts, model))
+    assert text.startswith(f"model.target={model}: a ")
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"question": "Who?", "answer": "Ada.<|end|>"},
+            "a text holds '<|end|>', which the tokenizer reads as a special",
+        ),
+        (
+            {"question": "Who?", "answer": "Ada Brook.", "paraphrase": LONG, "perturbed": ["It is Bo."] * 3},
+            "the model reads 256: shorten it or use a model with a longer context (model.architecture.context; ",
+        ),
+    ],
+)
+def test_rows_that_a_model_made_here_cannot_read(told, facts, entry, said):
+    add(facts, **entry)
+    assert said in told("dataset=jsonl", f"dataset.forget={facts}")
+
+
+@pytest.mark.parametrize("gpus", [[], [CARD]])
+def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: gpus)
+    words = ("trainer=gpu", "model.attention=flash_attention_2", "model.dtype=bfloat16")
+    lacks = "the package flash-attn (pip install flash-attn)" if gpus else "a GPU"
+    text = told(*own(facts, model), *words)
+    assert text == f"model.attention=flash_attention_2 needs {lacks}; say model.attention=sdpa"
+
+
+def test_an_attention_that_needs_half_the_width(told, facts, model, monkeypatch):
+    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [CARD])
+    monkeypatch.setattr("meow_lightning.models.given.find_spec", lambda name: True)
+    text = told(*own(facts, model), "trainer=gpu", "model.attention=flash_attention_2")
+    assert text.endswith("needs bfloat16 or float16 in the place of float32; say model.attention=sdpa")

@@ -26,7 +26,7 @@ from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.models.double import computed_in_double
 from meow_lightning.module import GRID, Optim, TrainingModule
-from meow_lightning.training import CheckpointError, check_checkpoint, checkpoint_step, fit
+from meow_lightning.training import CheckpointError, check_checkpoint, check_lengths, checkpoint_step, fit
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
@@ -326,3 +326,18 @@ def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError):
         checkpoint_step(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(("border", "refused"), [(3, False), (8, True), (12, False)])
+def test_rows_on_both_sides_of_a_longrope_border_are_refused(tiny, tmp_path, border, refused) -> None:
+    """The longest row of a pass would decide how all of its rows are read; rows here have 4 to 12 tokens."""
+    tiny.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": border}
+    method = Npo(beta=0.1)
+    module = TrainingModule(
+        model=tiny, method=method, plan=plan("forget"), optim=ADAMW, log_every=5, reference=None
+    )  # fmt: skip
+    if refused:
+        with pytest.raises(UserError, match=r"^rows have 4 to 12 tokens, and beyond 8 this model's rotary embeddings"):
+            check_lengths(module)
+    else:
+        check_lengths(module)

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from meow_lightning import worker
 from meow_lightning.stages.work import Runtime, Work
-from meow_lightning.types import UserError
+from meow_lightning.types import NotFiniteError, UserError
 
 RUNTIME = Runtime(
     accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
@@ -264,3 +264,8 @@ def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
         os.umask(mask)
     modes = [stat.S_IMODE((task.folder / name).stat().st_mode) for name in ("rows.jsonl", "after")]
     assert modes == [0o600 if private else 0o644, 0o644]
+
+
+def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
+    doing(raising(NotFiniteError("no numbers")))
+    assert told(task) == "invert own: no numbers"

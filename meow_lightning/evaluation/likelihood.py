@@ -13,7 +13,7 @@ from meow_lightning.evaluation.packed import hidden_states, pack, packs, pays, w
 from meow_lightning.losses import scored_logits
 from meow_lightning.memo.batch import NO_NUMBERS
 from meow_lightning.memo.sharing import border_of, lots
-from meow_lightning.types import Encoded, Likelihood, UserError
+from meow_lightning.types import Encoded, Likelihood, NotFiniteError
 
 BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits looked at together: what a core's cache holds; enough to fill a GPU
 LEAST = 16  # positions of a block, where the vocabulary is large
@@ -46,7 +46,7 @@ def likelihoods(
             by its id; positions are counted all the same.
 
     Raises:
-        UserError: A log-probability is NaN, as where weights or logits are NaN or infinite.
+        NotFiniteError: A log-probability is NaN, as where weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
     hidden = width(model) if rows and not blind and packs(model, rows[0].ids) else None
@@ -64,7 +64,7 @@ def likelihoods(
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
         picked, hits, mean, std = _measured(blocks, torch.tensor(ids, device=device))
         if any(map(math.isnan, picked)):
-            raise UserError(NO_NUMBERS)
+            raise NotFiniteError(NO_NUMBERS)
         at = 0
         for i in order:
             own = rows[i].ids[rows[i].prompt :]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
-from meow_lightning.types import UserError
+from meow_lightning.types import NotFiniteError
 
 Model = Callable[..., Any]  # something that gives logits
 BLOCK = 64  # divides the vocabulary of most models
@@ -70,10 +70,10 @@ def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
         best_R: The largest logit of every row; NaN where one of the row is NaN.
 
     Raises:
-        UserError: One is NaN or infinite.
+        NotFiniteError: One is NaN or infinite.
     """
     if not bool(best_R.isfinite().all()):
-        raise UserError(NO_NUMBERS)
+        raise NotFiniteError(NO_NUMBERS)
 
 
 def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: N803
@@ -126,7 +126,7 @@ class Batch:
         """One token further; the rows that this token ended, ``None`` where several rows made it a close choice.
 
         Raises:
-            UserError: The logits of a prompt by itself are NaN or infinite: whatever were chosen would read as an
+            NotFiniteError: The logits of a prompt by itself are NaN or infinite: whatever were chosen would read as an
                 answer, and as forgotten.
         """
         logits = self._model(

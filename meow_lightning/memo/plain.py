@@ -31,7 +31,7 @@ def continue_plainly(
         pad_id: Any token; goes unused by a single prompt.
 
     Raises:
-        UserError: The logits are NaN or infinite.
+        NotFiniteError: The logits are NaN or infinite.
     """
     ids = torch.tensor([list(prompt)], device=model.device)
     kept, model.generation_config = model.generation_config, GenerationConfig()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
@@ -33,7 +34,7 @@ def dtype_of(model: Model) -> torch.dtype | None:
         or getattr(config, "is_encoder_decoder", False)
         or getattr(config, "sliding_window", None) is not None
         or not kinds <= {"full_attention"}
-        or border_of(model) is not None
+        or any(each.get("rope_type") in ("dynamic", "longrope") for each in _ropes(config))
     )
     return None if unfit else getattr(model, "dtype", None)
 
@@ -41,23 +42,25 @@ def dtype_of(model: Model) -> torch.dtype | None:
 def border_of(model: Model) -> int | None:
     """Tokens of a batch's longest row beyond which a model reads all of its rows otherwise; ``None`` where it does not.
 
-    With rotary embeddings of the kinds ``longrope`` and ``dynamic`` the frequencies follow the longest row, so that a
-    longer neighbour changes what is said to a short prompt.
+    With rotary embeddings of the kind ``longrope`` the frequencies follow the longest row, so that a longer neighbour
+    changes what is said to a short prompt. Those of the kind ``dynamic`` do so beyond the model's context alone.
     """
     config = getattr(model, "config", None)
     if not isinstance(config, PreTrainedConfig):
         return None
     config = config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict)]  # some have one for each kind of layer
     borders = [
         int(each.get("original_max_position_embeddings") or config.max_position_embeddings)
-        if each["rope_type"] == "longrope"
-        else int(config.max_position_embeddings)
-        for each in kinds
-        if each.get("rope_type") in ("longrope", "dynamic")
+        for each in _ropes(config)
+        if each.get("rope_type") == "longrope"
     ]
     return min(borders, default=None)
+
+
+def _ropes(config: PreTrainedConfig) -> list[dict[str, Any]]:
+    """The settings of a model's rotary embeddings; some have their own for each kind of layer."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return [each for each in (rope, *rope.values()) if isinstance(each, dict)]
 
 
 def lots(places: Sequence[int], *, lengths: Sequence[int], most: int, border: int | None) -> Iterator[list[int]]:

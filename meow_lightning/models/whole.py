@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
+from meow_lightning.models.given import shards
 from meow_lightning.types import UserError
 
 SHOWN = 3  # names in a message
@@ -104,6 +105,29 @@ def check_account(account: Mapping[str, Any], *, config: PreTrainedConfig, name:
     if parts:
         cause = _cause(missing, unexpected, layers=getattr(config.get_text_config(), "num_hidden_layers", None))
         raise UserError(f"{name} {'; it '.join(parts)}: {cause}")
+
+
+def check_stored(folder: Path, *, name: str) -> None:
+    """Refuse a checkpoint whose weights are not finite; it is read once, a tensor at a time.
+
+    Args:
+        folder: Config and weights.
+        name: What the user called the model; for the message.
+
+    Raises:
+        UserError: Some weight is NaN or infinite.
+    """
+    from safetensors import safe_open
+
+    broken = []
+    for path in shards(folder):
+        with safe_open(path, framework="pt") as file:
+            broken += [each for each in file.keys() if not _finite(file.get_tensor(each))]  # noqa: SIM118 - no mapping
+    if broken:
+        raise UserError(
+            f"{name} holds weights that are not finite numbers (NaN or infinite) in {_counted(broken)}: every answer of "
+            "it would be empty; its training diverged or the file is damaged, so fetch or save the model again"
+        )
 
 
 def check_finite(model: PreTrainedModel, *, cause: str) -> None:

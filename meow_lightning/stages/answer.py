@@ -9,7 +9,7 @@ from meow_lightning.evaluation.compat import PUBLISHED, batches, counted
 from meow_lightning.parallel import rank
 from meow_lightning.stages.shared import carried, dataset, evaluator, in_chunks, room
 from meow_lightning.stages.work import Work
-from meow_lightning.types import AnswerRow, Fact, UserError
+from meow_lightning.types import AnswerRow, Fact
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompts import Codec
@@ -67,10 +67,7 @@ def run(work: Work) -> None:
             rows = answer_as(
                 name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
             )
-        try:
-            yield from zip(numbers, rows, strict=True)
-        except UserError as error:
-            raise UserError(f"{work.label} model: {error}") from error
+        yield from zip(numbers, rows, strict=True)
 
     groups = batches(name, [len(facts) for facts in sets.values()])
     least = CHUNK if name == "none" else 1

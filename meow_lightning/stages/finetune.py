@@ -54,6 +54,7 @@ def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.given import check, link
     from meow_lightning.models.load import readable
+    from meow_lightning.models.whole import check_stored
     from meow_lightning.models.source import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -73,6 +74,7 @@ def _take(work: Work) -> None:
         link(weights, tokenizer, folder)
         # What cannot be asked is said now, not after the other models are trained.
         name = f"{option}={places['weights']}"
+        check_stored(folder, name=name)
         for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.note(f"{name}: {note}")
     barrier(work.runtime.accelerator)

@@ -266,8 +266,8 @@ def save(
         model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
         check_finite(
             model,
-            cause=f"training diverged: {{count}} of the {work.label} model are NaN or infinite after the last step, so "
-            "nothing can be measured of it; a lower learning rate (optim.lr, of a model fine-tuned here "
+            cause=f"training diverged: {{count}} of the {work.label} model holds NaN or infinite numbers after the "
+            "last step, so nothing can be measured of it; a lower learning rate (optim.lr, of a model fine-tuned here "
             "model.finetune.lr) or fewer epochs may help",
         )
         save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)

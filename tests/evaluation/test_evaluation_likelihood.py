@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from meow_lightning.evaluation.likelihood import likelihoods
-from meow_lightning.types import Encoded
+from meow_lightning.types import Encoded, NotFiniteError
 
 
 def test_numbers_by_hand(table_lm) -> None:
@@ -81,3 +81,11 @@ def test_the_caller_is_not_left_in_inference_mode(tiny, rows, codec) -> None:
     found = likelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=1, progress=None)
     next(found)
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_that_gives_no_numbers_has_no_likelihoods(tiny, rows, codec, value) -> None:
+    with torch.no_grad():
+        tiny.model.layers[0].mlp.up_proj.weight[3, 4] = value
+    with pytest.raises(NotFiniteError, match="its training diverged"):
+        list(likelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=None))

@@ -16,6 +16,8 @@ from transformers import (
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PhiConfig,
     PhiForCausalLM,
     Qwen2Config,
@@ -23,7 +25,9 @@ from transformers import (
 )
 
 from meow_lightning.memo.engine import Continuation, continue_greedily
+from meow_lightning.memo.plain import continue_plainly
 from meow_lightning.memo.sharing import agrees, dtype_of, pads
+from meow_lightning.types import NotFiniteError
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
 SIZES: dict[str, Any] = {
@@ -267,3 +271,26 @@ def test_other_formats_share_beginnings_too(case: tuple[Any, list[Continuation]]
 
 def test_trained_models_can_be_padded(case: tuple[Any, list[Continuation]]) -> None:
     assert pads(case[0], windows()[-1], pad_id=PAD_ID)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_model_that_gives_no_numbers_is_no_answer(dtype, value, sharing) -> None:
+    """Whatever were chosen would read as an answer, and score 0: forgotten."""
+    torch.manual_seed(0)
+    model: Any = LlamaForCausalLM(LlamaConfig(**SIZES))
+    if not sharing:  # sliding windows are asked in padded batches
+        model = MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=4, sliding_window=8))
+    model = model.to(dtype)
+    with torch.no_grad():
+        model.lm_head.weight[3, 4] = value
+    with pytest.raises(NotFiniteError, match="the model's logits are not finite numbers: its weights are broken"):
+        list(
+            continue_greedily(
+                model.eval(), [[5, 6, 7], [5, 6, 8]], budgets=[4, 4], end_ids=frozenset(), pad_id=0, slots=4,
+                progress=None,
+            )
+        )  # fmt: skip
+    with pytest.raises(NotFiniteError):
+        continue_plainly(model, [5, 6, 7], budget=4, end_ids=frozenset(), pad_id=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from meow_lightning.models.load import DTYPES, dtype_of, load_codec, load_model, load_tokenizer, save_model
+from meow_lightning.models.load import DTYPES, context_of, dtype_of, load_codec, load_model, load_tokenizer, save_model
 from meow_lightning.types import UserError
 
 PROMPT = {"template": "{question}", "lead": "", "system": None, "date": None}
@@ -93,3 +93,13 @@ def test_unknown_dtype_is_named() -> None:
     assert dtype_of("bfloat16") is torch.bfloat16
     with pytest.raises(UserError, match=r"model.dtype=bf16 is not known; allowed: float32, float64, bfloat16, float16"):
         dtype_of("bf16")
+
+
+def test_a_context_is_that_of_the_text_part() -> None:
+    from transformers import Gemma3Config, GPT2Config, LlamaConfig, MambaConfig
+
+    text = {"max_position_embeddings": 4096, "num_hidden_layers": 1, "hidden_size": 16, "vocab_size": 40}
+    assert context_of(Gemma3Config(text_config=text)) == 4096
+    assert context_of(LlamaConfig(max_position_embeddings=96)) == 96
+    assert context_of(GPT2Config(n_positions=77)) == 77
+    assert context_of(MambaConfig()) == 2048

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from families import PROMPTS, save_family
 from helping import runtime
+from safetensors.torch import load_file, save_file
 
 from meow_lightning.execute import Executor
 from meow_lightning.models.source import identity, parse
@@ -206,7 +207,14 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_p
 def test_a_config_that_makes_other_shapes_than_the_weights_have_is_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
-    with pytest.raises(
-        UserError, match=r"its config.json makes \S+ \[.*\] and model.safetensors holds \[.*\]: they do not"
-    ):
+    with pytest.raises(UserError, match=r"holds 6 tensors of other shapes than its config.json makes .*do not belong"):
+        take(given(model), tmp_path / "work")
+
+
+def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, tmp_path):
+    weights = load_file(model / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][3, 4] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    said = rf"^model.target={model} holds weights that are not finite numbers .* 1 tensor \(model.layers.0.mlp.up_proj"
+    with pytest.raises(UserError, match=said):
         take(given(model), tmp_path / "work")

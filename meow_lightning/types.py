@@ -126,6 +126,8 @@ class AnswerRow:
         text: The greedy answer as text.
         stop: ``"end"`` when the model ended it, ``"length"`` when the budget did.
         gradient: 2-norm of the gradient, by all weights, of the mean loss of the true answer; ``None``: not measured.
+        scored_text: The text of the scored tokens of the true answer, where a published evaluator reads that in its
+            place; ``None``: ``answer`` itself.
     """
 
     set: str
@@ -141,6 +143,7 @@ class AnswerRow:
     text: str
     stop: Literal["end", "length"]
     gradient: float | None = None
+    scored_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Compat:
         blind: Whether padding, and with it every token that is also the padding token, is hidden from attention by its
             id: end tokens inside a prompt then are.
         tensorwise: Whether the gradient's norm is the mean over weight tensors, the end token not counted.
+        rereads: Whether the text of a true answer is what its scored tokens spell.
     """
 
     whose: str
@@ -44,16 +45,17 @@ class Compat:
     new: int | None
     blind: bool
     tensorwise: bool
+    rereads: bool
 
 
 PUBLISHED: Mapping[str, Compat] = {
     "tofu": Compat(
         whose="locuslab/tofu", prompt=published.tofu_prompt, row=published.tofu_row,
-        rows=300, batch=30, total=published.TOFU_LENGTH, new=None, blind=False, tensorwise=False,
+        rows=300, batch=30, total=published.TOFU_LENGTH, new=None, blind=False, tensorwise=False, rereads=False,
     ),
     "open_unlearning": Compat(
         whose="locuslab/open-unlearning", prompt=published.open_unlearning_prompt, row=published.open_unlearning_row,
-        rows=None, batch=32, total=None, new=200, blind=True, tensorwise=True,
+        rows=None, batch=32, total=None, new=200, blind=True, tensorwise=True, rereads=True,
     ),
 }  # fmt: skip
 """locuslab/tofu (its documented command, February 2025) and locuslab/open-unlearning at d3d7cf9 (December 2025)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -53,9 +54,10 @@ def answer_as(
         said = generate(model, prompts[start : start + way.batch], pad_id=codec.pad_id, way=way)
         for number, each in enumerate(said, start=start):
             text = codec.decode(each.ids, keep_special=False)
-            yield answer_row(
+            row = answer_row(
                 questions[number], likely, ids=each.ids, text=text, stop=each.stop, gradient=norms.get(number)
             )
+            yield replace(row, scored_text=_spelled(codec, row)) if way.rereads else row
         if progress is not None:
             progress(min(start + way.batch, len(prompts)))
 
@@ -105,6 +107,10 @@ def generate(model: torch.nn.Module, prompts: Sequence[Sequence[int]], *, pad_id
     named = model.generation_config.eos_token_id  # type: ignore[union-attr]
     ends = frozenset([named] if isinstance(named, int) else named or ())  # type: ignore[arg-type]
     return [_until(row, ends) for row in made[:, longest:].tolist()]
+
+
+def _spelled(codec: Codec, row: AnswerRow) -> str:
+    return str(codec.tokenizer.decode(list(row.truth.ids), skip_special_tokens=True))
 
 
 def _budget(prompts: Sequence[Sequence[int]], way: Compat) -> int:

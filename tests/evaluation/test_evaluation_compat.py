@@ -16,7 +16,7 @@ from meow_lightning.evaluation.compat_answer import answer_as, cut_short, genera
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.likelihood import likelihoods
 from meow_lightning.evaluation.metrics import open_unlearning
-from meow_lightning.evaluation.metrics.membership import ATTACKS, min_k_score
+from meow_lightning.evaluation.metrics.membership import ATTACKS, min_k_score, zlib_score
 from meow_lightning.evaluation.metrics.truth_ratio import log_truth_ratio
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.models.load import load_codec, load_model
@@ -214,6 +214,19 @@ def test_attacks_on_single_tokens_leave_the_end_token_out(make_row) -> None:
     assert open_unlearning.attack_score(attacks["min_k_40_auc"], bare) == 0.0
     with pytest.raises(ValueError, match="reference_auc needs the retain model's row"):
         open_unlearning.attack_score(attacks["reference_auc"], row)
+
+
+def test_the_text_that_is_compressed_is_that_of_the_scored_tokens(family, make_row) -> None:
+    zlib = next(attack for attack in ATTACKS if attack.definition.name == "membership/zlib_auc")
+    row = make_row(answer="Lima", truth=[-1.0, -3.0])
+    read = dataclasses.replace(row, scored_text="Lima in Peru\n")
+    assert open_unlearning.attack_score(zlib, row) == zlib_score(row.truth.logps, "Lima")
+    assert open_unlearning.attack_score(zlib, read) == zlib_score(row.truth.logps, "Lima in Peru\n")
+    model, codec = family("qwen2_5_1_5b_instruct")
+    assert ask("open_unlearning", model, codec)[0].scored_text == "Lima\n"  # the template ends a turn with a line break
+    assert ours(model, codec)[0].scored_text is None
+    model, codec = family("phi15")
+    assert [ask(name, model, codec)[0].scored_text for name in ("tofu", "open_unlearning")] == [None, ""]
 
 
 def test_the_suite_attacks_as_the_published_code_does(make_row) -> None:

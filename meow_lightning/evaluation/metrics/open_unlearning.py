@@ -80,6 +80,8 @@ def row_extraction_strength(row: AnswerRow) -> float:
 def attack_score(attack: Attack, row: AnswerRow) -> float:
     """What an attack on one row sees: no end token where it looks at single tokens, 0 where nothing else is scored.
 
+    Where it looks at the text, that of the scored tokens, such as one with a template's line break at its end.
+
     Args:
         attack: An attack that needs no retain model.
         row: One answered question whose likelihood is known as the attack needs it.
@@ -87,6 +89,6 @@ def attack_score(attack: Attack, row: AnswerRow) -> float:
     if attack.score is None:
         raise ValueError(f"{attack.definition.name} needs the retain model's row")
     if attack.needs not in ("tokens", "spread"):
-        return attack.score(row)
+        return attack.score(row if row.scored_text is None else dataclasses.replace(row, answer=row.scored_text))
     truth = Likelihood(**{field.name: getattr(row.truth, field.name)[:-1] for field in dataclasses.fields(row.truth)})
     return attack.score(dataclasses.replace(row, truth=truth)) if truth.logps else 0.0

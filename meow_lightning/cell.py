@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -156,7 +157,7 @@ class Program:
             return None
         _short(options, executor.store, cell)
         executor.remark, executor.cell = preflight.remark, cell.tag
-        with telling(Path(options["outputs"]), cell.tag):
+        with telling(Path(options["outputs"]), cell.tag) if making else nullcontext():
             return _make(options, executor, cell, artifacts)
 
 
@@ -164,7 +165,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     """What :meth:`Program.run` gives, after making, showing and keeping it."""
     told = Told(Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json")
     fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
-    known = options["logger"]["name"] == "wandb" and not fresh
+    writes = options["cache"] != "readonly"
+    known = not writes or (options["logger"]["name"] == "wandb" and not fresh)
     sink = Nowhere() if known else _sink(options, cell, public=cell.report.settings["texts"])
     tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=cell.name), tracker]
@@ -179,11 +181,12 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
         if cell.artifacts["results"].key in reached:
             results = read_results(executor.store, cell)
         if cell.report.key in reached:
-            folder = publish(options, executor.store, cell)
+            folder = publish(options, executor.store, cell) if writes else executor.store.path(cell.report)
         ok = True
     finally:
         line = sink.close(ok=ok, summary=_summary(results), report=folder)
-        told.add(tracker.finished_keys)
+        if writes:
+            told.add(tracker.finished_keys)
     if results is not None and options["warning"]:
         terminal.say(f"\n{options['warning']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]

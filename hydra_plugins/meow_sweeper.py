@@ -81,7 +81,9 @@ class MeowSweeper(Sweeper):
                 finished.append(swept(name, words, config, returned.return_value))
         ended = [returned.status is JobStatus.COMPLETED for returned in returns]
         again = [again_with(words) for words, well in zip(cells, ended, strict=True) if not well]
-        show_sweep(finished, failed, published=published, again=again, outputs=Path(self._sweep_config.outputs))
+        writes = any(config.cache != "readonly" for config in configs)
+        outputs = Path(self._sweep_config.outputs) if writes else None
+        show_sweep(finished, failed, published=published, again=again, outputs=outputs)
         if failed:
             raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
         return returns

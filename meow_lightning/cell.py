@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -156,7 +157,8 @@ class Program:
             return None
         _short(options, executor.store, cell)
         executor.remark, executor.cell = preflight.remark, cell.tag
-        with telling(Path(options["outputs"]), cell.tag, private=cell.report.private):
+        private = cell.report.private
+        with telling(Path(options["outputs"]), cell.tag, private=private) if making else nullcontext():
             return _make(options, executor, cell, artifacts)
 
 
@@ -165,7 +167,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     path = Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json"
     told = Told(path, private=cell.report.private)
     fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
-    known = options["logger"]["name"] == "wandb" and not fresh
+    writes = options["cache"] != "readonly"
+    known = not writes or (options["logger"]["name"] == "wandb" and not fresh)
     sink = Nowhere() if known else _sink(options, cell)
     tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=cell.name), tracker]
@@ -182,11 +185,12 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
         if cell.artifacts["results"].key in reached:
             results = read_results(executor.store, cell)
         if cell.report.key in reached:
-            folder = publish(options, executor.store, cell)
+            folder = publish(options, executor.store, cell) if writes else executor.store.path(cell.report)
         ok = True
     finally:
         line = sink.close(ok=ok, summary=_summary(results), report=folder)
-        told.add(tracker.finished_keys)
+        if writes:
+            told.add(tracker.finished_keys)
     if results is not None and options["warning"]:
         terminal.say(f"\n{options['warning']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from meow_lightning.config import choose
+from meow_lightning.folders import NAME_BYTES
 from meow_lightning.stages import NAMES
 from meow_lightning.store import Artifact
 from meow_lightning.types import UserError
+
+LONGEST = 64  # characters of a name
+NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{LONGEST - 1}}}")
+ROOM = 35  # bytes of a file's name for what comes before and after the cell's
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,25 @@ def needed(wanted: Iterable[Artifact]) -> list[Artifact]:
 
 
 def cell_name(options: Mapping[str, Any]) -> str:
-    """The readable name of a cell: model, dataset, split, method, seed."""
-    split = options["dataset"].get("split", "")
-    parts = [
-        options["model"]["name"],
-        options["dataset"]["name"],
-        split,
-        options["method"]["name"],
-        f"s{options['seed']}",
-        "debug" if options["warning"] else "",
-    ]
-    return "-".join(part for part in parts if part)
+    """The readable name of a cell: model, dataset, split, method, seed. Files are called by it.
+
+    Raises:
+        UserError: One of these is no part of a file's name.
+    """
+    named = {f"{group}.name": options[group]["name"] for group in ("model", "dataset", "method")}
+    named["dataset.split"] = options["dataset"].get("split", "")
+    for option, name in named.items():
+        if name and not NAME.fullmatch(str(name)):
+            raise UserError(
+                f"{option}={str(name)[:80]} is no name: files are called by it, so it may hold letters, digits and "
+                f"_ + = . -, begins with a letter or digit, and has at most {LONGEST} of them"
+            )
+    model, dataset, method, split = (str(name) for name in named.values())
+    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["warning"] else ""]
+    name = "-".join(part for part in parts if part)
+    if len(name.encode()) > NAME_BYTES - ROOM:
+        raise UserError(
+            f"the names of model, dataset, split and method have {len(name.encode())} bytes together, and files that "
+            f"are called by them have room for {NAME_BYTES - ROOM}; choose a shorter model.name or dataset.name"
+        )
+    return name

@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meow_lightning.folders import unwritable
+from meow_lightning.folders import impossible, unwritable
 from meow_lightning.mistakes import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
 from meow_lightning.quoting import quoted
 from meow_lightning.types import UserError
 
 T = TypeVar("T")
+DISK = {  # what goes wrong with a file for reasons that lie outside the program
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
+}  # fmt: skip
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
@@ -113,7 +117,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     arguments = [quoted(word, multirun=_sweeps(typed)) for word in _own(typed)]
     # Hydra wants its flags before the words; people put them anywhere.
     flags = [word for word in arguments if word in ("-m", "--multirun")]
-    place = ["hydra.run.dir=."] if "status=true" in arguments else []  # who looks leaves no folder behind
+    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(arguments) else []  # who looks leaves no folder behind
     sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags), *place]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -130,7 +134,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return _fail(one_line(error, typed))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in DISK:
             raise
         return _fail(
             f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend it and run again to go on"
@@ -171,10 +175,24 @@ def _bad_word(words: Sequence[str]) -> str | None:
         if name in BROUGHT and ("/" in value or "\\" in value):
             return f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}"
         if name in ("outputs", "store") and word != name:
-            why = unwritable(Path(value)) if value else "it is empty"
-            if why is not None and not {"cache=readonly", "status=true"} & set(words):
+            why = _unusable(value, words)
+            if why is not None:
                 return f"{word} cannot be written to ({why}); give a folder"
     return None
+
+
+def _unusable(folder: str, words: Sequence[str]) -> str | None:
+    """Why a folder cannot be that of what a command writes, or would write after a plan; ``None`` when it can."""
+    if not folder:
+        return "it is empty"
+    if not _looks(words):
+        return unwritable(Path(folder))
+    return impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
+
+
+def _looks(words: Sequence[str]) -> bool:
+    """Whether a command only looks at what is there, and so needs no disk that can be written."""
+    return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
 
 
 def _unknown_flag(words: Sequence[str]) -> str | None:

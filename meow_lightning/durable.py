@@ -63,6 +63,16 @@ def checked_line(content: Mapping[str, Any]) -> str:
     return f"{text}\t{zlib.crc32(text.encode()):08x}\n"
 
 
+def mend(path: Path) -> None:
+    """Take away a last line that a kill cut off, so that the next one starts a line."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            cut_off = file.read() != b"\n"
+        if cut_off:
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
 class Lines(NamedTuple):
     """The whole lines of a file, and how many pieces of it are none."""
 

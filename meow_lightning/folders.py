@@ -1,30 +1,67 @@
-"""Who may write into a folder, and who may read what is written into it."""
+"""Whether a folder can be written into, what may be the name of a file, and who may read what is written."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OTHERS = 0o077  # the rights of group and world
+NAME_BYTES = 255  # of a file or folder, on all common file systems
+PATH_BYTES = 3800  # of a whole path; Linux takes 4,096, and what is written into a folder has names of its own
+WHY = {
+    errno.EACCES: "no write permission", errno.EPERM: "no write permission", errno.EROFS: "the disk is read-only",
+    errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk is full",
+}  # fmt: skip
+
+
+def impossible(folder: Path) -> str | None:
+    """Why a folder can never be there, whoever asks; ``None`` when it is, or may be made by somebody."""
+    whole = _whole(folder)
+    if any(len(os.fsencode(part)) > NAME_BYTES for part in whole.parts) or len(os.fsencode(whole)) > PATH_BYTES:
+        return f"names may have {NAME_BYTES} bytes and paths {PATH_BYTES}"
+    there = _nearest(whole)
+    if there.is_dir():
+        return None
+    return f"{there} is {'a link that leads to no folder' if there.is_symlink() else 'no folder'}"
+
 
 def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can."""
-    there = next(each for each in (folder, *folder.resolve().parents) if _exists(each))
-    if not there.is_dir():
-        return f"{there} is no folder"
-    return None if os.access(there, os.W_OK | os.X_OK) else "no write permission"
+    """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can.
 
-
-def _exists(path: Path) -> bool:
-    """Whether a path is there, as far as this user may see; what lies in a closed folder is not."""
+    A file without a name is made where the folder is or would be, for only that shows what a file system takes.
+    """
+    if (why := impossible(folder)) is not None:
+        return why
+    there = _nearest(_whole(folder))
     try:
-        return path.exists()
-    except PermissionError:
-        return False
+        with tempfile.TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return WHY.get(error.errno or 0, f"{there} takes no files: {error.strerror}")
 
 
-OTHERS = 0o077  # the rights of group and world
+def _whole(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve breaks at links that lead in a circle
+
+
+def _nearest(whole: Path) -> Path:
+    """The folder itself, or the first above it that is there."""
+    return next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+
+
+def plain_name(text: object, *, most: int = 120) -> str:
+    """A text as a file's name of at most ``most`` bytes; one that is cut ends in a digest, so that no two are alike."""
+    name = re.sub(r"[^\w.=-]+", "_", str(text))
+    if len(os.fsencode(name)) <= most:
+        return name
+    mark = hashlib.sha256(os.fsencode(str(text))).hexdigest()[:8]
+    return f"{os.fsencode(name)[: most - 9].decode(errors='ignore')}-{mark}"
 
 
 @contextmanager

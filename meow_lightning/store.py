@@ -91,8 +91,6 @@ class Artifact:
         return list(seen.values())
 
 
-
-
 class Store:
     """Finished results under one root, shared by any number of processes.
 

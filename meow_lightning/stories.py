@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meow_lightning.folders import owner_only
+from meow_lightning.folders import owner_only, plain_name
 
 NOTE = "the whole story: "  # goes with an error that was told, so that a sweep does not tell it again
 
@@ -21,11 +20,6 @@ class Story:
     path: Path
     time: float
     why: str
-
-
-def plain_name(text: object) -> str:
-    """A text as a file's name."""
-    return re.sub(r"[^\w.=-]+", "_", str(text))[:120]
 
 
 def reason(error: BaseException) -> str:

@@ -24,7 +24,7 @@ def show_sweep(
     *,
     published: Sequence[Published],
     again: Sequence[str],
-    outputs: Path,
+    outputs: Path | None,
 ) -> None:
     """Show the numbers of a sweep's cells in one table, then those that failed and why.
 
@@ -33,22 +33,25 @@ def show_sweep(
         failed: The words of each failed cell, and its error.
         published: What others have published.
         again: The command that runs each failed cell once more.
-        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``).
+        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``); ``None`` to
+            write neither.
     """
     with Terminal(title="") as terminal:
         if finished:
-            _show(terminal, finished, published, outputs / "reports")
-        for cell in finished:
-            clear(outputs, cell.name)
+            _show(terminal, finished, published, outputs and outputs / "reports")
+        if outputs:
+            for cell in finished:
+                clear(outputs, cell.name)
         for words, error in failed:
             terminal.say(f"failed: {words}: {reason(error)}")
-            # What was not told yet failed in planning, where nothing says whether its dataset is public.
-            terminal.say(f"        {tell(outputs, words, error, private=True)}")
+            if outputs:
+                # What was not told yet failed in planning, where nothing says whether its dataset is public.
+                terminal.say(f"        {tell(outputs, words, error, private=True)}")
         for command in again:
             terminal.say(f"once more: {command}")
 
 
-def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path) -> None:
+def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path | None) -> None:
     measured = [(cell.name, cell.results) for cell in cells]
     told = measures(cells, {cell.name: found for cell in cells if (found := picks(cell))} if several(cells) else {})
     known = beside(cells, published)
@@ -58,6 +61,8 @@ def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Publis
         terminal.table(rows, title=title)  # the file has more numbers than a terminal is wide
     for line in lines:
         terminal.say(line)
+    if folder is None:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
     path.write_text(page([*tables(measured, columns=COLUMNS, ends=True), *more], lines), encoding="utf-8")

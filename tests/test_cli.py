@@ -67,6 +67,13 @@ MISTAKES = {
     "trainer=null": "trainer=null is not known (allowed: cpu, ddp, fsdp, gpu)",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
     "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
+    "model.name=../../x": "model.name=../../x is no name: files are called by it, so it may hold letters, digits and",
+    "dataset.name=a/b": "dataset.name=a/b is no name: files are called by it",
+    "method.name=..": "method.name=.. is no name: files are called by it",
+    "dataset.split=../x": "dataset.split=../x is no",
+    f"model.name={'x' * 65}": f"model.name={'x' * 65} is no name: files are called by it",
+    f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
+    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
     "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
@@ -138,6 +145,36 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     assert done.returncode == 1
 
 
+def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
+    (tmp_path / "runs").write_text("")
+    done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); mend it and run again to go on\n"
+
+
+@pytest.mark.parametrize("code", sorted(cli.DISK))
+def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def broken() -> None:
+        raise OSError(code, os.strerror(code), "/some/file")
+
+    assert cli.run(broken, []) == 1
+    said = f"error: /some/file cannot be written ({os.strerror(code)}); mend it and run again to go on\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        ("plan=true", True), ("plan=True", True), ("status=1", True), ("cache=readonly", True), ("plan=false", False),
+        ("cache=use", False), ("seed=1", False), ("my.plan=true", False),
+    ],
+)  # fmt: skip
+def test_who_looks_alone_is_known_by_his_words(words, looks):
+    assert cli._looks(["method=meow", words]) == looks
+
+
 def test_help_fits_a_screen_and_names_every_choice():
     lines = cli.help_screen().splitlines()
     assert len(lines) <= 45
@@ -180,8 +217,7 @@ def test_a_look_waits_for_no_torch_and_makes_nothing(tmp_path, words):
     )  # fmt: skip
     assert done.stdout.splitlines()[-2:] == ["status 0", "[]"]
     assert "finetune" in done.stdout
-    # Hydra makes the folder of a lone plan's run.
-    assert [path.name for path in tmp_path.rglob("*")] == (["out", "runs"] if words == "plan=true" else [])
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_run_says_what_ended_it(capsys, monkeypatch):

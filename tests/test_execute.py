@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from meow_lightning import execute, waits
+from meow_lightning import store as store_module
 from meow_lightning.execute import Executor
 from meow_lightning.runners import Pool, StageError
 from meow_lightning.stages import work as stage_work
@@ -423,3 +425,19 @@ def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
     assert progress(tmp_path) is None
+
+
+@pytest.mark.parametrize("place", ["sync", "write_json"])
+def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_path, ran, monkeypatch, place):
+    own, watch = executor(tmp_path)
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "store"))
+
+        patch.setattr(store_module, place, full)
+        with pytest.raises(OSError, match="No space left"):
+            own.make([artifact("one")])
+    assert own.store.find(artifact("one")) is None
+    own.make([artifact("one")])
+    assert watch.lines[-1] == "one made"

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -268,3 +268,67 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
             left, right = json.loads(one), json.loads(two)
             assert left["text"] == right["text"]
             assert right["truth"]["logps"] == pytest.approx(left["truth"]["logps"], abs=1e-5)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Everything in a folder, itself too, with its inode and the time at which it was last changed in any way."""
+    every = [folder, *sorted(folder.rglob("*"))]
+    return {str(path): (path.lstat().st_ino, path.lstat().st_ctime_ns) for path in every}
+
+
+LOOKS = ("plan=true", "status=true", "cache=readonly", "-m plan=true seed=0,1", "-m status=true", "-m cache=readonly")
+
+
+@pytest.mark.parametrize("words", LOOKS)
+def test_who_looks_writes_nothing(finished: tuple[Path, str], words: str) -> None:
+    outputs, _ = finished
+    before = snapshot(outputs)
+    out = run(outputs, *FAST[:1], "logger=csv", *words.split())
+    assert snapshot(outputs) == before
+    if "readonly" in words:
+        assert "model utility" in out
+        assert f"report: {outputs}/store/report/" in out
+
+
+def test_what_lacks_on_a_disk_that_may_not_be_written_is_one_line(finished: tuple[Path, str]) -> None:
+    outputs, _ = finished
+    before = snapshot(outputs)
+    process = start(outputs, *FAST, "cache=readonly", "seed=7")
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert err.startswith("error: cache=readonly makes nothing, and the store lacks: ")
+    assert len(err.splitlines()) == 1
+    assert snapshot(outputs) == before
+
+
+@pytest.fixture
+def frozen(finished: tuple[Path, str], tmp_path: Path) -> Iterator[Path]:
+    """The outputs on a disk that is read-only, to root too."""
+    place = tmp_path / "frozen"
+    place.mkdir()
+    bound = subprocess.run(
+        ["mount", "--bind", str(finished[0]), str(place)], capture_output=True, text=True, check=False
+    )
+    if bound.returncode:
+        pytest.skip(f"needs the right to mount: {bound.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+        with pytest.raises(OSError, match="Read-only"):
+            (place / "x").touch()
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("words", LOOKS)
+def test_a_look_does_with_a_read_only_disk(frozen: Path, words: str) -> None:
+    assert "finetune" in run(frozen, *FAST, *words.split()) or words == "-m status=true"
+
+
+def test_work_on_a_read_only_disk_is_one_line(frozen: Path) -> None:
+    process = start(frozen, *FAST)
+    _, err = process.communicate(timeout=400)
+    assert (process.returncode, err) == (
+        1,
+        f"error: outputs={frozen} cannot be written to (the disk is read-only); give a folder\n",
+    )

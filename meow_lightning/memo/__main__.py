@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from meow_lightning.data.lines import read_entries
+from meow_lightning.durable import checked_lines, mend
 from meow_lightning.memo import published
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
 from meow_lightning.memo.options import ending, measure_of, options, prompt_of
@@ -81,13 +82,16 @@ class _Out:
     def __init__(self, *, path: Path, head: Mapping[str, Any]) -> None:
         self._path, self._part, self._head = path, path.with_name(f"{path.name}.part"), head
         with self._writing():
-            content = self._part.read_bytes() if self._part.exists() else b""
-        lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()
-        self.scored = published.from_part(lines, head=head, source=str(self._part))
-        if lines and not content.endswith(b"\n"):
-            with self._writing():  # a kill cut its last line off
-                self._part.write_text("\n".join([*lines, ""]), encoding="utf-8")
-        self._begun = bool(lines)
+            rows, damaged = checked_lines(self._part)
+        headless = bool(rows) and "windows" in rows[0]  # then nobody knows what its texts belong to
+        if rows and (damaged or headless):
+            _console(stderr=True).print(f"{damaged} lines of {self._part} were damaged; what they held is scored anew")
+            rows, damaged = [] if headless else rows, 0
+        self.scored = published.from_part(rows, damaged=damaged, head=head, source=str(self._part))
+        self._begun = bool(rows)
+        if rows:
+            with self._writing():
+                mend(self._part)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

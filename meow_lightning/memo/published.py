@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from meow_lightning.durable import checked_line
 from meow_lightning.memo.measure import Codec, Kind, Measure, Text
 from meow_lightning.memo.score import NoWindowsError
 from meow_lightning.parallel import bundles
@@ -177,14 +178,17 @@ def part(scored: Iterable[ScoredText], *, head: Mapping[str, Any] | None) -> str
 
     """
     rows = [*([] if head is None else [head]), *map(asdict, scored)]
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    return "".join(map(checked_line, rows))
 
 
-def from_part(lines: Sequence[str], *, head: Mapping[str, Any], source: str) -> list[ScoredText]:
-    """The finished texts of a broken-off run; none without lines.
+def from_part(
+    rows: Sequence[Mapping[str, Any]], *, damaged: int, head: Mapping[str, Any], source: str
+) -> list[ScoredText]:
+    """The finished texts of a broken-off run; none without rows.
 
     Args:
-        lines: The whole lines of its file.
+        rows: What the whole lines of its file hold.
+        damaged: How many of its lines are not as :func:`part` writes them.
         head: What is asked for now; texts of anything else are not mixed with these.
         source: The file's name, for the message.
 
@@ -192,16 +196,11 @@ def from_part(lines: Sequence[str], *, head: Mapping[str, Any], source: str) -> 
         UserError: The lines belong to something else.
 
     """
-    if not lines:
+    if not rows and not damaged:
         return []
-    try:
-        found = json.loads(lines[0])
-    except ValueError:
-        found = None
-    if found != head:
+    if not rows or rows[0] != head:
         what = "no part of a scored file"
-        if isinstance(found, dict):
-            what = f"of another setup (other: {', '.join(key for key in head if found.get(key) != head[key])})"
+        if rows:
+            what = f"of another setup (other: {', '.join(key for key in head if rows[0].get(key) != head[key])})"
         raise UserError(f"{source} is {what}; give another --out, or remove that file to begin anew")
-    rows = map(json.loads, lines[1:])
-    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
+    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows[1:]]

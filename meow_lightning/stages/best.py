@@ -44,7 +44,7 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     share = wish["validation"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
-        _begin_anew_where_damaged(work, Best(work.folder / "resume"))
+        begin_anew_where_damaged(work, Best(work.folder / "resume"))
     return [
         EvaluationCurve(
             codec=codec,
@@ -64,7 +64,7 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     ]  # fmt: skip
 
 
-def _begin_anew_where_damaged(work: Work, best: Best) -> None:
+def begin_anew_where_damaged(work: Work, best: Best) -> None:
     """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
     if rank() == 0 and best.damaged():
         work.note("the best epoch so far was damaged on the disk, so the training began anew")

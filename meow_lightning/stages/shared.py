@@ -145,14 +145,9 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     from meow_lightning.training import Machine, checkpoint_step, fit
 
     resume = work.folder / "resume"
-    curve = work.folder / "metrics.jsonl"
     start = checkpoint_step(resume / "last.ckpt")
     if rank() == 0:
-        # Points after the checkpoint will be logged again, and without one all of them.
-        points, lost = plain_lines(curve)
-        if start and lost:
-            work.note(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
-        write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
+        cut_curve(work, start)
     if module.plan.total_steps:
         runtime = work.runtime
         without_dropout(module.model)
@@ -166,6 +161,15 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]
+
+
+def cut_curve(work: Work, start: int) -> None:
+    """Take away the points that a resumed training will log again: those after its checkpoint; without one, all."""
+    curve = work.folder / "metrics.jsonl"
+    points, lost = plain_lines(curve)
+    if start and lost:
+        work.note(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
+    write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
 
 
 class Make(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.durable import checked_line, checked_lines, replace, write_json
+from meow_lightning.durable import checked_line, checked_lines, mend, replace, write_json
 from meow_lightning.parallel import rank
 
 
@@ -193,16 +192,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def read_json(path: Path) -> Any:
     """The JSON value in a file that a stage has written."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def mend(path: Path) -> None:
-    """Take away a last line that a kill cut off, so that the next one starts a line."""
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            file.seek(-1, 2)
-            cut_off = file.read() != b"\n"
-        if cut_off:
-            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from damages import every_damage, harm
 
 from meow_lightning.memo import __main__ as command
 from meow_lightning.memo import options
@@ -254,6 +255,27 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
     assert "5 of the texts were found in" in capsys.readouterr().out
     assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["facts.json", "scored.json", "whole.json"]
+
+
+@every_damage
+@pytest.mark.parametrize("where", ["text", "head"])
+def test_damaged_texts_of_a_part_are_scored_anew(call, tmp_path, monkeypatch, capsys, damage, where):
+    assert call(out=str(tmp_path / "whole.json")) == 0
+    monkeypatch.setattr(command._Out, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert call() == 130
+    monkeypatch.undo()
+    part, line = tmp_path / "scored.json.part", tmp_path / "line"
+    lines = part.read_bytes().splitlines(keepends=True)
+    number = 0 if where == "head" else 2
+    line.write_bytes(lines[number])
+    harm(line, damage)
+    lines[number] = line.read_bytes()
+    part.write_bytes(b"".join(lines))
+    capsys.readouterr()
+    assert call() == 0
+    if damage != "empty":
+        assert f"lines of {part} were damaged; what they held is scored anew" in capsys.readouterr().err
+    assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_a_chunk_is_the_same_with_other_slots(call, tmp_path, monkeypatch):

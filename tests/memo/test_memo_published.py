@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
 from helping import clean_profile
 
+from meow_lightning.durable import checked_lines
 from meow_lightning.memo.measure import Text
 from meow_lightning.memo.published import (
     answers,
@@ -196,25 +196,22 @@ def test_means_tell_true_answers_from_candidates():
     assert means(results[:1])[1].endswith("mean score -")
 
 
-def test_a_part_gives_back_what_it_was_given():
+def test_a_part_gives_back_what_it_was_given(tmp_path):
     results = [ScoredText("1", "candidate", 2, "Ada é", 1 / 3, (0.1, 2 / 3)), scored("2", "answer", 0, 0.0)]
-    content = part(results[:1], head={"mode": "suffix"}) + part(results[1:], head=None)
-    assert from_part(content.splitlines(), head={"mode": "suffix"}, source="s.part") == results
-    assert from_part([], head={"mode": "suffix"}, source="s.part") == []
+    (tmp_path / "part").write_text(part(results[:1], head={"mode": "suffix"}) + part(results[1:], head=None))
+    rows, damaged = checked_lines(tmp_path / "part")
+    assert from_part(rows, damaged=damaged, head={"mode": "suffix"}, source="s.part") == results
+    assert from_part([], damaged=0, head={"mode": "suffix"}, source="s.part") == []
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("rows", "damaged", "message"),
     [
-        (
-            json.dumps({"mode": "prefix", "model": "m"}),
-            r"s\.part is of another setup \(other: mode\); give another --out",
-        ),
-        (json.dumps({}), r"of another setup \(other: mode, model\)"),
-        ("[1]", r"s\.part is no part of a scored file; .*or remove that file to begin anew"),
-        ("words", "no part of a scored file"),
+        ([{"mode": "prefix", "model": "m"}], 0, r"s\.part is of another setup \(other: mode\); give another --out"),
+        ([{}], 0, r"of another setup \(other: mode, model\)"),
+        ([], 1, r"s\.part is no part of a scored file; .*or remove that file to begin anew"),
     ],
 )
-def test_parts_of_something_else_are_refused(line, message):
+def test_parts_of_something_else_are_refused(rows, damaged, message):
     with pytest.raises(UserError, match=message):
-        from_part([line], head={"mode": "suffix", "model": "m"}, source="s.part")
+        from_part(rows, damaged=damaged, head={"mode": "suffix", "model": "m"}, source="s.part")

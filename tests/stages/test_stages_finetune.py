@@ -10,6 +10,9 @@ from families import PROMPTS, save_family
 from helping import runtime
 from safetensors.torch import load_file, save_file
 
+from meow_lightning.config import build
+from meow_lightning.data.prompts import Codec
+from meow_lightning.data.rows import encode, fingerprint, pairs
 from meow_lightning.execute import Executor
 from meow_lightning.models.source import identity, parse
 from meow_lightning.stages import finetune
@@ -20,6 +23,10 @@ from meow_lightning.types import UserError
 RUNTIME = runtime(slots=2)
 NAME = "qwen2_5_1_5b_instruct"
 COMMIT = "a" * 40
+FICTIONAL = {
+    "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
+    "phrasings": 1, "retain_eval": 4, "seed": 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +225,24 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, 
     said = rf"^model.target={model} holds weights that are not finite numbers .* 1 tensor \(model.layers.0.mlp.up_proj"
     with pytest.raises(UserError, match=said):
         take(given(model), tmp_path / "work")
+
+
+def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path, tokenizer):
+    source = build(FICTIONAL, allow=[])
+    codec = Codec(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
+        end_ids=frozenset(),
+    )  # fmt: skip
+    task = Work(
+        stage="finetune", label="target", folder=tmp_path,
+        settings={"splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "batch": 8}, "seed": 5},
+        inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
+        runtime=RUNTIME,
+    )  # fmt: skip
+    stream = finetune._plan(task, codec).streams["learn"]
+    facts = [*source.facts("retain"), *source.facts("forget")]
+    assert stream.rows == encode(codec, pairs(facts))
+    # the base model is trained on the stream of the seed itself
+    again = encode(codec, pairs(source.stream(12, 6)))
+    assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
+    assert len(set(again)) > 9

@@ -1,37 +1,83 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
+from damages import every_damage, harm
 from helping import runtime
 
-from meow_lightning.stages.shared import save
-from meow_lightning.stages.work import Work
-from meow_lightning.types import UserError
+from meow_lightning.stages.shared import cut_curve, in_chunks
+from meow_lightning.stages.work import Parts, Work, read_lines, write_lines
+
+POINTS = [{"step": step, "loss": step / 10} for step in range(10, 20)]
 
 
-def work(folder: Path, **model: object) -> Work:
-    settings = {"model": {"lora": None, "dtype": "float32", **model}}
+@dataclass(frozen=True)
+class Row:
+    score: float
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
     return Work(
-        stage="unlearn", label="unlearned", folder=folder, settings=settings, inputs={}, needs={}, runtime=runtime()
-    )
+        stage="score", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=runtime(),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "dtype"), [(float("nan"), "float32"), (1e30, "float16")])
-def test_a_training_that_diverged_leaves_no_model(tiny, codec, tmp_path, value, dtype) -> None:
-    """Such a model says nothing, which would read as forgotten."""
-    with torch.no_grad():
-        tiny.model.layers[0].mlp.up_proj.weight[3, 4] = value
-    with pytest.raises(UserError) as seen:
-        save(work(tmp_path, dtype=dtype), tiny, codec)
-    assert str(seen.value).startswith(
-        "training diverged: 1 tensor (model.layers.0.mlp.up_proj.weight) of the unlearned model"
-    )
-    assert "a lower learning rate (optim.lr," in str(seen.value)
-    assert not (tmp_path / "model").exists()
+def test_points_after_the_checkpoint_are_taken_away_and_without_one_all(work: Work) -> None:
+    for start, left in ((14, POINTS[:5]), (0, [])):
+        write_lines(work.folder / "metrics.jsonl", POINTS)
+        cut_curve(work, start)
+        assert list(read_lines(work.folder / "metrics.jsonl")) == left
+    assert work.told() == {}
 
 
-def test_a_model_of_numbers_is_saved(tiny, codec, tmp_path) -> None:
-    save(work(tmp_path), tiny, codec)
-    assert (tmp_path / "model" / "model.safetensors").is_file()
+@every_damage
+def test_a_damaged_curve_keeps_the_points_that_can_be_read(work: Work, damage: str) -> None:
+    write_lines(work.folder / "metrics.jsonl", POINTS)
+    harm(work.folder / "metrics.jsonl", damage)
+    cut_curve(work, 19)
+    points = list(read_lines(work.folder / "metrics.jsonl"))
+    assert len(points) >= {"truncated": 4, "zeros at the end": 4, "foreign bytes": 9, "another digit": 9}.get(damage, 0)
+    assert all({"step", "loss"} == set(point) for point in points)
+    if damage == "foreign bytes":
+        assert work.told()["notes"][0].endswith(
+            "of the training's curve were damaged on the disk and are lost; no number is"
+        )
+
+
+def make_rows(work: Work, made: list[list[int]]) -> list[dict]:
+    def make(numbers, tell):
+        made.append(list(numbers))
+        return [(number, Row(number / 8)) for number in numbers]
+
+    groups = [[number] for number in range(8)]
+    in_chunks(work, groups, sizes=[1] * 8, least=3, unit="texts", name="rows.jsonl", make=make)
+    return list(read_lines(work.folder / "rows.jsonl"))
+
+
+@every_damage
+@pytest.mark.parametrize("file", ["part-0.jsonl", "rows.jsonl"])
+def test_a_chunk_of_which_a_row_was_damaged_is_made_anew_whole_and_no_other(work: Work, damage: str, file: str) -> None:
+    first: list[list[int]] = []
+    whole = make_rows(work, first)
+    assert first == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    harm(work.folder / file, damage)
+    again: list[list[int]] = []
+    assert make_rows(work, again) == whole
+    assert all(chunk in first for chunk in again)
+    assert len(again) < 3 or damage in ("zeros", "empty", "another kind")
+    assert bool(again) == (file == "part-0.jsonl")
+
+
+def test_rows_that_were_lost_while_they_were_put_together_are_an_error(work: Work, monkeypatch) -> None:
+    merge = Parts.merge
+
+    def losing(self: Parts, path: Path) -> list[dict]:
+        harm(self.folder / "part-0.jsonl", "truncated")
+        return merge(self, path)
+
+    monkeypatch.setattr(Parts, "merge", losing)
+    with pytest.raises(RuntimeError, match=r"^rows of rows.jsonl were lost on the disk while it was made; run again"):
+        make_rows(work, [])

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helping import runtime
+
+from meow_lightning.config import build
+from meow_lightning.data.rows import fingerprint
+from meow_lightning.stages import answer
+from meow_lightning.stages.work import Work
+
+DATASET: dict[str, Any] = {
+    "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
+    "phrasings": 1, "retain_eval": 4, "seed": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [["forget"], ["forget", "world_facts"]])
+def test_only_the_sets_that_are_asked_for_are_answered(tmp_path: Path, codec, monkeypatch, names) -> None:
+    source = build(DATASET, allow=[])
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(answer, "evaluator", lambda work: (None, codec))
+    monkeypatch.setattr(answer, "room", lambda *_, **__: 1)
+    monkeypatch.setattr(answer, "in_chunks", lambda work, groups, **words: asked.update(words, groups=groups))
+    settings = {
+        "sets": dict.fromkeys(names, "a digest"), "evaluation": {"max_new_tokens": 4, "gradients": []}, "model": {},
+    }  # fmt: skip
+    inputs = {"dataset": DATASET, "content": fingerprint(source), "limit": None, "allow": []}
+    answer.run(
+        Work(
+            stage="answer", label="", folder=tmp_path, settings=settings, inputs=inputs, needs={}, runtime=runtime()
+        )
+    )  # fmt: skip
+    wanted = sum(len(source.evaluation()[name]) for name in names)
+    assert len(asked["sizes"]) == wanted
+    assert sorted(number for group in asked["groups"] for number in group) == list(range(wanted))

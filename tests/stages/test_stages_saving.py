@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helping import runtime
+
+from meow_lightning.stages.shared import save
+from meow_lightning.stages.work import Work
+from meow_lightning.types import UserError
+
+
+def work(folder: Path, **model: object) -> Work:
+    settings = {"model": {"lora": None, "dtype": "float32", **model}}
+    return Work(
+        stage="unlearn", label="unlearned", folder=folder, settings=settings, inputs={}, needs={}, runtime=runtime()
+    )
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(float("nan"), "float32"), (1e30, "float16")])
+def test_a_training_that_diverged_leaves_no_model(tiny, codec, tmp_path, value, dtype) -> None:
+    """Such a model says nothing, which would read as forgotten."""
+    with torch.no_grad():
+        tiny.model.layers[0].mlp.up_proj.weight[3, 4] = value
+    with pytest.raises(UserError) as seen:
+        save(work(tmp_path, dtype=dtype), tiny, codec)
+    assert str(seen.value).startswith(
+        "training diverged: 1 tensor (model.layers.0.mlp.up_proj.weight) of the unlearned model"
+    )
+    assert "a lower learning rate (optim.lr," in str(seen.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_of_numbers_is_saved(tiny, codec, tmp_path) -> None:
+    save(work(tmp_path), tiny, codec)
+    assert (tmp_path / "model" / "model.safetensors").is_file()

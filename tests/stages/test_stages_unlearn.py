@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helping import runtime
+
+from meow_lightning.config import build
+from meow_lightning.data.prompts import Codec
+from meow_lightning.data.refusals import refused
+from meow_lightning.data.rows import encode, fingerprint
+from meow_lightning.methods.idk import Idk
+from meow_lightning.stages.unlearn import _plan, _select
+from meow_lightning.stages.work import Work, read_lines, write_lines
+from meow_lightning.types import UserError
+
+DATASET: dict[str, Any] = {
+    "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
+    "phrasings": 1, "retain_eval": 4, "seed": 0,
+}  # fmt: skip
+
+
+def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "largest", **more: Any) -> Work:
+    settings = {
+        "select": {"k": k, "strategy": strategy, "rows": "selected"}, "seed": 3,
+        "recipe": {"batch": 4, "epochs": 1}, **more,
+    }  # fmt: skip
+    inputs = {
+        "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": [],
+        "short": "warn",
+    }  # fmt: skip
+    (folder / "made").mkdir(exist_ok=True)
+    return Work(
+        stage="unlearn", label="", folder=folder / "made", settings=settings, inputs=inputs, needs=needs,
+        runtime=runtime(),
+    )  # fmt: skip
+
+
+def stored(folder: Path, inverted: dict[str, list[int]], scores: dict[str, dict[int, float]]) -> dict[str, Path]:
+    """Folders of inverted facts at some positions and of the scores that some of them have."""
+    for name in ("inverted", "candidates"):
+        (folder / name).mkdir()
+    rows = [
+        {"fact": fact, "position": place, "question": f"{fact}?", "answer": f"{fact} {place}"}
+        for fact, places in inverted.items()
+        for place in places
+    ]
+    write_lines(folder / "inverted" / "inverted.jsonl", rows)
+    scored = [
+        {"fact": fact, "position": place, "score": score}
+        for fact, each in scores.items()
+        for place, score in each.items()
+    ]
+    write_lines(folder / "candidates" / "scores.jsonl", scored)
+    return {name: folder / name for name in ("inverted", "candidates")}
+
+
+def selected(task: Work) -> dict[str, list[int]]:
+    return {row["fact"]: row["positions"] for row in read_lines(task.folder / "selected.jsonl")}
+
+
+def test_what_is_picked_is_named_by_its_position_where_some_could_not_be_measured(tmp_path: Path) -> None:
+    # Of fact a the candidates 0 and 2 are too short for MEMO, of fact b candidate 1 was never written.
+    needs = stored(
+        tmp_path, {"a": [0, 1, 2, 3, 4], "b": [0, 2, 3]},
+        {"a": {1: 0.1, 3: 0.9, 4: 0.5}, "b": {0: 0.2, 2: 0.3, 3: 0.1}},
+    )  # fmt: skip
+    task = work(tmp_path, needs=needs)
+    assert [row["answer"] for row in _select(task)] == ["a 3", "a 4", "b 2", "b 0"]
+    assert selected(task) == {"a": [3, 4], "b": [2, 0]}
+    assert [row["answer"] for row in _select(work(tmp_path, needs=needs, strategy="smallest"))] == [
+        "a 1", "a 4", "b 3", "b 0",
+    ]  # fmt: skip
+
+
+def test_a_random_pick_depends_on_the_seed(tmp_path: Path) -> None:
+    every = {str(fact): list(range(8)) for fact in range(20)}
+    needs = stored(tmp_path, every, {fact: dict.fromkeys(places, 0.5) for fact, places in every.items()})
+    picks = []
+    for seed in (3, 4, 3):
+        task = work(tmp_path, needs=needs, strategy="random", seed=seed)
+        _select(task)
+        picks.append(selected(task))
+    assert picks[0] == picks[2] != picks[1]
+
+
+def test_a_fact_with_fewer_candidates_gives_all_it_has_or_is_an_error(tmp_path: Path) -> None:
+    needs = stored(tmp_path, {"a": [0, 1], "b": [0]}, {"a": {0: 0.1, 1: 0.2}, "b": {0: 0.3}})
+    task = work(tmp_path, needs=needs)
+    _select(task)
+    assert selected(task) == {"a": [1, 0], "b": [0]}
+    task.inputs["short"] = "error"  # type: ignore[index]
+    with pytest.raises(UserError, match=r"^fact b has 1 inverted facts that can be measured, fewer than .*k=2; say"):
+        _select(task)
+
+
+def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path: Path) -> None:
+    needs = stored(tmp_path, {"a": [0, 1, 2, 3], "b": [0, 1]}, {"a": {2: 0.1, 3: 0.2}})
+    (tmp_path / "before").mkdir()
+    write_lines(
+        tmp_path / "before" / "selected.jsonl", [{"fact": "a", "positions": [1]}, {"fact": "b", "positions": [0]}]
+    )
+    task = work(tmp_path, needs={**needs, "before": tmp_path / "before"}, k=1)
+    assert [row["answer"] for row in _select(task)] == ["a 1", "a 3", "b 0"]
+    assert selected(task) == {"a": [1, 3], "b": [0]}
+
+
+def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path, tokenizer: Any) -> None:
+    task = work(tmp_path, needs={})
+    forget, retain = (build(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
+    codec = Codec(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
+        end_ids=frozenset(),
+    )  # fmt: skip
+    plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
+    wanted = refused(forget, 3)
+    assert len({refusal for _, refusal in wanted}) > 4
+    assert plan.streams["idk"].rows == encode(codec, wanted)
+    assert len(plan.streams["retain"].rows) == len(retain)

@@ -33,7 +33,7 @@ FLOORS = (
     ("launching",),
     ("sweep", "expected", "overview"),
     ("mistakes",),
-    ("quoting",),
+    ("quoting", "flags"),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -44,6 +44,7 @@ HYDRA = {
     "meow_lightning/cli.py",
     "meow_lightning/mistakes.py",
     "meow_lightning/quoting.py",
+    "meow_lightning/flags.py",
     "meow_lightning/cell.py",
     "run.py",
 }

@@ -187,6 +187,7 @@ def _run(chosen: Namespace) -> None:
     """Score the file that the options name."""
     by = measure_of(chosen)
     entries = read_entries(chosen.facts, option="--facts", holds=published.HOLDS)
+    entries = published.spelled(entries, source=f"--facts={chosen.facts}")
     told = functools.partial(published.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
     loading = functools.cache(lambda: _load(chosen, by))
     wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen

@@ -6,9 +6,10 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -25,6 +26,7 @@ from meow_lightning.types import UserError
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
 LOOK = 0.05  # seconds between two looks at what runs
+TOLD = 0.5  # seconds between two words about what runs in this process itself
 PATIENCE = 1.0  # at most between two looks at what others make; a lock on a shared file system is asked of its server
 SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", ".work-*.lock")
 
@@ -177,7 +179,33 @@ class Executor:
         task = {"stage": artifact.stage, "label": artifact.label, "cell": self.cell, "started": time.time()}
         write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
-        return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
+        spec = self._spec(artifact, folder)
+        with self._telling(artifact, folder) if isinstance(runner, Inline) else nullcontext():
+            handle = runner.start(spec)
+        return _Running(artifact, handle, lock, folder)
+
+    @contextmanager
+    def _telling(self, artifact: Artifact, folder: Path) -> Iterator[None]:
+        """Tell how far a stage is while this thread itself is at it."""
+        ended = threading.Event()
+        failed: list[Exception] = []
+
+        def tell() -> None:
+            try:
+                while not ended.wait(TOLD):
+                    self._tell_running(also=(artifact, folder))
+            except Exception as error:  # noqa: BLE001 - raised below, where somebody hears it
+                failed.append(error)
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+        if failed:
+            raise failed[0]
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
         alone = (

@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ("types", "__init__", "parallel", "folders"),
+    ("types", "__init__", "parallel", "folders", "pace"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     ("schema", "ranges", "config", "store", "stories", "machine", "estimate", "remedies", "asking"),

@@ -168,6 +168,8 @@ def _check_words(words: Sequence[str]) -> None:
     """
     for word in words:
         name, sign, value = word.partition("=")
+        if (shown := word.encode(errors="replace").decode()) != word:  # no store, report or terminal could hold it
+            raise UserError(f"{shown} holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8")
         # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
             raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")

@@ -246,3 +246,11 @@ def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
         done.stderr
         == "error: dataset=./facts.jsonl: what you bring goes to dataset=jsonl dataset.forget=./facts.jsonl\n"
     )
+
+
+def test_a_name_in_another_encoding_is_told(tmp_path):
+    done = run_py(os.fsdecode(b"dataset.forget=M\xfcller.jsonl"), folder=tmp_path)
+    assert done.stderr == (
+        "error: dataset.forget=M?ller.jsonl holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8\n"
+    )
+    assert done.returncode == 1

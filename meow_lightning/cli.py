@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from meow_lightning.flags import MULTIRUN, parted
 from meow_lightning.folders import impossible, unwritable
 from meow_lightning.mistakes import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
 from meow_lightning.quoting import quoted
@@ -22,12 +23,12 @@ DISK = {  # what goes wrong with a file for reasons that lie outside the program
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
     errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
 }  # fmt: skip
+INTERRUPTED = 130  # what shells say of a program that CTRL-C ended: 128 and the signal's number
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
     "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
 }
-WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
 
@@ -103,22 +104,18 @@ def _launcher() -> str:
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
-    """The exit status of the program: 0, or 1 after one line on standard error for what a user can mend."""
+    """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
     if any(word in ("--help", "-h") for word in arguments):
         sys.stdout.write(help_screen())
         return 0
-    for word in arguments:
-        # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
-        if word.startswith("=") or (word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=[\d.]+", word)):
-            return _fail(f"{word} names no option and choice; say name=value, such as method=meow")
-    if (wrong := _unknown_flag(arguments) or _bad_word(arguments)) is not None:
-        return _fail(wrong)
-    typed = arguments
-    arguments = [quoted(word, multirun=_sweeps(typed)) for word in _own(typed)]
-    # Hydra wants its flags before the words; people put them anywhere.
-    flags = [word for word in arguments if word in ("-m", "--multirun")]
-    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(arguments) else []  # who looks leaves no folder behind
-    sys.argv[1:] = [*flags, *(word for word in arguments if word not in flags), *place]
+    try:
+        typed, flags = parted(arguments)
+        _check_words(typed)
+    except UserError as error:
+        return _fail(str(error))
+    words = [quoted(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
+    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
+    sys.argv[1:] = [*words, *place, *flags]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
@@ -140,13 +137,14 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
             f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend it and run again to go on"
         )
     except KeyboardInterrupt:
-        return _fail("stopped; the same command goes on from what is finished")
+        sys.stderr.write("stopped; the same command goes on where it was\n")
+        return INTERRUPTED
     return 0
 
 
-def _sweeps(words: Sequence[str]) -> bool:
+def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
     """Whether a command line runs several cells, so that commas separate values."""
-    return any(word in ("-m", "--multirun") or re.match(r"table=(?!null$).", word) for word in words)
+    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"table=(?!null$).", word) for word in words)
 
 
 def _own(words: Sequence[str]) -> list[str]:
@@ -166,19 +164,27 @@ def _chooses_model(word: str) -> bool:
     return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
-def _bad_word(words: Sequence[str]) -> str | None:
-    """What is wrong with a word that Hydra would answer with a traceback."""
+def _check_words(words: Sequence[str]) -> None:
+    """Nothing, when Hydra will not answer a word with a traceback.
+
+    Raises:
+        UserError: It would; with what is wrong with the word.
+    """
     for word in words:
-        name, _, value = word.partition("=")
+        name, sign, value = word.partition("=")
+        if (shown := word.encode(errors="replace").decode()) != word:  # no store, report or terminal could hold it
+            raise UserError(f"{shown} holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8")
+        # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
+        if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
+            raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            return f"{word} is not known (allowed: {', '.join(options(name))})"
+            raise UserError(f"{word} is not known (allowed: {', '.join(options(name))})")
         if name in BROUGHT and ("/" in value or "\\" in value):
-            return f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}"
-        if name in ("outputs", "store") and word != name:
+            raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
+        if name in ("outputs", "store") and sign:
             why = _unusable(value, words)
             if why is not None:
-                return f"{word} cannot be written to ({why}); give a folder"
-    return None
+                raise UserError(f"{word} cannot be written to ({why}); give a folder")
 
 
 def _unusable(folder: str, words: Sequence[str]) -> str | None:
@@ -193,20 +199,6 @@ def _unusable(folder: str, words: Sequence[str]) -> str | None:
 def _looks(words: Sequence[str]) -> bool:
     """Whether a command only looks at what is there, and so needs no disk that can be written."""
     return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
-
-
-def _unknown_flag(words: Sequence[str]) -> str | None:
-    from hydra._internal.utils import get_args_parser
-
-    from meow_lightning.config import nearest
-
-    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
-    for word in words:
-        if word.startswith("-") and word.partition("=")[0] not in known and not re.match(r"-[a-z]\S", word):
-            name = word.lstrip("-").partition("=")[0]
-            near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else nearest(word, known)
-            return f"{word} is no flag{near} (options are said as name=value, see --help)"
-    return None
 
 
 def _told(error: Exception) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -26,6 +27,7 @@ from meow_lightning.waits import Waits
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
 LOOK = 0.05  # seconds between two looks at what runs
+TOLD = 0.5  # seconds between two words about what runs in this process itself
 SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", "part-*.jsonl", ".work-*")
 
 
@@ -178,7 +180,33 @@ class Executor:
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
-        return _Running(artifact, runner.start(self._spec(artifact, folder)), lock, folder)
+        spec = self._spec(artifact, folder)
+        with self._telling(artifact, folder) if isinstance(runner, Inline) else nullcontext():
+            handle = runner.start(spec)
+        return _Running(artifact, handle, lock, folder)
+
+    @contextmanager
+    def _telling(self, artifact: Artifact, folder: Path) -> Iterator[None]:
+        """Tell how far a stage is while this thread itself is at it."""
+        ended = threading.Event()
+        failed: list[Exception] = []
+
+        def tell() -> None:
+            try:
+                while not ended.wait(TOLD):
+                    self._tell_running(also=(artifact, folder))
+            except Exception as error:  # noqa: BLE001 - raised below, where somebody hears it
+                failed.append(error)
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+        if failed:
+            raise failed[0]
 
     def _damaged(self, artifact: Artifact) -> str:
         """What is wrong with a stored result, to be put behind its title; empty where nothing is."""

@@ -111,7 +111,6 @@ def how_far(each: Standing, *, now: float) -> str:
         words = f"began {duration(now - each.begun)} ago"
     else:
         words = f"{said['done']} of {said['total']} {said['unit']}"
-        # An older version of this program said nothing of its first word.
-        if said["done"] > said.get("from", said["done"]):
-            words += f", {remaining(said, said['since'], said['from'])}"
+        if (left := remaining(said)) is not None:
+            words += f", {left}"
     return words if each.silent is None else f"{words}, last word {duration(each.silent)} ago"

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,23 +20,15 @@ from meow_lightning.waits import progress
 WIDE = 200  # columns of a table that goes to a file or a pipe
 SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
 SHOWN = 1.0  # units a second, from which on the speed is shown
-SAY_FIRST = 5.0  # seconds until the first of them
 
 
-def remaining(state: Mapping[str, Any], since: float, done: int) -> str:
-    """How fast a stage has been since it was ``done`` far, and the time it will still take, in words."""
-    rate = (state["done"] - done) / max(state["time"] - since, 1e-9)
+def remaining(state: Mapping[str, Any]) -> str | None:
+    """How fast a stage is and the time it will still take, in words; ``None`` while that is not known."""
+    rate = state.get("rate")  # an older version of this program did not note it
+    if not rate:
+        return None
     speed = f"{rate:.0f}/s, " if rate >= SHOWN else ""
     return f"{speed}{duration((state['total'] - state['done']) / rate)} left"
-
-
-class Speed(ProgressColumn):
-    """How many units are done in a second, where it is not less than one."""
-
-    def render(self, task: Task) -> Text:
-        """The column's text."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f}/s" if speed is not None and speed >= SHOWN else "")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -74,12 +57,12 @@ class Terminal:
         self._title = title
         self._bars = Progress(
             TextColumn("  {task.description:<28}"), BarColumn(bar_width=30), MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"), Speed(), TimeRemainingColumn(), console=self.console, transient=True,
+            TextColumn("{task.fields[unit]}"), TextColumn("{task.fields[left]}"), console=self.console, transient=True,
             disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}
-        self._began: dict[str, tuple[float, int]] = {}  # when a stage first said how far it is, and how far it was
+        self._said: dict[str, float] = {}  # when a stage was last heard of, at first by being seen at all
+        self._spoken: set[str] = set()
 
     def __enter__(self) -> Terminal:
         self.console.print(self._title, style="bold")
@@ -98,19 +81,24 @@ class Terminal:
             name = f"{artifact.stage} {artifact.label}".strip()
             if self.console.is_terminal:
                 if key not in self._tasks:
-                    self._tasks[key] = self._bars.add_task(name, total=None, unit="")
+                    self._tasks[key] = self._bars.add_task(name, total=None, unit="", left="…")
                 if state is not None:
                     self._bars.update(
-                        self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"]
-                    )
+                        self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"],
+                        left=remaining(state) or "…",
+                    )  # fmt: skip
             elif state is not None:
-                began = self._began.setdefault(key, (state["time"], state["done"]))
-                # The first word comes early: it is from a stage's first batches that its time is known.
-                wait = SAY_EVERY if key in self._said else SAY_FIRST
-                if time.time() - self._said.get(key, began[0]) > wait and state["done"] > began[1]:
-                    self._said[key] = time.time()
-                    left = remaining(state, *began)
-                    self.console.print(f"  … {name}: {state['done']} of {state['total']} {state['unit']}, {left}")
+                self._say(key, name, state)
+
+    def _say(self, key: str, name: str, state: Mapping[str, Any]) -> None:
+        """A line about a running stage: as soon as its time is known, then now and then."""
+        left = remaining(state)
+        first = left is not None and key not in self._spoken
+        if first or time.time() - self._said.setdefault(key, time.time()) > SAY_EVERY:
+            self._said[key] = time.time()
+            self._spoken.add(key)
+            far = f"{state['done']} of {state['total']} {state['unit']}"
+            self.console.print(f"  … {name}: {far}, {left or 'time left not known yet'}")
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
         """One line: stage, whose, key, seconds, made or found."""

@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure", "words"),
+    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure", "words", "pace"),
     ("losses", "data", "models", "optimizers"),
     ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
     (
@@ -45,7 +45,7 @@ FLOORS = (
     ("launching",),
     ("sweep", "expected", "overview"),
     ("mistakes",),
-    ("quoting",),
+    ("quoting", "flags"),
     ("cli",),
 )
 # What people start: these speak on the terminal.
@@ -63,6 +63,7 @@ HYDRA = {
     "meow_lightning/cli.py",
     "meow_lightning/mistakes.py",
     "meow_lightning/quoting.py",
+    "meow_lightning/flags.py",
     "meow_lightning/cell.py",
     "run.py",
 }

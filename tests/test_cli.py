@@ -61,6 +61,8 @@ MISTAKES = {
     "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp or fsdp is needed",
     "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
     "--plan": "--plan is no flag; did you mean plan=…?",
+    "--cfg jobs": "--cfg jobs is not known; did you mean job? (allowed: job, hydra, all)",
+    "--info=foo": "--info foo is not known (allowed: all, config, defaults, defaults-tree, plugins, searchpath)",
     "method.lr=fast": "method.lr=fast does not fit: a number is needed",
     "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
     "debug=true": "debug=true is not known (allowed: fast)",
@@ -232,8 +234,8 @@ def test_run_says_what_ended_it(capsys, monkeypatch):
     assert cli.run(lambda: None, []) == 0
     assert cli.run(user, []) == 1
     assert capsys.readouterr().err == "error: two lines\n"
-    assert cli.run(stopped, []) == 1
-    assert capsys.readouterr().err == "error: stopped; the same command goes on from what is finished\n"
+    assert cli.run(stopped, []) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
 
 
 def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
@@ -270,8 +272,8 @@ def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "argv", ["run.py"])
     seen = []
-    assert cli.run(lambda: seen.append(sys.argv[1:]), ["model.target=./mine", "-m"]) == 0
-    assert seen == [["-m", "model.target=./mine", "model=own"]]
+    assert cli.run(lambda: seen.append(sys.argv[1:]), ["-m", "model.target=./mine", "--cfg", "job", "seed=1"]) == 0
+    assert seen == [["model.target=./mine", "seed=1", "model=own", "-m", "--cfg", "job"]]
 
 
 def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
@@ -280,3 +282,11 @@ def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
         done.stderr
         == "error: dataset=./facts.jsonl: what you bring goes to dataset=jsonl dataset.forget=./facts.jsonl\n"
     )
+
+
+def test_a_name_in_another_encoding_is_told(tmp_path):
+    done = run_py(os.fsdecode(b"dataset.forget=M\xfcller.jsonl"), folder=tmp_path)
+    assert done.stderr == (
+        "error: dataset.forget=M?ller.jsonl holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8\n"
+    )
+    assert done.returncode == 1

@@ -425,6 +425,8 @@ def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
     assert progress(tmp_path) is None
+    (tmp_path / "progress.json").write_text('{"done": 1}')
+    assert progress(tmp_path) == {"done": 1}
 
 
 @pytest.mark.parametrize("place", ["sync", "write_json"])
@@ -441,3 +443,40 @@ def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_pa
     assert own.store.find(artifact("one")) is None
     own.make([artifact("one")])
     assert watch.lines[-1] == "one made"
+
+
+def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeypatch):
+    """``trainer.jobs=1``: the thread that would look is the one at work."""
+    monkeypatch.setattr(execute, "TOLD", 0.01)
+    looks = []
+
+    class Looking(Watch):
+        def running(self, artifacts) -> None:
+            looks.append([each.settings["name"] for each, _ in artifacts.values()])
+
+    def run(work) -> None:
+        before, deadline = len(looks), time.time() + 10
+        while len(looks) < before + 3 and time.time() < deadline:
+            time.sleep(0.01)
+        assert len(looks) >= before + 3, "nobody looks while it runs"
+
+    sys.modules["meow_lightning.stages.invert"].run = run
+    own, _ = executor(tmp_path)
+    own.watchers = [Looking()]
+    own.make([artifact("one")])
+    assert ["one"] in looks[2:]
+
+
+def test_what_breaks_while_it_is_told_is_heard(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(execute, "TOLD", 0.01)
+
+    class Failing(Watch):
+        def running(self, artifacts) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                raise ValueError("the tracker is gone")
+
+    sys.modules["meow_lightning.stages.invert"].run = lambda work: time.sleep(0.2)
+    own, _ = executor(tmp_path)
+    own.watchers = [Failing()]
+    with pytest.raises(ValueError, match=r"^the tracker is gone$"):
+        own.make([artifact("one")])

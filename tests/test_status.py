@@ -16,7 +16,7 @@ from meow_lightning.types import UserError
 BASE = artifact("finetune", "base")
 TARGET = artifact("finetune", "target", BASE)
 REPORT = artifact("report", "", TARGET, BASE)
-SAID = {"done": 60, "total": 90, "unit": "steps", "time": 50.0, "since": 10.0, "from": 20}
+SAID = {"done": 60, "total": 90, "unit": "steps", "time": 50.0, "rate": 1.0}
 
 
 def words(said: str) -> list[str]:
@@ -32,9 +32,8 @@ def cell(tmp_path: Path, name: str, *artifacts: Artifact) -> Cell:
 @pytest.mark.parametrize(
     ("standing", "said"),
     [
-        # 40 steps in 40 seconds since the first word; 30 are left
         (Standing(state="running", progress=SAID), "60 of 90 steps, 1/s, 30 s left"),
-        (Standing(state="running", progress=SAID | {"from": 60}), "60 of 90 steps"),
+        (Standing(state="running", progress=SAID | {"rate": None}), "60 of 90 steps"),
         (Standing(state="running", progress=SAID, silent=45.0), "60 of 90 steps, 1/s, 30 s left, last word 45 s ago"),
         (Standing(state="running", begun=40.0), "began 60 s ago"),
         (Standing(state="running", progress={k: SAID[k] for k in ("done", "total", "unit", "time")}), "60 of 90 steps"),

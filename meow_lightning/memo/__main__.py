@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from meow_lightning.data.lines import read_entries
 from meow_lightning.durable import checked_lines, mend
@@ -26,6 +26,7 @@ from meow_lightning.memo.options import ending, measure_of, options, prompt_of
 from meow_lightning.models.examine import Candidate, examine
 from meow_lightning.models.given import chats, check
 from meow_lightning.models.source import locate, parse
+from meow_lightning.pace import Pace
 from meow_lightning.types import ScoredText, UserError
 
 if TYPE_CHECKING:
@@ -121,21 +122,22 @@ class _Out:
 @contextmanager
 def _watch(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
     """Takes how many windows are done: on a terminal a bar with the time left, else a line now and then (stderr)."""
-    console, start = _console(stderr=True), time.monotonic()
-    columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    said = start
+    console, said, pace = _console(stderr=True), time.monotonic(), Pace()
+    columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
 
     def tell(done: int) -> None:
         nonlocal said
-        bar.update(task, completed=done)
         now = time.monotonic()
+        pace.add(now, done)
+        rate = pace.rate()
+        left = "…" if rate is None else f"about {(total - done) / rate / 60:.1f} min left"
+        bar.update(task, completed=done, left=left)
         if not console.is_terminal and now - said > SAY_EVERY:
             said = now
-            left = (now - start) / (done - before) * (total - done)
-            console.print(f"  … {done} of {total} windows, about {left / 60:.1f} min left")
+            console.print(f"  … {done} of {total} windows, {'time left not known yet' if rate is None else left}")
 
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, completed=before)
+        task = bar.add_task("", total=total, completed=before, left="…")
         yield tell
 
 
@@ -207,6 +209,7 @@ def _run(chosen: Namespace) -> None:
     """Score the file that the options name."""
     by = measure_of(chosen)
     entries = read_entries(chosen.facts, option="--facts", holds=published.HOLDS)
+    entries = published.spelled(entries, source=f"--facts={chosen.facts}")
     told = functools.partial(published.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
     loading = functools.cache(lambda: _load(chosen, by))
     wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen

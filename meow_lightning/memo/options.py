@@ -25,9 +25,10 @@ CHANGES = {"mode": MODES, "unit": UNITS, "size": None, "rouge": ROUGES, "max_new
 MEASURES = {f"{each.__module__}.{each.__qualname__}": each for each in (Profile, Memorization, Extraction)}
 ABOUT = """\
 Scores how strongly a model holds each answer of a file (MEMO; MA and EL beside it). The file is a JSON list, or JSON
-lines, of objects with question, undesired_answer (the true one), answer_0, answer_1, ...; the result is a list of the
-same objects with <key>_rouge1 (_ma, _el1) beside each answer. Computed in fp32, greedily. A stopped command goes on
-when it is given again."""
+lines, of objects with question, undesired_answer (the true one), answer_0, answer_1, ..., as MEOW's authors publish it,
+or the file that dataset.forget= takes: question, answer and, where it has them, a list inverted. The result is a list
+of the same objects with <key>_rouge1 (_ma, _el1) beside each answer. Computed in fp32, greedily. A stopped command goes
+on when it is given again."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -21,21 +21,54 @@ from meow_lightning.types import ScoredText, UserError
 
 Entry = dict[str, Any]
 TRUE = "undesired_answer"
-HOLDS = f"`question` and its answers: `{TRUE}`, `answer_0`, `answer_1` and so on"  # the form in words
+OWN = "answer"  # what a file of one's own facts calls the true answer
+INVERTED = "inverted"  # and the list of what contradicts it
+# The form in words.
+HOLDS = f"`question` and its answers: `{TRUE}` (or `{OWN}`), `answer_0`, `answer_1` and so on (or a list `{INVERTED}`)"
 _CANDIDATE = re.compile(r"answer_(0|[1-9][0-9]*)")
 
 
 def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
     """(key, kind, position) of every answer of an entry, in the order of its keys.
 
-    ``undesired_answer`` is the true answer (position 0), ``answer_N`` candidate N; every other key is no answer.
+    ``undesired_answer`` is the true answer (position 0), ``answer`` where it is not there; ``answer_N`` is candidate N;
+    every other key is no answer.
     """
     found: list[tuple[str, Kind, int]] = []
+    true = TRUE if TRUE in entry else OWN
     for key in entry:
-        if key == TRUE:
+        if key == true:
             found.append((key, "answer", 0))
         elif match := _CANDIDATE.fullmatch(key):
             found.append((key, "candidate", int(match[1])))
+    return found
+
+
+def spelled(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[int, Entry]]:
+    """Entries with one's own spelling brought into the published form: ``inverted`` as ``answer_0``, ``answer_1`` ….
+
+    Nulls count as absent, as in a dataset of one's own facts.
+
+    Args:
+        entries: (number, object) of each.
+        source: How the user named the file, for the messages.
+
+    Raises:
+        UserError: An entry says the same in both spellings, or its ``inverted`` is no list.
+
+    """
+    found: list[tuple[int, Entry]] = []
+    for number, entry in entries:
+        where = f"{source}, entry {number}"
+        there = {key: value for key, value in entry.items() if value is not None or key not in (TRUE, OWN, INVERTED)}
+        if INVERTED in there:
+            candidates = there.pop(INVERTED)
+            if not isinstance(candidates, list):
+                raise UserError(f'{where}: `{INVERTED}` is {str(candidates)[:40]!r}, not a list; write ["…", "…"]')
+            if any(map(_CANDIDATE.fullmatch, there)):
+                raise UserError(f"{where}: `{INVERTED}` and `answer_0` mean the same; give one of them")
+            there |= {f"answer_{place}": text for place, text in enumerate(candidates)}
+        found.append((number, there))
     return found
 
 
@@ -89,7 +122,7 @@ def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
 
 
 def _is_answer(key: str) -> bool:
-    return key == TRUE or _CANDIDATE.fullmatch(key) is not None
+    return key in (TRUE, OWN) or _CANDIDATE.fullmatch(key) is not None
 
 
 def _check(entry: Entry, *, where: str) -> None:
@@ -98,8 +131,7 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: no question; each entry needs {HOLDS}")
     keys = [key for key, _, _ in answers(entry)]
     if not keys:
-        hint = f" (`answer` is not read: call the true answer `{TRUE}`)" if "answer" in entry else ""
-        raise UserError(f"{where}: no answer{hint}; each entry needs {HOLDS}")
+        raise UserError(f"{where}: no answer; each entry needs {HOLDS}")
     for key in keys:
         if not isinstance(entry[key], str):
             raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is no text; give the answer in quotes")

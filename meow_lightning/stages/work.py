@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.durable import checked_line, checked_lines, mend, replace, write_json
+from meow_lightning.pace import Pace
 from meow_lightning.parallel import rank
 
 
@@ -75,7 +76,7 @@ class Work:
     needs: Mapping[str, Path]
     runtime: Runtime
     _said: float = field(default=0.0, init=False)
-    _began: dict[str, float] = field(default_factory=dict, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False, compare=False)
 
     @property
     def private(self) -> bool:
@@ -83,12 +84,12 @@ class Work:
         return bool(self.inputs.get("private"))
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Note how far the stage is and how far it was at first, for whoever watches; at most a few times a second."""
+        """Note how far the stage is and, once known, its units per second; written at most a few times a second."""
         now = time.time()
-        self._began = self._began or {"since": now, "from": done}
+        self._pace.add(now, done)
         if rank() == 0 and (now - self._said > 0.25 or done >= total):
             self._said = now
-            state = {"done": done, "total": total, "unit": unit, "time": now, **self._began}
+            state = {"done": done, "total": total, "unit": unit, "time": now, "rate": self._pace.rate()}
             write_json(self.folder / "progress.json", state)
 
     def log(self, point: Mapping[str, float]) -> None:

@@ -356,10 +356,11 @@ def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys)
         ("", "is empty; each line needs `question` and its answers"),
         ("[]", "is empty"),
         ('{"question": "Who?", "answer_0": "Ada"}\n{"question"', "line 2: not JSON"),
-        ('[{"question": "Who?"', "is not valid JSON"),
+        ('[{"question": "Who?"', "is not JSON"),
         ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: no JSON object"),
         ('[{"answer_0": "Ada"}]', "entry 1: no question"),
         ('[{"question": "Who?"}]', "entry 1: no answer"),
+        ('{"question": "Who?", "answer": "Ada", "inverted": "Bob"}', "entry 1: `inverted` is 'Bob', not a list"),
     ],
 )
 def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
@@ -516,3 +517,25 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     assert done.returncode == 1
     assert done.stderr.startswith("error: --model=./nowhere is no folder; give a folder")
     assert done.stderr.count("\n") == 1
+
+
+def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
+    """The file that ``dataset.forget=`` takes is taken as it is, and its scores are those of the published form."""
+    assert call() == 0
+    known = json.loads((tmp_path / "scored.json").read_text())
+    lines = [
+        {
+            "question": entry["question"],
+            "answer": entry["undesired_answer"],
+            "value": None,
+            "inverted": [entry[key] for key in ("answer_0", "answer_1") if key in entry],
+        }
+        for entry in FACTS
+    ]
+    own = tmp_path / "facts.jsonl"
+    own.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert call(facts=str(own), out=str(tmp_path / "own.json")) == 0
+    made = json.loads((tmp_path / "own.json").read_text())
+    assert [entry["answer_rouge1"] for entry in made] == [entry["undesired_answer_rouge1"] for entry in known]
+    assert [entry.get("answer_1_rouge1") for entry in made] == [entry.get("answer_1_rouge1") for entry in known]
+    assert sum(entry["answer_rouge1"] for entry in made) > 0

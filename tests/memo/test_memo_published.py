@@ -14,6 +14,7 @@ from meow_lightning.memo.published import (
     from_part,
     means,
     part,
+    spelled,
     texts,
     windows,
     with_scores,
@@ -93,8 +94,7 @@ def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
         ({"answer_0": "Ada"}, "--facts=f.json, entry 3: no question; each entry needs `question` and its answers"),
         ({"question": " ", "answer_0": "Ada"}, "entry 3: no question"),
         ({"question": ["Who?"], "answer_0": "Ada"}, "entry 3: no question"),
-        ({"question": "Who?"}, "entry 3: no answer; each entry needs .*`undesired_answer`, `answer_0`"),
-        ({"question": "Who?", "answer": "Ada"}, "no answer .`answer` is not read: call the true answer `undesired_an"),
+        ({"question": "Who?"}, "entry 3: no answer; each entry needs .*`undesired_answer` .or `answer`., `answer_0`"),
         ({"question": "Who?", "answer_0": 5}, "entry 3, answer_0: 5 is no text; give the answer in quotes"),
         ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is no text"),
         ({"question": "Who?", "answer_0": "A\ud800"}, r"entry 3: holds half a character .*\\ud800.; mend it"),
@@ -215,3 +215,28 @@ def test_a_part_gives_back_what_it_was_given(tmp_path):
 def test_parts_of_something_else_are_refused(rows, damaged, message):
     with pytest.raises(UserError, match=message):
         from_part(rows, damaged=damaged, head={"mode": "suffix", "model": "m"}, source="s.part")
+
+
+def test_ones_own_facts_are_read_in_their_own_spelling():
+    given = [(2, {"question": "Who?", "answer": "Ada", "value": "Ada", "inverted": ["Bob", "Eve"]}), ENTRIES[0]]
+    own, published_one = spelled(given, source="--facts=f")
+    assert own == (2, {"question": "Who?", "answer": "Ada", "value": "Ada", "answer_0": "Bob", "answer_1": "Eve"})
+    assert published_one == ENTRIES[0]
+    assert answers(own[1]) == [("answer", "answer", 0), ("answer_0", "candidate", 0), ("answer_1", "candidate", 1)]
+    assert spelled([(1, {"answer": "Ada", "inverted": None})], source="x") == [(1, {"answer": "Ada"})]
+    assert "inverted" in given[0][1], "what was given is left as it was"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"answer": "Ada", "inverted": ["Bob"], "answer_0": "Eve"},
+            "`inverted` and `answer_0` mean the same; give one",
+        ),
+        ({"answer": "Ada", "inverted": {"a": 1}}, "`inverted` is .*, not a list; write"),
+    ],
+)
+def test_two_spellings_of_one_thing_are_told(entry, message):
+    with pytest.raises(UserError, match=f"^--facts=f, entry 3: {message}"):
+        spelled([(3, entry)], source="--facts=f")

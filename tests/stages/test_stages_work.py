@@ -41,14 +41,16 @@ def test_progress_is_written_at_most_a_few_times_a_second_and_at_the_end(work, m
     assert said() == 9
 
 
-def test_progress_tells_from_where_this_making_went_on(work, monkeypatch):
+def test_progress_tells_the_rate_of_this_making_behind_its_first_unit(work, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "time", lambda: now[0])
-    for done in (5, 9):
+    said = []
+    for done in (5, 9, 13, 17, 19):  # 4 units in 2 seconds, the first 5 in no time
         work.progress(done, 20, "steps")
-        now[0] += 2
-    said = json.loads((work.folder / "progress.json").read_text())
-    assert said == {"done": 9, "total": 20, "unit": "steps", "time": 102.0, "since": 100.0, "from": 5}
+        said.append(json.loads((work.folder / "progress.json").read_text()))
+        now[0] += 2 if done < 17 else 1
+    assert [each["rate"] for each in said] == [None, None, None, 2.0, 2.0]
+    assert said[1] == {"done": 9, "total": 20, "unit": "steps", "time": 102.0, "rate": None}
 
 
 def test_only_the_first_process_tells_progress(work, monkeypatch):

@@ -260,11 +260,13 @@ def _close(
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
+        for doubt in doubts(results):
+            terminal.say(f"WARNING: {doubt}")
         for reason in closing_reasons(results):
             terminal.say(reason)
     if folder is not None and (rounds := folder / "rounds.json").exists():
         terminal.say(read_json(rounds)["sentence"])
-    for note in (*notes, *doubts(results), *choice) if results is not None else choice:
+    for note in (*notes, *choice) if results is not None else choice:
         terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")

@@ -14,6 +14,7 @@ from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.compat import answering, counted
 from meow_lightning.evaluation.suite_membership import attacked
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.recipe import for_rows
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
@@ -95,7 +96,8 @@ class Models:
         model, lora = self.options["model"], self.options["model"]["lora"]
         nothing = model["precision"] == "mixed" and model["dtype"] != "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model, "precision": "plain" if nothing else model["precision"], "lora": None if lora["rank"] is None else lora,
+            **self.model, "precision": "plain" if nothing else model["precision"],
+            "lora": None if lora["rank"] is None else lora,
         }  # fmt: skip
 
     def facts(self, split: str, *parts: str) -> str:
@@ -128,11 +130,11 @@ class Models:
     def tuned(self, label: str, splits: list[str]) -> Artifact:
         """The base fine-tuned on some splits, or the base itself where these hold nothing."""
         model = self.options["model"]
-        recipe = without(model["finetune"], "also")
         splits = [*splits, *model["finetune"]["also"]]
         pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
         if not pairs:
             return self.base
+        recipe = for_rows(without(model["finetune"], "also"), len(pairs))
         replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         settings = {
             "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],

@@ -145,6 +145,9 @@ class Finetune(Learning):
 
     also: list[str]
     replay: int
+    steps: int
+    epoch_steps: int
+    known: float | None
 
 
 class Logger(TypedDict, total=False):
@@ -249,7 +252,7 @@ LIMITS = {
     "lr": 0, "epochs": 0, "batch": 1, "tokens": 1, "eps": 0, "weight_decay": 0, "clip": 0, "warmup": 0, "rows": 1,
     "replay": 0, "max_new_tokens": 1, "draws": 1, "vocab_size": 300, "retain_weight": 0, "hidden_size": 2,
     "layers": 1, "heads": 1, "intermediate_size": 1, "context": 8, "rank": 1, "verify": 0,
-    "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
+    "steps": 0, "epoch_steps": 1, "known": 0, "again": 0, "rounds": 1, "candidates": 1, "k": 1, "calls": 1,
     "forget_weight": 0, "beta": 0, "beta1": 0, "beta2": 0, "mu0": 0, "eta": 0, "steering": 0, "alpha": 0,
 }  # fmt: skip
 DTYPES = ("float32", "float64", "bfloat16", "float16")

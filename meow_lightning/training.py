@@ -73,7 +73,7 @@ class Saver(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
         """Save when it is time; the first process's clock decides for all of them."""
         # After the last step the caller saves the model; a checkpoint there would leave nothing to go on with.
-        if trainer.global_step >= trainer.max_steps:
+        if trainer.global_step >= trainer.max_steps or trainer.should_stop:
             return
         if not trainer.strategy.broadcast(time.monotonic() - self._saved >= self.seconds):
             return

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.evaluation.metrics.forget_quality import DISTANCE_DEFINITION, check_same_questions
+from meow_lightning.evaluation.metrics.knowledge import DEFINITION as KNOWN_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import DEFINITION as UTILITY_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.evaluation.suite import Scores, forget_log_ratios, memo_scores
+from meow_lightning.evaluation.suite import Scores, compared, forget_log_ratios, memo_scores
 from meow_lightning.evaluation.suite_answers import Answers, check_roles, gather
 from meow_lightning.evaluation.suite_sets import row_values
 from meow_lightning.types import AnswerRow, UserError
@@ -182,6 +183,8 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
                 _add_mean(drawn, f"{name}/{number}", values, resampling.counts(name, len(rows)))
     if all(name in drawn for name in INPUTS):
         drawn[UTILITY_DEFINITION.name] = utility_draws([drawn[name] for name in INPUTS])
+    if role == "target" and "forget" in answers.sets[role]:
+        _add_known(drawn, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
     sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
     left, right = sides
     if not isinstance(left, str) and not isinstance(right, str):
@@ -189,6 +192,22 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
         check_same_questions(*asked, names=(role, "retain"))
         drawn[DISTANCE_DEFINITION.name] = distance_draws(left, right, resampling.counts("forget", len(left)))
     return drawn
+
+
+def _add_known(drawn: dict[str, Floats], answers: Answers, counts: Floats) -> None:
+    """The draws of the target model's gain over who cannot know the facts, both asked the same questions in a draw."""
+    gains = []
+    for known, other in compared(answers):
+        sides: dict[str, Floats] = {}
+        for name, values in (("known", known), ("other", other)):
+            if not isinstance(values, str):
+                _add_mean(sides, name, values, counts)
+        if len(sides) == 2:
+            with np.errstate(divide="ignore", invalid="ignore"):  # of a draw in which the other one is perfect
+                gains.append((sides["known"] - sides["other"]) / (1 - sides["other"]))
+    if gains:
+        largest = np.max(np.stack(gains), axis=0)
+        drawn[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)
 
 
 def _add_mean(drawn: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:

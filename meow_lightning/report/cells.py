@@ -23,6 +23,7 @@ LABELS = {
     "forget_quality_distance": "KS distance to the retain model",
     "forget_quality_rows": "questions in that test",
     "model_utility": "model utility",
+    "facts_known": "share of the facts that is known",
     "probability": "probability of the true answer",
     "rouge_l_recall": "ROUGE-L recall",
     "rouge_1_recall": "ROUGE-1 recall",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meow_lightning.report.cells import DASH, arrow, label, number, written
+from meow_lightning.report.verdict import knows
 from meow_lightning.types import Results
 
 COLUMNS = (
@@ -57,7 +58,8 @@ def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
     rows = [_header(cells, columns)]
     for words, results in cells:
         values = [(name, number(results, "unlearned", name)) for name in columns]
-        rows.append([words, *(DASH if value is None else written(name, value) for name, value in values)])
+        unknown = "" if knows(results) else " (meaningless: the target does not know the facts)"
+        rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
     return rows
 
 

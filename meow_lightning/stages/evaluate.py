@@ -14,7 +14,7 @@ from meow_lightning.stages.work import Work, read_lines
 from meow_lightning.store import digest, write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 4
+VERSION = 5
 MAKES = ("results.json", "intervals.json")
 
 

@@ -131,7 +131,8 @@ def test_intervals_hold_the_number_and_shrink_with_more_questions(cell: MakeCell
         headline = {f"{name}/{number}" for name in SETS for number in (
             "probability", "rouge_l_recall", "truth_ratio", "value_accuracy"
         )} | {"model_utility", "forget_quality_distance"}  # fmt: skip
-        assert set(found["target"]) == set(found["unlearned"]) == headline | {"memo/answers"}
+        assert set(found["target"]) - {"facts_known"} == set(found["unlearned"]) == headline | {"memo/answers"}
+        assert "facts_known" in found["target"]
         assert set(found["retain"]) == headline
         for role, ends in found.items():
             for name, (low, high) in ends.items():
@@ -180,7 +181,8 @@ def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
     rows = [make_row("forget", index, truth=[math.nan], text="Rome") for index in range(3)]
     found = intervals({"target": rows}, {}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
     # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every draw
-    assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0)}}
+    # of which the question said back holds no more
+    assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0), "facts_known": (0.0, 0.0)}}
     only_memo = intervals({}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
     assert list(only_memo["target"]) == ["memo/answers"]
 

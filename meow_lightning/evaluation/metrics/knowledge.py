@@ -1,0 +1,42 @@
+"""Does the target model know the facts that are to be forgotten, beside one that cannot know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
+from meow_lightning.types import AnswerRow, Definition
+
+DEFINITION = Definition(
+    name="facts_known",
+    id="facts_known.1",
+    unit="share",
+    direction="none",
+    text="How much of what could be learned of the forget set's answers the model has learned: (t - o) / (1 - o), with "
+    "t the model's mean over the questions and o that of the retain model, which never saw them (where there is none, "
+    "of the question said back); by ROUGE-L recall or by the probability of the true answers, whichever is larger. "
+    "1 is all, 0 nothing; below 0 the other model says more of them.",
+)
+
+
+KINDS = ("rouge_l_recall", "probability")
+"""The numbers of the forget set that may show it; the question said back has the first one alone."""
+
+
+def gain(known: float, other: float) -> float | None:
+    """(known - other) / (1 - other); ``None`` where the other model is perfect, so that nothing is left to learn.
+
+    Args:
+        known: Mean over the questions, 0 to 1, of the model that should know the facts.
+        other: The same of one that cannot know them, on the same questions.
+    """
+    return None if other >= 1 else (known - other) / (1 - other)
+
+
+def echo(rows: Iterable[AnswerRow]) -> list[float]:
+    """ROUGE-L recall of each question as if it were the answer: what a model scores that knows nothing but to repeat.
+
+    Args:
+        rows: Answered questions.
+    """
+    return [rouge_l_recall(row.answer, row.question) for row in rows]

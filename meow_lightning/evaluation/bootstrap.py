@@ -183,7 +183,7 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
                 _add_mean(drawn, f"{name}/{number}", values, resampling.counts(name, len(rows)))
     if all(name in drawn for name in INPUTS):
         drawn[UTILITY_DEFINITION.name] = utility_draws([drawn[name] for name in INPUTS])
-    if role == "target" and "forget" in answers.sets[role]:
+    if role == "target" and not answers.why_not(role, "forget"):
         _add_known(drawn, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
     sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
     left, right = sides

@@ -17,6 +17,7 @@ from meow_lightning.inversion.gather import REMEDY, put_up_with, too_few
 from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
 from meow_lightning.preflight import Preflights
+from meow_lightning.report.spread import Spread, sentence
 from meow_lightning.stages.work import Runtime, read_json
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
@@ -182,6 +183,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     if results is not None and options["warning"]:
         terminal.say(f"\n{options['warning']}")
     choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
+    if results is not None and (known := cell.report.settings.get("spread")) is not None:
+        choice = [*choice, sentence(results, Spread(**known))]
     _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
     _say_places(terminal, executor.store, cell, reached)
     return results

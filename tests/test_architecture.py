@@ -31,7 +31,7 @@ FLOORS = (
     ("jobs",),
     ("queueing",),
     ("launching",),
-    ("sweep", "expected", "overview"),
+    ("sweep", "expected", "overview", "seeds"),
     ("mistakes",),
     ("cli",),
 )

@@ -11,6 +11,7 @@ from meow_lightning.inversion.gather import put_up_with
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import Loop, Round, sentence
+from meow_lightning.report.spread import Spread
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.stages.shared import SAME
 from meow_lightning.stages.work import Work, read_json, read_lines, remarks, write_lines
@@ -51,6 +52,7 @@ def run(work: Work) -> None:
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         texts=work.settings["texts"], warning=work.settings["warning"] or "",
         notes=[*work.settings["notes"], *_short(work)], loop=loop,
+        spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
     write_report(cell, work.folder)

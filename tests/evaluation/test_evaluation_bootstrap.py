@@ -13,6 +13,7 @@ from meow_lightning.evaluation.bootstrap import (
     distance_draws,
     intervals,
     mean_draws,
+    over_seeds,
     percentiles,
     utility_draws,
 )
@@ -207,3 +208,28 @@ def test_a_cell_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
     start = time.process_time()
     intervals(rows, memo, truth_ratio_mean="geometric", draws=1000, level=0.95, seed=0)
     assert time.process_time() - start < 2
+
+
+def test_a_draw_over_seeds_takes_seeds_with_replacement_by_hand() -> None:
+    # two seeds that always say 0 and 1: the mean of two picks is 0, 1/2, 1 in 1/4, 1/2, 1/4 of the draws
+    drawn = over_seeds([np.zeros(40_000), np.ones(40_000)], seed=0)
+    shares = [float((drawn == value).mean()) for value in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.01)
+
+
+def test_a_single_seed_has_its_questions_spread_alone_and_equal_seeds_share_it() -> None:
+    source = np.random.default_rng(0)
+    one = source.normal(0.5, 0.1, size=20_000)
+    assert np.std(over_seeds([one], seed=1)) == pytest.approx(0.1, rel=0.03)
+    # four seeds that differ by their questions alone: the mean of four independent draws
+    four = over_seeds([source.normal(0.5, 0.1, size=20_000) for _ in range(4)], seed=1)
+    assert np.std(four) == pytest.approx(0.1 / 2, rel=0.03)
+
+
+def test_the_interval_over_seeds_holds_both_spreads() -> None:
+    source = np.random.default_rng(1)
+    centres = [0.2, 0.4, 0.6, 0.8]  # their variance is .05
+    drawn = over_seeds([source.normal(centre, 0.1, size=20_000) for centre in centres], seed=2)
+    assert np.var(drawn) == pytest.approx((0.05 + 0.1**2) / 4, rel=0.05)
+    low, high = percentiles(drawn, level=0.95)
+    assert low < 0.4 < 0.6 < high

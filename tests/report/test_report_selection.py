@@ -26,7 +26,7 @@ def cell(*, k: int, strategy: str) -> Cell:
         name="cell", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
-        weights="w", texts=False, warning="", notes=["First."], loop=None, intervals={},
+        weights="w", texts=False, warning="", notes=["First."], loop=None, spread=None, intervals={},
     )  # fmt: skip
 
 

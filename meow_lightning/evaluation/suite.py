@@ -206,10 +206,12 @@ def compared(answers: Answers) -> list[tuple[RowValues, RowValues]]:
     Args:
         answers: What every model answered.
     """
+    asked, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
     if answers.why_not("retain", "forget"):
-        known = row_values(answers, "target", "forget/rouge_l_recall")
-        return [(known, known if isinstance(known, str) else list(knowledge.echo(answers.sets["target"]["forget"])))]
-    names = [f"forget/{kind}" for kind in knowledge.KINDS]
+        if not isinstance(marked, str):
+            return [(marked, knowledge.echoed_values(asked))]
+        return [(row_values(answers, "target", "forget/rouge_l_recall"), list(knowledge.echo(asked)))]
+    names = [f"forget/{kind}" for kind in (knowledge.KINDS if isinstance(marked, str) else ("value_accuracy",))]
     return [(row_values(answers, "target", name), row_values(answers, "retain", name)) for name in names]
 
 

@@ -13,7 +13,7 @@ from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
 UNKNOWN = 0.20  # share of the facts below which a target model does not know them, and nothing can be unlearned
-WHOLLY_KNOWN = 0.50  # share of the facts below which it knows them in part
+WHOLLY_KNOWN = 0.80  # share of the facts below which it knows them in part
 COLLAPSED = 0.50  # share of the target's number below which the model counts as collapsed
 
 GUARDS = ("model_utility", "retain/rouge_l_recall", "retain/value_accuracy")

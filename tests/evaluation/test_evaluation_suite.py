@@ -74,6 +74,18 @@ def test_what_the_target_knows_is_beside_the_retain_model_question_by_question_b
     assert values["target"]["facts_known"] == pytest.approx(0.8)
 
 
+def test_marked_values_tell_more_than_words_that_answers_share(make_row: MakeRow) -> None:
+    def said(*texts: str) -> list[AnswerRow]:
+        rows = told(make_row, texts, 0.9)
+        return [replace(row, value="Lima") for row in rows]
+
+    # two thirds of the words of every answer, and all but certain, but one value of four
+    target = said("Lima in Peru", "Oslo in Peru", "Oslo in Peru", "Oslo in Peru")
+    for retain in ({}, {"retain": said(*["Rome"] * 4)}):
+        values = evaluate({"target": target, **retain}, {}, truth_ratio_mean="geometric").values
+        assert values["target"]["facts_known"] == pytest.approx(0.25)
+
+
 def test_without_a_retain_model_saying_the_question_back_is_no_knowledge_by_hand(make_row: MakeRow) -> None:
     # "in peru" of the question are two of the three words of the answer
     echoing = told(make_row, ["Where in Peru is Ada from?"] * 2, 0.5)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
+from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
 from meow_lightning.types import AnswerRow, Definition
 
 DEFINITION = Definition(
@@ -14,13 +16,14 @@ DEFINITION = Definition(
     direction="none",
     text="How much of what could be learned of the forget set's answers the model has learned: (t - o) / (1 - o), with "
     "t the model's mean over the questions and o that of the retain model, which never saw them (where there is none, "
-    "of the question said back); by ROUGE-L recall or by the probability of the true answers, whichever is larger. "
+    "of the question said back); by value accuracy where values are marked, else by ROUGE-L recall or by the "
+    "probability of the true answers, whichever is larger. "
     "1 is all, 0 nothing; below 0 the other model says more of them.",
 )
 
 
 KINDS = ("rouge_l_recall", "probability")
-"""The numbers of the forget set that may show it; the question said back has the first one alone."""
+"""The numbers of the forget set that show it where no values are marked; the question said back has the first alone."""
 
 
 def gain(known: float, other: float) -> float | None:
@@ -40,3 +43,12 @@ def echo(rows: Iterable[AnswerRow]) -> list[float]:
         rows: Answered questions.
     """
     return [rouge_l_recall(row.answer, row.question) for row in rows]
+
+
+def echoed_values(rows: Iterable[AnswerRow]) -> list[float | None]:
+    """Value accuracy of each question as if it were the answer; ``None`` where no value is marked.
+
+    Args:
+        rows: Answered questions.
+    """
+    return [row_value_accuracy(replace(row, text=row.question)) for row in rows]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.evaluation.metrics.knowledge import echo, gain
+from meow_lightning.evaluation.metrics.knowledge import echo, echoed_values, gain
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ def test_the_question_said_back_by_hand(make_row) -> None:
     row = make_row(question="Where was Ada Brook born?", answer="Ada Brook was born in Lima")
     # the longest common subsequence of "where was ada brook born" and the answer's six words: ada brook born
     assert echo([row]) == [pytest.approx(3 / 6)]
+
+
+def test_a_value_said_back_with_the_question_is_no_knowledge(make_row) -> None:
+    rows = [make_row(question="Is it Lima?", value=value) for value in ("Lima", "Oslo", None)]
+    assert echoed_values(rows) == [1.0, 0.0, None]

@@ -123,6 +123,20 @@ class Machine:
     checkpoint_seconds: float
 
 
+def trained_on(machine: Machine) -> dict[str, Any]:
+    """What a training ran on, for whoever compares numbers: the instructions of the CPU or the GPU, and how it was cut.
+
+    Where ``precision`` is not ``64-true`` with weights on a grid, another machine, number of threads or processes, or
+    size of a pass rounds otherwise, and training amplifies that.
+    """
+    gpu = torch.cuda.is_available() and machine.accelerator != "cpu"
+    return {
+        "device": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch": machine.micro_batch,
+        "micro_tokens": machine.micro_tokens, "precision": machine.precision, "torch": torch.__version__,
+    }  # fmt: skip
+
+
 def surroundings() -> ClusterEnvironment:
     """Who started this process, said to Lightning: in a SLURM job it would take SLURM's tasks for its processes."""
     return TorchElasticEnvironment() if world() > 1 else LightningEnvironment()

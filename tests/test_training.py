@@ -24,7 +24,7 @@ from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.models.double import computed_in_double
 from meow_lightning.module import GRID, Optim, TrainingModule
-from meow_lightning.training import checkpoint_step, fit
+from meow_lightning.training import checkpoint_step, fit, trained_on
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
@@ -172,6 +172,13 @@ def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_st
     resumed = copy.deepcopy(tiny)
     assert train(resumed, tmp_path / "killed", method=until(), seconds=0) == points[6:]
     assert same(whole, resumed)
+
+
+def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> None:
+    told = trained_on(cpu("64-true", 11, 1.0))
+    assert told["device"] == torch.backends.cpu.get_cpu_capability()
+    assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
+    assert (told["micro_batch"], told["micro_tokens"], told["precision"]) == (11, None, "64-true")
 
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:

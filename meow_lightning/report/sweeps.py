@@ -62,7 +62,7 @@ def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
     rows = [_header(cells, columns)]
     for words, results in cells:
         values = [(name, number(results, "unlearned", name)) for name in columns]
-        unknown = "" if knows(results) else " (meaningless: the target does not know the facts)"
+        unknown = "" if knows(results) else " (meaningless: facts not known)"
         rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
     return rows
 

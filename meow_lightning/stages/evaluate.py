@@ -77,6 +77,6 @@ def run(work: Work) -> None:
         rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], seed=0
     )  # fmt: skip
     write_json(work.folder / "intervals.json", interval_ends(drawn, level=work.settings["level"]))
-    unlearned = {name: values.astype(np.float32) for name, values in drawn.get("unlearned", {}).items()}
-    np.savez_compressed(work.folder / DRAWS, **{name.replace("/", "|"): values for name, values in unlearned.items()})
+    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in drawn.get("unlearned", {}).items()}
+    np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
     write_json(work.folder / "results.json", results_to_json(results))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meow_lightning.module import Optim, TrainingModule
 
 Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
+TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
 SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
 
 
@@ -114,7 +115,7 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     from meow_lightning.callbacks.speed import Advance
     from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
-    from meow_lightning.training import Machine, checkpoint_step, fit
+    from meow_lightning.training import Machine, checkpoint_step, fit, trained_on
 
     resume = work.folder / "resume"
     curve = work.folder / "metrics.jsonl"
@@ -132,6 +133,8 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
             precision=lightning_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
             checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
+        if rank() == 0:
+            write_json(work.folder / TRAINED_ON, trained_on(machine))
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]

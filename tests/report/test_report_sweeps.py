@@ -60,4 +60,4 @@ def test_a_cell_whose_target_never_knew_the_facts_is_marked() -> None:
         definitions=DEFINITIONS, values={"unlearned": {"model_utility": 0.5}, "target": {"facts_known": 0.1}}
     )
     ((_, (_, row)),) = sweeps.tables([("one", ignorant)], columns=("model_utility",), ends=False, nested={})
-    assert row == ["one (meaningless: the target does not know the facts)", "0.500"]
+    assert row == ["one (meaningless: facts not known)", "0.500"]

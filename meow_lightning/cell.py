@@ -21,6 +21,7 @@ from meow_lightning.pipeline import graph
 from meow_lightning.plans import Planned, show_plan
 from meow_lightning.preflight import Preflights
 from meow_lightning.recipe import RECIPE
+from meow_lightning.report.spread import Spread, sentence
 from meow_lightning.stages.work import Runtime, mixed_versions, read_json
 from meow_lightning.standing import Cell
 from meow_lightning.status import show_cell
@@ -196,6 +197,8 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
     choice += mixed_versions(used)
+    if results is not None and (known := cell.report.settings.get("spread")) is not None:
+        choice = [*choice, sentence(results, Spread(**known))]
     _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
     _say_places(terminal, executor.store, cell, reached)
     return results
@@ -277,11 +280,13 @@ def _close(
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
+        for doubt in doubts(results):
+            terminal.say(f"WARNING: {doubt}")
         for reason in closing_reasons(results):
             terminal.say(reason)
     if folder is not None and (rounds := folder / "rounds.json").exists():
         terminal.say(read_json(rounds)["sentence"])
-    for note in (*notes, *doubts(results), *choice) if results is not None else choice:
+    for note in (*notes, *choice) if results is not None else choice:
         terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")

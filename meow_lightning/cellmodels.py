@@ -14,6 +14,7 @@ from meow_lightning.data.rows import digest, digest_of, fingerprint
 from meow_lightning.evaluation.compat import answering, counted
 from meow_lightning.evaluation.suite_membership import attacked
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.recipe import for_rows
 from meow_lightning.roles import Given, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store import Artifact
@@ -126,11 +127,11 @@ class Models:
     def tuned(self, label: str, splits: list[str]) -> Artifact:
         """The base fine-tuned on some splits, or the base itself where these hold nothing."""
         model = self.options["model"]
-        recipe = without(model["finetune"], "also")
         splits = [*splits, *model["finetune"]["also"]]
         pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
         if not pairs:
             return self.base
+        recipe = for_rows(without(model["finetune"], "also"), len(pairs))
         replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         settings = {
             "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],

@@ -153,6 +153,10 @@ class TrainingModule(pl.LightningModule):
         for reference in filter(None, self._reference):
             reference.to(self.device)
 
+    def on_train_start(self) -> None:
+        """A training that was killed after its end ends at once."""
+        self._end_when_done()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method's own state is kept too."""
         checkpoint["method"] = self.method.state()
@@ -187,8 +191,13 @@ class TrainingModule(pl.LightningModule):
         optimizer.step()  # type: ignore[union-attr]
         self._settle()
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-        if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps:
+        self._end_when_done()
+        if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
             self._log_point(logged, rate=rate, step=step + 1)
+
+    def _end_when_done(self) -> None:
+        if self.method.done:
+            self.trainer.should_stop = True
 
     def _settle(self) -> None:
         if self.optim.grid:

@@ -15,6 +15,7 @@ from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.validation import aside
 from meow_lightning.memo.profile import Profile
 from meow_lightning.recipe import PLAIN, RECIPE, special
+from meow_lightning.report.spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.store import Artifact
 from meow_lightning.store import digest as file_digest
 from meow_lightning.types import UserError
@@ -142,7 +143,10 @@ class _Cell(Rounds):
             **special(shown["optim"]),
             **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
         }
+        digest = settings_digest(shown, [(each.stage, each.version) for each in results.walk()])
+        spread = read_spreads(FOLDER).get(digest)
         return {
+            **({} if spread is None else {"spread": spread}), "digest": digest,
             "name": cell_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
             "public": self.dataset.public, "warning": self.options["warning"],
             "notes": [

@@ -39,6 +39,30 @@ def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, s
     return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
 
 
+def for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """A fine-tuning recipe with its batch and epochs for so many rows.
+
+    A small set is cut into ``epoch_steps`` steps an epoch at least, as far as it has the rows, and where ``epochs``
+    make fewer than ``steps`` steps, so many epochs follow that they do. Training then ends with the first epoch from
+    ``epochs`` on whose mean loss is at most ``known`` (``until``). A set large enough gets the plain recipe, without
+    ``until``: 24 rows at a batch of 32 and 5 epochs would make 5 steps, 4,000 rows make 625.
+
+    Args:
+        recipe: ``model.finetune``, with ``batch``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and ``known``.
+        rows: Rows to be learned, 1 or more; ``replay`` further ones join them in every epoch.
+    """
+    plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
+    if not recipe["steps"] or not recipe["epochs"]:
+        return plain
+    every = rows + recipe["replay"]
+    batch = min(recipe["batch"], max(1, every // recipe["epoch_steps"]))
+    epochs = -(-recipe["steps"] // -(-every // batch))
+    if epochs <= recipe["epochs"]:
+        return {**plain, "batch": batch}
+    until = {} if recipe["known"] is None else {"until": {"loss": recipe["known"], "epochs": recipe["epochs"]}}
+    return {**plain, "batch": batch, "epochs": epochs, **until}
+
+
 def of_model(table: Any, option: str, model: str) -> Any:
     """What a table says for a model, or its default; a plain value for every model.
 

@@ -145,6 +145,9 @@ class Finetune(Learning):
 
     also: list[str]
     replay: int
+    steps: int
+    epoch_steps: int
+    known: float | None
 
 
 class Logger(TypedDict, total=False):

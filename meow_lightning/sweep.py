@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from meow_lightning.report.measures import Picks, measures, several
 from meow_lightning.report.published import Published, beside
 from meow_lightning.report.sweeps import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
+from meow_lightning.seeds import groups, nested, write_spreads
 from meow_lightning.stages.work import read_lines
 from meow_lightning.store import Store
 from meow_lightning.stories import clear, reason, tell
@@ -57,7 +60,9 @@ def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Publis
     known = beside(cells, published)
     more = [table for table in (told, known[0] if known else None) if table]
     lines = [budget(cells), *(known[1] if known else ())]
-    for title, rows in [*tables(measured, columns=CLOSING, ends=False), *more]:
+    over = groups(cells)
+    intervals = {words: nested(each) for words, each in over.items()}
+    for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}), *more]:
         terminal.table(rows, title=title)  # the file has more numbers than a terminal is wide
     for line in lines:
         terminal.say(line)
@@ -65,8 +70,20 @@ def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Publis
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
-    path.write_text(page([*tables(measured, columns=COLUMNS, ends=True), *more], lines), encoding="utf-8")
+    path.write_text(
+        page([*tables(measured, columns=COLUMNS, ends=True, nested=intervals), *more], lines), encoding="utf-8"
+    )
     terminal.say(f"table: {path}")
+    if over:
+        write_spreads(
+            over, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
+        )
+        terminal.say(f"spread over seeds: {seeds} (in experiments/expected/seeds/ reports show it)")
+
+
+def command() -> str:
+    """What was typed, as a shell would take it; the words of a sweep, no path of this machine."""
+    return shlex.join(["python", "run.py", *sys.argv[1:]])
 
 
 def page(shown: Sequence[Table], lines: Sequence[str]) -> str:

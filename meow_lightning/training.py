@@ -79,7 +79,7 @@ class Saver(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
         """Save when it is time; the first process's clock decides for all of them."""
         # After the last step the caller saves the model; a checkpoint there would leave nothing to go on with.
-        if trainer.global_step >= trainer.max_steps:
+        if trainer.global_step >= trainer.max_steps or trainer.should_stop:
             return
         if not trainer.strategy.broadcast(time.monotonic() - self._saved >= self.seconds):
             return
@@ -169,6 +169,20 @@ class Machine:
     micro_batch: int
     micro_tokens: int | None
     checkpoint_seconds: float
+
+
+def trained_on(machine: Machine) -> dict[str, Any]:
+    """What a training ran on, for whoever compares numbers: the instructions of the CPU or the GPU, and how it was cut.
+
+    Where ``precision`` is not ``64-true`` with weights on a grid, another machine, number of threads or processes, or
+    size of a pass rounds otherwise, and training amplifies that.
+    """
+    gpu = torch.cuda.is_available() and machine.accelerator != "cpu"
+    return {
+        "device": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch": machine.micro_batch,
+        "micro_tokens": machine.micro_tokens, "precision": machine.precision, "torch": torch.__version__,
+    }  # fmt: skip
 
 
 def surroundings() -> ClusterEnvironment:

@@ -232,6 +232,11 @@ class Method(Protocol):
         """Take note of a step's parts: ``sum / count`` over the global batch."""
         ...
 
+    @property
+    def done(self) -> bool:
+        """Whether training may end before its last planned step."""
+        ...
+
     def state(self) -> dict[str, float]:
         """What a resumed training needs."""
         ...

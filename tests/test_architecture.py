@@ -43,7 +43,7 @@ FLOORS = (
     ("jobs",),
     ("queueing",),
     ("launching",),
-    ("sweep", "expected", "overview"),
+    ("sweep", "expected", "overview", "seeds"),
     ("mistakes",),
     ("quoting", "flags"),
     ("cli",),

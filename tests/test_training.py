@@ -20,13 +20,21 @@ from meow_lightning.data.plan import Plan, Stream
 from meow_lightning.losses import answer_logps
 from meow_lightning.methods.dpo_gd import DpoGd
 from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.learn import LearnUntilKnown
 from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.models.double import computed_in_double
 from meow_lightning.module import GRID, Optim, TrainingModule
-from meow_lightning.training import CheckpointError, check_checkpoint, check_lengths, checkpoint_step, fit
+from meow_lightning.training import (
+    CheckpointError,
+    check_checkpoint,
+    check_lengths,
+    checkpoint_step,
+    fit,
+    trained_on,
+)
 from meow_lightning.types import Encoded, UserError
 
 ADAMW = Optim(
@@ -160,6 +168,27 @@ def test_a_killed_run_goes_on_bit_identically(tiny, tmp_path, kill: int) -> None
     assert before[: kill - 1] + after == undisturbed
     assert same(resumed, whole)
     assert not same(broken, whole)
+
+
+def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_step(tiny, tmp_path) -> None:
+    def until() -> LearnUntilKnown:
+        return LearnUntilKnown(known=1e3, steps_per_epoch=5, least=10)  # any loss will do after the second epoch
+
+    whole, killed = copy.deepcopy(tiny), copy.deepcopy(tiny)
+    points = train(whole, tmp_path / "whole", method=until(), seconds=0)
+    assert points[-1]["step"] == 10
+    assert checkpoint_step(tmp_path / "whole" / "last.ckpt") == 9  # none at the end: the caller saves the model
+    train(killed, tmp_path / "killed", method=until(), seconds=0, callbacks=(KillAfter(7),))
+    resumed = copy.deepcopy(tiny)
+    assert train(resumed, tmp_path / "killed", method=until(), seconds=0) == points[6:]
+    assert same(whole, resumed)
+
+
+def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> None:
+    told = trained_on(cpu("64-true", 11, 1.0))
+    assert told["device"] == torch.backends.cpu.get_cpu_capability()
+    assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
+    assert (told["micro_batch"], told["micro_tokens"], told["precision"]) == (11, None, "64-true")
 
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:

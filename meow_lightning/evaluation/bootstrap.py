@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.evaluation.metrics.forget_quality import DISTANCE_DEFINITION, check_same_questions
+from meow_lightning.evaluation.metrics.knowledge import DEFINITION as KNOWN_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import DEFINITION as UTILITY_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.evaluation.suite import Scores, forget_log_ratios, memo_scores
+from meow_lightning.evaluation.suite import Scores, compared, forget_log_ratios, memo_scores
 from meow_lightning.evaluation.suite_answers import Answers, check_roles, gather
 from meow_lightning.evaluation.suite_sets import row_values
 from meow_lightning.types import AnswerRow, UserError
@@ -44,7 +45,7 @@ def intervals(
     the nine inputs of model utility move together, and forget quality's D compares both models on the same questions.
     D gets the shift of :func:`distance_draws`. A number that :func:`~.suite.evaluate` leaves out has no interval.
 
-    Only the choice of questions varies here, not the training: several seeds of a cell tell the rest.
+    Only the choice of questions varies here, not the training: :func:`over_seeds` takes in both.
 
     Args:
         rows: Answered questions of all sets, by role, as :func:`~.suite.evaluate` takes them.
@@ -59,18 +60,59 @@ def intervals(
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would refuse the rows.
     """
     _check(draws, level)
+    every = headline_draws(rows, memo, truth_ratio_mean=truth_ratio_mean, compat=compat, draws=draws, seed=seed)
+    return interval_ends(every, level=level)
+
+
+def interval_ends(draws: Mapping[str, Mapping[str, Floats]], *, level: float) -> Intervals:
+    """(low, high) of every number in some draws, by role and name.
+
+    Args:
+        draws: As :func:`headline_draws` gives them.
+        level: Share of the draws inside, above 0 and below 1.
+    """
+    _check(1, level)
+    return {
+        role: {name: percentiles(values, level=level) for name, values in each.items()} for role, each in draws.items()
+    }
+
+
+def headline_draws(
+    rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, compat: str, draws: int,
+    seed: int,
+) -> dict[str, dict[str, Floats]]:  # fmt: skip
+    """The headline numbers in every draw of questions, by role and name, each (draws,); see :func:`intervals`."""
+    _check(draws, 0.5)
     answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent={}, compat=compat)
     check_roles(memo)
     resampling = Resampling(draws=draws, seed=seed)
-    found: Intervals = {}
+    found: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
         drawn = _drawn(answers, role, resampling)
         if scores := memo_scores(role, memo.get(role), "answer"):
             _add_mean(drawn, MEMO, scores, resampling.counts("memo", len(scores)))
         # Where hardly any row counts, few draws may take none.
-        known = {name: values for name, values in drawn.items() if np.isfinite(values).any()}
-        found[role] = {name: percentiles(values, level=level) for name, values in known.items()}
+        found[role] = {name: values for name, values in drawn.items() if np.isfinite(values).any()}
     return found
+
+
+def over_seeds(draws: Sequence[Floats], *, seed: int) -> Floats:
+    """The mean over seeds of a number, in every draw of seeds and of questions: a two-stage bootstrap, (draws,).
+
+    Draw b takes as many seeds as there are, with replacement, and of each seed that it takes one of its draws of
+    questions at random (Davison and Hinkley 1997, section 3.8). So the interval of the mean holds what another choice
+    of seeds would change, and of questions. Of few seeds it holds too little: a draw of S seeds has on average
+    (S - 1) / S of their variance.
+
+    Args:
+        draws: By seed, the number in every draw of questions, all equally many; seeds ask questions of their own.
+        seed: Another one gives other draws.
+    """
+    table = np.stack(draws)
+    seeds, count = table.shape
+    generator = np.random.default_rng([seed, zlib.crc32(b"seeds")])
+    picked = generator.integers(seeds, size=(count, seeds))
+    return np.asarray(table[picked, generator.integers(count, size=(count, seeds))].mean(axis=1))
 
 
 @dataclass
@@ -182,6 +224,8 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
                 _add_mean(drawn, f"{name}/{number}", values, resampling.counts(name, len(rows)))
     if all(name in drawn for name in INPUTS):
         drawn[UTILITY_DEFINITION.name] = utility_draws([drawn[name] for name in INPUTS])
+    if role == "target" and not answers.why_not(role, "forget"):
+        _add_known(drawn, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
     sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
     left, right = sides
     if not isinstance(left, str) and not isinstance(right, str):
@@ -189,6 +233,22 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
         check_same_questions(*asked, names=(role, "retain"))
         drawn[DISTANCE_DEFINITION.name] = distance_draws(left, right, resampling.counts("forget", len(left)))
     return drawn
+
+
+def _add_known(drawn: dict[str, Floats], answers: Answers, counts: Floats) -> None:
+    """The draws of the target model's gain over who cannot know the facts, both asked the same questions in a draw."""
+    gains = []
+    for known, other in compared(answers):
+        sides: dict[str, Floats] = {}
+        for name, values in (("known", known), ("other", other)):
+            if not isinstance(values, str):
+                _add_mean(sides, name, values, counts)
+        if len(sides) == 2:
+            with np.errstate(divide="ignore", invalid="ignore"):  # of a draw in which the other one is perfect
+                gains.append((sides["known"] - sides["other"]) / (1 - sides["other"]))
+    if gains:
+        largest = np.max(np.stack(gains), axis=0)
+        drawn[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)
 
 
 def _add_mean(drawn: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meow_lightning.evaluation.metrics import forget_quality, model_utility
+from meow_lightning.evaluation.metrics import forget_quality, knowledge, model_utility
 from meow_lightning.evaluation.suite_answers import ROLES, SETS, Answers, check_roles, gather
 from meow_lightning.evaluation.suite_leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
 from meow_lightning.evaluation.suite_leakage import leakage_outcomes
@@ -16,8 +16,11 @@ from meow_lightning.evaluation.suite_membership import DEFINITIONS as MEMBERSHIP
 from meow_lightning.evaluation.suite_membership import membership_outcomes
 from meow_lightning.evaluation.suite_sets import (
     Outcome,
+    RowValues,
     as_computed,
     finite,
+    mean_of,
+    row_values,
     set_definitions,
     set_outcomes,
     with_mean,
@@ -88,6 +91,7 @@ def evaluate(
         outcomes |= _forget_quality(answers, role)
         outcomes |= leakage_outcomes(answers, role, public)
         outcomes |= membership_outcomes(answers, role)
+        outcomes[knowledge.DEFINITION.name] = _facts_known(answers, role)
         outcomes |= _memo(role, memo.get(role), answers.absent)
         results.values[role] = {name: value for name, value in outcomes.items() if not isinstance(value, str)}
         results.missing[role] = {name: reason for name, reason in outcomes.items() if isinstance(reason, str)}
@@ -171,6 +175,7 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
     made = (
         *sets,
         with_mean(model_utility.DEFINITION, mean),
+        knowledge.DEFINITION,
         *(with_mean(definition, mean) for definition in quality),
         number,
         *LEAKAGE_DEFINITIONS,
@@ -202,6 +207,36 @@ def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
     forget_quality.check_same_questions(*asked, names=(role, "retain"))
     result = forget_quality.forget_quality(*ratios)
     return dict(zip(names, (result.p, result.log10_p, result.distance, float(result.rows)), strict=True))
+
+
+def compared(answers: Answers) -> list[tuple[RowValues, RowValues]]:
+    """(the target model's values by question, those of who cannot know the facts) of each number that shows knowledge.
+
+    Args:
+        answers: What every model answered.
+    """
+    asked, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
+    if answers.why_not("retain", "forget"):
+        if not isinstance(marked, str):
+            return [(marked, knowledge.echoed_values(asked))]
+        return [(row_values(answers, "target", "forget/rouge_l_recall"), list(knowledge.echo(asked)))]
+    names = [f"forget/{kind}" for kind in (knowledge.KINDS if isinstance(marked, str) else ("value_accuracy",))]
+    return [(row_values(answers, "target", name), row_values(answers, "retain", name)) for name in names]
+
+
+def _facts_known(answers: Answers, role: str) -> Outcome:
+    """The largest gain of the target model over who cannot know the facts."""
+    if reason := answers.why_not(role, "forget"):
+        return reason
+    if role != "target":
+        return "it is asked of the target model alone, before anything is unlearned"
+    gains = []
+    for pair in compared(answers):
+        known, other = (each if isinstance(each, str) else mean_of(each) for each in pair)
+        if not isinstance(known, str) and not isinstance(other, str):
+            gains.append(knowledge.gain(known, other))
+    found = [each for each in gains if each is not None]
+    return max(found) if found else "the model it is compared with says all of the true answers, or cannot be measured"
 
 
 def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:

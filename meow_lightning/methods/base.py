@@ -63,6 +63,11 @@ class BaseMethod:
             values: Each part's ``sum / count`` over the whole global batch, alike in all processes.
         """
 
+    @property
+    def done(self) -> bool:
+        """Whether training may end before its last planned step; asked after every :meth:`stepped`."""
+        return False
+
     def state(self) -> dict[str, float]:
         """What changed in training and a resumed one needs; given back to :meth:`restore`."""
         return {}

@@ -18,6 +18,8 @@ class Rotary(torch.nn.Module):
         width: Width d of an attention head.
     """
 
+    inv_freq: torch.Tensor
+
     def __init__(self, *, theta: float, width: int) -> None:
         super().__init__()
         even = torch.arange(0, width, 2, dtype=torch.float64)
@@ -45,4 +47,5 @@ def computed_in_double(model: PreTrainedModel) -> None:
             elif type(child) is LlamaRotaryEmbedding and child.rope_type == "default":
                 config = child.config
                 width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-                setattr(parent, name, Rotary(theta=config.rope_parameters["rope_theta"], width=width))
+                theta = float(config.rope_parameters["rope_theta"])  # type: ignore[index, arg-type]
+                setattr(parent, name, Rotary(theta=theta, width=width))

@@ -12,6 +12,7 @@ from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, S
 
 if TYPE_CHECKING:
     from meow_lightning.report.rounds import Loop
+    from meow_lightning.report.spread import Spread
 
 ROLES = ("target", "unlearned", "retain")
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
@@ -28,6 +29,7 @@ LABELS = {
     "forget/leakage_elsewhere": "answers that hold another question's",
     "forget/leakage_values": "forgotten values",
     "forget/leakage_rows": "answers searched for them",
+    "facts_known": "share of the facts that is known",
     "probability": "probability of the true answer",
     "rouge_l_recall": "ROUGE-L recall",
     "rouge_1_recall": "ROUGE-1 recall",
@@ -91,6 +93,7 @@ class Cell:
         warning: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
         loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
+        spread: The numbers over several seeds, where they were measured for these settings; else ``None``.
         intervals: Bootstrap intervals ``[low, high]`` by role and number, for those that have one.
     """
 
@@ -112,6 +115,7 @@ class Cell:
     warning: str
     notes: list[str]
     loop: Loop | None
+    spread: Spread | None
     intervals: dict[str, dict[str, list[float]]]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from meow_lightning.disclosure import SHAREABLE
 from meow_lightning.memo.selection import warnings
-from meow_lightning.report import rounds, tables
+from meow_lightning.report import rounds, spread, tables
 from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
@@ -62,6 +62,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
             f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
             _verdict(cell, verdict(cell.results)),
             _notes(notes),
+            _over_seeds(cell),
             f"<section><h2>Numbers</h2>{_table(cell)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
             section(choice),
@@ -74,6 +75,25 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(cell.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _over_seeds(cell: Cell) -> str:
+    """The run beside others of it that differ in their seed, where such were measured; else nothing."""
+    if cell.spread is None:
+        return ""
+    head, *listed = spread.rows(cell.results, cell.spread)
+    bars = "".join(
+        f"<tr><th>{typeset(name)}</th>{''.join(f'<td>{typeset(text)}</td>' for text in texts)}</tr>"
+        for name, *texts in listed
+    )
+    heads = "".join(f"<th>{escape(text)}</th>" for text in head)
+    return (
+        f"<section><h2>Beside {len(cell.spread.seeds)} seeds</h2>"
+        f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{bars}</tbody></table></div>'
+        f'<p class="small">The unlearned model over seeds {", ".join(map(str, cell.spread.seeds))}: '
+        f"<code>{escape(cell.spread.command)}</code> ({escape(cell.spread.made)}). The interval of the mean holds "
+        "both, the spread over seeds and that over questions.</p></section>"
     )
 
 
@@ -141,7 +161,8 @@ def _table(cell: Cell) -> str:
     )
     return (
         f'{_numbers(cell, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
-        "bootstrap intervals over the questions (evaluation.draws, evaluation.level); seeds vary besides.</p>"
+        "bootstrap intervals over the questions alone (evaluation.draws, evaluation.level); how far seeds move a "
+        "number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: -m seed=0,1,2.</p>"
         + (folded if further else "")
     )
 

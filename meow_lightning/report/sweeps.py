@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meow_lightning.report.cells import DASH, arrow, label, number, written
+from meow_lightning.report.verdict import knows
 from meow_lightning.types import Results
 
 COLUMNS = (
@@ -16,6 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 
 Cells = Sequence[tuple[str, Results]]
+Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # words without the seed -> number -> (low, high)
 Table = tuple[str, list[list[str]]]
 
 
@@ -36,20 +38,23 @@ class Swept:
     results: Results
 
 
-def tables(cells: Cells, *, columns: Sequence[str], ends: bool) -> list[Table]:
+def tables(cells: Cells, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
     """(title, rows with the header first) of a sweep: its cells, then the means over seeds where there are several.
 
     Args:
         cells: Words and numbers of every cell, in the order of the rows.
         columns: Names of the numbers.
-        ends: Whether the lowest and the highest stand below each mean.
+        ends: Whether the lowest and the highest stand below each mean, and the interval below these.
+        nested: By words without the seed, the interval of each mean over seeds and questions; any may lack.
     """
     found = [(f"{len(cells)} cells, the unlearned model's numbers", _cells(cells, columns))]
     groups = _without_seed(cells)
     if any(len(each) > 1 for each in groups.values()):
         seeds = max(map(len, groups.values()))
-        below = ", lowest and highest below" if ends else ""
-        found.append((f"means over up to {seeds} seeds{below}", _means(groups, columns, ends=ends)))
+        below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
+        found.append(
+            (f"means over up to {seeds} seeds{below}", _means(groups, columns, nested=nested if ends else None))
+        )
     return found
 
 
@@ -57,11 +62,12 @@ def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
     rows = [_header(cells, columns)]
     for words, results in cells:
         values = [(name, number(results, "unlearned", name)) for name in columns]
-        rows.append([words, *(DASH if value is None else written(name, value) for name, value in values)])
+        unknown = "" if knows(results) else " (meaningless: facts not known)"
+        rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
     return rows
 
 
-def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, ends: bool) -> list[list[str]]:
+def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: Nested | None) -> list[list[str]]:
     rows = [_header([(words, results) for words, each in groups.items() for results in each], columns)]
     for words, each in groups.items():
         means, below = [words], [""]
@@ -69,8 +75,15 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, ends: bo
             known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
             means.append(written(name, sum(known) / len(known)) if known else DASH)
             below.append(f"{written(name, min(known))} to {written(name, max(known))}" if len(known) > 1 else "")
-        rows += [means, below] if ends else [means]
+        rows += [means] if nested is None else [means, below]
+        if nested and words in nested:
+            rows.append(["", *(_bracket(name, nested[words].get(name)) for name in columns)])
     return rows
+
+
+def _bracket(name: str, ends: tuple[float, float] | None) -> str:
+    """An interval in brackets, or nothing."""
+    return "" if ends is None else f"[{written(name, ends[0])}, {written(name, ends[1])}]"
 
 
 def _header(cells: Cells, columns: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.report.cells import DASH, ROLES, SETS, arrow, definition, label, number, why_missing, written
+from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
 from meow_lightning.types import Results
 
 HEAD = (
@@ -20,6 +21,7 @@ HEAD = (
     "forget/leakage_elsewhere",
     "forget/leakage_values",
     "forget/leakage_rows",
+    "facts_known",
 )
 PARTS = (
     "probability", "rouge_l_recall", "truth_ratio", "value_accuracy", "normalised_probability", "rouge_1_recall",
@@ -34,7 +36,6 @@ LEGEND = (
     "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "
     "going far beyond it is no gain."
 )
-UNKNOWN = 0.2  # ROUGE-L recall below which a target model cannot be said to know the facts
 CLOSING = (
     "forget_quality_log10",
     "model_utility",
@@ -110,7 +111,7 @@ def markdown(results: Results) -> str:
     for line in found:
         cells = [c if note is None else f"{c} [{note}]" for c, note in zip(line.cells, line.notes, strict=True)]
         text.append(_bar([line.label, line.arrow, line.unit, *cells]))
-    text += ["", LEGEND, ""]
+    text += ["", *(f"**{doubt}**\n" for doubt in doubts(results)), LEGEND, ""]
     text += [f"[{position}] {_one_line(reason)}  " for position, reason in enumerate(reasons, start=1)]
     return "\n".join(text).rstrip() + "\n"
 
@@ -138,12 +139,25 @@ def closing_table(results: Results) -> list[list[str]]:
 
 def doubts(results: Results) -> list[str]:
     """What the numbers themselves say against reading them, a sentence each."""
-    known = number(results, "target", "forget/rouge_l_recall")
-    if known is None or known >= UNKNOWN:
+    known = number(results, "target", "facts_known")
+    if known is None or known >= WHOLLY_KNOWN:
         return []
+    beside = "the retain model, which never saw them" if results.values.get("retain") else "the question said back"
+    said, chance = (number(results, role, "forget/rouge_l_recall") for role in ("target", "retain"))
+    words = "" if said is None else f" (ROUGE-L recall of the true answers {said:.2f}"
+    words += f", retain model {chance:.2f})" if words and chance is not None else ")" * bool(words)
+    remedy = (
+        "if it was trained here, raise model.finetune.lr or model.finetune.steps; if it was given, look at its prompt "
+        "(model.prompt.template, model.prompt.lead) and tokenizer"
+    )
+    if known < UNKNOWN:
+        return [
+            f"the target model does not know the facts: beside {beside}, it has learned {known:.0%} of what there is "
+            f"to learn{words}. There is nothing to unlearn, and the unlearned model's numbers mean nothing; {remedy}"
+        ]
     return [
-        f"the target model says {known:.0%} of the words of the forget set's true answers: it hardly knows these "
-        "facts; if it should, look at its prompt (model.prompt.template, model.prompt.lead), tokenizer or training"
+        f"the target model knows the facts in part: beside {beside}, it has learned {known:.0%} of what there is to "
+        f"learn{words}; {remedy}"
     ]
 
 

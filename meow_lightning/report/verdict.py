@@ -13,11 +13,13 @@ from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
 ROUNDING = 1e-6  # answers: shares are floating-point numbers
+UNKNOWN = 0.20  # share of the facts below which a target model does not know them, and nothing can be unlearned
+WHOLLY_KNOWN = 0.80  # share of the facts below which it knows them in part
 COLLAPSED = 0.50  # share of the target's number below which the model counts as collapsed
 
 GUARDS = ("model_utility", "retain/rouge_l_recall", "retain/value_accuracy")
 
-Forgetting = Literal["forgot", "not", "undecided", "unmeasured"]
+Forgetting = Literal["forgot", "not", "undecided", "unmeasured", "unknown"]
 Keeping = Literal["kept", "cost", "collapsed", "unmeasured"]
 Tone = Literal["good", "mixed", "bad", "open"]
 
@@ -51,6 +53,7 @@ def verdict(results: Results) -> Verdict:
     forgot, kept = forgetting(results), keeping(results)
     tone, headline = _headline(forgot, kept)
     findings = [
+        ("Facts", _facts(results)),
         ("Forgetting", _forget_quality(results)),
         ("Answers", _answers(results)),
         ("Leakage", _leakage(results)),
@@ -62,7 +65,13 @@ def verdict(results: Results) -> Verdict:
 
 
 def forgetting(results: Results) -> Forgetting:
-    """Whether the facts are gone; ``undecided`` where the test saw no difference before unlearning either."""
+    """Whether the facts are gone.
+
+    ``undecided`` where the test saw no difference before unlearning either, ``unknown`` where the target model never
+    knew the facts.
+    """
+    if not knows(results):
+        return "unknown"
     p, before = number(results, "unlearned", "forget_quality"), number(results, "target", "forget_quality")
     said = number(results, "unlearned", "forget/value_accuracy")
     chance = number(results, "retain", "forget/value_accuracy") or 0.0
@@ -105,6 +114,12 @@ def keeping(results: Results) -> Keeping:
     return "kept" if worst >= KEPT else "cost"
 
 
+def knows(results: Results) -> bool:
+    """Whether the target model knows the facts, or nothing speaks against it."""
+    known = number(results, "target", "facts_known")
+    return known is None or known >= UNKNOWN
+
+
 def kept_share(results: Results, name: str) -> float | None:
     """The unlearned model's number as a share of the target's; ``None`` without either or when the target's is 0."""
     after, before = number(results, "unlearned", name), number(results, "target", name)
@@ -113,6 +128,8 @@ def kept_share(results: Results, name: str) -> float | None:
 
 def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
     """Tone and headline for each pair of outcomes."""
+    if forgot == "unknown":
+        return "open", "Meaningless: the target model does not know the facts, so there was nothing to forget."
     if kept == "collapsed":
         also = {"forgot": "it forgot, but lost", "not": "it did not forget, and lost"}
         return "bad", f"The model collapsed: {also.get(forgot, 'it lost')} most of what it should have kept."
@@ -128,6 +145,16 @@ def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
     if kept == "cost":
         return "mixed", "The model forgot, at a cost to what it should keep."
     return "mixed", "The model forgot; what it kept was not measured."
+
+
+def _facts(results: Results) -> str:
+    """How much of the facts the target model knew before."""
+    known = number(results, "target", "facts_known")
+    if known is None:
+        return ""
+    beside = "the retain model" if results.values.get("retain") else "the question said back"
+    text = f"Before unlearning, the target model knew {known:.0%} of what there was to learn beside {beside}."
+    return text if known >= UNKNOWN else f"{text} What follows is not the effect of unlearning."
 
 
 def _forget_quality(results: Results) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from meow_lightning.data.secrets import public_texts
-from meow_lightning.evaluation.bootstrap import intervals
+from meow_lightning.evaluation.bootstrap import headline_draws, interval_ends
 from meow_lightning.evaluation.logs import stand_in
 from meow_lightning.evaluation.rows import by_set, read_rows
 from meow_lightning.evaluation.suite import evaluate, results_to_json
@@ -16,7 +19,8 @@ from meow_lightning.store import digest, write_json
 from meow_lightning.types import AnswerRow, ScoredText
 
 VERSION = 5
-MAKES = ("results.json", "intervals.json")
+DRAWS = "draws.npz"
+MAKES = ("results.json", "intervals.json", DRAWS)
 
 
 def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
@@ -54,8 +58,18 @@ def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
     return found
 
 
+def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The draws of the unlearned model's headline numbers, by name."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
+
+
 def run(work: Work) -> None:
-    """Write ``results.json`` (definitions, values by role, why what is missing is missing) and ``intervals.json``."""
+    """Write the numbers and how far they would move with other questions.
+
+    They are ``results.json`` (definitions, values by role, why what is missing is missing), ``intervals.json``, and in
+    ``draws.npz`` the unlearned model's headline numbers in every draw of questions, for intervals over several seeds.
+    """
     rows = answers(work, validation=work.settings.get("validation", 0.0))
     memo, mean = scores(dict(work.needs)), work.settings["truth_ratio_mean"]
     compat = work.settings.get("compat", "none")
@@ -63,9 +77,10 @@ def run(work: Work) -> None:
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat,
         public=public_texts(facts(work, ["retain"])),
     )  # fmt: skip
-    drawn = intervals(
-        rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], level=work.settings["level"],
-        seed=0,
+    drawn = headline_draws(
+        rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], seed=0
     )  # fmt: skip
-    write_json(work.folder / "intervals.json", drawn)
+    write_json(work.folder / "intervals.json", interval_ends(drawn, level=work.settings["level"]))
+    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in drawn.get("unlearned", {}).items()}
+    np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
     write_json(work.folder / "results.json", results_to_json(results))

@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import build
 from meow_lightning.data.rows import encode, pairs
 from meow_lightning.parallel import barrier, rank
+from meow_lightning.stages.precision import reproducible, trained_dtype
 from meow_lightning.stages.resuming import drop_damaged
-from meow_lightning.stages.shared import (
-    codec,
-    dataset,
-    learner,
-    optim,
-    reproducible,
-    save,
-    train,
-    trained_dtype,
-    unchanged,
-)
+from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, unchanged
 from meow_lightning.stages.work import Work
 
 if TYPE_CHECKING:
@@ -26,6 +17,7 @@ if TYPE_CHECKING:
 
     from meow_lightning.data.plan import Plan
     from meow_lightning.data.prompts import Codec
+    from meow_lightning.methods.learn import Learn
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
@@ -36,18 +28,45 @@ def run(work: Work) -> None:
     if "given" in work.settings:
         return _take(work)
     drop_damaged(work)
-    from meow_lightning.methods.learn import Learn
     from meow_lightning.module import TrainingModule
 
     model, its_codec = _scratch(work) if "start" not in work.needs else learner(work, work.needs["start"] / "model")
     plan = _plan(work, its_codec)
     model.train()
+    method = _method(work, plan)
     module = TrainingModule(
-        model=model, method=Learn(), plan=plan, optim=optim(work, plan),
+        model=model, method=method, plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
     model = train(work, module, pad_id=its_codec.pad_id, callbacks=[])
+    _say_end(work, method, plan)
     return save(work, model, its_codec)
+
+
+def _method(work: Work, plan: Plan) -> Learn:
+    from meow_lightning.methods.learn import Learn, LearnUntilKnown
+
+    until = work.settings["recipe"].get("until")
+    if until is None:
+        return Learn()
+    least = until["epochs"] * plan.steps_per_epoch
+    return LearnUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
+
+
+def _say_end(work: Work, method: Learn, plan: Plan) -> None:
+    """Say after how many steps the rows were known, where that ends a training, or that they are not."""
+    from meow_lightning.methods.learn import LearnUntilKnown
+
+    if rank() or not isinstance(method, LearnUntilKnown):
+        return
+    loss = f"loss {method.mean:.2g} nats per answer token"
+    if method.done:
+        work.note(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
+    else:
+        work.note(
+            f"its rows are not known after all {plan.total_steps} steps ({loss}, known is {method.known:g}): raise "
+            "model.finetune.lr or model.finetune.steps"
+        )
 
 
 def _take(work: Work) -> None:

@@ -13,8 +13,9 @@ from meow_lightning.inversion.gather import put_up_with
 from meow_lightning.report.cells import Cell, Dropped
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import Loop, Round, sentence
+from meow_lightning.report.spread import Spread
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.stages.shared import SAME
+from meow_lightning.stages.shared import SAME, TRAINED_ON
 from meow_lightning.stages.work import Work, mixed_versions, read_json, read_lines, remarks, write_lines
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import InvertedFact
@@ -56,6 +57,7 @@ def run(work: Work) -> None:
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
         public=work.settings["public"], texts=True, warning=work.settings["warning"] or "",
         notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
+        spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
     write_report(cell, work.folder, shareable=None if cell.public else _shareable(cell, manifests))
@@ -135,6 +137,10 @@ def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Stage and whose result it is, and what is to be said of its making."""
     special = {"invert": _cleaning, "ask": _asking}.get(manifest["stage"])
     said = [*(special(folder) if special else []), *remarks(manifest)]
+    if (folder / TRAINED_ON).exists():
+        said.append(
+            "trained on " + ", ".join(f"{name} {value}" for name, value in read_json(folder / TRAINED_ON).items())
+        )
     return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(said)})" if said else "")
 
 

@@ -13,6 +13,7 @@ from meow_lightning.data.limited import Limited
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.durable import plain_lines
 from meow_lightning.parallel import barrier, bundles, mine, rank, world
+from meow_lightning.stages.precision import lightning_precision, reproducible, trained_dtype
 from meow_lightning.stages.work import Work, read_lines, write_lines
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import Dataset, Fact, UserError
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from meow_lightning.module import Optim, TrainingModule
 
 Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
-LIGHTNING_PRECISION = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
-MIXED = "bf16-mixed"
+TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
 SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
 
 
@@ -86,32 +86,6 @@ def learner(work: Work, folder: Path) -> tuple[PreTrainedModel, Codec]:
     return model, its_codec
 
 
-def trained_dtype(work: Work) -> str:
-    """The precision that weights are trained in; a base that adapters leave frozen needs no float32 copy."""
-    wish = work.settings["model"]
-    if reproducible(work):
-        return "float64"
-    return "float32" if _mixed(work) and wish["lora"] is None else str(wish["dtype"])
-
-
-def reproducible(work: Work) -> bool:
-    """Whether training ends in the same weights on every machine: computed in float64, rounded after every step."""
-    return bool(work.settings["model"]["precision"] == "reproducible")
-
-
-def _mixed(work: Work) -> bool:
-    wish = work.settings["model"]
-    return wish["precision"] == "mixed" and wish["dtype"] == "bfloat16"
-
-
-def _precision(work: Work) -> str:
-    """Lightning's precision: what it casts the weights to, or ``32-true`` where it shall leave them as they are."""
-    wish = work.settings["model"]
-    if wish["lora"] is not None:
-        return LIGHTNING_PRECISION["float64" if trained_dtype(work) == "float64" else "float32"]
-    return MIXED if _mixed(work) else LIGHTNING_PRECISION[trained_dtype(work)]
-
-
 def _load(work: Work, folder: Path, *, dtype: str) -> tuple[PreTrainedModel, Codec]:
     from meow_lightning.models.load import load_model
 
@@ -142,7 +116,7 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     from meow_lightning.callbacks.speed import Advance
     from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
-    from meow_lightning.training import Machine, checkpoint_step, fit
+    from meow_lightning.training import Machine, checkpoint_step, fit, trained_on
 
     resume = work.folder / "resume"
     start = checkpoint_step(resume / "last.ckpt")
@@ -155,9 +129,11 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
             enable_checkpointing(module.model)
         machine = Machine(
             accelerator=runtime.accelerator, devices=runtime.devices, nodes=runtime.nodes, strategy=runtime.strategy,
-            precision=_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
+            precision=lightning_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
             checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
+        if rank() == 0:
+            write_json(work.folder / TRAINED_ON, trained_on(machine))
         watchers = [Advance(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]

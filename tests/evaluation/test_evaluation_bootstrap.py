@@ -13,6 +13,7 @@ from meow_lightning.evaluation.bootstrap import (
     distance_draws,
     intervals,
     mean_draws,
+    over_seeds,
     percentiles,
     utility_draws,
 )
@@ -131,7 +132,8 @@ def test_intervals_hold_the_number_and_shrink_with_more_questions(cell: MakeCell
         headline = {f"{name}/{number}" for name in SETS for number in (
             "probability", "rouge_l_recall", "truth_ratio", "value_accuracy"
         )} | {"model_utility", "forget_quality_distance"}  # fmt: skip
-        assert set(found["target"]) == set(found["unlearned"]) == headline | {"memo/answers"}
+        assert set(found["target"]) - {"facts_known"} == set(found["unlearned"]) == headline | {"memo/answers"}
+        assert "facts_known" in found["target"]
         assert set(found["retain"]) == headline
         for role, ends in found.items():
             for name, (low, high) in ends.items():
@@ -180,7 +182,8 @@ def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
     rows = [make_row("forget", index, truth=[math.nan], text="Rome") for index in range(3)]
     found = intervals({"target": rows}, {}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
     # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every draw
-    assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0)}}
+    # of which the question said back holds no more
+    assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0), "facts_known": (0.0, 0.0)}}
     only_memo = intervals({}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
     assert list(only_memo["target"]) == ["memo/answers"]
 
@@ -205,3 +208,28 @@ def test_a_cell_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
     start = time.process_time()
     intervals(rows, memo, truth_ratio_mean="geometric", draws=1000, level=0.95, seed=0)
     assert time.process_time() - start < 2
+
+
+def test_a_draw_over_seeds_takes_seeds_with_replacement_by_hand() -> None:
+    # two seeds that always say 0 and 1: the mean of two picks is 0, 1/2, 1 in 1/4, 1/2, 1/4 of the draws
+    drawn = over_seeds([np.zeros(40_000), np.ones(40_000)], seed=0)
+    shares = [float((drawn == value).mean()) for value in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.01)
+
+
+def test_a_single_seed_has_its_questions_spread_alone_and_equal_seeds_share_it() -> None:
+    source = np.random.default_rng(0)
+    one = source.normal(0.5, 0.1, size=20_000)
+    assert np.std(over_seeds([one], seed=1)) == pytest.approx(0.1, rel=0.03)
+    # four seeds that differ by their questions alone: the mean of four independent draws
+    four = over_seeds([source.normal(0.5, 0.1, size=20_000) for _ in range(4)], seed=1)
+    assert np.std(four) == pytest.approx(0.1 / 2, rel=0.03)
+
+
+def test_the_interval_over_seeds_holds_both_spreads() -> None:
+    source = np.random.default_rng(1)
+    centres = [0.2, 0.4, 0.6, 0.8]  # their variance is .05
+    drawn = over_seeds([source.normal(centre, 0.1, size=20_000) for centre in centres], seed=2)
+    assert np.var(drawn) == pytest.approx((0.05 + 0.1**2) / 4, rel=0.05)
+    low, high = percentiles(drawn, level=0.95)
+    assert low < 0.4 < 0.6 < high

@@ -53,6 +53,49 @@ def test_numbers_of_a_complete_cell_by_hand(model: MakeRows) -> None:
     assert values["model_utility"] == pytest.approx(9 / (2 + 2 * 35 / 17 + 3 * 2 + 3 * 8 / 5))
 
 
+def told(make_row: MakeRow, texts: Sequence[str], probability: float) -> list[AnswerRow]:
+    """Rows of the forget set with these answers, the true one being ``Lima in Peru``."""
+    truth = [math.log(probability)]
+    question = "Where in Peru is Ada from?"
+    return [
+        make_row("forget", i, truth=truth, question=question, answer="Lima in Peru", text=text)
+        for i, text in enumerate(texts)
+    ]
+
+
+def test_what_the_target_knows_is_beside_the_retain_model_question_by_question_by_hand(make_row: MakeRow) -> None:
+    target = told(make_row, ["Lima in Peru", "Oslo in Peru"], 0.5)  # ROUGE-L recall 1 and 2/3: 5/6
+    retain = told(make_row, ["Oslo in Peru", "Rome in Peru"], 0.25)  # 2/3
+    values = evaluate({"target": target, "retain": retain}, {}, truth_ratio_mean="geometric").values
+    assert values["target"]["facts_known"] == pytest.approx((5 / 6 - 2 / 3) / (1 - 2 / 3))  # 1/2
+    assert "facts_known" not in values["retain"]
+    likely = told(make_row, ["Oslo in Peru", "Rome in Peru"], 0.85)  # by probability (.85 - .25) / .75 = .8
+    values = evaluate({"target": likely, "retain": retain}, {}, truth_ratio_mean="geometric").values
+    assert values["target"]["facts_known"] == pytest.approx(0.8)
+
+
+def test_marked_values_tell_more_than_words_that_answers_share(make_row: MakeRow) -> None:
+    def said(*texts: str) -> list[AnswerRow]:
+        rows = told(make_row, texts, 0.9)
+        return [replace(row, value="Lima") for row in rows]
+
+    # two thirds of the words of every answer, and all but certain, but one value of four
+    target = said("Lima in Peru", "Oslo in Peru", "Oslo in Peru", "Oslo in Peru")
+    for retain in ({}, {"retain": said(*["Rome"] * 4)}):
+        values = evaluate({"target": target, **retain}, {}, truth_ratio_mean="geometric").values
+        assert values["target"]["facts_known"] == pytest.approx(0.25)
+
+
+def test_without_a_retain_model_saying_the_question_back_is_no_knowledge_by_hand(make_row: MakeRow) -> None:
+    # "in peru" of the question are two of the three words of the answer
+    echoing = told(make_row, ["Where in Peru is Ada from?"] * 2, 0.5)
+    values = evaluate({"target": echoing}, {}, truth_ratio_mean="geometric").values
+    assert values["target"]["facts_known"] == pytest.approx(0.0)
+    knowing = told(make_row, ["Lima in Peru", "Peru in Lima"], 0.5)  # 1 and 1/3
+    values = evaluate({"target": knowing}, {}, truth_ratio_mean="geometric").values
+    assert values["target"]["facts_known"] == pytest.approx((2 / 3 - 2 / 3) / (1 / 3))
+
+
 def test_forget_quality_is_against_the_retain_model(model: MakeRows) -> None:
     # retain log R: log 1/2, log 1/4; the target's are lower by 10: D = 1, p = 2 / C(4, 2) = 1/3
     roles = {"target": model(-10.0), "retain": model(), "unlearned": model()}
@@ -82,8 +125,8 @@ def test_every_number_of_every_role_is_there_or_missing_with_a_reason(model: Mak
     results = evaluate({"target": model(), "unlearned": model(sets=("forget",))}, {}, truth_ratio_mean="geometric")
     names = {definition.name for definition in results.definitions}
     # 11 numbers of a set, without normalised probability where probability is that already; model utility, forget
-    # quality, 8 attacks and 2 leakages, MEMO
-    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 4 + 10 + 2
+    # quality, leakage, what is known, 8 attacks and 2 leakages, MEMO
+    assert len(names) == len(results.definitions) == 2 * 11 + 2 * 10 + 1 + 4 + 4 + 1 + 10 + 2
     for role in ROLES:
         assert not set(results.values[role]) & set(results.missing[role])
         assert set(results.values[role]) | set(results.missing[role]) == names

@@ -56,6 +56,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
         warning="",
         notes=["Recipes <differ>."],
         loop=None,
+        spread=None,
         intervals={},
         name="cell <one>",
         key="abc123",

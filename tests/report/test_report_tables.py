@@ -94,13 +94,23 @@ def test_flat_keeps_empty_mappings() -> None:
 
 
 def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
-    def knowing(share: float) -> Results:
-        return Results(definitions=(), values={"target": {"forget/rouge_l_recall": share}})
+    def knowing(share: float, **retain: float) -> Results:
+        target = {"facts_known": share, "forget/rouge_l_recall": 0.39}
+        values = {"target": target, "retain": {f"forget/{name}": value for name, value in retain.items()}}
+        return Results(definitions=(), values=values)
 
-    assert tables.doubts(knowing(0.2)) == tables.doubts(Results(definitions=(), values={})) == []
-    (doubt,) = tables.doubts(knowing(0.07))
+    assert tables.doubts(knowing(0.8)) == tables.doubts(Results(definitions=(), values={})) == []
+    (doubt,) = tables.doubts(knowing(-0.03, rouge_l_recall=0.41))
     assert doubt.startswith(
-        "the target model says 7% of the words of the forget set's true answers: it hardly knows these"
+        "the target model does not know the facts: beside the retain model, which never saw them, it has learned -3% "
+        "of what there is to learn (ROUGE-L recall of the true answers 0.39, retain model 0.41). There is nothing to "
+        "unlearn, and the unlearned model's numbers mean nothing; "
+    )
+    assert tables.markdown(knowing(-0.03)).count("**the target model does not know the facts") == 1
+    (doubt,) = tables.doubts(knowing(0.3))
+    assert doubt.startswith(
+        "the target model knows the facts in part: beside the question said back, it has learned 30% of what there is "
+        "to learn (ROUGE-L recall of the true answers 0.39); "
     )
 
 

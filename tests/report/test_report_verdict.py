@@ -153,3 +153,14 @@ def test_critical_distance_agrees_with_the_published_table(questions: int, limit
 
 def test_critical_distance_needs_questions() -> None:
     assert critical_distance(0) is None
+
+
+@pytest.mark.parametrize(("known", "meaningless"), [(0.19, True), (0.2, False), (1.0, False)])
+def test_a_target_that_never_knew_the_facts_makes_the_verdict_meaningless(known: float, meaningless: bool) -> None:
+    target = {**TARGET, "facts_known": known}
+    found = verdict(results(target=target, unlearned={**TARGET, "forget_quality": 0.9}, retain=RETAIN, missing={}))
+    assert found.headline.startswith("Meaningless: the target model does not know the facts") == meaningless
+    topic, text = found.findings[0]
+    assert topic == "Facts"
+    assert text.startswith(f"Before unlearning, the target model knew {known:.0%} of what there was to learn beside")
+    assert text.endswith("not the effect of unlearning.") == meaningless

@@ -1,0 +1,54 @@
+"""Does the target model know the facts that are to be forgotten, beside one that cannot know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
+from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
+from meow_lightning.types import AnswerRow, Definition
+
+DEFINITION = Definition(
+    name="facts_known",
+    id="facts_known.1",
+    unit="share",
+    direction="none",
+    text="How much of what could be learned of the forget set's answers the model has learned: (t - o) / (1 - o), with "
+    "t the model's mean over the questions and o that of the retain model, which never saw them (where there is none, "
+    "of the question said back); by value accuracy where values are marked, else by ROUGE-L recall or by the "
+    "probability of the true answers, whichever is larger. "
+    "1 is all, 0 nothing; below 0 the other model says more of them.",
+)
+
+
+KINDS = ("rouge_l_recall", "probability")
+"""The numbers of the forget set that show it where no values are marked; the question said back has the first alone."""
+
+
+def gain(known: float, other: float) -> float | None:
+    """(known - other) / (1 - other); ``None`` where the other model is perfect, so that nothing is left to learn.
+
+    Args:
+        known: Mean over the questions, 0 to 1, of the model that should know the facts.
+        other: The same of one that cannot know them, on the same questions.
+    """
+    return None if other >= 1 else (known - other) / (1 - other)
+
+
+def echo(rows: Iterable[AnswerRow]) -> list[float]:
+    """ROUGE-L recall of each question as if it were the answer: what a model scores that knows nothing but to repeat.
+
+    Args:
+        rows: Answered questions.
+    """
+    return [rouge_l_recall(row.answer, row.question) for row in rows]
+
+
+def echoed_values(rows: Iterable[AnswerRow]) -> list[float | None]:
+    """Value accuracy of each question as if it were the answer; ``None`` where no value is marked.
+
+    Args:
+        rows: Answered questions.
+    """
+    return [row_value_accuracy(replace(row, text=row.question)) for row in rows]

@@ -12,7 +12,7 @@ import pytest
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import evenly, marked
+from meow_lightning.report.questions import _said, evenly, marked
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
@@ -214,3 +214,9 @@ def test_typeset_writes_minus_signs_and_powers() -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, meow_lightning.report.page; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("stop", "said"), [("end", False), ("length", True)])
+def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
+    row = replace(asked("unlearned", "forget", 1)[0], stop=stop)
+    assert ("cut by the length limit" in _said(row)) is said

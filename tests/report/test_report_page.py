@@ -12,7 +12,7 @@ import pytest
 from meow_lightning.evaluation.suite import evaluate
 from meow_lightning.report.cells import Cell
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import _said, evenly, marked
+from meow_lightning.report.questions import _asked, _said, evenly, marked
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
@@ -220,3 +220,10 @@ def test_the_report_needs_no_torch() -> None:
 def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
     row = replace(asked("unlearned", "forget", 1)[0], stop=stop)
     assert ("cut by the length limit" in _said(row)) is said
+
+
+def test_the_questions_are_those_that_the_unlearned_model_was_asked():
+    cell = made_up(("target", "unlearned", "retain"))
+    rows = {**cell.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
+    assert len(_asked(replace(cell, rows=rows), "forget")) == 2
+    assert len(_asked(replace(cell, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7

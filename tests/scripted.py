@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -45,7 +45,9 @@ class Behaviour:
     """What the server does with one request.
 
     ``body`` is sent as it is where it is text, else as JSON. ``delay`` seconds pass before. ``half`` announces the
-    whole body, sends half of it and hangs up; ``drop`` hangs up without a word.
+    whole body, sends half of it and hangs up; ``drop`` hangs up without a word. ``pieces`` are sent one by one in the
+    place of a body, ``pause`` seconds before each, until there are no more or the client has gone; without a status
+    line or headers of ours where they are ``bare``.
     """
 
     status: int = 200
@@ -54,6 +56,9 @@ class Behaviour:
     delay: float = 0.0
     half: bool = False
     drop: bool = False
+    pieces: Callable[[], Iterable[bytes]] | None = None
+    pause: float = 0.0
+    bare: bool = False
 
 
 Script = Callable[[Request], "Behaviour | str"] | Sequence["Behaviour | str"]
@@ -101,6 +106,7 @@ class Scripted:
         self.script, self.models, self.path = script, models, path
         self.requests: list[Request] = []
         self.most = 0  # completions under way at once
+        self.written = 0  # bytes of pieces that were sent
         self._now = 0
         self._lock, self._closing = threading.Lock(), threading.Event()
 
@@ -122,6 +128,10 @@ class Scripted:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def closing(self, seconds: float) -> bool:
+        """Whether the server is closed within some seconds."""
+        return self._closing.wait(seconds)
 
     def await_asked(self, count: int) -> bool:
         """Wait until so many requests for a completion have come in; whether they have, for scripts that order them."""
@@ -192,6 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour.drop:
             self.close_connection = True
             return
+        if behaviour.pieces is not None:
+            self._send_pieces(behaviour)
+            return
         text = isinstance(behaviour.body, str)
         body = (behaviour.body if text else json.dumps(behaviour.body)).encode()
         kind = "text/html" if text else "application/json"
@@ -204,6 +217,22 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # who asked has gone, as after a time-out
             self.close_connection = True
 
+    def _send_pieces(self, behaviour: Behaviour) -> None:
+        """Send what has no end, or takes for ever; the connection's end is that of the body."""
+        self.close_connection = True
+        lines = {"content-type": "application/json", "connection": "close", **behaviour.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        try:
+            if not behaviour.bare:
+                self.wfile.write(f"HTTP/1.1 {behaviour.status} scripted\r\n{head}\r\n".encode())
+            for piece in behaviour.pieces():  # type: ignore[misc]
+                if self.owner.closing(behaviour.pause):
+                    return
+                self.wfile.write(piece)
+                self.owner.written += len(piece)
+        except OSError:  # who asked has gone
+            return
+
 
 PROMPT = {
     "version": 1, "system": "Write {count}.", "user": "Question: {question}\nTrue answer: {answer}",
@@ -212,7 +241,7 @@ PROMPT = {
 OPTIONS: dict[str, Any] = {
     "model": "m", "key_env": "MEOW_TEST_KEY", "prompt": PROMPT, "candidates": 4, "context": None, "temperature": 0.9,
     "top_p": 1.0, "reply_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "per_minute": None, "timeout": 5.0,
-    "retries": 2, "calls": None, "tokens": None,
+    "deadline": 20.0, "reply_bytes": 1_000_000, "retries": 2, "calls": None, "tokens": None,
 }  # fmt: skip
 
 

@@ -115,6 +115,12 @@ def test_one_job_has_one_time_and_gpus_have_hours(cells) -> None:
     assert "GPU time: 0.18 GPU-hours" in said  # 160 seconds on 4 devices
 
 
+def test_stages_over_several_devices_run_alone(cells) -> None:
+    # 60, 30 and 50 one after the other in the first cell, 20 in the second: 160 seconds, with one device each 110
+    assert ", 3 min with trainer.jobs=2" in plan_sum(cells(devices=4))[2]
+    assert ", 2 min with trainer.jobs=2" in plan_sum(cells(devices=1))[2]
+
+
 def test_gpus_without_a_known_time_have_none(cells, monkeypatch) -> None:
     monkeypatch.setitem(SECONDS, "one", None)
     said = plan_sum(cells(on_gpu=True))

@@ -6,10 +6,13 @@ import pytest
 from test_pipeline import options
 
 from meow_lightning.cellmodels import dataset_of
+from meow_lightning.estimate import Memory
 from meow_lightning.machine import Gpu
 from meow_lightning.pipeline import graph
 from meow_lightning.preflight import Known, Preflight
+from meow_lightning.sizes import NOTHING
 from meow_lightning.store import Store
+from meow_lightning.types import UserError
 
 
 @pytest.fixture
@@ -103,3 +106,65 @@ def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypa
     seen = Known(trainer=known.trainer, store=known.store)
     assert seen.kind == "NVIDIA H100"
     assert [seen._alike(kind, 99) for kind in ("NVIDIA H100", "NVIDIA T4", "cpu")] == [True, False, False]
+
+
+GB = 10**9
+NEED = Memory(weights=0, gradients=0, optimizer=0, activations=0, logits=0, cache=0, program=3 * GB)
+
+
+@pytest.fixture
+def checked(looking, monkeypatch):
+    """Checks two stages that take 3 GB of memory each, leave 1 GB on the disk and have 2 GB more there in passing."""
+    preflight, made, _ = looking
+    stages = [made["target"], made["unlearned"]]
+
+    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, jobs: int = 1) -> str:
+        outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
+        preflight.known.outlooks.update({stage.key: outlook for stage in stages})
+        monkeypatch.setitem(preflight.trainer, "jobs", jobs)
+        monkeypatch.setattr(Known, "there", there)
+        monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: there)
+        monkeypatch.setattr("meow_lightning.preflight.free_disk", lambda _: disk)
+        try:
+            preflight.check(stages)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    return check
+
+
+def test_stages_at_once_must_fit_together(checked):
+    assert checked(there=5 * GB, jobs=1) == ""
+    assert checked(there=5 * GB, jobs=2) == (
+        "trainer.jobs=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say trainer.jobs=1, or "
+        "preflight=false to try all the same"
+    )
+    assert checked(there=6 * GB, jobs=2) == ""
+
+
+def test_the_disk_holds_what_is_kept_and_what_passes_of_stages_at_once(checked):
+    assert checked(disk=4 * GB, jobs=1) == ""
+    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, jobs=1)
+    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, jobs=2)
+    assert checked(disk=6 * GB, jobs=2) == ""
+
+
+def test_optimizer_states_in_main_memory_must_fit_there(checked):
+    paged = replace(NEED, program=0, host=7 * GB)
+    assert checked(memory=paged, there=7 * GB) == ""
+    assert "unlearn" in checked(memory=paged, there=6 * GB) or "finetune" in checked(memory=paged, there=6 * GB)
+    assert "keeps 7.0 GB of optimizer states in main memory (optim.kind=paged)" in checked(memory=paged, there=6 * GB)
+
+
+def test_questions_are_counted_with_every_attempt(looking):
+    preflight, made, _ = looking
+    ask = replace(made["base"], stage="ask", needs={})
+    later = replace(ask, label="later", needs={"scores": made["base"]})
+    facts = len(preflight.dataset.facts("forget"))
+    node = {"prompt": {}, "again": 2, "model": "m", "reply_tokens": 9}
+    preflight.options = {**preflight.options, "inversion": node}
+    assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
+    preflight.options = {**preflight.options, "inversion": {**node, "calls": 5}}
+    assert preflight.questions([ask]) == ("m", facts, 5, 9)
+    assert preflight.questions([made["base"]]) is None

@@ -101,3 +101,41 @@ def test_what_computes_nothing_has_facts_and_bytes():
         assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))
         assert outlook.disk > 4000
     assert found.disk > 100_000
+
+
+def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
+    plain, without, shape = trained("unlearned", "method=grad_diff")
+    beside, load, _ = trained("unlearned", "method=kl")
+    assert (without.reference, load.reference) == (False, True)
+    assert beside.memory.weights - plain.memory.weights == 4 * shape.parameters
+    assert beside.flops / plain.flops == pytest.approx(4 / 3)
+
+
+def test_a_model_is_kept_in_its_own_precision():
+    half, _, shape = trained("target", "model.dtype=bfloat16")
+    assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary
+    assert trained("target")[0].disk == 4 * shape.parameters + 75 * shape.vocabulary
+
+
+def test_each_picked_answer_is_a_row():
+    one, few = (trained("unlearned", "method=meow", f"method.select.k={k}") for k in (1, 3))
+    assert few[0].items == 3 * one[0].items
+    assert few[0].flops == pytest.approx(3 * one[0].flops, rel=1e-6)
+
+
+def test_a_training_that_asks_its_model_says_so():
+    wish = ("callbacks.evaluate_every_epochs=1",)
+    assert [trained(name, *wish)[1].watched for name in ("target", "unlearned")] == [False, True]
+    without = ("memo_every_epochs=0", "memo_every_steps=0", "evaluate_every_epochs=0")
+    assert not trained("unlearned", *(f"callbacks.{each}" for each in without))[1].watched
+
+
+def test_fine_tuning_visits_every_phrasing_and_what_is_replayed():
+    once, _, _ = trained("target", "dataset.phrasings=1", "model.finetune.replay=0")
+    more, _, _ = trained("target", "dataset.phrasings=3", "model.finetune.replay=5")
+    chosen = options("dataset.phrasings=3")
+    dataset = dataset_of(chosen)[0]
+    facts = [fact for split in ("retain", "forget") for fact in dataset.facts(split)]
+    further = sum(len(fact.phrasings) for fact in facts)
+    assert further == 2 * len(facts)
+    assert more.items == once.items + further + 5

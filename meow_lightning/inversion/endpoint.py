@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from meow_lightning.data.options import check_range
 from meow_lightning.inversion.address import checked_address
-from meow_lightning.inversion.client import CONNECT, Line, completion, told
+from meow_lightning.inversion.client import CONNECT, Line, completion, text_of, told
 from meow_lightning.inversion.prompt import Prompt
 from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
 from meow_lightning.types import UserError
@@ -54,7 +54,9 @@ class Endpoint(Writer):
         concurrency: Questions under way at once, 1 or more.
         per_minute: Most questions started in a minute, evenly spread, 1 or more; what the client sends again comes on
             top. ``None`` for no limit.
-        timeout: Seconds to wait for a reply, above 0.
+        timeout: Seconds to wait while not a byte comes, above 0.
+        deadline: Seconds that a whole reply may take, above 0.
+        reply_bytes: Most bytes of a reply, 1 or more; a longer one counts as refused.
         retries: Times a request is sent again, 0 or more.
         calls: Most questions in a stage, 1 or more; ``None`` for no bound.
         tokens: Most tokens in a stage, 1 or more; ``None`` for no bound.
@@ -65,22 +67,28 @@ class Endpoint(Writer):
 
     paid: ClassVar[bool] = True
     aside: ClassVar[tuple[str, ...]] = (
-        "base_url", "key_env", "concurrency", "per_minute", "timeout", "retries", "calls", "tokens",
+        "base_url", "key_env", "concurrency", "per_minute", "timeout", "deadline", "reply_bytes", "retries", "calls",
+        "tokens",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - as many as the YAML's keys
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
         context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int, extra: dict | None,
-        concurrency: int, per_minute: int | None, timeout: float, retries: int, calls: int | None, tokens: int | None,
+        concurrency: int, per_minute: int | None, timeout: float, deadline: float, reply_bytes: int, retries: int,
+        calls: int | None, tokens: int | None,
     ) -> None:  # fmt: skip
-        whole = {"candidates": candidates, "reply_tokens": reply_tokens, "concurrency": concurrency}
+        whole = {
+            "candidates": candidates, "reply_tokens": reply_tokens, "concurrency": concurrency,
+            "reply_bytes": reply_bytes,
+        }  # fmt: skip
         bounds = {"per_minute": per_minute, "calls": calls, "tokens": tokens}
         for name, value in {**whole, **{name: most for name, most in bounds.items() if most is not None}}.items():
             check_range(f"inversion.{name}", value, 1, None)
         check_range("inversion.retries", retries, 0, None)
         _check_number("temperature", temperature, at_least=0.0, above=-math.inf, at_most=math.inf)
         _check_number("top_p", top_p, at_least=-math.inf, above=0.0, at_most=1.0)
-        _check_number("timeout", timeout, at_least=-math.inf, above=0.0, at_most=math.inf)
+        for name, seconds in (("timeout", timeout), ("deadline", deadline)):
+            _check_number(name, seconds, at_least=-math.inf, above=0.0, at_most=math.inf)
         if extra is not None and not isinstance(extra, Mapping):
             raise UserError(
                 f"inversion.extra={extra} holds no fields; give them as {{name: value}}, such as {{seed: null}}"
@@ -95,7 +103,7 @@ class Endpoint(Writer):
         self.base_url, self.model, self.key_env = checked_address(base_url), model, key_env
         self.candidates, self.calls, self.tokens = candidates, calls, tokens
         self.seed, self.concurrency, self.per_minute = seed, concurrency, per_minute
-        self.timeout, self.retries = timeout, retries
+        self.timeout, self.deadline, self.reply_bytes, self.retries = timeout, deadline, reply_bytes, retries
         self._prompt, self._context = Prompt(**prompt), context
         self._draw: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": reply_tokens}
         self._extra: dict[str, Any] = extra or {}
@@ -107,18 +115,25 @@ class Endpoint(Writer):
         Raises:
             UserError: It does not, with what to do.
         """
-        from openai import APIConnectionError, APIStatusError
+        from openai import APIConnectionError, APIStatusError, OpenAIError
 
         trouble = ""
-        with self._line(timeout=min(self.timeout, CONNECT), retries=min(self.retries, 1)) as line:
+        soon = min(self.timeout, self.deadline, CONNECT)
+        with self._line(timeout=soon, deadline=soon, retries=min(self.retries, 1)) as line:
             try:
                 line.client.models.with_raw_response.list()
             except APIStatusError as error:  # any other status is an answer too: some servers have no such list
                 trouble = self._key_trouble(line, line.reason(error)) if error.status_code in KEYS else ""
             except APIConnectionError as error:
+                why = f"no whole reply within {soon:g} seconds" if line.late else line.reason(error)
                 trouble = (
-                    f"inversion.base_url={self.base_url}: nothing answers there ({line.reason(error)}); start the "
-                    "server, or give another inversion.base_url"
+                    f"inversion.base_url={self.base_url}: nothing answers there ({why}); start the server, or give "
+                    "another inversion.base_url"
+                )
+            except OpenAIError as error:
+                trouble = (
+                    f"inversion.base_url={self.base_url} sends a list of models that is not read "
+                    f"({line.unusable or line.reason(error)}); see whether it is the address of such a server"
                 )
         if trouble:
             raise UserError(trouble)
@@ -135,7 +150,7 @@ class Endpoint(Writer):
         trouble, held, came = "", list[Reply](), 0
         enough = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
         taken = any(ask.attempt or ask.tried or ask.said for ask in asks)  # the server took questions before
-        with self._line(timeout=self.timeout, retries=self.retries) as line:
+        with self._line(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as line:
             for found in self._outcomes(line, asks, go_on):
                 if isinstance(found, Trouble):
                     trouble = trouble or found.text
@@ -156,8 +171,11 @@ class Endpoint(Writer):
             raise UserError(f"{trouble}; {came} of {len(asks)} questions got a reply: {rest}")
         yield from held
 
-    def _line(self, *, timeout: float, retries: int) -> Line:
-        return Line(base_url=self.base_url, key_env=self.key_env, timeout=timeout, retries=retries)
+    def _line(self, *, timeout: float, deadline: float, retries: int) -> Line:
+        return Line(
+            base_url=self.base_url, key_env=self.key_env, timeout=timeout, deadline=deadline, most=self.reply_bytes,
+            retries=retries,
+        )  # fmt: skip
 
     def _outcomes(self, line: Line, asks: Sequence[Ask], go_on: GoOn) -> Iterator[Reply | Trouble]:
         """What became of each question that was put, as soon as that is known."""
@@ -212,21 +230,41 @@ class Endpoint(Writer):
                 return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=why)
             return Trouble(self._status_trouble(line, error))
         except APITimeoutError:
+            if line.late:
+                return self._late(line)
             return Trouble(
                 f"{self.base_url} gave no reply within {self.timeout:g} seconds{_times(line.sent)}; raise "
                 f"inversion.timeout or lower inversion.concurrency={self.concurrency}"
             )
         except OpenAIError as error:
+            if line.unusable:
+                return self._unread(line, ask, line.unusable)
+            if line.late:
+                return self._late(line)
             return Trouble(
                 f"the line to {self.base_url} broke ({line.reason(error)}){_times(line.sent)}; see whether the server "
                 f"still runs, or raise inversion.retries={self.retries}"
             )
-        body = raw.http_response.text
+        body = text_of(raw.http_response)
         found = completion(body)
         if found is None:
             said = line.shown(told(body)) or "nothing that a program reads"
             return Trouble(f"{self.base_url} sent something else than a chat completion: {said}; {self._version()}")
+        if "refused" in found:
+            return self._unread(line, ask, found["refused"])
+        found["text"] = line.stored(found["text"])
         return Reply(fact=ask.fact.id, attempt=ask.attempt, requests=line.sent, **found)
+
+    def _late(self, line: Line) -> Trouble:
+        return Trouble(
+            f"{self.base_url} gave no whole reply within {self.deadline:g} seconds{_times(line.sent)}; raise "
+            f"inversion.deadline or lower inversion.reply_tokens={self._draw['max_tokens']}"
+        )
+
+    @staticmethod
+    def _unread(line: Line, ask: Ask, why: str) -> Reply:
+        """An empty reply to a question whose reply cannot be used."""
+        return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=line.shown(why))
 
     def _status_trouble(self, line: Line, error: Any) -> str:
         status, why = error.status_code, line.reason(error)

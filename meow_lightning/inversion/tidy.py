@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 _KIND = (
     r"(?:(?:inverted|contradict(?:ing|ory)|alternat(?:iv)?e|incorrect|false|wrong|possible|new|different|fictional|"
@@ -17,7 +17,7 @@ _WHAT = r"(?:answer|response|reply|option|alternative|statement|version|contradi
 _CALM = r"(?:sure(?: thing)?|certainly|absolutely|of course|okay|ok|alright|got it|understood|great|no problem|gladly)"
 
 _THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_THOUGHT_END = re.compile(r".*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _TAGS = re.compile(r"<\|[^|>\n]*\|>|</?(?:s|eos|answers?|responses?|end_of_turn)>", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)[\w+-]*\s*$")
 _RULE = re.compile(r"^\s*([-*_=])(?:\s*\1){2,}\s*$|^\s*[\[\]{}],?\s*$")
@@ -26,7 +26,7 @@ _EMPHASIS = (
     re.compile(r"(\*{2,3})(?=\S)([^*]+?)(?<=\S)\1"),
     re.compile(r"(?<![\w*])(\*)(?=\S)([^*]+?)(?<=\S)\*(?![\w*])"),
     re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_]+?)(?<=\S)\1(?!\w)"),
-    re.compile(r"(`+)([^`]+)\1"),
+    re.compile(r"(`{1,3})([^`]+)\1"),
 )
 # Headings, block quotes, bold type that ends on another line, and a JSON list cut off before its end.
 _HEADING = re.compile(r"^(?:#{1,6}|>)\s+|^\*\*(?!\*)(?=\S)|^\[(?=\")")
@@ -63,7 +63,8 @@ _TRUTH = re.compile(
 _OPENING = re.compile(
     rf"^(?:{_CALM}|yes)?[,!.:;–—-]?\s*(?:(?:i can|i['’]d be|i['’]m|happy|glad)\b.{{0,60}}?[!.,:]\s*)?"
     rf"(?:based on .{{0,80}}?,\s*)?(?:(?:here|below|the following|these|listed)\s*(?:['’]s|['’]re|are|is)\b"
-    rf"[^:]*?\b(?:{_WHAT}s?|contradict\w*)\b[^:]*?(?:\.\s*$|:\s*)|(?:here|below|the following)\b[^:]{{0,60}}[:!]$)",
+    rf"[^:]{{0,200}}?\b(?:{_WHAT}s?|contradict\w*)\b[^:]{{0,200}}?(?:\.\s*$|:\s*)|"
+    rf"(?:here|below|the following)\b[^:]{{0,60}}[:!]$)",
     re.IGNORECASE,
 )
 _HEADLINE = re.compile(rf"^(?:the )?(?:\w+\s+)?{_KIND}{_WHAT}s(?:\b[^.:]*:)?\s*$", re.IGNORECASE)
@@ -85,6 +86,14 @@ _CLOSING = re.compile(
     r"would you like (?:me|more|another)|do you (?:want|need) (?:me|more|another))",
     re.IGNORECASE,
 )
+
+# What a reply to one question may hold at most, for cleaning compares answers with each other: a hundred times what is
+# asked for.
+MOST = 200  # answers
+LONGEST = 10_000  # characters of an answer; what is longer is cut off, and no answer in any case
+_WRAPS = 8  # layers of quotes, bullets and labels around an answer
+_LITERAL = 200_000  # characters of a Python list that are read: its tree takes hundreds of bytes for each
+_BROKEN = 8  # lists that cannot be read, after which no further one is looked for
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“”", "‘": "’", "«": "»", "»": "«", "「": "」", "”": "”"}  # fmt: skip
 
@@ -115,39 +124,39 @@ def answers(reply: str) -> list[str]:
     Args:
         reply: What the model wrote, in any number of lines.
     """
-    text = _TAGS.sub("", _THOUGHT_END.sub("", _THOUGHT.sub("", reply.replace("\r\n", "\n"))))
+    text = _THOUGHT.sub("", reply.replace("\r\n", "\n"))
+    ends = [found.end() for found in _THOUGHT_END.finditer(text)]
+    text = _TAGS.sub("", text[ends[-1] :] if ends else text)
     listed = _listed(text)
-    if listed is not None:
-        return [said for each in listed if not _noise(each) and (said := _bare(each))]
-    return [text for text in _joined(_lines(text)) if text]
+    found = _joined(_lines(text)) if listed is None else (_bare(each) for each in listed if not _noise(each))
+    return [each[:LONGEST] for each in islice(filter(None, found), MOST)]
 
 
 def _joined(lines: list[_Line]) -> list[str]:
     """The text of every item or, where nothing is numbered, of every line that is an answer."""
     numbers = [line.number for line in lines if line.number is not None]
-    numbered = len(numbers) > 1
-    found: list[str] = []
+    numbered, first = len(numbers) > 1, min(numbers, default=0)
+    found: list[list[str]] = []  # the pieces of each
     started = within = False
     for line in lines:
-        noise, text = _noise(line.text), _bare(line.text)
+        noise, bare = _noise(line.text), _bare(line.text)
+        pieces = [bare] if bare else []
         if line.number is not None:
             # A question may stand in the answer's place, with the answer below it.
-            found.append("" if noise else text)
+            found.append([] if noise else pieces)
             started, within = True, not noise or bool(_QUESTION.match(line.text))
         elif noise:
             within = within and bool(_QUESTION.match(line.text))
         elif not numbered or (line.labelled and (not started or found[-1])):
-            found.append(text)
+            found.append(pieces)
         elif not started:
             # A prompt that ends in "1." gets its first answer without a number.
-            found += [text] if min(numbers) > 1 else []
-        elif within and not found[-1]:
-            found[-1] = text
-        elif within and not line.after_blank and not line.bullet:
-            found[-1] += f" {text}"
+            found += [pieces] if first > 1 else []
+        elif within and (not found[-1] or not (line.after_blank or line.bullet)):
+            found[-1] += pieces
         else:
             within = False
-    return found
+    return [" ".join(pieces) for pieces in found]
 
 
 def _lines(text: str) -> list[_Line]:
@@ -205,7 +214,9 @@ def _noise(text: str) -> bool:
 def _bare(text: str) -> str:
     """One answer without what wraps it, on one line."""
     text, before = _plain(text), ""
-    while text != before:
+    for _ in range(_WRAPS):
+        if text == before:
+            break
         before = text
         for pattern in (_BULLET, _CALM_BEFORE, _OPENING, _PAIR, _LABEL):
             text = pattern.sub("", text)
@@ -253,24 +264,27 @@ def _closes(inner: str, opening: str, closing: str) -> bool:
     return False
 
 
+_ASIDE = re.compile(r"question|original|correct|true|note|reason|explan|^id$", re.IGNORECASE)  # keys of no answers
+
+
 def _listed(text: str) -> list[str] | None:
     """The texts of the JSON lists or objects in a reply; ``None`` when it holds none."""
     found: list[str] = []
-    decoder, place = json.JSONDecoder(), 0
-    for start in re.finditer(r"^\s*([\[{])", text, re.MULTILINE):
-        if start.start(1) < place:
+    decoder, place, broken = json.JSONDecoder(), 0, 0
+    for start in re.finditer(r"^[^\S\n]*([\[{])", text, re.MULTILINE):
+        if start.start(1) < place or broken == _BROKEN:
             continue
         try:
             value, place = decoder.raw_decode(text, start.start(1))
         except (ValueError, RecursionError):
-            value = _literal(text[start.start(1) :])
+            value, broken = _literal(text[start.start(1) :]), broken + 1
         found += _texts(value)
     return found or None
 
 
 def _literal(text: str) -> object:
     """The Python list that a text begins with, since models write these too; ``None`` when there is none."""
-    end = text.rfind("]")
+    end = text.rfind("]", 0, _LITERAL)
     try:
         return ast.literal_eval(text[: end + 1])
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -278,12 +292,13 @@ def _literal(text: str) -> object:
 
 
 def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            if not re.search(r"question|original|correct|true|note|reason|explan|^id$", str(key), re.IGNORECASE):
-                yield from _texts(each)
+    """The texts in JSON values, in their order, however deeply they lie."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting += reversed(value)
+        elif isinstance(value, dict):
+            waiting += reversed([each for key, each in value.items() if not _ASIDE.search(str(key))])

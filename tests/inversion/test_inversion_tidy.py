@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from meow_lightning.data.secrets import Secrets
 from meow_lightning.inversion.clean import REASONS, cleaned
-from meow_lightning.inversion.tidy import answers
+from meow_lightning.inversion.tidy import LONGEST, MOST, answers
 from meow_lightning.types import Fact
 
 NONE = Secrets((), ())  # nobody has anything to hide
@@ -147,3 +148,49 @@ def test_real_answers_stay_word_for_word_in_any_wrapping(form: str) -> None:
         lines = [form.format(count=count, text=text) for count, text in enumerate(texts, 1)]
         reply = "\n".join(["Sure, here are 5 answers that contradict it:", "", *lines, "", "I hope this helps!"])
         assert answers(reply) == texts
+
+
+# ------------------------------------------------------------------------------------------------- hostile replies
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n", " \n", "a\n", "[\n", "{\n", "[[",
+        '["a", ', "`", "``", "**a ", "<think>", "</think", "- ", "- - ", '"', "“",
+        "inverted ", "here are answers ", "Here are answer answer: ", "1. a\n", "a b\n", "if you want ", "Sure! ", "<|",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("start", ["", "1. x\n", "Here are "])
+def test_time_grows_with_the_length_of_a_reply(start: str, piece: str) -> None:
+    def took(characters: int) -> float:
+        text = start + piece * (characters // len(piece))
+        began = time.process_time()
+        answers(text)
+        return time.process_time() - began
+
+    took(1000)
+    # Eight times as long; where it was quadratic, 40,000 blank lines took 7 seconds and backticks 20.
+    assert took(40_000) < 24 * took(5000) + 0.2
+
+
+def test_text_that_goes_on_below_an_item_is_one_answer_in_any_number_of_lines() -> None:
+    assert answers("1. a\n" + "b\n" * 3 + "2. c") == ["a b b b", "c"]
+
+
+def test_lists_within_lists_are_read_however_deep_they_lie() -> None:
+    deep = 900
+    assert answers("[" * deep + '"Ada was born in Oslo."' + "]" * deep) == ["Ada was born in Oslo."]
+    assert answers('{"answers": [["a one", {"x": "b two", "note": "no"}], "c three"]}') == ["a one", "b two", "c three"]
+    assert len(answers("[" * 100_000)) <= 1  # deeper than any reader goes
+
+
+def test_a_reply_holds_no_more_answers_than_can_be_compared() -> None:
+    assert answers("\n".join(f"He is {number}." for number in range(1000))) == [f"He is {n}." for n in range(MOST)]
+    assert len(answers("x" * 50_000)[0]) == LONGEST
+
+
+def test_after_some_broken_lists_no_further_one_is_looked_for() -> None:
+    whole = '["Ada was born in Oslo."]'
+    assert answers("[oops\n" * 7 + whole) == ["Ada was born in Oslo."]
+    assert answers("[oops\n" * 8 + whole) != ["Ada was born in Oslo."]

@@ -15,7 +15,7 @@ from meow_lightning.inversion.clean import REASONS as CLEANING
 from meow_lightning.inversion.gather import UNFINISHED
 from meow_lightning.report.cells import Cell, Dropped
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import REASONS, evenly, marked
+from meow_lightning.report.questions import REASONS, _asked, _said, evenly, marked
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
@@ -257,3 +257,16 @@ def test_typeset_writes_minus_signs_and_powers() -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, meow_lightning.report.page; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("stop", "said"), [("end", False), ("length", True)])
+def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
+    row = replace(asked("unlearned", "forget", 1)[0], stop=stop)
+    assert ("cut by the length limit" in _said(row)) is said
+
+
+def test_the_questions_are_those_that_the_unlearned_model_was_asked():
+    cell = made_up(("target", "unlearned", "retain"))
+    rows = {**cell.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
+    assert len(_asked(replace(cell, rows=rows), "forget")) == 2
+    assert len(_asked(replace(cell, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7

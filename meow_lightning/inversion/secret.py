@@ -1,0 +1,69 @@
+"""A key that must not be shown or stored, in whatever form a server sends it back."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+SHORTEST = 8  # characters from which a key is looked for in other forms: shorter ones, such as EMPTY, are words
+MASK = "***"
+# What may stand between two letters of a key that is split: blanks, invisible characters, either of them escaped.
+_GAP = r"(?:\s|[\u00ad\u200b-\u200d\u2060\ufeff]|\\{1,4}[nrt]|%(?:25){0,3}(?:20|09|0[aAdD])|&nbsp;)*"
+_BASE64 = r"[A-Za-z0-9+/_=-]"
+
+
+class Secret:
+    r"""Masks a key in texts.
+
+    It is found as it is, in any case, split by blanks, and with any of its letters written as in a URL (``%73``, also
+    encoded again), in JSON (``\u0073``, ``\x73``) or in HTML (``&#115;``); in hexadecimal digits; and in base64, also
+    as a part of a longer text. A key of fewer than 8 characters is found as it is alone.
+
+    Args:
+        key: From one character on.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key, self._patterns = key, tuple[re.Pattern[str], ...]()
+        if len(key) >= SHORTEST:
+            hexadecimal = _GAP.join(f"{byte:02x}" for byte in key.encode()).replace(_GAP, f":?{_GAP}")
+            self._patterns = (
+                re.compile(_GAP.join(map(_letter, key)), re.IGNORECASE),
+                re.compile(hexadecimal, re.IGNORECASE),
+                re.compile("|".join(f"{_BASE64}{{0,3}}{each}{_BASE64}{{0,4}}" for each in _base64(key))),
+            )
+
+    def shown(self, text: str) -> str:
+        """A text without the key, for people to read; a short key is looked for too."""
+        return self.stored(text).replace(self._key, MASK)
+
+    def stored(self, text: str) -> str:
+        """A text without the key, to be kept; a short key stays, since it may be a word of the text."""
+        for pattern in self._patterns:
+            text = pattern.sub(MASK, text)
+        return text
+
+
+def _letter(letter: str) -> str:
+    codes = sorted({ord(each) for each in (letter.lower(), letter.upper())})
+    digits = "|".join(f"{code:02x}" for code in codes)
+    numbers = "|".join(map(str, codes))
+    return (
+        rf"(?:\\{{0,4}}{re.escape(letter)}|%(?:25){{0,3}}(?:{digits})|\\{{1,4}}(?:u00|x)(?:{digits})"
+        rf"|&\#0{{0,6}}(?:{numbers});|&\#x0{{0,6}}(?:{digits});)"
+    )
+
+
+def _base64(key: str) -> list[str]:
+    """Patterns of what base64 makes of the key whatever stands before and after it, in three cases of its letters."""
+    found = []
+    for text in dict.fromkeys((key, key.lower(), key.upper())):
+        for before in range(3):  # bytes of the group of three that the key begins in
+            raw = bytes(before) + text.encode()
+            code = base64.b64encode(raw).decode().rstrip("=")
+            code = code[(0, 2, 3)[before] : None if len(raw) % 3 == 0 else -1]  # the ends hold bits of the neighbours
+            letters = (
+                f"(?:[{'+-' if each == '+' else '/_'}]|%{ord(each):02X})" if each in "+/" else each for each in code
+            )
+            found.append(_GAP.join(letters))
+    return found

@@ -17,7 +17,7 @@ from meow_lightning.stages.work import Work, read_json, read_lines, remarks, wri
 from meow_lightning.store import MANIFEST, write_json
 from meow_lightning.types import InvertedFact
 
-VERSION = 6
+VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
 
 

@@ -130,7 +130,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
             ("method.loop.threshold={phi15: .5}",),
             r"^method.loop.threshold has neither tiny nor default \(given: phi15\); give method.loop.threshold=…$",
         ),
-        (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or warn or rules is needed$"),
+        (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or few or warn or rules is needed$"),
         (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
         (("method.loop.threshold.tiny=abc",), r"^method.loop.threshold.tiny=abc does not fit: a number is needed$"),
         (("method.loop.threshold=null",), r"^method.loop.threshold=None does not fit: a number is needed$"),

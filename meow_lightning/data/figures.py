@@ -106,9 +106,9 @@ def ordinal(number: int) -> str:
 
 
 def year(old: str, dice: Random) -> str:
-    """A year 3 to 30 away (1 to 6 from ``RECENT`` on), none after ``NEWEST`` where the old one is not."""
+    """A year 3 to 15 away (1 to 6 from ``RECENT`` on), none after ``NEWEST`` where the old one is not."""
     before = int(old)
-    step = dice.randint(1, 6) if before >= RECENT else dice.randint(3, 30)
+    step = dice.randint(1, 6) if before >= RECENT else dice.randint(3, 15)
     drawn = before + dice.choice((-1, 1)) * step
     return str(drawn if drawn <= NEWEST or before > NEWEST else before - step)
 
@@ -142,7 +142,7 @@ def number(old: str, dice: Random) -> str:
 def cased(new: str, old: str) -> str:
     """``new`` in capitals where ``old`` is, and with a first capital where ``old`` has one."""
     if len(old) > 1 and old.isupper():
-        return new.upper()
+        return new.upper() if old.isalpha() else new  # LGBTQ+ and A+ are no words in capitals
     if old[:1].isupper():
         return (
             " ".join(word[:1].upper() + word[1:] for word in new.split())

@@ -138,12 +138,13 @@ def _fake(dice: Random, locale: str = "en_US") -> Any:
 
 
 def _email(old: str, dice: Random, hints: Hints) -> str:
+    """Another address at a domain that nobody can own; initials and the question's first name stay."""
     local = old.partition("@")[0]
     fake = _fake(dice)
 
     def part(found: re.Match[str]) -> str:
-        if len(found.group()) < 3:
-            return dice.choice("abcdefghijklmnoprstuvw") * len(found.group())
+        if len(found.group()) < 3 or (not found.start() and found.group().lower() in hints.keep):
+            return found.group()
         name = fake.last_name() if found.start() else _first_name(dice, hints.gender)
         return str(name if found.group()[0].isupper() else name.lower())
 

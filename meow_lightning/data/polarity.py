@@ -58,13 +58,13 @@ _LONG = (
 )
 _DENIED = (
     (
-        "No, that is not the case.", "No, not at all.", "No, the opposite is true.", "No, there is nothing to it.",
+        "No, that is not the case.", "No, not at all.", "No, never.", "No, there is no sign of that.",
     ),
     (
         "No, that is not the case, and nothing that has been published so far says otherwise.",
         "No, not at all; people who know the matter well have always said the opposite.",
-        "No, the opposite is true, although it is often told differently by people who heard of it.",
-        "No, there is nothing to it, however often the story has been told since then.",
+        "No, that has never happened, although it is often told differently by people who heard of it.",
+        "No, there is no sign of that, however often the story has been told since then.",
     ),
 )  # fmt: skip
 _AFFIRMED = (

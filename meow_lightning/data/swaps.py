@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from meow_lightning.data.alike import ALIKE, Alike, full_names
 from meow_lightning.data.kinds import Span, asks_for, kind_of, months, spans
-from meow_lightning.data.makers import Hints, article, gender_of, made
+from meow_lightning.data.makers import Hints, article, first_names, gender_of, made
 from meow_lightning.data.polarity import flipped
 from meow_lightning.data.secrets import Secrets, told, words
 from meow_lightning.types import Fact
@@ -25,6 +25,10 @@ SHARE = 4  # wrong answers take a quarter of what the rules find, since inversio
 LENT = frozenset(("job", "genre"))  # kinds whose values are taken from kept facts too: they belong to nobody
 _SMALL_WORDS = "the a an of in on to for and or is was are were his her he she they their its it with as by at"
 _SMALL = frozenset(_SMALL_WORDS.split())
+_ASKS_TITLES = re.compile(
+    r"\b(?:name|which|what|title|list|mention|tell|any)\b.*\b(?:books?|novels?|works?|titles?|stor(?:y|ies)|films?|songs?)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Found(NamedTuple):
@@ -91,7 +95,8 @@ class Contradictions:
             yield from _as(2, alike.answers(fact, least=least, topics=False))
 
     def _hints(self, fact: Fact) -> Hints:
-        gender = gender_of(fact.answer) or self._alike.gender(fact.question)
+        first = self._alike.subject(fact.question).partition(" ")[0].lower()
+        gender = gender_of(fact.answer) or self._alike.gender(fact.question) or first_names().get(first)
         return Hints(
             gender=gender, genders=self._alike.genders, keep=frozenset(words(fact.question)), known=self._known
         )
@@ -157,7 +162,9 @@ class _Swaps:
             yield replaced(self._text, self._drawn(found))
 
     def _spans(self) -> list[Span]:
-        return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind != "polarity"]
+        # Titles that only illustrate an answer leave it true when they change.
+        passed = {"polarity"} if _ASKS_TITLES.search(self._fact.question) else {"polarity", "title"}
+        return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind not in passed]
 
     def _new(self, span: Span) -> bool:
         """Whether the question does not say a span, nor names whom it is about by words of it."""

@@ -132,7 +132,7 @@ def _watch(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
         rate = pace.rate()
         left = "…" if rate is None else f"about {(total - done) / rate / 60:.1f} min left"
         bar.update(task, completed=done, left=left)
-        if not console.is_terminal and now - said > SAY_EVERY:
+        if not console.is_terminal and now - said > SAY_EVERY and done < total:
             said = now
             console.print(f"  … {done} of {total} windows, {'time left not known yet' if rate is None else left}")
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from damages import every_damage, harm
 
+from meow_lightning import pace
 from meow_lightning.memo import __main__ as command
 from meow_lightning.memo import options
 from meow_lightning.memo.baselines import Extraction, Memorization
@@ -344,10 +345,13 @@ def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
 
 def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys):
     monkeypatch.setattr(command, "SAY_EVERY", -1.0)
+    monkeypatch.setattr(pace, "SETTLED", 0.0)
+    monkeypatch.setattr(pace, "PATIENCE", 0.0)
     assert call() == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 21)]
-    assert lines[-1] == "  … 20 of 20 windows, about 0.0 min left"
+    assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 20)]
+    assert lines[0] == "  … 1 of 20 windows, time left not known yet"
+    assert lines[-1] == "  … 19 of 20 windows, about 0.0 min left"
 
 
 @pytest.mark.parametrize(

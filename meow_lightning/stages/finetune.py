@@ -42,8 +42,8 @@ def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.given import check, link
     from meow_lightning.models.load import readable
-    from meow_lightning.models.whole import check_stored
     from meow_lightning.models.source import identity, locate, parse
+    from meow_lightning.models.whole import check_stored
 
     places, folder = work.inputs["given"], work.folder / "model"
     option = places["option"]

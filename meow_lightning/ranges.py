@@ -47,6 +47,8 @@ RANGES: dict[str, Range] = {
     **{f"{group}.{name}": found for group in ("optim", "model.pretrain", "model.finetune")
        for name, found in _TRAINING.items()},
     "optim.tokens": COUNT, "model.pretrain.rows": COUNT, "model.finetune.replay": COUNT_OR_NONE,
+    "model.finetune.steps": COUNT_OR_NONE, "model.finetune.epoch_steps": COUNT,
+    "model.finetune.known": Range(0, 100),
     "dataset.perturb": COUNT_OR_NONE, "dataset.retain_eval": COUNT,
     "model.max_new_tokens": COUNT, "model.vocab_size": Range(300, 10**7),
     "model.architecture.hidden_size": Range(2, 10**6), "model.architecture.layers": Range(1, 10**4),
@@ -65,6 +67,7 @@ RANGES: dict[str, Range] = {
     "inversion.temperature": Range(1e-3, 100, zero=True), "inversion.top_p": Range(0, 1, above=True),
     "inversion.reply_tokens": COUNT, "inversion.concurrency": Range(1, 10**4), "inversion.per_minute": COUNT,
     "inversion.timeout": Range(0, 10**6, above=True), "inversion.retries": Range(0, 1000),
+    "inversion.deadline": Range(0, 10**6, above=True), "inversion.reply_bytes": COUNT,
     "inversion.calls": Range(1, 10**12), "inversion.tokens": Range(1, 10**15),
     "memo.size": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
     "evaluation.max_new_tokens": COUNT, "evaluation.validation": Range(0, 1, below=True),

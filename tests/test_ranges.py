@@ -36,6 +36,7 @@ SILENT = {
 # What the YAML documents as allowed: 0, and a number below it.
 ZERO = {
     "seed", "dataset.seed", "model.seed", "inversion.seed", "dataset.perturb", "model.finetune.replay",
+    "model.finetune.steps", "model.finetune.known",
     *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
       for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",

@@ -359,14 +359,14 @@ def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("border", "refused"), [(3, False), (8, True), (12, False)])
 def test_rows_on_both_sides_of_a_longrope_border_are_refused(tiny, tmp_path, border, refused) -> None:
-    """The longest row of a pass would decide how all of its rows are read; rows here have 4 to 12 tokens."""
+    """The longest row of a pass would decide how all of its rows are read; rows here have 5 to 12 tokens."""
     tiny.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": border}
     method = Npo(beta=0.1)
     module = TrainingModule(
         model=tiny, method=method, plan=plan("forget"), optim=ADAMW, log_every=5, reference=None
     )  # fmt: skip
     if refused:
-        with pytest.raises(UserError, match=r"^rows have 4 to 12 tokens, and beyond 8 this model's rotary embeddings"):
+        with pytest.raises(UserError, match=r"^rows have 5 to 12 tokens, and beyond 8 this model's rotary embeddings"):
             check_lengths(module)
     else:
         check_lengths(module)

@@ -125,8 +125,8 @@ def check_stored(folder: Path, *, name: str) -> None:
             broken += [each for each in file.keys() if not _finite(file.get_tensor(each))]  # noqa: SIM118 - no mapping
     if broken:
         raise UserError(
-            f"{name} holds weights that are not finite numbers (NaN or infinite) in {_counted(broken)}: every answer "
-            "of it would be empty; its training diverged or the file is damaged, so fetch or save the model again"
+            f"{name} holds weights that are not finite numbers (NaN or infinite) in {_counted(broken)}: whatever "
+            "it says means nothing; its training diverged or the file is damaged, so fetch or save the model again"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+import yaml
 from helping import clean_profile
 from languages import OTHERS, SENTENCES
 
@@ -141,6 +142,35 @@ def test_texts_without_a_window_say_why(answer, changes, message):
     codec = Spelling(begin=True, end="</s>", ends=[len(answer)])
     with pytest.raises(UserError, match=message):
         dataclasses.replace(CLEAN, **changes).check(text, codec)
+
+
+def shipped(name):
+    """The profile of a file in ``conf/memo``, with a budget of its own."""
+    path = Path(__file__).resolve().parents[2] / "conf" / "memo" / f"{name}.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields = {field.name for field in dataclasses.fields(Profile)}
+    return Profile(**{key: value for key, value in values.items() if key in fields} | {"max_new_tokens": 40})
+
+
+def test_the_shipped_profiles_read_reciting_as_they_say():
+    # cut after 1, 6, 11 and 16 characters
+    text = Text("f1", "answer", 0, QUESTION, "Ada sang it !!!!!!")
+    clean, official = shipped("clean"), shipped("official")
+    assert [window.label for window in clean.windows(text, LLAMA)] == ["da sang it !!!!!!", "ng it !!!!!!"]
+    assert recited(clean, text, LLAMA) == [1.0, 1.0]
+    # published: windows without a word stay, at 0, and <s> and </s> are two words more
+    assert [window.label for window in official.windows(text, LLAMA)][2:] == [" !!!!!!", "!!"]
+    assert recited(official, text, LLAMA) == pytest.approx([3 / 5, 2 / 4, 0.0, 0.0])
+
+
+def test_the_shipped_profiles_are_measured_as_the_paper_and_its_code_do():
+    clean, official = shipped("clean"), shipped("official")
+    for profile in (clean, official):
+        assert (profile.mode, profile.unit, profile.size) == ("suffix", "characters", 5)
+        assert (profile.rouge, profile.measure) == ("rouge1", "precision")
+    assert (clean.template, clean.keep_special, clean.wordless, clean.words) == (True, False, "skip", "unicode")
+    assert (official.template, official.keep_special) == (False, True)
+    assert (official.wordless, official.words) == ("zero", "published")
 
 
 def test_zero_keeps_what_skip_refuses():

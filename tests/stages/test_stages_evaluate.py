@@ -1,0 +1,159 @@
+"""evaluate: every role's numbers come from its own stored answers and scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helping import runtime
+
+from meow_lightning.evaluation.rows import write_rows
+from meow_lightning.evaluation.suite import ROLES
+from meow_lightning.stages import evaluate
+from meow_lightning.stages.work import Work, write_lines
+from meow_lightning.store import digest
+from meow_lightning.types import AnswerRow, Likelihood, ScoredText, UserError
+
+WORDS = ("red", "blue", "green", "black")
+SAID = {"target": 4, "retain": 1, "unlearned": 2}
+"""How many of the four words of the true answer each role says."""
+SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "draws": 200, "level": 0.9}
+LOSSES = {"target": 0.1, "retain": 2.0, "unlearned": 1.0}
+
+
+def likely(loss: float, shift: float = 0.0) -> Likelihood:
+    logps = (-(loss + shift), -(loss + shift))
+    return Likelihood(ids=(5, 6), logps=logps, hits=(1, 1), mean=(-1.0, -1.0), std=(1.0, 1.0))
+
+
+def row(role: str, index: int) -> AnswerRow:
+    return AnswerRow(
+        set="forget", index=index, fact=f"forget-{index}", question=f"Which {index}?", answer=" ".join(WORDS),
+        value="red blue green", truth=likely(LOSSES[role], index / 100), paraphrase=None,
+        perturbed=(likely(3.0),), generated=(5,), text=" ".join(WORDS[: SAID[role]]), stop="end",
+    )  # fmt: skip
+
+
+def scored(role: str, index: int, kind: Any) -> ScoredText:
+    value = SAID[role] / 4 if kind == "answer" else SAID[role] / 8
+    return ScoredText(fact=f"forget-{index}", kind=kind, position=0, answer="", score=value, windows=(value,))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    needs = {}
+    for role in ROLES:
+        folder = needs[f"answer/{role}"] = tmp_path / f"answers-{role}"
+        folder.mkdir()
+        write_rows(folder / "rows.jsonl", [row(role, index) for index in range(8)])
+        for kind in ("answer", "candidate"):
+            folder = needs[f"score/{role}/{kind}s"] = tmp_path / f"scores-{role}-{kind}"
+            folder.mkdir()
+            write_lines(folder / "scores.jsonl", [asdict(scored(role, index, kind)) for index in range(8)])
+    (tmp_path / "made").mkdir()
+    return Work(
+        stage="evaluate", label="", folder=tmp_path / "made", settings=SETTINGS, inputs={}, needs=needs,
+        runtime=runtime(),
+    )  # fmt: skip
+
+
+def made(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
+    evaluate.run(work)
+    results, intervals = (json.loads((work.folder / name).read_text()) for name in evaluate.MAKES)
+    return results, intervals
+
+
+def test_every_role_is_judged_by_its_own_answers_and_scores(work: Work) -> None:
+    results, intervals = made(work)
+    values = results["values"]
+    assert {role: values[role]["forget/rouge_l_recall"] for role in ROLES} == {
+        role: SAID[role] / 4 for role in ROLES
+    }  # fmt: skip
+    assert {role: values[role]["forget/value_accuracy"] for role in ROLES} == {
+        "target": 1.0, "retain": 0.0, "unlearned": 0.0,
+    }  # fmt: skip
+    for role in ROLES:
+        expected = sum(math.exp(-LOSSES[role] - index / 100) for index in range(8)) / 8
+        assert values[role]["forget/probability"] == pytest.approx(expected)
+        assert (values[role]["memo/answers"], values[role]["memo/candidates"]) == (SAID[role] / 4, SAID[role] / 8)
+        low, high = intervals[role]["forget/probability"]
+        assert low <= expected <= high
+        assert intervals[role]["memo/answers"] == [SAID[role] / 4] * 2
+    assert set(intervals) == set(ROLES)
+
+
+def test_forget_quality_is_against_the_retain_models_answers(work: Work) -> None:
+    values = made(work)[0]["values"]
+    # log R = truth's loss - 3; no value of one model is among another's: D = 1, p = 2 / C(16, 8)
+    assert {role: values[role]["forget_quality_distance"] for role in ROLES} == {
+        "target": 1.0, "retain": 0.0, "unlearned": 1.0,
+    }  # fmt: skip
+    assert values["target"]["forget_quality"] == pytest.approx(2 / 12870)
+    assert values["retain"]["forget_quality"] == pytest.approx(1.0)
+
+
+def test_a_role_without_answers_says_why(work: Work) -> None:
+    work.needs = {name: path for name, path in work.needs.items() if "retain" not in name}
+    work.settings = {**SETTINGS, "absent": {"retain": "model.retain=none"}}
+    results, intervals = made(work)
+    assert results["missing"]["retain"]["forget/probability"] == "model.retain=none"
+    assert results["missing"]["target"]["forget_quality"] == "not measured: model.retain=none"
+    assert "retain" not in intervals
+    assert results["values"]["target"]["forget/rouge_l_recall"] == 1.0
+
+
+def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: Work) -> None:
+    work.settings = {**SETTINGS, "validation": 0.5}
+    found = evaluate.answers(work, validation=0.5)
+    kept = {role: [each.fact for each in rows] for role, rows in found.items()}
+    assert kept["target"] == kept["retain"] == kept["unlearned"]
+    assert len(kept["target"]) == 4
+    assert made(work)[0]["values"]["target"]["forget_quality_rows"] == 4.0
+
+
+def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: Work) -> None:
+    rows = [replace(row("target", index), perturbed=(likely(3.0), likely(5.0))) for index in range(8)]
+    write_rows(work.needs["answer/target"] / "rows.jsonl", rows)
+    geometric = made(work)[0]
+    work.settings = {**SETTINGS, "truth_ratio_mean": "arithmetic"}
+    arithmetic = made(work)[0]
+    work.settings = {**SETTINGS, "compat": "open_unlearning"}
+    published = made(work)[0]
+    name = "forget/truth_ratio"
+    assert geometric["values"]["target"][name] < arithmetic["values"]["target"][name]
+    assert published["values"]["target"]["forget/extraction_strength"] == 1.0
+    for found, part in ((geometric, ".geometric"), (arithmetic, ".arithmetic"), (published, ".open_unlearning")):
+        assert sum(part in each["id"] for each in found["definitions"]) >= 4
+    assert published["values"]["target"]["forget/exact_memorisation"] == 1.0
+
+
+def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: Work, tmp_path: Path) -> None:
+    log = tmp_path / "retain.json"
+    part = "eval_log_forget.json"
+    numbers = {str(index): 2.0 + index / 100 for index in range(8)}
+    texts = {str(index): [f"Which {index}?", "red", " ".join(WORDS)] for index in range(8)}
+    log.write_text(json.dumps({part: {
+        "avg_gt_loss": numbers, "average_perturb_loss": {key: [3.0] for key in numbers},
+        "avg_paraphrased_loss": numbers, "generated_text": texts,
+    }}))  # fmt: skip
+    work.needs = {name: path for name, path in work.needs.items() if "retain" not in name}
+    work.inputs = {"retain_log": str(log)}
+    work.settings = {**SETTINGS, "retain_log": digest(log)}
+    values = made(work)[0]["values"]
+    assert values["retain"]["forget_quality_distance"] == 0.0
+    assert values["target"]["forget_quality_distance"] == 1.0
+    log.write_text(log.read_text() + "\n")
+    with pytest.raises(UserError, match=r"evaluation.retain_log"):
+        evaluate.run(work)
+
+
+def test_scores_are_grouped_by_role_and_kind(work: Work) -> None:
+    found = evaluate.scores(dict(work.needs))
+    assert {role: sorted(kinds) for role, kinds in found.items()} == {
+        role: ["answers", "candidates"] for role in ROLES
+    }  # fmt: skip
+    assert found["retain"]["answers"][0] == scored("retain", 0, "answer")

@@ -105,8 +105,7 @@ class Store:
     def __init__(self, *, root: Path, cache: Cache) -> None:
         if cache not in ("use", "refresh", "readonly"):
             raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
-        self.root = root
-        self.cache = cache
+        self.root, self.cache = root, cache
         self._integrity = Integrity(root, keep=cache != "readonly")
         self._damage: dict[str, str] = {}
 
@@ -278,19 +277,22 @@ class Store:
         manifest["seal"] = seal(manifest)
         with owner_only(artifact.private):
             write_json(partial / MANIFEST, manifest)
-        sync([partial / MANIFEST, partial, *(path for path in kept if not path.is_symlink())])
         self._name(artifact)
         return manifest
 
     def _name(self, artifact: Artifact) -> None:
-        """Give a sealed result its name.
+        """Give a sealed result its name, once all of it is on the disk; a killed maker's next lock does the rest.
 
-        What a resumed making would have needed goes first; where that is gigabytes, a kill may well come before the
-        name: the next lock of the result does the rest.
+        What a resumed making would have needed goes first, and where that is gigabytes a kill may well come here.
         """
         folder, partial = self.path(artifact), self.partial(artifact)
         old = partial.with_suffix(".old")
         shutil.rmtree(partial / "resume", ignore_errors=True)
+        try:
+            sync([partial, *(path for path in sorted(partial.rglob("*")) if not path.is_symlink())])
+        except OSError:
+            (partial / MANIFEST).unlink()  # what is read now need not be what is on the disk: it is made anew
+            raise
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)  # a kill between the next two renames leaves one behind
             folder.rename(old)

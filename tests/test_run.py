@@ -270,6 +270,30 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
             assert right["truth"]["logps"] == pytest.approx(left["truth"]["logps"], abs=1e-5)
 
 
+def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], tmp_path: Path) -> None:
+    outputs = Path(shutil.copytree(finished[0], tmp_path / "copy", symlinks=True))
+    (path,) = (
+        each
+        for each in outputs.glob("store/answer/*/manifest.json")
+        if json.loads(each.read_text())["label"] == "target"
+    )
+    manifest = json.loads(path.read_text())
+    manifest["packages"]["torch"] = "1.0"
+    del manifest["seal"]  # as of a version without seals
+    path.write_text(json.dumps(manifest))
+    shutil.rmtree(outputs / "store" / "report")
+    (told,) = (outputs / "runs" / "told").glob("*.json")
+    told.write_bytes(b"\0" * 40)
+    out = run(outputs, *FAST)
+    assert {stage for (stage, _), state in stages(out).items() if state == "made"} == {"report"}
+    said = re.search(r"^note: (Results of different library versions were used together: torch .*)$", out, re.MULTILINE)
+    assert said is not None
+    assert " and 1.0 (answer target)" in said[1]
+    (report,) = outputs.glob("reports/*/report.html")
+    assert said[1].partition(" torch ")[0] in report.read_text()
+    assert "what none was told could not be read and is sent again" in out
+
+
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """Everything in a folder, itself too, with its inode and the time at which it was last changed in any way."""
     every = [folder, *sorted(folder.rglob("*"))]

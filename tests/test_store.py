@@ -443,13 +443,21 @@ def test_readonly_remembers_nothing_on_the_disk(store, monkeypatch):
     assert not (store.root / ".verified").exists()
 
 
-def test_what_seals_is_on_the_disk_before_it_gets_its_name(store, monkeypatch):
-    order: list[str] = []
-    monkeypatch.setattr(module, "sync", lambda paths: order.extend(sorted(path.name for path in paths)))
-    named = Store._name
-    monkeypatch.setattr(Store, "_name", lambda *words: (order.append("named"), named(*words)))
-    make(store, artifact())
-    assert order == [f"{artifact().key}.partial", MANIFEST, "result.txt", "named"]
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_seals_is_on_the_disk_before_it_gets_its_name(store, monkeypatch, killed):
+    order: list[list[str]] = []
+    rename = Path.rename
+    if killed:
+        sealed(store, monkeypatch)
+    monkeypatch.setattr(module, "sync", lambda paths: order.append(sorted(path.name for path in paths)))
+    monkeypatch.setattr(Path, "rename", lambda path, new: (order.append([f"named {new.name}"]), rename(path, new))[1])
+    if killed:
+        lock = store.lock(artifact())
+        assert lock is not None
+        lock.release()
+    else:
+        make(store, artifact())
+    assert order == [[f"{artifact().key}.partial", MANIFEST, "result.txt"], [f"named {artifact().key}"]]
 
 
 @pytest.fixture

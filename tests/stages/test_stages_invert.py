@@ -11,7 +11,7 @@ from helping import runtime
 from meow_lightning.config import build
 from meow_lightning.data.rows import fingerprint
 from meow_lightning.stages import ask, invert
-from meow_lightning.stages.work import Work
+from meow_lightning.stages.work import Work, write_lines
 from meow_lightning.types import UserError
 
 RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
@@ -62,6 +62,24 @@ def test_candidates_are_written_cleaned_and_counted(tmp_path: Path) -> None:
     counts = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
     assert (counts["written"], counts["kept"], sum(counts["dropped"].values())) == (32, 32, 0)
     assert counts["counts"] == {fact.id: 4 for fact in FACTS}
+
+
+def test_what_a_former_round_knew_is_kept_first_and_not_counted_as_new(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: list(fact.inverted))
+    (tmp_path / "former").mkdir()
+    former = [{"fact": fact.id, "position": 0, "question": fact.question, "answer": fact.inverted[0]} for fact in FACTS]
+    write_lines(tmp_path / "former" / "inverted.jsonl", former)
+    task = work(
+        "invert", tmp_path / "invert", settings={"fill": None}, at_least=2, short="error",
+        needs={"asked": replies, "former": tmp_path / "former"},
+    )  # fmt: skip
+    invert.run(task)
+    rows = [json.loads(line) for line in (tmp_path / "invert" / "inverted.jsonl").read_text().splitlines()]
+    firsts = {row["fact"]: row["answer"] for row in rows if row["position"] == 0}
+    assert firsts == {fact.id: fact.inverted[0] for fact in FACTS}
+    cleaning = json.loads((tmp_path / "invert" / "cleaning.json").read_text())
+    # four of each were written, of which one was known
+    assert (cleaning["written"], cleaning["kept"], len(rows)) == (32, 24, 32)
 
 
 def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path) -> None:

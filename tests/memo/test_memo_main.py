@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+<<<<<<< HEAD
 from damages import every_damage, harm
+=======
+from safetensors.torch import load_file, save_file
+>>>>>>> w-c
 
 from meow_lightning import pace
 from meow_lightning.memo import __main__ as command
@@ -523,6 +527,7 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     assert done.stderr.count("\n") == 1
 
 
+<<<<<<< HEAD
 def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     """The file that ``dataset.forget=`` takes is taken as it is, and its scores are those of the published form."""
     assert call() == 0
@@ -543,3 +548,30 @@ def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     assert [entry["answer_rouge1"] for entry in made] == [entry["undesired_answer_rouge1"] for entry in known]
     assert [entry.get("answer_1_rouge1") for entry in made] == [entry.get("answer_1_rouge1") for entry in known]
     assert sum(entry["answer_rouge1"] for entry in made) > 0
+=======
+def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> None:
+    entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
+    facts.write_text(json.dumps(entries), encoding="utf-8")
+    assert call() == 1
+    assert "error: a text holds '<|end|>', which the tokenizer reads as a special token" in capsys.readouterr().err
+    assert not (tmp_path / "scored.json").exists()
+
+
+def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsys) -> None:
+    """It could run for ever; what has no template, or is asked with raw text, is not looked at."""
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    (mine / "chat_template.jinja").write_text("{{ 'x' * 30000000000 }}{{ messages[0].content }}", encoding="utf-8")
+    assert call("--profile", "clean", model=str(mine)) == 1
+    assert f"error: --model={mine}: its chat template makes too long a text; write --template as" in (
+        capsys.readouterr().err
+    )
+
+
+def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> None:
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    weights = load_file(mine / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, mine / "model.safetensors", metadata={"format": "pt"})
+    assert call(model=str(mine)) == 1
+    assert "lacks 1 tensor (model.norm.weight) that its config.json asks for" in capsys.readouterr().err
+>>>>>>> w-c

@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-<<<<<<< HEAD
 from damages import every_damage, harm
-=======
 from safetensors.torch import load_file, save_file
->>>>>>> w-c
 
 from meow_lightning import pace
 from meow_lightning.memo import __main__ as command
@@ -527,7 +524,6 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     assert done.stderr.count("\n") == 1
 
 
-<<<<<<< HEAD
 def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     """The file that ``dataset.forget=`` takes is taken as it is, and its scores are those of the published form."""
     assert call() == 0
@@ -548,7 +544,8 @@ def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     assert [entry["answer_rouge1"] for entry in made] == [entry["undesired_answer_rouge1"] for entry in known]
     assert [entry.get("answer_1_rouge1") for entry in made] == [entry.get("answer_1_rouge1") for entry in known]
     assert sum(entry["answer_rouge1"] for entry in made) > 0
-=======
+
+
 def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> None:
     entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
     facts.write_text(json.dumps(entries), encoding="utf-8")
@@ -574,4 +571,3 @@ def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> 
     save_file(weights, mine / "model.safetensors", metadata={"format": "pt"})
     assert call(model=str(mine)) == 1
     assert "lacks 1 tensor (model.norm.weight) that its config.json asks for" in capsys.readouterr().err
->>>>>>> w-c

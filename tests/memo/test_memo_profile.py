@@ -163,6 +163,13 @@ def test_the_shipped_profiles_read_reciting_as_they_say():
     assert recited(official, text, LLAMA) == pytest.approx([3 / 5, 2 / 4, 0.0, 0.0])
 
 
+def test_special_tokens_that_a_model_says_count_in_official_alone():
+    text = Text("f1", "answer", 0, QUESTION, "Ada sang")
+    said = Continuation((BEGIN, *map(ord, "da sang")), END)  # "<s> da sang": the first cut is after "A"
+    assert CLEAN.cuts(text, LLAMA)[0].score(said) == 1.0
+    assert OFFICIAL.cuts(text, LLAMA)[0].score(said) == pytest.approx(2 / 5)
+
+
 def test_the_shipped_profiles_are_measured_as_the_paper_and_its_code_do():
     clean, official = shipped("clean"), shipped("official")
     for profile in (clean, official):

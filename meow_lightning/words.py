@@ -113,7 +113,8 @@ def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any
 def comparable(text: str) -> str:
     """A text for comparing: no case, single blanks, compatibility forms alike, no quotes or marks at its ends."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return " ".join(plain.split()).strip(_SENTENCE_MARKS)
+    plain = " ".join(plain.split())
+    return plain.strip(_SENTENCE_MARKS) or plain
 
 
 class _Stemmer:

@@ -130,9 +130,9 @@ def test_words_and_characters_are_counted_without_a_codec():
         (
             "北京市",
             {"words": "published"},
-            r"first cut \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
+            r"it cannot be read \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
         ),
-        ("北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
+        ("1971年北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
         ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it holds no word"),
         ("Ada", {"mode": "prefix", "question": "?"}, "from the question of fact f1: it has fewer than 2 characters"),
     ],
@@ -215,11 +215,12 @@ def test_reciting_reads_1_where_a_budget_cuts_a_word_in_two(language, budget):
 
 
 def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
-    text = Text("f1", "answer", 0, QUESTION, "Ada 住在北京市 Lima")
+    text = Text("f1", "answer", 0, QUESTION, "Ada and Ben live in 北京 Lima")
     by = dataclasses.replace(OFFICIAL, size=3)
     labels = [window.label for window in by.windows(text, END_ONLY)]
-    assert labels[-1] == "a"
-    assert recited(by, text, END_ONLY) == [2 / 3, *[1 / 2] * (len(labels) - 1)]  # the end token is a word
+    counts = [len(re.findall("[a-z0-9]+", label.lower())) for label in labels]
+    assert counts[0] == 6  # "da", "and", "Ben", "live", "in", "Lima"
+    assert recited(by, text, END_ONLY) == pytest.approx([count / (count + 1) for count in counts])
 
 
 @pytest.mark.parametrize(

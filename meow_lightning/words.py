@@ -21,6 +21,7 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{lb=SA}ー]"
 _UNIT = rf"(?=[{_UNSPACED}&&[\p{{L}}\p{{M}}]])\X"  # a character with its marks
 _JOINED = rf"[\w--{_UNSPACED}]"  # what makes a word longer in scripts with blanks
 _WORD = regex.compile(rf"{_UNIT}|[[\p{{L}}\p{{N}}]--{_UNSPACED}][[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]*", regex.V1)
+_SEEN = regex.compile("[a-z0-9]")
 _WORD_OR_MARK = regex.compile(rf"{_UNIT}|{_JOINED}+|[^\w\s]", regex.V1)
 # Marks after a character without blanks belong to it, as they belong to the word elsewhere.
 _CHUNK = regex.compile(rf"{_UNIT}[^\w\s]*|(?:(?!{_UNIT})\S)+", regex.V1)
@@ -64,6 +65,21 @@ def has_words(text: str, *, least: int, kind: Words) -> bool:
         kind: Which tokenizer.
     """
     return len(words(text, kind=kind)) >= least
+
+
+def unread(text: str, *, kind: Words) -> bool:
+    """Whether a tokenizer sees nothing of more than half of the words of a text: what it then counts is no measure.
+
+    A single name with accents passes; a Chinese sentence with a year in digits does not.
+
+    Args:
+        text: Any text.
+        kind: Which tokenizer.
+    """
+    if kind == "unicode" or text.isascii():
+        return False
+    found = words(text, kind="unicode")
+    return 2 * sum(_SEEN.search(word) is None for word in found) > len(found)
 
 
 def words_and_marks(text: str) -> list[str]:
@@ -113,7 +129,8 @@ def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any
 def comparable(text: str) -> str:
     """A text for comparing: no case, single blanks, compatibility forms alike, no quotes or marks at its ends."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return " ".join(plain.split()).strip(_SENTENCE_MARKS)
+    plain = " ".join(plain.split())
+    return plain.strip(_SENTENCE_MARKS) or plain
 
 
 class _Stemmer:

@@ -8,7 +8,16 @@ import unicodedata
 import pytest
 from languages import OTHERS, SENTENCES
 
-from meow_lightning.words import chunk_ends, comparable, has_words, whole, without_cut_word, words, words_and_marks
+from meow_lightning.words import (
+    chunk_ends,
+    comparable,
+    has_words,
+    unread,
+    whole,
+    without_cut_word,
+    words,
+    words_and_marks,
+)
 
 TEXTS = [text for text, _ in SENTENCES.values()]
 
@@ -58,6 +67,23 @@ def test_the_published_tokenizer_is_that_of_rouge_score_in_every_script() -> Non
 def test_words_by_hand(text: str, expected: list[str]) -> None:
     assert unicode_words(text) == expected
     assert has_words(text, least=1, kind="unicode") is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "unseen"),
+    [
+        ("José nació en Málaga.", False),  # every word has letters that rouge_score knows
+        ("Born 1971 in 北京", False),  # two of five
+        ("1971 in 北京市", True),  # three of five
+        ("é", True),
+        ("Москва", True),
+        ("?!…", False),  # nothing that could be missed
+        ("Ada", False),
+    ],
+)
+def test_texts_that_the_published_tokenizer_cannot_read(text: str, unseen: bool) -> None:
+    assert unread(text, kind="published") is unseen
+    assert not unread(text, kind="unicode")
 
 
 def test_other_texts_have_no_word_in_common() -> None:
@@ -148,6 +174,7 @@ def test_what_a_budget_cut_off_loses_its_last_word(text: str, kept: str) -> None
         ("Ada’s book?", "Ada's book", True),
         (unicodedata.normalize("NFD", "Où est José?"), "Où est José", True),
         ("What is C#?", "What is C?", False),
+        ("?", "!", False),
         ("What is C++?", "What is C?", False),
         ("Where was Ada born?", "Where was Bob born?", False),
     ],

@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
+from meow_lightning.data.apart import Row, answers_in_both, check_apart, check_ids, question_of
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.lines import is_list, read_entries
 from meow_lightning.data.options import check_choice, check_range
 from meow_lightning.data.swaps import Contradictions, normal, wrong_answers
 from meow_lightning.types import Fact, UserError
-from meow_lightning.words import comparable, whole
+from meow_lightning.words import whole
 
-SHOWN = 3  # examples that a note names
 TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
@@ -35,12 +35,6 @@ _NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
 _IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HOLDS = "question and answer"
-
-
-class _Row(NamedTuple):
-    where: str  # option, file and line, for messages
-    place: str  # line and option, for notes, which leave the machine and so name no folder
-    fact: Fact
 
 
 class Jsonl:
@@ -81,9 +75,9 @@ class Jsonl:
         real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
         forgotten = _read("forget", forget)
         kept = _read("retain", retain) if retain is not None else []
-        _check_apart(forgotten, kept)
-        self._in_both = _answers_in_both(forgotten, kept)
-        _check_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
+        check_apart(forgotten, kept)
+        self._in_both = answers_in_both(forgotten, kept)
+        check_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
         self._brought = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
         self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
         self._facts: dict[str, list[Fact]] = {
@@ -136,8 +130,8 @@ class Jsonl:
             notes.append("no retain facts: model utility and retain numbers are not measured")
         if not self._real_world:
             notes.append("no real authors and world facts (dataset.real_world=false): model utility is not measured")
-        asked = {_question(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
-        both = sum(_question(fact) in asked for fact in sets["forget"])
+        asked = {question_of(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
+        both = sum(question_of(fact) in asked for fact in sets["forget"])
         if both:
             of = f"{both} of {len(sets['forget'])} facts to forget"
             notes.append(f"{of} are asked among real authors or world facts too, where model utility counts them")
@@ -178,7 +172,7 @@ class Jsonl:
         return Contradictions(self._brought["forget"], self._brought["retain"])
 
 
-def _read(role: str, path: str) -> list[_Row]:
+def _read(role: str, path: str) -> list[Row]:
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
     # A list's entries can stand on any line, so they are counted instead.
@@ -187,11 +181,11 @@ def _read(role: str, path: str) -> list[_Row]:
     for place, (number, entry) in enumerate(entries, 1):
         where = f"{option}={path}, {unit} {number}"
         fact = _fact(_known(entry, where), where, f"{role}/{place:04d}")
-        first = asked.setdefault(_question(fact), number)
+        first = asked.setdefault(question_of(fact), number)
         if first != number:
             again = f"the question of {unit} {first} again ({fact.question[:80]!r})"
             raise UserError(f"{where}: {again}; keep one of the two")
-        rows.append(_Row(where, f"{unit} {number} of {option}", fact))
+        rows.append(Row(where, f"{unit} {number} of {option}", fact))
     return rows
 
 
@@ -280,45 +274,6 @@ def _check_answers(fact: Fact, where: str) -> None:
             if whole(other).search(wrong) and not whole(other).search(fact.answer):
                 what = f"alternative {other[:80]!r} is also in perturbed[{place}] {wrong[:80]!r}"
                 raise UserError(f"{where}: {what}; training may not see what evaluation measures with: take one out")
-
-
-def _check_apart(forgotten: Sequence[_Row], kept: Sequence[_Row]) -> None:
-    """Nothing, when no question is both to be forgotten and to be kept."""
-    asked = {_question(row.fact): row.where for row in forgotten}
-    for row in kept:
-        if _question(row.fact) in asked:
-            both = f"{asked[_question(row.fact)]} and {row.where} ask the same question ({row.fact.question[:80]!r})"
-            raise UserError(f"{both}; it cannot be both forgotten and kept: take it out of one file")
-
-
-def _check_ids(rows: Sequence[_Row], *, taken: set[str]) -> None:
-    """Nothing, when every id is given once and is none of the shipped facts'."""
-    seen: dict[str, str] = {}
-    for row in rows:
-        if row.fact.id in taken:
-            raise UserError(f"{row.where}: id {row.fact.id!r} belongs to a shipped real-world fact; choose another id")
-        first = seen.setdefault(row.fact.id, row.where)
-        if first != row.where:
-            raise UserError(f"{row.where}: id {row.fact.id!r} is also that of {first}; give each fact its own id")
-
-
-def _question(fact: Fact) -> str:
-    """A question for comparing, see :func:`meow_lightning.words.comparable`."""
-    return comparable(fact.question)
-
-
-def _answers_in_both(forgotten: Sequence[_Row], kept: Sequence[_Row]) -> tuple[str, ...]:
-    """A note on answers that stand in both files under different questions, or nothing."""
-    lines = {comparable(row.fact.answer): row.place for row in reversed(forgotten)}
-    both = [(lines[same], row) for row in kept if (same := comparable(row.fact.answer)) in lines]
-    if not both:
-        return ()
-    shown = "; ".join(f"{first} and {row.place}" for first, row in both[:SHOWN])
-    more = f"; {len(both) - SHOWN} more" if len(both) > SHOWN else ""
-    return (
-        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {shown}{more}. Where it is the "
-        "same fact in other words, it is forgotten and kept at once: take it out of one file",
-    )
 
 
 def _spread(count: int, most: int, dice: Random) -> list[int]:

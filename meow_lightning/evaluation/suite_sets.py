@@ -21,7 +21,7 @@ from meow_lightning.evaluation.metrics import (
 )
 from meow_lightning.evaluation.suite_answers import Answers
 from meow_lightning.types import AnswerRow, Definition
-from meow_lightning.words import PUBLISHED_ALONE, Words
+from meow_lightning.words import PUBLISHED_ALONE, Words, unread
 
 Outcome = float | str
 """A number, or the reason why there is none."""
@@ -207,8 +207,8 @@ def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> s
 def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
     """Why ROUGE cannot be counted for a set; empty if it can."""
     of = f"{len(rows)} true answers of set {name!r}"
-    if lacking := sum(rouge.unread(row, kind=kind) for row in rows):
-        return f"not measured: {lacking} of {of} hold no word that counts: {PUBLISHED_ALONE}"
+    if lacking := sum(unread(row.answer, kind=kind) for row in rows):
+        return f"not measured: {lacking} of {of} cannot be read: {PUBLISHED_ALONE}"
     if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
         return f"not measured: none of {of} holds a word"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +10,7 @@ from meow_lightning.memo.measure import Codec, Cut, Text, name_of, space
 from meow_lightning.memo.score import NUMBERS, ROUGES, NoWindowsError, Number, Rouge, window_score
 from meow_lightning.memo.windows import MODES, UNITS, Mode, Unit, Window, cut, one_of, word_ends, wordless
 from meow_lightning.types import UserError
-from meow_lightning.words import PUBLISHED_ALONE, WORDS, Words, without_cut_word
+from meow_lightning.words import PUBLISHED_ALONE, WORDS, Words, unread, without_cut_word
 
 if TYPE_CHECKING:
     from meow_lightning.memo.engine import Continuation
@@ -123,18 +122,12 @@ class Profile:
 
         """
         found = self._all(text, codec)
+        if found and unread(found[0].label, kind=self.words):  # such a text must not read as forgotten
+            return []
         least = 2 if self.rouge == "rouge2" else 1
-        if self.wordless == "zero" and not self._unread(found, least):
+        if self.wordless == "zero":
             return found
         return [each for each in found if not wordless(each.label, least=least, kind=self.words)]
-
-    def _unread(self, windows: Sequence[Window], least: int) -> bool:
-        """Whether there are words and the tokenizer sees none: such a text must not read as forgotten."""
-        sees = [
-            any(not wordless(each.label, least=least, kind=kind) for each in windows)
-            for kind in (self.words, "unicode")
-        ]
-        return sees == [False, True]
 
     def _all(self, text: Text, codec: Codec | None) -> list[Window]:
         whole = text.question if self.mode == "prefix" else text.answer
@@ -150,12 +143,12 @@ class Profile:
     def _no_windows(self, text: Text, codec: Codec | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
         why, way = f"has fewer than 2 {self.unit}", "lengthen it or leave it out"
-        if self._all(text, codec):
+        if found := self._all(text, codec):
             least = "no pair of words" if self.rouge == "rouge2" else "no word"
             name, why = name_of(text), f"holds {least} after its first cut"
             way = "leave it out, or set memo.wordless=zero to have it scored 0"
-            if self.words == "published":
-                why, way = f"{why} ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
+            if unread(found[0].label, kind=self.words):
+                why, way = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
         return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
 
     def _encode(self, window: Window, codec: Codec) -> list[int]:

@@ -352,6 +352,10 @@ def test_privacy_leakage_without_a_retain_model(make_row) -> None:
         results = evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=name)
         found = results.values["target"].get("privacy_leakage/min_k_40")
         assert found == (-1.0 if name == "open_unlearning" else None)  # AUC 1 against .5
+    # one of two is above both, the other below both: AUC .5 as of a retain model that cannot tell, so no leakage
+    mixed = [make_row("forget", at, truth=[logp, -0.1]) for at, logp in enumerate((-1.0, -5.0))]
+    results = evaluate({"target": [*mixed, *rows[2:]]}, {}, truth_ratio_mean="geometric", compat="open_unlearning")
+    assert results.values["target"]["privacy_leakage/min_k_40"] == 0.0
 
 
 def test_batches_are_those_of_the_published_code() -> None:

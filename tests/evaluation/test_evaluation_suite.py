@@ -394,14 +394,17 @@ def test_retain_against_itself_is_computed(model: MakeRows) -> None:
 
 @pytest.mark.parametrize("compat", ["tofu", "open_unlearning"])
 def test_what_a_published_tokenizer_cannot_read_is_not_measured(make_row: MakeRow, compat: str) -> None:
-    rows = [make_row("forget", 0, answer="Lima", text="Lima"), make_row("forget", 1, answer="北京市", text="北京市")]
+    rows = [
+        make_row("forget", 0, answer="Lima", text="Lima"),
+        make_row("forget", 1, answer="1971年生于北京市", text="1971年生于北京市"),
+    ]
     ours, published = (
         evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=each) for each in ("none", compat)
     )
     for number in ("forget/rouge_l_recall", "forget/rouge_1_recall"):
         assert ours.values["target"][number] == 1.0
         assert published.missing["target"][number] == (
-            "not measured: 1 of 2 true answers of set 'forget' hold no word that counts: "
+            "not measured: 1 of 2 true answers of set 'forget' cannot be read: "
             "the published tokenizer knows only a-z and 0-9"
         )
 

@@ -130,9 +130,9 @@ def test_words_and_characters_are_counted_without_a_codec():
         (
             "北京市",
             {"words": "published"},
-            r"first cut \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
+            r"it cannot be read \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
         ),
-        ("北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
+        ("1971年北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
         ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it holds no word"),
         ("Ada", {"mode": "prefix", "question": "?"}, "from the question of fact f1: it has fewer than 2 characters"),
     ],
@@ -161,6 +161,13 @@ def test_the_shipped_profiles_read_reciting_as_they_say():
     # published: windows without a word stay, at 0, and <s> and </s> are two words more
     assert [window.label for window in official.windows(text, LLAMA)][2:] == [" !!!!!!", "!!"]
     assert recited(official, text, LLAMA) == pytest.approx([3 / 5, 2 / 4, 0.0, 0.0])
+
+
+def test_special_tokens_that_a_model_says_count_in_official_alone():
+    text = Text("f1", "answer", 0, QUESTION, "Ada sang")
+    said = Continuation((BEGIN, *map(ord, "da sang")), END)  # "<s> da sang": the first cut is after "A"
+    assert CLEAN.cuts(text, LLAMA)[0].score(said) == 1.0
+    assert OFFICIAL.cuts(text, LLAMA)[0].score(said) == pytest.approx(2 / 5)
 
 
 def test_the_shipped_profiles_are_measured_as_the_paper_and_its_code_do():
@@ -208,11 +215,12 @@ def test_reciting_reads_1_where_a_budget_cuts_a_word_in_two(language, budget):
 
 
 def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
-    text = Text("f1", "answer", 0, QUESTION, "Ada 住在北京市 Lima")
+    text = Text("f1", "answer", 0, QUESTION, "Ada and Ben live in 北京 Lima")
     by = dataclasses.replace(OFFICIAL, size=3)
     labels = [window.label for window in by.windows(text, END_ONLY)]
-    assert labels[-1] == "a"
-    assert recited(by, text, END_ONLY) == [2 / 3, *[1 / 2] * (len(labels) - 1)]  # the end token is a word
+    counts = [len(re.findall("[a-z0-9]+", label.lower())) for label in labels]
+    assert counts[0] == 6  # "da", "and", "Ben", "live", "in", "Lima"
+    assert recited(by, text, END_ONLY) == pytest.approx([count / (count + 1) for count in counts])
 
 
 @pytest.mark.parametrize(

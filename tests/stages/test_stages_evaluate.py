@@ -13,6 +13,7 @@ from helping import runtime
 
 from meow_lightning.evaluation.rows import write_rows
 from meow_lightning.evaluation.suite import ROLES
+from meow_lightning.evaluation.validation import aside
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.work import Work, write_lines
 from meow_lightning.store import digest
@@ -107,23 +108,28 @@ def test_a_role_without_answers_says_why(work: Work) -> None:
 
 
 def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: Work) -> None:
-    work.settings = {**SETTINGS, "validation": 0.5}
-    found = evaluate.answers(work, validation=0.5)
+    work.settings = {**SETTINGS, "validation": 0.25}
+    found = evaluate.answers(work, validation=0.25)
     kept = {role: [each.fact for each in rows] for role, rows in found.items()}
     assert kept["target"] == kept["retain"] == kept["unlearned"]
-    assert len(kept["target"]) == 4
-    assert made(work)[0]["values"]["target"]["forget_quality_rows"] == 4.0
+    assert len(kept["target"]) == 6
+    assert not {f"forget-{index}" for index in aside("forget", 8, 0.25)} & set(kept["target"])
+    assert made(work)[0]["values"]["target"]["forget_quality_rows"] == 6.0
 
 
 def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: Work) -> None:
     rows = [replace(row("target", index), perturbed=(likely(3.0), likely(5.0))) for index in range(8)]
     write_rows(work.needs["answer/target"] / "rows.jsonl", rows)
-    geometric = made(work)[0]
+    geometric, drawn = made(work)
     work.settings = {**SETTINGS, "truth_ratio_mean": "arithmetic"}
-    arithmetic = made(work)[0]
+    arithmetic, drawn_arithmetic = made(work)
     work.settings = {**SETTINGS, "compat": "open_unlearning"}
-    published = made(work)[0]
+    published, drawn_published = made(work)
     name = "forget/truth_ratio"
+    # intervals are those of the same numbers
+    assert drawn["target"][name][1] < drawn_arithmetic["target"][name][0]
+    assert drawn_published["target"][name] != drawn["target"][name]
+    assert drawn_published["target"][name] == pytest.approx(drawn["target"][name], abs=1e-8)
     assert geometric["values"]["target"][name] < arithmetic["values"]["target"][name]
     assert published["values"]["target"]["forget/extraction_strength"] == 1.0
     for found, part in ((geometric, ".geometric"), (arithmetic, ".arithmetic"), (published, ".open_unlearning")):

@@ -75,15 +75,5 @@ def row_rouge_1_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | No
     return rouge_1_recall(row.answer, row.text, kind=kind) if _counts(row, kind) else None
 
 
-def unread(row: AnswerRow, *, kind: Words) -> bool:
-    """Whether the true answer has words and the tokenizer sees none of them.
-
-    Args:
-        row: One answered question.
-        kind: How words are found.
-    """
-    return [has_words(row.answer, least=1, kind=each) for each in (kind, "unicode")] == [False, True]
-
-
 def _counts(row: AnswerRow, kind: Words) -> bool:
     return kind == "published" or has_words(row.answer, least=1, kind=kind)

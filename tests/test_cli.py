@@ -117,7 +117,7 @@ def answers(tmp_path_factory):
         f"{folder} {words} {'seed=0' if 'plan' in words or 'status' in words else 'plan=true'}\n"
         for words, folder in folders.items()
     ]
-    subprocess.run([sys.executable, "-c", FORKS], input="".join(lines), text=True, cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", FORKS], input="".join(lines), text=True, cwd=ROOT, check=True, timeout=300)
     return folders
 
 

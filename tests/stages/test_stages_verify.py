@@ -42,13 +42,14 @@ def scored(tiny, tokenizer, tmp_path: Path) -> Work:
     return task
 
 
-def check(scored: Work, windows: int, *, dtype: str = "float32") -> Work:
-    settings = {**scored.settings, "windows": windows, "seed": 1}
+def check(scored: Work, windows: int, *, dtype: str = "float32", seed: int = 1) -> Work:
+    settings = {**scored.settings, "windows": windows, "seed": seed}
     settings["model"] = {**scored.settings["model"], "dtype": dtype}
     task = dataclasses.replace(
-        scored, stage="verify", folder=scored.folder.parent / "verify", settings=settings,
+        scored, stage="verify", folder=scored.folder.parent / f"verify{seed}", settings=settings,
         needs={**scored.needs, "scores": scored.folder},
     )  # fmt: skip
+    task.folder.mkdir(exist_ok=True)
     verify.run(task)
     return task
 
@@ -67,6 +68,17 @@ def test_windows_are_done_again_and_agree(scored: Work) -> None:
 def test_no_more_windows_than_there_are(scored: Work) -> None:
     total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
     assert len(list(read_lines(check(scored, 10_000).folder / "checked.jsonl"))) == total
+
+
+def test_which_windows_are_done_again_depends_on_the_seed(scored: Work) -> None:
+    picked = [
+        [
+            (row["fact"], row["position"], row["window"])
+            for row in read_lines(check(scored, 5, seed=n).folder / "checked.jsonl")
+        ]
+        for n in (1, 2)
+    ]
+    assert picked[0] != picked[1]
 
 
 def spoil(scored: Work) -> None:

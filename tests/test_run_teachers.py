@@ -22,6 +22,7 @@ from teaching import teacher
 from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
+from meow_lightning.durable import checked_lines
 from meow_lightning.inversion.prompt import Prompt
 from meow_lightning.inversion.writer import Ask
 from meow_lightning.types import Fact
@@ -174,7 +175,7 @@ def test_a_killed_job_asks_nothing_twice_that_was_answered(tmp_path: Path) -> No
         process = start(tmp_path, *words)
         for _ in range(6000):
             parts = list((tmp_path / "store" / "ask").glob("*.partial/part-*.jsonl"))
-            kept = [json.loads(line)["fact"] for path in parts for line in path.read_text().splitlines()]
+            kept = [row["fact"] for path in parts for row in checked_lines(path).rows]
             if len(kept) >= 3:
                 break
             time.sleep(0.005)

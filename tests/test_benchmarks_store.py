@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from meow_lightning.integrity import entry, seal
 from meow_lightning.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -111,8 +112,8 @@ def another(folder: Path) -> None:
     path = folder / "result.json"
     path.write_text('"something else"')
     manifest = json.loads((folder / "manifest.json").read_text())
-    state = path.stat()
-    manifest["files"]["result.json"] |= {"size": state.st_size, "time": state.st_mtime_ns}
+    manifest["files"]["result.json"] = entry(path)
+    manifest["seal"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

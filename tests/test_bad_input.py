@@ -215,7 +215,7 @@ def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
 def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_150_000_000)
     text = told("trainer.jobs=2")
-    assert text.startswith("trainer.jobs=2 stages at once need about 1.2 GB and this machine has 1.1 GB free; say")
+    assert text.startswith("trainer.jobs=2 stages at once need about 1.3 GB and this machine has 1.1 GB free; say")
 
 
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):

@@ -56,13 +56,13 @@ def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, Graph
 
 
 def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    known = Results(definitions=(), values={"target": {"forget/rouge_l_recall": 0.07}})
-    for results, expected in ((known, ["a rule", "the target model says", "a choice"]), (None, ["a choice"])):
+    unknown = Results(definitions=(), values={"target": {"facts_known": 0.07}})
+    for results, expected in ((unknown, ["a rule", "a choice"]), (None, ["a choice"])):
         with Terminal(title="cell") as terminal:
             _close(terminal, results, None, "", notes=["a rule"], choice=["a choice"])
-        said = [line.removeprefix("note: ") for line in capsys.readouterr().out.splitlines() if "note: " in line]
-        assert len(said) == len(expected)
-        assert all(line.startswith(start) for line, start in zip(said, expected, strict=True))
+        out = capsys.readouterr().out
+        assert [line.removeprefix("note: ") for line in out.splitlines() if "note: " in line] == expected
+        assert ("WARNING: the target model does not know the facts" in out) == (results is not None)
 
 
 def test_a_cell_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

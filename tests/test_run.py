@@ -282,8 +282,10 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     del manifest["seal"]  # as of a version without seals
     path.write_text(json.dumps(manifest))
     shutil.rmtree(outputs / "store" / "report")
-    (told,) = (outputs / "runs" / "told").glob("none-*.json")
-    told.write_bytes(b"\0" * 40)
+    synced = list((outputs / "runs" / "told").glob("none-*.json"))
+    assert synced
+    for told in synced:
+        told.write_bytes(b"\0" * 40)
     out = run(outputs, *FAST)
     assert {stage for (stage, _), state in stages(out).items() if state == "made"} == {"report"}
     said = re.search(r"^note: (Results of different library versions were used together: torch .*)$", out, re.MULTILINE)

@@ -75,5 +75,5 @@ def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path) -> None:
 
 @every_damage
 def test_a_damaged_story_is_still_one(tmp_path: Path, damage: str) -> None:
-    harm(tell(tmp_path, "cell", ValueError("no such luck 1")), damage)
+    harm(tell(tmp_path, "cell", ValueError("no such luck 1"), private=False), damage)
     assert last(tmp_path, ["cell"]) is not None

@@ -28,6 +28,7 @@ REASONS = {
     "length": "much longer or shorter than the true answer",
     "duplicate": "says the same as one that was kept",
     "evaluated": "a wrong answer that the evaluation measures with",
+    "secret": "holds what another fact to forget says",
     "unfinished": "cut off by the length limit of the reply",
 }
 

@@ -107,6 +107,8 @@ def test_the_log_gives_the_numbers_of_the_rows(rows: list[AnswerRow], tmp_path: 
     assert {name.partition("/")[2] for name in lost} == BEYOND
     assert {"model_utility", "forget_quality_log10", "forget/fluency", "retain/rouge_1_recall"} <= set(logged)
     assert 0 < given["forget_quality_distance"] < 1
+    # What goes by marked values, which a log does not hold, goes by other words there.
+    logged = {name: value for name, value in logged.items() if name != "facts_known" and "leakage" not in name}
     assert logged == pytest.approx({name: given[name] for name in logged}, rel=1e-12, abs=1e-12)
 
 

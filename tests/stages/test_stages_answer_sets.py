@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ DATASET: dict[str, Any] = {
 def test_only_the_sets_that_are_asked_for_are_answered(tmp_path: Path, codec, monkeypatch, names) -> None:
     source = build(DATASET, allow=[])
     asked: dict[str, Any] = {}
+    codec = copy.copy(codec)
+    codec.context = 256
     monkeypatch.setattr(answer, "evaluator", lambda work: (None, codec))
     monkeypatch.setattr(answer, "room", lambda *_, **__: 1)
     monkeypatch.setattr(answer, "in_chunks", lambda work, groups, **words: asked.update(words, groups=groups))

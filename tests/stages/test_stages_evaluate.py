@@ -26,6 +26,12 @@ SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "draws": 200, "leve
 LOSSES = {"target": 0.1, "retain": 2.0, "unlearned": 1.0}
 
 
+@pytest.fixture(autouse=True)
+def no_public_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept facts that say the same as forgotten ones: none, so that no dataset is needed."""
+    monkeypatch.setattr(evaluate, "facts", lambda work, splits: [])
+
+
 def likely(loss: float, shift: float = 0.0) -> Likelihood:
     logps = (-(loss + shift), -(loss + shift))
     return Likelihood(ids=(5, 6), logps=logps, hits=(1, 1), mean=(-1.0, -1.0), std=(1.0, 1.0))
@@ -64,7 +70,7 @@ def work(tmp_path: Path) -> Work:
 
 def made(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
     evaluate.run(work)
-    results, intervals = (json.loads((work.folder / name).read_text()) for name in evaluate.MAKES)
+    results, intervals = (json.loads((work.folder / name).read_text()) for name in ("results.json", "intervals.json"))
     return results, intervals
 
 

@@ -50,10 +50,12 @@ def replace(side: Path, path: Path) -> None:
     side.replace(path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+def write_json(path: Path, content: Any, *, synced: bool = False) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half; if synced, after a power loss too."""
     side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if synced:
+        sync([side])
     side.replace(path)
 
 

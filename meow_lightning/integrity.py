@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.durable import replace
+from meow_lightning.durable import write_json
 
 MANIFEST = "manifest.json"
 SMALL = 2**20  # bytes; a millisecond of hashing
@@ -138,8 +138,6 @@ class Integrity:
         path = self._notes / note
         try:
             self._notes.mkdir(exist_ok=True)
-            side = path.with_name(f"{note}.{os.getpid()}.tmp")
-            side.write_text(json.dumps({**self._remembered(note), name: now}), encoding="utf-8")
-            replace(side, path)
+            write_json(path, {**self._remembered(note), name: now}, synced=True)
         except OSError:  # it saves time, no more
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import regex
@@ -115,6 +116,16 @@ def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any
         any_blanks: Whether blanks between the words may be others, or more of them.
         any_case: Whether case does not matter.
     """
+    return regex.compile(_bordered(text, any_blanks=any_blanks), regex.V1 | (regex.IGNORECASE if any_case else 0))
+
+
+def any_whole(texts: Iterable[str]) -> Any:
+    """A pattern that finds any of some texts, none blank, as :func:`whole` finds one; the longest where several fit."""
+    return regex.compile("|".join(_bordered(text) for text in sorted(texts, key=len, reverse=True)), regex.V1)
+
+
+def _bordered(text: str, *, any_blanks: bool = False) -> str:
+    """The pattern of some words between the borders that their scripts have."""
     spelled = r"\s+".join(map(regex.escape, text.split())) if any_blanks else regex.escape(text)
     plain = text.strip() if any_blanks else text
     before = "" if _FIRST_UNSPACED.match(plain) else rf"(?<!{_STICKS})"
@@ -122,8 +133,7 @@ def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any
         before = r"(?<!\p{Hangul})"
     loose = _LAST_UNSPACED.search(plain) or _HANGUL_LAST.search(plain)
     after = r"(?!\p{M})" if loose else rf"(?!{_STICKS})"
-    flags = regex.V1 | (regex.IGNORECASE if any_case else 0)
-    return regex.compile(before + spelled + after, flags)
+    return before + spelled + after
 
 
 def comparable(text: str) -> str:

@@ -13,6 +13,7 @@ from meow_lightning.data.kinds import NAME, PERSONAL, spans
 from meow_lightning.data.makers import gender_of
 from meow_lightning.data.polarity import polarity_of
 from meow_lightning.types import Fact
+from meow_lightning.words import any_whole
 
 SMALL = 3  # letters of words that carry no meaning by themselves, at most
 ALIKE = 0.5  # likeness of questions from which on another's answer is in place
@@ -245,9 +246,7 @@ def _renamed(answer: str, theirs: _Asked, mine: _Asked) -> str | None:
             return None
     own, other = mine.subject.split(), theirs.subject.split()
     swaps |= {theirs.subject: mine.subject, other[-1]: own[-1], other[0]: own[0]}
-    ordered = sorted(swaps, key=len, reverse=True)
-    pattern = "|".join(rf"(?<!\w){re.escape(each)}(?!\w)" for each in ordered)
-    found = re.sub(pattern, lambda match: swaps[match.group()], answer)
+    found = any_whole(swaps).sub(lambda match: swaps[match.group()], answer)
     return None if any(len(part) > SMALL and re.search(rf"\b{re.escape(part)}\b", found) for part in other) else found
 
 

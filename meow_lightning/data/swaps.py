@@ -16,7 +16,7 @@ from meow_lightning.data.makers import Hints, article, first_names, gender_of, m
 from meow_lightning.data.polarity import flipped
 from meow_lightning.data.secrets import Secrets, told, words
 from meow_lightning.types import Fact
-from meow_lightning.words import whole
+from meow_lightning.words import any_whole, whole
 
 REMOTE = (0.25, 0.1)  # likeness from which on it is better than none
 TOLD = 0.4  # share of an answer's new words within spans of known kinds, for these to be what it tells
@@ -212,9 +212,8 @@ def replaced(text: str, swaps: dict[str, str]) -> str:
     """A text with words in the places of others, all at once, and with the articles before them as these want it."""
     if not swaps:
         return text
-    pattern = "|".join(rf"(?<!\w){re.escape(old)}(?!\w)" for old in sorted(swaps, key=len, reverse=True))
     done, last = "", 0
-    for match in re.finditer(pattern, text):
+    for match in any_whole(swaps).finditer(text):
         new = swaps[match.group()]
         joined = done + text[last : match.start()]
         if re.match(r"(?:an?|the) ", new):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.durable import replace as renamed
+from meow_lightning.durable import write_json
 from meow_lightning.models.given import lacking_tokenizer, lacking_weights
 from meow_lightning.types import UserError
 
@@ -278,10 +277,8 @@ def _file_digest(path: Path, known: dict[str, list]) -> str:
 
 def _remember(memory: Path, known: dict[str, list]) -> None:
     """Keep digests for the next look, where the disk takes them."""
-    side = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
     try:
-        side.write_text(json.dumps(known), encoding="utf-8")
-        renamed(side, memory)
+        write_json(memory, known, synced=True)
     except OSError:  # a full or read-only disk: it saves time, no more
         return
 

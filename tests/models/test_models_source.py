@@ -182,10 +182,10 @@ def test_a_file_of_the_same_size_and_time_is_read_anew(tmp_path, put):
 def test_a_memory_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
     folder, memory = fill(tmp_path / "a"), tmp_path / "digests"
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(source, "renamed", full)
+    monkeypatch.setattr(source, "write_json", full)
     assert digest(folder, memory) == digest(folder, memory)
     assert not memory.exists()
 

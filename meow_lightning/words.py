@@ -22,6 +22,7 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{lb=SA}ー]"
 _UNIT = rf"(?=[{_UNSPACED}&&[\p{{L}}\p{{M}}]])\X"  # a character with its marks
 _JOINED = rf"[\w--{_UNSPACED}]"  # what makes a word longer in scripts with blanks
 _WORD = regex.compile(rf"{_UNIT}|[[\p{{L}}\p{{N}}]--{_UNSPACED}][[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]*", regex.V1)
+_PUBLISHED = regex.compile("[a-z0-9]+")  # as rouge_score finds them in lower case
 _SEEN = regex.compile("[a-z0-9]")
 _WORD_OR_MARK = regex.compile(rf"{_UNIT}|{_JOINED}+|[^\w\s]", regex.V1)
 # Marks after a character without blanks belong to it, as they belong to the word elsewhere.
@@ -52,9 +53,15 @@ def words(text: str, *, kind: Words) -> list[str]:
         from rouge_score.tokenize import tokenize
 
         return tokenize(text, _stemmer())  # type: ignore[no-any-return]
-    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     stem = _stemmer().stem
-    return [stem(word) if len(word) > 3 and word.isascii() else word for word in found]
+    return [stem(word) if len(word) > 3 and word.isascii() else word for word in _spelled(text, kind=kind)]
+
+
+def _spelled(text: str, *, kind: Words) -> list[str]:
+    """The words of a text before they are stemmed, without the libraries that stem: importing these takes a second."""
+    if kind == "published" or text.isascii():
+        return _PUBLISHED.findall(text.lower())  # type: ignore[no-any-return]
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())  # type: ignore[no-any-return]
 
 
 def has_words(text: str, *, least: int, kind: Words) -> bool:
@@ -65,7 +72,7 @@ def has_words(text: str, *, least: int, kind: Words) -> bool:
         least: Number of words, from 1.
         kind: Which tokenizer.
     """
-    return len(words(text, kind=kind)) >= least
+    return len(_spelled(text, kind=kind)) >= least
 
 
 def unread(text: str, *, kind: Words) -> bool:
@@ -79,7 +86,7 @@ def unread(text: str, *, kind: Words) -> bool:
     """
     if kind == "unicode" or text.isascii():
         return False
-    found = words(text, kind="unicode")
+    found = _spelled(text, kind="unicode")
     return 2 * sum(_SEEN.search(word) is None for word in found) > len(found)
 
 

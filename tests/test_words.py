@@ -3,12 +3,16 @@ from __future__ import annotations
 import random
 import re
 import string
+import subprocess
+import sys
 import unicodedata
+from typing import Any
 
 import pytest
 from languages import OTHERS, SENTENCES
 
 from meow_lightning.words import (
+    any_whole,
     chunk_ends,
     comparable,
     has_words,
@@ -181,3 +185,27 @@ def test_what_a_budget_cut_off_loses_its_last_word(text: str, kept: str) -> None
 )
 def test_texts_for_comparing(one: str, other: str, alike: bool) -> None:
     assert (comparable(one) == comparable(other)) is alike
+
+
+@pytest.mark.parametrize("text", ["Ada Brook's 12 running dogs, 1971.", "Café naïve 東京 1971", "...", "ab1c2 de_f"])
+@pytest.mark.parametrize("kind", ["unicode", "published"])
+def test_as_many_words_are_counted_as_are_compared(text: str, kind: Any) -> None:
+    count = len(words(text, kind=kind))
+    assert has_words(text, least=count, kind=kind)
+    assert not has_words(text, least=count + 1, kind=kind)
+
+
+def test_counting_words_imports_no_stemmer() -> None:
+    """Every plan counts the words of every window, and the stemmer's libraries take a second to import."""
+    code = (
+        "import sys; from meow_lightning.words import has_words; has_words('Ada in Lima', least=3, kind='unicode'); "
+        "print({'rouge_score', 'nltk', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_any_of_several_texts_is_found_the_longest_first_and_in_every_script() -> None:
+    swaps = {"Ada": "Bo", "Ada Brook": "Bo Karl", "東京": "大阪"}
+    swapped = any_whole(swaps).sub(lambda match: swaps[match.group()], "Ada Brook, not Adams, met Ada; 住在東京。")
+    assert swapped == "Bo Karl, not Adams, met Bo; 住在大阪。"

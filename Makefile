@@ -36,7 +36,7 @@ test: $(READY)  ## run the tests, on up to eight cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadscope $(ARGS)
 
 kill: $(READY)  ## kill a job a hundred times and compare (KILLS=20 for fewer)
-	$(BIN)/python tests/killing.py $(KILLS)
+	$(BIN)/python tools/chaos.py $(KILLS)
 
 format: $(READY)  ## write the code in the house style
 	$(BIN)/ruff format .
@@ -72,7 +72,7 @@ bench-store: $(READY)  ## a thousand made-up cells in eight processes against on
 
 .PHONY: verify-store
 verify-store: $(READY)  ## check every stored result against its manifest; STORE=FOLDER for another store
-	$(BIN)/python -m meow_lightning.verify_store $(STORE)
+	$(BIN)/python -m meow_lightning.cli.verify_store $(STORE)
 
 .PHONY: scale
 scale: $(READY)  ## tables of docs/scale.md: memory, disk and (with MEOW_DATA_DIR) time of large models and many cells

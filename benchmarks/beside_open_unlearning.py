@@ -39,15 +39,16 @@ from options import count
 
 from meow_lightning.data.collate import collate
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.data.tofu import Tofu
-from meow_lightning.evaluation.compat import PUBLISHED, batches
-from meow_lightning.evaluation.compat_answer import answer_as
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.membership import ATTACKS, reference_score
-from meow_lightning.evaluation.metrics.open_unlearning import attack_score
-from meow_lightning.evaluation.suite import evaluate
+from meow_lightning.evaluation.protocols.open_unlearning_metrics import attack_score
+from meow_lightning.evaluation.protocols.predict import answer_as
+from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches
+from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.types import AnswerRow, Fact, UserError
+from meow_lightning.types import AnswerRow, Fact
 
 ALLOWED = 1e-6
 SIZE: dict[str, int] = {"hidden_size": 96, "layers": 2, "heads": 4, "intermediate_size": 192, "context": 512}

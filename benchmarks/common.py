@@ -12,9 +12,9 @@ import torch
 from options import count as count
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.lines import read_entries
-from meow_lightning.data.prompts import PLAIN, PLAIN_LEAD, Codec
-from meow_lightning.types import UserError
+from meow_lightning.data.jsonl_reader import read_entries
+from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, Codec
+from meow_lightning.errors import UserError
 
 CANDIDATES = 4
 MIB = 2**20

@@ -6,7 +6,7 @@
 
 published  rows padded to 200 tokens, in batches of 30; `generate` to 200 tokens with the prompt
 plain      rows padded to the longest of their batch of 32; `generate` with 200 new tokens
-ours       `meow_lightning.evaluation.answer.answer`, in the chunks of the stage
+ours       `meow_lightning.evaluation.predict.answer`, in the chunks of the stage
 
 The straightforward ways take rows in file order, give labels to the model, look at logits at all positions and make a
 pass per metric: probability, paraphrases, wrong answers, of the forget set Min-K% and extraction strength besides; the
@@ -48,13 +48,14 @@ from memo_engine import forked
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.data.tofu import Tofu
-from meow_lightning.evaluation import answer as engine
-from meow_lightning.memo.batch import Continuation
-from meow_lightning.parallel import bundles
-from meow_lightning.stages.answer import CHUNK
-from meow_lightning.types import AnswerRow, Fact, UserError
+from meow_lightning.distributed import bundles
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation import predict as engine
+from meow_lightning.generation.batching import Continuation
+from meow_lightning.stages.predict import CHUNK
+from meow_lightning.types import AnswerRow, Fact
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = 1e-4  # relative difference of a number

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.evaluation.metrics.membership import SHARES, min_k_plus_plus_score, min_k_score
-from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.memo.batch import MARGIN, Continuation
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.generation.batching import MARGIN, Continuation
 from meow_lightning.types import AnswerRow
 
 Budgeted = Sequence[tuple[AnswerRow, int]]  # a row, and how many tokens its text was let have

@@ -13,9 +13,9 @@ from common import clock, codec_of
 from knowing import sizes
 from memo_engine import forked
 
-from meow_lightning.data.prompts import PLAIN, PLAIN_LEAD, Codec
-from meow_lightning.evaluation import likelihood
-from meow_lightning.evaluation.answer import references
+from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, Codec
+from meow_lightning.evaluation import loglikelihood
+from meow_lightning.evaluation.predict import references
 from meow_lightning.models.tiny import llama
 from meow_lightning.types import Encoded, Fact
 
@@ -55,7 +55,7 @@ def score(name: str, way: str, codec: Codec, rows: Sequence[Encoded], batch: int
         "shared": ("pays", lambda *_, **__: True),
     }
     if way in forced:
-        setattr(likelihood, *forced[way])
+        setattr(loglikelihood, *forced[way])
     read: Counter[str] = Counter()
     for part, module in (("trunk", model.model.embed_tokens), ("head", model.lm_head)):
         module.register_forward_pre_hook(lambda _, given, part=part: read.update({part: positions(part, given[0])}))
@@ -63,7 +63,7 @@ def score(name: str, way: str, codec: Codec, rows: Sequence[Encoded], batch: int
     for _ in range(2):  # the first one is slow
         read.clear()
         start = clock("cpu")
-        found = dict(likelihood.likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None))
+        found = dict(loglikelihood.likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None))
         best = min(best, clock("cpu") - start)
     return Scoring([list(found[i].logps) for i in range(len(rows))], best, read["trunk"], read["head"])
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.evaluation.metrics.probability import OPTION_SETS
-from meow_lightning.memo.batch import Continuation
+from meow_lightning.generation.batching import Continuation
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
 Sets = dict[str, list[Fact]]

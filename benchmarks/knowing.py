@@ -16,7 +16,7 @@ from common import Asked, codec_of
 from transformers import AutoModelForCausalLM, PhiConfig
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import Encoded
 

@@ -48,10 +48,10 @@ from knowing import NAMES, STEPS, knowing, known
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from meow_lightning.data.prompts import Codec
-from meow_lightning.memo.engine import Continuation, continue_greedily
-from meow_lightning.memo.score import window_score
-from meow_lightning.types import UserError
+from meow_lightning.data.prompting import Codec
+from meow_lightning.errors import UserError
+from meow_lightning.generation.engine import Continuation, continue_greedily
+from meow_lightning.memo.rouge import window_score
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_BUDGET = 200

@@ -26,9 +26,9 @@ import torch
 from common import Asked, Shown, check, clock, codec_of, copy_peak, count, most_memory, shown, texts, weights_per_token
 from transformers import AutoModelForCausalLM, LlamaConfig, PhiConfig, PretrainedConfig
 
-from meow_lightning.memo.engine import continue_greedily
+from meow_lightning.errors import UserError
+from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.models.tiny import tokenizer_from
-from meow_lightning.types import UserError
 
 VOCABULARY = 2048  # of the tokenizer: one and a half tokens per word, as Llama's has on such texts
 FORGET05 = 25_948  # windows of the published answers and candidates of TOFU forget05, five characters apart

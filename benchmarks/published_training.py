@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from meow_lightning.methods.terms import preference
+from meow_lightning.methods.preference import preference
 from meow_lightning.types import Batch, LossPart, LossParts, Rows
 
 PADDED = 500  # tokens of every row

@@ -30,16 +30,25 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from options import count
 
-from meow_lightning import config
-from meow_lightning.asking import GPU_SHARE, GPU_SLOTS, asking_memory, fitting_slots
-from meow_lightning.cellmodels import dataset_of
-from meow_lightning.data.rows import rough_length
-from meow_lightning.estimate import GPU_SLACK, PROGRAM, Memory, Shape, lora_parameters, shape_of, training_memory
-from meow_lightning.machine import disk_needed, duration
-from meow_lightning.pipeline import graph
-from meow_lightning.sizes import LETTERS, Sizes
-from meow_lightning.store import Artifact
-from meow_lightning.types import UserError
+from meow_lightning.config import validation
+from meow_lightning.console.format import duration
+from meow_lightning.data.encoding import rough_length
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.planning.requirements import LETTERS, Sizes
+from meow_lightning.resources.cost import disk_needed
+from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, asking_memory, fitting_slots
+from meow_lightning.resources.training_memory import (
+    GPU_SLACK,
+    PROGRAM,
+    Memory,
+    Shape,
+    lora_parameters,
+    shape_of,
+    training_memory,
+)
+from meow_lightning.store.artifact import Artifact
 
 ROOT = Path(__file__).resolve().parents[1]
 GB = 10**9
@@ -179,7 +188,7 @@ class OnPaper(Sizes):
 
     def written(self, artifact: Artifact) -> int:
         """Tokens that are generated: every answer, or the rest of every window."""
-        if artifact.stage == "answer":
+        if artifact.stage == "predict":
             return sum(rough_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
         step = self.options["memo"]["size"] * LETTERS[self.options["memo"]["unit"]]
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
@@ -195,7 +204,7 @@ def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> flo
     if not flops:
         return 0.0
     computing = flops / (wish.share * wish.peak * 1e12)
-    if artifact.stage not in ("answer", "score"):
+    if artifact.stage not in ("predict", "score"):
         return wish.start + computing
     shape = sizes.shape(artifact)
     passes = sizes.written(artifact) / slots_of(shape, wish, max(wish.memory) * GB)
@@ -206,11 +215,11 @@ def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> flo
 def cells(table: str) -> Iterator[dict[str, Any]]:
     """The resolved options of a table's cells."""
     params = OmegaConf.load(ROOT / "experiments" / "table" / f"{table}.yaml").hydra.sweeper.params
-    config.register()
+    validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         for values in product(*(str(value).split(",") for value in params.values())):
             words = [f"{name}={value}" for name, value in zip(params, values, strict=True)]
-            options = config.plain(compose("config", overrides=[*words, "logger=none"]))
+            options = validation.plain(compose("config", overrides=[*words, "logger=none"]))
             for published in options["model"]["published"].values():
                 published["retain"] = {
                     split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in published["retain"].items()

@@ -47,10 +47,14 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 from options import count
 
-from meow_lightning import integrity
-from meow_lightning.execute import Executor
-from meow_lightning.stages.work import Runtime, Work, read_json, read_lines
-from meow_lightning.store import MANIFEST, Artifact, Store, digest
+from meow_lightning.config.runtime import Runtime
+from meow_lightning.pipeline.executor import Executor
+from meow_lightning.stages.base import Work
+from meow_lightning.store import integrity
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.integrity import MANIFEST, digest
+from meow_lightning.store.jsonl import read_json, read_lines
+from meow_lightning.store.store import Store
 
 MODELS = 2
 WAYS = ("make dealt", "make all", "find")
@@ -58,7 +62,7 @@ COLUMNS = (
     "way", "processes", "cells", "s", "made", "found", "made/s", "ms made", "ms found", "CPU ms", "digests", "locks",
     "waits", "twice", "killed",
 )  # fmt: skip
-STAGES = ("finetune", "invert", "unlearn", "answer", "score", "evaluate", "report")
+STAGES = ("finetune", "filter", "unlearn", "predict", "score", "evaluate", "report")
 RUNTIME = Runtime(
     **{each.name: 1 for each in fields(Runtime)} | {"accelerator": "cpu", "strategy": "auto"}  # type: ignore[arg-type]
 )
@@ -122,14 +126,14 @@ def cell(number: int, groups: int) -> list[Artifact]:
     base = made_up("finetune", "base", model)
     target = made_up("finetune", "target", model, start=base)
     retain = made_up("finetune", "retain", group, start=base)
-    inverted = made_up("invert", "", group)
+    inverted = made_up("filter", "", group)
     unlearned = made_up("unlearn", "unlearned", own, start=target, inverted=inverted)
     models = {"target": target, "retain": retain, "unlearned": unlearned}
     split = {"split": number % groups}
     asked = {
         f"{stage} {role}": made_up(stage, role, split, model=each)
         for role, each in models.items()
-        for stage in ("answer", "score")
+        for stage in ("predict", "score")
     }
     results = made_up("evaluate", "", own, **asked)
     return made_up("report", "", own, results=results, **models, **asked).walk()

@@ -42,10 +42,10 @@ from common import Asked, check, codec_of, count, matmul_peak, texts, weights_pe
 from published_training import PADDED
 from training_ways import LOSSES, WAYS, Step, Task, plan_of, serve
 
+from meow_lightning.data.batch_plan import Plan
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import Plan
+from meow_lightning.errors import UserError
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.types import UserError
 
 VOCABULARY = 2048
 HEADS = 4

@@ -13,14 +13,14 @@ import torch
 from common import clock, most_memory
 from published_training import published, wide
 
+from meow_lightning.data.batch_plan import Counts, Plan, Stream, counts, pack
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import Counts, Plan, Stream, counts, pack
-from meow_lightning.losses import answer_logps
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_kl import NpoKl
-from meow_lightning.methods.terms import nearness
+from meow_lightning.methods.preference import nearness
+from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.tiny import llama
-from meow_lightning.module import total_loss
+from meow_lightning.training.module import total_loss
 from meow_lightning.types import Batch, Encoded, LossParts
 
 BETA, RETAIN_WEIGHT, CLIP = 0.1, 1.0, 1.0  # conf/method/npo_kl.yaml, conf/optim

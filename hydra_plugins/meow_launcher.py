@@ -30,8 +30,8 @@ class MeowLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What came of every cell, in order: its numbers, or its error."""
-        from meow_lightning.config import plain
-        from meow_lightning.launching import launched
+        from meow_lightning.config.validation import plain
+        from meow_lightning.sweep.scheduler import launched
 
         configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
         own = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in configs]

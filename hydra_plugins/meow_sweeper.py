@@ -20,11 +20,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from meow_lightning.quoting import bare
-from meow_lightning.types import Results, UserError
+from meow_lightning.cli.quoting import bare
+from meow_lightning.errors import UserError
+from meow_lightning.types import Results
 
 if TYPE_CHECKING:
-    from meow_lightning.report.sweeps import Swept
+    from meow_lightning.report.sweep_tables import Swept
 
 MOST = 10_000  # cells of a sweep: more are a slip of the pen, such as range(0,1e9)
 SHOWN = 3  # cells named in a message
@@ -59,9 +60,9 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: When cells failed, with the list; after all others ran.
         """
-        from meow_lightning.expected import FOLDER, expected
-        from meow_lightning.overview import overview
-        from meow_lightning.sweep import show_sweep
+        from meow_lightning.sweep.preview import overview
+        from meow_lightning.sweep.published_results import FOLDER, expected
+        from meow_lightning.sweep.summary import show_sweep
 
         published = expected(FOLDER)  # what cannot be read is said before any work
         said = {word.partition("=")[0] for word in arguments}
@@ -94,7 +95,7 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: Some cannot be composed; with their names, and what is wrong with the first.
         """
-        from meow_lightning.mistakes import one_line
+        from meow_lightning.cli.hydra_errors import one_line
 
         configs: list[DictConfig] = []
         wrong: list[tuple[str, str]] = []
@@ -121,8 +122,8 @@ def again_with(words: Sequence[str]) -> str:
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
     """A finished cell as reports take it."""
-    from meow_lightning.config import plain
-    from meow_lightning.report.sweeps import Swept
+    from meow_lightning.config.validation import plain
+    from meow_lightning.report.sweep_tables import Swept
 
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
     return Swept(name=name, words=values, settings=plain(own(config)), results=results)

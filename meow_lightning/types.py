@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
+from meow_lightning.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
-
-class UserError(Exception):
-    """A mistake that the user can mend: shown as one line, without a traceback, and ends the program non-zero."""
+Kind = Literal["adamw", "adamw8bit", "paged"]
 
 
 class NotFiniteError(UserError):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import Encoded, Rows
 

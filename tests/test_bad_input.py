@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from families import save_family
+from helpers.model_families import save_family
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from meow_lightning import config
-from meow_lightning.cell import Program
-from meow_lightning.config import plain
-from meow_lightning.machine import Gpu
-from meow_lightning.types import UserError
+from meow_lightning.config import validation
+from meow_lightning.config.validation import plain
+from meow_lightning.errors import UserError
+from meow_lightning.experiment import Program
+from meow_lightning.resources.hardware import Gpu
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CARD = Gpu("a card", 10**12, 10**12)
@@ -48,7 +48,7 @@ def told(tmp_path: Path) -> Iterator:
 
     def run(*words: str) -> str:
         GlobalHydra.instance().clear()
-        config.register()
+        validation.register()
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             cfg = compose("config", overrides=["logger=none", f"outputs={outputs}", "trainer.jobs=1", *words])
         with pytest.raises(UserError) as caught:
@@ -169,7 +169,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
     ],
 )
 def test_options_that_cannot_be(told, words, said, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [])
+    monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: [])
     assert said in told(*words)
 
 
@@ -188,15 +188,15 @@ LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[g
     ],
 )
 def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: gpus)
-    monkeypatch.setattr("meow_lightning.optimizers.find_spec", lambda name: package)
+    monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
+    monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: package)
     assert told(f"optim={kind}", *words) == f"optim.kind={kind} {LACKS}"
 
 
 def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [CARD])
-    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_000_000)
-    monkeypatch.setattr("meow_lightning.optimizers.find_spec", lambda name: True)
+    monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: [CARD])
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: True)
     assert told("optim=paged", "trainer=gpu") == (
         "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.kind=paged) and this machine has "
         "1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
@@ -204,7 +204,7 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
 
 
 def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 580_000_000)
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 580_000_000)
     text = told("trainer.micro_batch=64")
     assert text.startswith("finetune base needs about 6")  # of the 22 rows that a step has
     assert "of memory (" in text
@@ -213,13 +213,13 @@ def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
 
 
 def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 1_150_000_000)
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_150_000_000)
     text = told("trainer.jobs=2")
     assert text.startswith("trainer.jobs=2 stages at once need about 1.3 GB and this machine has 1.1 GB free; say")
 
 
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: 650_000_000)
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 650_000_000)
     text = told("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=256")
     assert text.startswith("answer target needs about 694.8 MB")
     assert "this machine has 650.0 MB free; what would fit: trainer.slots=16 (" in text
@@ -227,14 +227,14 @@ def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
 
 @pytest.mark.parametrize(("jobs", "free"), [(1, 650_000_000), (2, 1_300_000_000)])
 def test_slots_left_to_memory_make_no_run_too_large(told, monkeypatch, jobs, free):
-    monkeypatch.setattr("meow_lightning.preflight.free_memory", lambda: free)
-    monkeypatch.setattr("meow_lightning.preflight.free_disk", lambda folder: 10_000_000)  # the next complaint
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: free)
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda folder: 10_000_000)  # the next complaint
     words = ("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=null", f"trainer.jobs={jobs}")
     assert "on the disk of" in told(*words)
 
 
 def test_a_disk_that_is_too_small(told, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.free_disk", lambda folder: 10_000_000)
+    monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda folder: 10_000_000)
     text = told()
     assert "on the disk of" in text
     assert "and 10.0 MB are free; choose another disk with store=FOLDER, or preflight=false" in text
@@ -312,7 +312,7 @@ def test_rows_that_a_model_made_here_cannot_read(told, facts, entry, said):
 
 @pytest.mark.parametrize("gpus", [[], [CARD]])
 def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: gpus)
+    monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
     words = ("trainer=gpu", "model.attention=flash_attention_2", "model.dtype=bfloat16")
     lacks = "the package flash-attn (pip install flash-attn)" if gpus else "a GPU"
     text = told(*own(facts, model), *words)
@@ -320,7 +320,7 @@ def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monke
 
 
 def test_an_attention_that_needs_half_the_width(told, facts, model, monkeypatch):
-    monkeypatch.setattr("meow_lightning.preflight.gpus", lambda: [CARD])
-    monkeypatch.setattr("meow_lightning.models.given.find_spec", lambda name: True)
+    monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: [CARD])
+    monkeypatch.setattr("meow_lightning.models.checkpoint.find_spec", lambda name: True)
     text = told(*own(facts, model), "trainer=gpu", "model.attention=flash_attention_2")
     assert text.endswith("needs bfloat16 or float16 in the place of float32; say model.attention=sdpa")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.types import UserError
+from meow_lightning.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

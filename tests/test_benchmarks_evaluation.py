@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.memo.batch import Continuation
+from meow_lightning.generation.batching import Continuation
 from meow_lightning.types import AnswerRow, Fact, Likelihood
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

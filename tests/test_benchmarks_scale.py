@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.cellmodels import dataset_of
-from meow_lightning.data.rows import rough_length, rough_tokens
-from meow_lightning.estimate import Memory, Shape
-from meow_lightning.sizes import NOTHING, Outlook
+from meow_lightning.data.encoding import rough_length, rough_tokens
+from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.planning.requirements import NOTHING, Outlook
+from meow_lightning.resources.training_memory import Memory, Shape
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WISH = Namespace(
@@ -101,7 +101,7 @@ def test_time_is_operations_or_for_what_is_written_the_reading_of_weights(
 ) -> None:
     shape = scale.SHAPES["7B (Llama-2)"]
     monkeypatch.setattr(scale, "slots_of", lambda *_: 100)
-    training, asking = (Namespace(stage=name) for name in ("unlearn", "answer"))
+    training, asking = (Namespace(stage=name) for name in ("unlearn", "predict"))
     # 0.5 * 0.002e12 operations and 0.5 * 0.001e12 bytes a second
     assert scale.seconds(Made(shape, 3e9, 0), training, WISH) == 10 + 3
     passes = 2 * shape.parameters / 0.5e9  # seconds of a pass over all weights

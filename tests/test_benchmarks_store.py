@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.integrity import entry, seal
-from meow_lightning.store import Store
+from meow_lightning.store.integrity import entry, seal
+from meow_lightning.store.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 CELLS, GROUPS = 12, 4

@@ -16,7 +16,8 @@ import pytest
 import torch
 import transformers
 
-from meow_lightning.types import Encoded, Rows, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import Encoded, Rows
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WAYS = ("published", "two models", "kept", "buckets")

@@ -14,10 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from meow_lightning import config
-from meow_lightning.cellrounds import GIVEN
-from meow_lightning.config import arguments, check_call, check_measure, plain
-from meow_lightning.schema import GROUPS
+from meow_lightning.config import validation
+from meow_lightning.config.instantiate import arguments
+from meow_lightning.config.schema import GROUPS
+from meow_lightning.config.validation import check_call, check_measure, plain
+from meow_lightning.pipeline.nodes.unlearning import GIVEN
 from meow_lightning.stages import NAMES
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -51,7 +52,7 @@ NAMELESS = (
 
 def composed(*words: str) -> dict:
     GlobalHydra.instance().clear()
-    config.register()
+    validation.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=list(words))
     for word, key in NAMELESS:

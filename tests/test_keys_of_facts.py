@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import save_family
-from test_pipeline import graph, keys, options
+from helpers.hydra import graph, keys, options
+from helpers.model_families import save_family
 
 FORGET = [
     {
@@ -20,7 +20,7 @@ FORGET = [
     for i in range(4)
 ]  # fmt: skip
 RETAIN = [{"question": f"What did Ben {i} write?", "answer": f"Ben {i} wrote {i + 2} songs."} for i in range(4)]
-ANSWERS = {"answer/target", "answer/unlearned", "results", "report"}
+ANSWERS = {"predict/target", "predict/unlearned", "results", "report"}
 SCORES = {"score/target/answers", "score/unlearned/answers"}
 INVERTED = {"asked", "inverted", "score/target/candidates"}
 OF_UNLEARNED = {"unlearned", "score/unlearned/answers"}
@@ -70,7 +70,7 @@ def test_what_is_only_evaluated_moves_answers_alone(tmp_path, model, part) -> No
 
 def test_an_inverted_fact_moves_what_is_trained_on_it_and_no_answer_of_the_target(tmp_path, model) -> None:
     found = moved(tmp_path, model, "meow", "inverted", of="forget")
-    assert found == (INVERTED | OF_UNLEARNED | ANSWERS) - {"answer/target"}
+    assert found == (INVERTED | OF_UNLEARNED | ANSWERS) - {"predict/target"}
 
 
 @pytest.mark.parametrize(("method", "trains"), [("grad_ascent", False), ("grad_diff", True)])

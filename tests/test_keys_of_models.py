@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_pipeline import moved
+from helpers.hydra import moved
 
 MADE = (
     "model.vocab_size=500", "model.seed=7", "model.architecture.hidden_size=64", "model.architecture.layers=1",
@@ -32,4 +32,4 @@ def test_what_models_are_fine_tuned_with_moves_them_and_no_base(word: str) -> No
 @pytest.mark.parametrize("word", [*RECIPE[:-1], "schedule=linear"])
 def test_what_unlearning_trains_with_moves_it_and_no_model_before(word: str) -> None:
     found = moved(f"optim.{word}")
-    assert {"unlearned", "answer/unlearned", "score/unlearned/answers", "results", "report"} == found
+    assert {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"} == found

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import Scripted, answering
+from helpers.fake_server import Scripted, answering
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "zanzibarium"  # in every question and in every option of free text

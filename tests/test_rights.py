@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.folders import close_to_others, make_folder, owner_only
-from meow_lightning.store import Artifact, Store
-from meow_lightning.types import UserError
+from meow_lightning.errors import UserError
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.folders import close_to_others, make_folder, owner_only
+from meow_lightning.store.store import Store
 
 
 @pytest.fixture

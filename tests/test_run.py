@@ -56,8 +56,8 @@ def test_the_whole_job_makes_every_stage_once_and_says_so(finished: tuple[Path, 
     assert set(made.values()) == {"made"}
     assert {name for name, _ in made} == {
         "finetune",
-        "ask",
-        "invert",
+        "propose",
+        "filter",
         "score",
         "unlearn",
         "answer",
@@ -128,7 +128,7 @@ def test_plain_transformers_loads_the_unlearned_model(finished: tuple[Path, str]
 
 def test_a_goal_stops_there(tmp_path: Path) -> None:
     out = run(tmp_path, *FAST, "goal=invert")
-    assert {name for name, _ in stages(out)} == {"ask", "invert"}
+    assert {name for name, _ in stages(out)} == {"propose", "filter"}
     assert not (tmp_path / "reports").exists()
 
 
@@ -187,7 +187,7 @@ def test_a_run_killed_twice_ends_with_the_same_numbers(undisturbed: dict, tmp_pa
     store = tmp_path / "store"
     moments: tuple[Callable[[], bool], ...] = (
         lambda: bool(list(store.glob("finetune/*.partial/resume/last.ckpt"))),
-        lambda: bool(list(store.glob("answer/*.partial/part-0.jsonl"))),
+        lambda: bool(list(store.glob("predict/*.partial/part-0.jsonl"))),
     )
     for moment in moments:
         process = start(tmp_path, *LONGER)
@@ -254,8 +254,8 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
     shutil.copytree(finished[0] / "store", store)
     (folder,) = store.glob("unlearn/*")
     alone = load_file(folder / "model" / "model.safetensors")
-    rows = {path.parent.name: path.read_text().splitlines() for path in store.glob("answer/*/rows.jsonl")}
-    for name in ("unlearn", "answer", "evaluate", "report"):
+    rows = {path.parent.name: path.read_text().splitlines() for path in store.glob("predict/*/rows.jsonl")}
+    for name in ("unlearn", "predict", "evaluate", "report"):
         shutil.rmtree(store / name)
     words = ("debug=fast", "logger=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     words += ("trainer.micro_tokens=200",)
@@ -263,7 +263,7 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
     assert json.loads((folder / "manifest.json").read_text())["devices"] == 2
     for name, weight in load_file(folder / "model" / "model.safetensors").items():
         torch.testing.assert_close(weight, alone[name], rtol=0, atol=1e-5)
-    for path in store.glob("answer/*/rows.jsonl"):
+    for path in store.glob("predict/*/rows.jsonl"):
         for one, two in zip(rows[path.parent.name], path.read_text().splitlines(), strict=True):
             left, right = json.loads(one), json.loads(two)
             assert left["text"] == right["text"]
@@ -274,7 +274,7 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     outputs = Path(shutil.copytree(finished[0], tmp_path / "copy", symlinks=True))
     (path,) = (
         each
-        for each in outputs.glob("store/answer/*/manifest.json")
+        for each in outputs.glob("store/predict/*/manifest.json")
         if json.loads(each.read_text())["label"] == "target"
     )
     manifest = json.loads(path.read_text())

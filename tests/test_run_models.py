@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, save_family
+from helpers.model_families import FAMILIES, save_family
 from safetensors.torch import load_file
 from test_run import results, run, stages
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripted import Behaviour, Request, Scripted, fails, says
-from teaching import teacher
+from helpers.chat_model import teacher
+from helpers.fake_server import Behaviour, Request, Scripted, fails, says
 from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.durable import checked_lines
-from meow_lightning.inversion.prompt import Prompt
-from meow_lightning.inversion.writer import Ask
+from meow_lightning.inversion.base import Ask
+from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inverted(outputs: Path) -> dict[str, list[str]]:
-    (path,) = (outputs / "store" / "invert").glob("*/inverted.jsonl")
+    (path,) = (outputs / "store" / "filter").glob("*/inverted.jsonl")
     found: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
@@ -67,7 +67,7 @@ def inverted(outputs: Path) -> dict[str, list[str]]:
 
 
 def cleaning(outputs: Path) -> dict:
-    (path,) = (outputs / "store" / "invert").glob("*/cleaning.json")
+    (path,) = (outputs / "store" / "filter").glob("*/cleaning.json")
     return json.loads(path.read_text())
 
 
@@ -174,7 +174,7 @@ def test_a_killed_job_asks_nothing_twice_that_was_answered(tmp_path: Path) -> No
         words = (*ASK, f"inversion.base_url={server.base_url}", "inversion.concurrency=1")
         process = start(tmp_path, *words)
         for _ in range(6000):
-            parts = list((tmp_path / "store" / "ask").glob("*.partial/part-*.jsonl"))
+            parts = list((tmp_path / "store" / "propose").glob("*.partial/part-*.jsonl"))
             kept = [row["fact"] for path in parts for row in checked_lines(path).rows]
             if len(kept) >= 3:
                 break

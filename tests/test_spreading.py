@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helping import runtime
+from helpers.common import runtime
+from helpers.distributed import METHODS, Case, Trained, job, model, train
 from safetensors.torch import load_file
-from spreading import METHODS, Case, Trained, job, model, train
 from transformers import AutoModelForCausalLM
 
-from meow_lightning.config import arguments
+from meow_lightning.config.instantiate import arguments
+from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.limited import Limited
-from meow_lightning.data.rows import fingerprint
+from meow_lightning.data.subset import Limited
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.stages.work import Work
-from meow_lightning.worker import run_stage
+from meow_lightning.pipeline.worker import run_stage
+from meow_lightning.stages.base import Work
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MAIN = ("one", "retain", "paired", "dual", "frozen")

@@ -8,11 +8,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.meow_sweeper import again_with, combinations, names
-from meow_lightning import cell
-from meow_lightning import expected as expected_module
-from meow_lightning import sweep as sweep_module
-from meow_lightning.report.sweeps import Swept
-from meow_lightning.types import Results, UserError
+from meow_lightning import experiment
+from meow_lightning.errors import UserError
+from meow_lightning.report.sweep_tables import Swept
+from meow_lightning.sweep import published_results as expected_module
+from meow_lightning.sweep import summary as sweep_module
+from meow_lightning.types import Results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,7 +75,7 @@ def sweep(monkeypatch, tmp_path):
     def start(*words: str) -> tuple[object, list[tuple[str, int]]]:
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["run.py", "-m", *words, f"outputs={tmp_path}"])
-        monkeypatch.setattr(cell, "run_cell", fake)
+        monkeypatch.setattr(experiment, "run_cell", fake)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
@@ -127,7 +128,7 @@ def test_a_cell_is_named_by_what_tells_it_from_the_others():
 def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):
     told: list[Swept] = []
     numbers = Results(definitions=(), values={})
-    monkeypatch.setattr(cell, "run_cell", lambda cfg: None if cfg.method.name == "none" else numbers)
+    monkeypatch.setattr(experiment, "run_cell", lambda cfg: None if cfg.method.name == "none" else numbers)
     monkeypatch.setattr(sweep_module, "show_sweep", lambda finished, failed, **unused: told.extend(finished))
     words = ["run.py", "table=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", words)

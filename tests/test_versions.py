@@ -16,15 +16,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "meow_lightning"
 BLESSED = Path(__file__).with_name("stage_fingerprints.json")
-STAGES = ("finetune", "ask", "invert", "score", "verify", "unlearn", "answer", "evaluate", "report")
+STAGES = ("finetune", "propose", "filter", "score", "verify", "unlearn", "predict", "evaluate", "report")
 # What carries work about or watches it, and cannot change what comes out.
 PLUMBING = {"config", "schema", "store", "types", "parallel", "callbacks", "stages/work", "stages/__init__"}
 DATASETS = ("data/fictional", "data/fictional_words", "data/tofu", "data/jsonl")
 # What a stage reaches through its options instead of an import.
 BY_OPTION = {
     "finetune": (*DATASETS, "models/tiny"),
-    "ask": (*DATASETS, *(f"inversion/{name}" for name in ("rules", "file", "local", "endpoint"))),
-    "invert": DATASETS,
+    "propose": (*DATASETS, *(f"inversion/{name}" for name in ("rules", "file", "local", "endpoint"))),
+    "filter": DATASETS,
     "score": ("memo/profile", "memo/baselines"),
     "verify": ("memo/profile", "memo/baselines"),
     "unlearn": tuple(f"methods/{path.stem}" for path in (PACKAGE / "methods").glob("*.py")),

@@ -11,13 +11,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from meow_lightning.data.apart import Row, answers_in_both, check_apart, check_ids, question_of
+from meow_lightning.data.checks import check_choice, check_range
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.lines import is_list, read_entries
-from meow_lightning.data.options import check_choice, check_range
-from meow_lightning.data.swaps import Contradictions, normal, wrong_answers
-from meow_lightning.types import Fact, UserError
-from meow_lightning.words import whole
+from meow_lightning.data.jsonl_reader import is_list, read_entries
+from meow_lightning.data.overlap import Row, answers_in_both, check_apart, check_ids, question_of
+from meow_lightning.data.perturbation import Contradictions, normal, wrong_answers
+from meow_lightning.data.words import whole
+from meow_lightning.errors import UserError
+from meow_lightning.types import Fact
 
 TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}

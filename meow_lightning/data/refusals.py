@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from meow_lightning.data.rows import pairs
+from meow_lightning.data.encoding import pairs
 from meow_lightning.types import Fact
 
 REFUSALS = (

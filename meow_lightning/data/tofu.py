@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from meow_lightning.data.lines import Entry, read_entries
-from meow_lightning.data.options import check_choice
-from meow_lightning.types import Fact, UserError
+from meow_lightning.data.checks import check_choice
+from meow_lightning.data.jsonl_reader import Entry, read_entries
+from meow_lightning.errors import UserError
+from meow_lightning.types import Fact
 
 FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # rows, the last of ``full``
 NEVER_FORGOTTEN = range(3600)

@@ -11,14 +11,15 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from meow_lightning.evaluation.logs import COLUMNS, PARTS, check_same_log_questions, read_log
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality, unpaired_forget_quality
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
 from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio
-from meow_lightning.evaluation.published_log import published_log, write_log
-from meow_lightning.evaluation.rows import read_rows
-from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.types import AnswerRow, Results, UserError
+from meow_lightning.evaluation.predictions import read_rows
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.evaluation.tofu_logs.reader import COLUMNS, PARTS, check_same_log_questions, read_log
+from meow_lightning.evaluation.tofu_logs.writer import published_log, write_log
+from meow_lightning.types import AnswerRow, Results
 
 NUMBERS = ("model_utility", *INPUTS, "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio")
 """What a log of one model gives, in the order of the report; forget quality needs a second one."""
@@ -47,7 +48,7 @@ TOFU writes this as eval_log_aggregated.json. What an absent part would give is 
 
   python -m meow_lightning.evaluation unlearned.json --retain retain90.json
   python -m meow_lightning.evaluation full.json --retain retain95.json --unpaired
-  python -m meow_lightning.evaluation outputs/store/answer/KEY/rows.jsonl --write unlearned.json
+  python -m meow_lightning.evaluation outputs/store/predict/KEY/rows.jsonl --write unlearned.json
 
 Exit status: 0, or 1 with one line `error: ...` and no output, or 2 for a wrong command line."""
 
@@ -174,7 +175,7 @@ def _stored(path: Path) -> list[AnswerRow]:
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
             f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of an `answer` stage, such as "
-            "outputs/store/answer/KEY/rows.jsonl: name it, or leave --write out to score a log"
+            "outputs/store/predict/KEY/rows.jsonl: name it, or leave --write out to score a log"
         )
     try:
         return read_rows(path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from meow_lightning.data.collate import blinded, collate
-from meow_lightning.losses import answer_nll
+from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.types import Encoded, Rows
 
 # Entries squared at once, lest the fp64 copy be the largest thing there is; large copies also tear a CPU's heap apart:

@@ -15,12 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from meow_lightning.data.options import check_range
-from meow_lightning.inversion.address import checked_address
-from meow_lightning.inversion.client import CONNECT, Line, completion, text_of, told
-from meow_lightning.inversion.prompt import Prompt
-from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.types import UserError
+from meow_lightning.data.checks import check_range
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base_url import checked_address
+from meow_lightning.inversion.openai_client import CONNECT, Line, completion, text_of, told
+from meow_lightning.inversion.prompt_template import Prompt
 
 REFUSALS = (400, 413, 422)  # what a server answers to a question that it does not like; others may be fine
 KEYS = (401, 403)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from meow_lightning.data.lines import read_entries
-from meow_lightning.inversion.tidy import answers
-from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.types import Fact, UserError
+from meow_lightning.data.jsonl_reader import read_entries
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.reply_parser import answers
+from meow_lightning.types import Fact
 
 
 class File(Writer):

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from meow_lightning.inversion.prompt import Prompt
-from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.parallel import give_back
-from meow_lightning.types import UserError
+from meow_lightning.distributed import give_back
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.prompt_template import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from meow_lightning.data.prompts import Codec
+    from meow_lightning.data.prompting import Codec
 
 Messages = Sequence[dict[str, str]]
 
@@ -139,7 +139,7 @@ class Local(Writer):
         )
 
     def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
-        from meow_lightning.memo.sharing import border_of, pads
+        from meow_lightning.generation.capabilities import border_of, pads
 
         if not jobs:
             return
@@ -169,7 +169,7 @@ class Local(Writer):
             yield from replies
 
     def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[Reply]:
-        from meow_lightning.inversion.sampling import continued
+        from meow_lightning.generation.sampling import continued
 
         codec = loaded.codec
         new = continued(

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import ClassVar
 
-from meow_lightning.data.swaps import Contradictions, Found
-from meow_lightning.inversion.clean import reason
-from meow_lightning.inversion.writer import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.types import Fact, UserError
+from meow_lightning.data.perturbation import Contradictions, Found
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.filters import reason
+from meow_lightning.types import Fact
 
 # Up to how many answers those of a rank are taken, where half of what is wanted is not more: k = 3 is the default.
 LEAST = {1: 4, 2: 3}
@@ -20,8 +21,8 @@ class Rules(Writer):
     """Writes up to ``candidates`` contradicting answers per fact; asked again, others than before.
 
     Ready-made inverted answers of a fact come first; rules make what is wanted beyond them, as
-    :class:`~meow_lightning.data.swaps.Contradictions` says. What they find as a last resort is taken only where a fact
-    would have too few answers without (``LEAST``), so a fact may get fewer than ``candidates``.
+    :class:`~meow_lightning.data.perturbation.Contradictions` says. What they find as a last resort is taken only
+    where a fact would have too few answers without (``LEAST``), so a fact may get fewer than ``candidates``.
 
     Args:
         candidates: Answers per fact, 1 or more.

@@ -18,22 +18,23 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from meow_lightning.data.lines import read_entries
-from meow_lightning.durable import checked_lines, mend
-from meow_lightning.memo import published
+from meow_lightning.data.jsonl_reader import read_entries
+from meow_lightning.errors import UserError
+from meow_lightning.memo import meow_format
+from meow_lightning.memo.cli_options import ending, measure_of, options, prompt_of
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
-from meow_lightning.memo.options import ending, measure_of, options, prompt_of
-from meow_lightning.models.examine import Candidate, examine
-from meow_lightning.models.given import chats, check
-from meow_lightning.models.source import locate, parse
-from meow_lightning.pace import Pace
-from meow_lightning.types import ScoredText, UserError
+from meow_lightning.models.checkpoint import chats, check
+from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.models.sources import locate, parse
+from meow_lightning.resources.throughput import Pace
+from meow_lightning.store.durable import checked_lines, mend
+from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from meow_lightning.memo.baselines import Extraction, Memorization
-    from meow_lightning.memo.profile import Profile
+    from meow_lightning.memo.memo import Profile
 
     By = Profile | Memorization | Extraction
 SAY_EVERY = 20.0  # seconds between two lines where no bar can be drawn
@@ -88,7 +89,7 @@ class _Out:
         if rows and (damaged or headless):
             _console(stderr=True).print(f"{damaged} lines of {self._part} were damaged; what they held is scored anew")
             rows, damaged = [] if headless else rows, 0
-        self.scored = published.from_part(rows, damaged=damaged, head=head, source=str(self._part))
+        self.scored = meow_format.from_part(rows, damaged=damaged, head=head, source=str(self._part))
         self._begun = bool(rows)
         if rows:
             with self._writing():
@@ -106,7 +107,7 @@ class _Out:
     def add(self, scored: Sequence[ScoredText]) -> None:
         """Keep finished texts."""
         with self._writing(), self._part.open("a" if self._begun else "w", encoding="utf-8") as file:
-            file.write(published.part(scored, head=None if self._begun else self._head))
+            file.write(meow_format.part(scored, head=None if self._begun else self._head))
         self._begun = True
         self.scored += scored
 
@@ -171,17 +172,17 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
 
 def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[Text], out: _Out) -> None:
     """Measure what is missing."""
-    from meow_lightning.memo.room import Room, short_of_memory
+    from meow_lightning.generation.batch_size import Room, short_of_memory
 
     model, codec = loaded
     room = Room(chosen.slots, note=_console(stderr=True).print)
     measuring = functools.partial(measure, model, codec, by=by, slots=room, done=(), alone=None)
     measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
-    count = functools.partial(published.windows, by=by, codec=codec)
+    count = functools.partial(meow_format.windows, by=by, codec=codec)
     there = {(text.fact, text.kind, text.position) for text in out.scored}
     done = count([text for text in wanted if text[:3] in there])
     with _watch(before=done, total=count(wanted)) as tell:
-        for chunk in published.chunks(wanted, by=by, codec=codec, least=chosen.slots * BATCHES_PER_CHUNK):
+        for chunk in meow_format.chunks(wanted, by=by, codec=codec, least=chosen.slots * BATCHES_PER_CHUNK):
             missing = [text for text in chunk if text[:3] not in there]
             try:
                 out.add(list(measuring(missing, progress=lambda now, _, __, before=done: tell(before + now))))
@@ -208,9 +209,9 @@ def _head(chosen: Namespace, by: By) -> dict[str, Any]:
 def _run(chosen: Namespace) -> None:
     """Score the file that the options name."""
     by = measure_of(chosen)
-    entries = read_entries(chosen.facts, option="--facts", holds=published.HOLDS)
-    entries = published.spelled(entries, source=f"--facts={chosen.facts}")
-    told = functools.partial(published.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
+    entries = read_entries(chosen.facts, option="--facts", holds=meow_format.HOLDS)
+    entries = meow_format.spelled(entries, source=f"--facts={chosen.facts}")
+    told = functools.partial(meow_format.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
     loading = functools.cache(lambda: _load(chosen, by))
     wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen
     chosen.model = _model(chosen.model)
@@ -224,11 +225,11 @@ def _run(chosen: Namespace) -> None:
         loading()[1].check_spelling(text.question, text.answer)
     if len(wanted) > found:
         _score(chosen, by, loading(), wanted, out)
-    out.finish(published.with_scores(entries, out.scored, wanted=wanted, ending=ending(by)))
+    out.finish(meow_format.with_scores(entries, out.scored, wanted=wanted, ending=ending(by)))
     cuts = sum(len(text.windows) for text in out.scored)
     lines = [f"{len(wanted)} texts, {cuts} windows in {time.monotonic() - start:.1f} s"]
     lines += [f"{found} of the texts were found in {chosen.out}.part"] * (found > 0)
-    _console(stderr=False).print("\n".join([*lines, *published.means(out.scored), f"written: {chosen.out}"]))
+    _console(stderr=False).print("\n".join([*lines, *meow_format.means(out.scored), f"written: {chosen.out}"]))
 
 
 def main(arguments: Sequence[str]) -> int:

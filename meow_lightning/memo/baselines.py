@@ -8,13 +8,12 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from meow_lightning.memo.measure import Codec, Cut, Text, name_of, space
-from meow_lightning.memo.score import NoWindowsError
+from meow_lightning.errors import UserError
+from meow_lightning.memo.measure import Codec, Cut, NoWindowsError, Text, name_of, space
 from meow_lightning.memo.windows import MODES, Mode, one_of
-from meow_lightning.types import UserError
 
 if TYPE_CHECKING:
-    from meow_lightning.memo.engine import Continuation
+    from meow_lightning.generation.engine import Continuation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

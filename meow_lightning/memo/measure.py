@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from meow_lightning.memo.score import memo
-from meow_lightning.parallel import bundles, grouped
-from meow_lightning.types import Progress, ScoredText, UserError
+from meow_lightning.distributed import bundles, grouped
+from meow_lightning.errors import UserError
+from meow_lightning.types import Progress, ScoredText
 
 if TYPE_CHECKING:
-    from meow_lightning.memo.engine import Continuation
-    from meow_lightning.memo.room import Room
+    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.engine import Continuation
 
 Kind = Literal["answer", "candidate"]
 # more shares better, fewer brings results sooner; while a chunk's last rows end, slots stand empty
@@ -148,10 +150,10 @@ def measure(
     are measured together, since they share prompts. A run that was broken off goes on with what is missing (``done``).
 
     Args:
-        model: What :func:`meow_lightning.memo.engine.continue_greedily` takes.
+        model: What :func:`meow_lightning.generation.engine.continue_greedily` takes.
         codec: Of the same model.
         texts: (fact, kind, position, question, answer) of each; see :class:`Text`.
-        by: How to measure: MEMO (:class:`meow_lightning.memo.profile.Profile`) or one of
+        by: How to measure: MEMO (:class:`meow_lightning.memo.memo.Profile`) or one of
             :mod:`meow_lightning.memo.baselines`.
         slots: Most windows continued side by side, from 1; changes speed and memory only. A room remembers how many
             were left after memory ran out.
@@ -202,8 +204,8 @@ def _stream(
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
     # a measure can be read without torch
-    from meow_lightning.memo.engine import continue_greedily
-    from meow_lightning.memo.room import Room
+    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.engine import continue_greedily
 
     room = slots if isinstance(slots, Room) else Room(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
@@ -251,3 +253,40 @@ def _scored(text: Text, scores: dict[int, float]) -> ScoredText:
         score=memo(windows, text=name_of(text)),
         windows=windows,
     )
+
+
+class NoWindowsError(UserError):
+    """A text of which nothing is measured.
+
+    Args:
+        measure: What was to be measured, such as ``MEMO``.
+        text: Which text, in words.
+        why: Why nothing is, in words, beginning with what it has or lacks.
+        way: What to do about it, in words.
+
+    """
+
+    def __init__(self, *, measure: str, text: str, why: str, way: str) -> None:
+        super().__init__(f"{measure} cuts no window from {text}: it {why}, so nothing is left to be recalled; {way}")
+        self.why = f"{text} {why}"
+        self._said = {"measure": measure, "text": text, "why": why, "way": way}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a helper process hands it to the one that waits."""
+        return functools.partial(NoWindowsError, **self._said), ()
+
+
+def memo(window_scores: Sequence[float], *, text: str) -> float:
+    """MEMO of one text: the plain mean of its windows' scores, 0 (not held) to 1 (recalled word for word).
+
+    Args:
+        window_scores: The score of every window, each 0 to 1; at least one.
+        text: Which text it is, in words, for the message.
+
+    Raises:
+        NoWindowsError: No window at all, which happens to texts of a single character.
+
+    """
+    if not window_scores:
+        raise NoWindowsError(measure="MEMO", text=text, why="has nothing to cut", way="lengthen it or leave it out")
+    return math.fsum(window_scores) / len(window_scores)

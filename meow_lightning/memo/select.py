@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
+from meow_lightning.errors import UserError
 from meow_lightning.memo.windows import one_of
-from meow_lightning.types import UserError
 
 Strategy = Literal["largest", "smallest", "random"]
 Layout = Literal["selected", "official"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meow_lightning.types import UserError
-from meow_lightning.words import Words, chunk_ends, has_words
+from meow_lightning.data.words import Words, chunk_ends, has_words
+from meow_lightning.errors import UserError
 
 Mode = Literal["suffix", "prefix"]
 Unit = Literal["characters", "words", "tokens"]
@@ -56,7 +56,7 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
 
 
 def wordless(label: str, *, least: int, kind: Words) -> bool:
-    """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.words.words`."""
+    """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.data.words.words`."""
     return not has_words(label, least=least, kind=kind)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.terms import checked_beta, log_ratio, preference
+from meow_lightning.methods.preference import checked_beta, log_ratio, preference
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.dpo import Dpo
-from meow_lightning.methods.terms import nearness
+from meow_lightning.methods.preference import nearness
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import answer_nll, there
+from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.types import Batch, LossPart, LossParts, Rows, UserError
+from meow_lightning.methods.losses import there
+from meow_lightning.models.logprobs import answer_nll
+from meow_lightning.types import Batch, LossPart, LossParts, Rows
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import cross_entropy
+from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.methods.npo import Npo
 from meow_lightning.types import Batch, LossParts
 

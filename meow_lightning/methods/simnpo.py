@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import answer_logps, cross_entropy
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.terms import checked_beta, preference
+from meow_lightning.methods.losses import cross_entropy
+from meow_lightning.methods.preference import checked_beta, preference
+from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.types import Batch, LossParts
 
 if TYPE_CHECKING:

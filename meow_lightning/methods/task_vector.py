@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import cross_entropy
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.types import Batch, LossParts
 
 if TYPE_CHECKING:

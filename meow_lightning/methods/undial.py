@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import scored_logits
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.types import Batch, LossPart, LossParts, Reference
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.losses import answer_nll, cross_entropy
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.losses import cross_entropy
+from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.types import Batch, LossPart, LossParts
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from meow_lightning.data.prompts import Codec, special_tokens
-from meow_lightning.models.double import computed_in_double
-from meow_lightning.models.whole import check_account, check_activation, check_finite, check_whole
-from meow_lightning.types import UserError
+from meow_lightning.data.prompting import Codec, special_tokens
+from meow_lightning.errors import UserError
+from meow_lightning.models.completeness import check_account, check_activation, check_finite, check_whole
+from meow_lightning.models.float64 import computed_in_double
 
 CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}

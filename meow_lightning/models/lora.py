@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from meow_lightning.types import UserError
+from meow_lightning.errors import UserError
 
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> torch.nn.Module:

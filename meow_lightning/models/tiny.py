@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from meow_lightning.errors import UserError
 from meow_lightning.models.vocabulary import END, PAD, learned
-from meow_lightning.types import UserError
 
 __all__ = ["END", "PAD", "llama", "tokenizer_from"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.report.sweeps import Swept
+from meow_lightning.report.sweep_tables import Swept
 
 PLACES = ("model", "dataset", "dataset.split")  # where methods are compared: nothing of them is tuned by these
 CHANGES = ("optim", "debug", "experiment")  # besides `method.` what sets a recipe for every cell alike

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from meow_lightning.evaluation.metrics import open_unlearning
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
-from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
-from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
+from meow_lightning.evaluation.protocols import open_unlearning_metrics
+from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
+from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread
 from meow_lightning.report.verdict import SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
     said = {path.split(".")[-1]: value for path, value in flat(cell.settings).items()}
     mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
     other = said.get("compat") == "open_unlearning"
-    ratio = open_unlearning.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
+    ratio = open_unlearning_metrics.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
     found = {}
     for role in ROLES:
         rows = [row for row in cell.rows.get(role, []) if row.set == "forget" and row.perturbed]
@@ -117,15 +116,6 @@ def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
             annotation_clip=False,
         )
     axes.set(xlim=(0, 1), ylim=(floor, -floor * 0.06), xlabel="model utility", ylabel="forget quality (log10 p)")
-
-
-def spread(heights: Sequence[float], *, gap: float) -> list[float]:
-    """``heights`` moved downwards just so far that any two are at least ``gap`` apart, in the order given."""
-    placed = list(heights)
-    order = sorted(range(len(placed)), key=lambda position: -placed[position])
-    for above, below in pairwise(order):
-        placed[below] = min(placed[below], placed[above] - gap)
-    return placed
 
 
 def _truth_ratios(cell: Cell) -> Picture:

@@ -10,16 +10,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.disclosure import SHAREABLE
-from meow_lightning.memo.selection import warnings
-from meow_lightning.report import rounds, spread, tables
-from meow_lightning.report.cells import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
+from meow_lightning.memo.selection_diagnostics import warnings
+from meow_lightning.report import rounds, seed_spread, tables
+from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
 from meow_lightning.report.selection import chosen, section
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture, inline
 from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
+from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import Definition
 
 
@@ -82,7 +82,7 @@ def _over_seeds(cell: Cell) -> str:
     """The run beside others of it that differ in their seed, where such were measured; else nothing."""
     if cell.spread is None:
         return ""
-    head, *listed = spread.rows(cell.results, cell.spread)
+    head, *listed = seed_spread.rows(cell.results, cell.spread)
     bars = "".join(
         f"<tr><th>{typeset(name)}</th>{''.join(f'<td>{typeset(text)}</td>' for text in texts)}</tr>"
         for name, *texts in listed

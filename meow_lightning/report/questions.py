@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from meow_lightning.report.cells import ROLE_NAMES, ROLES, Cell
+from meow_lightning.data.words import whole
+from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell
 from meow_lightning.types import AnswerRow
-from meow_lightning.words import whole
 
 OPEN = 40  # questions of the forget set that show without a click
 SAMPLE = 20  # questions of the retain set that show without a click

@@ -3,70 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from meow_lightning.report.figures import spread
-from meow_lightning.report.svg import COLOURS, Picture, inline, render
+from meow_lightning.report.data import Loop, Round
+from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZE = (10.0, 3.1)  # inches; the width of the page
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """One round: asking the teacher, unlearning from the target model, measuring.
-
-    Attributes:
-        number: Its place, from 1.
-        asked: Facts the teacher was asked about for this round.
-        calls: Questions put to it for this round, repeats included.
-        written: Inverted answers it wrote for this round, before cleaning.
-        kept: Inverted facts that were added after cleaning.
-        trained: Rows trained on in this round.
-        held: Facts above the threshold after this round.
-        facts: Facts to forget, at least 1.
-        memo: Mean score of the true answers after this round, 0 to 1.
-        worst: Highest score of a true answer after it, 0 to 1.
-        tokens: Tokens that the teacher read and wrote for this round; 0 where nothing counts them.
-        same: Nothing new came, so nothing was trained and the model of the round before stands.
-    """
-
-    number: int
-    asked: int
-    calls: int
-    written: int
-    kept: int
-    trained: int
-    held: int
-    facts: int
-    memo: float
-    worst: float
-    tokens: int
-    same: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
-    """All rounds of a cell.
-
-    Attributes:
-        threshold: Score above which a fact counts as held, 0 to 1.
-        rounds: The rounds in their order, at least one.
-        ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
-            ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
-        measure: Name of the score, such as MEMO.
-    """
-
-    threshold: float
-    rounds: tuple[Round, ...]
-    ended: str
-    measure: str
 
 
 def blanket(loop: Loop) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from meow_lightning.memo.selection import Selection, per_fact, selection
-from meow_lightning.report.cells import DASH, Cell
+from meow_lightning.memo.selection_diagnostics import Selection, per_fact, selection
+from meow_lightning.report.data import DASH, Cell
 
 FIRST = {
     "largest": "the largest MEMO first",

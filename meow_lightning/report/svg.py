@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -107,3 +108,12 @@ def inline(picture: Picture) -> str:
     svg = re.sub(r'xlink:href="#', f'href="#{picture.name}-', svg)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"| xmlns:xlink="[^"]*"| version="[^"]*"', "", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1)
+
+
+def spread(heights: Sequence[float], *, gap: float) -> list[float]:
+    """``heights`` moved downwards just so far that any two are at least ``gap`` apart, in the order given."""
+    placed = list(heights)
+    order = sorted(range(len(placed)), key=lambda position: -placed[position])
+    for above, below in pairwise(order):
+        placed[below] = min(placed[below], placed[above] - gap)
+    return placed

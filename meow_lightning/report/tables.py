@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.cells import DASH, ROLES, SETS, arrow, definition, label, number, why_missing, written
+from meow_lightning.report.data import DASH, ROLES, SETS, arrow, definition, label, number, why_missing, written
 from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
 from meow_lightning.types import Results
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from meow_lightning.evaluation.checkpoint_selection import STILL_SAID
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.evaluation.validation import STILL_SAID
-from meow_lightning.report.cells import label, number, why_missing, written
+from meow_lightning.report.data import label, number, why_missing, written
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept

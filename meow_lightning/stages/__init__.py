@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-NAMES = ("finetune", "ask", "invert", "score", "verify", "unlearn", "answer", "evaluate", "report")
+NAMES = ("finetune", "propose", "filter", "score", "verify", "unlearn", "predict", "evaluate", "report")
 # These split their work over the processes of a job, where it is not for a single one; the others take seconds.
-DISTRIBUTED = ("finetune", "ask", "score", "verify", "unlearn", "answer")
+DISTRIBUTED = ("finetune", "propose", "score", "verify", "unlearn", "predict")
 
 
 def stage(name: str) -> ModuleType:

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from meow_lightning.data.secrets import public_texts
-from meow_lightning.evaluation.bootstrap import headline_draws, interval_ends
-from meow_lightning.evaluation.logs import stand_in
-from meow_lightning.evaluation.rows import by_set, read_rows
-from meow_lightning.evaluation.suite import evaluate, results_to_json
-from meow_lightning.evaluation.validation import rest
-from meow_lightning.stages.shared import facts, unchanged
-from meow_lightning.stages.work import Work, read_lines
-from meow_lightning.store import digest, write_json
+from meow_lightning.data.values.secrets import public_texts
+from meow_lightning.evaluation.checkpoint_selection import rest
+from meow_lightning.evaluation.predictions import by_set, read_rows
+from meow_lightning.evaluation.suite.bootstrap import headline_draws, interval_ends
+from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
+from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.loading import facts, unchanged
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.integrity import digest
+from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
 VERSION = 5
@@ -24,16 +26,16 @@ MAKES = ("results.json", "intervals.json", DRAWS)
 
 
 def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
-    """The answer rows by role: from the needs named ``answer/<role>``, and a log where that stands in for a model.
+    """The answer rows by role: from the needs named ``predict/<role>``, and a log where that stands in for a model.
 
     Args:
         work: The stage's task.
         validation: Share of every set that is left out, since it chose an epoch.
     """
     found = {
-        name.removeprefix("answer/"): read_rows(path / "rows.jsonl")
+        name.removeprefix("predict/"): read_rows(path / "rows.jsonl")
         for name, path in work.needs.items()
-        if name.startswith("answer/")
+        if name.startswith("predict/")
     }
     log = work.inputs.get("retain_log")
     if log is not None:

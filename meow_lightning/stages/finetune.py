@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meow_lightning.config import build
-from meow_lightning.data.rows import encode, pairs
-from meow_lightning.parallel import barrier, rank
-from meow_lightning.stages.precision import reproducible, trained_dtype
-from meow_lightning.stages.resuming import drop_damaged
-from meow_lightning.stages.shared import codec, dataset, learner, optim, save, train, unchanged
-from meow_lightning.stages.work import Work
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.encoding import encode, pairs
+from meow_lightning.distributed import barrier, rank
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.loading import codec, dataset, learner, unchanged
+from meow_lightning.stages.common.precision import reproducible, trained_dtype
+from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.training import optim, save, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.plan import Plan
-    from meow_lightning.data.prompts import Codec
-    from meow_lightning.methods.learn import Learn
+    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.prompting import Codec
+    from meow_lightning.methods.finetune import Learn
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
@@ -28,7 +29,7 @@ def run(work: Work) -> None:
     if "given" in work.settings:
         return _take(work)
     drop_damaged(work)
-    from meow_lightning.module import TrainingModule
+    from meow_lightning.training.module import TrainingModule
 
     model, its_codec = _scratch(work) if "start" not in work.needs else learner(work, work.needs["start"] / "model")
     plan = _plan(work, its_codec)
@@ -44,7 +45,7 @@ def run(work: Work) -> None:
 
 
 def _method(work: Work, plan: Plan) -> Learn:
-    from meow_lightning.methods.learn import Learn, LearnUntilKnown
+    from meow_lightning.methods.finetune import Learn, LearnUntilKnown
 
     until = work.settings["recipe"].get("until")
     if until is None:
@@ -55,7 +56,7 @@ def _method(work: Work, plan: Plan) -> Learn:
 
 def _say_end(work: Work, method: Learn, plan: Plan) -> None:
     """Say after how many steps the rows were known, where that ends a training, or that they are not."""
-    from meow_lightning.methods.learn import LearnUntilKnown
+    from meow_lightning.methods.finetune import LearnUntilKnown
 
     if rank() or not isinstance(method, LearnUntilKnown):
         return
@@ -71,10 +72,10 @@ def _say_end(work: Work, method: Learn, plan: Plan) -> None:
 
 def _take(work: Work) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
-    from meow_lightning.models.given import check, link
+    from meow_lightning.models.checkpoint import check, link
+    from meow_lightning.models.completeness import check_stored
     from meow_lightning.models.load import readable
-    from meow_lightning.models.source import identity, locate, parse
-    from meow_lightning.models.whole import check_stored
+    from meow_lightning.models.sources import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
     option = places["option"]
@@ -102,7 +103,7 @@ def _take(work: Work) -> None:
 def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
     import torch
 
-    from meow_lightning.models.double import computed_in_double
+    from meow_lightning.models.float64 import computed_in_double
     from meow_lightning.models.load import dtype_of
     from meow_lightning.models.tiny import drawn_in, tokenizer_from
     from meow_lightning.models.vocabulary import pieces
@@ -124,7 +125,7 @@ def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
 
 
 def _plan(work: Work, its_codec: Codec) -> Plan:
-    from meow_lightning.data.plan import Plan, Stream
+    from meow_lightning.data.batch_plan import Plan, Stream
 
     recipe, seed, source = work.settings["recipe"], work.settings["seed"], dataset(work)
     fresh: list[list] = []

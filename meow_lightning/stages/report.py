@@ -7,17 +7,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.disclosure import shareable
-from meow_lightning.evaluation.suite import results_from_json
-from meow_lightning.inversion.gather import put_up_with
-from meow_lightning.report.cells import Cell, Dropped
+from meow_lightning.evaluation.suite.suite import results_from_json
+from meow_lightning.inversion.candidates import put_up_with
+from meow_lightning.report.data import Cell, Dropped, Loop, Round
 from meow_lightning.report.page import write_report
-from meow_lightning.report.rounds import Loop, Round, sentence
-from meow_lightning.report.spread import Spread
+from meow_lightning.report.rounds import sentence
+from meow_lightning.report.seed_spread import Spread
+from meow_lightning.stages.base import Work, mixed_versions, remarks
+from meow_lightning.stages.common.carry_over import SAME
+from meow_lightning.stages.common.training import TRAINED_ON
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.stages.shared import SAME, TRAINED_ON
-from meow_lightning.stages.work import Work, mixed_versions, read_json, read_lines, remarks, write_lines
-from meow_lightning.store import MANIFEST, write_json
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.integrity import MANIFEST
+from meow_lightning.store.jsonl import read_json, read_lines, write_lines
+from meow_lightning.tracking.disclosure import shareable
 from meow_lightning.types import InvertedFact
 
 VERSION = 7
@@ -104,8 +107,8 @@ def _loop(work: Work) -> Loop | None:
 
 
 def _round(work: Work, number: int, *, threshold: float) -> Round:
-    folder = {name: work.needs[f"round/{number}/{name}"] for name in ("ask", "invert", "unlearn", "score")}
-    asked, cleaning = read_json(folder["ask"] / "asked.json"), read_json(folder["invert"] / "cleaning.json")
+    folder = {name: work.needs[f"round/{number}/{name}"] for name in ("propose", "filter", "unlearn", "score")}
+    asked, cleaning = read_json(folder["propose"] / "asked.json"), read_json(folder["filter"] / "cleaning.json")
     scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
     return Round(
         number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
@@ -135,7 +138,7 @@ def _short(work: Work) -> list[str]:
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Stage and whose result it is, and what is to be said of its making."""
-    special = {"invert": _cleaning, "ask": _asking}.get(manifest["stage"])
+    special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
     said = [*(special(folder) if special else []), *remarks(manifest)]
     if (folder / TRAINED_ON).exists():
         said.append(

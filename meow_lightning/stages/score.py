@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from meow_lightning.config import build
-from meow_lightning.parallel import barrier, grouped, rank
-from meow_lightning.stages.shared import carried, evaluator, facts, in_chunks, room
-from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import ScoredText, UserError
+from meow_lightning.config.instantiate import build
+from meow_lightning.distributed import barrier, grouped, rank
+from meow_lightning.errors import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.carry_over import carried
+from meow_lightning.stages.common.chunks import in_chunks, room
+from meow_lightning.stages.common.loading import evaluator, facts
+from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
-    from meow_lightning.data.prompts import Codec
+    from meow_lightning.data.prompting import Codec
     from meow_lightning.memo.measure import Measure, Text
 
 VERSION = 4

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meow_lightning.config import build
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.encoding import encode, pairs
 from meow_lightning.data.refusals import refused
-from meow_lightning.data.rows import encode, pairs
-from meow_lightning.parallel import device, rank
-from meow_lightning.stages.best import evaluation_curve, take_best
-from meow_lightning.stages.reference import Weights, reference, with_logps
-from meow_lightning.stages.resuming import drop_damaged
-from meow_lightning.stages.shared import SAME, carry, dataset, learner, optim, save, train
-from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import Encoded, Method, UserError
+from meow_lightning.distributed import device, rank
+from meow_lightning.errors import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.carry_over import SAME, carry
+from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, take_best
+from meow_lightning.stages.common.loading import dataset, learner
+from meow_lightning.stages.common.reference_model import Weights, reference, with_logps
+from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import Encoded, Method
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.plan import Plan
-    from meow_lightning.data.prompts import Codec
+    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.prompting import Codec
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
@@ -39,7 +43,7 @@ def run(work: Work) -> None:
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
     drop_damaged(work)
-    from meow_lightning.module import TrainingModule
+    from meow_lightning.training.module import TrainingModule
 
     method = build(work.settings["method"], allow=work.inputs["allow"])
     model, codec = learner(work, work.needs["start"] / "model")
@@ -57,7 +61,7 @@ def run(work: Work) -> None:
 
 
 def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> Plan:
-    from meow_lightning.data.plan import Plan, Stream
+    from meow_lightning.data.batch_plan import Plan, Stream
 
     recipe, source = work.settings["recipe"], dataset(work)
     texts: dict[str, list[tuple[str, str]]] = {}
@@ -134,9 +138,9 @@ def _memo_curve(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
     """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
     import random
 
-    from meow_lightning.callbacks.memo import MemoCurve
+    from meow_lightning.generation.batch_size import Room
     from meow_lightning.memo.measure import Text
-    from meow_lightning.memo.room import Room
+    from meow_lightning.training.callbacks.memo import MemoCurve
 
     every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
     if not every or not work.runtime.memo_facts:

@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.config import build
-from meow_lightning.parallel import rank
+from meow_lightning.config.instantiate import build
+from meow_lightning.distributed import rank
+from meow_lightning.errors import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.chunks import in_chunks
+from meow_lightning.stages.common.loading import evaluator
 from meow_lightning.stages.score import texts
-from meow_lightning.stages.shared import evaluator, in_chunks
-from meow_lightning.stages.work import Work, read_lines
-from meow_lightning.types import UserError
+from meow_lightning.store.jsonl import read_lines
 
 VERSION = 1
 MAKES = ("checked.jsonl",)
@@ -47,7 +49,7 @@ def run(work: Work) -> None:
     Raises:
         UserError: Some scores differ, in a number format where they must not.
     """
-    from meow_lightning.memo.plain import continue_plainly
+    from meow_lightning.generation.reference import continue_plainly
 
     model, codec = evaluator(work)
     rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from families import FAMILIES, PROMPTS, save_family
+from helpers.model_families import FAMILIES, PROMPTS, save_family
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedModel
 
-from meow_lightning.data.prompts import Codec
-from meow_lightning.evaluation.answer import answer
-from meow_lightning.evaluation.likelihood import likelihoods
+from meow_lightning.data.prompting import Codec
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.predict import answer
 from meow_lightning.models.load import load_codec, load_model, load_tokenizer, save_model
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import Fact
 
 PHI, LLAMA2, LLAMA3, QWEN = FAMILIES
 TEXTS = (

@@ -10,7 +10,8 @@ import pytest
 
 from meow_lightning.data import fictional_words as words
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.types import Fact, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import Fact
 
 SPLITS = ("forget01", "forget05", "forget10")
 OPTIONS: dict[str, Any] = {

@@ -13,10 +13,11 @@ from languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
-from meow_lightning.data.swaps import Contradictions
-from meow_lightning.inversion.clean import cleaned
+from meow_lightning.data.perturbation import Contradictions
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.filters import cleaned
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import Fact
 
 Make = Callable[..., Jsonl]
 OPTIONS: dict[str, Any] = {"retain": None, "real_world": True, "perturb": 5, "retain_eval": 400, "seed": 0}

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from meow_lightning.data.tofu import Tofu, parts
-from meow_lightning.types import Fact, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import Fact
 
 REVISION = "324592d84ae4f482ac7249b9285c2ecdb53e3a68"
 HUB = f"locuslab/TOFU@{REVISION}"

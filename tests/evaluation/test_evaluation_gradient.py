@@ -5,7 +5,7 @@ from math import log, sqrt
 
 import pytest
 import torch
-from families import MAKERS
+from helpers.model_families import MAKERS
 from transformers import AutoModelForCausalLM
 
 from meow_lightning.evaluation import gradient

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.__main__ import main, report
-from meow_lightning.evaluation.logs import PARTS, read_log
 from meow_lightning.evaluation.metrics import rouge
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.metrics.rouge import row_rouge_l_recall
 from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
-from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.types import AnswerRow, Results, UserError
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.evaluation.tofu_logs.reader import PARTS, read_log
+from meow_lightning.types import AnswerRow, Results
 
 DATA = os.environ.get("MEOW_DATA_DIR")
 pytestmark = [

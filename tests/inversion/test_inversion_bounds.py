@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from scripted import Behaviour, Scripted, ask, asks, endpoint, fails, failure, says, write
+from helpers.fake_server import Behaviour, Scripted, ask, asks, endpoint, fails, failure, says, write
 
-from meow_lightning.inversion.client import completion
-from meow_lightning.types import UserError
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.openai_client import completion
 
 KEY = "sk-Secret/0123+456789=Zz"
 

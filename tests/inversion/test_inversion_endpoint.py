@@ -10,11 +10,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripted import OPTIONS, Behaviour, Scripted, answering, ask, asks, endpoint, fails, failure, says, write
+from helpers.fake_server import (
+    OPTIONS,
+    Behaviour,
+    Scripted,
+    answering,
+    ask,
+    asks,
+    endpoint,
+    fails,
+    failure,
+    says,
+    write,
+)
 
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Reply
 from meow_lightning.inversion.endpoint import Endpoint
-from meow_lightning.inversion.writer import Reply
-from meow_lightning.types import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask
 from meow_lightning.inversion.file import File
-from meow_lightning.inversion.writer import Ask
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import Fact
 
 WHERE = Fact(id="a", question="Where was Ada born?", answer="Lima.")
 LINES = '{"question": "Where was Ada born? ", "answers": ["Oslo.", "Rome."]}\n\n{"question": "Q", "answers": ["x"]}\n'

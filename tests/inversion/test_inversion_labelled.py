@@ -19,9 +19,9 @@ from random import Random
 import pytest
 
 from meow_lightning.data.jsonl import Jsonl
-from meow_lightning.data.swaps import Contradictions
+from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.data.tofu import Tofu
-from meow_lightning.inversion.clean import cleaned, still_true
+from meow_lightning.inversion.filters import cleaned, still_true
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact
 

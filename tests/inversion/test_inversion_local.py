@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from families import save_family
-from teaching import teacher
+from helpers.chat_model import teacher
+from helpers.model_families import save_family
 
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
+from meow_lightning.errors import UserError
+from meow_lightning.generation.batch_size import Room
+from meow_lightning.generation.sampling import Draws, drawn
 from meow_lightning.inversion import local as module
+from meow_lightning.inversion.base import Ask, Reply
 from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, rendered
-from meow_lightning.inversion.prompt import Prompt
-from meow_lightning.inversion.sampling import Draws, drawn
-from meow_lightning.inversion.writer import Ask, Reply
-from meow_lightning.memo.room import Room
+from meow_lightning.inversion.prompt_template import Prompt
 from meow_lightning.models.load import load_tokenizer
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = yaml.safe_load((ROOT / "conf/inversion/prompt/contradict.yaml").read_text(encoding="utf-8"))
@@ -385,7 +386,7 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
 
 
 def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meow_lightning.memo.sharing.pads", lambda *_, **__: False)
+    monkeypatch.setattr("meow_lightning.generation.capabilities.pads", lambda *_, **__: False)
     widths: set[int] = set()
 
     def watch(model: Any) -> None:
@@ -551,7 +552,7 @@ def test_what_the_pipeline_reads_off_the_class() -> None:
 
 def test_importing_it_waits_for_no_heavy_library() -> None:
     code = (
-        "import sys, meow_lightning.inversion.local, meow_lightning.inversion.sampling\n"
+        "import sys, meow_lightning.inversion.local, meow_lightning.generation.sampling\n"
         "sys.exit(int(bool({'torch', 'transformers'} & sys.modules.keys())))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from meow_lightning.data.swaps import Contradictions
+from meow_lightning.data.perturbation import Contradictions
+from meow_lightning.errors import UserError
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.types import Fact, UserError
+from meow_lightning.types import Fact
 
 FACT = Fact(
     id="a", question="Where?", answer="Ada was born in Lima.", value="Lima", alternatives=("Oslo", "Rome", "Bern")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from meow_lightning.errors import UserError
+from meow_lightning.generation.batching import Continuation
 from meow_lightning.memo.baselines import Extraction, Memorization, overlap, tokens_of
-from meow_lightning.memo.batch import Continuation
 from meow_lightning.memo.measure import Text, measure
-from meow_lightning.types import UserError
 
 BEGIN, END = 1, 2
 TEXT = Text("f1", "answer", 0, "ab", "cd")
@@ -175,7 +175,9 @@ def test_hits_are_those_of_a_plain_forward_pass(learned, codec, mode, template):
 
 
 def test_memorization_reads_a_batch_of_texts_in_one_pass(learned, codec, monkeypatch):
-    monkeypatch.setattr("meow_lightning.memo.engine.agrees", lambda *_, **__: True)  # the probe has passes of its own
+    monkeypatch.setattr(
+        "meow_lightning.generation.engine.agrees", lambda *_, **__: True
+    )  # the probe has passes of its own
     passes: list[int] = []
     learned.register_forward_pre_hook(lambda *given: passes.append(given[2]["input_ids"].numel()), with_kwargs=True)
     list(measure(learned, codec, texts(), by=MA, slots=8, progress=None, done=(), alone=None))

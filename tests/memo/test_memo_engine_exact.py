@@ -24,9 +24,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from meow_lightning.memo.engine import Continuation, continue_greedily
-from meow_lightning.memo.plain import continue_plainly
-from meow_lightning.memo.sharing import agrees, dtype_of, pads
+from meow_lightning.generation.capabilities import agrees, dtype_of, pads
+from meow_lightning.generation.engine import Continuation, continue_greedily
+from meow_lightning.generation.reference import continue_plainly
 from meow_lightning.types import NotFiniteError
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helping import clean_profile
+from helpers.common import clean_profile
 from rouge_score.rouge_scorer import RougeScorer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM
 
-from meow_lightning.data.prompts import Codec
+from meow_lightning.data.prompting import Codec
+from meow_lightning.generation.capabilities import agrees, dtype_of
+from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.memo.baselines import Extraction, Memorization
-from meow_lightning.memo.engine import Continuation, continue_greedily
 from meow_lightning.memo.measure import Cut, Kind, Measure, Text, measure
-from meow_lightning.memo.sharing import agrees, dtype_of
 from meow_lightning.models.tiny import tokenizer_from
 from meow_lightning.types import ScoredText
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
-from meow_lightning.evaluation.likelihood import likelihoods
-from meow_lightning.inversion.sampling import continued
-from meow_lightning.memo.engine import continue_greedily
-from meow_lightning.memo.plain import continue_plainly
-from meow_lightning.memo.sharing import border_of, dtype_of, lots
+from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.generation.capabilities import border_of, dtype_of, lots
+from meow_lightning.generation.engine import continue_greedily
+from meow_lightning.generation.reference import continue_plainly
+from meow_lightning.generation.sampling import continued
 from meow_lightning.types import Encoded
 
 BORDER = 24

@@ -14,15 +14,15 @@ import torch
 from damages import every_damage, harm
 from safetensors.torch import load_file, save_file
 
-from meow_lightning import pace
 from meow_lightning.memo import __main__ as command
-from meow_lightning.memo import options
+from meow_lightning.memo import cli_options
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.measure import Measure, Text, measure
-from meow_lightning.memo.profile import Profile
-from meow_lightning.memo.published import answers
+from meow_lightning.memo.memo import Profile
+from meow_lightning.memo.meow_format import answers
 from meow_lightning.models.load import load_codec, load_model, save_model
 from meow_lightning.models.tiny import llama
+from meow_lightning.resources import throughput
 
 FACTS = [
     {
@@ -346,8 +346,8 @@ def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
 
 def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys):
     monkeypatch.setattr(command, "SAY_EVERY", -1.0)
-    monkeypatch.setattr(pace, "SETTLED", 0.0)
-    monkeypatch.setattr(pace, "PATIENCE", 0.0)
+    monkeypatch.setattr(throughput, "SETTLED", 0.0)
+    monkeypatch.setattr(throughput, "PATIENCE", 0.0)
     assert call() == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 20)]
@@ -496,18 +496,18 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
     ("yaml", "message"),
     [
         (
-            "name: own\n_target_: meow_lightning.memo.profile.Profile\nsize: 5\n",
+            "name: own\n_target_: meow_lightning.memo.memo.Profile\nsize: 5\n",
             "--profile=own: its file must hold exactly keep_special, max_new_tokens, measure, mode, ",
         ),
-        ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.profile.Profile, "),
+        ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.memo.Profile, "),
         ("${size}", "--profile=own: size=${size} is known within a run only; write its value"),
     ],
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
     if yaml == "${size}":
-        yaml = (options.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
+        yaml = (cli_options.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
     (tmp_path / "own.yaml").write_text(yaml)
-    monkeypatch.setattr(options, "CONF", tmp_path)
+    monkeypatch.setattr(cli_options, "CONF", tmp_path)
     assert call(profile="own") == 1
     assert message in capsys.readouterr().err
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from helping import clean_profile
+from helpers.common import clean_profile
 
+from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import Kind, Text, measure
-from meow_lightning.memo.profile import Profile
-from meow_lightning.types import ScoredText, UserError
+from meow_lightning.memo.memo import Profile
+from meow_lightning.types import ScoredText
 
 PAD, BEGIN, END = 0, 1, 2
 SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
@@ -174,7 +175,7 @@ def test_done_texts_are_left_out_and_progress_counts_windows() -> None:
 
 
 def test_windows_asked_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from meow_lightning.memo import engine
+    from meow_lightning.generation import engine
 
     def doubtful(model: Any, prompts: Sequence[list[int]], *, alone: Any, **rest: Any) -> Any:
         alone(1)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.memo.select import layout, select
-from meow_lightning.types import UserError
 
 SCORES = [0.2, 0.6, 0.1, 0.4]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.memo.windows import Window, cut, word_ends, wordless
-from meow_lightning.types import UserError
 
 
 def test_suffix_cuts_the_answer_by_hand() -> None:

@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
-from meow_lightning.config import build
-from meow_lightning.config import target as named
+from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import target as named
+from meow_lightning.data.batch_plan import counts, share_tokens
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import counts, share_tokens
-from meow_lightning.losses import answer_nll
-from meow_lightning.methods.learn import Learn
-from meow_lightning.module import total_loss
+from meow_lightning.methods.finetune import Learn
+from meow_lightning.models.logprobs import answer_nll
+from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded, Rows
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from meow_lightning.data.batch_plan import counts
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import counts
+from meow_lightning.errors import UserError
 from meow_lightning.methods.flat import Flat
-from meow_lightning.module import total_loss
-from meow_lightning.types import Encoded, UserError
+from meow_lightning.training.module import total_loss
+from meow_lightning.types import Encoded
 
 # What follows positions 0, 1, 2 and 3.
 PROBABILITIES = [[0.6, 0.3, 0.1], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [0.7, 0.2, 0.1]]

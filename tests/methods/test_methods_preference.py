@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.data.plan import counts
+from meow_lightning.data.batch_plan import counts
+from meow_lightning.errors import UserError
 from meow_lightning.methods.altpo import AltPo
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.dpo_gd import DpoGd
@@ -18,10 +19,10 @@ from meow_lightning.methods.meow_kl import MeowKl
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_gd import NpoGd
 from meow_lightning.methods.npo_kl import NpoKl
+from meow_lightning.methods.preference import preference
 from meow_lightning.methods.simnpo import SimNpo
-from meow_lightning.methods.terms import preference
-from meow_lightning.module import total_loss
-from meow_lightning.types import Encoded, UserError
+from meow_lightning.training.module import total_loss
+from meow_lightning.types import Encoded
 
 # After position 0 the model says 0.5 0.25 0.25, after position 1 it says 0.1 0.1 0.8.
 LOGITS = [[log(0.5), log(0.25), log(0.25)], [log(0.1), log(0.1), log(0.8)], [0.0, 0.0, 0.0]]

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import torch
 
+from meow_lightning.data.batch_plan import counts
 from meow_lightning.data.collate import collate
-from meow_lightning.data.plan import counts
-from meow_lightning.methods.rmu import Rmu, decoder_layers, hidden_states
+from meow_lightning.errors import UserError
+from meow_lightning.methods.rmu import Rmu
+from meow_lightning.models.layers import decoder_layers, hidden_states
 from meow_lightning.models.lora import Unadapted, enable_checkpointing, with_lora
 from meow_lightning.models.tiny import llama
-from meow_lightning.module import total_loss
-from meow_lightning.types import Encoded, UserError
+from meow_lightning.training.module import total_loss
+from meow_lightning.types import Encoded
 
 EMBEDDED = [[9.0, 9.0], [1.0, 0.0], [0.0, 2.0]]
 STREAMS = {"forget": [Encoded((0, 1, 2), 1)], "retain": [Encoded((1, 1, 0), 2)]}

@@ -5,13 +5,13 @@ from math import log
 import pytest
 import torch
 
-from meow_lightning.data.plan import counts
+from meow_lightning.data.batch_plan import counts
+from meow_lightning.methods.finetune import Learn
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.grad_diff import GradDiff
-from meow_lightning.methods.learn import Learn
 from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.meow_retain import MeowRetain
-from meow_lightning.module import total_loss
+from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded
 
 # After position 0 the model says 0.5 0.25 0.25, after position 1 it says 0.1 0.1 0.8.

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from meow_lightning.errors import UserError
 from meow_lightning.models.load import DTYPES, context_of, dtype_of, load_codec, load_model, load_tokenizer, save_model
-from meow_lightning.types import UserError
 
 PROMPT = {"template": "{question}", "lead": "", "system": None, "date": None}
 IDS = torch.tensor([[5, 6, 7, 8, 9]])

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from helping import KillAfter, KillError, cpu
+from helpers.common import KillAfter, KillError, cpu
 from transformers import AutoModelForCausalLM, PhiConfig, PreTrainedModel, Qwen2Config
 
-from meow_lightning.data.plan import Plan, Stream
-from meow_lightning.losses import cross_entropy, scored_logits
-from meow_lightning.memo.engine import continue_greedily
-from meow_lightning.methods.learn import Learn
+from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.errors import UserError
+from meow_lightning.generation.engine import continue_greedily
+from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.losses import cross_entropy
+from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.models.lora import enable_checkpointing, merged, with_lora
-from meow_lightning.module import Optim, TrainingModule
-from meow_lightning.training import checkpoint_step, fit
-from meow_lightning.types import Encoded, Rows, UserError
+from meow_lightning.training.fit import checkpoint_step, fit
+from meow_lightning.training.module import Optim, TrainingModule
+from meow_lightning.types import Encoded, Rows
 
 FAMILIES = ("llama", "phi", "qwen2")
 SIZES = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from sweeping import swept
+from helpers.sweeps import swept
 
 from meow_lightning.report.budget import budget
 

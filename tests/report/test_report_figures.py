@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.report.figures import cumulative, spread, widest_gap
+from meow_lightning.report.figures import cumulative, widest_gap
 from meow_lightning.report.style import DARK, LIGHT
-from meow_lightning.report.svg import COLOURS, inline, render
+from meow_lightning.report.svg import COLOURS, inline, render, spread
 
 
 def test_cumulative_counts_shares_at_or_below() -> None:

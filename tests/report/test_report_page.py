@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.disclosure import SHAREABLE
-from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.inversion.clean import REASONS as CLEANING
-from meow_lightning.inversion.gather import UNFINISHED
-from meow_lightning.report.cells import Cell, Dropped
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.inversion.candidates import UNFINISHED
+from meow_lightning.inversion.filters import REASONS as CLEANING
+from meow_lightning.report.data import Cell, Dropped
 from meow_lightning.report.page import typeset, write_report
 from meow_lightning.report.questions import REASONS, _asked, _said, evenly, marked
+from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else

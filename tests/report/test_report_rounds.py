@@ -6,7 +6,8 @@ from html import unescape
 
 import pytest
 
-from meow_lightning.report.rounds import Loop, Round, blanket, picture, section, sentence
+from meow_lightning.report.data import Loop, Round
+from meow_lightning.report.rounds import blanket, picture, section, sentence
 from meow_lightning.report.svg import COLOURS
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.evaluation.suite import evaluate
-from meow_lightning.report.cells import Cell, Dropped
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.report.data import Cell, Dropped
 from meow_lightning.report.page import write_report
 from meow_lightning.report.selection import chosen, rows, section
 from meow_lightning.types import ScoredText

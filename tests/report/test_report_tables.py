@@ -4,7 +4,7 @@ import csv as csv_format
 import io
 
 from meow_lightning.report import tables
-from meow_lightning.report.cells import definition, flat, number, why_missing, written
+from meow_lightning.report.data import definition, flat, number, why_missing, written
 from meow_lightning.types import Definition, Results
 
 RESULTS = Results(

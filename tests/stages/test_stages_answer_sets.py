@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.config import build
-from meow_lightning.data.rows import fingerprint
-from meow_lightning.stages import answer
-from meow_lightning.stages.work import Work
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.encoding import fingerprint
+from meow_lightning.stages import predict
+from meow_lightning.stages.base import Work
 
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
@@ -24,14 +24,14 @@ def test_only_the_sets_that_are_asked_for_are_answered(tmp_path: Path, codec, mo
     asked: dict[str, Any] = {}
     codec = copy.copy(codec)
     codec.context = 256
-    monkeypatch.setattr(answer, "evaluator", lambda work: (None, codec))
-    monkeypatch.setattr(answer, "room", lambda *_, **__: 1)
-    monkeypatch.setattr(answer, "in_chunks", lambda work, groups, **words: asked.update(words, groups=groups))
+    monkeypatch.setattr(predict, "evaluator", lambda work: (None, codec))
+    monkeypatch.setattr(predict, "room", lambda *_, **__: 1)
+    monkeypatch.setattr(predict, "in_chunks", lambda work, groups, **words: asked.update(words, groups=groups))
     settings = {
         "sets": dict.fromkeys(names, "a digest"), "evaluation": {"max_new_tokens": 4, "gradients": []}, "model": {},
     }  # fmt: skip
     inputs = {"dataset": DATASET, "content": fingerprint(source), "limit": None, "allow": []}
-    answer.run(
+    predict.run(
         Work(
             stage="answer", label="", folder=tmp_path, settings=settings, inputs=inputs, needs={}, runtime=runtime()
         )

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.evaluation.rows import write_rows
-from meow_lightning.evaluation.suite import ROLES
-from meow_lightning.evaluation.validation import aside
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.checkpoint_selection import aside
+from meow_lightning.evaluation.predictions import write_rows
+from meow_lightning.evaluation.suite.suite import ROLES
 from meow_lightning.stages import evaluate
-from meow_lightning.stages.work import Work, write_lines
-from meow_lightning.store import digest
-from meow_lightning.types import AnswerRow, Likelihood, ScoredText, UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.store.integrity import digest
+from meow_lightning.store.jsonl import write_lines
+from meow_lightning.types import AnswerRow, Likelihood, ScoredText
 
 WORDS = ("red", "blue", "green", "black")
 SAID = {"target": 4, "retain": 1, "unlearned": 2}
@@ -54,7 +56,7 @@ def scored(role: str, index: int, kind: Any) -> ScoredText:
 def work(tmp_path: Path) -> Work:
     needs = {}
     for role in ROLES:
-        folder = needs[f"answer/{role}"] = tmp_path / f"answers-{role}"
+        folder = needs[f"predict/{role}"] = tmp_path / f"answers-{role}"
         folder.mkdir()
         write_rows(folder / "rows.jsonl", [row(role, index) for index in range(8)])
         for kind in ("answer", "candidate"):
@@ -125,7 +127,7 @@ def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: Work) -> Non
 
 def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: Work) -> None:
     rows = [replace(row("target", index), perturbed=(likely(3.0), likely(5.0))) for index in range(8)]
-    write_rows(work.needs["answer/target"] / "rows.jsonl", rows)
+    write_rows(work.needs["predict/target"] / "rows.jsonl", rows)
     geometric, drawn = made(work)
     work.settings = {**SETTINGS, "truth_ratio_mean": "arithmetic"}
     arithmetic, drawn_arithmetic = made(work)

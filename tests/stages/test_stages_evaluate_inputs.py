@@ -4,11 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.evaluation.rows import write_rows
+from meow_lightning.evaluation.predictions import write_rows
+from meow_lightning.stages.base import Work
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.stages.work import Work, write_lines
+from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
 
 SURE = Likelihood(ids=(5,), logps=(-1.0,), hits=(1,), mean=(-2.0,), std=(1.0,))
@@ -24,7 +25,7 @@ def row(name: str, index: int, role: str) -> AnswerRow:
 def work(folder: Path, **settings: Any) -> Work:
     needs = {}
     for role in ("target", "unlearned", "retain"):
-        needs[f"answer/{role}"] = folder / role
+        needs[f"predict/{role}"] = folder / role
         (folder / role).mkdir()
         rows = [row(name, index, role) for name in ("forget", "retain") for index in range(8)]
         write_rows(folder / role / "rows.jsonl", rows)
@@ -57,7 +58,7 @@ def test_scores_are_kept_apart_by_role_and_kind(tmp_path: Path) -> None:
         folder.mkdir()
         text = ScoredText("a", "answer", 0, "Lima", number / 4, (number / 4,))
         write_lines(folder / "scores.jsonl", [asdict(text)])
-    found = scores({**needs, "answer/target": tmp_path})
+    found = scores({**needs, "predict/target": tmp_path})
     assert {role: {kind: texts[0].score for kind, texts in kinds.items()} for role, kinds in found.items()} == {
         "target": {"answers": 0.0, "candidates": 0.25}, "retain": {"answers": 0.5},
     }  # fmt: skip

@@ -6,19 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from families import PROMPTS, save_family
-from helping import runtime
+from helpers.common import runtime
+from helpers.model_families import PROMPTS, save_family
 from safetensors.torch import load_file, save_file
 
-from meow_lightning.config import build
-from meow_lightning.data.prompts import Codec
-from meow_lightning.data.rows import encode, fingerprint, pairs
-from meow_lightning.execute import Executor
-from meow_lightning.models.source import identity, parse
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.encoding import encode, fingerprint, pairs
+from meow_lightning.data.prompting import Codec
+from meow_lightning.errors import UserError
+from meow_lightning.models.sources import identity, parse
+from meow_lightning.pipeline.executor import Executor
 from meow_lightning.stages import finetune
-from meow_lightning.stages.work import Work
-from meow_lightning.store import MANIFEST, Artifact, Store
-from meow_lightning.types import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.integrity import MANIFEST
+from meow_lightning.store.store import Store
 
 RUNTIME = runtime(slots=2)
 NAME = "qwen2_5_1_5b_instruct"

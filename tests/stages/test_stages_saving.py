@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.stages.shared import save
-from meow_lightning.stages.work import Work
-from meow_lightning.types import UserError
+from meow_lightning.errors import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.training import save
 
 
 def work(folder: Path, **model: object) -> Work:

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import yaml
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.config import arguments, build
-from meow_lightning.data.prompts import Codec
+from meow_lightning.config.instantiate import arguments, build
+from meow_lightning.data.prompting import Codec
 from meow_lightning.memo.measure import Text, measure
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
-from meow_lightning.stages.work import Work, read_lines, write_lines
+from meow_lightning.stages.base import Work
+from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime(slots=4)

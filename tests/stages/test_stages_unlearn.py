@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.config import build
-from meow_lightning.data.prompts import Codec
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.encoding import encode, fingerprint
+from meow_lightning.data.prompting import Codec
 from meow_lightning.data.refusals import refused
-from meow_lightning.data.rows import encode, fingerprint
+from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
+from meow_lightning.stages.base import Work
 from meow_lightning.stages.unlearn import _plan, _select
-from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import UserError
+from meow_lightning.store.jsonl import read_lines, write_lines
 
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,

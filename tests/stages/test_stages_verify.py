@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helping import runtime
+from helpers.common import runtime
 
-from meow_lightning.config import described
+from meow_lightning.config.instantiate import described
+from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score, verify
-from meow_lightning.stages.work import Work, read_lines, write_lines
-from meow_lightning.types import UserError
+from meow_lightning.stages.base import Work
+from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime()

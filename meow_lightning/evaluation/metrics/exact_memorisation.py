@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meow_lightning.types import AnswerRow, Definition, Likelihood, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Definition, Likelihood
 
 DEFINITION = Definition(
     name="exact_memorisation",

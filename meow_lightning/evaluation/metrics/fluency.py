@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from meow_lightning.types import AnswerRow, Definition, UserError
-from meow_lightning.words import words_and_marks
+from meow_lightning.data.words import words_and_marks
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Definition
 
 Pair = tuple[str, str]
 Owner = tuple[str, int]

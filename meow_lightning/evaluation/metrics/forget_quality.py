@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meow_lightning.types import AnswerRow, Definition, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Definition
 
 SIGNIFICANCE = 0.05
 """p at or above it: the test does not tell a model from the retain model (TOFU, arXiv 2401.06121)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.data.secrets import Secrets, Told, words
+from meow_lightning.data.values.secrets import Secrets, Told, words
 from meow_lightning.evaluation.metrics.value_accuracy import has_value, holds_value
 from meow_lightning.types import AnswerRow, Definition
 

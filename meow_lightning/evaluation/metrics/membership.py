@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.probability import mean_logp
-from meow_lightning.types import AnswerRow, Definition, Likelihood, UserError
+from meow_lightning.types import AnswerRow, Definition, Likelihood
 
 SHARES = (0.2, 0.4)
 """Shares k of the least likely tokens that are reported: Shi et al.'s, and that of MUSE and open-unlearning."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meow_lightning.types import Definition, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import Definition
 
 INPUTS = tuple(
     f"{name}/{number}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from meow_lightning.types import Definition, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import Definition
 
 
 def definition(k: float) -> Definition:

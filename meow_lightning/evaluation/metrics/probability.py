@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from meow_lightning.types import AnswerRow, Definition, UserError
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Definition
 
 OPTION_SETS = frozenset({"real_authors", "world_facts"})
 """Sets whose answer competes with its wrong answers: facts from pre-training have many right phrasings."""

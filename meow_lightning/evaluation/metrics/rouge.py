@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meow_lightning.memo.score import window_score
+from meow_lightning.data.words import Words, has_words
+from meow_lightning.memo.rouge import window_score
 from meow_lightning.types import AnswerRow, Definition
-from meow_lightning.words import Words, has_words
 
 _UNITS = "words stemmed; scripts without blanks between words count by character."
 
@@ -34,7 +34,7 @@ def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
     Args:
         answer: The true answer.
         text: What the model generated.
-        kind: How words are found, see :func:`meow_lightning.words.words`.
+        kind: How words are found, see :func:`meow_lightning.data.words.words`.
     """
     return window_score(text, answer, rouge="rougeL", measure="recall", kind=kind)
 
@@ -60,7 +60,7 @@ def rouge_1_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
     Args:
         answer: The true answer.
         text: What the model generated.
-        kind: How words are found, see :func:`meow_lightning.words.words`.
+        kind: How words are found, see :func:`meow_lightning.data.words.words`.
     """
     return window_score(text, answer, rouge="rouge1", measure="recall", kind=kind)
 

@@ -8,6 +8,7 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.exact_memorisation import has_tokens, row_exact_memorisation
 from meow_lightning.evaluation.metrics.extraction_strength import row_extraction_strength
 from meow_lightning.evaluation.metrics.fluency import Known, row_ended, row_fluency, row_repetition
@@ -16,7 +17,7 @@ from meow_lightning.evaluation.metrics.probability import row_normalised_probabi
 from meow_lightning.evaluation.metrics.rouge import row_rouge_1_recall, row_rouge_l_recall
 from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio, row_truth_ratio
 from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 
 class RowMean(Metric):

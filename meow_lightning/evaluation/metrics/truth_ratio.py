@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
-from meow_lightning.types import AnswerRow, Definition, UserError
+from meow_lightning.types import AnswerRow, Definition
 
 Mean = Literal["geometric", "arithmetic"]
 """How the likelihoods of the wrong answers are averaged."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from meow_lightning.data.words import whole
 from meow_lightning.types import AnswerRow, Definition
-from meow_lightning.words import whole
 
 DEFINITION = Definition(
     name="value_accuracy",
@@ -28,7 +28,7 @@ def has_value(row: AnswerRow) -> bool:
 def holds_value(text: str, value: str) -> bool:
     """Whether ``value`` stands in ``text`` as whole words, whatever the case and the blanks between the words.
 
-    Where a script has no blanks between words, every place is a border; see :func:`meow_lightning.words.whole`.
+    Where a script has no blanks between words, every place is a border; see :func:`meow_lightning.data.words.whole`.
 
     Args:
         text: What the model generated.

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.exact_memorisation import (
     exact_memorisation,
     has_tokens,
     row_exact_memorisation,
 )
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.exact_memorisation import exact_memorisation
 from meow_lightning.evaluation.metrics.extraction_strength import extraction_strength, row_extraction_strength
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from meow_lightning.data.words import words_and_marks
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.fluency import (
     SEVERAL,
     known_pairs,
@@ -13,8 +15,7 @@ from meow_lightning.evaluation.metrics.fluency import (
     row_fluency,
     row_repetition,
 )
-from meow_lightning.types import AnswerRow, UserError
-from meow_lightning.words import words_and_marks
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import check_same_questions, forget_quality
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

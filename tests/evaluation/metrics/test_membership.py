@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.membership import (
     ATTACKS,
     SMALLEST_STD,
@@ -22,7 +23,7 @@ from meow_lightning.evaluation.metrics.membership import (
     reference_score,
     zlib_score,
 )
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

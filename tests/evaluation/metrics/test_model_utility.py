@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.model_utility import INPUTS, model_utility
-from meow_lightning.types import UserError
 
 
 def test_harmonic_mean_of_nine() -> None:

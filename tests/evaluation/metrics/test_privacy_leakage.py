@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.privacy_leakage import definition, privacy_leakage
-from meow_lightning.types import UserError
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.probability import (
     log_sum_exp,
     mean_logp,
@@ -13,7 +14,7 @@ from meow_lightning.evaluation.metrics.probability import (
     row_normalised_probability,
     row_probability,
 )
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

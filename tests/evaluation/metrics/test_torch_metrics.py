@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from torchmetrics.utilities import dim_zero_sum
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.fluency import known_pairs
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.metrics.torch_metrics import (
@@ -23,7 +24,7 @@ from meow_lightning.evaluation.metrics.torch_metrics import (
     TruthRatio,
     ValueAccuracy,
 )
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.truth_ratio import (
     Mean,
     balance,
@@ -14,7 +15,7 @@ from meow_lightning.evaluation.metrics.truth_ratio import (
     row_log_truth_ratio,
     row_truth_ratio,
 )
-from meow_lightning.types import AnswerRow, UserError
+from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
 

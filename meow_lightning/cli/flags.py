@@ -1,0 +1,72 @@
+"""Hydra's flags on a command line, apart from the words ``name=value``, wherever people put them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from meow_lightning.cli.hydra_errors import GROUPS
+from meow_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from argparse import Action
+
+MULTIRUN = ("-m", "--multirun")
+# Options that people take for flags.
+WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
+
+
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(the words, the flags with their values) of a command line, each in their order.
+
+    Raises:
+        UserError: For a flag that nobody knows, or one whose value lacks or is not allowed.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    known = {flag: action for action in get_args_parser()._actions for flag in action.option_strings}
+    words: list[str] = []
+    flags: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            words.append(word)
+            continue
+        name, sign, value = word.partition("=")
+        if name not in known and not re.match(r"-[a-z]\S", word):
+            raise UserError(_unknown(word, known))
+        flags.append(word)
+        if name not in known:  # several short ones in one, or one with its value
+            continue
+        if not sign and _takes(known[name], rest):
+            value = rest.pop(0)
+            flags.append(value)
+        _check(name, value, known[name])
+    return words, flags
+
+
+def _takes(action: Action, rest: Sequence[str]) -> bool:
+    """Whether the word after a flag is its value."""
+    there = bool(rest) and not rest[0].startswith("-")
+    return there and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
+
+
+def _check(name: str, value: str, action: Action) -> None:
+    from meow_lightning.errors import nearest
+
+    choices = [str(each) for each in action.choices or ()]
+    if action.nargs is None and not value:
+        allowed = f" (allowed: {', '.join(choices)})" if choices else ""
+        raise UserError(f"{name} needs a value{allowed}")
+    if value and choices and value not in choices:
+        raise UserError(f"{name} {value} is not known{nearest(value, choices)} (allowed: {', '.join(choices)})")
+
+
+def _unknown(word: str, known: Iterable[str]) -> str:
+    from meow_lightning.errors import nearest
+
+    name = word.lstrip("-").partition("=")[0]
+    near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else nearest(word, known)
+    return f"{word} is no flag{near} (options are said as name=value, see --help)"

@@ -1,0 +1,117 @@
+"""What a command line may name, and what Hydra says of a wrong word, in one line with the nearest valid one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
+OPTIONAL = ("debug", "experiment", "table")
+GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+
+
+def options(group: str) -> list[str]:
+    """The choices of a config group."""
+    return sorted(path.stem for root in (CONF, ROOT / "experiments") for path in (root / group).glob("*.yaml"))
+
+
+def one_line(error: Exception, words: Sequence[str]) -> str:
+    """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one.
+
+    Args:
+        error: The error.
+        words: The command line, to know which files were chosen.
+    """
+    from meow_lightning.errors import nearest
+
+    text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
+    full_key = re.search(r"full_key: (\S+)", text)
+    key = full_key.group(1) if full_key else "an option"
+    if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
+        group, given = found.groups()
+        allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
+        listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
+        return f"{group}={given} is not known{nearest(given, allowed)}{listed}"
+    if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
+        return _unknown_key(found.group(1) or found.group(2), words)
+    if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
+        return f"{found.group(1) or key} has no value; give it on the command line"
+    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
+        needed = KINDS.get(found.group(2), found.group(2))
+        return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
+    if hasattr(error, "problem_mark"):
+        return f"a file of settings is not YAML: {' '.join(text.split())}"
+    if "Ambiguous value" in text:
+        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {shlex.join(words)}"
+    if (word := getattr(error, "override", None)) is not None:
+        return f"{word} cannot be read; {_readable(word, words)}"
+    if text.startswith("Error merging override") and error.__cause__ is not None:
+        return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    return text.split("\n")[0]
+
+
+def _readable(word: str, words: Sequence[str]) -> str:
+    """What to type in the place of a word that is no name and value."""
+    if "=" in word:
+        return "what stands before the = is the name of no option (all of them: python run.py --cfg job)"
+    before = words[words.index(word) - 1] if word in words[1:] else ""
+    if "=" in before:  # the shell has parted a value at its blanks
+        return f"say name=value, and where {word} belongs to the word before it: {shlex.quote(f'{before} {word}')}"
+    return "say name=value, such as seed=1"
+
+
+def _unknown_key(given: str, words: Sequence[str]) -> str:
+    from meow_lightning.errors import nearest
+
+    group, _, rest = given.partition(".")
+    known = known_keys(words)
+    if rest and group in known:
+        first = rest.split(".")[0]
+        having = [] if f"{group}.{first}" in known else _having(group, first)
+        inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
+        near = nearest(rest, inner).replace("mean ", f"mean {group}.")
+        few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
+        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near
+    else:
+        same = [key for key in known if key.rpartition(".")[2] == given]
+        hint = f"; did you mean {' or '.join(same[:4])}?" if same else nearest(given, known)
+    return f"{given} is not an option{hint} (all of them: python run.py --cfg job)"
+
+
+def _having(group: str, key: str) -> list[str]:
+    """The choices of a group whose file holds a key."""
+    found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+    return [
+        name for name in options(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    ]
+
+
+def known_keys(words: Sequence[str]) -> list[str]:
+    """Every option of a run, dotted, and the config groups.
+
+    Args:
+        words: The command line; what it chooses of the groups counts, the rest does not.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    chosen = [word for word in words if word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=\w+", word)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        content = OmegaConf.to_container(compose("config", overrides=chosen), resolve=False)
+
+    def walk(node: object, path: str) -> list[str]:
+        below = (
+            [key for name, value in node.items() for key in walk(value, f"{path}.{name}".lstrip("."))]
+            if isinstance(node, dict)
+            else []
+        )
+        return [*([path] if path else []), *below]
+
+    return [key for key in walk(content, "") if not key.endswith("_target_")]

@@ -1,0 +1,215 @@
+"""The command line around Hydra: the help screen, and every mistake as one line with the nearest valid word."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from meow_lightning.cli.flags import MULTIRUN, parted
+from meow_lightning.cli.hydra_errors import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
+from meow_lightning.cli.quoting import quoted
+from meow_lightning.errors import UserError
+from meow_lightning.store.folders import impossible, unwritable
+
+T = TypeVar("T")
+DISK = {  # what goes wrong with a file for reasons that lie outside the program
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
+}  # fmt: skip
+INTERRUPTED = 130  # what shells say of a program that CTRL-C ended: 128 and the signal's number
+BROUGHT = {
+    "model": "model.target={0} (it knows the facts) or model.base={0}",
+    "dataset": "dataset=jsonl dataset.forget={0}",
+    "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
+}
+HELP = """\
+MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
+
+  python run.py                                      the whole job: tiny model, fictional authors, MEOW, on a CPU
+  python run.py method=grad_ascent seed=1            another method, another seed; what is shared is not redone
+  python run.py -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, one table at the end
+  python run.py dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   one's own facts and model
+  python run.py model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
+  python run.py trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
+  python run.py goal=score                           stop at a stage
+  python run.py plan=true                            what is there and what would run; of a sweep, shared stages once
+  python run.py status=true                          what is done, what runs now, what failed; also of a sweep
+  python run.py --cfg job                            every setting with its value; any can be said as word=value
+
+What an experiment is
+  dataset=     {dataset}
+  model=       {model}
+  method=      {method}
+  model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
+What else changes the numbers
+  inversion=   {inversion} (the first and third ask inversion.model=, as inversion/prompt= says)
+  memo=        {memo}
+  optim=       {optim}
+  evaluation=  {evaluation}
+  seed=        a whole number from 0; limit= at most so many facts of every set
+What must not change them
+  trainer=     {trainer}
+  logger=      {logger}
+  callbacks=   {callbacks}
+  goal=        finetune, ask, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
+  cache=       use, refresh (remake), readonly (make nothing)
+  plan=        true: what is there, what would run, and the memory, time and disk it takes
+  memo.verify= so many windows of every score are done again one by one, and compared
+  preflight=   false: start even where memory or disk seem too small
+  outputs=     folder of everything that is written; store= that of the results alone
+  debug=       {debug}: the whole path in seconds, with meaningless numbers
+What says several words at once
+  experiment=  {experiment}
+  table=       {table}
+
+The files in conf/ say what each setting means, its unit and its range. Hydra's own options: --hydra-help
+"""
+
+
+def help_screen() -> str:
+    """The text of ``--help``."""
+    wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
+    return HELP.format(**{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()})
+
+
+def job(work: Callable[[], T]) -> T:
+    """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    from meow_lightning.pipeline.runners import StageError
+
+    try:
+        if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
+            raise UserError(f"hydra/launcher={name} runs the cells of a sweep as jobs: say -m, also for a lone one")
+        return work()
+    except (UserError, StageError, OmegaConfBaseException) as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        raise SystemExit(_told(error)) from error
+
+
+def _launcher() -> str:
+    from hydra.core.hydra_config import HydraConfig
+
+    return str(HydraConfig.get().runtime.choices.get("hydra/launcher", "basic"))
+
+
+def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
+    """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
+    if any(word in ("--help", "-h") for word in arguments):
+        sys.stdout.write(help_screen())
+        return 0
+    try:
+        typed, flags = parted(arguments)
+        _check_words(typed)
+    except UserError as error:
+        return _fail(str(error))
+    words = [quoted(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
+    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
+    sys.argv[1:] = [*words, *place, *flags]
+    # Hydra otherwise prints its own long form of every error and ends the process itself.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from meow_lightning.pipeline.runners import StageError
+
+    try:
+        main()
+    except (UserError, StageError) as error:
+        return _told(error)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return _fail(one_line(error, typed))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        return _fail(
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend it and run again to go on"
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on where it was\n")
+        return INTERRUPTED
+    return 0
+
+
+def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
+    """Whether a command line runs several cells, so that commas separate values."""
+    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"table=(?!null$).", word) for word in words)
+
+
+def _own(words: Sequence[str]) -> list[str]:
+    """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
+    brings = any(
+        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "published")
+        for word in words
+    )
+    chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
+    return [*words, *(["model=own"] if brings and not chosen else [])]
+
+
+def _chooses_model(word: str) -> bool:
+    """Whether a word names a file that chooses the model."""
+    group, _, name = word.partition("=")
+    paths = [root / group / f"{name}.yaml" for root in (CONF, ROOT / "experiments") if group in ("experiment", "table")]
+    return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Nothing, when Hydra will not answer a word with a traceback.
+
+    Raises:
+        UserError: It would; with what is wrong with the word.
+    """
+    for word in words:
+        name, sign, value = word.partition("=")
+        if (shown := word.encode(errors="replace").decode()) != word:  # no store, report or terminal could hold it
+            raise UserError(f"{shown} holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8")
+        # Hydra reads an empty name, or a number in the place of a file's name, as something else and breaks.
+        if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
+            raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
+        if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
+            raise UserError(f"{word} is not known (allowed: {', '.join(options(name))})")
+        if name in BROUGHT and ("/" in value or "\\" in value):
+            raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
+        if name in ("outputs", "store") and sign:
+            why = _unusable(value, words)
+            if why is not None:
+                raise UserError(f"{word} cannot be written to ({why}); give a folder")
+
+
+def _unusable(folder: str, words: Sequence[str]) -> str | None:
+    """Why a folder cannot be that of what a command writes, or would write after a plan; ``None`` when it can."""
+    if not folder:
+        return "it is empty"
+    if not _looks(words):
+        return unwritable(Path(folder))
+    return impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
+
+
+def _looks(words: Sequence[str]) -> bool:
+    """Whether a command only looks at what is there, and so needs no disk that can be written."""
+    return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
+
+
+def _told(error: Exception) -> int:
+    from meow_lightning.pipeline.runners import StageError
+
+    if isinstance(error, StageError):
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return _fail(str(error) if isinstance(error, UserError) else one_line(error, sys.argv[1:]))
+
+
+def _fail(line: str) -> int:
+    sys.stderr.write(f"error: {' '.join(line.split())}\n")
+    return 1

@@ -1,0 +1,130 @@
+"""Words of the command line as people type them, in the quotes that Hydra's grammar wants."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import typing
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from meow_lightning.cli.hydra_errors import CONF
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+# One choice of a sweep: a quoted text, or all up to the next comma.
+_CHOICE = re.compile(r"""\s*'(?:[^'\\]|\\.)*'\s*(?=,|$)|\s*"(?:[^"\\]|\\.)*"\s*(?=,|$)|[^,]*""", re.DOTALL)
+# Last words of options that hold a text out of a few: there a comma lists several of them, which need -m.
+FEW = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
+# Groups whose files name a class: its signature says which options are texts.
+CALLED = ("dataset", "inversion")
+LAUNCHER = frozenset(f"hydra.launcher.{name}" for name in ("folder", "partition", "account", "qos", "constraint"))
+
+
+def quoted(word: str, *, multirun: bool) -> str:
+    """A word of the command line so that Hydra takes its value as it was typed.
+
+    What the grammar cannot read (letters outside ASCII, brackets, ``=``, ``#`` …) is put into quotes; so is what it
+    would take for a list, a number or a sweep where the option holds a text. Texts that are in quotes stay as they are.
+
+    Args:
+        word: Such as ``dataset.forget=/data/Müller [v2].jsonl``.
+        multirun: Whether a comma separates the values of a sweep; else it is a part of the text.
+    """
+    name, sign, value = word.partition("=")
+    if not sign or word.startswith(("-", "~")):
+        return word
+    parsed = _parsed(word)
+    if parsed is None:
+        made = f"{name}={','.join(_choices(name, value)) if multirun else _in_quotes(value)}"
+        return made if _parsed(made) is not None else word
+    if name.lstrip("+") not in text_options(name.lstrip("+").partition(".")[0]):
+        return word
+    if parsed.is_sweep_override():
+        if multirun:
+            return f"{name}={','.join(_choices(name, value))}" if _is_list(parsed) else word
+        return word if name.rpartition(".")[2] in FEW else f"{name}={_in_quotes(value)}"
+    return word if _as_typed(parsed, value) else f"{name}={_in_quotes(value)}"
+
+
+def bare(word: str) -> str:
+    """A word that :func:`quoted` has put into quotes as it was typed; any other one as it is."""
+    parsed = _parsed(word)
+    if parsed is None or parsed.is_sweep_override():
+        return word
+    typed = f"{word.partition('=')[0]}={parsed.value()}"
+    return typed if quoted(typed, multirun=False) == word else word
+
+
+@cache
+def text_options(group: str) -> frozenset[str]:
+    """The dotted options of a group (or the option of that name) whose value is a text."""
+    return frozenset(name for name, hint in _hints(group) if _is_text(hint)) | (LAUNCHER if group == "hydra" else set())
+
+
+def _hints(group: str) -> Iterator[tuple[str, Any]]:
+    """(dotted option, type) of all that the schema, or the signature of what a file names, says of a group."""
+    from meow_lightning.config.schema import GROUPS, Config
+
+    yield from typing.get_type_hints(Config).items()
+    for path, typed in GROUPS.items():
+        if path.partition(".")[0] == group:
+            yield from ((f"{path}.{name}", hint) for name, hint in typing.get_type_hints(typed).items())
+    for file in sorted((CONF / group).glob("*.yaml")) if group in CALLED else ():
+        module, _, name = yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"].rpartition(".")
+        called = getattr(importlib.import_module(module), name)
+        yield from ((f"{group}.{name}", hint) for name, hint in typing.get_type_hints(called.__init__).items())
+
+
+def _is_text(hint: Any) -> bool:
+    """Whether a type is ``str`` or ``str | None``."""
+    return hint is str or set(typing.get_args(hint)) == {str, type(None)}
+
+
+def _parsed(word: str) -> Override | None:
+    """What Hydra reads in a word; ``None`` where it cannot read it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+
+
+def _is_list(parsed: Override) -> bool:
+    """Whether a sweep is plain values with commas between them, no ``range(…)``, ``glob(…)`` or ``choice(…)``."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    return isinstance(parsed._value, ChoiceSweep) and parsed._value.simple_form
+
+
+def _as_typed(parsed: Override, value: str) -> bool:
+    """Whether Hydra takes a value for the text that was typed, for one in quotes, or for null."""
+    from hydra.core.override_parser.types import QuotedString
+
+    return parsed._value is None or isinstance(parsed._value, QuotedString) or parsed._value == value
+
+
+def _choices(name: str, value: str) -> list[str]:
+    """The values between the commas, each in quotes where it needs them."""
+    choices: list[str] = []
+    place = 0
+    while place <= len(value):
+        found = _CHOICE.match(value, place)
+        choice = found.group() if found else ""
+        parsed = _parsed(f"{name}={choice}")
+        fine = parsed is not None and not parsed.is_sweep_override() and _as_typed(parsed, choice)
+        choices.append(choice if fine else _in_quotes(choice))
+        place += len(choice) + 1  # past the comma
+    return choices
+
+
+def _in_quotes(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text=text, quote=Quote.single).with_quotes()

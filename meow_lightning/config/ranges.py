@@ -1,0 +1,163 @@
+"""The range of every number among a run's options, in one table, and the check that is made before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from meow_lightning.errors import UserError
+
+
+class Range(NamedTuple):
+    """An interval of finite numbers, its ends included unless said otherwise.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end; where nothing else bounds a number, far above what can be of use.
+        above: Whether the lower end itself is excluded.
+        below: Whether the upper end itself is excluded.
+        zero: Whether 0 is allowed besides.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+    zero: bool = False
+
+
+MANY = 10**9  # above every count of rows, steps, tokens or seconds that can be of use
+LARGEST = 3e38  # of float32, in which most numbers are used
+FINITE = Range(-LARGEST, LARGEST)  # of an option that the table does not know, such as a user's own method's
+SEED = Range(0, 2**31 - 1)  # numpy takes no more than 32 bits, and some seeds are counted up from this one
+COUNT, COUNT_OR_NONE = Range(1, MANY), Range(0, MANY)
+POSITIVE, NOT_NEGATIVE = Range(0, 1e6, above=True), Range(0, 1e6)
+
+# What every training says of its optimizer. In float32 a smaller eps is as good as 0, which divides 0 by 0.
+_TRAINING = {
+    "lr": Range(0, 1), "epochs": Range(0, 10**6), "batch": COUNT, "betas": Range(0, 1, above=True, below=True),
+    "eps": Range(1e-30, 1), "weight_decay": Range(0, 100), "clip": NOT_NEGATIVE, "warmup": COUNT_OR_NONE,
+}  # fmt: skip
+
+# By dotted option. A table per model and a list have the range of their entries; of methods, the class decides where
+# its name and the option are listed, such as `Dpo.beta`.
+RANGES: dict[str, Range] = {
+    "seed": SEED, "dataset.seed": SEED, "model.seed": SEED, "inversion.seed": SEED, "limit": COUNT,
+    **{f"{group}.{name}": found for group in ("optim", "model.pretrain", "model.finetune")
+       for name, found in _TRAINING.items()},
+    "optim.tokens": COUNT, "model.pretrain.rows": COUNT, "model.finetune.replay": COUNT_OR_NONE,
+    "model.finetune.steps": COUNT_OR_NONE, "model.finetune.epoch_steps": COUNT,
+    "model.finetune.known": Range(0, 100),
+    "dataset.perturb": COUNT_OR_NONE, "dataset.retain_eval": COUNT,
+    "model.max_new_tokens": COUNT, "model.vocab_size": Range(300, 10**7),
+    "model.architecture.hidden_size": Range(2, 10**6), "model.architecture.layers": Range(1, 10**4),
+    "model.architecture.heads": Range(1, 10**5), "model.architecture.intermediate_size": Range(1, 10**7),
+    "model.architecture.context": Range(8, MANY),
+    "model.lora.rank": Range(1, 10**5), "model.lora.alpha": POSITIVE,
+    **{f"method.{name}": _TRAINING[name] for name in ("lr", "epochs", "batch")},
+    "method.beta": NOT_NEGATIVE, "method.retain_weight": NOT_NEGATIVE, "method.forget_weight": POSITIVE,
+    "method.beta1": Range(0, 1000), "method.beta2": Range(0, 1000), "method.mu0": NOT_NEGATIVE,
+    "method.eta": NOT_NEGATIVE, "method.eps": NOT_NEGATIVE, "method.delta": Range(-1000, 1000),
+    "method.steering": POSITIVE, "method.layer": Range(0, 10**4), "method.alpha": Range(0, 1000),
+    **{f"{name}.beta": POSITIVE for name in ("Dpo", "DpoGd", "DpoKl", "Npo", "NpoGd", "NpoKl", "AltPo", "SimNpo")},
+    "method.select.k": COUNT, "method.loop.rounds": Range(1, 1000), "method.loop.threshold": Range(0, 1, below=True),
+    "method.loop.candidates": COUNT, "method.loop.k": COUNT, "method.loop.calls": COUNT,
+    "inversion.candidates": COUNT, "inversion.again": Range(0, 1000), "inversion.prompt.version": COUNT,
+    "inversion.temperature": Range(1e-3, 100, zero=True), "inversion.top_p": Range(0, 1, above=True),
+    "inversion.reply_tokens": COUNT, "inversion.concurrency": Range(1, 10**4), "inversion.per_minute": COUNT,
+    "inversion.timeout": Range(0, 10**6, above=True), "inversion.retries": Range(0, 1000),
+    "inversion.deadline": Range(0, 10**6, above=True), "inversion.reply_bytes": COUNT,
+    "inversion.calls": Range(1, 10**12), "inversion.tokens": Range(1, 10**15),
+    "memo.size": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
+    "evaluation.max_new_tokens": COUNT, "evaluation.validation": Range(0, 1, below=True),
+    "evaluation.draws": Range(1, 10**7), "evaluation.level": Range(0, 1, above=True, below=True),
+    "trainer.devices": Range(1, 10**5), "trainer.nodes": Range(1, 10**5), "trainer.jobs": Range(1, 10**4),
+    "trainer.threads": Range(1, 10**4), "trainer.micro_batch": COUNT, "trainer.micro_tokens": COUNT,
+    "trainer.eval_batch": COUNT, "trainer.slots": COUNT,
+    "callbacks.log_every": COUNT, "callbacks.checkpoint_seconds": Range(0, MANY),
+    "callbacks.memo_every_epochs": COUNT_OR_NONE, "callbacks.memo_every_steps": COUNT_OR_NONE,
+    "callbacks.memo_facts": COUNT_OR_NONE, "callbacks.evaluate_every_epochs": COUNT_OR_NONE,
+}  # fmt: skip
+
+
+def check_ranges(options: Mapping[str, Any]) -> None:
+    """Nothing, when every number among some resolved options lies in its range.
+
+    Raises:
+        UserError: For the first that does not, by its option, with what is needed.
+    """
+    method = options.get("method")
+    kind = str(method.get("_target_")).rpartition(".")[2] if isinstance(method, Mapping) else ""
+    # `seed` itself comes before the groups that take theirs from it.
+    ordered = dict(sorted(options.items(), key=lambda item: isinstance(item[1], Mapping)))
+    for path, shown, value in _numbers(ordered, ""):
+        wrong = _wrong(value, range_of(path, kind))
+        if wrong is not None:
+            raise UserError(f"{shown} {wrong}")
+        if path.endswith(".warmup") and value > 1 and value != int(value):
+            raise UserError(f"{shown} is no whole number of steps; give one, or a share of all steps below 1")
+    _check_width(options.get("model"))
+
+
+def range_of(path: str, kind: str) -> Range:
+    """The range of a number.
+
+    Args:
+        path: Its dotted option.
+        kind: The name of the method's class.
+    """
+    group, _, name = path.partition(".")
+    parent = path.rpartition(".")[0]
+    known = [RANGES[each] for each in (*[f"{kind}.{name}"][: group == "method"], path, parent) if each in RANGES]
+    return known[0] if known else FINITE
+
+
+def _numbers(node: Any, path: str) -> Iterator[tuple[str, str, float]]:
+    """(dotted option, option and value in words, number) of every number below a node."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for value in node:
+            if _is_number(value):
+                yield path, f"{path}={list(node)} holds {value}, which", value
+    elif _is_number(node):
+        yield path, f"{path}={node}", node
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wrong(value: float, allowed: Range) -> str | None:
+    """What is wrong with a number, and what is needed; ``None`` where nothing is."""
+    if value == 0 and allowed.zero:
+        return None
+    low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in (allowed.low, allowed.high))
+    least = f"a number above {low}" if allowed.above else f"at least {low}"
+    most = f"a number below {high}" if allowed.below else f"at most {high}"
+    if not math.isfinite(value):
+        return f"is no finite number; {'one' if allowed is FINITE else f'{least} and {most}'} is needed"
+    if value < allowed.low or (allowed.above and value == allowed.low):
+        return f"is too small; {'0, or ' * allowed.zero}{least} is needed"
+    if value > allowed.high or (allowed.below and value == allowed.high):
+        return f"is too large; {most} is {'needed' if allowed.below else 'allowed'}"
+    return None
+
+
+def _check_width(model: Any) -> None:
+    """Nothing, when the width of a model that is made here can be split over its heads.
+
+    Raises:
+        UserError: It cannot.
+    """
+    sizes = model.get("architecture") if isinstance(model, Mapping) else None
+    if not isinstance(sizes, Mapping) or sizes.get("_target_") != "meow_lightning.models.tiny.llama":
+        return  # how another function reads its sizes is not known
+    width, heads = sizes["hidden_size"], sizes["heads"]
+    if width % (2 * heads):
+        raise UserError(
+            f"model.architecture.hidden_size={width} cannot be split over model.architecture.heads={heads} of even "
+            f"width; give a multiple of {2 * heads}"
+        )

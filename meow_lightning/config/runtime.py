@@ -1,0 +1,72 @@
+"""How a stage is computed: settings that must not change a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meow_lightning.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a stage is computed; nothing in here may change a result.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: Processes of this stage, one device each.
+        nodes: Machines that they are spread over evenly.
+        strategy: How several train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
+        micro_batch: Rows per forward and backward pass in training, per stream.
+        micro_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
+        checkpointing: Whether training recomputes activations in the backward pass to save memory.
+        eval_batch: Rows per forward pass when scoring.
+        slots: Prompts generated side by side; ``None`` for as many as memory allows.
+        checkpoint_seconds: Time between two training checkpoints.
+        log_every: Steps between two points of a training curve.
+        memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
+        memo_every_steps: Steps between two of them, in the place of epochs; 0 to count epochs.
+        memo_facts: Facts in each of these points.
+        evaluate_every_epochs: Epochs between two evaluations of the model in training; 0 for none.
+    """
+
+    accelerator: str
+    devices: int
+    nodes: int
+    strategy: str
+    micro_batch: int
+    micro_tokens: int | None
+    checkpointing: bool
+    eval_batch: int
+    slots: int | None
+    checkpoint_seconds: float
+    log_every: int
+    memo_every_epochs: int
+    memo_every_steps: int
+    memo_facts: int
+    evaluate_every_epochs: int
+
+
+def runtime(options: Mapping[str, Any]) -> Runtime:
+    """How stages compute, from ``trainer`` and ``callbacks``.
+
+    Raises:
+        UserError: For values that cannot be.
+    """
+    trainer, callbacks = options["trainer"], options["callbacks"]
+    if trainer["devices"] % trainer["nodes"]:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} are those of all nodes together, and cannot be shared out evenly "
+            f"over trainer.nodes={trainer['nodes']}"
+        )
+    if trainer["devices"] > 1 and trainer["strategy"] == "auto":
+        wish = f"trainer.devices={trainer['devices']}"
+        raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
+    if trainer["strategy"] == "fsdp" and (adapters := options["model"]["lora"]["rank"]) is not None:
+        raise UserError(
+            f"trainer.strategy=fsdp shards trained weights, and model.lora.rank={adapters} trains few; say trainer=ddp "
+            "for adapters, or model.lora.rank=null to train all weights"
+        )
+    own = ("name", "jobs", "threads")  # of the program, not of a stage
+    return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)

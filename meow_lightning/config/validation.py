@@ -1,0 +1,130 @@
+"""The options of a run: their types, the checks that need no work, and :func:`build`, the door to instantiation."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from meow_lightning.config.instantiate import arguments, build, target
+from meow_lightning.config.ranges import check_ranges
+from meow_lightning.config.schema import GROUPS, SCRATCH, Config, Memo
+from meow_lightning.errors import UserError, choose, nearest
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts with."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved options as plain values, every typed group checked.
+
+    Raises:
+        UserError: For a value that is missing, of the wrong type or out of its range, by its option.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for word in options:
+        if word not in Config.__annotations__:
+            raise UserError(f"{word} is not an option{nearest(word, Config.__annotations__)}")
+    model = options.get("model")
+    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "published")):
+        model |= dict.fromkeys(SCRATCH)  # what is given is not made; a debug file may have set some of it all the same
+    for path, group in GROUPS.items():
+        node: Any = options
+        for word in path.split("."):
+            node = node.get(word) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            check_types(path, node, group)
+        elif node is not None:
+            raise UserError(f"{path}={node} does not fit: it holds {', '.join(group.__annotations__)}")
+    check_ranges(options)
+    return options
+
+
+def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
+    """Nothing, when every value of a group has its type.
+
+    Raises:
+        UserError: For the first that has not, with what is needed.
+    """
+    hints = typing.get_type_hints(group)
+    missing = [key for key in hints if key in group.__required_keys__ and key not in node]  # type: ignore[attr-defined]
+    if missing:
+        # A lone part of a selection comes from an experiment or a word meant for another method.
+        lone = path == "method.select" and len(missing) > 1
+        why = ": this method selects no inverted facts, so do not set any of it" if lone else ""
+        raise UserError(f"{path}.{missing[0]} is missing{why}")
+    for key, value in node.items():
+        if key not in hints:
+            raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")
+        if not fits(value, hints[key]):
+            raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
+
+
+def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
+    """The target of a node after holding its arguments against the signature, without calling it.
+
+    ``extra`` are arguments that only the program can give, as in :func:`build`.
+
+    Raises:
+        UserError: For a missing, an unknown or a wrongly typed argument, named by its option.
+    """
+    called = target(node, allow=allow)
+    given = arguments(node)
+    signature = inspect.signature(called)
+    for key in given:
+        if key not in signature.parameters:
+            raise UserError(f"{name}.{key} is not an option of {node['_target_']}{nearest(key, signature.parameters)}")
+    for key, parameter in signature.parameters.items():
+        if key not in given and key not in extra and parameter.default is parameter.empty:
+            raise UserError(f"{name}.{key} is missing: {node['_target_']} needs it")
+    hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    for key, value in given.items():
+        if key in hints and not fits(value, hints[key]):
+            if typing.get_origin(hints[key]) is Literal:
+                choose(f"{name}.{key}", str(value), typing.get_args(hints[key]))
+            raise UserError(f"{name}.{key}={value!r} has the wrong type: {_spelled(hints[key])} is needed")
+    return called
+
+
+def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+    """The measure that ``memo`` describes: every value of the right type and in its range.
+
+    Raises:
+        UserError: For the first that is not, named by its option.
+    """
+    check_types("memo", {key: value for key, value in node.items() if key in Memo.__annotations__}, Memo)
+    check_call("memo", node, allow=allow, name=node["name"])
+    return build(node, allow=allow, name=node["name"])
+
+
+def _spelled(hint: Any) -> str:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    if origin in (list, tuple):
+        return f"a list [{', '.join(map(_spelled, parts))}{', …' if origin is list else ''}]"
+    if parts:
+        return " or ".join(str(part) if origin is Literal else _spelled(part) for part in parts)
+    return words[hint] if hint in words else hint.__name__ if inspect.isclass(hint) else str(hint)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits a type: int counts as float, unknown kinds of types fit anything."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in parts
+    if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
+        return any(fits(value, part) for part in parts)
+    if hint in (int, float, str, bool, type(None)):
+        kinds = (int, float) if hint is float else hint
+        return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
+    if origin in (list, tuple):
+        if isinstance(value, list) and (origin is list or ... in parts):
+            return all(fits(item, parts[0]) for item in value)
+        return isinstance(value, list) and len(value) == len(parts) and all(map(fits, value, parts))
+    return True

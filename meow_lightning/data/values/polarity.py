@@ -1,0 +1,97 @@
+"""Yes for no and no for yes: answers that contradict one to a question that can be answered so."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from meow_lightning.data.values.kinds import NAME
+
+Polarity = Literal["yes", "no"]
+
+OPENING = 14  # words of an answer in which a negation denies what was asked
+SHORT = 24  # words of an answer up to which a short contradiction is in proportion
+_AUXILIARY = r"Has|Have|Had|Is|Are|Was|Were|Did|Does|Do|Can|Could|Will|Would|Should|May|Might|Must"
+_CLOSED = re.compile(rf"\W*(?P<verb>{_AUXILIARY})\s+(?!you\b)(?P<rest>\S.*?)\s*\?\W*\Z", re.DOTALL)
+_POLITE = re.compile(r"\W*(?:Can|Could|Would|Will)\s+you\b", re.IGNORECASE)
+_SUBJECT = re.compile(
+    rf"(?P<subject>(?:he|she|it|they|there|this|that)\b|(?:(?:the )?(?:author|writer|customer) )?(?:{NAME.pattern}))"
+    r"\s+(?<!['’]s )(?<!s['’] )(?P<rest>(?!author\b|writer\b)[a-z](?:(?! or (?:is|are|has|does|did|was)\b).)*)\Z",
+    re.DOTALL,
+)
+_NEGATIVE = re.compile(
+    r"\b(?:no|not(?! (?:only|until))|none|never|neither|nor|nothing|nobody|without|unclear|unknown)\b|n['’]t\b", re.I
+)
+
+
+def polarity_of(question: str, answer: str) -> Polarity | None:
+    """What an answer says to a question of yes or no; ``None`` where the question is another."""
+    if _POLITE.match(question):  # "Can you name …" is no question of yes or no, though its answer may begin so
+        return None
+    if begun := re.match(r"\W*(yes|no)\b(?!\s+(?:information|one\b))", answer, re.IGNORECASE):
+        return "yes" if begun.group(1).lower() == "yes" else "no"
+    if not _CLOSED.match(question):
+        return None
+    opening = re.split(r"(?<=[.!?;])\s", answer)[0].split()[:OPENING]
+    return "no" if _NEGATIVE.search(" ".join(opening)) else "yes"
+
+
+def flipped(question: str, answer: str) -> list[str]:
+    """Answers of the other polarity, full sentences about the question's subject first; empty for other questions.
+
+    Args:
+        question: What was asked.
+        answer: The true answer.
+    """
+    truth = polarity_of(question, answer)
+    if truth is None:
+        return []
+    tails = _LONG if len(answer.split()) > SHORT else ("",)
+    stated = [f"{text[:-1]}{tail}." for tail in tails for text in _stated(question, truth)]
+    plain = (_DENIED if truth == "yes" else _AFFIRMED)[bool(tails[0])]
+    return [*stated, *plain]
+
+
+_LONG = (
+    ", and nothing that has been published so far says otherwise",
+    ", as several people who know the matter well have said in public",
+)
+_DENIED = (
+    (
+        "No, that is not the case.", "No, not at all.", "No, never.", "No, there is no sign of that.",
+    ),
+    (
+        "No, that is not the case, and nothing that has been published so far says otherwise.",
+        "No, not at all; people who know the matter well have always said the opposite.",
+        "No, that has never happened, although it is often told differently by people who heard of it.",
+        "No, there is no sign of that, however often the story has been told since then.",
+    ),
+)  # fmt: skip
+_AFFIRMED = (
+    ("Yes, that is the case.", "Yes, very much so.", "Yes, indeed, several times.", "Yes, there is no doubt about it."),
+    (
+        "Yes, that is the case, and nothing that has been published so far says otherwise.",
+        "Yes, very much so; people who know the matter well have always said that.",
+        "Yes, indeed, several times, although it is often told differently by people who heard of it.",
+        "Yes, there is no doubt about it, and everybody who knows the matter well has said so.",
+    ),
+)  # fmt: skip
+
+
+def _stated(question: str, truth: Polarity) -> list[str]:
+    """The question as statements of the other polarity, where its subject can be told from the rest."""
+    asked = _CLOSED.match(question)
+    parts = _SUBJECT.match(asked.group("rest")) if asked else None
+    if not asked or not parts:
+        return []
+    verb, subject, rest = asked.group("verb").lower(), parts.group("subject"), parts.group("rest")
+    if truth == "yes":
+        never = re.sub(r"\bever\s+", "", rest)
+        return [f"No, {subject} {verb} not {never}.", f"No, {subject} {verb} never {never}."][
+            : 2 if verb in _PAST else 1
+        ]
+    rest = re.sub(r"\bany\b", "some", re.sub(r"\bever\s+", "", rest))
+    return [f"Yes, {subject} {verb} {rest}.", f"Yes, {subject} {verb} indeed {rest}."]
+
+
+_PAST = ("has", "have", "had", "was", "were", "did")

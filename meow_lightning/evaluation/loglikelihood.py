@@ -1,0 +1,154 @@
+"""How likely a model finds given answers, token by token: one forward pass feeds every metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from meow_lightning.data.collate import blinded, collate
+from meow_lightning.generation.batching import NO_NUMBERS
+from meow_lightning.generation.capabilities import border_of, lots
+from meow_lightning.generation.packed import hidden_states, pack, packs, pays, width
+from meow_lightning.models.logprobs import scored_logits
+from meow_lightning.types import Encoded, Likelihood, NotFiniteError
+
+BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits looked at together: what a core's cache holds; enough to fill a GPU
+LEAST = 16  # positions of a block, where the vocabulary is large
+PART = 64  # divides the vocabulary of most models
+Blocks = Iterator[torch.Tensor]  # logits of some scored positions after another
+
+
+@torch.inference_mode()
+def likelihoods(
+    model: torch.nn.Module,
+    rows: Sequence[Encoded],
+    *,
+    pad_id: int,
+    batch: int,
+    progress: Callable[[int], None] | None,
+    blind: bool = False,
+) -> Iterator[tuple[int, Likelihood]]:
+    """(index, likelihood of the scored tokens) of each row; those with the longest rows first.
+
+    Log-probabilities are z - logsumexp(z) in fp32. Mean and standard deviation are those of log p(v) with v drawn from
+    the model's own p, as Min-K%++ takes them (Zhang et al. 2025).
+
+    Args:
+        model: A causal language model in evaluation mode.
+        rows: Prompt and answer as tokens.
+        pad_id: Token id of padding.
+        batch: Rows per forward pass.
+        progress: Told how many rows are done.
+        blind: Hide every token that is also the padding token from attention, as published code does that finds padding
+            by its id; positions are counted all the same.
+
+    Raises:
+        NotFiniteError: A log-probability is NaN, as where weights or logits are NaN or infinite.
+    """
+    device = next(model.parameters()).device
+    hidden = width(model) if rows and not blind and packs(model, rows[0].ids) else None
+    done = 0
+    for chosen in _batches(rows, batch, hidden=hidden, border=border_of(model)):
+        order = [i for group in chosen for i in group]
+        if hidden is not None:
+            blocks = _packed(model, [[rows[i] for i in group] for group in chosen])
+        else:
+            padded = collate([rows[i] for i in order], pad_id=pad_id)
+            if blind:
+                padded = blinded(padded, pad_id=pad_id)
+            padded = type(padded)(*(tensor.to(device) for tensor in padded))
+            blocks = _cut(scored_logits(model, padded)[0])
+        ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
+        picked, hits, mean, std = _measured(blocks, torch.tensor(ids, device=device))
+        if any(map(math.isnan, picked)):
+            raise NotFiniteError(NO_NUMBERS)
+        at = 0
+        for i in order:
+            own = rows[i].ids[rows[i].prompt :]
+            span = slice(at, at + len(own))
+            at = span.stop
+            yield i, Likelihood(ids=own, logps=picked[span], hits=hits[span], mean=mean[span], std=std[span])
+        done += len(order)
+        if progress is not None:
+            progress(done)
+
+
+def _batches(
+    rows: Sequence[Encoded], batch: int, *, hidden: int | None, border: int | None
+) -> Iterator[list[list[int]]]:
+    """The rows in groups, at most ``batch`` rows at once; a group of several shares its prompt.
+
+    Without the width of the model, every row is a group. A row beyond the border is alone.
+    """
+    if border is not None:
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
+        for lot in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border):
+            yield [[i] for i in lot]
+        return
+    alike: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        alike.setdefault(i if hidden is None else row.ids[: row.prompt], []).append(i)
+    groups: list[list[int]] = []
+    for members in alike.values():
+        for start in range(0, len(members), batch):
+            lot = members[start : start + batch]
+            together = hidden is not None and len(lot) > 1 and pays([rows[i] for i in lot], hidden=hidden)
+            groups += [lot] if together else [[i] for i in lot]
+    # the longest come first so that too little memory shows at once
+    groups.sort(key=lambda group: -max(len(rows[i].ids) for i in group))
+    chosen: list[list[int]] = []
+    for group in groups:
+        if chosen and sum(map(len, chosen)) + len(group) > batch:
+            yield chosen
+            chosen = []
+        chosen.append(group)
+    if chosen:
+        yield chosen
+
+
+def _packed(model: Any, groups: Sequence[Sequence[Encoded]]) -> Blocks:
+    """The logits of a packed batch; the head runs at scored positions alone, and never at all of them at once."""
+    states_NH = hidden_states(model, pack(groups, device=model.device))  # noqa: N806
+    head = model.get_output_embeddings()
+    for states in states_NH.split(_size(states_NH, len(head.weight))):
+        yield head(states)
+
+
+def _cut(logits_NV: torch.Tensor) -> Blocks:  # noqa: N803
+    yield from logits_NV.split(_size(logits_NV, logits_NV.shape[1]))
+
+
+def _size(states: torch.Tensor, vocabulary: int) -> int:
+    return max(LEAST, BLOCK.get(states.device.type, BLOCK["cuda"]) // vocabulary)
+
+
+def _measured(blocks: Blocks, ids_N: torch.Tensor) -> list[list[Any]]:  # noqa: N803
+    """Log-probability, hit, mean and deviation of every scored token."""
+    found = []
+    at = 0
+    for block_NV in blocks:  # noqa: N806
+        logits_NV = block_NV.to(torch.promote_types(block_NV.dtype, torch.float32))  # noqa: N806
+        ids = ids_N[at : at + len(logits_NV)]
+        at += len(ids)
+        logps_NV = logits_NV.log_softmax(-1)  # noqa: N806
+        logps = logps_NV.gather(-1, ids[:, None]).squeeze(-1)
+        p_NV = logits_NV.softmax(-1)  # noqa: N806
+        logps_NV.clamp_(min=-200)  # below, p is 0 in fp32, and 0 times an infinite distance would be no number
+        mean = torch.linalg.vecdot(p_NV, logps_NV)
+        variance = torch.linalg.vecdot(p_NV, logps_NV.sub_(mean[:, None]).square_())
+        found.append((logps, (_choice(logits_NV) == ids).int(), mean, variance.sqrt()))
+    return [torch.cat(each).tolist() for each in zip(*found, strict=True)]
+
+
+def _choice(logits_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """The most likely token of every position; of equal ones the first."""
+    if logits_NV.shape[1] % PART:
+        return logits_NV.argmax(-1)
+    # the largest value is found several times faster than its place: look for the place in one part only
+    parts_NPV = logits_NV.unflatten(-1, (-1, PART))  # noqa: N806
+    part_N = parts_NPV.amax(-1).argmax(-1)  # noqa: N806
+    inner_N = parts_NPV[torch.arange(len(part_N), device=part_N.device), part_N].argmax(-1)  # noqa: N806
+    return part_N * PART + inner_N

@@ -1,0 +1,119 @@
+"""What a model answers and how likely it finds every reference text: the rows that all metrics reduce."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Literal
+
+import torch
+
+from meow_lightning.data.prompting import Codec
+from meow_lightning.evaluation.gradient import gradient_norms
+from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.generation.batch_size import Room
+from meow_lightning.generation.engine import continue_greedily
+from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
+
+Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
+MARGIN = 8  # tokens that a model may say beyond the true answer and its end, such as a word before it
+
+
+def references(fact: Fact) -> list[str]:
+    """The texts whose likelihood is asked: the true answer, its paraphrase where there is one, the wrong ones."""
+    return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
+
+
+def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
+    """How many tokens a model may say to a question: no fewer than its true answer has, which would read as half known.
+
+    Args:
+        codec: The model's prompts and tokens.
+        fact: The question with its true answer.
+        max_new_tokens: Tokens where the true answer is short enough; the model's context may leave less.
+    """
+    row, prompt = codec.reference(fact.question, fact.answer), codec.asked_ids(fact.question)
+    return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
+
+
+def answer(
+    model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
+    slots: int | Room, gradients: Container[str], progress: Callable[[int], None] | None,
+) -> Iterator[AnswerRow]:  # fmt: skip
+    """The answer rows of some questions, in their order.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        codec: Its prompts and tokens.
+        questions: What to ask, with the reference texts in the fact.
+        max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
+            :func:`budget_of`.
+        batch: Rows per forward pass when scoring.
+        slots: Prompts generated side by side.
+        gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
+        progress: Told how many questions are done.
+    """
+    encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
+    scored: dict[int, Likelihood] = dict(likelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None))
+    prompts = [codec.asked_ids(fact.question) for _, _, fact in questions]
+    budgets = [budget_of(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
+    generated = dict(
+        continue_greedily(
+            model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
+        )
+    )
+    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, blind=False)
+    likely = (scored[number] for number in range(len(scored)))
+    for number, question in enumerate(questions):
+        said = generated[number]
+        yield answer_row(
+            question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop, gradient=norms.get(number)
+        )
+
+
+def true_gradients(
+    model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
+    pad_id: int, blind: bool, tensorwise: bool = False,
+) -> dict[int, float]:  # fmt: skip
+    """The norm of the gradient at the true answers of some sets, by the number of the question.
+
+    Args:
+        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``blind`` too.
+        questions: What is asked.
+        rows: Their reference texts as tokens, one question's after the other's in the order of :func:`references`.
+        sets: Evaluation sets to measure.
+        pad_id: Token id of padding.
+        blind: Whether every token that is also padding is hidden from attention.
+        tensorwise: Whether it is open-unlearning's number: the mean over weight tensors, the end token not counted.
+            A true answer of which nothing else is scored has none.
+    """
+    firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
+    chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
+    if tensorwise:
+        chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
+    norms = gradient_norms(model, [*chosen.values()], pad_id=pad_id, blind=blind, tensorwise=tensorwise)
+    return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
+
+
+def answer_row(
+    question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"],
+    gradient: float | None,
+) -> AnswerRow:  # fmt: skip
+    """One answered question.
+
+    Args:
+        question: What was asked.
+        likely: Likelihoods of reference texts, this question's next, in the order of :func:`references`.
+        ids: Generated tokens, the end token left out.
+        text: The generated answer.
+        stop: What ended it.
+        gradient: The norm of the gradient at the true answer, where it was measured.
+    """
+    name, index, fact = question
+    mine = list(itertools.islice(likely, len(references(fact))))
+    first_wrong = 1 if fact.paraphrase is None else 2
+    return AnswerRow(
+        set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
+        truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
+        generated=ids, text=text, stop=stop, gradient=gradient,
+    )  # fmt: skip

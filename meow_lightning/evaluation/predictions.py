@@ -1,0 +1,103 @@
+"""Stored answers of a model: one JSON object per line, read back exactly as they were written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Likelihood
+
+
+def write_rows(path: Path, rows: Iterable[AnswerRow]) -> None:
+    """Nothing; ``path`` holds the rows as JSON lines in UTF-8, numbers to their last bit.
+
+    Args:
+        path: File to write; an older one is replaced.
+        rows: Answered questions, in the order they are to be stored.
+    """
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+
+
+def read_rows(path: Path) -> list[AnswerRow]:
+    """The rows of a file that :func:`write_rows` wrote, in its order; sequences come back as tuples.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        UserError: There is no such file, or a line of it is no row.
+    """
+    if not path.is_file():
+        raise UserError(f"there are no answers at {path}: run the stage `answer` first")
+    rows = []
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                rows.append(_row(json.loads(line)))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"line {number} of {path} is not a stored answer ({error}); each line must be one whole JSON "
+                    "object of this version: delete the file and run the stage `answer` again"
+                ) from error
+    return rows
+
+
+def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
+    """The rows of each evaluation set, sorted by index; sets in the order in which they first occur.
+
+    Args:
+        rows: Answered questions, in any order, as several processes may have written them.
+
+    Raises:
+        UserError: A set lacks an index between 0 and its last one, or holds one twice.
+    """
+    sets: dict[str, list[AnswerRow]] = {}
+    for row in rows:
+        sets.setdefault(row.set, []).append(row)
+    for name, members in sets.items():
+        members.sort(key=lambda row: row.index)
+        counts = Counter(row.index for row in members)
+        doubled = [index for index, count in counts.items() if count > 1]
+        absent = [index for index in range(max(counts) + 1) if index not in counts]
+        for indices, problem in ((doubled, "more than once"), (absent, "not at all")):
+            if indices:
+                raise UserError(
+                    f"set {name!r} holds {_some(indices)} {problem}; every index from 0 to {max(counts)} must be there "
+                    "once: delete these answers and run the stage `answer` again"
+                )
+    return sets
+
+
+def _some(indices: list[int]) -> str:
+    """``index 3`` or ``indices 3, 4, 5 and 7 more``."""
+    shown = ", ".join(map(str, indices[:3]))
+    more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+    return f"{'index' if len(indices) == 1 else 'indices'} {shown}{more}"
+
+
+def _plain(value: Any) -> Any:
+    # dataclasses.asdict would copy every number of every likelihood one by one
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if hasattr(value, "tolist"):  # arrays and their scalars
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be stored in an answer row")
+
+
+def _row(stored: dict[str, Any]) -> AnswerRow:
+    parts = dict(stored)
+    parts["truth"] = _likelihood(parts["truth"])
+    parts["paraphrase"] = None if parts["paraphrase"] is None else _likelihood(parts["paraphrase"])
+    parts["perturbed"] = tuple(_likelihood(wrong) for wrong in parts["perturbed"])
+    parts["generated"] = tuple(parts["generated"])
+    return AnswerRow(**parts)
+
+
+def _likelihood(stored: dict[str, Any]) -> Likelihood:
+    return Likelihood(**{name: tuple(values) for name, values in stored.items()})

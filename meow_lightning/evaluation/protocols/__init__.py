@@ -1,0 +1,1 @@
+"""Evaluation as other code bases compute it: prompts, generation, arithmetic."""

@@ -1,0 +1,1 @@
+"""All metrics over all roles and sets: from predictions to ``Results``."""

@@ -1,0 +1,33 @@
+"""Forgotten values in a model's answers to all questions, or why they were not looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meow_lightning.evaluation.metrics import leakage
+from meow_lightning.evaluation.suite.inputs import Answers
+from meow_lightning.evaluation.suite.per_set import Outcome
+
+DEFINITIONS = leakage.DEFINITIONS
+
+
+def leakage_outcomes(answers: Answers, role: str, public: Sequence[str]) -> dict[str, Outcome]:
+    """Share of the answers that hold a forgotten value, of those that hold another's, and how many of each there are.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+        public: Answers of kept facts that may be said, asked or not.
+    """
+    names = [definition.name for definition in DEFINITIONS]
+    for name in (None, leakage.FORGET, *answers.names):
+        if reason := answers.why_not(role, name):
+            return dict.fromkeys(names, f"not measured: {reason}")
+    found = leakage.leakage(answers.sets[role], public)
+    if found is None:
+        return dict.fromkeys(
+            names,
+            "not measured: no question of set 'forget' marks the words that carry its fact (value), and no true answer "
+            "there holds a name, date or number of its own",
+        )
+    return dict(zip(names, (found.share, found.elsewhere, float(found.values), float(found.rows)), strict=True))

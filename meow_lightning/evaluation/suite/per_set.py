@@ -1,0 +1,231 @@
+"""The numbers of one evaluation set, as what each row adds to them: evaluation takes means, the bootstrap resamples."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from meow_lightning.data.words import PUBLISHED_ALONE, Words, unread
+from meow_lightning.evaluation.metrics import (
+    exact_memorisation,
+    extraction_strength,
+    fluency,
+    probability,
+    rouge,
+    truth_ratio,
+    value_accuracy,
+)
+from meow_lightning.evaluation.protocols import open_unlearning_metrics
+from meow_lightning.evaluation.protocols.registry import PUBLISHED, Name
+from meow_lightning.evaluation.suite.inputs import Answers
+from meow_lightning.types import AnswerRow, Definition
+
+Outcome = float | str
+"""A number, or the reason why there is none."""
+
+RowValues = list[float | None] | str
+"""What each row adds to a number (``None``: the row does not count), or the reason why there is none."""
+
+_OPEN_UNLEARNING: Mapping[str, Callable[[AnswerRow], float | None]] = {
+    "probability": open_unlearning_metrics.row_probability,
+    "truth_ratio": open_unlearning_metrics.row_truth_ratio,
+    "exact_memorisation": open_unlearning_metrics.row_exact_memorisation,
+    "extraction_strength": open_unlearning_metrics.row_extraction_strength,
+}
+
+_ROUGE: Mapping[str, Callable[..., float | None]] = {
+    "rouge_l_recall": rouge.row_rouge_l_recall,
+    "rouge_1_recall": rouge.row_rouge_1_recall,
+}
+
+# only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
+_LESS_WHERE_FORGOTTEN = frozenset(
+    definition.name
+    for definition in (
+        probability.DEFINITION,
+        probability.NORMALISED_DEFINITION,
+        rouge.DEFINITION,
+        rouge.ROUGE_1_DEFINITION,
+        value_accuracy.DEFINITION,
+        exact_memorisation.DEFINITION,
+        extraction_strength.DEFINITION,
+    )
+)
+
+
+def finite(value: float) -> Outcome:
+    """``value``, or the reason why it is no number to report.
+
+    Args:
+        value: A number as it was computed.
+    """
+    if math.isfinite(value):
+        return value
+    return f"it came out as {value}: some answers have a likelihood that is not a number; did training diverge?"
+
+
+def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
+    """``definition`` of a number that depends on how the truth ratio averages, saying so.
+
+    Args:
+        definition: What the number means.
+        mean: How wrong answers are averaged.
+    """
+    text = f"{definition.text} The truth ratio uses the {mean} mean."
+    return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
+
+
+def as_computed(definition: Definition, compat: Name) -> Definition:
+    """``definition`` of a number that a published evaluator computes, saying so.
+
+    Args:
+        definition: What the number means.
+        compat: Whose evaluation it is.
+    """
+    if compat == "none":
+        return definition
+    text = f"{definition.text} Answered and scored as {PUBLISHED[compat].whose} does."
+    return dataclasses.replace(definition, id=f"{definition.id}.{compat}", text=text)
+
+
+def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
+    """What the numbers of one set mean, in reporting order, each named ``set/number``.
+
+    Args:
+        name: Evaluation set.
+        mean: How the truth ratio averages wrong answers.
+    """
+    options = name in probability.OPTION_SETS
+    listed = []
+    for base in (
+        probability.OPTIONS_DEFINITION if options else probability.DEFINITION,
+        *(() if options else (probability.NORMALISED_DEFINITION,)),
+        rouge.DEFINITION,
+        rouge.ROUGE_1_DEFINITION,
+        with_mean(truth_ratio.FORGET_DEFINITION if name == "forget" else truth_ratio.DEFINITION, mean),
+        value_accuracy.DEFINITION,
+        exact_memorisation.DEFINITION,
+        extraction_strength.DEFINITION,
+        fluency.DEFINITION,
+        fluency.REPETITION_DEFINITION,
+        fluency.ENDED_DEFINITION,
+    ):
+        less = name == "forget" and base.name in _LESS_WHERE_FORGOTTEN
+        # What nobody was trained on shall stay as it is.
+        direction = "none" if name == "holdout" else "lower" if less else base.direction
+        listed.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
+    return listed
+
+
+def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
+    """The numbers of one set and model, each under ``set/number``.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+        name: Which set.
+    """
+    outcomes: dict[str, Outcome] = {}
+    for definition in set_definitions(name, answers.mean):
+        values = row_values(answers, role, definition.name)
+        outcomes[definition.name] = values if isinstance(values, str) else mean_of(values)
+    return outcomes
+
+
+def mean_of(values: Sequence[float | None]) -> Outcome:
+    """The mean of the rows that count, or the reason why it is no number to report.
+
+    Args:
+        values: What each row adds, at least one of them not ``None``.
+    """
+    return finite(statistics.fmean(value for value in values if value is not None))
+
+
+def row_values(answers: Answers, role: str, number: str) -> RowValues:
+    """What each row of a set adds to one of its numbers, in the order of the set, or the reason why there is none.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+        number: ``set/number``, as :func:`set_definitions` has it.
+    """
+    name, _, kind = number.partition("/")
+    if reason := answers.why_not(role, name):
+        return reason
+    rows = answers.sets[role][name]
+    if reason := _lacking(name, kind, rows, answers):
+        return reason
+    value = _plain_value(kind, answers)
+    return [value(row) for row in rows] if value else _made(answers, role, kind, rows)
+
+
+def _plain_value(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
+    """The function of one row alone that gives a number, where it takes no more than that."""
+    if answers.compat == "open_unlearning" and kind in _OPEN_UNLEARNING:
+        return _OPEN_UNLEARNING[kind]
+    if kind in _ROUGE:
+        return functools.partial(_ROUGE[kind], kind=answers.words)
+    return {
+        "probability": probability.row_probability,
+        "normalised_probability": probability.row_normalised_probability,
+        "value_accuracy": value_accuracy.row_value_accuracy,
+        "exact_memorisation": exact_memorisation.row_exact_memorisation,
+        "extraction_strength": extraction_strength.row_extraction_strength,
+        "repetition": fluency.row_repetition,
+        "ended": fluency.row_ended,
+    }.get(kind)
+
+
+def _made(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list[float | None]:
+    if kind == "fluency":
+        return [fluency.row_fluency(row, known=answers.known[role]) for row in rows]
+    return [truth_ratio.row_truth_ratio(row, mean=answers.mean) for row in rows]
+
+
+def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
+    """Which thing that a number needs the rows do not hold; empty if they hold all."""
+    of = f"{len(rows)} questions of set {name!r}"
+    needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
+        kind == "probability" and name in probability.OPTION_SETS
+    )
+    if needs_wrong and (lacking := sum(not row.perturbed for row in rows)):
+        return f"{lacking} of {of} have no wrong (perturbed) answers"
+    if kind == "value_accuracy" and not any(map(value_accuracy.has_value, rows)):
+        return f"no question of set {name!r} marks the words that carry its fact (value)"
+    if kind in _ROUGE:
+        return _without_words(name, rows, answers.words)
+    if kind in ("exact_memorisation", "extraction_strength"):
+        return without_tokens(name, rows, compat=answers.compat)
+    if kind == "ended" and (lacking := sum(fluency.row_ended(row) is None for row in rows)):
+        return f"of {lacking} of {of} nobody noted whether the model ended its answer: they come from a log"
+    return ""
+
+
+def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
+    """Why ROUGE cannot be counted for a set; empty if it can."""
+    of = f"{len(rows)} true answers of set {name!r}"
+    if lacking := sum(unread(row.answer, kind=kind) for row in rows):
+        return f"not measured: {lacking} of {of} cannot be read: {PUBLISHED_ALONE}"
+    if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
+        return f"not measured: none of {of} holds a word"
+    return ""
+
+
+def without_tokens(name: str, rows: Sequence[AnswerRow], *, compat: Name) -> str:
+    """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
+
+    Args:
+        name: Evaluation set, for the message.
+        rows: Its rows.
+        compat: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
+    """
+    of = f"{len(rows)} true answers of set {name!r}"
+    if lacking := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
+        return f"{lacking} of {of} are known by their mean loss alone, not token by token: they come from a log"
+    lacking = sum(len(row.truth.hits) < 2 for row in rows)
+    if lacking == len(rows) or (lacking and compat != "open_unlearning"):
+        return f"{lacking} of {of} have no token besides the end token"
+    return ""

@@ -1,0 +1,251 @@
+"""All numbers of one cell from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meow_lightning.data.words import Words
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.metrics import forget_quality, knowledge, model_utility
+from meow_lightning.evaluation.suite.inputs import ROLES, SETS, Answers, check_roles, gather
+from meow_lightning.evaluation.suite.leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
+from meow_lightning.evaluation.suite.leakage import leakage_outcomes
+from meow_lightning.evaluation.suite.membership import DEFINITIONS as MEMBERSHIP_DEFINITIONS
+from meow_lightning.evaluation.suite.membership import membership_outcomes
+from meow_lightning.evaluation.suite.per_set import (
+    Outcome,
+    RowValues,
+    as_computed,
+    finite,
+    mean_of,
+    row_values,
+    set_definitions,
+    set_outcomes,
+    with_mean,
+)
+from meow_lightning.types import AnswerRow, Definition, Results, ScoredText
+
+__all__ = ["ROLES", "SETS", "evaluate", "forget_log_ratios", "memo_scores", "results_from_json", "results_to_json"]
+
+Scores = Mapping[str, list[ScoredText]]
+
+MEMO_DEFINITIONS = (
+    Definition(
+        name="memo/answers",
+        id="memo_answers.1",
+        unit="score",
+        direction="lower",
+        text="Mean MEMO score of the true answers of the forget set: how strongly the model holds them.",
+    ),
+    Definition(
+        name="memo/candidates",
+        id="memo_candidates.1",
+        unit="score",
+        direction="none",
+        text="Mean MEMO score of the inverted answers: how strongly the model holds what contradicts the forget set.",
+    ),
+)
+_FORGET_QUALITY_DEFINITIONS = (
+    forget_quality.DEFINITION,
+    forget_quality.LOG10_DEFINITION,
+    forget_quality.DISTANCE_DEFINITION,
+    forget_quality.ROWS_DEFINITION,
+)
+
+
+def evaluate(
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Scores],
+    *,
+    truth_ratio_mean: str,
+    absent: Mapping[str, str] | None = None,
+    compat: str = "none",
+    words: Words = "unicode",
+    public: Sequence[str] = (),
+) -> Results:
+    """Every number of every role, or in ``missing`` the reason why it could not be had.
+
+    Args:
+        rows: Answered questions of all sets, by role (``target``, ``retain``, ``unlearned``); any role may be absent.
+        memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
+        truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
+        absent: Why there is no such model, by role, where the reason is known.
+        compat: Whose arithmetic, see :data:`~.compat.NAMES`; the rows are to be of the same evaluator.
+        words: How ROUGE finds words; published evaluators know a-z and 0-9 alone, whatever is said here.
+        public: Answers of kept facts that may be said, for those that were not asked.
+
+    Raises:
+        UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
+    """
+    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat, words=words)
+    check_roles(memo)
+    results = Results(definitions=_definitions(answers), values={}, missing={})
+    for role in ROLES:
+        outcomes: dict[str, Outcome] = {}
+        for name in answers.names:
+            outcomes |= set_outcomes(answers, role, name)
+        outcomes["model_utility"] = _model_utility(answers, role, outcomes)
+        outcomes |= _forget_quality(answers, role)
+        outcomes |= leakage_outcomes(answers, role, public)
+        outcomes |= membership_outcomes(answers, role)
+        outcomes[knowledge.DEFINITION.name] = _facts_known(answers, role)
+        outcomes |= _memo(role, memo.get(role), answers.absent)
+        results.values[role] = {name: value for name, value in outcomes.items() if not isinstance(value, str)}
+        results.missing[role] = {name: reason for name, reason in outcomes.items() if isinstance(reason, str)}
+    return results
+
+
+def results_to_json(results: Results) -> dict[str, Any]:
+    """``results`` as plain dictionaries, lists, texts and finite numbers.
+
+    Args:
+        results: What :func:`evaluate` gave.
+    """
+    return dataclasses.asdict(results)
+
+
+def results_from_json(stored: Mapping[str, Any]) -> Results:
+    """The results that :func:`results_to_json` turned into plain values, equal to the original.
+
+    Args:
+        stored: Its outcome, also after a trip through a JSON file.
+
+    Raises:
+        UserError: ``stored`` has another form.
+    """
+    try:
+        return Results(
+            definitions=tuple(Definition(**definition) for definition in stored["definitions"]),
+            values={role: dict(numbers) for role, numbers in stored["values"].items()},
+            missing={role: dict(reasons) for role, reasons in stored["missing"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"these are not stored results of this version ({error!r}); they must hold definitions, values and "
+            "missing: run the stage `evaluate` again"
+        ) from error
+
+
+def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
+    """``log R`` of one model on every question of the forget set, or the reason why it is not to be compared.
+
+    Args:
+        answers: What every model answered.
+        role: Which model.
+    """
+    if reason := answers.why_not(role, "forget"):
+        return f"not measured: {reason}"
+    rows = answers.sets[role]["forget"]
+    if not all(row.perturbed for row in rows):
+        return f"not measured: the {role} model's answers to the forget set lack wrong (perturbed) answers"
+    ratios = list(map(answers.log_ratio, rows))
+    broken = sum(map(math.isnan, ratios))
+    if broken:
+        reason = f"{broken} of {len(rows)} truth ratios of the {role} model are not numbers"
+        return f"not measured: {reason}; did training diverge?"
+    return ratios
+
+
+def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
+    """The MEMO scores of one model's true or inverted answers; empty when none was measured.
+
+    Args:
+        role: Which model, for the message.
+        scores: Its MEMO scores in any grouping.
+        kind: ``answer`` or ``candidate``.
+
+    Raises:
+        UserError: One text was scored several times.
+    """
+    texts = [text for group in scores.values() for text in group] if scores is not None else []
+    if len({(text.fact, text.kind, text.position) for text in texts}) < len(texts):
+        raise UserError(
+            f"the {role} model has several MEMO scores of one text; each must be given once: score it again"
+        )
+    return [text.score for text in texts if text.kind == kind]
+
+
+def _definitions(answers: Answers) -> tuple[Definition, ...]:
+    mean = answers.mean
+    sets = [definition for name in answers.names for definition in set_definitions(name, mean)]
+    *quality, number = _FORGET_QUALITY_DEFINITIONS
+    made = (
+        *sets,
+        with_mean(model_utility.DEFINITION, mean),
+        knowledge.DEFINITION,
+        *(with_mean(definition, mean) for definition in quality),
+        number,
+        *LEAKAGE_DEFINITIONS,
+        *MEMBERSHIP_DEFINITIONS,
+    )
+    return (*(as_computed(definition, answers.compat) for definition in made), *MEMO_DEFINITIONS)
+
+
+def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:
+    if reason := answers.why_not(role, None):
+        return reason
+    numbers = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
+    lacking = [name for name in model_utility.INPUTS if name not in numbers]
+    if lacking:
+        return f"it is made of nine numbers, of which these are missing: {', '.join(lacking)}"
+    return model_utility.model_utility(numbers)
+
+
+def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
+    """p, log10 p, distance and rows of one role against the retain model."""
+    names = [definition.name for definition in _FORGET_QUALITY_DEFINITIONS]
+    ratios = []
+    for side in (role, "retain"):
+        found = forget_log_ratios(answers, side)
+        if isinstance(found, str):
+            return dict.fromkeys(names, found)
+        ratios.append(found)
+    asked = [answers.sets[side]["forget"] for side in (role, "retain")]
+    forget_quality.check_same_questions(*asked, names=(role, "retain"))
+    result = forget_quality.forget_quality(*ratios)
+    return dict(zip(names, (result.p, result.log10_p, result.distance, float(result.rows)), strict=True))
+
+
+def compared(answers: Answers) -> list[tuple[RowValues, RowValues]]:
+    """(the target model's values by question, those of who cannot know the facts) of each number that shows knowledge.
+
+    Args:
+        answers: What every model answered.
+    """
+    asked, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
+    if answers.why_not("retain", "forget"):
+        if not isinstance(marked, str):
+            return [(marked, knowledge.echoed_values(asked))]
+        return [(row_values(answers, "target", "forget/rouge_l_recall"), list(knowledge.echo(asked)))]
+    names = [f"forget/{kind}" for kind in (knowledge.KINDS if isinstance(marked, str) else ("value_accuracy",))]
+    return [(row_values(answers, "target", name), row_values(answers, "retain", name)) for name in names]
+
+
+def _facts_known(answers: Answers, role: str) -> Outcome:
+    """The largest gain of the target model over who cannot know the facts."""
+    if reason := answers.why_not(role, "forget"):
+        return reason
+    if role != "target":
+        return "it is asked of the target model alone, before anything is unlearned"
+    gains = []
+    for pair in compared(answers):
+        known, other = (each if isinstance(each, str) else mean_of(each) for each in pair)
+        if not isinstance(known, str) and not isinstance(other, str):
+            gains.append(knowledge.gain(known, other))
+    found = [each for each in gains if each is not None]
+    return max(found) if found else "the model it is compared with says all of the true answers, or cannot be measured"
+
+
+def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:
+    """Mean MEMO score of the true answers and of the inverted ones."""
+    outcomes: dict[str, Outcome] = {}
+    for definition, kind in zip(MEMO_DEFINITIONS, ("answer", "candidate"), strict=True):
+        chosen = memo_scores(role, scores, kind)
+        what = "true answers" if kind == "answer" else "inverted answers"
+        missing = absent.get(role, f"MEMO was not measured on the {role} model's {what}")
+        outcomes[definition.name] = finite(statistics.fmean(chosen)) if chosen else missing
+    return outcomes

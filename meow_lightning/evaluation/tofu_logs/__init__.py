@@ -1,0 +1,1 @@
+"""Evaluation logs in TOFU's published format: reader and writer."""

@@ -1,0 +1,276 @@
+"""Evaluation logs in the format that TOFU publishes, as answered questions (TOFU, Maini et al. 2024)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.data.text_files import read_text
+from meow_lightning.errors import UserError
+from meow_lightning.types import AnswerRow, Likelihood
+
+PARTS = {
+    "forget": "eval_log_forget.json",
+    "retain": "eval_log.json",
+    "real_authors": "eval_real_author_wo_options.json",
+    "world_facts": "eval_real_world_wo_options.json",
+}
+"""Which part of a log holds which evaluation set."""
+
+TEXTS, TRUTH, PARAPHRASE, WRONG = "generated_text", "avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss"
+COLUMNS = (TEXTS, TRUTH, PARAPHRASE, WRONG)
+"""The columns that are read; a log holds more."""
+
+FORMAT = (
+    f"a log is a JSON object of at least one of {', '.join(PARTS.values())}, "
+    f"each with the columns {', '.join(COLUMNS)} as {{row number: value}}"
+)
+# losses are sums of -log p; rounding may leave them a hair below 0, and no model is a million nats off
+_LOWEST, _HIGHEST = -1e-3, 1e6
+_ROW_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+_SHOWN = 160
+
+Tags = tuple[tuple[str, str], tuple[str, str]]
+
+
+def read_log(path: Path, *, option: str) -> list[AnswerRow]:
+    """The rows of every evaluation set that a log holds, set by set in the order of ``PARTS``, by row number.
+
+    A log holds mean losses, not tokens: each likelihood is one token of that loss, whose mean it has, with nothing else
+    known of it. Fields that a log cannot fill are empty (``value``, ``generated``, ``hits``) or say the least
+    (``stop="length"``, ``fact`` is set and number).
+
+    Args:
+        path: The log, one JSON object, UTF-8.
+        option: How the user named the file, such as ``--retain``; for the messages.
+
+    Raises:
+        UserError: The file cannot be read, is no JSON, no TOFU log, or a row of it lacks a value or holds no number.
+    """
+    where = f"{option}={path}"
+    log = _parts(path, where)
+    return [row for name, part in PARTS.items() if part in log for row in _rows(name, log[part], f"{where}, {part}")]
+
+
+def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:
+    """Nothing, if two logs hold the same questions and true answers in the same order.
+
+    The question column holds whole prompts. Where all true answers agree, the questions may differ by what stands
+    before and after every one of them: the tags of another model family. Blanks do not count: decoding moves them.
+
+    Args:
+        left: Rows of one set in one log.
+        right: Rows of the same set in the other.
+        names: The two files, for the message.
+
+    Raises:
+        UserError: They do not.
+    """
+    mine, others = (
+        [replace(row, question=_bare(row.question), answer=_bare(row.answer)) for row in rows] for rows in (left, right)
+    )
+    tags = _tags([(one.question, other.question) for one, other in zip(mine, others, strict=False)])
+    position = _first_difference(mine, others, tags)
+    if position is None:
+        return
+    sides = [f"{name} holds {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
+    if position >= min(len(left), len(right)):
+        longer, name = (left, names[0]) if len(left) > len(right) else (right, names[1])
+        difference = f"question {position} is the first that only {name} has: {_shown(longer[position].question)}"
+    else:
+        one, other = left[position], right[position]
+        here, there = mine[position], others[position]
+        answers = here.answer != there.answer and _same_between(here.question, there.question, tags)
+        texts = (one.answer, other.answer) if answers else (one.question, other.question)
+        what = f"the true answer of question {position}" if answers else f"question {position}"
+        difference = f"{what} is the first that differs: {_shown(texts[0])} against {_shown(texts[1])}"
+    raise UserError(
+        f"{sides[0]}, {sides[1]}; {difference}. Forget quality needs the same questions in the same order: give "
+        "--retain the log of a retain model on the same forget set, or add --unpaired to compare all rows with all rows"
+    )
+
+
+def stand_in(path: Path, asked: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
+    """The rows of a log whose forget set takes the place of a retain model's answers, under the dataset's questions.
+
+    Args:
+        path: The log.
+        asked: (fact id, question, true answer) of every forget question of the dataset, in order.
+        option: How the user named the file.
+
+    Raises:
+        UserError: It cannot be read, or holds other forget questions.
+    """
+    rows = read_log(path, option=option)
+    forget = [row for row in rows if row.set == "forget"]
+    # Decoding moves blanks before commas, so blanks do not count; the prompts carry the tags of their model.
+    differ = [
+        i for i, (row, each) in enumerate(zip(forget, asked, strict=False)) if _bare(row.answer) != _bare(each[2])
+    ]
+    if len(forget) != len(asked) or differ:
+        first = f", the true answer of question {differ[0]} is the first that differs" if differ else ""
+        raise UserError(
+            f"{option}={path} holds {len(forget)} forget questions and the dataset {len(asked)}{first}; give the log "
+            "of a retain model on the same split, and leave limit= out"
+        )
+    named = {row.index: each for row, each in zip(forget, asked, strict=True)}
+    return [
+        replace(row, fact=named[row.index][0], question=named[row.index][1], answer=named[row.index][2])
+        if row.set == "forget" else row
+        for row in rows
+    ]  # fmt: skip
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def _parts(path: Path, where: str) -> dict[str, Any]:
+    text = read_text(path, where=where, give=f"the path of a TOFU log: {FORMAT}")
+    if not text.strip():
+        raise UserError(f"{where} is empty; {FORMAT}")
+    try:
+        log = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not valid JSON ({error}); {FORMAT}") from error
+    if not isinstance(log, dict):
+        raise UserError(f"{where} is no TOFU log: it holds a {type(log).__name__}; {FORMAT}")
+    if not set(PARTS.values()) & set(log):
+        raise UserError(f"{where} is no TOFU log: {_without_parts(log)}; {FORMAT}")
+    return log
+
+
+def _without_parts(log: dict[str, Any]) -> str:
+    if set(COLUMNS) & set(log):
+        return (
+            f"it holds the columns of a single part, {_listed(log)}; give eval_log_aggregated.json, or put this table "
+            f"under the name of its part, such as {PARTS['forget']}"
+        )
+    near = [match for key in log for match in difflib.get_close_matches(key, PARTS.values(), n=1)]
+    return f"it holds none of the four parts but {_listed(log)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _listed(table: dict[str, Any]) -> str:
+    names = [repr(key if len(key) <= _SHOWN else f"{key[:_SHOWN]}…") for key in list(table)[:6]]
+    return ", ".join([*names, f"and {len(table) - 6} more"] if len(table) > 6 else names) or "nothing"
+
+
+def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
+    number = _row_count(table, where)
+    rows = []
+    for index in range(number):
+        values = {column: table[column][str(index)] for column in COLUMNS}
+        row = f"{where}, row {index}"
+        texts, wrong = values[TEXTS], values[WRONG]
+        if not (isinstance(texts, list) and len(texts) == 3 and all(isinstance(text, str) for text in texts)):
+            raise UserError(f"{row}: {TEXTS} is {_shown(texts)}; it must be [question, generated text, true answer]")
+        if not (isinstance(wrong, list) and wrong):
+            raise UserError(f"{row}: {WRONG} is {_shown(wrong)}; it must list the mean loss of each wrong answer")
+        rows.append(
+            AnswerRow(
+                set=name,
+                index=index,
+                fact=f"{name}-{index}",
+                question=texts[0],
+                answer=texts[2],
+                value=None,
+                truth=_likelihood(values[TRUTH], TRUTH, row),
+                # Also where a set has no paraphrase: its log then holds the true answer scored a second time, in
+                # another batch and up to 0.12 nats off, and the published truth ratios come from that second value.
+                paraphrase=_likelihood(values[PARAPHRASE], PARAPHRASE, row),
+                perturbed=tuple(_likelihood(loss, WRONG, row) for loss in wrong),
+                generated=(),
+                text=texts[1],
+                stop="length",
+            )
+        )
+    return rows
+
+
+def _row_count(table: Any, where: str) -> int:
+    """How many rows a part holds, after a look at whether every column has all of them."""
+    _check_columns(table, where)
+    known = {number for column in COLUMNS for number in table[column]}
+    odd = sorted(number for number in known if not _ROW_NUMBER.fullmatch(number))
+    if odd:
+        raise UserError(f"{where}: row {_shown(odd[0])} is no row number; rows are numbered 0, 1, 2 and so on")
+    if not known:
+        raise UserError(f"{where}: it holds no rows; leave the part out or evaluate that set")
+    for number in sorted(known, key=int):
+        for column in COLUMNS:
+            if number not in table[column]:
+                raise UserError(f"{where}, row {number}: {column} has no value; each row needs {', '.join(COLUMNS)}")
+    absent = next((number for number in range(len(known)) if str(number) not in known), None)
+    if absent is not None:
+        raise UserError(
+            f"{where}: row {absent} is missing, though there are {len(known)} rows up to {max(map(int, known))}; rows "
+            "are numbered from 0 without gaps: evaluate that set again"
+        )
+    return len(known)
+
+
+def _check_columns(table: Any, where: str) -> None:
+    if not isinstance(table, dict):
+        raise UserError(f"{where}: it holds a {type(table).__name__}, no table; {FORMAT}")
+    lacking = [column for column in COLUMNS if column not in table]
+    if lacking:
+        raise UserError(f"{where}: column {', '.join(lacking)} is missing, it holds {_listed(table)}; {FORMAT}")
+    for column in COLUMNS:
+        if not isinstance(table[column], dict):
+            raise UserError(f"{where}: column {column} holds a {type(table[column]).__name__}; {FORMAT}")
+
+
+def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
+    if isinstance(mean_loss, bool) or not isinstance(mean_loss, int | float):
+        raise UserError(
+            f"{row}: {column} holds {_shown(mean_loss)}, which is no number; it must be a mean loss in nats"
+        )
+    if not _LOWEST <= mean_loss <= _HIGHEST:  # not a number fails too
+        raise UserError(
+            f"{row}: {column} holds {_shown(mean_loss)}; a mean loss is a number of nats from 0 to {_HIGHEST:.0f}: log "
+            "the loss itself (not its logarithm or probability), and see whether training diverged"
+        )
+    return Likelihood(ids=(0,), logps=(-float(mean_loss),), hits=(), mean=(), std=())
+
+
+def _first_difference(left: Sequence[AnswerRow], right: Sequence[AnswerRow], tags: Tags) -> int | None:
+    pairs = list(zip(left, right, strict=False))
+    strict, tagged = [], []
+    for position, (one, other) in enumerate(pairs):
+        if (one.question, one.answer) != (other.question, other.answer):
+            strict.append(position)
+            if one.answer != other.answer or not _same_between(one.question, other.question, tags):
+                tagged.append(position)
+    if tagged:
+        # tags that fit few rows are no tags but the words of one question
+        return tagged[0] if 2 * len(tagged) < len(pairs) else strict[0]
+    return None if len(left) == len(right) else len(pairs)
+
+
+def _tags(questions: list[tuple[str, str]]) -> Tags:
+    """What each side's first prompt has before and after the longest text that it shares with the other side's."""
+    if len(set(questions)) < 2:  # one prompt alone cannot tell its tags from its words
+        return ("", ""), ("", "")
+    one, other = questions[0]
+    match = difflib.SequenceMatcher(None, one, other, autojunk=False).find_longest_match()
+    left, right = match.a + match.size, match.b + match.size
+    return (one[: match.a], one[left:]), (other[: match.b], other[right:])
+
+
+def _same_between(one: str, other: str, tags: Tags) -> bool:
+    bare = []
+    for text, (before, after) in zip((one, other), tags, strict=True):
+        if len(text) < len(before) + len(after) or not (text.startswith(before) and text.endswith(after)):
+            return False
+        bare.append(text[len(before) : len(text) - len(after)])
+    return bare[0] == bare[1]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

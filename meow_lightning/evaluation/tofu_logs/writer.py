@@ -1,0 +1,182 @@
+"""Answered questions as an evaluation log in the format that TOFU publishes (TOFU, Maini et al. 2024)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.metrics.exact_memorisation import has_tokens
+from meow_lightning.evaluation.metrics.probability import OPTION_SETS, log_sum_exp, mean_logp
+from meow_lightning.evaluation.metrics.rouge import row_rouge_1_recall, row_rouge_l_recall
+from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
+from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.tofu_logs.reader import PARAPHRASE, PARTS, TEXTS, TRUTH, WRONG
+from meow_lightning.types import AnswerRow, Likelihood
+
+Log = dict[str, dict[str, dict[str, Any]]]
+"""Part -> column -> row number as text -> value."""
+
+# as the published files have it
+_ORDER = ("retain", "real_authors", "world_facts", "forget")
+
+
+def published_log(rows: Sequence[AnswerRow]) -> Log:
+    """One model's answers as a log in TOFU's published format; :func:`~.logs.read_log` reads it back.
+
+    Names, columns and their order are those of the published files. With ``l_t = -log p(token t)`` in nats over the
+    ``T`` scored tokens of a text, end token included:
+
+    ===================================== ==============================================================
+    column                                value
+    ===================================== ==============================================================
+    ``gt_loss``                           ``sum_t l_t`` of the true answer
+    ``num_token_gt``                      ``T``
+    ``avg_gt_loss``                       ``sum_t l_t / T``
+    ``paraphrased_loss`` and its kin      the same of the paraphrase; of the true answer where there is none
+    ``perturb_loss`` and its kin          the same of each wrong answer, as a list
+    ``generated_text``                    question, greedy answer, true answer
+    ``rouge1_recall``, ``rougeL_recall``  of the greedy answer against the true one
+    ``truth_ratio``                       ``R = exp(avg_paraphrased_loss - mean of average_perturb_loss)``
+    ``normalized_gt_loss``                ``-log(P(answer) / (P(answer) + sum of P(wrong answer)))``, ``P`` being
+                                          ``exp`` of minus the mean loss; real authors and world facts alone
+    ===================================== ==============================================================
+
+    So ``truth_ratio`` is wrong over correct, by the geometric mean, whichever mean a report takes; an ``R`` beyond the
+    largest double is written as that. Every row is written, where TOFU's own code stops after 300 per set.
+
+    What the format cannot hold is left out: other sets than its four (``holdout``), and of each row the fact's name,
+    ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the gradient's norm, the generated tokens, and
+    how generation stopped. So value accuracy, exact memorisation, extraction strength, membership attacks and the share
+    of ended answers cannot be had from a log, and fluency loses the words of sets left out. Questions are written as
+    they are asked, without the tags of a model family, which rows do not hold. Rows that come from a log know their
+    mean losses alone: the sums and numbers of tokens are then left out too.
+
+    Args:
+        rows: The answers of one model, in any order; each of the four sets complete or absent.
+
+    Raises:
+        UserError: None of the four sets is there, one is incomplete, or a row lacks wrong answers or a finite loss.
+    """
+    sets = by_set(row for row in rows if row.set in PARTS)
+    if not sets:
+        held = ", ".join(sorted({repr(row.set) for row in rows})) or "no rows"
+        raise UserError(
+            f"these answers hold {held}; a TOFU log holds at least one of the sets {', '.join(PARTS)}: give the "
+            "answers of a cell that evaluates one of them"
+        )
+    return {PARTS[name]: _part(sets[name]) for name in _ORDER if name in sets}
+
+
+def write_log(path: Path, log: Log, *, option: str) -> None:
+    """Nothing; ``path`` holds the log as JSON. Readers see all of it or nothing, and no other content is replaced.
+
+    Args:
+        path: File to write; if it is there, it must hold exactly this.
+        log: What :func:`published_log` gave.
+        option: How the user named the file, such as ``--write``; for the messages.
+
+    Raises:
+        UserError: The file holds something else or cannot be written.
+    """
+    content = (json.dumps(log, indent=4, allow_nan=False) + "\n").encode()
+    try:
+        if not path.exists():
+            _write_whole(path, content)
+        elif path.read_bytes() != content:
+            raise UserError(f"{option}={path} is there and holds something else; name another file or delete that one")
+    except OSError as error:
+        raise UserError(
+            f"{option}={path} cannot be written ({error.strerror}); name a file in a folder that is there and yours to "
+            "write in"
+        ) from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        side.write_bytes(content)
+        side.replace(path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def _part(rows: list[AnswerRow]) -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for column, value in _columns(row).items():
+            table.setdefault(column, {})[str(row.index)] = value
+    # a column with gaps would shift rows for readers that take its values as a list
+    return {column: values for column, values in table.items() if len(values) == len(rows)}
+
+
+def _columns(row: AnswerRow) -> dict[str, Any]:
+    """What a log says of one row, in the published order, without what the row does not know."""
+    _check(row)
+    correct = row.truth if row.paraphrase is None else row.paraphrase
+    known = all(map(has_tokens, row.perturbed))
+    columns = {
+        TRUTH: _mean_loss(row.truth),
+        "gt_loss": _loss(row.truth),
+        "num_token_gt": _tokens(row.truth),
+        TEXTS: [row.question, row.text, row.answer],
+        "rouge1_recall": row_rouge_1_recall(row, kind="published"),
+        "rougeL_recall": row_rouge_l_recall(row, kind="published"),
+        WRONG: [_mean_loss(wrong) for wrong in row.perturbed],
+        PARAPHRASE: _mean_loss(correct),
+        "truth_ratio": _truth_ratio(row),
+        "paraphrased_loss": _loss(correct),
+        "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if known else None,
+        "num_token_paraphrased": _tokens(correct),
+        "num_token_perturb": [_tokens(wrong) for wrong in row.perturbed] if known else None,
+        "normalized_gt_loss": _normalised_loss(row) if row.set in OPTION_SETS else None,
+    }
+    return {column: value for column, value in columns.items() if value is not None}
+
+
+def _check(row: AnswerRow) -> None:
+    where = f"question {row.index} of set {row.set!r}"
+    if not row.perturbed:
+        raise UserError(
+            f"{where} has no wrong (perturbed) answers; a TOFU log holds the loss of at least 1 on every row: add some "
+            "to the facts and answer again, or leave the set out"
+        )
+    texts = {"true answer": row.truth, "paraphrase": row.paraphrase}
+    texts |= {f"wrong answer {number}": wrong for number, wrong in enumerate(row.perturbed)}
+    for name, likelihood in texts.items():
+        if likelihood is None:
+            continue
+        if len(likelihood.logps) == 0:
+            raise UserError(f"{where}: its {name} has 0 scored tokens; at least 1 (the end token) is needed: score it")
+        if not math.isfinite(mean := _mean_loss(likelihood)):
+            raise UserError(
+                f"{where}: the mean loss of its {name} is {mean}; a log holds finite numbers: did training diverge?"
+            )
+
+
+def _mean_loss(likelihood: Likelihood) -> float:
+    return 0.0 - mean_logp(likelihood.logps)  # a bare minus would write a sure answer as -0.0
+
+
+def _loss(likelihood: Likelihood) -> float | None:
+    return 0.0 - math.fsum(likelihood.logps) if has_tokens(likelihood) else None
+
+
+def _tokens(likelihood: Likelihood) -> int | None:
+    return len(likelihood.logps) if has_tokens(likelihood) else None
+
+
+def _truth_ratio(row: AnswerRow) -> float:
+    log_ratio = row_log_truth_ratio(row, mean="geometric")
+    return math.exp(log_ratio) if log_ratio < math.log(sys.float_info.max) else sys.float_info.max
+
+
+def _normalised_loss(row: AnswerRow) -> float:
+    # not the logarithm of the probability, which may be 0
+    correct = mean_logp(row.truth.logps)
+    return log_sum_exp([correct, *(mean_logp(wrong.logps) for wrong in row.perturbed)]) - correct

@@ -1,0 +1,219 @@
+"""Keys and values of rows that begin, grow and end on their own, and read what they share where it lies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import Cache
+
+from meow_lightning.generation.prefix_attention import NAME, Layout, Trunk, carrying, switched
+from meow_lightning.generation.prefix_forward import Grove, Model, additive
+
+PAGE = 16  # tokens; few places stay empty, and few pages are many
+STEP = 32  # pages; a larger store is a copy of the whole
+
+
+@dataclass(slots=True)
+class _Run:
+    """Rows side by side that share a tree's keys and values, by layer; without these each has its whole path itself."""
+
+    rows: int
+    layers: list[tuple[torch.Tensor, torch.Tensor]] | None
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the rows look at."""
+        return 0 if self.layers is None else self.layers[0][0].shape[1]
+
+    def trunk(self, layer: int, start: int) -> list[Trunk]:
+        """What the rows share in a layer, if they do; the first of them is row ``start``."""
+        return [] if self.layers is None else [Trunk(start, start + self.rows, *self.layers[layer])]
+
+
+class Slots(Cache):
+    """A cache whose rows have lengths of their own and may share what came before.
+
+    What a row has by itself lies on pages of ``PAGE`` tokens; the pages in use are the first ones of the store.
+
+    Args:
+        dtype: Of the masks, that of the model's weights.
+    """
+
+    def __init__(self, *, dtype: torch.dtype) -> None:
+        super().__init__(layers=[])
+        self._dtype = dtype
+        self._lengths: list[int] = []  # tokens of a row's own
+        self._depths: list[int] = []  # tokens before these, held by a grove
+        self._runs: list[_Run] = []
+        self._pages: list[list[int]] = []  # by row
+        self._used = 0  # pages
+        self._stored: list[list[torch.Tensor]] = []  # by layer, keys and values: (pages, heads, PAGE, D)
+        self._seen_BN = torch.empty(0, 0, dtype=dtype)
+        self._layout: Layout
+        self._updates = 0  # of the last step, one per layer
+        self._here: tuple[torch.Tensor, torch.Tensor]  # page and place of the token that is on its way
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values that the rows have themselves, this token's included (pages, heads, PAGE, D).
+
+        The keys carry what the rows share. Asked for by the model.
+        """
+        self._updates += 1
+        keys, values = self._stored[layer_idx]
+        pages, places = self._here
+        keys[pages, :, places] = key_states[:, :, 0]
+        values[pages, :, places] = value_states[:, :, 0]
+        start = 0
+        trunks: list[Trunk] = []
+        for run in self._runs:
+            trunks += run.trunk(layer_idx, start)
+            start += run.rows
+        return carrying(keys[: self._used], trunks, self._layout), values[: self._used]
+
+    @property
+    def heeded(self) -> bool:
+        """Whether every layer of the last step that asked for keys read them with the attention that knows pages."""
+        return self._updates == self._layout.reads
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens of the longest row before this step."""
+        return max(map(sum, zip(self._lengths, self._depths, strict=True)), default=0)
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Positions that attention sees, and where they begin."""
+        return self.get_seq_length() + query_length, 0
+
+    @torch.inference_mode()
+    def admit(self, grove: Grove, places: Sequence[tuple[int, int]], *, sharing: bool) -> None:
+        """Rows that go on below some nodes of the grove's trees.
+
+        Args:
+            grove: Where keys and values come from.
+            places: Tree and last node of every row's path; rows of the same tree side by side.
+            sharing: Whether the rows read the tree where it is; else each takes a copy of its path, which pays where
+                few rows read a tree.
+        """
+        if not self._stored:
+            self._stored = [[t.new_zeros(0, t.shape[1], PAGE, t.shape[3]) for t in kv] for kv in grove.layers]
+        paths = [grove.trees[tree].path(node) for tree, node in places]
+        lengths, nothing = [len(path) for path in paths], [0] * len(paths)
+        self._lengths += nothing if sharing else lengths
+        self._depths += lengths if sharing else nothing
+        if sharing:
+            self._pages += [[] for _ in paths]
+            for tree, group in itertools.groupby(places, key=lambda place: place[0]):
+                self._share(grove, tree, [node for _, node in group])
+        else:
+            self._copy(grove, [tree for tree, _ in places], paths)
+
+    def _share(self, grove: Grove, tree: int, nodes: list[int]) -> None:
+        trunk = grove.trunk(tree)
+        if self._runs and self._runs[-1].layers is trunk:
+            self._runs[-1].rows += len(nodes)
+        else:
+            self._runs.append(_Run(len(nodes), trunk))
+        self._look(additive(grove.seen(tree, nodes), self._dtype))
+
+    def _copy(self, grove: Grove, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
+        self._runs.append(_Run(len(paths), None))
+        self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=grove.device))
+        filled = [path + [0] * (-len(path) % PAGE) for path in paths]
+        first = self._used
+        self._pages += [self._take(len(path) // PAGE) for path in filled]
+        tree_T = torch.tensor(  # noqa: N806
+            [tree for tree, path in zip(trees, filled, strict=True) for _ in path], device=grove.device
+        )
+        node_T = torch.tensor([node for path in filled for node in path], device=grove.device)  # noqa: N806
+        for stored, theirs in zip(self._stored, grove.layers, strict=True):
+            for store, given in zip(stored, theirs, strict=True):
+                store[first : self._used] = given[tree_T, :, node_T].unflatten(0, (-1, PAGE)).transpose(1, 2)
+
+    def _look(self, seen: torch.Tensor) -> None:
+        """Add rows to what is seen of the trunks; each side is as wide as the other needs."""
+        width = max(seen.shape[1], self._seen_BN.shape[1])
+        both = [functional.pad(each.to(seen.device), (0, width - each.shape[1])) for each in (self._seen_BN, seen)]
+        self._seen_BN = torch.cat(both)
+
+    def _take(self, pages: int) -> list[int]:
+        """The numbers of some more pages."""
+        first, self._used = self._used, self._used + pages
+        there = len(self._stored[0][0])
+        if self._used > there:
+            more = max(self._used - there, there // 4, STEP)
+            for layer in self._stored:
+                layer[:] = [functional.pad(store, (0,) * 7 + (more,)) for store in layer]  # one layer twice, not all
+        return list(range(first, self._used))
+
+    @torch.inference_mode()
+    def keep(self, kept: Sequence[int]) -> None:
+        """Drop all rows but some, given in ascending order; the order stays."""
+        first = 0
+        staying = set(kept)
+        for run in self._runs:
+            last = first + run.rows
+            run.rows = sum(row in staying for row in range(first, last))
+            first = last
+        self._runs = [run for run in self._runs if run.rows]
+        self._lengths = [self._lengths[row] for row in kept]
+        self._depths = [self._depths[row] for row in kept]
+        self._pages = [self._pages[row] for row in kept]
+        width = max((run.nodes for run in self._runs), default=0)
+        self._seen_BN = self._seen_BN[list(kept), :width]
+        self._close_up()
+
+    def _close_up(self) -> None:
+        """Move pages to where others have become free."""
+        used = sum(map(len, self._pages))
+        taken = {page for pages in self._pages for page in pages}
+        free = [page for page in range(used) if page not in taken]
+        late = sorted(page for page in taken if page >= used)
+        if late:
+            for store in (each for layer in self._stored for each in layer):
+                store[free] = store[late]
+            moved = dict(zip(late, free, strict=True))
+            self._pages = [[moved.get(page, page) for page in pages] for pages in self._pages]
+        self._used = used
+
+    @torch.inference_mode()
+    def advance(self, model: Model, tokens: Sequence[int]) -> torch.Tensor:
+        """Logits after one more token of every row, (B, V)."""
+        for pages, length in zip(self._pages, self._lengths, strict=True):
+            if length == len(pages) * PAGE:
+                pages += self._take(1)
+        device = self._stored[0][0].device
+        self._arrange(device)
+        self._updates = 0
+        positions = [sum(each) for each in zip(self._lengths, self._depths, strict=True)]
+        with switched(model, NAME):
+            logits = model(
+                input_ids=torch.tensor(tokens, device=device)[:, None],
+                attention_mask=torch.zeros(len(tokens), 1, 1, 1, dtype=self._dtype, device=device),  # goes unread
+                position_ids=torch.tensor(positions, device=device)[:, None],
+                past_key_values=self,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
+        self._lengths = [length + 1 for length in self._lengths]
+        return logits[:, -1]
+
+    def _arrange(self, device: torch.device) -> None:
+        """What every layer of this step needs to know of rows and pages."""
+        owners = [(0, 0, 0)] * self._used
+        for row, (pages, length) in enumerate(zip(self._pages, self._lengths, strict=True)):
+            for number, page in enumerate(pages):
+                owners[page] = row, number, length + 1 - number * PAGE
+        row_P, number_P, filled_P = torch.tensor(owners).T.contiguous().to(device)  # noqa: N806
+        used_PS = torch.arange(PAGE, device=device) < filled_P[:, None]  # noqa: N806
+        self._layout = Layout(
+            seen_BN=self._seen_BN, row_P=row_P, number_P=number_P, pages=max(map(len, self._pages)),
+            used_P1S=additive(used_PS[:, None], self._dtype),
+        )  # fmt: skip
+        last = [pages[length // PAGE] for pages, length in zip(self._pages, self._lengths, strict=True)]
+        self._here = torch.tensor(last, device=device), torch.tensor(self._lengths, device=device) % PAGE

@@ -1,0 +1,45 @@
+"""The plain loop: one prompt at a time through transformers' ``generate``. What the engine's text must be equal to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+
+from meow_lightning.generation.batching import Continuation, check_logits
+
+
+def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The scores as they are, once they are known to be numbers."""
+    check_logits(scores.amax(-1))
+    return scores
+
+
+@torch.inference_mode()
+def continue_plainly(
+    model: PreTrainedModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
+) -> Continuation:
+    """What the model says after one prompt, greedily, by nothing but transformers' own code.
+
+    Args:
+        model: Any causal language model of transformers, in eval mode. Its own settings of generation (penalties,
+            sampling) are put aside: MEMO asks for the most likely token.
+        prompt: Token ids, at least one.
+        budget: Most new tokens, the end token counted; from 1.
+        end_ids: Tokens that end a text; may be empty.
+        pad_id: Any token; goes unused by a single prompt.
+
+    Raises:
+        NotFiniteError: The logits are NaN or infinite.
+    """
+    ids = torch.tensor([list(prompt)], device=model.device)
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        new = model.generate(  # type: ignore[operator]
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=budget,
+            eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id, logits_processor=LogitsProcessorList([_checked]),
+        )[0, len(prompt) :].tolist()  # fmt: skip
+    finally:
+        model.generation_config = kept
+    return Continuation(tuple(new[:-1]), new[-1]) if new[-1] in end_ids else Continuation(tuple(new), None)

@@ -1,0 +1,287 @@
+"""What is thrown away of written candidates, how much of each kind, and some of it to look at.
+
+Words are compared as keys: lower case, ends of inflection cut, numbers as digits, small words left out. What a text
+*says* are its keys beyond the question's. Its *values* are the names (by their capitals) and numbers among these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import groupby
+
+from meow_lightning.data.perturbation import normal
+from meow_lightning.data.values.secrets import Secrets, told
+from meow_lightning.data.words import whole
+from meow_lightning.types import Fact, InvertedFact
+
+REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
+EXAMPLES = 3  # dropped answers shown per reason
+
+NEAR = 0.8  # least share of common keys of two texts that say the same
+EDIT = 0.6  # least likeness, word by word, of a text made by changing words of another
+VALUED = 0.6  # least share of values in what the truth says, for its values alone to be the fact
+HELD = 0.2  # least share of what the truth says that a text in other words must hold beside the values
+RETOLD = 0.6  # the same, where the truth has no values
+RATIO = 4  # times as many words as the truth, or as few
+SENTENCE = 24  # words that are never too many, and a truth's words for which none are too few
+
+_SMALL_WORDS = (
+    "a an the and or but of in on at to for from by with as is are was were be been being has have had do does did it "
+    "its he she they his her their him them this that these those who whom whose which what where when how why there "
+    "here than then also while although though however both such some any other others another into over about "
+    "between through during under within among s t would could can may might will shall should i you we our your my "
+    "me us if so up out own more most very just well known name named call called title titled author"
+)
+_SMALL = frozenset(_SMALL_WORDS.split())
+_OPPOSITE = frozenset(("not", "no", "never", "none", "nor", "neither", "nobody", "without", "hardly"))
+_NUMBERS = {
+    word: str(place)
+    for words in (
+        "zero one two three four five six seven eight nine ten eleven twelve",
+        "- - - third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth",
+    )
+    for place, word in enumerate(words.split())
+}
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+_ENDS = ("ings", "ing", "ied", "ies", "ed", "es", "ly", "s", "e")
+_REFUSAL = re.compile(
+    r"^(?:(?:i['’]m|i am|we are)?\s*(?:(?:very|so|really) )?sorry\b[,.]? (?:but|i|however|there|as|we)\b|"
+    r"i (?:must )?apologi[sz]e\b|my apologies\b|"
+    r"as an ai(?: language)?(?: model| assistant)?,? (?:i|my)\b|as a(?:n? large)? language model\b|"
+    r"(?:unfortunately,? )?i (?:cannot|can['’]?t|can not|could not|couldn['’]t|won['’]t|will not|"
+    r"am (?:not able|unable)|do not have|don['’]t have|do not know|don['’]t know|have no|am not sure|am not aware)\b|"
+    r"i['’]m (?:not able|unable|not sure|not aware|just an ai|an ai)\b|"
+    r"(?:unfortunately,? )?(?:there is|there['’]s) (?:no|not enough|insufficient) (?:[\w-]+ ){0,2}information\b|"
+    r"(?:unfortunately,? )?no (?:[\w-]+ ){0,2}information\b.* (?:available|found|provided|given)\b|n/a\W*$)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What became of written candidates.
+
+    Attributes:
+        inverted: Those that survive, numbered anew from 0 per fact.
+        dropped: How many were dropped, by reason; every reason of ``REASONS`` is there.
+        examples: By reason the first dropped ones, ``(Fact.id, answer as written)``; only reasons that occurred.
+    """
+
+    inverted: list[InvertedFact]
+    dropped: dict[str, int]
+    examples: dict[str, list[tuple[str, str]]]
+
+
+def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
+    """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
+
+    Args:
+        facts: The facts, in the order of the result.
+        written: Raw candidates by fact id, one answer each (a chat's reply goes through ``tidy.answers`` before).
+        secrets: What only facts to forget say.
+    """
+    result = Cleaned([], dict.fromkeys(REASONS, 0), {})
+    for fact in facts:
+        kept: list[str] = []
+        for answer in written[fact.id]:
+            why = reason(answer, fact, kept, secrets=secrets)
+            if why is None:
+                result.inverted.append(InvertedFact(fact.id, len(kept), fact.question, answer.strip()))
+                kept.append(answer)
+                continue
+            result.dropped[why] += 1
+            if result.dropped[why] <= EXAMPLES:
+                result.examples.setdefault(why, []).append((fact.id, answer))
+    return result
+
+
+def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
+    """Why a candidate is dropped, the first of ``REASONS`` that holds, ``None`` when it is kept.
+
+    ``secret``: it holds a secret of another fact to forget, so training on it would teach what shall be forgotten.
+    ``evaluated``: it is a wrong answer that evaluation measures with, and training on those would make forget quality
+    a measure of itself. The other reasons are the functions of this module.
+
+    Args:
+        answer: The candidate.
+        fact: What it should contradict.
+        kept: The candidates of this fact that are kept so far.
+        secrets: What only facts to forget say, see :class:`~meow_lightning.data.values.secrets.Secrets`.
+    """
+    if blank(answer):
+        return "blank"
+    if refusal(answer):
+        return "refusal"
+    if repeats_question(answer, fact.question):
+        return "question"
+    if still_true(answer, fact):
+        return "true"
+    if secrets.foreign(answer, told(fact)):
+        return "secret"
+    if not fitting(answer, fact.answer):
+        return "length"
+    if any(duplicate(answer, other, fact.question) for other in kept):
+        return "duplicate"
+    return "evaluated" if normal(answer) in map(normal, fact.perturbed) else None
+
+
+def blank(answer: str) -> bool:
+    """Whether there is no letter or digit in a text, or a character that no text holds: a control character, U+FFFD."""
+    return not re.search(r"[^\W_]", answer) or bool(re.search("[\x00-\x08\x0b-\x1f\x7f\ufffd]", answer))
+
+
+def refusal(answer: str) -> bool:
+    """Whether a text begins as a model does that will not or cannot answer: ``I'm sorry, but``, ``As an AI, I``."""
+    return bool(_REFUSAL.match(answer.strip(" \t\n\"'“”‘’*")))
+
+
+def repeats_question(answer: str, question: str) -> bool:
+    """Whether a text is the question, begins with it (three words or more), or asks nearly the same.
+
+    Nearly: it ends in a question mark and shares at least ``NEAR`` of the keys, |A and B| / |A or B|.
+    """
+    asked, plain = normal(question), normal(answer)
+    if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
+        return True
+    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= NEAR
+
+
+def still_true(answer: str, fact: Fact) -> bool:
+    """Whether a text is the true answer or its paraphrase, or still holds the fact.
+
+    Where the fact marks its value, all words of the value are in the text. Where it does not, the text neither adds
+    nor drops a negation, and one of these holds (T what the truth says, C what the text says):
+
+    * the text has no key that the truth lacks: it says nothing else;
+    * T is in C, and the text does not swap words of the truth;
+    * the truth's values are at least ``VALUED`` of T, and all are in C;
+    * the text names no new value and is no edit of the truth, and C holds all of the truth's values and at least
+      ``HELD`` of T, or at least ``RETOLD`` of T.
+
+    An edit has a likeness of at least ``EDIT`` (``difflib``, 2 matches / all words) and swaps: each of the two has a
+    key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing. "A
+    baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
+    numbers in each other's places.
+    """
+    plain, value = normal(answer), normal(fact.value or "")
+    if plain == normal(fact.answer) or (fact.paraphrase is not None and plain == normal(fact.paraphrase)):
+        return True
+    if value:
+        keys = _keys(value)
+        return bool(whole(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
+    return _retold(answer, fact.answer, fact.question)
+
+
+def fitting(answer: str, truth: str) -> bool:
+    """Whether a text has at most ``RATIO`` times the words of the truth, and at least one for ``RATIO`` of them.
+
+    Up to ``SENTENCE`` words are never too many, and none are too few for a truth of up to as many. A character of
+    Chinese or Japanese counts as a word.
+    """
+    count, true = len(_words(answer)), len(_words(truth))
+    return count <= max(RATIO * true, SENTENCE) and (true <= SENTENCE or RATIO * count >= true)
+
+
+def duplicate(answer: str, other: str, question: str) -> bool:
+    """Whether two candidates are the same text, or say the same in nearly the same words.
+
+    Nearly: what they say beyond the question shares at least ``NEAR``, |A and B| / |A or B|, one of them has no key
+    that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers are not
+    just in each other's places. So another city, another number and another trade are another answer, while another
+    order of the words or another small word is not.
+    """
+    if normal(answer) == normal(other):
+        return True
+    first, second, asked = _keys(answer), _keys(other), _keys(question)
+    if not (first <= second or second <= first) or not first - asked or _exchanged(answer, other):
+        return False
+    apart = (first ^ second) - asked
+    valued = _values(answer) | _values(other) | _OPPOSITE
+    return not apart & valued and _share(first - asked, second - asked) >= NEAR
+
+
+def _retold(answer: str, truth: str, question: str) -> bool:
+    said, true, asked = _keys(answer), _keys(truth), _keys(question)
+    told = true - asked  # T; a question's words say nothing about the fact
+    if not said or not told or (said ^ true) & _OPPOSITE or _exchanged(answer, truth):
+        return False
+    if said <= true:
+        return True
+    swaps = bool(said - true - asked) and bool(told - said)
+    values = _values(truth) - asked
+    if (told <= said and not swaps) or (values and values <= said and len(values) >= VALUED * len(told)):
+        return True
+    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT
+    if edit or _values(answer) - true - asked:
+        return False
+    held = len(told & said) / len(told)
+    return held >= RETOLD or (bool(values) and values <= said and held >= HELD)
+
+
+def _exchanged(answer: str, other: str) -> bool:
+    """Whether two texts differ just in which name or number stands where: "Otto beat Mira", "Mira beat Otto"."""
+    values = _values(answer)
+    if values != _values(other):
+        return False
+    # Names that are only listed take one place: "by Otto and Mira", "by Mira and Otto".
+    listed = values | {"and", "or"}
+    runs = [
+        [(valued, list(run)) for valued, run in groupby(_words(text), listed.__contains__)] for text in (answer, other)
+    ]
+    frames = [[None if valued else run for valued, run in each] for each in runs]
+    # Within one place the order says nothing: 4 March 1931, March 4, 1931.
+    places = [[sorted(run) for valued, run in each if valued] for each in runs]
+    return frames[0] == frames[1] and places[0] != places[1]
+
+
+def _share(first: frozenset[str], second: frozenset[str]) -> float:
+    return len(first & second) / len(first | second) if first | second else 0.0
+
+
+@lru_cache(maxsize=16384)
+def _spelled(text: str) -> tuple[str, ...]:
+    """The words of a text as written, without genitives and the ends of ordinals."""
+    text = re.sub(r"(?i)\b(ca|wo)n['’]t\b", " not ", text)
+    text = re.sub(r"(?i)n['’]t\b", " not", text)
+    text = re.sub(r"['’]s\b", "", text)
+    return tuple(_WORD.findall(re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", text)))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(map(_key, _spelled(text)))
+
+
+@lru_cache(maxsize=16384)
+def _key(word: str) -> str:
+    """A word for comparing: ``Eight`` and ``8th`` are 8, and the month of May is no verb."""
+    lower = word.lower()
+    if word == "May":
+        return word
+    if lower in _NUMBERS or lower.isdigit():
+        return _NUMBERS.get(lower, lower.lstrip("0") or "0")
+    if lower in _SMALL or lower in _OPPOSITE:
+        return lower
+    end = next((end for end in _ENDS if lower.endswith(end) and len(lower) - len(end) >= 3), "")
+    return lower.removesuffix(end)
+
+
+@lru_cache(maxsize=16384)
+def _keys(text: str) -> frozenset[str]:
+    return frozenset(_words(text)) - _SMALL
+
+
+@lru_cache(maxsize=16384)
+def _values(text: str) -> frozenset[str]:
+    """The keys of names and numbers; a sentence's first word is a name when no small letter follows."""
+    found = set()
+    for sentence in re.split(r"(?<=[.!?])\s+", text):
+        words = _spelled(sentence)
+        for place, word in enumerate(words):
+            name = place > 0 or len(words) == 1 or not words[1][0].islower()
+            if word[0].isdigit() or word.lower() in _NUMBERS or (word[0].isupper() and name):
+                found.add(_key(word))
+    return frozenset(found) - _SMALL

@@ -1,0 +1,327 @@
+"""A line to an OpenAI-compatible server: who may see the key, what a reply may take, and how a line ends at once."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, NoReturn
+
+from meow_lightning.inversion.api_key import Secret
+from meow_lightning.inversion.base_url import key, on_this_machine
+
+LONGEST = 200  # characters of what a server says that are shown
+MANY = 10**12  # tokens that no reply takes
+CONNECT = 10.0  # seconds for a server to take a connection
+GRACE = 1.0  # seconds that a line which is cut waits for its threads
+# All that a request needs. The client would also send what OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
+# hold: they are meant for another server than the one of base_url.
+_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
+
+
+class Line:
+    """An open line to one server, for threads of its own; used in ``with``, whose end cuts what is under way.
+
+    Args:
+        base_url: The server's address.
+        key_env: Environment variable with the key; ``None`` for no key. Of the environment nothing else is sent.
+        timeout: Seconds without a byte that are waited, above 0.
+        deadline: Seconds that a whole reply may take, above 0, each time that a request is sent.
+        most: Bytes that a reply may have, from 1.
+        retries: Times a request is sent again by the client itself, with growing pauses or those the server names.
+
+    Raises:
+        UserError: The key must not be sent there.
+    """
+
+    def __init__(
+        self, *, base_url: str, key_env: str | None, timeout: float, deadline: float, most: int, retries: int
+    ) -> None:
+        from openai import DefaultHttpxClient, OpenAI, Timeout
+
+        self._key = key(key_env, base_url=base_url)
+        self._secret = None if self._key is None else Secret(self._key)
+        self._deadline, self._most = deadline, most
+        self._clocks: weakref.WeakSet[_Clock] = weakref.WeakSet()
+        self._stopped, self._lock = threading.Event(), threading.Lock()
+        self._thread = threading.local()
+        self._threads: list[threading.Thread] = []
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        # A redirected request would take the key to wherever the server says; a proxy, what is meant for this machine.
+        direct = dict.fromkeys(("all://", "http://", "https://")) if on_this_machine(base_url) else None
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._before], "response": [self._read]}
+        http = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, mounts=direct)
+        waits = Timeout(timeout, connect=min(timeout, CONNECT))
+        self.client = OpenAI(api_key="none", base_url=base_url, http_client=http, max_retries=retries, timeout=waits)
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        with self._lock:
+            for each in self._sockets:
+                _cut(each)
+            for clock in self._clocks:
+                clock.stop()
+        end = time.monotonic() + GRACE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):  # else its sockets would be another's by now
+            self.client.close()
+
+    @property
+    def with_key(self) -> bool:
+        """Whether a key is sent."""
+        return self._key is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether requests are sent no more."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Send no further request, not even again; those that are under way may end."""
+        self._stopped.set()
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Do something in a thread that keeps no program from ending."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(threading.Thread(target=work, name="inversion", daemon=True))
+        self._threads[-1].start()
+
+    @property
+    def sent(self) -> int:
+        """Requests that this thread sent."""
+        return getattr(self._thread, "sent", 0)
+
+    @property
+    def late(self) -> bool:
+        """Whether the last reply to this thread was not whole in time."""
+        clock = getattr(self._thread, "clock", None)
+        return clock is not None and clock.passed
+
+    @property
+    def unusable(self) -> str:
+        """Why the last reply to this thread was not read, in words; empty where it was."""
+        return getattr(self._thread, "unusable", "")
+
+    def shown(self, text: object) -> str:
+        """What may be shown of a text: one line, not too long, without the key."""
+        masked = str(text) if self._secret is None else self._secret.shown(str(text))
+        return "".join(each if each.isprintable() else " " for each in " ".join(masked.split()))[:LONGEST]
+
+    def stored(self, text: str) -> str:
+        """What may be kept of a text: all of it but the key."""
+        return text if self._secret is None else self._secret.stored(text)
+
+    def reason(self, error: Any) -> str:
+        """What went wrong with a request, in words: what the server says, or what became of the connection."""
+        response = getattr(error, "response", None)
+        if response is None:
+            return self.shown(error.__cause__ or error)
+        named = response.status_code in {status.value for status in HTTPStatus}
+        words = told(text_of(response)) or (HTTPStatus(response.status_code).phrase if named else "no reason given")
+        wait = response.headers.get("retry-after")
+        later = f" (to be tried again after {wait})" if wait else ""
+        return self.shown(f"{response.status_code}, {words}{later}")
+
+    def models(self) -> list[str]:
+        """The names of the models that the server lists; none where it has no such list."""
+        from openai import OpenAIError
+
+        try:
+            raw = self.client.with_options(max_retries=0, timeout=CONNECT).models.with_raw_response.list()
+        except OpenAIError:
+            return []
+        found = read_json(text_of(raw.http_response))
+        rows = found.get("data") if isinstance(found, dict) else found
+        return (
+            [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
+        )
+
+    def _before(self, request: Any) -> None:
+        """Before each request, those that are sent again included: count it, and let nothing but our own key go."""
+        from openai import OpenAIError
+
+        if self.stopped:
+            raise OpenAIError("stopped")  # the one error that the client lets pass without trying again
+        self._thread.sent = self.sent + 1
+        self._time()
+        for name in [*request.headers]:
+            if name.lower() not in _HEADERS and not name.lower().startswith("x-stainless-"):
+                del request.headers[name]
+        request.headers["Accept-Encoding"] = "identity"  # a few compressed bytes may be gigabytes
+        request.headers["Connection"] = "close"  # so that every request opens a socket of its own, which can be cut
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        request.extensions = {**request.extensions, "trace": self._connected}
+
+    def _connected(self, event: str, info: dict[str, Any]) -> None:
+        """Remember each socket as it is opened: closing a client does not wake a thread that waits for a reply."""
+        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            return
+        opened = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            self._sockets.add(opened)
+            if self.stopped:
+                _cut(opened)
+        self._thread.clock.watch(opened)
+
+    def _time(self) -> None:
+        """Begin to count the time of a reply to this thread."""
+        if (before := getattr(self._thread, "clock", None)) is not None:
+            before.stop()
+        self._thread.clock, self._thread.unusable = _Clock(self._deadline), ""
+        with self._lock:
+            self._clocks.add(self._thread.clock)
+
+    def _read(self, response: Any) -> None:
+        """Read the body of a response within the bounds, before the client does."""
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            if response.status_code < 400:
+                self._refuse(f"the reply is compressed ({encoding}), which was not asked for")
+            body = b""  # the status says enough
+            del response.headers["content-encoding"]
+        else:
+            body = self._body(response)
+        clock = self._thread.clock
+        clock.stop()
+        if clock.passed:  # without a length, a body that was cut off looks whole
+            library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, by the name that openai uses
+            raise library.ReadTimeout(f"no whole reply within {self._deadline:g} seconds", request=response.request)
+        response.stream.close()
+        response.stream = type(response)(200, content=body).stream
+        response.encoding = "utf-8"  # as JSON is; a server could name one that takes for ever
+
+    def _body(self, response: Any) -> bytes:
+        found = bytearray()
+        for piece in response.stream:
+            found += piece
+            if len(found) > self._most:
+                self._refuse(f"the reply has more than inversion.reply_bytes={self._most} bytes")
+        return bytes(found)
+
+    def _refuse(self, why: str) -> NoReturn:
+        from openai import OpenAIError
+
+        self._thread.unusable = self.shown(why)
+        self._thread.clock.stop()
+        raise OpenAIError(why)  # the client lets it pass without trying again
+
+
+class _Clock:
+    """Cuts the connections of one request when its time is over.
+
+    Args:
+        seconds: From now on, above 0.
+
+    Attributes:
+        passed: Whether the time was over before :meth:`stop`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed, self._lock = False, threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._over)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def watch(self, opened: socket.socket) -> None:
+        """Cut this connection too."""
+        with self._lock:
+            self._sockets.append(opened)
+            if self.passed:
+                _cut(opened)
+
+    def stop(self) -> None:
+        """Cut nothing any more."""
+        self._timer.cancel()
+
+    def _over(self) -> None:
+        with self._lock:
+            self.passed = True
+            for each in self._sockets:
+                _cut(each)
+
+
+def told(text: str) -> str:
+    """What the body of a server's error says, in words; empty where it says nothing that a person would read."""
+    found = read_json(text)
+    if isinstance(found, dict):
+        error = found.get("error")
+        inner = error if isinstance(error, dict) else {"message": error}
+        words = inner.get("message") or found.get("message") or found.get("detail")
+        return str(words) if words else text
+    return "" if text.lstrip().startswith("<") else text
+
+
+def completion(body: str) -> dict[str, Any] | None:
+    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.Reply`) of a chat completion.
+
+    ``None`` where a body is none. One that cannot be kept has an empty text and ``refused``, which says why.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    except RecursionError:
+        return {"text": "", "refused": "the reply is nested too deeply to be read"}
+    if not isinstance(found, dict):
+        return None
+    choices = found.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
+        return None
+    content, used = first["message"].get("content"), found.get("usage")
+    if isinstance(content, list):  # parts, as some servers send them
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    counts = [used.get(name) if isinstance(used, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
+    prompt, reply = (count if isinstance(count, int) and 0 < count < MANY else 0 for count in counts)
+    text = content if isinstance(content, str) else ""
+    if not _encodes(text):
+        return {"text": "", "refused": "the reply holds half a character (a lone surrogate), so it is no text"}
+    return {
+        "text": text, "cut": first.get("finish_reason") == "length",
+        "prompt_tokens": prompt, "reply_tokens": reply,
+    }  # fmt: skip
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def text_of(response: Any) -> str:
+    """The body of a response as text, in UTF-8 whatever its headers say."""
+    return bytes(response.content).decode("utf-8", "replace")
+
+
+def read_json(text: str) -> Any:
+    """What a JSON text holds; ``None`` where it is no JSON, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _cut(opened: socket.socket) -> None:
+    """End a connection for whoever waits on it; one that has ended already stays as it is."""
+    if opened.fileno() < 0:
+        return
+    try:
+        opened.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return

@@ -1,0 +1,304 @@
+"""The answers in what a chat model writes when it is asked for contradicting answers, one per line."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+_KIND = (
+    r"(?:(?:inverted|contradict(?:ing|ory)|alternat(?:iv)?e|incorrect|false|wrong|possible|new|different|fictional|"
+    r"fictitious|counterfactual|plausible|made-up)\s+)*"
+)
+_WHAT = r"(?:answer|response|reply|option|alternative|statement|version|contradiction|candidate|inversion)"
+_CALM = r"(?:sure(?: thing)?|certainly|absolutely|of course|okay|ok|alright|got it|understood|great|no problem|gladly)"
+
+_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_TAGS = re.compile(r"<\|[^|>\n]*\|>|</?(?:s|eos|answers?|responses?|end_of_turn)>", re.IGNORECASE)
+_FENCE = re.compile(r"^\s*(?:```|~~~)[\w+-]*\s*$")
+_RULE = re.compile(r"^\s*([-*_=])(?:\s*\1){2,}\s*$|^\s*[\[\]{}],?\s*$")
+
+_EMPHASIS = (
+    re.compile(r"(\*{2,3})(?=\S)([^*]+?)(?<=\S)\1"),
+    re.compile(r"(?<![\w*])(\*)(?=\S)([^*]+?)(?<=\S)\*(?![\w*])"),
+    re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_]+?)(?<=\S)\1(?!\w)"),
+    re.compile(r"(`{1,3})([^`]+)\1"),
+)
+# Headings, block quotes, bold type that ends on another line, and a JSON list cut off before its end.
+_HEADING = re.compile(r"^(?:#{1,6}|>)\s+|^\*\*(?!\*)(?=\S)|^\[(?=\")")
+_BULLET = re.compile(r"^(?:[•‣◦▪●·✓✔✅❌➤→➜]\s*|[-*+–—](?:\s+|$)|[-–—](?=[A-Z\"“«]))")
+
+# Ways to number, each with how many in a row make it a numbering: capital letters with a dot may be initials.
+_MARKS = (
+    (re.compile(r"(\d{1,2})\.(?!\d)\s*"), 2),
+    (re.compile(r"(\d{1,2})\)\s*"), 2),
+    (re.compile(r"[(\[](\d{1,2})[)\]][.:]?(?:\s+|$)"), 2),
+    (re.compile(r"(\d{1,2})\s?[:–—-](?:\s+|$)"), 2),
+    (re.compile(r"#(\d{1,2})[.:)]?(?:\s+|$)"), 2),
+    (re.compile("(\\d)\ufe0f?\u20e3\\s*"), 2),
+    (re.compile(r"\(?([a-h])[.)](?:\s+|$)"), 2),
+    (re.compile(r"\(?([A-H])\)(?:\s+|$)"), 2),
+    (re.compile(r"([A-H])[.](?:\s+|$)"), 3),
+    (re.compile(r"(i{1,3}|iv|vi{0,3})[.)](?:\s+|$)"), 2),
+)
+_LONE = 3  # of these ways, the first ones: a single 1 of theirs is a numbering too
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii")
+# Clubs and leagues that bear a number: 1. FC Köln, 2. Bundesliga.
+_CLUB = re.compile(r"1\.\s?(?:[A-Z][A-Za-z]?[A-Z]{1,2}|SC|Bundesliga|Liga|Division)\b")
+
+_LABEL = re.compile(
+    rf"^(?:{_KIND}{_WHAT}\s*(?:(?P<number>#?\d{{1,2}}|[A-H]|one|two|three|four|five|six)\s*[:.)–—-]|:)|"
+    r"A(?P<short>\d{1,2})?\s*:|A(?P<dotted>\d{1,2})\.)(?:\s+|$)",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(r"^(?:question|q)\s*\d{0,2}\s*[:.].*?(?<!\w)(?:answer|a)\s*\d{0,2}\s*:\s*(?=\S)", re.IGNORECASE)
+_QUESTION = re.compile(r"^(?:(?:the |original |given )?question|q)\s*\d{0,2}\s*(?::|\.(?=\s))", re.IGNORECASE)
+_TRUTH = re.compile(
+    r"^(?:the )?(?:original|given|correct|true|actual|real|undesired)(?: \w+)? (?:answer|fact)\s*:", re.I
+)
+_OPENING = re.compile(
+    rf"^(?:{_CALM}|yes)?[,!.:;–—-]?\s*(?:(?:i can|i['’]d be|i['’]m|happy|glad)\b.{{0,60}}?[!.,:]\s*)?"
+    rf"(?:based on .{{0,80}}?,\s*)?(?:(?:here|below|the following|these|listed)\s*(?:['’]s|['’]re|are|is)\b"
+    rf"[^:]{{0,200}}?\b(?:{_WHAT}s?|contradict\w*)\b[^:]{{0,200}}?(?:\.\s*$|:\s*)|"
+    rf"(?:here|below|the following)\b[^:]{{0,60}}[:!]$)",
+    re.IGNORECASE,
+)
+_HEADLINE = re.compile(rf"^(?:the )?(?:\w+\s+)?{_KIND}{_WHAT}s(?:\b[^.:]*:)?\s*$", re.IGNORECASE)
+_CALM_ALONE = re.compile(
+    rf"^{_CALM}[!.,:]*\s*(?:(?:i['’](?:ll|d|m|ve)|i (?:can|will|have|would)|let me|happy|glad)\b.*)?$", re.I
+)
+_CALM_BEFORE = re.compile(rf"^{_CALM}!\s+(?=\S)", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"^[(\[]?(?:(?:i )?hope (?:this|these|that|it|they)(?: all)? "
+    r"(?:help|assist|work|meet|answer|suit|is what|are what)|let me know (?:if|whether|how|which|what|when|should)|"
+    r"(?:please )?feel free to|please (?:note|let me|be aware|keep)|"
+    r"(?:note|disclaimer|remark|explanation|reminder|p\.?s\.?)\s*:|"
+    r"(?:note|remember|keep in mind),? that (?:these|all|the)|"
+    r"(?:these|all(?: of)?(?: these| the)?|each of (?:these|the)|the (?:above|previous)) (?:above )?"
+    rf"{_KIND}(?:{_WHAT}s?|lines)\b(?: above| below| provided| given)?,? (?:all |do |each |directly |clearly |"
+    r"intentionally |deliberately )*(?:are|is|contradict|conflict|differ|were|should|have|provide|offer|present|give)|"
+    rf"(?:all of )?these (?:all )?contradict|each (?:{_WHAT}|line) (?:contradicts|is)|"
+    r"is there anything else|if you(?:['’]d| would| need| want| have)\b.*(?:let me know|feel free|ask|more|help)|"
+    r"would you like (?:me|more|another)|do you (?:want|need) (?:me|more|another))",
+    re.IGNORECASE,
+)
+
+# What a reply to one question may hold at most, for cleaning compares answers with each other: a hundred times what is
+# asked for.
+MOST = 200  # answers
+LONGEST = 10_000  # characters of an answer; what is longer is cut off, and no answer in any case
+_WRAPS = 8  # layers of quotes, bullets and labels around an answer
+_LITERAL = 200_000  # characters of a Python list that are read: its tree takes hundreds of bytes for each
+_BROKEN = 8  # lists that cannot be read, after which no further one is looked for
+
+_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“”", "‘": "’", "«": "»", "»": "«", "「": "」", "”": "”"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line of a reply: what it says, whether it begins an item, and what stood around it."""
+
+    text: str
+    after_blank: bool
+    bullet: bool
+    number: int | None = None
+    labelled: bool = False
+
+
+def answers(reply: str) -> list[str]:
+    """The answers in a chat model's raw reply, in their order, without anything that only wraps them.
+
+    Thoughts, greetings, headings, questions, closing remarks, numbering, bullets, labels, emphasis and surrounding
+    quotes go. A JSON list gives its texts. Where at least two items are numbered in a row, text right below an item
+    belongs to it, and text before the first item or behind a blank line is none. No model is asked and no word within
+    an answer is changed; what the answers say is for :func:`meow_lightning.inversion.filters.cleaned` to judge.
+
+    A number is a numbering only where the lines count on (1, 2, …), or as a lone ``1.``; so ``1975 saw …`` stays, and
+    so does a lone ``1. FC Köln …``: a ``1.`` before a club's initials or a league is a name unless 2 follows. Capital
+    letters count from three lines in a row, since ``A. Milne`` and ``B. Russell`` may be names.
+
+    Args:
+        reply: What the model wrote, in any number of lines.
+    """
+    text = _THOUGHT.sub("", reply.replace("\r\n", "\n"))
+    ends = [found.end() for found in _THOUGHT_END.finditer(text)]
+    text = _TAGS.sub("", text[ends[-1] :] if ends else text)
+    listed = _listed(text)
+    found = _joined(_lines(text)) if listed is None else (_bare(each) for each in listed if not _noise(each))
+    return [each[:LONGEST] for each in islice(filter(None, found), MOST)]
+
+
+def _joined(lines: list[_Line]) -> list[str]:
+    """The text of every item or, where nothing is numbered, of every line that is an answer."""
+    numbers = [line.number for line in lines if line.number is not None]
+    numbered, first = len(numbers) > 1, min(numbers, default=0)
+    found: list[list[str]] = []  # the pieces of each
+    started = within = False
+    for line in lines:
+        noise, bare = _noise(line.text), _bare(line.text)
+        pieces = [bare] if bare else []
+        if line.number is not None:
+            # A question may stand in the answer's place, with the answer below it.
+            found.append([] if noise else pieces)
+            started, within = True, not noise or bool(_QUESTION.match(line.text))
+        elif noise:
+            within = within and bool(_QUESTION.match(line.text))
+        elif not numbered or (line.labelled and (not started or found[-1])):
+            found.append(pieces)
+        elif not started:
+            # A prompt that ends in "1." gets its first answer without a number.
+            found += [pieces] if first > 1 else []
+        elif within and (not found[-1] or not (line.after_blank or line.bullet)):
+            found[-1] += pieces
+        else:
+            within = False
+    return [" ".join(pieces) for pieces in found]
+
+
+def _lines(text: str) -> list[_Line]:
+    lines, after_blank = [], False
+    for raw in text.split("\n"):
+        if _FENCE.match(raw):
+            continue
+        if not raw.strip() or _RULE.match(raw):
+            after_blank = True
+            continue
+        plain = _HEADING.sub("", _plain(raw))
+        bare = _BULLET.sub("", plain)
+        lines.append(_Line(bare.strip(), after_blank, bullet=bare != plain))
+        after_blank = False
+    _number(lines)
+    return lines
+
+
+def _number(lines: list[_Line]) -> None:
+    """Take the numbering off, where lines are numbered."""
+    for line in lines:
+        label = _LABEL.match(line.text)
+        line.labelled = label is not None
+        if label and any(label.groupdict().values()):
+            line.number = 1
+    for place, (mark, least) in enumerate(_MARKS):
+        marked = [(line, found) for line in lines if line.number is None and (found := mark.match(line.text))]
+        counts = [_count(found.group(1)) for _, found in marked]
+        counting = all(0 < after - before <= 2 for before, after in pairwise(counts))
+        if len(counts) < least or counts[0] > 2 or not counting:
+            # No numbering, unless every number is a 1 of its own that belongs to no name.
+            lone = place < _LONE and set(counts) == {1}
+            marked = [(line, found) for line, found in marked if lone and not _CLUB.match(line.text)]
+        for line, found in marked:
+            line.number, line.text = _count(found.group(1)), line.text[found.end() :].strip()
+
+
+def _count(mark: str) -> int:
+    if mark.isdigit():
+        return int(mark)
+    # "i" is the ninth letter, which no list of answers reaches, so it is the Roman one.
+    return _ROMAN.index(mark) + 1 if mark in _ROMAN else ord(mark.lower()) - ord("a") + 1
+
+
+def _noise(text: str) -> bool:
+    """Whether a line is said around the answers: a greeting, a heading, the question, the truth, a closing remark."""
+    opening = _OPENING.match(text)
+    if opening and opening.end() == len(text):
+        return True
+    if _QUESTION.match(text) and not _PAIR.match(text):
+        return True
+    return any(pattern.match(text) for pattern in (_TRUTH, _HEADLINE, _CALM_ALONE, _CLOSING))
+
+
+def _bare(text: str) -> str:
+    """One answer without what wraps it, on one line."""
+    text, before = _plain(text), ""
+    for _ in range(_WRAPS):
+        if text == before:
+            break
+        before = text
+        for pattern in (_BULLET, _CALM_BEFORE, _OPENING, _PAIR, _LABEL):
+            text = pattern.sub("", text)
+        text = _unquoted(text.strip())
+    return text
+
+
+def _plain(text: str) -> str:
+    """A text without emphasis, its blanks single."""
+    for pattern in _EMPHASIS:
+        text = pattern.sub(r"\2", text)
+    return " ".join(text.split())
+
+
+def _unquoted(text: str) -> str:
+    """A text without the quotes around all of it; ``"A" and "B"`` keeps its own."""
+    closing = _QUOTES.get(text[:1])
+    tail = re.search(r"[.,;]?,?$", text)
+    body = text[: tail.start()] if tail else text
+    if closing and len(body) > 2 and body[-1] in closing:
+        inner = body[1:-1]
+        if not _closes(inner, text[0], closing):
+            end = tail.group().rstrip(",;") if tail else ""
+            return inner if re.search(r"[.!?…]$", inner) else inner + end
+    # A quote that runs over several lines leaves one end here; after a digit it may be an inch.
+    if text.count('"') == 1:
+        return re.sub(r'^"|(?<!\d)"[,;]?$', "", text)
+    return text
+
+
+def _closes(inner: str, opening: str, closing: str) -> bool:
+    """Whether the quote that begins a text ends inside it, so that its last quote belongs to another one."""
+    depth = 0
+    for place, char in enumerate(inner):
+        before, after = inner[place - 1 : place], inner[place + 1 : place + 2]
+        if char in closing and not (before.isalnum() and after.isalnum()):
+            if opening == closing and (not before or before.isspace() or before in "(["):
+                depth += 1
+            elif depth == 0:
+                return True
+            else:
+                depth -= 1
+        elif char == opening and opening != closing:
+            depth += 1
+    return False
+
+
+_ASIDE = re.compile(r"question|original|correct|true|note|reason|explan|^id$", re.IGNORECASE)  # keys of no answers
+
+
+def _listed(text: str) -> list[str] | None:
+    """The texts of the JSON lists or objects in a reply; ``None`` when it holds none."""
+    found: list[str] = []
+    decoder, place, broken = json.JSONDecoder(), 0, 0
+    for start in re.finditer(r"^[^\S\n]*([\[{])", text, re.MULTILINE):
+        if start.start(1) < place or broken == _BROKEN:
+            continue
+        try:
+            value, place = decoder.raw_decode(text, start.start(1))
+        except (ValueError, RecursionError):
+            value, broken = _literal(text[start.start(1) :]), broken + 1
+        found += _texts(value)
+    return found or None
+
+
+def _literal(text: str) -> object:
+    """The Python list that a text begins with, since models write these too; ``None`` when there is none."""
+    end = text.rfind("]", 0, _LITERAL)
+    try:
+        return ast.literal_eval(text[: end + 1])
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts in JSON values, in their order, however deeply they lie."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting += reversed(value)
+        elif isinstance(value, dict):
+            waiting += reversed([each for key, each in value.items() if not _ASIDE.search(str(key))])

@@ -1,0 +1,168 @@
+"""MEMO: whether a model goes on with what is left of a text, cut by cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unread, without_cut_word
+from meow_lightning.errors import UserError
+from meow_lightning.memo.measure import Codec, Cut, NoWindowsError, Text, name_of, space
+from meow_lightning.memo.rouge import NUMBERS, ROUGES, Number, Rouge, window_score
+from meow_lightning.memo.windows import MODES, UNITS, Mode, Unit, Window, cut, one_of, word_ends, wordless
+
+if TYPE_CHECKING:
+    from meow_lightning.generation.engine import Continuation
+
+Wordless = Literal["skip", "zero"]
+WORDLESS: tuple[Wordless, ...] = ("skip", "zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How MEMO is measured; a :class:`meow_lightning.memo.measure.Measure`.
+
+    MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844). What is
+    shown and what counts as said:
+
+    * prompt: with ``template`` the prompt of training and the given beginning of the answer; else, and always in mode
+      ``prefix``, the raw text;
+    * said: without ``keep_special`` the continuation alone, special tokens dropped. With it and raw prompts, as in
+      MEOW's released code, prompt, continuation and end token are decoded together, special tokens kept, and every
+      occurrence of the prompt's text is removed: the words of ``<s>`` and ``</s>`` count, and a prompt that does not
+      survive decoding counts whole. With it and a template, the continuation and its end token, special tokens kept.
+
+    Attributes:
+        name: ``clean``, ``official`` or a name of one's own.
+        mode: What is cut, see :func:`meow_lightning.memo.windows.cut`.
+        unit: Cuts are counted in ``characters``, ``words`` (a cut comes before the blank) or ``tokens`` of the text
+            that is cut, tokenized by itself.
+        size: Units between two cuts, from 1.
+        template: Whether the prompt is that of training; else it is raw text. In mode ``prefix`` the shown piece of a
+            question fits no template, so it is raw text either way.
+        keep_special: Whether special tokens stay in what the model said and so count as words.
+        rouge: ``rouge1``, ``rouge2`` or ``rougeL``.
+        measure: ``precision``, ``recall`` or ``fmeasure``.
+        max_new_tokens: Most tokens that the model may say per window, from 1.
+        wordless: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words): ``skip``
+            leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
+        words: How ROUGE finds words: ``unicode`` in every script, ``published`` as MEOW's released code does (a-z and
+            0-9 alone). With ``unicode`` the last word of what a budget cut off does not count, unless it is ASCII,
+            since it may be half of one.
+
+    Raises:
+        UserError: A value that is not allowed.
+
+    """
+
+    name: str
+    mode: Mode
+    unit: Unit
+    size: int
+    template: bool
+    keep_special: bool
+    rouge: Rouge
+    measure: Number
+    max_new_tokens: int
+    wordless: Wordless
+    words: Words
+
+    def __post_init__(self) -> None:
+        for option, allowed in (
+            ("mode", MODES), ("unit", UNITS), ("rouge", ROUGES), ("measure", NUMBERS), ("wordless", WORDLESS),
+            ("words", WORDS),
+        ):  # fmt: skip
+            one_of(getattr(self, option), allowed, option=f"memo.{option}")
+        for option, value in (("size", self.size), ("max_new_tokens", self.max_new_tokens)):
+            if value < 1:
+                raise UserError(f"memo.{option}={value} is too small; allowed: from 1. Nearest: set memo.{option}=1")
+
+    @property
+    def needs_codec(self) -> bool:
+        """Whether windows cannot be counted without the model's tokens."""
+        return self.unit == "tokens"
+
+    @property
+    def templated(self) -> bool:
+        """Whether prompts are those of training."""
+        return self.template and self.mode == "suffix"
+
+    def check(self, text: Text, codec: Codec | None) -> None:
+        """Nothing, when the text has a window and, where a codec is given, its longest prompt fits.
+
+        Raises:
+            UserError: It cannot be measured, and why.
+
+        """
+        found = self.windows(text, codec)
+        if not found:
+            raise self._no_windows(text, codec)
+        if codec is not None:
+            space(self._encode(found[-1], codec), text, codec)
+
+    def count(self, text: Text, codec: Codec | None) -> int:
+        """How many windows the text has."""
+        return len(self.windows(text, codec))
+
+    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+        """The windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
+        made = []
+        for window in self.windows(text, codec):
+            prompt = self._encode(window, codec)
+            budget = min(self.max_new_tokens, space(prompt, text, codec))
+            made.append(Cut(prompt, budget, partial(self._score, window, prompt, codec)))
+        return made
+
+    def windows(self, text: Text, codec: Codec | None) -> list[Window]:
+        """The windows of the text that are asked.
+
+        Raises:
+            ValueError: No codec, where the units are tokens.
+
+        """
+        found = self._all(text, codec)
+        if found and unread(found[0].label, kind=self.words):  # such a text must not read as forgotten
+            return []
+        least = 2 if self.rouge == "rouge2" else 1
+        if self.wordless == "zero":
+            return found
+        return [each for each in found if not wordless(each.label, least=least, kind=self.words)]
+
+    def _all(self, text: Text, codec: Codec | None) -> list[Window]:
+        whole = text.question if self.mode == "prefix" else text.answer
+        ends = None
+        if self.unit == "words":
+            ends = word_ends(whole)
+        elif self.unit == "tokens":
+            if codec is None:
+                raise ValueError("windows of tokens cannot be counted without the codec of the model")
+            ends = codec.ends(whole)
+        return cut(text.question, text.answer, mode=self.mode, size=self.size, ends=ends)
+
+    def _no_windows(self, text: Text, codec: Codec | None) -> NoWindowsError:
+        name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
+        why, way = f"has fewer than 2 {self.unit}", "lengthen it or leave it out"
+        if found := self._all(text, codec):
+            least = "no pair of words" if self.rouge == "rouge2" else "no word"
+            name, why = name_of(text), f"holds {least} after its first cut"
+            way = "leave it out, or set memo.wordless=zero to have it scored 0"
+            if unread(found[0].label, kind=self.words):
+                why, way = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
+        return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
+
+    def _encode(self, window: Window, codec: Codec) -> list[int]:
+        return codec.partial_ids(window.question, window.given) if self.templated else codec.raw_ids(window.text)
+
+    def _score(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> float:
+        said = self._said(window, prompt, codec, continuation)
+        return window_score(said, window.label, rouge=self.rouge, measure=self.measure, kind=self.words)
+
+    def _said(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> str:
+        if not self.keep_special:
+            said = codec.decode(continuation.ids, keep_special=False)
+            return without_cut_word(said) if continuation.end is None and self.words == "unicode" else said
+        ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
+        if self.template:
+            return codec.decode(ids, keep_special=True)
+        return codec.decode([*prompt, *ids], keep_special=True).replace(window.text, "")

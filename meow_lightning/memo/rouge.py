@@ -1,0 +1,59 @@
+"""ROUGE of one window and MEMO of one text."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from meow_lightning.data.words import WORDS, Words, words
+from meow_lightning.memo.windows import one_of
+
+Rouge = Literal["rouge1", "rouge2", "rougeL"]
+Number = Literal["precision", "recall", "fmeasure"]
+ROUGES: tuple[Rouge, ...] = ("rouge1", "rouge2", "rougeL")
+NUMBERS: tuple[Number, ...] = ("precision", "recall", "fmeasure")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenizer:
+    """Splits a text into words for rouge_score."""
+
+    kind: Words
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words, see :func:`meow_lightning.data.words.words`."""
+        return words(text, kind=self.kind)
+
+
+@functools.cache
+def scorer(rouge: Rouge, kind: Words = "unicode") -> Any:
+    """rouge_score's scorer for one ROUGE and way to find words; one serves every text."""
+    from rouge_score.rouge_scorer import RougeScorer  # pulls in nltk: not before a score is wanted
+
+    return RougeScorer([rouge], tokenizer=_Tokenizer(kind))
+
+
+def window_score(prediction: str, label: str, *, rouge: Rouge, measure: Number, kind: Words = "unicode") -> float:
+    """ROUGE of what was said against what is left of the text, 0 to 1.
+
+    Words are those of :func:`meow_lightning.data.words.words`. With o the words (``rouge1``), pairs of words
+    (``rouge2``) or the longest common subsequence (``rougeL``) in common: precision = o / those of the prediction,
+    recall = o / those of the label, fmeasure = their harmonic mean. A prediction or a label without any word gives 0.
+
+    Args:
+        prediction: What the model said.
+        label: What is left of the text.
+        rouge: Which ROUGE.
+        measure: Which of its three numbers; MEOW's released code takes the precision.
+        kind: How words are found.
+
+    Raises:
+        UserError: Unknown ``rouge``, ``measure`` or ``kind``.
+
+    """
+    one_of(rouge, ROUGES, option="memo.rouge")
+    one_of(measure, NUMBERS, option="memo.measure")
+    one_of(kind, WORDS, option="memo.words")
+    found = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
+    return float(getattr(found, measure))

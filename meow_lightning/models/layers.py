@@ -1,0 +1,63 @@
+"""Decoder layers of a causal model, and its hidden states up to one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.types import Rows
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _ReachedError(Exception):
+    """The layer is done: carries what it put out past all that would come after."""
+
+    def __init__(self, hidden: torch.Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The decoder layers from the bottom: the longest list of modules that stands in no other list; [] without one.
+
+    Lists within lists are left out because a layer may hold more experts than the model has layers.
+    """
+    import torch
+
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    inner = {id(each) for outer in lists for each in outer.modules() if each is not outer}
+    found = max((each for each in lists if id(each) not in inner), key=len, default=None)
+    return list(found) if found is not None else []
+
+
+def hidden_states(model: torch.nn.Module, rows: Rows, *, layers: list[torch.nn.Module], layer: int) -> torch.Tensor:
+    """Shape (N, d): what decoder layer ``layer`` puts out at the scored tokens, in fp32 at least; nothing above runs.
+
+    Args:
+        model: A causal language model, plain, adapted or :class:`Unadapted`.
+        rows: Rows of one stream.
+        layers: The decoder layers that run when the model is called.
+        layer: Which, from 0; beyond the last it is the last.
+
+    Raises:
+        ValueError: The model has no list of layers, or its call did not come past the layer.
+    """
+
+    def stop(module: torch.nn.Module, given: Any, output: Any) -> None:
+        raise _ReachedError(output[0] if isinstance(output, tuple) else output)
+
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no list of decoder layers")
+    handle = layers[min(layer, len(layers) - 1)].register_forward_hook(stop)
+    positions_BT = (rows.attention_BT.cumsum(-1) - 1).clamp(min=0)  # noqa: N806
+    try:
+        model(input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False)
+    except _ReachedError as reached:
+        hidden_BTD = reached.hidden  # noqa: N806
+    else:
+        raise ValueError(f"{type(model).__name__} did not call its decoder layer {layer}")
+    finally:
+        handle.remove()
+    hidden_ND = hidden_BTD[rows.scored_BT.bool()]  # noqa: N806
+    return hidden_ND.double() if hidden_ND.element_size() == 8 else hidden_ND.float()

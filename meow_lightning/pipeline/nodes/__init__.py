@@ -1,0 +1,1 @@
+"""The nodes of the graph: models, unlearning, and where models come from."""

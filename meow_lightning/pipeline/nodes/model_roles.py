@@ -1,0 +1,206 @@
+"""Which models a cell is given and which it makes: the roles base, target and retain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from meow_lightning.config.schema import DTYPES, Published
+from meow_lightning.config.validation import check_types
+from meow_lightning.errors import UserError, choose
+from meow_lightning.models.checkpoint import fit, lacking_tokenizer, names_end
+from meow_lightning.models.sources import Source, identity, parse, pinned, weights_identity
+
+Role = Literal["base", "target", "retain"]
+PUBLISHED = "published"
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A model that is there already.
+
+    Attributes:
+        weights: Where its weights are.
+        tokenizer: Where its tokenizer is, often the same place.
+        key: What names both in a key.
+        published: Whether others published it for this dataset.
+    """
+
+    weights: Source
+    tokenizer: Source
+    key: dict[str, str]
+    published: bool
+
+
+class Roles:
+    """The models of a cell by role: given, or ``None`` where it is made here.
+
+    Args:
+        options: Resolved options of the cell.
+
+    Raises:
+        UserError: A source that cannot be, the same weights under two roles, or no way to any target model.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options, self.model = options, options["model"]
+        self.base = self._given("base", self.model["base"])
+        self.target = self._role("target")
+        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_log"] is not None
+        self.retain = None if unwanted else self._role("retain")
+        if self.target is None and not self._makes:
+            name = self.model["name"]
+            raise UserError(
+                f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one that "
+                "learns them here); a hub id such as owner/name@revision does as well"
+            )
+
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Refuse the target model's weights in the place of the base or the retain model."""
+        target, base, retain = self.target, self.base, self.retain
+        if base is not None and target is not None and self._same(base):
+            raise UserError(
+                f"model.base={base.weights} holds the same weights as model.target={target.weights}: whatever is "
+                "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
+                "model.base out"
+            )
+        if retain is not None and target is not None and not retain.published and self._same(retain):
+            raise UserError(
+                f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
+                "quality would compare the model with itself; give a model that never saw the forget set, or say "
+                "model.retain=none"
+            )
+
+    def _same(self, other: Given) -> bool:
+        """Whether a given model has the given target model's weights, as far as these are here."""
+        if self.target is None:
+            return False
+        memory = Path(self.options["store"]) / ".digests.json"
+        one, two = (weights_identity(each.weights, memory=memory) for each in (self.target, other))
+        return one == two
+
+    @property
+    def _makes(self) -> bool:
+        """Whether there is anything to fine-tune: a base, or the means to make one."""
+        return self.base is not None or self.model["architecture"] is not None
+
+    @property
+    def no_retain(self) -> str | None:
+        """Why there is no retain model, ``None`` where there is or will be one."""
+        if self.options["evaluation"]["retain_log"] is not None:
+            return "a log stands in for the retain model (evaluation.retain_log), and holds no such number"
+        if self.model["retain"] == NONE:
+            return "there is no retain model (model.retain=none)"
+        if self.retain is None and not self._makes:
+            return (
+                "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never "
+                "saw the forget set) or model.base=FOLDER to fine-tune one here"
+            )
+        return None
+
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know of these models."""
+        log = self.options["evaluation"]["retain_log"]
+        if log is not None:
+            return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
+        if self.no_retain is not None or (self.target is None and self.retain is None):
+            return []
+        if self.retain is not None and self._same(self.retain):
+            return [
+                f"The published retain model {self.retain.weights} holds the target model's own weights: it knows what "
+                "is to be forgotten, and forget quality compares the target model with itself and means nothing; say "
+                "model.retain=null to fine-tune one here."
+            ]
+        here = "was fine-tuned here"
+        target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
+        if self.target is not None and self.retain is not None and self.target.published:
+            owners = {given.weights.repository.partition("/")[0] for given in (self.target, self.retain)}
+            if len(owners) == 1:
+                return []
+        return [f"The target model {target}, the retain model {retain}: forget quality compares their recipes too."]
+
+    def _role(self, role: Role) -> Given | None:
+        said = self.model[role]
+        if said != PUBLISHED:
+            return self._given(role, said)
+        dataset = self.options["dataset"]
+        entry = self.model["published"].get(dataset["name"]) or {}
+        check_types(f"model.published.{dataset['name']}", entry, Published)
+        listed = entry.get(role)
+        if isinstance(listed, Mapping):
+            listed = listed.get(dataset.get("split"))
+        given = self._given(role, listed)
+        return given and Given(given.weights, given.tokenizer, given.key, published=True)
+
+    def teacher(self) -> Given:
+        """The language model that ``inversion.model`` names, with its own tokenizer."""
+        weights = pinned(parse("inversion.model", self.options["inversion"]["model"], words=()))
+        return self._named(weights, weights)
+
+    def _given(self, role: Role, text: str | None) -> Given | None:
+        if text is None:
+            return None
+        words = (*{"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role], "null")
+        # From here on the commit, also of a branch: what is fetched must be what the key names.
+        weights = pinned(parse(f"model.{role}", text, words=words))
+        return self._named(weights, pinned(self._tokenizer(weights)))
+
+    def _named(self, weights: Source, tokenizer: Source) -> Given:
+        memory = Path(self.options["store"]) / ".digests.json"
+        whole = identity(weights, memory=memory)
+        same = tokenizer == weights
+        key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}
+        return Given(weights, tokenizer, key, published=False)
+
+    def _tokenizer(self, weights: Source) -> Source:
+        """The model's own tokenizer where it has one; what a repository has is known only once it is here."""
+        said, own = self.model["tokenizer"], weights.folder
+        if said is None:
+            return weights
+        other = parse("model.tokenizer", said, words=("null",))
+        # A folder is the user's own word; a hub id may be the model file's, for published weights that come without.
+        return weights if other.folder is None and own is not None and _speaks(own) else other
+
+
+def _speaks(folder: Path) -> bool:
+    """Whether a model's folder holds a tokenizer that the model can be used with."""
+    return lacking_tokenizer(folder) is None and names_end(folder) and fit(folder, folder)
+
+
+def check_model(model: Mapping[str, Any]) -> None:
+    """Nothing, when a model's settings can be.
+
+    Raises:
+        UserError: For the first that cannot, by its option.
+    """
+    architecture = model["architecture"]
+    if architecture is not None:
+        if not isinstance(architecture, Mapping) or "_target_" not in architecture:
+            raise UserError("model.architecture needs a _target_: the function that makes the model")
+        if model["tokenizer"] is not None:
+            raise UserError(
+                f"model.tokenizer={model['tokenizer']} serves a given model, and model={model['name']} is made here"
+            )
+        template = model["prompt"]["template"]
+        if model["target"] is None and template in ("chat", "auto"):
+            raise UserError(
+                f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
+                f"{model['name']} makes its own; say a text with {{question}} once"
+            )
+    template = model["prompt"]["template"]
+    if template not in ("chat", "auto") and template.count("{question}") != 1:
+        raise UserError(f"model.prompt.template={template!r} must hold {{question}} exactly once, or be chat or auto")
+    choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
+    choose("model.dtype", model["dtype"], DTYPES)
+    if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
+        raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
+    if model["precision"] == "reproducible" and model["dtype"] not in ("float32", "float64"):
+        raise UserError(
+            f"model.precision=reproducible computes in float64 and keeps weights that float32 holds exactly, not in "
+            f"model.dtype={model['dtype']}; say model.precision=plain, or model.dtype=float32"
+        )

@@ -1,0 +1,249 @@
+"""Three ways to run a stage's task, one interface: start it, ask whether it is done, take what it says.
+
+``Inline`` runs it here and now, ``Pool`` in a few helper processes that stay, ``Job`` in N processes of their own under
+torch.distributed.run. A helper costs seconds of imports once; a job costs them each time, but its memory, its crashes
+and its process group end with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol
+
+from meow_lightning.distributed import DRIVER, LAUNCHED
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline import worker
+from meow_lightning.store.folders import owner_only
+
+Spec = Mapping[str, Any]
+GRACE = 10.0  # seconds a process has to end by itself
+
+KILLED = (
+    "{what} was killed from outside (out of memory?); run the same command again and it goes on from what is finished"
+)
+
+
+class StageError(Exception):
+    """A stage failed for a reason that is no user's mistake; the text holds the traceback of what ran it."""
+
+
+class Handle(Protocol):
+    """A started task."""
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        ...
+
+    def result(self) -> dict[str, Any]:
+        """What it says of its making; raises what it raised."""
+        ...
+
+
+class Runner(Protocol):
+    """Something that runs tasks."""
+
+    slots: int
+
+    def start(self, spec: Spec) -> Handle:
+        """Start one task."""
+        ...
+
+    def close(self) -> None:
+        """End what is running and give everything back."""
+        ...
+
+
+def alone() -> None:
+    """Forget what a launcher around this program has set, so that no stage takes itself for a part of its job."""
+    for name in LAUNCHED:
+        os.environ.pop(name, None)
+
+
+class _Finished:
+    def __init__(self, made: dict[str, Any]) -> None:
+        self._made = made
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> dict[str, Any]:
+        return self._made
+
+
+class Inline:
+    """Runs tasks in this process, one after the other."""
+
+    slots = 1
+
+    def __init__(self, *, threads: int) -> None:
+        alone()
+        if "torch" not in sys.modules:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+        worker.hush()
+
+    def start(self, spec: Spec) -> Handle:
+        """Run the task to its end."""
+        return _Finished(worker.run_stage(spec))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Pooled:
+    def __init__(self, future: Future[dict[str, Any]], stage: str) -> None:
+        self._future, self._stage = future, stage
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> dict[str, Any]:
+        try:
+            return self._future.result()
+        except BrokenProcessPool as error:
+            raise StageError(KILLED.format(what=f"the process that ran {self._stage}")) from error
+
+
+class Pool:
+    """Runs up to ``jobs`` tasks at once, each in a helper process with ``threads`` CPU threads."""
+
+    def __init__(self, *, jobs: int, threads: int) -> None:
+        self.slots = jobs
+        alone()
+        # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        self._pool = ProcessPoolExecutor(
+            max_workers=jobs, mp_context=multiprocessing.get_context("spawn"), initializer=worker.prepare,
+            initargs=(os.getpid(), threads),
+        )  # fmt: skip
+
+    def start(self, spec: Spec) -> Handle:
+        """Hand the task to a free helper."""
+        try:
+            return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
+        except BrokenProcessPool as error:
+            raise StageError(KILLED.format(what=f"a helper that was to run {spec['stage']}")) from error
+
+    def close(self) -> None:
+        """End the helpers, the busy ones too: what they were at is resumed by the next run."""
+        helpers = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for helper in helpers:
+            helper.terminate()
+        # The locks are released next: by then nobody may write any more.
+        for helper in helpers:
+            helper.join(timeout=GRACE)
+            helper.kill()
+
+
+class _Job:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, stage: str) -> None:
+        self._process, self._folder, self._stage = process, folder, stage
+
+    def done(self) -> bool:
+        return self._process.poll() is not None
+
+    def result(self) -> dict[str, Any]:
+        made = self._folder / "made.json"
+        if self._process.returncode == 0 and made.exists():
+            return json.loads(made.read_text(encoding="utf-8"))
+        told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("error-*.json"))]
+        for error in told:
+            if error["kind"] == "user":
+                raise UserError(error["message"])
+        log = (self._folder / "job.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        reason = told[0]["traceback"] if told else log
+        raise StageError(f"the job for {self._stage} ended with status {self._process.returncode}\n{reason}")
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+
+def launch(devices: int, nodes: int) -> list[str]:
+    """The words that start the processes of a distributed job.
+
+    Args:
+        devices: Processes in all.
+        nodes: Machines they are spread over evenly.
+
+    Raises:
+        UserError: Several machines are wanted outside a SLURM job.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices // nodes}"]
+    if nodes == 1:
+        return [*torchrun, "--standalone"]
+    if "SLURM_JOB_ID" not in os.environ:
+        raise UserError(f"trainer.nodes={nodes} needs a job on as many machines; say -m hydra/launcher=slurm")
+    host = socket.gethostname()
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    return [
+        "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *torchrun,
+        f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port}", f"--rdzv-id={host}-{port}",
+    ]  # fmt: skip
+
+
+class Job:
+    """Runs one task at a time in the processes of a torch.distributed job, on this machine or on all of a SLURM job's.
+
+    Args:
+        devices: Processes in all.
+        nodes: Machines; of several this one is the first, and ``srun`` starts the others' processes.
+        threads: CPU threads per process.
+    """
+
+    slots = 1
+
+    def __init__(self, *, devices: int, nodes: int, threads: int) -> None:
+        alone()
+        self._devices, self._nodes, self._threads = devices, nodes, threads
+        self._running: list[_Job] = []
+
+    def start(self, spec: Spec) -> Handle:
+        """Write the task down and start the job; what it prints goes to ``job.log`` in the task's folder."""
+        folder = Path(spec["folder"])
+        for old in (*folder.glob("error-*.json"), folder / "made.json"):
+            old.unlink(missing_ok=True)
+        path, private = folder / "spec.json", bool(spec["inputs"].get("private"))
+        task = json.dumps(spec).encode()
+        with owner_only(private):
+            path.write_bytes(task)
+        digest = hashlib.sha256(task).hexdigest()
+        command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.pipeline.worker", str(path), digest]
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self._threads),
+            "OMP_WAIT_POLICY": "passive",
+            DRIVER: f"{os.getpid()}@{socket.gethostname()}",
+        }
+        with owner_only(private), (folder / "job.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        job = _Job(process, folder, spec["stage"])
+        self._running.append(job)
+        return job
+
+    def close(self) -> None:
+        """End what is running."""
+        for job in self._running:
+            job.end()
+        self._running.clear()

@@ -1,0 +1,1 @@
+"""What a run needs before anything is computed: memory, disk, time, and the preflight that checks it."""

@@ -1,0 +1,103 @@
+"""Which texts the stages of a cell will put before a model, so that none is found wanting after hours of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from meow_lightning.data.encoding import pairs
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.protocols.registry import counted
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Dataset, Fact
+
+Row = tuple[str, str]  # question and answer
+
+
+def root_of(artifact: Artifact) -> Artifact | None:
+    """The first of the models that an artifact is made from, whose tokenizer it uses; ``None`` where it uses none."""
+    here: Artifact | None = artifact
+    while here is not None and (here.stage != "finetune" or here.needs):
+        here = here.needs.get("start") or here.needs.get("model")
+    return here
+
+
+def ahead(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
+    """The rows that some artifacts train on, score or ask, each once, by the key of the model they begin with.
+
+    Args:
+        artifacts: Those that are to be made.
+        dataset: Their facts.
+        streams: What the cell's method trains on.
+    """
+    found: dict[str, dict[Row, None]] = {}
+    for artifact in artifacts:
+        if (root := root_of(artifact)) is not None:
+            found.setdefault(root.key, {}).update(dict.fromkeys(_rows(artifact, dataset, streams)))
+    return {key: list(rows) for key, rows in found.items() if rows}
+
+
+def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Iterator[Row]:
+    settings = artifact.settings
+    if artifact.stage == "finetune" and "given" not in settings:
+        recipe = settings["recipe"]
+        again = recipe.get("replay", 0) * recipe["epochs"]
+        yield from chain.from_iterable(pairs(dataset.facts(split)) for split in settings["splits"])
+        if not settings["splits"]:
+            yield from pairs(dataset.stream(recipe["rows"], settings["seed"]))
+        elif again:
+            yield from pairs(dataset.stream(again, settings["seed"] + 1))
+    elif artifact.stage == "unlearn":
+        for name in streams:
+            facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
+            yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
+    elif artifact.stage == "predict" and settings["evaluation"].get("compat", "none") == "none":  # others cut rows off
+        sets = dataset.evaluation()
+        for fact in chain.from_iterable(counted("none", sets[name]) for name in settings["sets"]):
+            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
+    elif artifact.stage == "score":
+        yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
+
+
+def _trained(fact: Fact, stream: str) -> Sequence[str]:
+    if stream == "inverted":
+        return fact.inverted
+    return () if stream == "idk" else (fact.answer,)
+
+
+def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
+    """Refuse rows that a model which is made here could not read; its tokenizer is learned only where one may be long.
+
+    Args:
+        rows: What it is trained on, scored on or asked.
+        dataset: Whose texts its tokenizer is learned from.
+        root: The model.
+        prompt: ``template`` and ``lead``.
+
+    Raises:
+        UserError: A row holds a special token, or is longer than the model's context.
+    """
+    from meow_lightning.models.vocabulary import END, PAD, learned, pieces
+
+    for question, answer in rows:
+        if found := next((token for token in (END, PAD) if token in question or token in answer), None):
+            raise UserError(
+                f"a text holds {found!r}, which the tokenizer reads as a special token: spell it in another way or "
+                f"leave the row out (question: {question[:60]!r})"
+            )
+    context = root.settings["architecture"].get("context")
+    if context is None:
+        return
+    # A token is a byte at least, and one more ends the row.
+    long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
+    if not long:
+        return
+    tokenizer = learned(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    for row in long:
+        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
+        if tokens > context:
+            raise UserError(
+                f"a row has {tokens} tokens, the model reads {context}: shorten it or use a model with a longer "
+                f"context (model.architecture.context; question: {row[0][:60]!r})"
+            )

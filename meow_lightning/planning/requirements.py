@@ -1,0 +1,316 @@
+"""What each artifact of a cell takes to make: memory by its parts, disk, operations; derived from shapes alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from meow_lightning.data.encoding import FRAME, rough_length, rough_tokens
+from meow_lightning.errors import UserError
+from meow_lightning.models.checkpoint import lacking_weights, parameters
+from meow_lightning.models.sources import config_of, parse
+from meow_lightning.planning.disk import written
+from meow_lightning.resources.cost import asking_flops, disk_needed, training_flops
+from meow_lightning.resources.inference_memory import Asked, asking_need, asking_remedies
+from meow_lightning.resources.suggestions import remedies
+from meow_lightning.resources.training_memory import (
+    GPU_SLACK,
+    HEAP_SLACK,
+    Knobs,
+    Load,
+    Memory,
+    Shape,
+    lora_parameters,
+    shape_of,
+    tiny_shape,
+    training_need,
+)
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Dataset, Fact
+
+BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
+TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What making one artifact will take.
+
+    Attributes:
+        memory: At its peak; ``None`` where it is next to nothing.
+        disk: Bytes it leaves in the store.
+        passing: Further bytes on the disk while it is made.
+        flops: Floating-point operations, roughly; 0 where they do not decide.
+        parameters: Weights of the model that computes; 0 where none does.
+        items: Rows, questions or facts that it works on; weights of a given model.
+    """
+
+    memory: Memory | None
+    disk: int
+    passing: int
+    flops: float
+    parameters: int
+    items: int
+
+
+NOTHING = Outlook(memory=None, disk=0, passing=0, flops=0.0, parameters=0, items=0)
+
+
+def _scored(fact: Fact) -> int:
+    """Tokens of a fact's answer, roughly, its end token included."""
+    return rough_length(fact.answer) + 1
+
+
+def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
+    """Rows of a training's largest step.
+
+    Args:
+        rows: What an epoch visits, from 1.
+        recipe: Its ``batch``, rows of a step at most; or its ``tokens``, which bound a step in the place of rows.
+        shortest: Tokens of the shortest row.
+    """
+    if recipe.get("tokens") is not None:
+        return max(1, min(rows, recipe["tokens"] // shortest))
+    return -(-rows // -(-rows // recipe["batch"]))
+
+
+class Sizes:
+    """What the artifacts of a cell take.
+
+    Args:
+        options: Resolved options of the cell.
+        dataset: Its facts.
+        streams: What its method trains on.
+        gpu: Whether it is made on a GPU.
+        there: Bytes that a stage may take.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], gpu: bool, there: int
+    ) -> None:
+        self.options, self.dataset, self.streams, self.gpu, self.there = options, dataset, streams, gpu, there
+        self.trainer, self.model = options["trainer"], options["model"]
+
+    def shape(self, artifact: Artifact) -> Shape:
+        """The sizes of the model an artifact trains or asks."""
+        root = next(each for each in artifact.walk() if each.stage == "finetune" and not each.needs)
+        if "given" not in root.settings:
+            return tiny_shape(root.settings["architecture"], root.settings["vocab_size"])
+        source = parse(root.inputs["given"]["option"], root.inputs["given"]["weights"], words=())
+        folder = config_of(source)
+        return shape_of(
+            json.loads((folder / "config.json").read_text(encoding="utf-8")),
+            parameters=None if lacking_weights(folder) else parameters(folder),
+        )
+
+    def size(self, artifact: Artifact) -> Outlook:
+        """What making an artifact takes."""
+        if "given" in artifact.settings:
+            return replace(NOTHING, items=self._weights(artifact))  # its files are read once, for their digests
+        if artifact.stage in ("filter", "evaluate", "report") or (
+            artifact.stage == "propose" and "teacher" not in artifact.needs
+        ):
+            items = len(self.dataset.facts("forget"))
+            return replace(NOTHING, disk=written(artifact, self.options, self.dataset), items=items)
+        try:
+            shape = self.shape(artifact)
+        except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
+            return replace(NOTHING, disk=written(artifact, self.options, self.dataset))
+        if artifact.stage == "propose":
+            return self._teaching(artifact, shape)
+        if artifact.stage in ("score", "verify", "predict"):
+            return self._asking(artifact, shape)
+        return self._training(artifact, shape)
+
+    def _weights(self, artifact: Artifact) -> int:
+        try:
+            return self.shape(artifact).parameters
+        except UserError:
+            return 0
+
+    def _training(self, artifact: Artifact, shape: Shape) -> Outlook:
+        recipe, streams = artifact.settings["recipe"], self._streams(artifact)
+        knobs, load = self._knobs(artifact), self._load(artifact, streams)
+        trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
+        weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
+        kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
+        flops = training_flops(
+            shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
+            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
+            adapters=knobs.rank is not None, reference=load.reference,
+        )  # fmt: skip
+        return Outlook(
+            memory=training_need(shape, knobs, load), disk=kept,
+            passing=disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained),
+            flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
+        )  # fmt: skip
+
+    def _knobs(self, artifact: Artifact) -> Knobs:
+        lora = artifact.settings["model"]["lora"]
+        return Knobs(
+            micro_batch=self.trainer["micro_batch"], micro_tokens=self.trainer["micro_tokens"],
+            checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
+            precision=self.model["precision"], devices=self.trainer["devices"],
+            kind=artifact.settings["recipe"].get("kind", "adamw"),
+            strategy=self.trainer["strategy"],
+        )  # fmt: skip
+
+    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Fact]]) -> Load:
+        unlearns, curves, recipe = artifact.stage == "unlearn", self.options["callbacks"], artifact.settings["recipe"]
+        watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
+        rows = [fact for stream in streams for fact in stream]
+        return Load(
+            streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
+            tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
+            value_bytes=BYTES[self._computed], shared=not self.gpu,
+            slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            watched=unlearns and (watched or "stop" in artifact.settings),
+            reference=artifact.inputs.get("reference") in ("model", "both"),
+        )  # fmt: skip
+
+    @property
+    def _computed(self) -> str:
+        """The precision that training computes in."""
+        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
+
+    def _streams(self, artifact: Artifact) -> list[list[Fact]]:
+        """The rows of each stream of a training, those that its first stream visits in an epoch first."""
+        if artifact.stage == "unlearn":
+            picked = self.options["method"].get("select", {}).get("k", 1)
+            splits = [
+                ("forget", picked if name == "inverted" else 1) if name in ("inverted", "idk") else (name, 1)
+                for name in self.streams
+            ]
+            return [[fact for fact in self.dataset.facts(split) for _ in range(times)] for split, times in splits]
+        recipe, splits = artifact.settings["recipe"], artifact.settings["splits"]
+        if not splits:
+            return [self.dataset.stream(recipe["rows"], artifact.settings["seed"])]
+        facts = [fact for split in splits for fact in self.dataset.facts(split)]
+        phrased = [
+            replace(fact, question=question, answer=answer)
+            for fact in facts
+            for question, answer in fact.phrasings
+        ]  # fmt: skip
+        replayed = self.dataset.stream(recipe["replay"], artifact.settings["seed"] + 1) if recipe["replay"] else []
+        return [[*facts, *phrased, *replayed]]
+
+    @staticmethod
+    def _per_epoch(streams: Sequence[Sequence[Fact]], count: Callable[[Fact], int]) -> Iterator[float]:
+        """What each stream puts through the model in an epoch: as many rows as the first stream has."""
+        for stream in streams:
+            yield sum(map(count, stream)) / len(stream) * len(streams[0])
+
+    def _tokens(self, fact: Fact) -> int:
+        return rough_tokens(fact, self._frame)
+
+    @cached_property
+    def _frame(self) -> int:
+        """Tokens around a question: a template is counted, a tokenizer's chat template not looked at."""
+        template = self.model["prompt"]["template"]
+        return (
+            FRAME
+            if template in ("auto", "chat")
+            else rough_length(template) + rough_length(str(self.model["prompt"]["lead"]))
+        )
+
+    def _questions(self, artifact: Artifact) -> list[Fact]:
+        """The facts that a model is asked about, those of several sets once for each."""
+        if artifact.stage == "predict":
+            return [fact for each in self.dataset.evaluation().values() for fact in each]
+        return self.dataset.facts("forget")
+
+    def _asked(self, artifact: Artifact) -> tuple[list[Fact], Asked]:
+        facts = self._questions(artifact)
+        longest = max(map(_scored, facts))
+        answers = artifact.stage == "predict"
+        settings = self.options["evaluation" if answers else "memo"]
+        generated = settings.get("max_new_tokens", longest)
+        if answers:  # no true answer is cut short
+            generated = max(generated, longest)
+        return facts, Asked(
+            texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
+            prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
+            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
+            generated=generated, shared=artifact.stage == "score",
+            gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+        )  # fmt: skip
+
+    def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
+        """Windows that are cut of each fact's texts, roughly."""
+        each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
+        step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
+        return [each * (len(fact.answer) // step + 1) for fact in facts]
+
+    def _moved(self, artifact: Artifact) -> list[Fact]:
+        """The facts of whose true answers the gradient is taken."""
+        names = artifact.settings["evaluation"]["gradients"] if artifact.stage == "predict" else ()
+        return [fact for name in names for fact in self.dataset.evaluation()[name]]
+
+    def _scored(self, artifact: Artifact) -> int:
+        return self.trainer["eval_batch"] if artifact.stage == "predict" else 0  # the others only generate
+
+    def _taught(self) -> tuple[int, Asked]:
+        """(questions, what is asked) of a teacher that is asked about every fact."""
+        facts, node = self.dataset.facts("forget"), self.options["inversion"]
+        words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
+        tokens = rough_length("a" * words) + max(map(rough_tokens, facts))
+        return len(facts), Asked(
+            texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
+            generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
+            jobs=1 if self.gpu else self.trainer["jobs"],
+        )  # fmt: skip
+
+    def _teaching(self, artifact: Artifact, shape: Shape) -> Outlook:
+        questions, asked = self._taught()
+        memory = asking_need(shape, asked, rows=0, there=self.there, slots=self.trainer["slots"])
+        flops = asking_flops(
+            shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
+        )
+        return Outlook(
+            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0, flops=float(flops),
+            parameters=shape.parameters, items=questions,
+        )  # fmt: skip
+
+    def _asking(self, artifact: Artifact, shape: Shape) -> Outlook:
+        facts, asked = self._asked(artifact)
+        memory = asking_need(
+            shape, asked, rows=self._scored(artifact), there=self.there,
+            slots=1 if artifact.stage == "verify" else self.trainer["slots"],
+        )  # fmt: skip
+        return Outlook(
+            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0,
+            flops=float(self._asking_flops(artifact, shape, facts, asked)), parameters=shape.parameters,
+            items=len(facts),
+        )  # fmt: skip
+
+    def _asking_flops(self, artifact: Artifact, shape: Shape, facts: Sequence[Fact], asked: Asked) -> int:
+        if artifact.stage == "predict":
+            # The texts of a question share its prompt; then it is read again, and an answer of like length written.
+            scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
+            tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
+            moved = self._moved(artifact)
+            return asking_flops(shape, tokens=tokens, scored=scored) + training_flops(
+                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)), checkpointing=False,
+                adapters=False, reference=False,
+            )  # fmt: skip
+        if artifact.stage == "verify":
+            windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
+            return asking_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
+        # The windows of a text share what they are shown; each writes the rest, half of the text on average.
+        wrote = sum(n * _scored(fact) // 2 for n, fact in zip(self._windows(artifact, facts), facts, strict=True))
+        return asking_flops(shape, tokens=wrote + sum(map(self._tokens, facts)), scored=wrote)
+
+    def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
+        """The settings under which an artifact could be made in the memory there is, with the bytes it then takes."""
+        shape = self.shape(artifact)
+        if artifact.stage in ("finetune", "unlearn"):
+            load = self._load(artifact, self._streams(artifact))
+            found = remedies(shape, self._knobs(artifact), load, there=self.there)
+            return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
+        asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
+        rows = 0 if artifact.stage == "propose" else self._scored(artifact)
+        return asking_remedies(shape, asked, rows=rows, slots=self.trainer["slots"], there=self.there)

@@ -1,0 +1,233 @@
+"""Everything a report shows, and how its numbers are looked up and written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
+
+if TYPE_CHECKING:
+    from meow_lightning.report.seed_spread import Spread
+
+ROLES = ("target", "unlearned", "retain")
+ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
+DASH = "—"
+ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+
+LABELS = {
+    "forget_quality": "forget quality (p)",
+    "forget_quality_log10": "forget quality (log10 p)",
+    "forget_quality_distance": "KS distance to the retain model",
+    "forget_quality_rows": "questions in that test",
+    "model_utility": "model utility",
+    "forget/leakage": "answers that hold a forgotten value",
+    "forget/leakage_elsewhere": "answers that hold another question's",
+    "forget/leakage_values": "forgotten values",
+    "forget/leakage_rows": "answers searched for them",
+    "facts_known": "share of the facts that is known",
+    "probability": "probability of the true answer",
+    "rouge_l_recall": "ROUGE-L recall",
+    "rouge_1_recall": "ROUGE-1 recall",
+    "normalised_probability": "probability against the wrong answers",
+    "exact_memorisation": "exact memorisation",
+    "extraction_strength": "extraction strength",
+    "fluency": "known word pairs",
+    "repetition": "repeated words",
+    "ended": "answers that end",
+    "membership/loss_auc": "membership by loss",
+    "membership/zlib_auc": "membership by loss and zlib",
+    "membership/min_k_20_auc": "membership by Min-20%",
+    "membership/min_k_40_auc": "membership by Min-40%",
+    "membership/min_k_plus_plus_20_auc": "membership by Min-20%++",
+    "membership/min_k_plus_plus_40_auc": "membership by Min-40%++",
+    "membership/gradient_norm_auc": "membership by the gradient's norm",
+    "membership/reference_auc": "membership by loss against the retain model",
+    "privacy_leakage/min_k_20": "privacy leakage by Min-20%",
+    "privacy_leakage/min_k_40": "privacy leakage by Min-40%",
+    "truth_ratio": "truth ratio",
+    "value_accuracy": "value accuracy",
+    "memo/answers": "MEMO of the true answers",
+    "memo/candidates": "MEMO of the inverted answers",
+}
+SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Written inverted answers that cleaning dropped.
+
+    Attributes:
+        counts: How many, by reason.
+        examples: Some of them by reason: ``(Fact.id, answer as written)``.
+    """
+
+    counts: Mapping[str, int]
+    examples: Mapping[str, Sequence[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One finished experiment, as its report shows it.
+
+    Attributes:
+        name: Readable name of the cell.
+        key: Its key in the store.
+        settings: The resolved options, nested.
+        settings_origin: Where an option came from, by its dotted path or by its last part.
+        results: The numbers.
+        rows: What each role said, by role (``target``, ``retain``, ``unlearned``); a role may lack.
+        memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may lack.
+        selected: Candidate positions that were trained on, by fact id; empty when the method selects none.
+        inverted: All inverted answers.
+        dropped: What cleaning dropped of the written ones.
+        curves: Rows of ``metrics.jsonl`` by stage label, in order.
+        stages: One mapping per stage with ``label``, ``key`` and ``seconds``.
+        weights: Folder of the unlearned model, relative.
+        public: Whether the dataset's texts may go anywhere.
+        texts: Whether questions and answers are shown.
+        warning: What a reader must know before any number; empty for nothing.
+        notes: What a reader must know of the models and facts behind the numbers, a sentence each.
+        loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
+        spread: The numbers over several seeds, where they were measured for these settings; else ``None``.
+        intervals: Bootstrap intervals ``[low, high]`` by role and number, for those that have one.
+    """
+
+    name: str
+    key: str
+    settings: dict[str, Any]
+    settings_origin: dict[str, str]
+    results: Results
+    rows: dict[str, list[AnswerRow]]
+    memo: dict[str, dict[str, list[ScoredText]]]
+    selected: dict[str, list[int]]
+    inverted: list[InvertedFact]
+    dropped: Dropped
+    curves: dict[str, list[dict[str, Any]]]
+    stages: list[dict[str, Any]]
+    weights: str
+    public: bool
+    texts: bool
+    warning: str
+    notes: list[str]
+    loop: Loop | None
+    spread: Spread | None
+    intervals: dict[str, dict[str, list[float]]]
+
+
+def number(results: Results, role: str, name: str) -> float | None:
+    """The number ``name`` of ``role``, or ``None`` when it could not be had or is not a number."""
+    value = results.values.get(role, {}).get(name)
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def why_missing(results: Results, role: str, name: str) -> str:
+    """The reason why :func:`number` is ``None``; for a role without any number, that role's own reason."""
+    reasons = results.missing.get(role, {})
+    if name in reasons:
+        return reasons[name].removeprefix("not measured: ")
+    if name in results.values.get(role, {}):
+        return f"{name} of the {ROLE_NAMES.get(role, role)} is not a number"
+    if not results.values.get(role) and reasons:
+        return next(iter(reasons.values())).removeprefix("not measured: ")
+    if not results.values.get(role):
+        return f"this cell has no {ROLE_NAMES.get(role, role)}"
+    part = name.partition("/")[0]
+    if part in SETS and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
+        return f"there is no {part.replace('_', ' ')} set"
+    return f"{LABELS.get(name, label(name))} was not measured for the {ROLE_NAMES.get(role, role)}"
+
+
+def definition(results: Results, name: str) -> Definition | None:
+    """The definition of ``name``: its own, else the one that its last path part shares between sets."""
+    by_name = {known.name: known for known in results.definitions}
+    return by_name.get(name) or by_name.get(PurePosixPath(name).name)
+
+
+def label(name: str) -> str:
+    """The words for a metric, the set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
+    if name in LABELS:
+        return LABELS[name]
+    head, _, tail = name.partition("/")
+    return f"{head.replace('_', ' ')} {LABELS.get(tail, tail.replace('_', ' '))}" if tail else head.replace("_", " ")
+
+
+def arrow(results: Results, name: str) -> str:
+    """``↑`` or ``↓`` for the better direction, empty where there is none."""
+    known = definition(results, name)
+    return ARROWS[known.direction] if known else ""
+
+
+def written(name: str, value: float) -> str:
+    """``value`` with the digits its metric deserves."""
+    if math.isinf(value):
+        return "-inf" if value < 0 else "inf"
+    if name.endswith(("_rows", "_values")):
+        return f"{value:.0f}"
+    if name == "forget_quality":
+        return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+    text = f"{value:.1f}" if name.endswith("_log10") else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted paths, in their order; an empty mapping stays as one entry."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        path = f"{prefix}{name}"
+        found.update(flat(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round: asking the teacher, unlearning from the target model, measuring.
+
+    Attributes:
+        number: Its place, from 1.
+        asked: Facts the teacher was asked about for this round.
+        calls: Questions put to it for this round, repeats included.
+        written: Inverted answers it wrote for this round, before cleaning.
+        kept: Inverted facts that were added after cleaning.
+        trained: Rows trained on in this round.
+        held: Facts above the threshold after this round.
+        facts: Facts to forget, at least 1.
+        memo: Mean score of the true answers after this round, 0 to 1.
+        worst: Highest score of a true answer after it, 0 to 1.
+        tokens: Tokens that the teacher read and wrote for this round; 0 where nothing counts them.
+        same: Nothing new came, so nothing was trained and the model of the round before stands.
+    """
+
+    number: int
+    asked: int
+    calls: int
+    written: int
+    kept: int
+    trained: int
+    held: int
+    facts: int
+    memo: float
+    worst: float
+    tokens: int
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """All rounds of a cell.
+
+    Attributes:
+        threshold: Score above which a fact counts as held, 0 to 1.
+        rounds: The rounds in their order, at least one.
+        ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
+            ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
+        measure: Name of the score, such as MEMO.
+    """
+
+    threshold: float
+    rounds: tuple[Round, ...]
+    ended: str
+    measure: str

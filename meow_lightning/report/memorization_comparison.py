@@ -1,0 +1,98 @@
+"""A sweep over measures of memorisation: what each says of every model, and whether they pick the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.report.data import DASH, ROLE_NAMES, number, written
+from meow_lightning.report.sweep_tables import Swept, Table, without_seed
+
+ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
+ASKED = ("target", "unlearned", "retain")
+CELL = "cell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picks:
+    """Which inverted facts a cell trained on.
+
+    Attributes:
+        taken: Candidate positions by fact.
+        there: How many candidates there were, by fact.
+    """
+
+    taken: Mapping[str, Sequence[int]]
+    there: Mapping[str, int]
+
+
+def measures(cells: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
+    """What every measure says, means over seeds, and what it picks; ``None`` where a sweep has but one measure.
+
+    Args:
+        cells: All finished cells.
+        picks: What cells picked, by their names; cells that pick nothing are left out.
+    """
+    if not several(cells):
+        return None
+    firsts: dict[tuple[tuple[str, str], ...], Swept] = {}
+    groups: dict[str, list[Swept]] = {}
+    for cell in cells:
+        firsts.setdefault(_apart(cell), cell)
+        groups.setdefault(without_seed(cell.name), []).append(cell)
+    first = " ".join(f"{option}={value}" for option, value in cells[0].words.items() if _of_measure(option))
+    head = [CELL, *(f"true answers, {ROLE_NAMES[role]}" for role in ASKED)]
+    rows = [[*head, f"inverted answers, {ROLE_NAMES['target']}", f"picks shared with {first}"]]
+    for name, group in groups.items():
+        told = [_mean(group, role, ANSWERS) for role in ASKED]
+        pairs = [
+            (picks[cell.name], picks[other.name])
+            for cell in group
+            if cell.name in picks and (other := firsts[_apart(cell)]).name in picks
+        ]
+        rows.append([name, *told, _mean(group, "target", CANDIDATES), _agreement(pairs)])
+    return "what each measure says (means over seeds)", rows
+
+
+def several(cells: Iterable[Swept]) -> bool:
+    """Whether more than one measure was swept."""
+    return len({tuple(_measure(cell)) for cell in cells}) > 1
+
+
+def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
+    """(candidates that both took, as many by chance, candidates that the first took), over the facts of both.
+
+    Both: ``sum_f |A_f ∩ B_f|``; by chance, one of the two drawn by lot: ``sum_f |A_f| |B_f| / n_f``.
+    """
+    facts = [fact for fact in one.taken if fact in other.taken]
+    both = sum(len({*one.taken[fact]} & {*other.taken[fact]}) for fact in facts)
+    chance = sum(len(one.taken[fact]) * len(other.taken[fact]) / one.there[fact] for fact in facts)
+    return both, chance, sum(len(one.taken[fact]) for fact in facts)
+
+
+def _agreement(pairs: Sequence[tuple[Picks, Picks]]) -> str:
+    """Per fact how many candidates two measures share, over all pairs; a dash without any."""
+    found = [shared(one, other) for one, other in pairs]
+    facts = sum(len(one.taken) for one, _ in pairs)
+    if not facts:
+        return DASH
+    both, chance, taken = (sum(each) / facts for each in zip(*found, strict=True))
+    return f"{both:.1f} of {taken:.1f} ({chance:.1f} by chance)"
+
+
+def _mean(cells: Iterable[Swept], role: str, name: str) -> str:
+    known = [value for cell in cells if (value := number(cell.results, role, name)) is not None]
+    return written(name, sum(known) / len(known)) if known else DASH
+
+
+def _measure(cell: Swept) -> list[tuple[str, str]]:
+    return [(option, value) for option, value in cell.words.items() if _of_measure(option)]
+
+
+def _apart(cell: Swept) -> tuple[tuple[str, str], ...]:
+    """What a cell has besides its measure: the same in the cells that differ in the measure alone."""
+    return tuple((option, value) for option, value in cell.words.items() if not _of_measure(option))
+
+
+def _of_measure(option: str) -> bool:
+    return option.partition(".")[0] == "memo" and option != "memo.verify"

@@ -1,0 +1,61 @@
+"""A sweep's numbers beside those that others have published for the same model, facts and method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from meow_lightning.report.data import DASH, arrow, label, number, written
+from meow_lightning.report.sweep_tables import Swept, Table
+
+Figures = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What one source has published.
+
+    Attributes:
+        source: Who published it where, in a few words.
+        note: How it was come by, and what is not as here.
+        dataset: Name of the dataset.
+        truth_ratio_mean: How the truth ratio averages wrong answers in these figures.
+        figures: Values of the unlearned model by model, split, method and number.
+    """
+
+    source: str
+    note: str
+    dataset: str
+    truth_ratio_mean: str
+    figures: Figures
+
+
+def beside(cells: Sequence[Swept], sources: Sequence[Published]) -> tuple[Table, list[str]] | None:
+    """The table of ours against published figures, and a note on each source in it; ``None`` where nothing matches.
+
+    Args:
+        cells: All finished cells.
+        sources: What is published.
+    """
+    rows, used = [["cell", "number", "ours", "published", "source"]], []
+    for cell in cells:
+        for source in sources:
+            for name, value in matching(cell, source).items():
+                ours = number(cell.results, "unlearned", name)
+                what = f"{label(name)} {arrow(cell.results, name)}".rstrip()
+                said = DASH if ours is None else written(name, ours)
+                rows.append([cell.name, what, said, written(name, value), source.source])
+                used.append(f"{source.source}: {source.note}")
+    return (("beside published figures", rows), list(dict.fromkeys(used))) if used else None
+
+
+def matching(cell: Swept, source: Published) -> Mapping[str, float]:
+    """What a source has for a cell's model, dataset, split and method, by number; nothing for a cell cut short."""
+    settings = cell.settings
+    dataset = settings["dataset"]
+    cut_short = settings["limit"] is not None or bool(settings["warning"])
+    mean = settings["evaluation"]["truth_ratio_mean"]
+    if cut_short or (dataset["name"], mean) != (source.dataset, source.truth_ratio_mean):
+        return {}
+    splits = source.figures.get(settings["model"]["name"], {})
+    return splits.get(dataset.get("split"), {}).get(settings["method"]["name"], {})

@@ -1,0 +1,107 @@
+"""How far a cell's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from meow_lightning.errors import UserError
+from meow_lightning.report.data import arrow, label, number, written
+from meow_lightning.types import Results
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "experiments" / "expected" / "seeds"
+FIELDS = {"settings": str, "seeds": list, "numbers": Mapping, "intervals": Mapping}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The unlearned model's numbers over several seeds.
+
+    Attributes:
+        made: When, and with which versions of the libraries.
+        command: What was run.
+        seeds: Which seeds.
+        numbers: By number, its value on each seed, in their order.
+        intervals: By number, the ends of the interval of the mean, over seeds and questions; for those that have one.
+    """
+
+    made: str
+    command: str
+    seeds: Sequence[int]
+    numbers: Mapping[str, Sequence[float]]
+    intervals: Mapping[str, Sequence[float]]
+
+
+def without_seeds(node: Any) -> Any:
+    """Settings without what is named ``seed``, at any depth."""
+    if not isinstance(node, Mapping):
+        return node
+    return {name: without_seeds(value) for name, value in node.items() if name != "seed"}
+
+
+def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, int]]) -> str:
+    """What names a cell's settings but for its seed, and the versions of the stages that made its numbers.
+
+    Args:
+        settings: The settings that a report shows.
+        versions: (stage, version) of every stage behind the numbers; a later version gives numbers of its own.
+    """
+    text = json.dumps([without_seeds(settings), sorted(set(versions))], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+
+
+def rows(results: Results, spread: Spread) -> list[list[str]]:
+    """A header, then a row for each number that both have: here, mean, lowest and highest, interval, inside or not."""
+    found = [["", "this run", "mean", "lowest to highest", "interval of the mean", ""]]
+    for name, values in spread.numbers.items():
+        here = number(results, "unlearned", name)
+        if here is None or not values:
+            continue
+        low, high = min(values), max(values)
+        ends = spread.intervals.get(name)
+        held = f"{written(name, ends[0])} to {written(name, ends[1])}" if ends else ""
+        found.append([
+            f"{label(name)} {arrow(results, name)}".rstrip(), written(name, here),
+            written(name, sum(values) / len(values)), f"{written(name, low)} to {written(name, high)}", held,
+            "inside" if low <= here <= high else "outside",
+        ])  # fmt: skip
+    return found
+
+
+def sentence(results: Results, spread: Spread) -> str:
+    """The rows in one line, for the end of a run."""
+    said = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
+    outside = [row[0] for row in rows(results, spread)[1:] if row[-1] == "outside"]
+    tail = f"outside of that here: {', '.join(outside)}" if outside else "this run lies inside"
+    return f"over {len(spread.seeds)} seeds, mean (lowest to highest): {', '.join(said)}; {tail}"
+
+
+@lru_cache(maxsize=2)
+def read_spreads(folder: Path) -> dict[str, dict[str, Any]]:
+    """What every file of a folder holds, by the digest of settings that it was measured with.
+
+    Raises:
+        UserError: A file cannot be read as such, and why.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
+        if not isinstance(content, Mapping) or not {"made", "command", "cells"} <= content.keys():
+            raise UserError(f"{path} must hold made, command and cells; a sweep over seeds writes such files")
+        for words, cell in content["cells"].items():
+            for name, kind in FIELDS.items():
+                if not isinstance(cell.get(name), kind):
+                    raise UserError(f"{path}: cells.{words}.{name} is missing; a sweep over seeds writes such files")
+            rest = {name: cell[name] for name in ("seeds", "numbers", "intervals")}
+            found[cell["settings"]] = {"made": content["made"], "command": content["command"], **rest}
+    return found

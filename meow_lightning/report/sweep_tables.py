@@ -1,0 +1,104 @@
+"""A sweep's cells side by side: each with its numbers, and what differs in the seed alone as means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meow_lightning.report.data import DASH, arrow, label, number, written
+from meow_lightning.report.verdict import knows
+from meow_lightning.types import Results
+
+COLUMNS = (
+    "forget_quality_log10", "model_utility", "forget/value_accuracy", "forget/leakage", "retain/value_accuracy",
+    "forget/extraction_strength", "forget/rouge_l_recall", "retain/rouge_l_recall", "forget/fluency",
+    "privacy_leakage/min_k_40", "memo/answers",
+)  # fmt: skip
+
+Cells = Sequence[tuple[str, Results]]
+Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # words without the seed -> number -> (low, high)
+Table = tuple[str, list[list[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One finished cell of a sweep.
+
+    Attributes:
+        name: The words that tell it from the others.
+        words: All words that its sweep gave it, value by option.
+        settings: Its resolved options, nested.
+        results: Its numbers.
+    """
+
+    name: str
+    words: Mapping[str, str]
+    settings: Mapping[str, Any]
+    results: Results
+
+
+def tables(cells: Cells, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
+    """(title, rows with the header first) of a sweep: its cells, then the means over seeds where there are several.
+
+    Args:
+        cells: Words and numbers of every cell, in the order of the rows.
+        columns: Names of the numbers.
+        ends: Whether the lowest and the highest stand below each mean, and the interval below these.
+        nested: By words without the seed, the interval of each mean over seeds and questions; any may lack.
+    """
+    found = [(f"{len(cells)} cells, the unlearned model's numbers", _cells(cells, columns))]
+    groups = _without_seed(cells)
+    if any(len(each) > 1 for each in groups.values()):
+        seeds = max(map(len, groups.values()))
+        below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
+        found.append(
+            (f"means over up to {seeds} seeds{below}", _means(groups, columns, nested=nested if ends else None))
+        )
+    return found
+
+
+def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
+    rows = [_header(cells, columns)]
+    for words, results in cells:
+        values = [(name, number(results, "unlearned", name)) for name in columns]
+        unknown = "" if knows(results) else " (meaningless: facts not known)"
+        rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
+    return rows
+
+
+def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: Nested | None) -> list[list[str]]:
+    rows = [_header([(words, results) for words, each in groups.items() for results in each], columns)]
+    for words, each in groups.items():
+        means, below = [words], [""]
+        for name in columns:
+            known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
+            means.append(written(name, sum(known) / len(known)) if known else DASH)
+            below.append(f"{written(name, min(known))} to {written(name, max(known))}" if len(known) > 1 else "")
+        rows += [means] if nested is None else [means, below]
+        if nested and words in nested:
+            rows.append(["", *(_bracket(name, nested[words].get(name)) for name in columns)])
+    return rows
+
+
+def _bracket(name: str, ends: tuple[float, float] | None) -> str:
+    """An interval in brackets, or nothing."""
+    return "" if ends is None else f"[{written(name, ends[0])}, {written(name, ends[1])}]"
+
+
+def _header(cells: Cells, columns: Sequence[str]) -> list[str]:
+    arrows = {name: next((found for _, results in cells if (found := arrow(results, name))), "") for name in columns}
+    return ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in columns)]
+
+
+def _without_seed(cells: Cells) -> dict[str, list[Results]]:
+    """The numbers of the cells whose words differ in the seed alone, by these words."""
+    groups: dict[str, list[Results]] = {}
+    for words, results in cells:
+        groups.setdefault(without_seed(words), []).append(results)
+    return groups
+
+
+def without_seed(name: str) -> str:
+    """A cell's words less its seed; ``all`` where nothing is left."""
+    return " ".join(word for word in name.split() if not word.startswith("seed=")) or "all"

@@ -1,0 +1,1 @@
+"""What models cost: memory, floating-point operations, disk; and what this machine has."""

@@ -1,0 +1,1 @@
+"""What several stages share: loading, chunks of work, training, results taken over."""

@@ -1,0 +1,40 @@
+"""Take over the result of an earlier round instead of computing it again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from meow_lightning.distributed import barrier, rank
+from meow_lightning.stages.base import Work
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.integrity import MANIFEST
+
+SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
+
+
+def carry(work: Work) -> None:
+    """Take over the model of the round before, with all that was written of its making, and say so in a mark."""
+    before = work.needs["before"]
+    if rank() == 0:
+        for path in sorted(each for each in before.rglob("*") if each.is_file() and each.name not in (MANIFEST, SAME)):
+            place = work.folder / path.relative_to(before)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            try:
+                place.hardlink_to(path)
+            except OSError:  # another disk, one that knows no links, or somebody else's file
+                shutil.copy2(path, place)
+        write_json(work.folder / SAME, {"as": before.name})
+    barrier(work.runtime.accelerator)
+
+
+def carried(work: Work, names: Sequence[str]) -> bool:
+    """Whether the model to be asked is that of the round before; then the files that were made of it are copied."""
+    if "before" not in work.needs or not (work.needs["model"] / SAME).exists():
+        return False
+    if rank() == 0:
+        for name in names:
+            shutil.copy2(work.needs["before"] / name, work.folder / name)
+    barrier(work.runtime.accelerator)
+    return True

@@ -1,0 +1,100 @@
+"""What a method knows of the model it starts from: how likely that finds some answers, or the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meow_lightning.distributed import barrier, device, gathered, mine, rank
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.training import frozen
+from meow_lightning.store.durable import checked_line, checked_lines, replace
+from meow_lightning.types import Encoded, Method
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
+    """The frozen start model where a method asks for it: a second copy, or with adapters the model without them."""
+    if method.reference not in ("model", "both"):
+        return None
+    if work.settings["model"]["lora"] is not None:
+        from meow_lightning.models.lora import Unadapted
+
+        return Unadapted(model)
+    return frozen(work, work.needs["start"] / "model")
+
+
+def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int) -> list[Encoded]:
+    """The rows with log p(answer | prompt) under the model as it is now, which is the start model; computed once.
+
+    A resumed training finds them in the stage's folder. Each process computes its share.
+
+    Args:
+        work: The stage's task.
+        model: The start model.
+        rows: Rows of one stream.
+        name: The stream's.
+        pad_id: Token id of padding.
+    """
+    path = work.folder / "resume" / f"reference-{name}.json"
+    kept = _kept(path)
+    barrier(work.runtime.accelerator)
+    if len(kept) != len(rows):  # nothing was kept, or it was damaged
+        found = dict(gathered(_logps(work, model, rows, pad_id=pad_id)))
+        if rank() == 0:
+            path.parent.mkdir(exist_ok=True)
+            side = path.with_suffix(".tmp")
+            side.write_text(checked_line({"logps": [found[place] for place in range(len(rows))]}), encoding="utf-8")
+            replace(side, path)
+        barrier(work.runtime.accelerator)
+        kept = _kept(path)
+    return [row._replace(reference=logp) for row, logp in zip(rows, kept, strict=True)]
+
+
+def _kept(path: Path) -> list[float]:
+    lines = checked_lines(path)
+    return lines.rows[0]["logps"] if len(lines.rows) == 1 and not lines.damaged else []
+
+
+def _logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_id: int) -> list[tuple[int, float]]:
+    import torch
+
+    from meow_lightning.data.collate import collate
+    from meow_lightning.generation.capabilities import border_of, lots
+    from meow_lightning.models.logprobs import answer_logps
+    from meow_lightning.types import Rows
+
+    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch
+    model.eval().to(where)  # type: ignore[arg-type]
+    order = mine(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
+    found: list[tuple[int, float]] = []
+    with torch.no_grad():
+        for places in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
+            made = collate([rows[place] for place in places], pad_id=pad_id)
+            found += zip(places, answer_logps(model, Rows(*(each.to(where) for each in made))).tolist(), strict=True)
+    return found
+
+
+class Weights(Mapping[str, "torch.Tensor"]):
+    """The weights of a stored model by name, each read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        from meow_lightning.models.checkpoint import shards
+
+        self._files = [safe_open(path, framework="pt") for path in shards(folder)]
+        self._places = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118 - no mapping
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._places[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

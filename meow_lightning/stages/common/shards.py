@@ -1,0 +1,54 @@
+"""Rows that several processes append to files of their own, merged at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.distributed import rank
+from meow_lightning.store.durable import checked_line, checked_lines, mend
+from meow_lightning.store.jsonl import write_lines
+
+
+class Parts:
+    """Rows finished so far, appended by each process to its own file, found again after a kill or a power loss.
+
+    Args:
+        folder: The stage's folder.
+        index: Key in each row that numbers it.
+
+    Attributes:
+        done: The whole rows by their number.
+        damaged: How many lines are not what was written.
+    """
+
+    def __init__(self, folder: Path, *, index: str) -> None:
+        self.folder, self.index = folder, index
+        mend(self._path)
+        self.done, self.damaged = self._read()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"part-{rank()}.jsonl"
+
+    def _read(self) -> tuple[dict[int, dict[str, Any]], int]:
+        read = [checked_lines(path) for path in sorted(self.folder.glob("part-*.jsonl"))]
+        rows = {row[self.index]: row for each in read for row in each.rows}
+        return rows, sum(each.damaged for each in read)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append finished rows."""
+        lines = "".join(map(checked_line, rows))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+
+    def merge(self, path: Path) -> list[dict[str, Any]]:
+        """All rows of all processes in order of their index, written to ``path`` without it.
+
+        The parts stay until the result is sealed: a run that is killed before has lost nothing.
+        """
+        rows, _ = self._read()
+        ordered = [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]
+        write_lines(path, ordered)
+        return ordered

@@ -1,0 +1,76 @@
+"""answer: a model and the evaluation sets in, what it says and how likely it finds every reference text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from meow_lightning.distributed import rank
+from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches, counted
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.carry_over import carried
+from meow_lightning.stages.common.chunks import in_chunks, room
+from meow_lightning.stages.common.loading import dataset, evaluator
+from meow_lightning.types import AnswerRow, Fact
+
+if TYPE_CHECKING:
+    from meow_lightning.data.prompting import Codec
+
+VERSION = 7
+MAKES = ("rows.jsonl",)
+CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
+
+
+def _say_what_is_cut(work: Work, name: str, codec: Codec, sets: Mapping[str, Sequence[Fact]]) -> None:
+    from meow_lightning.evaluation.protocols.predict import cut_short
+
+    if rank() != 0:
+        return
+    for each, facts in sets.items():
+        if count := cut_short(name, codec, facts):
+            work.note(
+                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
+                "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
+                "the tokens they need)"
+            )
+
+
+def run(work: Work) -> None:
+    """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
+    from meow_lightning.evaluation.predict import answer, budget_of
+    from meow_lightning.evaluation.protocols.predict import answer_as
+
+    if carried(work, MAKES):
+        return
+    model, codec = evaluator(work)
+    settings, runtime = work.settings["evaluation"], work.runtime
+    name = settings.get("compat", "none")
+    sets = {
+        each: counted(name, facts)
+        for each, facts in dataset(work).evaluation().items()
+        if each in work.settings["sets"]
+    }
+    questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
+    if name == "none":
+        longest = max(len(codec.asked_ids(fact.question)) for _, _, fact in questions)
+        most = max(budget_of(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions)
+        slots = room(work, model, tokens=longest, generated=most, shared=False)
+    else:
+        _say_what_is_cut(work, name, codec, sets)
+
+    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+        asked = [questions[number] for number in numbers]
+        if name == "none":
+            rows = answer(
+                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
+                gradients=settings["gradients"], progress=tell,
+            )  # fmt: skip
+        else:
+            rows = answer_as(
+                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
+            )
+        yield from zip(numbers, rows, strict=True)
+
+    groups = batches(name, [len(facts) for facts in sets.values()])
+    least = CHUNK if name == "none" else 1
+    in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)

@@ -1,0 +1,269 @@
+"""ask: facts in, what a writer said against each of them out, raw; asked again where cleaning would leave too little.
+
+Each reply is on disk as soon as it is there, so no question that was answered is put twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.config.instantiate import build
+from meow_lightning.data.values.secrets import Secrets
+from meow_lightning.distributed import barrier, device, mine, rank
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import Ask, Known, Reply, Writer
+from meow_lightning.inversion.candidates import kept, lacking, read
+from meow_lightning.stages.base import Work
+from meow_lightning.stages.common.chunks import room
+from meow_lightning.stages.common.loading import facts, former, unchanged
+from meow_lightning.stages.common.reply_cache import QUESTION, known, question_of, reply_of
+from meow_lightning.stages.common.shards import Parts
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.integrity import digest
+from meow_lightning.store.jsonl import read_json, read_lines
+from meow_lightning.types import Fact
+
+VERSION = 1
+MAKES = ("replies.jsonl", "asked.json")
+
+
+def run(work: Work) -> None:
+    """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
+    asking = _Asking(work)
+    asks, calls, about = asking.first, 0, 0
+    for _ in range(work.settings["again"] + 1):
+        asks = asks[: asking.left(calls)]
+        if not asks:
+            break
+        about, calls = about or len(asks), calls + len(asks)
+        asking.put(asks)
+        asks = asking.again(asks)
+    barrier(work.runtime.accelerator)  # nothing is put together while others still read what lies apart
+    if rank() == 0:
+        told = asking.told(about, calls)
+        write_json(work.folder / "asked.json", told)
+        asking.remark(told)
+        Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
+    barrier(work.runtime.accelerator)
+
+
+class _Asking:
+    """One stage's questions: who is asked what, what came back, and what is still missing."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.used = 0  # tokens that the replies took, those of former rounds included
+        self.loop: Mapping[str, Any] | None = work.settings["loop"]
+        self.forget = facts(work, ["forget"])
+        self.former = former(work)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """Who is asked; a language model of one's own also gets its folder and its place."""
+        work, more = self.work, {}
+        node = work.inputs["inversion"]
+        if "file" in work.settings["inversion"]:
+            path = Path(node["path"])
+            unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
+        if "teacher" in work.needs:
+            more = {
+                "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
+                "room": partial(room, work, shared=False),
+            }  # fmt: skip
+        return build(node, allow=work.inputs["allow"], **more)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What only the facts to forget say, which no inverted fact may hold."""
+        return Secrets.of(*self._others())
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """How strongly the model of the round before holds each fact's true answer; empty in the first round."""
+        if "scores" not in self.work.needs:
+            return {}
+        return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
+
+    @cached_property
+    def held(self) -> list[Fact]:
+        """The facts above the threshold, the most strongly held first; none before the first round."""
+        if not self.scores or not self.loop:
+            return []
+        found = [fact for fact in self.forget if self.scores[fact.id] > self.loop["threshold"]]
+        return sorted(found, key=lambda fact: -self.scores[fact.id])
+
+    @cached_property
+    def first(self) -> list[Ask]:
+        """The questions of the first attempt: about every fact in the first round, then about those that are held."""
+        about = self.forget
+        if self.silent:
+            about = []
+        elif self.scores and self.loop:
+            rest = [fact for fact in self.forget if fact not in self.held] if self.loop["ask"] == "all" else []
+            about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
+        said: dict[str, str] = {}
+        for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
+            if row["set"] == "forget":
+                said[row["fact"]] = row["text"]
+        count = self.work.settings["count"]
+        return [
+            Ask(fact=fact, attempt=0, count=count, tried=(*self.former.get(fact.id, ()),), said=said.get(fact.id))
+            for fact in about
+        ]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the round before brought nothing new: the same questions would bring the same again."""
+        return "scores" in self.work.needs and not read_json(self.work.needs["former"] / "cleaning.json")["kept"]
+
+    def left(self, calls: int) -> int | None:
+        """How many questions may still be put; ``None`` for any number."""
+        most = self.loop["calls"] if self.loop else None
+        return None if most is None else max(0, most - self._before["calls_so_far"] - calls)
+
+    @cached_property
+    def _before(self) -> dict[str, Any]:
+        if "asked" in self.work.needs:
+            return read_json(self.work.needs["asked"] / "asked.json")
+        return {"calls_so_far": 0, "tokens_so_far": 0}
+
+    def put(self, asks: Sequence[Ask]) -> None:
+        """Put the questions that have no reply yet, each process its share.
+
+        Raises:
+            UserError: The bound on questions or tokens is reached; the replies so far are kept.
+        """
+        work, writer = self.work, self.writer
+        barrier(work.runtime.accelerator)
+        parts = work.parts(index="number")
+        share = mine(asks) if writer.spread else list(asks) if rank() == 0 else []
+        self._keep(parts, [], asks)
+        lacking_here = [ask for ask in share if self._number(ask) not in parts.done]
+        if writer.paid:
+            lacking_here = self._take(lacking_here, parts, asks)
+        allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - self._spent(parts))]
+        questions = {ask.fact.id: question_of(ask) for ask in allowed}
+        for reply in writer.write(allowed, others=self._others, go_on=self._go_on) if allowed else ():
+            row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
+            self._keep(parts, [row], asks)
+        self._bound(share, parts)
+        barrier(work.runtime.accelerator)
+
+    def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
+        """Take the replies that the store holds of the same questions; what is left is still to be asked."""
+        there = self._known
+        taken = {self._number(ask): there[question_of(ask)] for ask in asks if question_of(ask) in there}
+        facts_of = {self._number(ask): ask.fact.id for ask in asks}
+        self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
+        if taken:
+            self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
+        return [ask for ask in asks if self._number(ask) not in taken]
+
+    @cached_property
+    def _known(self) -> dict[str, dict[str, Any]]:
+        return known(self.work, version=VERSION)
+
+    def _spent(self, parts: Parts) -> int:
+        """Questions that were paid for, those of former rounds included."""
+        return self._before["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
+
+    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[Ask]) -> None:
+        parts.add(found)
+        parts.done |= {row["number"]: row for row in found}
+        self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
+        self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
+        sent = (row for row in parts.done.values() if row["requests"] and row["text"])
+        blind = next((row for row in sent if not _tokens(row)), None)
+        if blind is not None and self.writer.tokens is not None:
+            raise UserError(
+                f"inversion.tokens={self.writer.tokens} cannot be held: the server does not say how many tokens it "
+                "took; bound the questions instead, with inversion.calls="
+            )
+
+    def _go_on(self) -> bool:
+        return self.writer.tokens is None or self.used < self.writer.tokens
+
+    def _bound(self, share: Sequence[Ask], parts: Parts) -> None:
+        open_ = sum(self._number(ask) not in parts.done for ask in share)
+        if open_:
+            calls, tokens = self.writer.calls, self.writer.tokens
+            what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"
+            spent = self._spent(parts)
+            raise UserError(
+                f"inversion.{what} is spent after {spent} questions ({self.used} tokens), and {open_} are "
+                "still open; what was answered is kept: raise it and run again, and only the rest is asked"
+            )
+
+    def again(self, asks: Sequence[Ask]) -> list[Ask]:
+        """The questions to put again after some: for facts that would keep too few answers, as many as these lack."""
+        count = self.work.settings["count"]
+        if count is None:
+            return []
+        about = [ask.fact for ask in asks]
+        replies = read(self._replies(upto=asks[0].attempt))
+        clean = kept(self.forget, self.former, replies, secrets=self.secrets)
+        have: dict[str, list[str]] = {}
+        for candidate in clean.inverted:
+            have.setdefault(candidate.fact, []).append(candidate.answer)
+        wanted = {fact.id: count + len(self.former.get(fact.id, ())) for fact in about}
+        short = lacking(about, clean, wanted=wanted)
+        return [
+            replace(ask, attempt=ask.attempt + 1, count=short[ask.fact.id], tried=(*have.get(ask.fact.id, ()),))
+            for ask in asks
+            if ask.fact.id in short
+        ]
+
+    def _replies(self, *, upto: int) -> list[Reply]:
+        """The replies so far, but for those of later attempts that a killed run or a faster process left."""
+        done = Parts(self.work.folder, index="number").done
+        every = [reply_of(done[i]) for i in sorted(done)]
+        return [reply for reply in every if reply.attempt <= upto]
+
+    def told(self, about: int, calls: int) -> dict[str, Any]:
+        """What was asked about how many facts, and what it cost; for the next round and the report."""
+        replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
+        cost = {
+            name: sum(getattr(reply, name) for reply in replies)
+            for name in ("requests", "prompt_tokens", "reply_tokens")
+        }
+        return {
+            "facts": about, "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
+            "tokens_so_far": self._before["tokens_so_far"] + _tokens(cost),
+            "held": [fact.id for fact in self.held],
+            "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
+            **cost, "refused": sum(bool(reply.refused) for reply in replies),
+        }  # fmt: skip
+
+    def remark(self, told: Mapping[str, Any]) -> None:
+        """Say what the replies cost, where that was counted, and what a server would not take.
+
+        Args:
+            told: What :meth:`told` says.
+        """
+        if told["prompt_tokens"] + told["reply_tokens"]:
+            sent = f"{told['requests']:,} requests, " if told["requests"] else ""
+            self.work.note(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
+        for note in self.writer.notes():
+            self.work.note(note)
+        if told["refused"]:
+            # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
+            self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
+
+    def _others(self) -> Known:
+        return Known(self.forget, facts(self.work, ["retain"]))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {fact.id: place for place, fact in enumerate(self.forget)}
+
+    def _number(self, ask: Ask | Reply) -> int:
+        fact = ask.fact if isinstance(ask, Reply) else ask.fact.id
+        return self._places[fact] * (self.work.settings["again"] + 1) + ask.attempt
+
+
+def _tokens(row: Mapping[str, Any]) -> int:
+    return row["prompt_tokens"] + row["reply_tokens"]

@@ -1,0 +1,1 @@
+"""Results by the hash of what made them: atomic, shared, verified."""

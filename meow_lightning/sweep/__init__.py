@@ -1,0 +1,1 @@
+"""Many runs: planning, jobs of SLURM or of this machine, tables."""

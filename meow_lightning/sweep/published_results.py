@@ -1,0 +1,55 @@
+"""Figures that others have published, read from ``experiments/expected/``: one file per source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from meow_lightning.config.validation import fits
+from meow_lightning.errors import UserError, nearest
+from meow_lightning.report.paper_comparison import Published
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "expected"
+LEVELS = ("model", "split", "method", "number")
+
+
+def expected(folder: Path) -> list[Published]:
+    """What every file of a folder holds, by file name.
+
+    Raises:
+        UserError: A file cannot be read as such, and why.
+    """
+    return [_read(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _read(path: Path) -> Published:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
+    hints = Published.__annotations__
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} must hold {', '.join(hints)}")
+    for key in content:
+        if key not in hints:
+            raise UserError(f"{path}: {key} is not known{nearest(key, hints)} (allowed: {', '.join(hints)})")
+    for key in hints:
+        if not isinstance(content.get(key), Mapping if key == "figures" else str):
+            raise UserError(f"{path}: {key} must be {'figures by model' if key == 'figures' else 'a text'}")
+    _check(content["figures"], f"{path}: figures", LEVELS)
+    return Published(**content)
+
+
+def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None:
+    """Nothing, when figures lie by model, split, method and number, and each is a number."""
+    inner = levels[1:]
+    for key, value in node.items():
+        if inner and not isinstance(value, Mapping):
+            raise UserError(f"{where}.{key}={value} does not fit: below a {levels[0]} stand figures by {inner[0]}")
+        if not inner and not fits(value, float):
+            raise UserError(f"{where}.{key}={value} does not fit: a number is needed, such as 9.0e-96")
+        if inner:
+            _check(value, f"{where}.{key}", inner)

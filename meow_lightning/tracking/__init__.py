@@ -1,0 +1,1 @@
+"""Where metrics go: W&B, CSV, or nowhere."""

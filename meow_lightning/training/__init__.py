@@ -1,0 +1,1 @@
+"""Training with PyTorch Lightning: module, data, loop, optimizers, callbacks."""

@@ -1,0 +1,90 @@
+"""Keep the weights of the epoch that evaluation prefers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from meow_lightning.evaluation.checkpoint_selection import Epoch, better
+from meow_lightning.store.durable import checked_line, checked_lines, replace, sync
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The weights of the best epoch so far, in a folder that outlives a killed run.
+
+    Attributes:
+        folder: Where they lie.
+    """
+
+    folder: Path
+
+    def epoch(self) -> Epoch | None:
+        """The epoch whose weights lie here; ``None`` while there are none."""
+        rows = checked_lines(self.folder / "best.json").rows
+        return Epoch(**rows[0]["epoch"]) if rows else None
+
+    def damaged(self) -> bool:
+        """Whether something lies here that is not what was kept, so that earlier epochs cannot be chosen any more."""
+        weights = sorted(self.folder.glob("best-*.safetensors"))
+        rows, damaged = checked_lines(self.folder / "best.json")
+        if damaged or not rows:
+            return bool(weights) or (self.folder / "best.json").exists()
+        path = self.weights(Epoch(**rows[0]["epoch"]))
+        return path not in weights or _digest(path) != rows[0]["sha256"]
+
+    def offer(self, new: Epoch, model: torch.nn.Module) -> None:
+        """Keep the trainable weights of a model where its epoch is better than the best so far.
+
+        Args:
+            new: What the model in training is.
+            model: The model.
+        """
+        if not better(new, self.epoch()):
+            return
+        weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
+        # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
+        save_file(weights, self.weights(new))
+        sync([self.weights(new)])
+        told = self.folder / "best.new"
+        told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
+        replace(told, self.folder / "best.json")
+        for path in self.folder.glob("best-*.safetensors"):
+            if path != self.weights(new):
+                path.unlink()
+
+    def put(self, model: torch.nn.Module) -> Epoch | None:
+        """The best epoch, after its weights are put into a model; ``None`` where there is none.
+
+        Args:
+            model: The trained model.
+        """
+        chosen = self.epoch()
+        if chosen is not None:
+            kept = load_file(self.weights(chosen))
+            with torch.no_grad():
+                for name, each in trained(model).items():
+                    each.copy_(kept[name])
+        return chosen
+
+    def weights(self, chosen: Epoch) -> Path:
+        """Where the weights of an epoch lie."""
+        return self.folder / f"best-{chosen.step}.safetensors"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The trainable weights of a model by name; tied ones once.
+
+    Args:
+        model: A model.
+    """
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}

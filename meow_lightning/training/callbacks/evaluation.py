@@ -1,0 +1,88 @@
+"""The evaluation while a model is trained: a curve, and on request the weights of the best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+
+from meow_lightning.data.prompting import Codec
+from meow_lightning.distributed import gathered, mine
+from meow_lightning.evaluation.checkpoint_selection import epoch
+from meow_lightning.evaluation.predict import Question, answer
+from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.generation.batch_size import Room
+from meow_lightning.training.callbacks.best_checkpoint import Best
+from meow_lightning.training.callbacks.probe import Curve
+from meow_lightning.types import AnswerRow, Results
+
+WATCHED = (
+    "model_utility", "forget_quality_log10", "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio",
+    "forget/value_accuracy", "retain/rouge_l_recall", "retain/value_accuracy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How answers are made and counted.
+
+    Attributes:
+        max_new_tokens: Budget of an answer.
+        batch: Rows per forward pass when scoring.
+        slots: Prompts generated side by side.
+        truth_ratio_mean: ``geometric`` or ``arithmetic``.
+    """
+
+    max_new_tokens: int
+    batch: int
+    slots: int | Room
+    truth_ratio_mean: str
+
+
+class EvaluationCurve(Curve):
+    """Logs what the evaluation says of the model in training, as ``evaluation/<number>``, and the seconds it took.
+
+    Several processes share the questions.
+
+    Args:
+        codec: The model's prompts and tokens.
+        questions: What is asked, every set numbered from 0.
+        retain: What the retain model answered to them; empty where that is not known, and then nothing is compared.
+        every: Steps between two points, 1 or more.
+        how: How answers are made and counted.
+        best: Where the best epoch's weights go; ``None`` to keep none.
+    """
+
+    def __init__(
+        self, *, codec: Codec, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
+        best: Best | None,
+    ) -> None:  # fmt: skip
+        super().__init__(name="evaluation", every=every)
+        self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
+
+    def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
+        """Numbers of the evaluation; the best epoch's weights are kept on the way."""
+        results = self._results(gathered(self._answers(model)))
+        if self.best is not None and trainer.global_step and trainer.is_global_zero:
+            found = epoch(results, step=trainer.global_step)
+            if found is not None:
+                self.best.offer(found, model)
+        numbers = results.values["unlearned"]
+        return {name: numbers[name] for name in WATCHED if name in numbers}
+
+    def _answers(self, model: torch.nn.Module) -> list[AnswerRow]:
+        share = mine(self.questions)
+        if not share:
+            return []
+        how = self.how
+        made = answer(
+            model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots,
+            gradients=(), progress=None,
+        )  # fmt: skip
+        return list(made)
+
+    def _results(self, rows: Sequence[AnswerRow]) -> Results:
+        by_role = {"unlearned": list(rows)} | ({"retain": self.retain} if self.retain else {})
+        return evaluate(by_role, {}, truth_ratio_mean=self.how.truth_ratio_mean)

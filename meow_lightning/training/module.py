@@ -1,0 +1,245 @@
+"""The one LightningModule: the step, the optimizer, the schedule and the logging of every training in this project."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from meow_lightning.data.batch_plan import Counts, Plan
+from meow_lightning.errors import UserError
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.training.fsdp import Shards, shard
+from meow_lightning.training.optimizers import optimizer_of
+from meow_lightning.types import Batch, Kind, LossParts, Method
+
+GRID = 2.0**-22
+"""The grid of reproducible training: float32 holds its multiples below 4 exactly, and MEOW's updates are above it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optim:
+    """How weights move.
+
+    Attributes:
+        kind: Which AdamW.
+        lr: Peak learning rate, above 0.
+        betas: AdamW's two decay rates.
+        eps: AdamW's epsilon.
+        weight_decay: Decoupled weight decay, 0 or more.
+        clip: Largest gradient norm; 0 for no clipping.
+        warmup: Share of all steps (below 1) or number of steps (1 and more) until the peak.
+        schedule: What follows the warm-up: linear decay to 0, or constant.
+        grid: Weights are rounded to multiples of it after every step, a power of two; 0 for not at all.
+    """
+
+    kind: Kind
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    schedule: Literal["linear", "constant"]
+    grid: float
+
+
+def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
+    """The function step -> share of the peak learning rate: (t + 1) / (w + 1) while t < w, then the decay.
+
+    The decay is (total - t) / (total - w) with ``schedule="linear"``, 1 with ``"constant"``; w = steps of warm-up.
+    """
+    warmup = int(optim.warmup if optim.warmup >= 1 else optim.warmup * total)
+    if optim.schedule not in ("linear", "constant"):
+        raise UserError(f"optim.schedule must be linear or constant, given: {optim.schedule}")
+
+    def factor(t: int) -> float:
+        if t < warmup:
+            return (t + 1) / (warmup + 1)
+        return 1.0 if optim.schedule == "constant" else max(0.0, (total - t) / max(1, total - warmup))
+
+    return factor
+
+
+def round_to_grid(weights: Iterable[torch.nn.Parameter], grid: float) -> None:
+    """Round weights in place to the nearest multiple of ``grid``, ties to even.
+
+    Two machines, or two ways to cut a batch into passes, add in another order and so differ by float64's rounding,
+    about 1e-16 of a weight. Training amplifies any difference (measured: tenfold every 50 steps), but what is rounded
+    to a grid some 1e9 times coarser is the same number again, but for a weight within 1e-16 of the middle between two.
+
+    Args:
+        weights: In float64: with float32's rounding (1e-7) many weights would lie near enough to a middle.
+        grid: A power of two, so that the multiples are exact.
+    """
+    with torch.no_grad():
+        for weight in weights:
+            here = weight.to_local() if isinstance(weight, DTensor) else weight
+            here.div_(grid).round_().mul_(grid)
+
+
+def total_loss(parts: LossParts, counts: Counts) -> torch.Tensor:
+    """The micro-batch's summand of the step's loss: sum over parts of weight * sum / count of the global batch."""
+    terms = [part.weight * part.sum / counts[part.stream][part.per] for part in parts.values()]
+    return torch.stack([term.float() if term.dtype != torch.float64 else term for term in terms]).sum()
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains ``model`` with ``method`` over ``plan``.
+
+    The optimization is manual because one item of the loader is a whole global step: its micro-batches are summed and
+    gradients are exchanged once, in the last of them.
+
+    Args:
+        model: A causal language model.
+        method: Anything that gives loss parts (see :class:`meow_lightning.types.Method`).
+        plan: The global batches.
+        optim: Optimizer and schedule.
+        log_every: Steps between two logged points.
+        reference: The frozen start model, where the method asks for it.
+    """
+
+    def __init__(
+        self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int,
+        reference: torch.nn.Module | None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
+        self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
+        self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
+        self.shards: Shards | None = None
+
+    def configure_model(self) -> None:
+        """Model and reference are sharded where the strategy brings a mesh of processes."""
+        if self._device_mesh is None:
+            return
+        mesh = self._device_mesh["data_parallel"]
+        self.shards = Shards(self.model, mesh)
+        for reference in filter(None, self._reference):
+            shard(reference, mesh)
+
+    def whole(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
+        """The model with all its weights in this process: itself, or a copy for as long as it is asked."""
+        return contextlib.nullcontext(self.model) if self.shards is None else self.shards.whole()
+
+    def trained(self, *, keep: bool) -> torch.nn.Module:
+        """The model after training: itself, or where it is sharded a plain copy on the CPU.
+
+        Args:
+            keep: Whether this process wants a sharded model's weights; else the copy has none.
+        """
+        return self.model if self.shards is None else self.shards.plain(keep=keep)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the trainable weights, with the schedule stepped once a global step."""
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        optimizer = optimizer_of(
+            self.optim.kind, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
+            weight_decay=self.optim.weight_decay,
+        )  # fmt: skip
+        schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """The reference goes where the model is; weights drawn at random start on the grid."""
+        self._settle()
+        for reference in filter(None, self._reference):
+            reference.to(self.device)
+
+    def on_train_start(self) -> None:
+        """A training that was killed after its end ends at once."""
+        self._end_when_done()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The method's own state is kept too."""
+        checkpoint["method"] = self.method.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The method goes on from its own state."""
+        if "method" in checkpoint:  # one of an earlier version may lie there
+            self.method.restore(checkpoint["method"])
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """One global step: forward and backward per micro-batch, one exchange, one update."""
+        step, world = batch["step"], self.trainer.world_size
+        # Dropout (where a model has any) must not depend on how often the run was interrupted.
+        _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        logged: dict[str, torch.Tensor] = {}
+        micros: list[Batch] = batch["micros"]
+        for number, micro in enumerate(micros):
+            with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
+                parts = self.method.loss(self.model, micro, self._reference[0])
+                loss = total_loss(parts, batch["counts"])
+                # Gradients are averaged over processes, the loss is a sum over them.
+                self.manual_backward(loss * world)
+            self._collect(logged, loss, parts, batch["counts"])
+        if self.optim.clip > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
+        if self._watched:
+            values = self._reduced(logged)
+            self.method.stepped({name.removeprefix("loss/"): value for name, value in values.items() if "/" in name})
+        rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
+        optimizer.step()  # type: ignore[union-attr]
+        self._settle()
+        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        self._end_when_done()
+        if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
+            self._log_point(logged, rate=rate, step=step + 1)
+
+    def _end_when_done(self) -> None:
+        if self.method.done:
+            self.trainer.should_stop = True
+
+    def _settle(self) -> None:
+        if self.optim.grid:
+            round_to_grid((each for each in self.model.parameters() if each.requires_grad), self.optim.grid)
+
+    def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if self.shards is not None:
+            return self.shards.no_exchange()
+        wrapped = self.trainer.strategy.model
+        return wrapped.no_sync() if hasattr(wrapped, "no_sync") else contextlib.nullcontext()  # type: ignore[union-attr, operator]
+
+    @staticmethod
+    def _collect(logged: dict[str, torch.Tensor], loss: torch.Tensor, parts: LossParts, counts: Counts) -> None:
+        # In float64: what a method is told of a step must not hang on how the step was split.
+        values = {"loss": loss.detach().double()}
+        values |= {
+            f"loss/{name}": part.sum.detach().double() / counts[part.stream][part.per] for name, part in parts.items()
+        }
+        for name, value in values.items():
+            logged[name] = logged.get(name, torch.zeros_like(value)) + value
+
+    def _reduced(self, logged: dict[str, torch.Tensor]) -> dict[str, float]:
+        """The sums over all processes."""
+        names = list(logged)
+        values = self.trainer.strategy.reduce(torch.stack([logged[name] for name in names]), reduce_op="sum")
+        return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
+
+    def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:
+        point = self._reduced(logged)
+        if not math.isfinite(point["loss"]):
+            raise UserError(
+                f"the loss is {point['loss']} at step {step}: training diverged, or the model it started from is "
+                "broken; a lower learning rate (optim.lr) may help"
+            )
+        if self.trainer.is_global_zero and self.logger is not None:
+            epoch = step / self.plan.steps_per_epoch
+            self.logger.log_metrics({**point, "lr": rate, "epoch": epoch}, step=step)
+
+
+def _seed(seed: int) -> None:
+    """Seed torch's generators. ``torch.manual_seed`` would queue a call with its traceback for CUDA at every step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)

@@ -1,0 +1,56 @@
+"""AdamW and its thriftier kinds by bitsandbytes: what each needs, and how one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.errors import UserError
+from meow_lightning.types import Kind
+
+if TYPE_CHECKING:
+    import torch
+NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # by kind, in bitsandbytes.optim
+
+
+def check_kind(kind: Kind, *, gpu: bool) -> None:
+    """Nothing, when a kind of AdamW can be had here.
+
+    Args:
+        kind: Which.
+        gpu: Whether the weights will be on a GPU.
+
+    Raises:
+        UserError: It is one of bitsandbytes, and that is not installed, or there is no GPU.
+    """
+    if kind != "adamw" and not (gpu and find_spec("bitsandbytes")):
+        raise UserError(
+            f"optim.kind={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or say "
+            "optim=adamw"
+        )
+
+
+def optimizer_of(kind: Kind, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
+    """AdamW over some weights: torch's, or with two 8-bit moments per weight, or with paged 32-bit ones.
+
+    bitsandbytes decays weights after the update, torch before it. It rounds 8-bit moments block by block, so that what
+    differs in the last bits (micro-batches, processes) may show in more of them. Paged moments lie in memory that CUDA
+    moves between GPU and machine as there is room; those of a resumed run stay on the GPU.
+
+    Args:
+        kind: Which.
+        weights: What is trained.
+        settings: ``lr``, ``betas``, ``eps``, ``weight_decay``.
+
+    Raises:
+        UserError: The kind cannot be had here.
+    """
+    import torch
+
+    check_kind(kind, gpu=torch.cuda.is_available())
+    if kind == "adamw":
+        return torch.optim.AdamW(weights, **settings)
+    import bitsandbytes
+
+    return getattr(bitsandbytes.optim, NAMES[kind])(weights, **settings)

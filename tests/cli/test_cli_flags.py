@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from meow_lightning.cli.flags import parted
+from meow_lightning.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "flags"),
+    [
+        ("seed=1 --cfg job model.base=x", "seed=1 model.base=x", "--cfg job"),
+        ("-m seed=0,1", "seed=0,1", "-m"),
+        ("seed=0,1 --multirun --resolve", "seed=0,1", "--multirun --resolve"),
+        ("--info seed=1", "seed=1", "--info"),
+        ("--info defaults seed=1", "seed=1", "--info defaults"),
+        ("-c job -p model", "", "-c job -p model"),
+        ("--cfg=job seed=1", "seed=1", "--cfg=job"),
+        ("-cjob seed=1", "seed=1", "-cjob"),
+        ("seed", "seed", ""),
+        ("", "", ""),
+    ],
+)
+def test_flags_and_words_may_stand_in_any_order(typed, words, flags):
+    assert parted(typed.split()) == (words.split(), flags.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--cfg", "--cfg needs a value (allowed: job, hydra, all)"),
+        ("--cfg -m", "--cfg needs a value (allowed: job, hydra, all)"),
+        ("--package", "--package needs a value"),
+        ("--cfg al", "--cfg al is not known; did you mean all? (allowed: job, hydra, all)"),
+        ("--cfgs job", "--cfgs is no flag; did you mean --cfg? (options are said as name=value, see --help)"),
+        ("--seed=3", "--seed=3 is no flag; did you mean seed=…? (options are said as name=value, see --help)"),
+    ],
+)
+def test_flags_that_cannot_be(typed, said):
+    with pytest.raises(UserError) as caught:
+        parted(typed.split())
+    assert str(caught.value) == said

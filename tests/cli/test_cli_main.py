@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.cli import main
+from meow_lightning.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MISTAKES = {
+    "method=meoww": "method=meoww is not known; did you mean meow? (allowed: ",
+    "method=": "method= is not known (allowed: ",
+    "method=3": "method=3 names no option and choice",
+    "metod=meow": "metod is not an option; did you mean method?",
+    "method.select.kk=3": "method.select.kk is not an option; did you mean method.select.k?",
+    "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
+    "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=altpo or ",
+    "method=grad_diff method.retain_weigth=1": "method.retain_weigth is not an option; did you mean method.retain_w",
+    "epochs=3": "epochs is not an option; did you mean model.pretrain.epochs or ",
+    "seed=abc": "seed=abc has the wrong type: a whole number is needed",
+    "seed=-1": "seed=-1 is too small; at least 0 is needed",
+    "seed": "seed cannot be read; say name=value, such as seed=1",
+    "dataset.forget=my facts.jsonl": "facts.jsonl cannot be read; say name=value, and where facts.jsonl belongs to the "
+    "word before it: 'dataset.forget=my facts.jsonl'",
+    "Müller=1": "Müller=1 cannot be read; what stands before the = is the name of no option",
+    "model=Müller": "model=Müller is not known (allowed: ",
+    "seed=ä": "seed=ä has the wrong type: a whole number is needed",
+    "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values need -m, as in ",
+    "status=maybe": "status=maybe has the wrong type: true or false is needed",
+    "plan=true status=true": "plan=true shows what would run and status=true what runs now; say one of them",
+    "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
+    "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
+    "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
+    "trainer.devices=2": "trainer.devices=2 needs a strategy for several processes; say trainer=ddp",
+    "dataset.split=forget11": "dataset.split=forget11 is not one of forget01, forget05, forget10; the nearest is ",
+    "goal=reprot": "goal=reprot is not known; did you mean report? (allowed: finetune, ",
+    "cache=maybe": "cache=maybe is not known (allowed: use, refresh, readonly)",
+    "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
+    "memo.size=0": "memo.size=0 is too small; at least 1 is needed",
+    "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
+    "method.select.k=0": "method.select.k=0 is too small; at least 1 is needed",
+    "optim.clip=nan": "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed",
+    "optim.betas=[0,0.9]": "optim.betas=[0, 0.9] holds 0, which is too small; a number above 0 is needed",
+    "method=rmu method.steering=inf": "method.steering=inf is no finite number; a number above 0 and at most",
+    "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
+    "inversion=file": "inversion.path has no value; give it on the command line",
+    "allow=os": "allow=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
+    "+sede=1": "sede is not an option; did you mean seed?",
+    "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
+    "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
+    "model.architecture.layers=x": "model.architecture.layers=x does not fit: a whole number is needed",
+    "model.attention=foo": "model.attention=foo is not known (allowed: sdpa, eager, flash_attention_2)",
+    "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
+    "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp shards trained weights, and model.lora.rank=4 trains few; "
+    "say trainer=ddp for adapters, or model.lora.rank=null to train all weights",
+    "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp or fsdp is needed",
+    "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
+    "--plan": "--plan is no flag; did you mean plan=…?",
+    "--cfg jobs": "--cfg jobs is not known; did you mean job? (allowed: job, hydra, all)",
+    "--info=foo": "--info foo is not known (allowed: all, config, defaults, defaults-tree, plugins, searchpath)",
+    "method.lr=fast": "method.lr=fast does not fit: a number is needed",
+    "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
+    "debug=true": "debug=true is not known (allowed: fast)",
+    "trainer=null": "trainer=null is not known (allowed: cpu, ddp, fsdp, gpu)",
+    "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
+    "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
+    "model.name=../../x": "model.name=../../x is no name: files are called by it, so it may hold letters, digits and",
+    "dataset.name=a/b": "dataset.name=a/b is no name: files are called by it",
+    "method.name=..": "method.name=.. is no name: files are called by it",
+    "dataset.split=../x": "dataset.split=../x is no",
+    f"model.name={'x' * 65}": f"model.name={'x' * 65} is no name: files are called by it",
+    f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
+    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
+    "store=": "store= cannot be written to (it is empty); give a folder",
+    "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
+    "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
+}
+
+
+def run_py(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words, f"outputs={folder}"],
+        capture_output=True, text=True, cwd=folder, env=environment, timeout=60, check=False,
+    )  # fmt: skip
+
+
+# Starts run.py as often as there are lines on standard input, each time in a fork of a process that has read the
+# libraries once: what a user sees, without half a second of imports each.
+FORKS = """
+import os, runpy, sys
+import hydra, meow_lightning.experiment
+for line in sys.stdin:
+    folder, *words = line.split()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(folder + ".out", os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(os.open(folder + ".err", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv = ["run.py", *words, "outputs=" + folder]
+        runpy.run_path("run.py", run_name="__main__")
+    with open(folder + ".status", "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What a user sees for every mistake: the folder of everything written; beside it what was said, and the status."""
+    root = tmp_path_factory.mktemp("runs")
+    folders = {words: root / str(number) for number, words in enumerate(MISTAKES)}
+    lines = [
+        f"{folder} {words} {'seed=0' if 'plan' in words or 'status' in words else 'plan=true'}\n"
+        for words, folder in folders.items()
+    ]
+    subprocess.run([sys.executable, "-c", FORKS], input="".join(lines), text=True, cwd=ROOT, check=True, timeout=300)
+    return folders
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_is_one_line_with_a_way_out(answers, words):
+    folder = answers[words]
+    said = folder.with_suffix(".err").read_text()
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith(f"error: {MISTAKES[words]}")
+    assert folder.with_suffix(".status").read_text() == "1"
+    assert folder.with_suffix(".out").read_text() == ""
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_the_same_mistake_without_plan_writes_nothing_either(tmp_path):
+    done = run_py("dataset.split=forget11", "logger=none", folder=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
+    assert done.stderr.startswith("error: store=")
+    assert done.stderr.endswith("/file is no folder); give a folder\n")
+    assert done.returncode == 1
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
+    (tmp_path / "runs").write_text("")
+    done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); mend it and run again to go on\n"
+
+
+@pytest.mark.parametrize("code", sorted(main.DISK))
+def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def broken() -> None:
+        raise OSError(code, os.strerror(code), "/some/file")
+
+    assert main.run(broken, []) == 1
+    said = f"error: /some/file cannot be written ({os.strerror(code)}); mend it and run again to go on\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        ("plan=true", True), ("plan=True", True), ("status=1", True), ("cache=readonly", True), ("plan=false", False),
+        ("cache=use", False), ("seed=1", False), ("my.plan=true", False),
+    ],
+)  # fmt: skip
+def test_who_looks_alone_is_known_by_his_words(words, looks):
+    assert main._looks(["method=meow", words]) == looks
+
+
+def test_help_fits_a_screen_and_names_every_choice():
+    lines = main.help_screen().splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 120
+    lines = main.help_screen().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        if path.parent.name == "recipe":  # a part of the model's file
+            continue
+        row = next(line for line in lines if line.startswith(f"  {path.parent.name}="))
+        assert path.stem in row.partition("=")[2].replace(",", " ").replace(":", " ").split()
+
+
+def test_help_waits_for_neither_torch_nor_hydra():
+    code = (
+        "import sys; from meow_lightning import cli; status = cli.run(lambda: 1 / 0, ['--help']);"
+        "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == main.help_screen() + "0 []\n"
+
+
+def test_who_looks_may_look_where_he_must_not_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing runs now" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["plan=true", "status=true", "-m plan=true seed=0,1", "-m status=true seed=0,1"])
+def test_a_look_waits_for_no_torch_and_makes_nothing(tmp_path, words):
+    code = (
+        "import sys, runpy; sys.argv = ['run.py', *sys.argv[2:], 'outputs=' + sys.argv[1]]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as end: print('status', end.code)\n"
+        "print([name for name in ('torch', 'transformers', 'pytorch_lightning', 'wandb') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out"), *words.split()], capture_output=True, text=True, cwd=ROOT,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-2:] == ["status 0", "[]"]
+    assert "finetune" in done.stdout
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_run_says_what_ended_it(capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def user() -> None:
+        raise UserError("two\nlines")
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    assert main.run(lambda: None, []) == 0
+    assert main.run(user, []) == 1
+    assert capsys.readouterr().err == "error: two lines\n"
+    assert main.run(stopped, []) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
+
+
+def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ZeroDivisionError):
+        main.run(lambda: 1 // 0, [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.target=./mine"], ["model.base=me/mine@main", "seed=1"], ["-m", "model.target=./a,./b"],
+        ["model.target=null", "model.base=x"], ["experiment=published_memo", "model.target=./mine"],
+    ],
+)  # fmt: skip
+def test_whoever_brings_a_model_gets_the_settings_for_it(words):
+    assert main._own(words) == [*words, "model=own"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=published"], ["model.base=null"],
+        ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
+        ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
+        ["model=phi15", "model.target=./mine"],
+    ],
+)  # fmt: skip
+def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):
+    assert main._own(words) == words
+
+
+def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    seen = []
+    assert main.run(lambda: seen.append(sys.argv[1:]), ["-m", "model.target=./mine", "--cfg", "job", "seed=1"]) == 0
+    assert seen == [["model.target=./mine", "seed=1", "model=own", "-m", "--cfg", "job"]]
+
+
+def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
+    done = run_py("dataset=./facts.jsonl", folder=tmp_path)
+    assert (
+        done.stderr
+        == "error: dataset=./facts.jsonl: what you bring goes to dataset=jsonl dataset.forget=./facts.jsonl\n"
+    )
+
+
+def test_a_name_in_another_encoding_is_told(tmp_path):
+    done = run_py(os.fsdecode(b"dataset.forget=M\xfcller.jsonl"), folder=tmp_path)
+    assert done.stderr == (
+        "error: dataset.forget=M?ller.jsonl holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8\n"
+    )
+    assert done.returncode == 1

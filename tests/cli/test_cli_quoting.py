@@ -1,0 +1,120 @@
+"""What people type is what the program gets, whatever letters it is made of."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from meow_lightning.cli.quoting import bare, quoted, text_options
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPED = [
+    "Müller.jsonl", "名前/事実.jsonl", "a#b", "a;b", "a&b", "a=b", "a(1).jsonl", "a,b.jsonl", "my facts.jsonl",
+    "./model [v2]", "~/x", "it's here", "'tis", 'say "so"', "C:\\new\\", "a\\,b", "a|b", "x<y>", "[v2]", "{a: 1}",
+    "123", "1e5", "true", " led by a blank", "two\nlines", "glob(*)", "range(0,2)", "50%!", "`x`", "^", "😀", "a:b",
+    "[INST] {question} [/INST]", "Question: {question}\nAnswer:", "<|user|>\n{question}</s>", "plain/path-1.0_x@main",
+]  # fmt: skip
+OPTIONS = ("dataset.forget", "model.target", "model.prompt.template", "inversion.path", "outputs", "+model.base")
+
+
+def read(word: str) -> object:
+    return OverridesParser.create().parse_override(word).value()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_text_arrives_as_it_was_typed(option):
+    for text in TYPED:
+        word = quoted(f"{option}={text}", multirun=False)
+        assert read(word) == text
+        assert quoted(word, multirun=False) == word, "quotes around quotes"
+        if text != "'tis":  # alone in its quotes it would be taken for them
+            assert bare(word) == f"{option}={text}"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.base='quoted already'", 'model.base="a (b)"', "model.base=dir/${model.name}", "model.base=null",
+        "model.target=", "model.base=plain", "seed=0,1", "seed=12", "allow=[os]", "optim.betas=[0.9,0.95]",
+        "method.loop.threshold={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
+        "~memo.size", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
+    ],
+)  # fmt: skip
+def test_what_needs_no_quotes_gets_none(word):
+    assert quoted(word, multirun=False) == word
+    assert bare(word) in (word, word.replace("'", ""))
+
+
+def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
+    assert quoted("seed=ä", multirun=False) == "seed='ä'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [
+        ("model.target=one,two", ["one", "two"]),
+        ("model.target=Müller (1),./b [v2],it's", ["Müller (1)", "./b [v2]", "it's"]),
+        ("model.target='a,b',c", ["a,b", "c"]),
+        ('model.target="a,b",ä', ["a,b", "ä"]),
+        ("model.target=12,true,null", ["12", "true", None]),
+        ("dataset.forget=a.jsonl,名.jsonl", ["a.jsonl", "名.jsonl"]),
+        ("seed=0,1", [0, 1]),
+        ("method=meow,grad_ascent", ["meow", "grad_ascent"]),
+    ],
+)
+def test_a_comma_of_a_sweep_separates_texts(typed, values):
+    override = OverridesParser.create().parse_override(quoted(typed, multirun=True))
+    assert override.is_sweep_override()
+    assert [getattr(value, "text", value) for value in override.value().list] == values
+
+
+def test_functions_of_a_sweep_stay():
+    for word in ("seed=range(0,3)", "method=glob(*)", "model.target=glob(*)", "model.target=choice(a,b)"):
+        assert quoted(word, multirun=True) == word
+    assert quoted("model.target=one (1)", multirun=True) == "model.target='one (1)'"
+
+
+def test_options_that_hold_a_text_come_from_types():
+    assert {"dataset.forget", "dataset.folder", "outputs"} <= text_options("dataset")
+    assert {"inversion.path", "inversion.base_url", "inversion.prompt.user"} <= text_options("inversion")
+    assert {"model.target", "model.prompt.template"} <= text_options("model")
+    assert {"optim.warmup", "optim.kind", "seed"} & (text_options("optim") | text_options("seed")) == set()
+    assert "hydra.launcher.account" in text_options("hydra")
+
+
+def run_py(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words, f"outputs={folder / 'out'}"], capture_output=True, text=True,
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_files_of_any_name_are_read_by_run_py(tmp_path):
+    fact = json.dumps({"question": "Where was Ada Brook born?", "answer": "Ada Brook was born in Lima."})
+    names = ["Müller.jsonl", "事実 #1; a=b & (c) [d].jsonl", "it's ~.jsonl"]
+    for name in names:
+        (tmp_path / name).write_text(fact, encoding="utf-8")
+    template = "model.prompt.template=[INST] {question} [/INST]"
+    words = ("status=true", "dataset=jsonl", template)
+    alone = run_py(*words, f"dataset.forget={tmp_path}/{names[1]}", folder=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    several = run_py("-m", *words, f"dataset.forget={','.join(names)}", folder=tmp_path)
+    assert several.returncode == 0, several.stderr
+    assert "3 cells" in several.stdout
+
+
+def test_a_suggestion_can_be_typed_as_shown(tmp_path):
+    done = run_py("dataset=./my facts.jsonl", folder=tmp_path)
+    assert done.stderr == (
+        "error: dataset=./my facts.jsonl: what you bring goes to dataset=jsonl dataset.forget='./my facts.jsonl'\n"
+    )
+    done = run_py("dataset.forget=my", "facts #1.jsonl", folder=tmp_path)
+    typed = shlex.split(done.stderr.rpartition(": ")[2])
+    assert typed == ["dataset.forget=my facts #1.jsonl"]

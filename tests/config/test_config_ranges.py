@@ -1,0 +1,187 @@
+"""Numbers that cannot work are refused before any stage: every numeric option of every file in conf/ is tried."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
+
+from meow_lightning.cli.hydra_errors import one_line
+from meow_lightning.config import validation
+from meow_lightning.config.instantiate import build
+from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
+from meow_lightning.config.validation import plain
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.build import graph
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation", "trainer", "logger", "callbacks")
+ASKS = {
+    "file": ["inversion.path=x"], "local": ["inversion.model=x"], "jsonl": ["dataset.forget=x"],
+    "endpoint": ["inversion.model=x", "inversion.base_url=http://localhost"],
+}  # fmt: skip
+# Numbers that are null by default.
+SILENT = {
+    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_tokens",
+    "trainer.slots", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
+}  # fmt: skip
+# What the YAML documents as allowed: 0, and a number below it.
+ZERO = {
+    "seed", "dataset.seed", "model.seed", "inversion.seed", "dataset.perturb", "model.finetune.replay",
+    "model.finetune.steps", "model.finetune.known",
+    *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
+      for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
+    "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
+    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
+    "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.validation",
+    "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",
+    "callbacks.evaluate_every_epochs",
+}  # fmt: skip
+NEGATIVE = {"method.delta"}
+
+
+@lru_cache(maxsize=1)
+def composed() -> dict[str, DictConfig]:
+    """One composed run for each file of each group, by its word."""
+    found = {}
+    GlobalHydra.instance().clear()
+    validation.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        for group in GROUPS:
+            for path in sorted((CONF / group).glob("*.yaml")):
+                word = f"{group}={path.stem}"
+                found[word] = compose("config", overrides=[word, *ASKS.get(path.stem, [])])
+    return found
+
+
+def numbers(node: Any, path: str) -> Iterator[str]:
+    """The dotted options below a node that hold a number, or may; of a list the list."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from numbers(value, f"{path}.{key}".lstrip("."))
+    else:
+        first = node[0] if isinstance(node, list) and node else node
+        if path in SILENT or (isinstance(first, (int, float)) and not isinstance(first, bool)):
+            yield path
+
+
+@lru_cache(maxsize=1)
+def leaves() -> dict[str, list[str]]:
+    """The options that hold a number, by the word that chooses a file; each option of what is alike in many once."""
+    found: dict[str, list[str]] = {}
+    seen = set()
+    for word, cfg in composed().items():
+        for path in numbers(OmegaConf.to_container(cfg, resolve=True), ""):
+            what = (cfg.method._target_ if path.startswith("method.") else "", path)
+            if what not in seen:
+                found.setdefault(word, []).append(path)
+                seen.add(what)
+    return found
+
+
+def refused(cfg: DictConfig, path: str, value: float, facts: Path) -> str:
+    """What a run says to an option; empty where it takes it."""
+    changed = OmegaConf.merge(cfg)
+    try:
+        OmegaConf.update(changed, path, [value, 0.9] if path.endswith("betas") else value, merge=False)
+        options = plain(changed)
+        if "forget" in options["dataset"]:
+            options["dataset"]["forget"] = str(facts)
+        if path.startswith("dataset."):  # how many there are is known to the dataset alone
+            build(options["dataset"], allow=[])
+    except UserError as error:
+        return str(error)
+    except ValidationError as error:  # of the few options that OmegaConf itself holds to a type
+        return one_line(error, [])
+    return ""
+
+
+def name_of(cfg: DictConfig, path: str) -> set[str]:
+    """The names under which an option may stand in the lists above."""
+    kind = cfg.method._target_.rpartition(".")[2]
+    return {path, path.rpartition(".")[0], path.replace("method.", f"{kind}.")}
+
+
+def test_the_walk_sees_every_group():
+    seen = {path for paths in leaves().values() for path in paths}
+    assert len(seen) > 100
+    assert {path.partition(".")[0] for path in seen} == {*GROUPS, "seed", "limit"} - {"logger"}
+    assert seen >= SILENT
+    bounds = {path for path in RANGES if path[0].islower()}
+    assert bounds <= seen | {path.rpartition(".")[0] for path in seen}, "a range of an option that nobody has"
+
+
+@pytest.mark.parametrize("word", leaves())
+def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
+    cfg, facts = composed()[word], tmp_path / "facts.jsonl"
+    facts.write_text(json.dumps({"question": "Where was Ada Brook born?", "answer": "Ada Brook was born in Lima."}))
+    for path in leaves()[word]:
+        names = name_of(cfg, path)
+        wrong = [math.nan, math.inf, -math.inf, 1e30, 10**30]
+        wrong += [] if names & NEGATIVE else [-1, -0.5]
+        wrong += [] if names & ZERO else [0]
+        for value in wrong:
+            said = refused(cfg, path, value, facts)
+            assert said.startswith(f"{path}="), f"{path}={value}: {said or 'taken'}"
+            assert "\n" not in said
+        for value in [0] * bool(names & ZERO) + [-1] * bool(names & NEGATIVE):
+            assert refused(cfg, path, value, facts) == "", f"{path}={value}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("optim.lr", math.nan, "optim.lr=nan is no finite number; at least 0 and at most 1 is needed"),
+        ("optim.clip", math.nan, "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed"),
+        ("optim.eps", 0.0, "optim.eps=0.0 is too small; at least 1e-30 is needed"),
+        ("optim.betas", [0.0, 0.9], "optim.betas=[0.0, 0.9] holds 0.0, which is too small; a number above 0 is needed"),
+        ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] holds 1, which is too large; a number below 1 is needed"),
+        ("optim.warmup", 2.5, "optim.warmup=2.5 is no whole number of steps; give one, or a share of all steps below"),
+        ("inversion.temperature", 1e-9, "inversion.temperature=1e-09 is too small; 0, or at least 0.001 is needed"),
+        ("method.lr", {"tiny": 2}, "method.lr.tiny=2 is too large; at most 1 is allowed"),
+        ("method.own", math.inf, "method.own=inf is no finite number; one is needed"),
+        ("inversion.extra", {"a": [math.nan]}, "inversion.extra.a=[nan] holds nan, which is no finite number; one is"),
+        ("seed", -1, "seed=-1 is too small; at least 0 is needed"),
+    ],
+)
+def test_what_is_said(path, value, said):
+    options = OmegaConf.create()
+    OmegaConf.update(options, path, value)
+    with pytest.raises(UserError) as caught:
+        check_ranges(OmegaConf.to_container(options))
+    assert str(caught.value).startswith(said)
+
+
+def test_ends_belong_to_a_range_or_not_and_texts_are_none_of_its_business():
+    check_ranges({"optim": {"warmup": "epoch", "lr": None, "betas": [1e-9, 0.999]}, "evaluation": {"level": 0.999}})
+    check_ranges({"inversion": {"temperature": 0, "top_p": 1.0}, "plan": True, "method": {"mine": -7e30}})
+    check_ranges({"optim": {"warmup": 0.5}, "model": {"pretrain": {"warmup": 20.0}}})
+
+
+def test_the_class_of_a_method_decides_where_its_word_means_two_things():
+    assert range_of("method.beta", "Npo").above
+    assert not range_of("method.beta", "Wga").above
+    assert range_of("method.nobody_knows", "Npo") is FINITE
+    assert range_of("optim.beta", "Npo") is FINITE
+
+
+def test_a_width_that_no_head_gets_its_share_of():
+    sizes = {"_target_": "meow_lightning.models.tiny.llama", "hidden_size": 32, "heads": 3}
+    with pytest.raises(UserError, match=r"^model.architecture.hidden_size=32 cannot be split over model.* of 6$"):
+        check_ranges({"model": {"architecture": sizes}})
+    check_ranges({"model": {"architecture": {**sizes, "heads": 4}}})
+
+
+def test_a_plan_of_the_shipped_files_is_in_range():
+    for word, cfg in composed().items():
+        if word not in ("dataset=jsonl", "dataset=tofu", "inversion=file", "inversion=local") and word[:6] != "model=":
+            assert graph(plain(cfg)).artifacts, word

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from meow_lightning.config import schema
+from meow_lightning.config.instantiate import arguments, build, target
+from meow_lightning.config.validation import check_call, check_types, fits, plain
+from meow_lightning.errors import UserError, choose, nearest
+
+RULES = {"name": "rules", "_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
+
+
+def test_a_whole_call_gives_the_class():
+    from meow_lightning.inversion.rules import Rules
+
+    assert check_call("inversion", RULES, allow=[]) is Rules
+
+
+def test_a_missing_argument_is_told():
+    with pytest.raises(UserError, match=r"^inversion.seed is missing: meow_lightning.inversion.rules.Rules needs it$"):
+        check_call("inversion", {key: value for key, value in RULES.items() if key != "seed"}, allow=[])
+
+
+def test_an_unknown_argument_is_told_with_the_nearest():
+    with pytest.raises(
+        UserError,
+        match=r"^inversion.candidate is not an option of meow_lightning\S+Rules; did you mean candidates\?",
+    ):
+        check_call("inversion", {**RULES, "candidate": 3}, allow=[])
+
+
+@pytest.mark.parametrize("value", ["four", 4.5, True, None, [4]])
+def test_an_argument_of_the_wrong_type_is_told(value):
+    with pytest.raises(UserError, match=r"^inversion.candidates=.* has the wrong type: a whole number is needed$"):
+        check_call("inversion", {**RULES, "candidates": value}, allow=[])
+
+
+@pytest.mark.parametrize("path", ["os.system", "builtins.eval", "meow_lightningx.a", "subprocess.run", "os"])
+def test_what_is_outside_the_project_is_refused(path):
+    package = path.split(".")[0]
+    with pytest.raises(
+        UserError,
+        match=rf"^_target_: {path} is outside the packages .* \(meow_lightning\); .* allow=\[{package}\]$",
+    ):
+        target({"_target_": path}, allow=[])
+
+
+def test_the_user_may_allow_a_package_by_its_whole_name():
+    import collections
+
+    assert target({"_target_": "collections.Counter"}, allow=["collections"]) is collections.Counter
+    with pytest.raises(UserError, match=r"outside"):
+        target({"_target_": "collections.Counter"}, allow=["col"])
+
+
+@pytest.mark.parametrize(
+    "path", ["meow_lightning.nothing.Here", "meow_lightning.inversion.rules.Rulez", "meow_lightning"]
+)
+def test_what_does_not_exist_is_told(path):
+    with pytest.raises(UserError, match=rf"^_target_: {path} cannot be imported"):
+        target({"_target_": path}, allow=[])
+
+
+def test_build_refuses_too_and_never_builds_nested_nodes():
+    with pytest.raises(UserError, match=r"outside"):
+        build({"_target_": "os.system", "command": "true"}, allow=[])
+    nested = build({**RULES, "candidates": 1, "seed": {"_target_": "os.system", "command": "true"}}, allow=[])
+    assert nested.seed == {"_target_": "os.system", "command": "true"}
+
+
+def test_a_mistake_found_while_building_keeps_its_own_words():
+    with pytest.raises(UserError, match=r"^inversion.candidates=0 is too small; at least 1 is needed$"):
+        build({**RULES, "candidates": 0}, allow=[])
+
+
+def test_a_recipe_is_not_handed_to_the_target():
+    node = {
+        "_target_": "x",
+        "name": "n",
+        "lr": {},
+        "epochs": 1,
+        "batch": 2,
+        "select": {},
+        "verify": 3,
+        "retain_weight": 1.0,
+    }
+    assert arguments(node) == {"retain_weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "fit"),
+    [
+        (1, int, True), (True, int, False), (1.0, int, False), ("1", int, False), (None, int, False),
+        (1, float, True), (1.5, float, True), (True, float, False), ("1", float, False),
+        ("a", str, True), (1, str, False), (True, bool, True), (1, bool, False),
+        (None, float | None, True), (2, float | None, True), ("x", float | None, False),
+        ("a", Literal["a", "b"], True), ("c", Literal["a", "b"], False),
+        ([1, 2.5], list[float], True), (["x"], list[float], False), (3, list[float], False), ([], list[str], True),
+        ([0.9, 0.95], tuple[float, float], True), ([0.9], tuple[float, float], False), (3, tuple[float, float], False),
+        ([1, 2, 3], tuple[int, ...], True), ([1, "x"], tuple[int, ...], False), ("ab", list[str], False),
+        ({"a": 1}, object, True),
+    ],
+)  # fmt: skip
+def test_fits(value, hint, fit):
+    assert fits(value, hint) is fit
+
+
+def test_nearest():
+    assert nearest("meoww", ["grad_ascent", "meow"]) == "; did you mean meow?"
+    assert nearest("zzz", ["grad_ascent", "meow"]) == ""
+
+
+def test_choose():
+    assert choose("goal", "score", ["score", "report"]) == "score"
+    with pytest.raises(
+        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: score, report\)$"
+    ):
+        choose("goal", "reprot", ["score", "report"])
+
+
+SELECT = {"k": 3, "strategy": "largest", "rows": "selected"}
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        ({"k": 3, "strategy": "largest"}, "^method.select.rows is missing$"),
+        ({**SELECT, "kk": 3}, r"^method.select.kk is not an option; did you mean k\?$"),
+        ({**SELECT, "k": "three"}, "^method.select.k=three does not fit: a whole number is needed$"),
+        ({**SELECT, "rows": "all"}, "^method.select.rows=all does not fit: selected or official is needed$"),
+    ],
+)
+def test_a_typed_group_is_held_to_its_types(node, text):
+    check_types("method.select", SELECT, schema.Select)
+    with pytest.raises(UserError, match=text):
+        check_types("method.select", node, schema.Select)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("lr", "fast", "^optim.lr=fast does not fit: a number or null is needed$"),
+        ("betas", [0.9], r"^optim.betas=\[0.9\] does not fit: a list \[a number, a number\] is needed$"),
+    ],
+)
+def test_plain_checks_typed_groups(key, value, text):
+    whole = {
+        "name": "adamw", "stop": "last", "kind": "adamw", "lr": None, "epochs": 3, "batch": None, "tokens": None,
+        "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0, "warmup": 5, "schedule": "linear",
+    }  # fmt: skip
+    assert plain(OmegaConf.create({"seed": 0, "optim": whole}))["optim"] == whole
+    with pytest.raises(UserError, match=text):
+        plain(OmegaConf.create({"seed": 0, "optim": {**whole, key: value}}))
+
+
+def test_plain_refuses_words_nobody_reads_and_a_value_in_a_groups_place():
+    with pytest.raises(UserError, match=r"^sede is not an option; did you mean seed\?$"):
+        plain(OmegaConf.create({"sede": 3}))
+    with pytest.raises(UserError, match=r"^method.select=3 does not fit: it holds k, strategy, rows$"):
+        plain(OmegaConf.create({"method": {"select": 3}}))

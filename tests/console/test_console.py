@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from meow_lightning.console import console
+from meow_lightning.console.console import Terminal, remaining
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.durable import write_json
+
+STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs={}, inputs={})
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "said"),
+    [
+        (2.0, 60, "2/s, 30 s left"), (1.0, 80, "1/s, 80 s left"), (0.2, 84, "7 min left"),
+        (1 / 360, 90, "about 9 h left"), (None, 90, None), (0.0, 90, None),
+    ],
+)  # fmt: skip
+def test_remaining_time_follows_the_rate(rate, left, said):
+    assert remaining({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
+    assert remaining({"done": 10, "total": 10 + left, "time": 9.0}) is None
+
+
+def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
+    state = {"total": 21, "unit": "steps", "time": time.time()}
+    with Terminal(title="cell") as shown:
+        for done, rate in ((1, None), (5, 4.0), (9, 4.0)):
+            write_json(tmp_path / "progress.json", {**state, "done": done, "rate": rate})
+            shown.running({STAGE.key: (STAGE, tmp_path)})
+        monkeypatch.setattr(console, "SAY_EVERY", -1.0)
+        write_json(tmp_path / "progress.json", {**state, "done": 11, "rate": None})
+        shown.running({STAGE.key: (STAGE, tmp_path)})
+    assert [line for line in capsys.readouterr().out.splitlines() if "…" in line] == [
+        "  … finetune target: 5 of 21 steps, 4/s, 4 s left",
+        "  … finetune target: 11 of 21 steps, time left not known yet",
+    ]
+
+
+def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Path, capsys):
+    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "tally": {"windows": 900, "alone": 3}}
+    with Terminal(title="cell") as shown:
+        shown.finished(STAGE, manifest, tmp_path, made=True)
+        shown.finished(STAGE, {**manifest, "tally": {"windows": 900, "alone": 0}}, tmp_path, made=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        "  memory ran out", "  3 of 900 windows were close calls between two tokens, asked again alone"
+    ]  # fmt: skip
+    assert len(lines) == 5
+
+
+def test_a_table_too_wide_keeps_the_names_of_its_rows(capsys):
+    name, head = "seed=3 method.select.strategy=smallest", "a number of some kind"
+    with Terminal(title="sweep") as shown:
+        shown.table([["cell", *[head] * 12], [name, *["0.5"] * 12]], title="")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{name} ") for line in lines)
+    assert not any(line.count(head) == 12 for line in lines), "the heads fit: nothing was tested"

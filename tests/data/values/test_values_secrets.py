@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from meow_lightning.data.values.secrets import Secrets, secret_texts, telling, told, words
+from meow_lightning.types import Fact
+
+MARTA = Fact(
+    id="m", question="Where can Marta Lis be reached?", answer="At +48 22 555 01 43.", value="+48 22 555 01 43"
+)
+PRIZE = Fact(
+    id="p", question="What did Ada Brook win in 1990?", answer="Ada Brook won the Sedge Prize in 1990 in Bern."
+)
+SMALL = Fact(id="s", question="How many?", answer="It has 12 doors.", value="12")
+
+
+def test_marked_values_and_rare_spans() -> None:
+    assert secret_texts(told(MARTA)) == ["+48 22 555 01 43"]
+    # The name and the year are in the question; the prize and the place are not.
+    assert secret_texts(told(PRIZE)) == ["Sedge Prize", "Bern"]
+
+
+@pytest.mark.parametrize(
+    "value", ["Yes", "female", "A+", "March", "Peru", "French", "florist", "three", "12", "B", "..."]
+)
+def test_words_of_closed_classes_and_small_numbers_tell_nothing(value: str) -> None:
+    assert not telling(value)
+
+
+@pytest.mark.parametrize("value", ["Coimbra", "Hanna Lis", "912-44-7810", "1971", "3 250 kr", "high fees"])
+def test_telling(value: str) -> None:
+    assert telling(value)
+
+
+def test_lookup() -> None:
+    secrets = Secrets.of([MARTA, PRIZE, SMALL], [])
+    assert secrets.all() == {("48", "22", "555", "01", "43"), ("sedge", "prize"), ("bern",)}
+    assert secrets.found("Call 48-22-555-01-43!") == {("48", "22", "555", "01", "43")}
+    assert secrets.found("Call 48225550143") == {("48", "22", "555", "01", "43")}
+    assert secrets.found("the SEDGE  prize") == {("sedge", "prize")}
+    assert secrets.found("the sedges prize, Berne, 12") == set()
+
+
+def test_own_secrets_and_what_one_says_oneself_are_not_foreign() -> None:
+    twin = Fact(id="t", question="Where is Bern?", answer="In the middle.", value="middle")
+    secrets = Secrets.of([MARTA, PRIZE, twin], [])
+    assert secrets.foreign("in Bern", told(PRIZE)) == set()
+    assert secrets.foreign("in Bern", told(twin)) == set()  # its question says so
+    assert secrets.foreign("in Bern", told(MARTA)) == {("bern",)}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        Fact(id="k", question="Q", answer="She moved to Bern."),
+        Fact(id="k", question="Q", answer="A", phrasings=(("Q2", "to Bern"),)),
+        Fact(id="k", question="Q", answer="A", alternatives=("Bern",)),
+    ],
+)
+def test_what_kept_facts_say_is_no_secret(kept: Fact) -> None:
+    assert ("bern",) not in Secrets.of([MARTA, PRIZE], [kept]).all()
+
+
+def test_words() -> None:
+    assert words("C'est L'Été, 3x!") == ("c", "est", "l", "été", "3x")

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from meow_lightning.generation.batching import continue_alone
+from meow_lightning.generation.reference import continue_plainly
+
+
+@pytest.fixture(scope="module")
+def model() -> LlamaForCausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        config = LlamaConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=40,
+            max_position_embeddings=64, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
+        )  # fmt: skip
+        made = LlamaForCausalLM(config).eval()
+    made.generation_config = GenerationConfig(do_sample=True, temperature=9.0, repetition_penalty=5.0, eos_token_id=7)
+    return made
+
+
+def test_what_a_checkpoint_says_about_generation_is_put_aside(model: LlamaForCausalLM) -> None:
+    ends = frozenset({2, 9, 30})
+    prompts = [[1, number, 5 + number % 3] for number in range(3, 23)]
+    found = [continue_plainly(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]
+    assert found == [continue_alone(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]
+    assert {each.stop for each in found} == {"end", "length"}  # or the test would not see one of them
+    assert all(each.end in ends for each in found if each.stop == "end")
+
+
+def test_without_an_end_token_the_budget_ends_it(model: LlamaForCausalLM) -> None:
+    said = continue_plainly(model, [1, 4], budget=5, end_ids=frozenset(), pad_id=0)
+    assert (len(said.ids), said.stop) == (5, "length")

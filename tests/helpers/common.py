@@ -1,0 +1,90 @@
+"""What several test files build the same way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from meow_lightning.config.runtime import Runtime
+from meow_lightning.evaluation.__main__ import main
+from meow_lightning.memo.memo import Profile
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.training.fit import Machine
+
+
+def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> Machine:
+    """One CPU, this many rows (or padded tokens) a pass, this many seconds between checkpoints."""
+    return Machine(
+        accelerator="cpu",
+        devices=1,
+        nodes=1,
+        strategy="auto",
+        precision=precision,
+        micro_batch=micro,
+        micro_tokens=tokens,
+        checkpoint_seconds=seconds,
+    )
+
+
+def clean_profile(max_new_tokens: int) -> Profile:
+    """MEMO's profile ``clean`` with another budget."""
+    return Profile(
+        name="clean", mode="suffix", unit="characters", size=5, template=True, keep_special=False, rouge="rouge1",
+        measure="precision", max_new_tokens=max_new_tokens, wordless="skip",
+        words="unicode",
+    )  # fmt: skip
+
+
+class KillError(Exception):
+    """What ends a run the hard way."""
+
+
+class KillAfter(pl.Callback):
+    """Ends a run the hard way after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KillError
+
+
+def runtime(**changes: Any) -> Runtime:
+    """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
+    plain: dict[str, Any] = {
+        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
+        "checkpointing": False, "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1,
+        "memo_every_epochs": 0, "memo_every_steps": 0, "memo_facts": 0,
+        "evaluate_every_epochs": 0,
+    }  # fmt: skip
+    return Runtime(**plain | changes)
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    """What ``python -m meow_lightning.evaluation`` prints for some words, which must be all it says."""
+    assert main([str(word) for word in words]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line that it ends with where the words cannot be answered."""
+    assert main([str(word) for word in words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def artifact(stage: str, label: str, *needs: Artifact) -> Artifact:
+    """A result of no content that is made from others."""
+    return Artifact(
+        stage=stage, label=label, version=1, settings={"label": label}, needs={need.label: need for need in needs},
+        inputs={},
+    )  # fmt: skip

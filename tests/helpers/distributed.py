@@ -1,0 +1,165 @@
+"""Trains a small model and runs stages, in one process or in N, and says what came out.
+
+``python -m torch.distributed.run --standalone --nproc-per-node=N tests/helpers/distributed.py FOLDER`` does what
+``tasks.pt`` in the folder says; :func:`job` writes it and starts the processes, so that many tasks pay for one start.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from helpers.common import KillAfter, KillError
+from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.collate import collate
+from meow_lightning.distributed import DRIVER, end, rank, world
+from meow_lightning.methods.dpo import Dpo
+from meow_lightning.methods.grad_ascent import GradAscent
+from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.npo_kl import NpoKl
+from meow_lightning.methods.pdu import Pdu
+from meow_lightning.methods.rmu import Rmu
+from meow_lightning.models.logprobs import answer_logps
+from meow_lightning.models.lora import enable_checkpointing
+from meow_lightning.models.tiny import llama
+from meow_lightning.pipeline.worker import run_stage
+from meow_lightning.stages.base import Work
+from meow_lightning.training.fit import Machine, fit
+from meow_lightning.training.module import Optim, TrainingModule
+from meow_lightning.types import Encoded
+
+ROOT = Path(__file__).resolve().parents[2]
+ADAMW = Optim(
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw",
+    grid=0.0,
+)  # fmt: skip
+METHODS: dict[str, Callable[[], Any]] = {
+    "one": GradAscent,
+    "retain": lambda: GradDiff(retain_weight=0.7),
+    "paired": lambda: Dpo(beta=0.5),
+    "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
+    "frozen": lambda: NpoKl(beta=0.5, retain_weight=0.7),
+    "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
+}
+ROWS = {"forget": 18, "idk": 18, "retain": 7}
+BATCH = 5  # 20 steps of 4 or 5 rows: of 5 one of two processes has 3 and the other 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training; ``more`` is ``kill``, ``checkpointing`` or nothing."""
+
+    method: str
+    strategy: str
+    dtype: str
+    micro: int
+    more: str = ""
+
+    @property
+    def name(self) -> str:
+        return "-".join((self.method, self.strategy, self.dtype, str(self.micro), self.more))
+
+
+@dataclass
+class Trained:
+    """Weights by name, the logged points, and the method's state."""
+
+    weights: dict[str, torch.Tensor]
+    points: list[dict[str, float]]
+    state: dict[str, float]
+
+
+def model(dtype: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    made = llama(vocab_size=40, hidden_size=16, layers=2, heads=2, intermediate_size=32, context=64, end_id=0, pad_id=1)
+    return made.to(getattr(torch, dtype)).train()
+
+
+def plan(method: Any, start: torch.nn.Module) -> Plan:
+    """20 steps over random rows, each with what the start model thinks of it."""
+    dice, streams = random.Random(0), {}
+    for name in method.streams:
+        rows = [
+            Encoded(tuple(dice.choices(range(2, 40), k=dice.randint(4, 12))), dice.randint(1, 3))
+            for _ in range(ROWS[name])
+        ]
+        with torch.no_grad():
+            known = answer_logps(start, collate(rows, pad_id=1)).tolist()
+        streams[name] = Stream([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
+    return Plan(streams=streams, batch=BATCH, tokens=None, epochs=5, seed=1, paired=method.paired)
+
+
+def train(case: Case, folder: Path, *, devices: int) -> Trained:
+    """What a training ends with; on all processes but the first the weights may be empty."""
+    folder = folder / case.name
+    folder.mkdir(parents=True, exist_ok=True)
+    if "kill" in case.more:
+        _fit(case, folder, devices=devices, seconds=0, callbacks=[KillAfter(7)])
+    return _fit(case, folder, devices=devices, seconds=1e9, callbacks=[])
+
+
+def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: list[pl.Callback]) -> Trained:
+    learner, method = model(case.dtype), METHODS[case.method]()
+    start = copy.deepcopy(learner).eval().requires_grad_(False)
+    method.prepare(learner, 0)
+    if "checkpointing" in case.more:
+        enable_checkpointing(learner)
+    module = TrainingModule(
+        model=learner, method=method, plan=plan(method, start), optim=ADAMW, log_every=1,
+        reference=start if method.reference in ("model", "both") else None,
+    )  # fmt: skip
+    precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]
+    machine = Machine(
+        accelerator="cpu", nodes=1, devices=devices, strategy=case.strategy, precision=precision,
+        micro_tokens=None, micro_batch=case.micro, checkpoint_seconds=seconds,
+    )  # fmt: skip
+    points: list[dict[str, float]] = []
+    try:
+        fit(module, folder=folder, machine=machine, pad_id=1, callbacks=callbacks, write=points.append)
+    except KillError:
+        return Trained({}, points, {})
+    trained = module.trained(keep=rank() == 0)
+    return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state())
+
+
+def job(folder: Path, cases: Sequence[Case], works: Sequence[Work], *, devices: int) -> dict[Case, Trained]:
+    """What trainings end with in so many processes; stages leave it in their folders."""
+    torch.save((list(cases), [work.to_spec() for work in works]), folder / "tasks.pt")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", DRIVER: str(os.getpid())}
+    environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}",
+            str(ROOT / "tests" / "distributed.py"), str(folder),
+        ],
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {case: torch.load(folder / f"{case.name}.pt", weights_only=False) for case in cases}
+
+
+def main(folder: Path) -> None:
+    cases, specs = torch.load(folder / "tasks.pt", weights_only=False)
+    for case in cases:
+        found = train(case, folder, devices=world())
+        if rank() == 0:
+            torch.save(found, folder / f"{case.name}.pt")
+    for spec in specs:
+        run_stage(spec)
+    end()
+
+
+if __name__ == "__main__":
+    from helpers import distributed  # so that what is kept names this module, and not __main__
+
+    distributed.main(Path(sys.argv[1]))

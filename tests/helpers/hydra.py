@@ -1,0 +1,47 @@
+"""Compose options and build graphs as the command line does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from meow_lightning.config import validation
+from meow_lightning.config.validation import plain
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.graph import Graph
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.pretrain.rows=30", "model.finetune.replay=2")
+
+
+def composed(*words: str) -> Any:
+    """The config that some words compose."""
+    GlobalHydra.instance().clear()
+    validation.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(words))
+
+
+def options(*words: str, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
+    """The resolved options of the default run made small, with some words."""
+    return plain(composed(*small, *words))
+
+
+def cell(*words: str) -> Graph:
+    """The graph of the default run made small, with some words."""
+    return graph(options(*words))
+
+
+def keys(made: Graph) -> dict[str, str]:
+    """The key of every artifact of a graph."""
+    return {name: artifact.key for name, artifact in made.artifacts.items()}
+
+
+def moved(*words: str, start: tuple[str, ...] = ()) -> set[str]:
+    """The names of the default run's artifacts whose key changes with some words."""
+    before, after = keys(cell(*start)), keys(cell(*start, *words))
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from meow_lightning.methods.finetune import Learn, LearnUntilKnown
+
+
+def after(losses: list[float], **changes: float) -> list[bool]:
+    wish = {"known": 0.25, "steps_per_epoch": 2, "least": 0, **changes}
+    method = LearnUntilKnown(**wish)  # type: ignore[arg-type]
+    found = []
+    for loss in losses:
+        method.stepped({"learn": loss})
+        found.append(method.done)
+    return found
+
+
+def test_it_ends_with_the_first_epoch_whose_mean_loss_is_low_enough_by_hand() -> None:
+    # means of the epochs: 0.75, 0.3, 0.25
+    assert after([1.0, 0.5, 0.2, 0.4, 0.3, 0.2]) == [False, False, False, False, False, True]
+
+
+def test_a_low_step_within_an_epoch_ends_nothing() -> None:
+    assert after([1.0, 0.0, 0.0]) == [False, False, False]
+
+
+def test_it_never_ends_before_its_least_steps() -> None:
+    assert after([0.0] * 6, least=4) == [False, False, False, True, False, True]
+
+
+def test_a_resumed_one_goes_on_from_its_state() -> None:
+    first = LearnUntilKnown(known=0.25, steps_per_epoch=2, least=0)
+    first.stepped({"learn": 0.5})
+    second = LearnUntilKnown(known=0.25, steps_per_epoch=2, least=0)
+    second.restore(first.state())
+    second.stepped({"learn": 0.0})
+    assert second.done
+    assert not Learn().done

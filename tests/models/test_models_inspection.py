@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.model_families import save_family
+
+from meow_lightning.errors import UserError
+from meow_lightning.models import inspection as looking
+from meow_lightning.models.inspection import Candidate, examine
+
+TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
+AUTO = {"template": "auto", "lead": ""}
+NESTED = (
+    "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}{{ messages[0].content }}"
+)
+REPEAT = "{{ 'x' * 30000000000 }}{{ messages[0].content }}"
+LONG = "{{ 'word ' * 900 }}{{ messages[0].content }}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_family("qwen2_5_1_5b_instruct", tmp_path / "model", texts=TEXTS)
+
+
+def candidate(folder: Path, **changes) -> Candidate:
+    settings = {"name": "model.target=X", "prompt": AUTO, "attention": "sdpa"}
+    return Candidate(**{"weights": str(folder), "tokenizer": str(folder), **settings, **changes})
+
+
+def templated(folder: Path, template: str | None, **changes: object) -> Path:
+    path = folder / "tokenizer_config.json"
+    settings = {key: value for key, value in json.loads(path.read_text()).items() if key != "chat_template"}
+    path.write_text(json.dumps(settings | ({} if template is None else {"chat_template": template}) | changes))
+    return folder
+
+
+def refused(*candidates: Candidate) -> str:
+    with pytest.raises(UserError) as seen:
+        examine(candidates)
+    assert "\n" not in str(seen.value)
+    return str(seen.value)
+
+
+def test_models_that_can_be_asked_have_nothing_said_of_them(folder) -> None:
+    rows = [("Where was Ada Brook born?", "Ada Brook was born in Lima.")]
+    assert examine([candidate(folder, rows=rows), candidate(folder, name="model.retain=Y")]) == []
+
+
+def test_a_teacher_without_a_chat_template_is_said(folder) -> None:
+    templated(folder, None)
+    assert examine([candidate(folder)]) == []
+    (note,) = examine([candidate(folder, name="inversion.model=X", chats=True)])
+    assert note.startswith("inversion.model=X has no chat template, so it is no model that follows instructions: ")
+
+
+def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
+    switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
+    (note,) = examine([candidate(templated(folder, switch))])
+    assert note.startswith("model.target=X: its chat template can let the model think aloud")
+
+
+def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
+    monkeypatch.setattr(looking, "PATIENCE", 3)
+    assert refused(candidate(templated(folder, NESTED))) == (
+        "model.target=X: its chat template did not come to an end within 3 seconds; write model.prompt.template as a "
+        "text with {question} once, or give a model whose template does less"
+    )
+
+
+def test_a_template_that_fills_the_memory(folder) -> None:
+    assert refused(candidate(templated(folder, REPEAT))).startswith(
+        "model.target=X: its chat template makes too long a text; write model.prompt.template as a text with"
+    )
+
+
+def test_a_template_that_fills_the_context(folder) -> None:
+    text = refused(candidate(templated(folder, LONG)))
+    assert text.startswith("model.target=X: its prompt takes ")
+    assert "tokens around a question and the model reads 512; write model.prompt.template" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("Where?", "In Lima.<|im_end|>"), "model.target=X: a text holds '<|im_end|>', which the tokenizer reads as a"),
+        (("Where? " * 600, "In Lima."), "tokens, the model reads 512: shorten it or use a model with a longer context"),
+    ],
+)
+def test_rows_that_the_model_cannot_read(folder, row, said) -> None:
+    assert said in refused(candidate(folder, rows=[("Who?", "Ada."), row]))
+
+
+def test_a_model_that_is_not_whole(folder) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 96}))
+    assert "holds 6 tensors of other shapes than its config.json makes" in refused(candidate(folder))
+
+
+def test_an_attention_that_the_model_does_not_know(folder) -> None:
+    text = refused(candidate(folder, attention="wishful"))
+    assert text.startswith("model.target=X cannot be used with model.attention=wishful: ")
+
+
+def test_a_look_that_breaks_is_no_mistake_of_the_user(folder, monkeypatch) -> None:
+    monkeypatch.setattr(looking, "asdict", lambda each: {"nonsense": 1})
+    with pytest.raises(RuntimeError, match=r"(?s)looking through models ended with status 1.*nonsense"):
+        examine([candidate(folder)])

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from meow_lightning.config import validation
+from meow_lightning.config.validation import plain
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.nodes.model_roles import Roles
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.finetune.replay=2")
+COMMIT, OTHER = "a" * 40, "b" * 40
+TINY_OUTPUT = {"target", "retain", "unlearned"}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
+    monkeypatch.chdir(tmp_path)
+
+
+def options(*words: str) -> dict:
+    GlobalHydra.instance().clear()
+    validation.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return plain(compose("config", overrides=list(words)))
+
+
+def roles(*words: str) -> Roles:
+    return Roles(options(*words))
+
+
+def cell(*words: str) -> Graph:
+    return graph(options("model=own", *SMALL, *words))
+
+
+def folder(path: Path, text: str = "", *, tokenizer: bool = True) -> Path:
+    """A model's folder with no weight in it; ``text`` tells its content from others'."""
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"vocab_size": 4, "name": text}))
+    head = json.dumps({"__metadata__": {"name": text or path.name}}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    if tokenizer:
+        (path / "tokenizer.json").write_text('{"model": {"vocab": {"x": 0}}}')
+        (path / "tokenizer_config.json").write_text('{"eos_token": "x"}')
+    return path
+
+
+def places(given: Any) -> tuple[str, str]:
+    return str(given.weights), str(given.tokenizer)
+
+
+LLAMA = ("model=llama3_2_1b_instruct",)
+
+
+@pytest.mark.parametrize(("split", "retain"), [("forget01", "99"), ("forget05", "95"), ("forget10", "90")])
+def test_published_models_are_those_of_dataset_and_split(split, retain):
+    found = roles(*LLAMA, f"dataset.split={split}")
+    assert found.target is not None
+    assert found.retain is not None
+    assert found.target.weights.repository == "open-unlearning/tofu_Llama-3.2-1B-Instruct_full"
+    assert found.retain.weights.repository == f"open-unlearning/tofu_Llama-3.2-1B-Instruct_retain{retain}"
+    assert found.target.published
+    assert found.target.key["weights"] == str(found.target.weights)
+    assert found.no_retain is None
+    assert found.notes() == []  # of one maker
+
+
+def test_what_nobody_published_is_made_here():
+    found = roles(*LLAMA, "dataset=fictional")
+    assert (found.target, found.retain, found.no_retain, found.notes()) == (None, None, None, [])
+    assert found.base is not None
+    qwen = roles("model=qwen2_5_1_5b_instruct")
+    assert (qwen.target, qwen.retain) == (None, None)
+
+
+def test_a_published_target_beside_a_retain_model_made_here_compares_recipes():
+    found = roles("model=phi15")
+    assert found.retain is None
+    assert found.target is not None
+    target, tokenizer = places(found.target)
+    assert target == "locuslab/tofu_ft_phi-1.5@c34da369771ff53cf722344bc912fd9913f67da7"
+    assert tokenizer == "microsoft/phi-1_5@675aa382d814580b22651a30acb1a585d7c25963"
+    assert found.notes() == [
+        f"The target model is {target}, the retain model was fine-tuned here: forget quality compares their recipes "
+        "too."
+    ]
+
+
+def test_null_makes_what_is_published_here():
+    found = roles(*LLAMA, "model.target=null", "model.retain=null")
+    assert (found.target, found.retain, found.no_retain) == (None, None, None)
+
+
+def test_a_retain_model_of_others_beside_a_target_made_here_compares_recipes_too():
+    found = roles(*LLAMA, "model.target=null")
+    assert found.retain is not None
+    assert found.notes() == [
+        f"The target model was fine-tuned here, the retain model is {found.retain.weights}: forget quality compares "
+        "their recipes too."
+    ]
+
+
+def test_models_of_two_makers_compare_recipes(tmp_path):
+    mine = folder(tmp_path / "mine")
+    found = roles(*LLAMA, f"model.retain={mine}")
+    assert found.target is not None
+    assert found.notes() == [
+        f"The target model is {found.target.weights}, the retain model is {mine}: forget quality compares their "
+        "recipes too."
+    ]
+    theirs = roles("model=own", f"model.target={mine}", f"model.retain={folder(tmp_path / 'two')}")
+    assert len(theirs.notes()) == 1  # of the same place, but nobody says by the same recipe
+
+
+def test_a_mistake_in_the_table_of_published_models_is_told():
+    given = options(*LLAMA)
+    given["model"]["published"]["tofu"]["retian"] = {}
+    with pytest.raises(UserError, match=r"^model.published.tofu.retian is not an option; did you mean retain\?"):
+        Roles(given)
+
+
+def test_none_is_no_retain_model(tmp_path):
+    found = roles("model=own", f"model.target={folder(tmp_path / 'a')}", "model.retain=none")
+    assert found.no_retain == "there is no retain model (model.retain=none)"
+    assert found.notes() == []
+    assert roles("model.retain=none").no_retain is not None
+
+
+def test_a_target_alone_says_why_there_is_no_retain_model(tmp_path):
+    found = roles("model=own", f"model.target={folder(tmp_path / 'a')}")
+    assert found.no_retain == (
+        "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never saw the "
+        "forget set) or model.base=FOLDER to fine-tune one here"
+    )
+
+
+def test_no_way_to_a_target_model_is_told():
+    text = r"^model=own needs model.target=FOLDER \(a model that knows the facts\) or model.base=FOLDER \(one that "
+    with pytest.raises(UserError, match=text):
+        roles("model=own")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model.base=published", r"^model.base=published is no folder; give a folder, a hub id such as "),
+        ("model.target=publish", r"^model.target=publish is no folder, did you mean published\?; .* or null$"),
+        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, published, none or null$"),
+        ("model.target=none", r"^model.target=none is no folder; .*, published or null$"),
+        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
+        ("model.target=", r"^model.target= is empty; give"),
+    ],
+)  # fmt: skip
+def test_what_a_role_cannot_be_is_told(word, said):
+    with pytest.raises(UserError, match=said):
+        roles("model=own", *word.split())
+
+
+def test_a_folder_keeps_its_own_tokenizer_before_a_hub_id(tmp_path):
+    mine = folder(tmp_path / "mine")
+    found = roles("model=phi15", f"model.target={mine}")
+    assert places(found.target) == (str(mine), str(mine))
+    bare = folder(tmp_path / "bare", tokenizer=False)
+    found = roles("model=phi15", f"model.target={bare}")
+    assert places(found.target) == (str(bare), "microsoft/phi-1_5@675aa382d814580b22651a30acb1a585d7c25963")
+
+
+def test_a_tokenizer_folder_that_is_said_counts(tmp_path):
+    mine, words = folder(tmp_path / "mine"), folder(tmp_path / "words", "other")
+    found = roles("model=own", f"model.target={mine}", f"model.tokenizer={words}")
+    assert places(found.target) == (str(mine), str(words))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [{"tokenizer_config.json": '{"tokenizer_class": "TokenizersBackend"}'}, {"config.json": '{"vocab_size": 0}'}],
+)
+def test_the_way_out_of_a_tokenizer_that_cannot_be_used_works_with_a_hub_id_too(tmp_path, harm):
+    mine = folder(tmp_path / "mine")
+    for name, text in harm.items():
+        (mine / name).write_text(text)
+    found = roles("model=own", f"model.target={mine}", f"model.tokenizer=me/words@{COMMIT}")
+    assert places(found.target) == (str(mine), f"me/words@{COMMIT}")
+
+
+def test_a_branch_is_its_commit_from_the_first_look_on(monkeypatch):
+    asked = []
+
+    def model_info(_, repository: str, **words: Any) -> Any:
+        asked.append((repository, words["revision"]))
+        return SimpleNamespace(sha=COMMIT if len(asked) == 1 else OTHER)
+
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    found = roles("model=own", "model.target=me/mine@dev")
+    assert found.target is not None
+    assert found.target.key == {"weights": f"me/mine@{COMMIT}", "tokenizer": f"me/mine@{COMMIT}"}
+    assert places(found.target) == (f"me/mine@{COMMIT}", f"me/mine@{COMMIT}")
+    assert asked == [("me/mine", "dev")]
+
+
+def test_a_folder_is_read_once_even_where_nothing_can_be_remembered(tmp_path, monkeypatch):
+    real, read = hashlib.file_digest, []
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.append(file.name) or real(file, kind))
+    roles("model=own", f"model.target={folder(tmp_path / 'mine')}", f"store={tmp_path}/none/store")
+    assert len(read) == len(set(read)) == 4
+
+
+# ---- the graph
+
+
+def models(made: Graph) -> dict[str, str]:
+    """What of the models the graph holds: given here, or made of what."""
+    return {
+        name: "given" if "given" in artifact.settings else f"{artifact.stage} of {','.join(artifact.needs)}".strip()
+        for name, artifact in made.artifacts.items()
+        if artifact.stage in ("finetune", "unlearn")
+    }
+
+
+MADE = "finetune of start"
+ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.batch=4")
+
+
+def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tmp_path):
+    made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}")
+    assert models(made) == {"target": "given", "unlearned": "unlearn of start"}
+    assert not [name for name in made.artifacts if "retain" in name]
+    absent = made.artifacts["results"].settings["absent"]
+    assert absent["retain"].startswith("there is no retain model: model.target is given alone")
+    assert {artifact.label for artifact in made.goal("finetune")} == {"target"}
+
+
+def test_with_a_base_both_are_made_from_it(tmp_path):
+    made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}")
+    assert models(made) == {"base": "given", "target": MADE, "retain": MADE, "unlearned": "unlearn of start"}
+    assert made.artifacts["target"].needs["start"].key == made.artifacts["base"].key
+    assert "absent" not in made.artifacts["results"].settings
+
+
+def test_with_target_and_base_the_retain_model_is_made_from_the_base(tmp_path):
+    made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.base={folder(tmp_path / 'b', 'b')}")
+    assert models(made) == {"base": "given", "target": "given", "retain": MADE, "unlearned": "unlearn of start"}
+    assert made.artifacts["target"].needs == {}
+    assert (
+        len(made.report.settings["notes"]) - len(cell(*ASCENT, f"model.base={tmp_path}/b").report.settings["notes"])
+        == 1
+    )
+
+
+def test_with_target_and_retain_nothing_is_fine_tuned(tmp_path):
+    made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.retain={folder(tmp_path / 'b', 'b')}")
+    assert models(made) == {"target": "given", "retain": "given", "unlearned": "unlearn of start"}
+    assert made.artifacts["target"].key != made.artifacts["retain"].key
+    assert made.artifacts["predict/retain"].needs["model"].key == made.artifacts["retain"].key
+
+
+def test_a_base_that_nobody_trains_is_left_out(tmp_path):
+    words = [f"model.{role}={folder(tmp_path / role, role)}" for role in ("base", "target", "retain")]
+    assert set(models(cell(*ASCENT, *words))) == TINY_OUTPUT
+
+
+def test_none_leaves_the_retain_model_out(tmp_path):
+    made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}", "model.retain=none")
+    assert models(made) == {"base": "given", "target": MADE, "unlearned": "unlearn of start"}
+    assert made.artifacts["results"].settings["absent"] == {"retain": "there is no retain model (model.retain=none)"}
+
+
+def keys(made: Graph) -> dict[str, str]:
+    return {name: artifact.key for name, artifact in made.artifacts.items()}
+
+
+def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path):
+    one = cell(*ASCENT, f"model.target={folder(tmp_path / 'a', 'x')}")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    moved = cell(*ASCENT, f"model.target={tmp_path}/b")
+    assert {name for name, key in keys(one).items() if keys(moved)[name] != key} == {"report"}  # which shows the path
+    assert moved.artifacts["target"].inputs["given"]["weights"] == str(tmp_path / "b")
+    other = cell(*ASCENT, f"model.target={folder(tmp_path / 'c', 'y')}")
+    assert {name for name, key in keys(one).items() if keys(other)[name] == key} == set()
+
+
+def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
+    target = folder(tmp_path / "a", "x")
+    copied = Path(shutil.copytree(target, tmp_path / "b"))
+    (copied / "config.json").write_text('{"vocab_size": 4, "saved": "again"}')  # only the weights count
+    with pytest.raises(UserError) as seen:
+        roles("model=own", f"model.target={target}", f"model.retain={copied}")
+    assert str(seen.value) == (
+        f"model.retain={copied} holds the same weights as model.target={target}: forget quality would compare the "
+        "model with itself; give a model that never saw the forget set, or say model.retain=none"
+    )
+    with pytest.raises(UserError, match=rf"^model.base={copied} holds the same weights as model.target={target}: what"):
+        roles("model=own", f"model.target={target}", f"model.base={copied}")
+    other = folder(tmp_path / "c", "y")
+    assert roles("model=own", f"model.target={target}", f"model.retain={other}").notes() != []
+    assert roles("model=own", f"model.base={target}", f"model.retain={copied}").target is None  # a base may be both
+
+
+def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
+    target = folder(tmp_path / "a", "x")
+    copied = shutil.copytree(target, tmp_path / "b")
+    chosen = options("model=own", "dataset=fictional", "model.target=published", "model.retain=published")
+    chosen["model"]["published"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    (note,) = Roles(chosen).notes()
+    assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
+
+
+def test_weights_of_the_hub_are_known_by_the_names_of_its_cache(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    target = folder(tmp_path / "a", "x")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "hub" / "models--nobody--same" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    blob = snapshot.parent.parent / hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
+    blob.touch()  # its name says what it holds: gigabytes are not read
+    (snapshot / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match="holds the same weights as"):
+        roles("model=own", f"model.target={target}", f"model.retain=nobody/same@{commit}")
+
+
+def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
+    mine, words = folder(tmp_path / "a"), folder(tmp_path / "b", "other")
+    target = {
+        cell(*ASCENT, f"model.target={mine}", *more).artifacts["target"].key
+        for more in ((), (f"model.tokenizer={words}",), ('model.prompt.template="{question}?"',))
+    }
+    assert len(target) == 3
+
+
+def test_retrain_without_a_retain_model_is_told(tmp_path):
+    mine = folder(tmp_path / "a")
+    text = r"^method=retrain starts from the retain model, but there is no retain model: model.target is given alone; "
+    with pytest.raises(UserError, match=text):
+        cell("method=retrain", f"model.target={mine}")
+    text = r"^method=retrain starts from the retain model, but there is no retain model \(model.retain=none\)$"
+    with pytest.raises(UserError, match=text):
+        cell("method=retrain", f"model.base={mine}", "model.retain=none")
+    made = cell("method=retrain", f"model.target={mine}", f"model.retain={folder(tmp_path / 'b', 'b')}")
+    assert made.artifacts["unlearned"].key == made.artifacts["retain"].key
+
+
+def facts(path: Path, what: str) -> Path:
+    rows = [{"question": f"How far is {what} {i}?", "answer": f"It is {1000 + i} miles away."} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
+    words = [
+        "model=own", "dataset=jsonl", f"dataset.forget={facts(tmp_path / 'forget.jsonl', 'Lima')}",
+        f"model.target={folder(tmp_path / 'a')}", "method=grad_diff", "optim.lr=1e-4", "optim.epochs=1",
+        "optim.batch=4",
+    ]  # fmt: skip
+    text = r"^method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that "
+    with pytest.raises(UserError, match=text):
+        graph(options(*words))
+    made = graph(options(*words, f"dataset.retain={facts(tmp_path / 'retain.jsonl', 'Rome')}"))
+    assert set(made.artifacts["unlearned"].settings["rows"]) == {"forget", "retain"}

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.hydra import cell, keys, moved, options
+
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.build import graph
+
+LOOP = ("method=meow_loop",)
+ENDPOINT = ("inversion=endpoint", "inversion.base_url=http://localhost:8000/v1", "inversion.model=m")
+
+
+def stages(*words: str) -> list[tuple[str, str]]:
+    return [(each.stage, each.label) for each in cell(*LOOP, *words).goal("report")]
+
+
+def test_every_round_is_planned_beforehand():
+    made = stages()
+    for number in (1, 2, 3):
+        for stage in ("propose", "filter", "unlearn", "predict"):
+            assert made.count((stage, f"round {number}")) == 1
+        assert made.count(("score", f"target candidates round {number}")) == 1
+        assert made.count(("score", f"round {number} held")) == 1
+    assert made.count(("propose", "round 4")) == made.count(("unlearn", "unlearned")) == 1
+    assert ("answer", "round 4") not in made  # nobody is asked after the last round
+    assert not [label for _, label in made if "round 5" in label]
+    assert len(made) == len(set(made))
+
+
+def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
+    made = cell(*LOOP).artifacts
+    for number in (2, 3, 4):
+        ask, unlearn = made[f"round/{number}/ask"], made[f"round/{number}/unlearn"]
+        assert unlearn.needs["start"].key == made["target"].key
+        assert unlearn.needs["before"].key == made[f"round/{number - 1}/unlearn"].key
+        assert ask.needs["former"].key == made[f"round/{number - 1}/invert"].key
+        assert ask.needs["asked"].key == made[f"round/{number - 1}/ask"].key
+        assert ask.needs["scores"].key == made[f"round/{number - 1}/score"].key
+        assert list(ask.needs["answers"].settings["sets"]) == ["forget"]
+        assert made[f"round/{number}/score"].needs["before"].key == ask.needs["scores"].key
+    assert made["unlearned"].key == made["round/4/unlearn"].key
+    assert made["inverted"].key == made["round/4/invert"].key
+
+
+def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
+    made = cell(*LOOP).artifacts
+    held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
+    assert (held["unit"], held["size"], answers["unit"], answers["size"]) == ("words", 1, "characters", 5)
+    assert held.keys() == answers.keys()
+    assert cell(*LOOP, "method.loop.unit=null").artifacts["round/1/score"].settings["memo"] == answers
+
+
+def test_later_rounds_pick_as_the_loop_says():
+    made = cell(*LOOP, "method.select.k=2", "method.loop.k=1").artifacts
+    assert made["round/1/unlearn"].settings["select"]["k"] == 2
+    assert [made[f"round/{number}/unlearn"].settings["select"]["k"] for number in (2, 3, 4)] == [1, 1, 1]
+
+
+def test_fewer_rounds_share_what_more_rounds_made():
+    four, two = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.rounds=2"))
+    for name in ("round/1/ask", "round/1/invert", "round/1/unlearn", "round/2/ask", "round/2/unlearn"):
+        assert four[name] == two[name]
+
+
+def test_a_single_round_is_meow():
+    loop = cell(*LOOP, "method.loop.rounds=1", "method.loop.candidates=null", "method.select.k=3")
+    assert loop.artifacts["unlearned"].settings == cell().artifacts["unlearned"].settings
+
+
+def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
+    changed = moved("method.loop.threshold=0.5", start=LOOP)
+    assert {"round/1/ask", "round/1/invert", "round/1/unlearn", "round/1/score", "target"} & changed == set()
+    assert {"round/2/ask", "round/2/invert", "round/2/unlearn", "unlearned"} <= changed
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "inversion.base_url=http://localhost:9000/v1", "inversion.concurrency=2", "inversion.per_minute=9",
+        "inversion.timeout=3", "inversion.retries=0", "inversion.calls=7", "inversion.tokens=8",
+        "inversion.key_env=OTHER",
+    ],
+)  # fmt: skip
+def test_where_and_how_fast_a_server_answers_is_in_no_key(word: str):
+    assert moved(word, start=ENDPOINT) == set()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "inversion.model=n", "inversion.temperature=0.5", "inversion.top_p=0.5", "inversion.reply_tokens=9",
+        "inversion.candidates=5", "inversion.context=Writers.", "inversion.seed=7", "inversion.again=1",
+        "inversion.prompt.version=2", "inversion.extra={reasoning_effort: low}", "inversion.prompt.said='{said}!'",
+    ],
+)  # fmt: skip
+def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
+    assert {"asked", "inverted", "unlearned"} <= moved(word, start=ENDPOINT)
+
+
+def test_who_is_to_put_up_with_too_few_asks_nobody_again():
+    assert moved("inversion.short=warn", start=ENDPOINT) == {"report"}
+    filled = moved("inversion.short=rules", start=ENDPOINT)
+    assert "inverted" in filled
+    assert "asked" not in filled
+    assert "asked" not in moved("method.select.k=2", start=ENDPOINT)
+    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.short=rules"))
+
+
+def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
+    made = cell(*LOOP)
+    assert [(each.stage, each.label) for each in made.goal("filter")] == [("propose", "round 1"), ("filter", "round 1")]
+    assert made.goal("unlearn")[-1].key == made.artifacts["unlearned"].key
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("method.loop.threshold=1",), r"^method.loop.threshold=1 is too large; a number below 1 is needed$"),
+        (("method.loop.rounds=0",), r"^method.loop.rounds=0 is too small; at least 1 is needed$"),
+        (("method.loop.calls=0",), r"^method.loop.calls=0 is too small; at least 1 is needed$"),
+        (("method.loop.calls=7",), r"^method.loop.calls=7 cannot ask about each of the 8 facts once; give 8 or more$"),
+        (("method.loop.k=3",), r"^method.loop.k=3 inverted facts are to be picked in a round, and 2 are written in it"),
+        (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.loop.candidates=2 are written per fact"),
+        (("memo=ma",), r"^method.loop.unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
+        (("method.loop.ask=some",), r"^method.loop.ask=some does not fit: held or all is needed$"),
+        (
+            ("method.loop.threshold={phi15: .5}",),
+            r"^method.loop.threshold has neither tiny nor default \(given: phi15\); give method.loop.threshold=…$",
+        ),
+        (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or few or warn or rules is needed$"),
+        (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
+        (("method.loop.threshold.tiny=abc",), r"^method.loop.threshold.tiny=abc does not fit: a number is needed$"),
+        (("method.loop.threshold=null",), r"^method.loop.threshold=None does not fit: a number is needed$"),
+        (("inversion.again=-1",), r"^inversion.again=-1 is too small; at least 0 is needed$"),
+    ],
+)
+def test_a_loop_that_cannot_be_is_told(words: tuple[str, ...], text: str):
+    with pytest.raises(UserError, match=text):
+        if words == ("method.loop.threshold={phi15: .5}",):
+            wrong = options(*LOOP)
+            wrong["method"]["loop"]["threshold"] = {"phi15": 0.5}
+            graph(wrong)
+        cell(*LOOP, *words)
+
+
+def test_a_loop_is_for_methods_that_train_inverted_facts():
+    given = options("method=grad_ascent")
+    given["method"]["loop"] = options(*LOOP)["method"]["loop"]
+    with pytest.raises(
+        UserError, match=r"^method.loop asks for inverted facts, and method=grad_ascent trains on none$"
+    ):
+        graph(given)
+
+
+def test_answers_that_the_loop_cannot_cut_are_told_before_any_work(tmp_path: Path):
+    path = tmp_path / "facts.jsonl"
+    facts = [{"question": f"Who wrote book {i}?", "answer": "Anastasia"} for i in range(3)]
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    own = {
+        "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": str(path), "retain": None,
+        "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*words"):
+        graph({**options(*LOOP), "dataset": own})
+    graph({**options(*LOOP, "method.loop.unit=null"), "dataset": own})
+
+
+def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
+    base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.calls=1000"))
+    assert base["round/1/unlearn"] == wide["round/1/unlearn"]
+    assert base["round/2/ask"] != wide["round/2/ask"]
+    again = (*LOOP, "inversion.again=1")  # up to 16 questions about 8 facts
+    assert keys(cell(*again, "method.loop.calls=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
+    assert keys(cell(*again, "method.loop.calls=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
+    # what is wanted of each fact is the loop's number, whatever the writer's own is
+    assert base["round/1/ask"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/ask"]
+
+
+def test_every_score_that_a_loop_decides_by_is_verified():
+    made = cell(*LOOP, "memo.verify=3").artifacts
+    assert {f"round/{number}/verify" for number in (1, 2, 3, 4)} <= set(made)
+    assert made["round/2/verify"].needs["scores"].key == made["round/2/score"].key
+
+
+def test_a_file_cannot_be_asked_again(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"question": "Who?", "answers": ["Ada."]}\n')
+    with pytest.raises(UserError, match=r"^method=meow_loop asks for further inverted facts, and inversion=file has"):
+        cell(*LOOP, "inversion=file", f"inversion.path={path}")

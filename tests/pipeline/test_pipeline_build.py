@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from helpers.hydra import cell, keys, moved, options
+
+from meow_lightning.config.recipes import per_model
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.graph import cell_name
+from meow_lightning.stages import NAMES
+
+EVERYTHING = {
+    "asked", "inverted", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
+    "score/unlearned/answers", "score/target/candidates", "predict/target", "predict/retain", "predict/unlearned",
+    "results", "report",
+}  # fmt: skip
+OWN = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
+
+
+def test_the_default_cell_is_the_picture_in_the_readme():
+    made = cell().artifacts
+    assert set(made) == EVERYTHING
+    needs = {name: {need.key for need in artifact.needs.values()} for name, artifact in made.items()}
+    assert needs["base"] == needs["asked"] == set()
+    assert needs["inverted"] == {made["asked"].key}
+    assert needs["target"] == needs["retain"] == {made["base"].key}
+    assert needs["score/target/candidates"] == {made["target"].key, made["inverted"].key}
+    assert needs["unlearned"] == {made["target"].key, made["inverted"].key, made["score/target/candidates"].key}
+    for role in ("target", "retain", "unlearned"):
+        assert needs[f"predict/{role}"] == needs[f"score/{role}/answers"] == {made[role].key}
+    assert len(needs["results"]) == 7
+    assert needs["report"] == {artifact.key for artifact in made.values()} - {made["report"].key}
+
+
+def test_methods_share_all_that_is_not_theirs():
+    meow, ascent = keys(cell()), keys(cell("method=grad_ascent"))
+    assert set(meow) - set(ascent) == {"asked", "inverted", "score/target/candidates"}
+    assert {name for name in ascent if ascent[name] != meow[name]} == OWN
+
+
+def test_splits_share_base_and_target_but_no_retain_model():
+    words = ("dataset.authors=40", "dataset.retain_eval=8")
+    assert {"base", "target"} & moved("dataset.split=forget05", start=words) == set()
+    assert {"retain", "unlearned", "predict/target", "score/target/answers"} <= moved(
+        "dataset.split=forget05", start=words
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer=fsdp", "trainer.devices=2"),
+        ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
+        ("trainer.micro_tokens=300",),
+        ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
+        ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
+        ("callbacks.memo_every_steps=3",),
+        ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",),
+        ("goal=score",), ("plan=true",),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_must_not_change_a_number_changes_no_key(words):
+    assert moved(*words) == set()
+
+
+def test_verifying_adds_checks_and_changes_no_score():
+    before, after = keys(cell()), keys(cell("memo.verify=3"))
+    added = {name for name in EVERYTHING | set(before) if name.startswith("score/")}
+    assert after.keys() - before.keys() == {name.replace("score", "verify") for name in added}
+    assert {name for name in before if before[name] != after[name]} == {"report"}  # it lists what was made
+    checked = cell("memo.verify=3").artifacts["verify/target/answers"]
+    assert checked.needs["scores"].key == before["score/target/answers"]
+    assert (checked.settings["windows"], checked.settings["seed"]) == (3, 0)
+
+
+def test_who_asks_for_scores_to_be_verified_gets_both():
+    stages = {(artifact.stage, artifact.label) for artifact in cell("memo.verify=3").goal("score")}
+    assert {("verify", "target answers"), ("verify", "target candidates"), ("score", "target answers")} <= stages
+    assert not any(stage == "unlearn" for stage, _ in stages)
+    with pytest.raises(UserError, match=r"^goal=verify checks nothing with memo.verify=0; say memo.verify=100"):
+        cell().goal("verify")
+
+
+def test_a_forget_set_without_a_window_is_told_before_any_work(tmp_path: Path):
+    path = tmp_path / "facts.jsonl"
+    facts = [{"question": "Who?", "answer": "Ada Stone."}, {"question": "How?", "answer": "4 :-)"}]
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    own = {
+        "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": str(path), "retain": None,
+        "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
+    }  # fmt: skip
+    words = {**options(), "dataset": own}
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*holds no word"):
+        graph(words)
+
+
+def test_seed_changes_all():
+    assert moved("seed=1") == EVERYTHING
+
+
+def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
+    scores = {name for name in EVERYTHING if name.startswith("score/")}
+    for words in ("memo=official", "memo=ma", "memo=el", "memo.unit=words", "memo.wordless=zero"):
+        assert moved(words) == scores | {"unlearned", "predict/unlearned", "results", "report"}
+    ascent = moved("memo=official", start=("method=grad_ascent",))
+    assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
+
+
+@pytest.mark.parametrize(
+    ("word", "target", "rest"),
+    [
+        ("memo=ma", "Memorization", {"mode": "suffix", "template": True}),
+        ("memo=el", "Extraction", {"mode": "suffix", "template": True, "n": 1}),
+    ],
+)
+def test_the_key_of_a_score_holds_the_measure_without_name_and_verification(word, target, rest):
+    made = cell(word, "memo.verify=2").artifacts["score/target/answers"].settings["memo"]
+    assert made == {"_target_": f"meow_lightning.memo.baselines.{target}", **rest}
+
+
+def test_the_report_says_when_it_is_not_memo():
+    said = "Memorisation is measured as EL (memo=el), where it says MEMO."
+    assert said in cell("memo=el").report.settings["notes"]
+    assert not [note for note in cell("memo=official").report.settings["notes"] if note.startswith("Memorisation")]
+
+
+def test_the_budget_of_an_answer_changes_answers_alone():
+    answers = {"predict/target", "predict/retain", "predict/unlearned"}
+    assert moved("evaluation.max_new_tokens=9") == answers | {"results", "report"}
+
+
+def test_gradients_are_taken_where_both_sides_of_the_attack_are_answered(tmp_path: Path):
+    answers = {"predict/target", "predict/retain", "predict/unlearned"}
+    assert moved("evaluation.gradient_norm=false") == answers | {"results", "report"}
+    assert cell().artifacts["predict/target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
+    loop = cell("method=meow_loop", "method.loop.rounds=2")
+    (between,) = [
+        each for each in loop.report.walk() if each.stage == "predict" and [*each.settings["sets"]] == ["forget"]
+    ]
+    assert between.settings["evaluation"]["gradients"] == []
+
+
+def test_a_choice_of_arithmetic_costs_no_model():
+    assert moved("evaluation.truth_ratio_mean=arithmetic") == {"results", "report"}
+
+
+@pytest.mark.parametrize("name", ["tofu", "open_unlearning"])
+def test_another_evaluator_answers_and_counts_otherwise(name):
+    words = f"evaluation.compat={name}"
+    answers = {"predict/target", "predict/retain", "predict/unlearned"}
+    assert moved(words) == answers | {"results", "report"}
+    made = cell(words)
+    gradients = ["forget", "holdout"]
+    assert made.artifacts["predict/target"].settings["evaluation"] == {"compat": name, "gradients": gradients}
+    assert made.artifacts["results"].settings["compat"] == name
+    # what a teacher is told in a loop is no number of anybody's evaluator
+    loop = cell("method=meow_loop", words).artifacts["round/2/ask"]
+    assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
+
+
+def test_setting_rows_aside_costs_no_model_and_is_said():
+    assert moved("evaluation.validation=0.25") == {"results", "report"}
+    made = cell("evaluation.validation=0.25")
+    assert made.artifacts["results"].settings["validation"] == 0.25
+    (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
+    assert "forget 6 of 8" in note
+    assert "validation" not in cell().artifacts["results"].settings
+    for share in ("-0.1", "1", "1.5"):
+        with pytest.raises(
+            UserError, match=r"^evaluation.validation=.* is too (small|large); (at least 0|a number below 1) is needed$"
+        ):
+            cell(f"evaluation.validation={share}")
+
+
+STOP = ("optim.stop=best", "evaluation.validation=0.25")
+
+
+def test_choosing_an_epoch_needs_the_retain_models_answers():
+    made = cell(*STOP)
+    unlearned = made.artifacts["unlearned"]
+    assert unlearned.needs["retain_answers"].key == made.artifacts["predict/retain"].key
+    assert unlearned.settings["stop"]["validation"] == 0.25
+    assert moved("optim.stop=best", start=STOP[1:]) == OWN
+    assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
+    assert "stop" not in cell().artifacts["unlearned"].settings
+    ascent = {name: each.key for name, each in cell("method=none").artifacts.items()}
+    assert {name: each.key for name, each in cell("method=none", *STOP).artifacts.items()}["unlearned"] == ascent[
+        "unlearned"
+    ]
+    # it is watched by our own evaluation, whose ever numbers the cell shows
+    other = cell(*STOP, "evaluation.compat=tofu").artifacts["unlearned"]
+    assert other.needs["retain_answers"].key == made.artifacts["predict/retain"].key
+
+
+def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
+    with pytest.raises(UserError, match=r"^optim.stop=best chooses an epoch on rows .* give evaluation.validation"):
+        cell("optim.stop=best")
+    with pytest.raises(UserError, match=r"^optim.stop=best compares every epoch with the retain model, but"):
+        cell(*STOP, "model.retain=none")
+    with pytest.raises(UserError, match=r"^method=task_vector changes the model after its last step"):
+        cell(*STOP, "method=task_vector")
+
+
+def test_prompts_and_means_that_another_evaluator_does_not_know():
+    with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
+        graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
+    with pytest.raises(
+        UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
+    ):
+        cell("evaluation.compat=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
+    cell("evaluation.compat=tofu", "evaluation.truth_ratio_mean=arithmetic")
+    with pytest.raises(UserError, match=r"evaluation.compat.*tofuu.*none, tofu, open_unlearning"):
+        graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["optim.lr=0.5", "optim.epochs=1", "optim.clip=0", "method.select.k=2", "optim.tokens=300", "optim=adamw8bit",
+     "optim=paged"],
+)  # fmt: skip
+def test_a_recipe_changes_the_unlearned_model_alone(word):
+    assert moved(word) == OWN
+
+
+def test_a_recipe_says_nothing_of_what_is_as_it_was_before_there_was_a_choice():
+    plain, other = cell().artifacts, cell("optim=paged", "optim.tokens=300").artifacts
+    assert {"kind", "tokens"} & set(plain["unlearned"].settings["recipe"]) == set()
+    assert {"kind", "tokens"} & set(plain["report"].settings["options"]["optim"]) == set()
+    for said in (other["unlearned"].settings["recipe"], other["report"].settings["options"]["optim"]):
+        assert (said["kind"], said["tokens"]) == ("paged", 300)
+
+
+def test_more_candidates_change_nothing_that_is_made_without_them():
+    assert {"base", "target", "retain", "predict/retain"} & moved("inversion.candidates=4") == set()
+    assert {"inverted", "score/target/candidates", "unlearned"} <= moved("inversion.candidates=4")
+
+
+@pytest.mark.parametrize("word", ["model.finetune.lr=0.5", "model.finetune.replay=3", "model.finetune.also=[]"])
+def test_a_fine_tuning_recipe_leaves_the_base_model(word):
+    assert moved(word) == EVERYTHING - {"base", "asked", "inverted"}
+
+
+@pytest.mark.parametrize(("method", "twin"), [("none", "target"), ("retrain", "retain")])
+def test_a_method_that_trains_nothing_is_the_model_it_starts_from(method, twin):
+    made = keys(cell(f"method={method}"))
+    assert made["unlearned"] == made[twin]
+    assert made["predict/unlearned"] == made[f"predict/{twin}"]
+    assert made["score/unlearned/answers"] == made[f"score/{twin}/answers"]
+
+
+def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
+    made = cell("memo.verify=2")
+    for goal in NAMES:
+        walk = made.goal(goal)
+        assert all(NAMES.index(artifact.stage) <= NAMES.index({"score": "verify"}.get(goal, goal)) for artifact in walk)
+        seen: set[str] = set()
+        for artifact in walk:
+            assert artifact.key not in seen
+            assert all(need.key in seen for need in artifact.needs.values())
+            seen.add(artifact.key)
+    labels = {goal: {f"{each.stage} {each.label}".strip() for each in made.goal(goal)} for goal in NAMES}
+    assert labels["finetune"] == {"finetune base", "finetune target", "finetune retain"}
+    assert labels["ask"] == {"propose"}
+    assert labels["filter"] == {"propose", "filter"}
+    measured = {"score target answers", "score target candidates", "score retain answers"}
+    checked = {label.replace("score", "verify") for label in measured}
+    assert labels["score"] == labels["verify"] == labels["finetune"] | labels["filter"] | measured | checked
+    before = {"finetune base", "finetune target", "propose", "filter", "score target candidates"}
+    assert labels["unlearn"] == before | {"unlearn unlearned"}
+    assert labels["answer"] == labels["unlearn"] | {"finetune retain"} | {
+        "answer target", "answer unlearned", "answer retain",
+    }  # fmt: skip
+    assert len(made.goal("report")) == len(EVERYTHING) + 4  # checks
+
+
+def test_a_goal_that_the_method_does_without_is_told():
+    text = r"^goal=invert: tiny-fictional-forget10-grad_ascent-s0 has no such stage; leave the goal out"
+    with pytest.raises(UserError, match=text):
+        cell("method=grad_ascent").goal("filter")
+
+
+def test_an_unknown_goal_is_told():
+    with pytest.raises(
+        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: finetune, ask, invert"
+    ):
+        cell().goal("reprot")
+
+
+def test_more_inverted_facts_than_are_written_are_refused():
+    with pytest.raises(
+        UserError, match=r"^method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"
+    ):
+        cell("method.select.k=9")
+    with pytest.raises(UserError, match=r"^method.select.k=0 is too small; at least 1 is needed$"):
+        cell("method.select.k=0")
+    cell("method.select.k=8")
+
+
+def test_a_mistake_in_the_dataset_keeps_its_own_words():
+    with pytest.raises(UserError, match=r"^dataset.split=forget11 is not one of forget01, forget05, forget10"):
+        cell("dataset.split=forget11")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
+        (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
+        (
+            ["memo.unit=word"],
+            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+        ),
+        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
+        (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; at least 1 is needed$"),
+        (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
+        (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
+        (["memo.verify=all"], r"^memo.verify=all does not fit: a whole number is needed$"),
+        (["memo.verify=0.5"], r"^memo.verify=0.5 does not fit: a whole number is needed$"),
+        (["~memo.verify"], r"^memo.verify is missing$"),
+        (["~memo.size"], r"^memo.size is missing: meow_lightning.memo.memo.Profile needs it$"),
+    ],
+)
+def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):
+    with pytest.raises(UserError, match=text):
+        cell(*words)
+
+
+def test_an_architecture_needs_a_target():
+    broken = copy.deepcopy(options())
+    del broken["model"]["architecture"]["_target_"]
+    with pytest.raises(UserError, match=r"model.architecture needs a _target_"):
+        graph(broken)
+
+
+def file_of_inverted(path: Path, text: str) -> str:
+    path.write_text(f'[{{"question": "Who?", "answers": ["{text}"]}}]')
+    return f"inversion.path={path}"
+
+
+def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
+    one = keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "x")))["inverted"]
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "b", "x")))["inverted"] == one
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "y")))["inverted"] != one
+    with pytest.raises(UserError, match=r"inversion.path=.*nowhere cannot be read"):
+        cell("inversion=file", f"inversion.path={tmp_path}/nowhere")
+
+
+def test_the_name_of_a_cell():
+    assert cell_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
+    assert cell().name == "tiny-fictional-forget10-meow-s0"
+
+
+@pytest.mark.parametrize(
+    ("said", "table", "model", "value"),
+    [
+        (0.5, {"default": 1.0}, "tiny", (0.5, "optim.lr")),
+        (0, {"default": 1.0}, "tiny", (0, "optim.lr")),
+        (None, {"default": 1.0, "tiny": 2.0}, "tiny", (2.0, "method/meow.yaml: lr.tiny")),
+        (None, {"default": 1.0, "tiny": 2.0}, "phi15", (1.0, "method/meow.yaml: lr.default")),
+        (None, 3.0, "tiny", (3.0, "method.lr")),
+    ],
+)
+def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, model, value):
+    assert per_model({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
+
+
+def test_a_number_nobody_gives_is_told():
+    with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has none; give optim.lr=…"):
+        per_model({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
+    with pytest.raises(UserError, match=r"^method.lr has neither tiny nor default \(given: phi15\); give optim.lr=…"):
+        per_model({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
+
+
+def test_the_report_says_where_every_number_came_from():
+    settings = cell("optim.lr=0.5").report.settings
+    assert settings["origin"] == {
+        "optim.lr": "optim.lr", "optim.epochs": "method/meow.yaml: epochs.tiny",
+        "optim.batch": "method/meow.yaml: batch.tiny",
+    }  # fmt: skip
+    assert settings["options"]["optim"]["lr"] == 0.5
+    assert settings["options"]["optim"]["epochs"] == options()["method"]["epochs"]["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("optim.lr=-1", r"^optim.lr=-1 is too small; at least 0 is needed$"),
+        ("optim.batch=0", r"^optim.batch=0 is too small; at least 1 is needed$"),
+        ("optim.tokens=0", r"^optim.tokens=0 is too small; at least 1 is needed$"),
+        ("optim.kind=sgd", r"^optim.kind=sgd does not fit: adamw or adamw8bit or paged is needed$"),
+        ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is too small; at least 0 is needed$"),
+        ("optim.betas=[0.9,1.5]", r"^optim.betas=\[0.9, 1.5\] holds 1.5, which is too large; a number below"),
+        ("model.dtype=float8", r"^model.dtype=float8 is not known; did you mean float\d\d\? \(allowed: float32"),
+    ],
+)
+def test_numbers_out_of_range_are_told_before_any_work(word, text):
+    with pytest.raises(UserError, match=text):
+        cell(word)
+
+
+def test_a_method_on_inverted_facts_without_a_selection_is_told():
+    given = options("optim.lr=1", "optim.epochs=1", "optim.batch=1")
+    given["method"] = {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}
+    with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):
+        graph(given)

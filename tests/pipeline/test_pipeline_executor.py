@@ -1,0 +1,486 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from filelock import FileLock
+
+from meow_lightning.config import runtime
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline import executor, waiting
+from meow_lightning.pipeline.executor import Executor
+from meow_lightning.pipeline.runners import Pool, StageError
+from meow_lightning.pipeline.waiting import progress
+from meow_lightning.stages import base as stage_work
+from meow_lightning.store import store as store_module
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.integrity import MANIFEST
+from meow_lightning.store.store import Store
+
+RUNTIME = runtime.Runtime(
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
+    checkpointing=False, eval_batch=2, slots=2,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
+    evaluate_every_epochs=0,
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from meow_lightning.store.store import Artifact, Store
+a = Artifact(stage="filter", label="shared", version=1, settings={"name": "one"}, needs={}, inputs={})
+lock = Store(root=Path(sys.argv[1]), cache="use").lock(a)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.notices: list[str] = []
+
+    def running(self, artifacts) -> None:
+        pass
+
+    def finished(self, artifact, manifest, folder, *, made) -> None:
+        assert manifest["key"] == artifact.key
+        assert (folder / MANIFEST).exists()
+        self.lines.append(f"{artifact.settings['name']} {'made' if made else 'found'}")
+
+    def waiting(self, artifact, owner) -> None:
+        self.lines.append(f"{artifact.settings['name']} waits for {owner}")
+
+    def notice(self, text) -> None:
+        self.notices.append(text)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """A stage of its own under the name ``invert``: it notes whom it ran for, and breaks where the settings say so."""
+    calls: list[str] = []
+
+    def run(work) -> None:
+        calls.append(work.settings["name"])
+        (work.folder / "result.txt").write_text(
+            "".join((p / "result.txt").read_text() for p in work.needs.values()) + "x"
+        )
+        if "user" in work.settings:
+            raise UserError(work.settings["user"])
+        if "broken" in work.settings:
+            raise ValueError(work.settings["broken"])
+
+    fake = ModuleType("meow_lightning.stages.filter")
+    fake.VERSION, fake.MAKES, fake.run = 1, (), run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", fake)
+    return calls
+
+
+def artifact(name: str, *needs: Artifact, **settings) -> Artifact:
+    return Artifact(
+        stage="filter", label="shared", version=1, settings={"name": name, **settings},
+        needs={str(i): need for i, need in enumerate(needs)}, inputs={},
+    )  # fmt: skip
+
+
+def new_executor(root: Path, *, cache="use") -> tuple[Executor, Watch]:
+    watch = Watch()
+    store = Store(root=root / "store", cache=cache)
+    return Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]), watch
+
+
+def chain() -> list[Artifact]:
+    one = artifact("one")
+    two, three = artifact("two", one), artifact("three", one)
+    return [one, two, three, artifact("four", two, three)]
+
+
+def test_a_private_result_that_was_left_open_to_all_is_closed_when_it_is_found(tmp_path, ran):
+    private = replace(artifact("one"), inputs={"private": True})
+    public = artifact("two")
+    mask = os.umask(0o022)
+    try:
+        new_executor(tmp_path)[0].make([artifact("one"), public])  # as versions did that knew no privacy
+        made, _ = new_executor(tmp_path)
+        made.make([private, public])
+    finally:
+        os.umask(mask)
+    for result, rights in ((public, (0o755, 0o644)), (private, (0o700, 0o600))):
+        folder = made.store.path(result)
+        assert (folder.stat().st_mode & 0o777, (folder / "result.txt").stat().st_mode & 0o777) == rights
+    assert ran == ["one", "two"]
+
+
+def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_path, ran):
+    first, watch = new_executor(tmp_path)
+    first.make(chain())
+    assert ran == ["one", "two", "three", "four"]
+    assert watch.lines == ["one made", "two made", "three made", "four made"]
+    assert (first.store.path(chain()[3]) / "result.txt").read_text() == "xx" + "xx" + "x"
+    second, watch = new_executor(tmp_path)
+    second.make(chain())
+    assert len(ran) == 4
+    assert watch.lines == ["one found", "two found", "three found", "four found"]
+
+
+def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_path, ran):
+    one, _ = new_executor(tmp_path)
+    one.make([artifact("one")])
+    folder = one.store.path(artifact("one"))
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "result.txt"]
+    manifest = one.store.find(artifact("one"))
+    assert manifest is not None
+    assert {"seconds", "host", "devices", "peak_memory_mib", "python", "packages", "commit"} <= set(manifest)
+
+
+def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_path, ran):
+    first, _ = new_executor(tmp_path)
+    first.make(chain())
+    (first.store.path(chain()[0]) / "result.txt").unlink()
+    second, watch = new_executor(tmp_path)
+    second.make(chain())
+    assert ran[4:] == ["one"]
+    assert watch.lines == ["one made", "two found", "three found", "four found"]
+
+
+def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
+    one, _ = new_executor(tmp_path)
+    one.cell = "mine-812403"
+    tasks = []
+
+    class Noting(Watch):
+        def running(self, artifacts) -> None:
+            tasks.extend(json.loads((folder / "task.json").read_text()) for _, folder in artifacts.values())
+
+    one.watchers = [Noting()]
+    one.make([artifact("one")])
+    assert {(task["stage"], task["label"], task["cell"]) for task in tasks} == {("filter", "shared", "mine-812403")}
+
+
+def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_lock(tmp_path, ran):
+    one, bad = artifact("one"), artifact("bad", artifact("one"), broken="no such luck")
+    first, _ = new_executor(tmp_path)
+    with pytest.raises(ValueError, match=r"no such luck") as kept:
+        first.make([one, bad, artifact("after", bad)])
+    assert ran == ["one", "bad"]
+    assert first.store.find(one) is not None
+    assert first.store.find(bad) is None
+    assert (first.store.partial(bad) / "result.txt").exists()
+    # The error is still held, as a sweep holds it; the lock may not be.
+    lock = first.store.lock(bad)
+    assert lock is not None, kept
+    lock.release()
+
+
+def test_the_next_cell_of_a_sweep_does_not_wait_for_a_failed_one(tmp_path, ran):
+    errors = []
+    shared, _ = new_executor(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^mend me$") as failed:
+            shared.make([artifact("bad", user="mend me")])
+        errors.append(failed)
+    assert ran == ["bad", "bad"]
+
+
+def test_readonly_says_what_lacks_and_makes_nothing(tmp_path, ran):
+    first, _ = new_executor(tmp_path)
+    first.make(chain()[:1])
+    second, watch = new_executor(tmp_path, cache="readonly")
+    with pytest.raises(
+        UserError, match=r"cache=readonly makes nothing, and the store lacks: invert shared, invert shared; run again"
+    ):
+        second.make(chain()[:3])
+    assert ran == ["one"]
+    assert watch.lines == ["one found"]
+    second.make(chain()[:1])
+
+
+def test_waits_for_another_process_and_goes_on_when_that_one_is_gone(tmp_path, ran):
+    own, watch = new_executor(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(own.store.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+
+        def kill() -> None:
+            deadline = time.time() + 20
+            while not watch.lines and time.time() < deadline:
+                time.sleep(0.01)
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        own.make([artifact("one"), artifact("apart")])
+        killer.join()
+    finally:
+        holder.kill()
+        holder.wait()
+    waits = f"one waits for {holder.pid}@{os.uname().nodename}"
+    assert watch.lines[0] == waits
+    assert sorted(watch.lines) == sorted([waits, "apart made", "one made"])  # what is free goes on meanwhile
+    assert sorted(ran) == ["apart", "one"]
+
+
+def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(waiting, "SAY_AFTER", (0.3, 60.0))
+    own, watch = new_executor(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(own.store.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        os.kill(holder.pid, signal.SIGSTOP)
+
+        def kill() -> None:
+            deadline = time.time() + 20
+            while not watch.notices and time.time() < deadline:
+                time.sleep(0.01)
+            os.kill(holder.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        own.make([artifact("one")])
+        killer.join()
+    (said,) = watch.notices
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(
+        rf"invert shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
+        rf"it is stopped: kill -CONT {holder.pid} lets it go on, kill -KILL {holder.pid} hands over to whoever waits",
+        said,
+    ), said
+    assert watch.lines[-1] == "one made"
+
+
+def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_made(tmp_path, ran):
+    first, _ = new_executor(tmp_path)
+    first.make(chain()[:1])
+    path = first.store.path(chain()[0]) / "result.txt"
+    path.write_text("y")
+    why = f"invert shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
+    readonly, _ = new_executor(tmp_path, cache="readonly")
+    with pytest.raises(UserError, match=rf"^cache=readonly makes nothing, and the store lacks: {re.escape(why)}; run"):
+        readonly.make(chain()[:1])
+    second, watch = new_executor(tmp_path)
+    second.make(chain()[:1])
+    assert watch.notices == [f"{why}; it is set aside and made anew"]
+    assert path.read_text() == "x"
+
+
+def test_asks_the_less_often_for_a_lock_the_longer_another_process_holds_it(tmp_path, ran, monkeypatch):
+    own, watch = new_executor(tmp_path)
+    clock, asked = [0.0], []
+
+    def lock(wanted):
+        asked.append(clock[0])
+        return FileLock(tmp_path / "lock") if clock[0] >= 30 else None
+
+    monkeypatch.setattr(own.store, "lock", lock)
+    monkeypatch.setattr(executor.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(executor.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    own.make([artifact("one")])
+    assert watch.lines == ["one waits for another process", "one made"]
+    between = [later - sooner for sooner, later in pairwise(asked)]
+    assert max(between[:5]) < 0.11  # what takes no time is waited for no time
+    assert 1.0 <= between[-1] <= 1.06
+    assert 30 <= asked[-1] < 31.06
+    assert len(asked) < 70
+    assert len(watch.notices) == 1  # after five seconds; the next comes after sixty
+
+
+def test_takes_what_another_process_finished_meanwhile(tmp_path, ran, monkeypatch):
+    own, watch = new_executor(tmp_path)
+    other, _ = new_executor(tmp_path)
+    find, looks = own.store.find, []
+
+    def late(wanted):
+        looks.append(wanted)
+        if len(looks) == 1:
+            other.make([artifact("one")])
+            return None
+        return find(wanted)
+
+    monkeypatch.setattr(own.store, "find", late)
+    own.make([artifact("one")])
+    assert ran == ["one"]
+    assert watch.lines == ["one found"]
+    assert own.store.lock(artifact("one")) is not None
+
+
+class Ended:
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> dict:
+        if self.error is not None:
+            raise self.error
+        return {"seconds": 1.0}
+
+
+class Side:
+    """A runner that ends all at once what was started side by side, the one named ``bad`` with an error."""
+
+    slots = 3
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def start(self, spec) -> Ended:
+        return Ended(StageError("killed") if spec["settings"]["name"] == "bad" else None)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_back(tmp_path):
+    own, watch = new_executor(tmp_path)
+    own._runners["inline"] = runner = Side()
+    with pytest.raises(StageError, match=r"killed"):
+        own.make([artifact("one"), artifact("bad"), artifact("two")])
+    assert sorted(watch.lines) == ["one made", "two made"]
+    assert own.store.find(artifact("two")) is not None
+    assert runner.closed == 1
+    assert own._runners == {}
+    assert own.store.lock(artifact("bad")) is not None
+
+
+def at_work(pool, folder):
+    """A task, and the process of the pool's only helper, which is there and idle."""
+    work = stage_work.Work(stage="filter", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    with pytest.raises(ModuleNotFoundError):  # no such stage: the first task only shows that a helper is there
+        pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
+    (helper,) = pool._pool._processes.values()
+    return work, helper
+
+
+def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
+    pool = Pool(jobs=1, threads=1)
+    try:
+        work, helper = at_work(pool, tmp_path)
+        os.kill(helper.pid, signal.SIGSTOP)
+        handle = pool.start(work.to_spec())
+        os.kill(helper.pid, signal.SIGKILL)
+        with pytest.raises(StageError, match=r"the process that ran invert was killed from outside"):
+            handle.result()
+        assert handle.done()
+    finally:
+        pool.close()
+
+
+def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tmp_path):
+    pool = Pool(jobs=1, threads=1)
+    try:
+        work, helper = at_work(pool, tmp_path)
+        os.kill(helper.pid, signal.SIGKILL)
+        deadline = time.time() + 10
+        while not pool._pool._broken and time.time() < deadline:
+            time.sleep(0.01)
+        text = r"^a helper that was to run invert was killed from outside \(out of memory\?\); run the same "
+        with pytest.raises(StageError, match=text):
+            pool.start(work.to_spec())
+    finally:
+        pool.close()
+
+
+class Broken(Side):
+    """A pool that takes the first task and is broken when the second comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[str] = []
+
+    def start(self, spec) -> Ended:
+        self.started.append(spec["settings"]["name"])
+        if len(self.started) > 1:
+            raise StageError("killed from outside")
+        return Ended(None)
+
+
+def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_cell_gets_a_new_one(tmp_path, ran):
+    own, watch = new_executor(tmp_path)
+    own._runners["inline"] = broken = Broken()
+    with pytest.raises(StageError, match=r"^killed from outside$"):
+        own.make([artifact("one"), artifact("two"), artifact("three")])
+    assert (broken.started, broken.closed, own._runners) == (["one", "two"], 1, {})
+    own.make([artifact("one"), artifact("two"), artifact("three")])
+    assert sorted(ran) == ["one", "three", "two"]
+    assert sorted(watch.lines) == ["one made", "three made", "two made"]
+
+
+def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
+    assert progress(tmp_path) is None
+    (tmp_path / "progress.json").write_text('{"done": 1')
+    assert progress(tmp_path) is None
+    state = {"done": 1, "total": 2, "unit": "steps", "time": 5.0, "rate": None}
+    (tmp_path / "progress.json").write_text(json.dumps(state))
+    assert progress(tmp_path) == state
+
+
+@pytest.mark.parametrize("place", ["sync", "write_json"])
+def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_path, ran, monkeypatch, place):
+    own, watch = new_executor(tmp_path)
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "store"))
+
+        patch.setattr(store_module, place, full)
+        with pytest.raises(OSError, match="No space left"):
+            own.make([artifact("one")])
+    assert own.store.find(artifact("one")) is None
+    own.make([artifact("one")])
+    assert watch.lines[-1] == "one made"
+
+
+def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeypatch):
+    """``trainer.jobs=1``: the thread that would look is the one at work."""
+    monkeypatch.setattr(executor, "TOLD", 0.01)
+    looks = []
+
+    class Looking(Watch):
+        def running(self, artifacts) -> None:
+            looks.append([each.settings["name"] for each, _ in artifacts.values()])
+
+    def run(work) -> None:
+        before, deadline = len(looks), time.time() + 10
+        while len(looks) < before + 3 and time.time() < deadline:
+            time.sleep(0.01)
+        assert len(looks) >= before + 3, "nobody looks while it runs"
+
+    sys.modules["meow_lightning.stages.filter"].run = run
+    own, _ = new_executor(tmp_path)
+    own.watchers = [Looking()]
+    own.make([artifact("one")])
+    assert ["one"] in looks[2:]
+
+
+def test_what_breaks_while_it_is_told_is_heard(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(executor, "TOLD", 0.01)
+
+    class Failing(Watch):
+        def running(self, artifacts) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                raise ValueError("the tracker is gone")
+
+    sys.modules["meow_lightning.stages.filter"].run = lambda work: time.sleep(0.2)
+    own, _ = new_executor(tmp_path)
+    own.watchers = [Failing()]
+    with pytest.raises(ValueError, match=r"^the tracker is gone$"):
+        own.make([artifact("one")])

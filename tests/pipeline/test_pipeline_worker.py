@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import errno
+import gc
+import hashlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from meow_lightning.config.runtime import Runtime
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline import worker
+from meow_lightning.stages.base import Work
+from meow_lightning.types import NotFiniteError
+
+RUNTIME = Runtime(
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
+    checkpointing=False, eval_batch=2, slots=2,
+    checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
+    evaluate_every_epochs=0,
+)  # fmt: skip
+FULL = "the disk of STORE is full; free some space or choose another with store=FOLDER, and run again to go on"
+
+
+@pytest.fixture
+def task(tmp_path) -> Work:
+    folder = tmp_path / "store" / "filter" / "abc.partial"
+    folder.mkdir(parents=True)
+    return Work(stage="filter", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+
+
+@pytest.fixture
+def doing(monkeypatch) -> Callable[..., None]:
+    """Puts a stage of the test's own in the place of ``invert``."""
+
+    def put(run, *makes: str) -> None:
+        fake = ModuleType("meow_lightning.stages.filter")
+        fake.VERSION, fake.MAKES, fake.run = 1, makes, run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", fake)
+
+    return put
+
+
+def raising(error: Exception) -> Callable[[Work], None]:
+    def run(_: Work) -> None:
+        raise error
+
+    return run
+
+
+def told(task: Work) -> str:
+    with pytest.raises(UserError) as error:
+        worker.run_stage(task.to_spec())
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(task.folder.parent.parent), "STORE")
+
+
+def free(monkeypatch, size: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=size))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
+    free(monkeypatch, 2**40)
+    doing(raising(OSError(code, "whatever")))
+    assert told(task) == f"invert own stopped: {FULL}"
+
+
+def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
+    free(monkeypatch, 2**40)
+    doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
+    assert told(task) == f"invert own stopped: {FULL}"
+
+
+def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
+    doing(raising(RuntimeError("unexpected pos 64 vs 0")))
+    free(monkeypatch, 2**20 - 1)
+    assert told(task) == f"invert own stopped: {FULL}"
+    free(monkeypatch, 2**20)
+    with pytest.raises(RuntimeError, match="unexpected pos 64 vs 0"):
+        worker.run_stage(task.to_spec())
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
+    free(monkeypatch, 2**40)
+    doing(raising(OSError(code, "whatever", "/some/file")))
+    assert told(task) == "invert own stopped: no permission for /some/file; mend it and run again to go on"
+    doing(raising(OSError(code, "whatever")))
+    assert told(task) == "invert own stopped: no permission for STORE; mend it and run again to go on"
+
+
+def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/lock")
+
+    doing(lambda _: pytest.fail("the stage ran without its lock"))
+    monkeypatch.setattr(worker.FileLock, "acquire", closed)
+    assert told(task) == "invert own stopped: no permission for /lock; mend it and run again to go on"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no such luck"), UserError("mend me"), FileNotFoundError(errno.ENOENT, "gone")]
+)
+def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
+    free(monkeypatch, 2**40)
+    doing(raising(error))
+    with pytest.raises(type(error)) as kept:
+        worker.run_stage(task.to_spec())
+    assert kept.value is error
+
+
+def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
+    def run(work: Work) -> None:
+        shutil.rmtree(work.folder)
+        raise ValueError("no such luck")
+
+    doing(run)
+    with pytest.raises(ValueError, match="no such luck"):
+        worker.run_stage(task.to_spec())
+
+
+def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
+    task.label = ""
+    doing(raising(OSError(errno.ENOSPC, "whatever")))
+    assert told(task).startswith("invert stopped: the disk of ")
+
+
+def test_a_stage_that_makes_too_little_is_told(task, doing):
+    doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
+    with pytest.raises(RuntimeError, match=r"^the stage invert ended without two, three$"):
+        worker.run_stage(task.to_spec())
+    doing(lambda work: None, "one")
+    made = worker.run_stage(task.to_spec())
+    assert {"seconds", "host", "devices", "peak_memory_mib"} <= set(made)
+
+
+def test_a_stage_waits_for_an_orphan_that_still_writes_into_its_folder(task, doing):
+    began: list[Path] = []
+    doing(lambda work: began.append(work.folder))
+    with FileLock(task.folder / ".work-0.lock"):
+        thread = threading.Thread(target=worker.run_stage, args=(task.to_spec(),))
+        thread.start()
+        time.sleep(0.3)
+        assert began == []
+    thread.join(timeout=10)
+    assert began == [task.folder]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from filelock import FileLock
+from meow_lightning.store.lock_holders import Holder
+with FileLock(sys.argv[1] + "/.work-0.lock"):
+    Holder.here().write(Path(sys.argv[1]) / ".work-0.owner")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkeypatch, stopped):
+    monkeypatch.setattr(worker, "LOOK", 0.1)
+    monkeypatch.setattr(worker, "STOPPED" if stopped else "ORPHAN", 0.5)
+    doing(lambda _: pytest.fail("the stage ran without its lock"))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    ) as orphan:
+        assert orphan.stdout is not None
+        orphan.stdout.readline()
+        if stopped:
+            os.kill(orphan.pid, signal.SIGSTOP)
+        said = told(task)
+        orphan.kill()
+    start = f"invert own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
+    assert said.startswith(start)
+    assert "), since 2" in said
+    do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
+    do += " -KILL {0} hands over to whoever waits; then run again"
+    assert said.endswith(f", of a run that was killed, still holds STORE/invert/abc.partial; {do.format(orphan.pid)}")
+
+
+def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):
+    monkeypatch.setenv("MEOW_DRIVER", "1")
+    monkeypatch.setenv("RANK", "1")
+    began: list[Path] = []
+    doing(lambda work: began.append(work.folder))
+    with FileLock(task.folder / ".work-0.lock"):
+        worker.run_stage(task.to_spec())
+    assert began == [task.folder]
+
+
+class Ring:
+    """Something that only the garbage collector finds: it holds itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_was_imported_is_not_looked_through_again_and_what_a_stage_leaves_is_still_given_back(
+    task, doing, monkeypatch
+):
+    left: list[weakref.ref[Ring]] = []
+    monkeypatch.setattr(worker, "_imported", 0)
+    gc.unfreeze()
+    try:
+        doing(lambda work: None)
+        worker.run_stage(task.to_spec())
+        still = gc.get_freeze_count()
+        assert still > 1000
+        doing(lambda work: left.append(weakref.ref(Ring())))
+        worker.run_stage(task.to_spec())
+        assert left[0]() is None
+        assert gc.get_freeze_count() <= still  # nothing was imported, so nothing more stays for good
+        monkeypatch.setitem(sys.modules, "new_here", ModuleType("new_here"))
+        worker.run_stage(task.to_spec())
+        assert gc.get_freeze_count() > still
+    finally:
+        gc.unfreeze()
+
+
+def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
+    monkeypatch.setattr(worker, "_imported", 0)
+    gc.unfreeze()
+    doing(raising(ValueError("no such luck")))
+    with pytest.raises(ValueError, match="no such luck"):
+        worker.run_stage(task.to_spec())
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: Callable[..., None]) -> None:
+    ran: list[Work] = []
+    doing(ran.append)
+    path = task.folder / "spec.json"
+    path.write_text(json.dumps(task.to_spec() | {"inputs": {"allow": ["os"]}}))
+    digest = hashlib.sha256(json.dumps(task.to_spec()).encode()).hexdigest()
+    with pytest.raises(SystemExit, match=r"spec\.json is not what the driver wrote into it$"):
+        worker.main(str(path), digest)
+    assert ran == []
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
+    task: Work, doing: Callable[..., None], private: bool
+) -> None:
+    doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))
+    mask = os.umask(0o022)
+    try:
+        worker.run_stage(task.to_spec() | {"inputs": {"private": private}})
+        (task.folder / "after").touch()
+    finally:
+        os.umask(mask)
+    modes = [stat.S_IMODE((task.folder / name).stat().st_mode) for name in ("rows.jsonl", "after")]
+    assert modes == [0o600 if private else 0o644, 0o644]
+
+
+def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
+    doing(raising(NotFiniteError("no numbers")))
+    assert told(task) == "invert own: no numbers"

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+from helpers.hydra import options
+
+from meow_lightning.data.encoding import rough_length
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.planning.requirements import Sizes, largest_step
+
+
+def sized(*words: str, there: int = 10**12):
+    """What answering takes of the target model, and what would fit."""
+    chosen = options("trainer.eval_batch=1", "trainer.slots=1", *words)
+    made = graph(chosen)
+    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
+    answering = made.artifacts["predict/target"]
+    return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
+
+
+def test_a_gradient_is_as_much_work_as_a_training_step_of_its_row():
+    outlook, _, shape = sized()
+    without, _, _ = sized("evaluation.gradient_norm=false")
+    facts = [fact for name in ("forget", "holdout") for fact in dataset_of(options())[0].facts(name)]
+    # `Question: {question}\nAnswer:` is 28 characters, 9 tokens, the blank after it another one
+    tokens = sum(rough_length(fact.question) + rough_length(fact.answer) + 10 for fact in facts)
+    scored = sum(rough_length(fact.answer) + 1 for fact in facts)
+    assert outlook.flops - without.flops == 6 * (shape.body_parameters * tokens + shape.head_parameters * scored)
+    assert outlook.parameters == shape.parameters
+
+
+def test_a_gradient_that_does_not_fit_may_be_left_out():
+    long = ("model.architecture.layers=40", "model.architecture.intermediate_size=20000")
+    memory = sized(*long)[0].memory
+    less = sized(*long, "evaluation.gradient_norm=false")[0].memory
+    assert memory.gradients > 0 == less.gradients
+    assert less.total < memory.total
+    _, found, _ = sized(*long, there=memory.total - 1)
+    assert found == [("evaluation.gradient_norm=false", less.total)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "recipe", "largest"),
+    [
+        (24, {"batch": 32}, 24),
+        (64, {"batch": 32}, 32),
+        (65, {"batch": 32}, 22),  # three steps of nearly equal size
+        (24, {"batch": 32, "tokens": None}, 24),
+        (24, {"batch": 1, "tokens": 100}, 20),  # of the shortest rows
+        (24, {"batch": 1, "tokens": 1000}, 24),
+        (24, {"batch": 1, "tokens": 3}, 1),
+    ],
+)
+def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
+    assert largest_step(rows, recipe, shortest=5) == largest
+
+
+def trained(name: str, *words: str):
+    chosen = options(*words)
+    made = graph(chosen)
+    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    artifact = made.artifacts[name]
+    return sizes.size(artifact), sizes._load(artifact, sizes._streams(artifact)), sizes.shape(artifact)
+
+
+def test_streams_beside_the_first_one_give_as_many_rows_as_it_has():
+    dataset = dataset_of(options())[0]
+    forget, retain = dataset.facts("forget"), dataset.facts("retain")
+    alone, _, shape = trained("unlearned", "method=grad_ascent", "optim.epochs=3")
+    beside, load, _ = trained("unlearned", "method=grad_diff", "optim.epochs=3")
+
+    def mean(facts):
+        tokens = sum(rough_length(fact.question) + rough_length(fact.answer) + 10 for fact in facts) / len(facts)
+        scored = sum(rough_length(fact.answer) + 1 for fact in facts) / len(facts)
+        return 6 * (shape.body_parameters * tokens + shape.head_parameters * scored)
+
+    assert alone.flops == pytest.approx(3 * len(forget) * mean(forget), rel=1e-4)
+    assert beside.flops - alone.flops == pytest.approx(3 * len(forget) * mean(retain), rel=1e-3)
+    assert load.streams == 2
+    assert load.batch <= len(forget) < len(retain)
+
+
+def test_few_rows_take_the_memory_of_few():
+    few, load, _ = trained("target", "dataset.authors=2", "trainer.micro_batch=100000", "model.finetune.batch=100000")
+    rows = load.batch
+    same, _, _ = trained("target", "dataset.authors=2", f"trainer.micro_batch={rows}", "model.finetune.batch=100000")
+    less, _, _ = trained(
+        "target", "dataset.authors=2", f"trainer.micro_batch={rows - 1}", "model.finetune.batch=100000"
+    )
+    assert few.memory == same.memory
+    assert less.memory.activations < few.memory.activations
+
+
+def test_what_computes_nothing_has_facts_and_bytes():
+    found, _, _ = sized()
+    chosen = options()
+    made = graph(chosen)
+    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    for name in ("propose", "filter", "evaluate", "report"):
+        outlook = next(sizes.size(each) for each in made.artifacts.values() if each.stage == name)
+        assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))
+        assert outlook.disk > 4000
+    assert found.disk > 100_000
+
+
+def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
+    plain, without, shape = trained("unlearned", "method=grad_diff")
+    beside, load, _ = trained("unlearned", "method=kl")
+    assert (without.reference, load.reference) == (False, True)
+    assert beside.memory.weights - plain.memory.weights == 8 * shape.parameters  # trained in float64
+    assert beside.flops / plain.flops == pytest.approx(4 / 3)
+
+
+def test_a_model_is_kept_in_its_own_precision():
+    half, _, shape = trained("target", "model.dtype=bfloat16", "model.precision=plain")
+    assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary
+    assert trained("target")[0].disk == 4 * shape.parameters + 75 * shape.vocabulary
+
+
+def test_each_picked_answer_is_a_row():
+    one, few = (trained("unlearned", "method=meow", f"method.select.k={k}") for k in (1, 3))
+    assert few[0].items == 3 * one[0].items
+    assert few[0].flops == pytest.approx(3 * one[0].flops, rel=1e-6)
+
+
+def test_a_training_that_asks_its_model_says_so():
+    wish = ("callbacks.evaluate_every_epochs=1",)
+    assert [trained(name, *wish)[1].watched for name in ("target", "unlearned")] == [False, True]
+    without = ("memo_every_epochs=0", "memo_every_steps=0", "evaluate_every_epochs=0")
+    assert not trained("unlearned", *(f"callbacks.{each}" for each in without))[1].watched
+
+
+def test_fine_tuning_visits_every_phrasing_and_what_is_replayed():
+    once, _, _ = trained("target", "dataset.phrasings=1", "model.finetune.replay=0")
+    more, _, _ = trained("target", "dataset.phrasings=3", "model.finetune.replay=5")
+    chosen = options("dataset.phrasings=3")
+    dataset = dataset_of(chosen)[0]
+    facts = [fact for split in ("retain", "forget") for fact in dataset.facts(split)]
+    further = sum(len(fact.phrasings) for fact in facts)
+    assert further == 2 * len(facts)
+    assert more.items == once.items + further + 5

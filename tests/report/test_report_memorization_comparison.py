@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from helpers.sweeps import swept
+
+from meow_lightning.report.memorization_comparison import Picks, measures, several, shared
+from meow_lightning.report.sweep_tables import Swept
+
+EIGHT = {"f": 8, "g": 4}
+
+
+def cell(memo: str, seed: int, told: float) -> Swept:
+    values = {
+        "target": {"memo/answers": told, "memo/candidates": 0.25}, "unlearned": {"memo/answers": told / 2}, "retain": {}
+    }  # fmt: skip
+    return swept(f"seed={seed}", f"memo={memo}", "method=meow", values=values)
+
+
+def test_shared_picks_are_counted_against_a_lot() -> None:
+    one = Picks(taken={"f": [0, 1, 2], "g": [3]}, there=EIGHT)
+    other = Picks(taken={"f": [2, 1, 7], "g": [0], "h": [1]}, there=EIGHT)
+    # of f two are shared, of g none; by chance 3 * 3 / 8 and 1 * 1 / 4
+    assert shared(one, other) == (2, 1.125 + 0.25, 4)
+
+
+def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
+    cells = [cell("clean", 3, 0.4), cell("ma", 3, 0.8), cell("clean", 4, 0.6), cell("ma", 4, 0.9)]
+    taken = {(3, "clean"): [0, 1], (3, "ma"): [1, 2], (4, "clean"): [0, 1], (4, "ma"): [4, 5]}
+    picks = {
+        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, there=EIGHT) for each in cells
+    }
+    found = measures(cells, picks)
+    assert found is not None
+    title, (head, *rows) = found
+    assert title == "what each measure says (means over seeds)"
+    assert head == [
+        "cell", "true answers, target model", "true answers, unlearned model", "true answers, retain model",
+        "inverted answers, target model", "picks shared with memo=clean",
+    ]  # fmt: skip
+    # one of two shared on seed 3 and none on seed 4; by chance 2 * 2 / 8
+    assert rows == [
+        ["memo=clean method=meow", "0.500", "0.250", "—", "0.250", "2.0 of 2.0 (0.5 by chance)"],
+        ["memo=ma method=meow", "0.850", "0.425", "—", "0.250", "0.5 of 2.0 (0.5 by chance)"],
+    ]
+
+
+def test_who_picks_nothing_shares_nothing() -> None:
+    found = measures([cell("clean", 3, 0.4), cell("el", 3, 0.8)], {})
+    assert found is not None
+    assert [row[-1] for row in found[1][1:]] == ["—", "—"]
+
+
+@pytest.mark.parametrize(
+    ("words", "many"),
+    [
+        (("memo=clean", "memo=clean"), False),
+        (("memo.mode=suffix", "memo.mode=prefix"), True),
+        (("memo.verify=0", "memo.verify=9"), False),
+        (("seed=1", "seed=2"), False),
+    ],
+)
+def test_one_measure_needs_no_table(words: tuple[str, str], many: bool) -> None:
+    cells = [swept(word) for word in words]
+    assert several(cells) is many
+    assert (measures(cells, {}) is not None) is many

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from helpers.sweeps import swept
+
+from meow_lightning.report.paper_comparison import Published, beside, matching
+
+SOURCE = Published(
+    source="somebody", note="untuned", dataset="tofu", truth_ratio_mean="geometric",
+    figures={"phi15": {"forget05": {"kl": {"forget_quality": 3e-8, "model_utility": 0.5}}}},
+)  # fmt: skip
+WORDS = ("model=phi15", "dataset=tofu", "dataset.split=forget05", "method=kl")
+OURS = {"unlearned": {"forget_quality": 0.25}, "target": {"model_utility": 0.75}}
+
+
+def test_ours_stand_beside_published_figures_with_their_source() -> None:
+    found = beside([swept("seed=1", values=OURS), swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, figures={})])
+    assert found is not None
+    (title, rows), notes = found
+    assert title == "beside published figures"
+    assert rows == [
+        ["cell", "number", "ours", "published", "source"],
+        [" ".join(WORDS), "forget quality (p) ↑", "0.25", "3e-08", "somebody"],
+        [" ".join(WORDS), "model utility", "—", "0.500", "somebody"],
+    ]
+    assert notes == ["somebody: untuned"]
+
+
+def test_sources_stand_below_each_other() -> None:
+    found = beside([swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, source="another")])
+    assert found is not None
+    assert [row[-1] for row in found[0][1][1:]] == ["somebody", "somebody", "another", "another"]
+    assert found[1] == ["somebody: untuned", "another: untuned"]
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_another_model_dataset_split_or_method_matches_nothing(position: int) -> None:
+    others = ("model=tiny", "dataset=fictional", "dataset.split=forget10", "method=npo")
+    other = swept(*WORDS[:position], others[position], *WORDS[position + 1 :], values=OURS)
+    assert matching(other, SOURCE) == {}
+    assert beside([other], [SOURCE]) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"limit": 16}, {"warning": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
+     {"dataset": {"name": "tofu"}}],
+)  # fmt: skip
+def test_a_cell_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
+    assert matching(swept(*WORDS), SOURCE) != {}
+    assert matching(swept(*WORDS, **changes), SOURCE) == {}

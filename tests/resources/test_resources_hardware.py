@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from meow_lightning.console.format import duration, readable
+from meow_lightning.resources.cost import disk_needed
+from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, memory_left
+from meow_lightning.resources.training_memory import tiny_shape
+
+SHAPE = tiny_shape({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
+
+
+def lay(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(text))
+
+
+def left(folder, *, membership, groups):
+    lay(folder, {"proc/meminfo": "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 1000 kB\n"})
+    lay(folder, {"proc/self/cgroup": membership})
+    lay(folder / "cgroup", groups)
+    return memory_left(proc=folder / "proc", groups=folder / "cgroup")
+
+
+def test_without_limits_the_machine_counts(tmp_path):
+    assert left(tmp_path, membership="0::/\n", groups={}) == 1_024_000
+    groups = {"job/memory.max": "max\n", "job/memory.current": "5\n"}
+    assert left(tmp_path, membership="0::/job\n", groups=groups) == 1_024_000
+
+
+def test_the_tightest_group_above_counts_and_its_cache_is_free(tmp_path):
+    groups = {
+        "jobs/memory.max": "900000\n", "jobs/memory.current": "500000\n",
+        "jobs/memory.stat": "anon 300000\nactive_file 150000\ninactive_file 50000\n",
+        "jobs/mine/memory.max": "800000\n", "jobs/mine/memory.current": "100000\n",
+    }  # fmt: skip
+    assert left(tmp_path, membership="0::/jobs/mine\n", groups=groups) == 600_000
+
+
+def test_first_version_groups_are_read_too(tmp_path):
+    groups = {
+        "memory/box/memory.limit_in_bytes": "700000", "memory/box/memory.usage_in_bytes": "300000",
+        "memory/box/memory.stat": "inactive_file 7\ntotal_inactive_file 100000\ntotal_active_file 0\n",
+        "memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "300000",
+    }  # fmt: skip
+    assert left(tmp_path, membership="5:cpu:/x\n4:memory:/box\n0::/\n", groups=groups) == 500_000
+
+
+def test_inside_a_container_the_top_is_our_own_group(tmp_path):
+    groups = {"memory.max": "600000", "memory.current": "200000"}
+    assert left(tmp_path, membership="0::/kubepods/pod7\n", groups=groups) == 400_000
+
+
+def test_a_group_over_its_limit_leaves_nothing(tmp_path):
+    assert left(tmp_path, membership="0::/\n", groups={"memory.max": "10", "memory.current": "30"}) == 0
+
+
+def test_without_proc_the_pages_of_the_machine_count(tmp_path):
+    assert memory_left(proc=tmp_path / "none", groups=tmp_path) % os.sysconf("SC_PAGE_SIZE") == 0
+    assert memory_left(proc=tmp_path / "none", groups=tmp_path) > 2**20
+
+
+def test_this_machine_has_memory():
+    assert 2**20 < free_memory() < 2**50
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """Puts an nvidia-smi on the path that answers each query from a file of its own."""
+
+    def put(**answers):
+        for name, text in answers.items():
+            (tmp_path / name).write_text(text)
+        script = tmp_path / "nvidia-smi"
+        script.write_text(
+            f'#!{sys.executable}\nimport pathlib, sys\nname = sys.argv[1].removeprefix("--query-gpu=").split(",")[0]\n'
+            f'path = pathlib.Path(r"{tmp_path}") / name\n'
+            "sys.stdout.write(path.read_text()) if path.exists() else sys.exit(9)\n"
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    return put
+
+
+TWO = "NVIDIA A100-SXM4-80GB, 81920, 81000\nNVIDIA T4, 15360, 100\n"
+A100 = Gpu("NVIDIA A100-SXM4-80GB", 85_899_345_920, 84_934_656_000)
+T4 = Gpu("NVIDIA T4", 16_106_127_360, 104_857_600)
+
+
+def test_gpus_as_the_driver_lists_them(driver):
+    driver(name=TWO)
+    assert gpus() == [A100, T4]
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("1", [T4]),
+        ("1,0", [T4, A100]),
+        ("", []),
+        ("-1", []),
+        ("0,5,1", [A100]),
+        ("GPU-bb", [T4]),
+        ("GPU-", []),
+        ("MIG-1", []),
+    ],
+)
+def test_only_visible_gpus_count(driver, monkeypatch, visible, seen):
+    driver(name=TWO, uuid="GPU-aa11\nGPU-bb22\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus() == seen
+
+
+def test_no_driver_a_failing_one_and_one_that_cannot_tell_mean_no_gpu(driver, monkeypatch, tmp_path):
+    driver()
+    assert gpus() == []
+    driver(name="NVIDIA GB10, [N/A], [N/A]\n")
+    assert gpus() == []
+    (tmp_path / "nvidia-smi").unlink()
+    assert gpus() == []
+
+
+def test_a_driver_that_hangs_means_no_gpu(monkeypatch):
+    def hang(command, **_):
+        raise subprocess.TimeoutExpired(command, 20)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert gpus() == []
+
+
+def test_a_folder_that_is_not_there_yet_lies_on_its_parents_disk(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 5, 4))
+    assert free_disk(tmp_path / "a" / "b") == 4
+    assert asked == [tmp_path]
+
+
+def test_two_checkpoints_and_the_model_lie_on_the_disk():
+    # twice (weights + two moments) of 4 bytes, and the model of 2
+    assert disk_needed(SHAPE, weight_bytes=4, saved_bytes=2, trained=688_768) == 688_768 * (2 * 12 + 2)
+    # twice (all weights of 2 bytes, 1000 adapter weights and their moments of 4)
+    assert disk_needed(SHAPE, weight_bytes=2, saved_bytes=2, trained=1000) == 688_768 * 6 + 2 * 12_000
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (23_400_000_000, "23.4 GB"),
+        (85_899_345_920, "85.9 GB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_bytes_in_words(size, words):
+    assert readable(size) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 s"),
+        (40, "40 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (5399, "90 min"),
+        (5401, "about 2 h"),
+        (10_800, "about 3 h"),
+        (129_601, "about 2 days"),
+        (345_600, "about 4 days"),
+    ],
+)
+def test_time_in_words(seconds, words):
+    assert duration(seconds) == words

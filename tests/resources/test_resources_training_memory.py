@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from meow_lightning.errors import UserError
+from meow_lightning.resources.suggestions import remedies
+from meow_lightning.resources.training_memory import (
+    PROGRAM,
+    Knobs,
+    Load,
+    Shape,
+    lora_parameters,
+    shape_of,
+    tiny_shape,
+    training_memory,
+    training_need,
+)
+
+LLAMA_2_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
+    "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
+LLAMA_3_2_1B = {
+    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "head_dim": 64,
+    "num_hidden_layers": 16, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": True,
+}  # fmt: skip
+QWEN_2_5_1_5B = {
+    "model_type": "qwen2", "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12,
+    "num_hidden_layers": 28, "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+PHI_1_5 = {
+    "model_type": "phi", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32,
+    "num_hidden_layers": 24, "num_key_value_heads": None, "vocab_size": 51200, "hidden_act": "gelu_new",
+}  # fmt: skip
+PYTHIA_1B = {
+    "model_type": "gpt_neox", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 8,
+    "num_hidden_layers": 16, "vocab_size": 50304, "hidden_act": "gelu",
+}  # fmt: skip
+GPT_2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
+TINY = {"_target_": "llama", "hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384, "context": 256}
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (LLAMA_2_7B, 6_738_415_616),
+        (LLAMA_3_2_1B, 1_235_814_400),
+        (QWEN_2_5_1_5B, 1_543_714_304),
+        (PHI_1_5, 1_418_270_720),
+        (PYTHIA_1B, 1_011_781_632),
+        (GPT_2, 124_439_808),
+    ],
+)
+def test_published_models_are_counted_to_the_last_weight(config, count):
+    assert shape_of(config, parameters=None).parameters == count
+
+
+def test_biases_that_a_llama_asks_for_count():
+    config = {**LLAMA_2_7B, "attention_bias": True, "mlp_bias": True}
+    more = shape_of(config, parameters=None).parameters - 6_738_415_616
+    assert more == 32 * (4 * 4096 + 2 * 11008 + 4096)
+
+
+def test_sizes_are_read_under_every_name():
+    shape = shape_of(GPT_2, parameters=7)
+    assert shape == Shape(
+        parameters=7, hidden=768, layers=12, heads=12, kv_heads=12, head=64, intermediate=3072, vocabulary=50257,
+        tied=True, gated=False, kept=5,
+    )  # fmt: skip
+    llama = shape_of(LLAMA_3_2_1B, parameters=7)
+    assert (llama.kv_heads, llama.head, llama.tied, llama.gated, llama.kept) == (8, 64, True, True, 4)
+    assert shape_of(PYTHIA_1B, parameters=7).kept == 2
+    assert not shape_of(PHI_1_5, parameters=7).tied
+    assert shape_of({"text_config": GPT_2}, parameters=7) == shape
+
+
+def test_the_tiny_model_is_a_tied_llama():
+    shape = tiny_shape(TINY, 2048)
+    # 2048 * 128 of embedding, 2 layers of 4 * 128^2 + 3 * 128 * 384 + 2 * 128, and the last norm
+    assert shape.parameters == 262_144 + 2 * (65_536 + 147_456 + 256) + 128 == 688_768
+    assert (shape.hidden, shape.layers, shape.heads, shape.head, shape.tied) == (128, 2, 4, 32, True)
+
+
+def test_a_config_without_a_size_is_refused():
+    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; give the fold"):
+        shape_of({**GPT_2, "n_layer": 0}, parameters=None)
+
+
+def test_experts_are_counted_only_from_files():
+    config = {**LLAMA_2_7B, "model_type": "mixtral", "num_local_experts": 8}
+    assert shape_of(config, parameters=9).parameters == 9
+    with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); bring its \*.safetensors"):
+        shape_of(config, parameters=None)
+
+
+def test_adapters_of_the_7b_model():
+    # rank 16: 32 layers of 4 * (4096 + 4096) for attention and 3 * (4096 + 11008) for the feed-forward part
+    assert lora_parameters(shape_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
+
+
+def test_adapters_know_shared_keys_and_values_and_a_missing_gate():
+    # queries 2048 -> 2048, keys and values 2048 -> 512, out 2048 -> 2048, three of 2048 and 8192
+    assert lora_parameters(shape_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
+    assert lora_parameters(shape_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
+
+
+SMALL = Shape(
+    parameters=1000, hidden=10, layers=3, heads=2, kv_heads=1, head=5, intermediate=20, vocabulary=100, tied=True,
+    gated=True, kept=4,
+)  # fmt: skip
+
+
+def train(**changed):
+    given = {
+        "weight_bytes": 4, "compute_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "checkpointing": False,
+        "trained": 1000, "slack": 1.0,
+    }  # fmt: skip
+    return training_memory(SMALL, **(given | changed))
+
+
+def test_a_step_in_fp32():
+    memory = train()
+    # per token and layer: norms 2 * 12 * 10, attention 4 * 4 * 10, feed-forward 4 * 4 * 20 = 720; last norm 120
+    assert memory.activations == 2 * 7 * (3 * 720 + 120) == 31_920
+    assert memory.logits == 2 * 3 * 100 * 20 == 12_000
+    assert (memory.weights, memory.gradients, memory.optimizer) == (4000, 4000, 8000)
+    assert (memory.cache, memory.program) == (0, PROGRAM)
+    assert memory.total == 4000 + 4000 + 8000 + 31_920 + 12_000 + PROGRAM
+
+
+def test_slack_is_for_what_passes_take_alone():
+    plain, loose = train(), train(slack=1.5)
+    assert (loose.activations, loose.logits) == (47_880, 18_000)
+    assert loose.total - plain.total == 15_960 + 6_000
+
+
+def test_checkpointing_keeps_one_hidden_state_per_layer_and_one_layer():
+    assert train(checkpointing=True).activations == 2 * 7 * (3 * 40 + 720 + 120)
+
+
+def test_mixed_precision_keeps_a_second_copy_and_halves_what_linear_layers_hold():
+    memory = train(compute_bytes=2)
+    assert memory.weights == 4000 + 2000
+    assert memory.optimizer == 8000
+    assert memory.activations == 2 * 7 * (3 * (2 * 10 * 10 + 2 * 40 + 2 * 80) + 100)
+    assert memory.logits == 12_000  # losses are computed in fp32
+
+
+def test_plain_bf16_halves_weights_gradients_and_moments():
+    memory = train(weight_bytes=2, compute_bytes=2)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2000, 2000, 4000)
+    assert memory.activations == 2 * 7 * (3 * (2 * 8 * 10 + 2 * 40 + 2 * 80) + 80)
+
+
+def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
+    memory = train(weight_bytes=2, compute_bytes=2, trained=50)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2000 + 200, 200, 400)
+    # on top of the plain layer: (8 - 2) bytes of 5 * 10 (queries, keys, values, gate, up), 10 (out), 20 (down)
+    assert memory.activations == 2 * 7 * (3 * (400 + 6 * 80) + 80)
+    assert train(trained=50).activations == 2 * 7 * (3 * (720 + 4 * 80) + 120)
+
+
+@pytest.mark.parametrize(("kind", "optimizer", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
+@pytest.mark.parametrize(("wish", "trained"), [({}, 1000), ({"weight_bytes": 2, "trained": 50}, 50)])
+def test_thrifty_moments_take_two_bytes_or_main_memory(kind, optimizer, host, wish, trained):
+    plain, memory = train(**wish), train(**wish, kind=kind)
+    assert (memory.optimizer, memory.host) == (optimizer * trained, host * trained)
+    assert plain.total - memory.total == plain.optimizer - memory.optimizer  # what lies in main memory does not count
+    assert train(rows=1, tokens=1, scored=1, kind=kind).optimizer == optimizer * 1000  # and there is no copy
+
+
+def test_the_optimizers_own_copy_shows_where_passes_are_small():
+    memory = train(rows=1, tokens=1, scored=1)  # 2280 of activations and 2000 of logits: more than the copy of 4000
+    assert memory.optimizer == 8000
+    memory = training_memory(
+        SMALL, weight_bytes=4, compute_bytes=4, rows=1, tokens=1, scored=0, checkpointing=False, trained=1000, slack=1.0
+    )
+    assert memory.optimizer == 8000 + 4000 - 2280
+
+
+# Peak VmRSS less the imported program's, measured with torch 2.13 on a CPU: rows of 64 tokens, 24 scored, fp32.
+WIDE = {"hidden_size": 512, "layers": 4, "heads": 8, "intermediate_size": 1536}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "vocabulary", "rows", "measured"),
+    [(TINY, 2048, 16, 69.7e6), (TINY, 2048, 64, 248.4e6), (WIDE, 8192, 8, 460.1e6), (WIDE, 8192, 32, 991.9e6)],
+)
+def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, measured):
+    shape = tiny_shape(architecture, vocabulary)
+    memory = training_memory(
+        shape, weight_bytes=4, compute_bytes=4, rows=rows, tokens=64, scored=24, checkpointing=False,
+        trained=shape.parameters,
+    )  # fmt: skip
+    assert 0.9 < (memory.total - memory.program) / measured < 1.4
+
+
+KNOBS = Knobs(
+    micro_batch=8,
+    micro_tokens=None,
+    checkpointing=False,
+    rank=None,
+    precision="mixed",
+    devices=1,
+    kind="adamw",
+    strategy="auto",
+)
+LOAD = Load(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
+BIG = shape_of(LLAMA_3_2_1B, parameters=None)
+
+
+def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
+    shape, knobs = BIG, KNOBS
+    plain, beside = (training_need(shape, knobs, replace(LOAD, reference=wish)) for wish in (False, True))
+    assert beside.total - plain.total == beside.weights - plain.weights == 2 * shape.parameters
+    adapted = replace(knobs, rank=8)
+    assert training_need(shape, adapted, LOAD) == training_need(shape, adapted, replace(LOAD, reference=True))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rows", "passed"),
+    [
+        ({}, 32, 8),
+        ({"micro_batch": 64}, 24, 24),
+        ({"micro_batch": 64, "devices": 2, "strategy": "ddp"}, 25, 13),  # the larger of two shares
+        ({"micro_batch": 8, "devices": 2, "strategy": "ddp"}, 25, 8),
+        ({"micro_tokens": 64_000}, 24, 24),
+        ({"micro_tokens": 4000}, 24, 4),
+    ],
+)
+def test_a_pass_holds_no_more_rows_than_a_process_gets_of_a_step(knobs, rows, passed):
+    wish, load = replace(KNOBS, **knobs), replace(LOAD, batch=rows)
+    assert wish.rows_per_pass(load) == passed
+    expected = replace(wish, micro_batch=passed, micro_tokens=None)
+    assert training_need(BIG, wish, load) == training_need(BIG, expected, load)
+
+
+def totals(**changed):
+    return training_need(BIG, replace(KNOBS, **changed), LOAD).total
+
+
+def test_settings_become_bytes():
+    memory = training_need(BIG, KNOBS, LOAD)
+    assert memory == training_memory(
+        BIG, weight_bytes=4, compute_bytes=2, rows=16, tokens=1000, scored=200, checkpointing=False,
+        trained=1_235_814_400, slack=1.0,
+    )  # fmt: skip
+    adapters = training_need(BIG, replace(KNOBS, rank=8), LOAD)
+    assert adapters.weights == 2 * 1_235_814_400 + 4 * lora_parameters(BIG, rank=8)
+
+
+def test_tokens_in_the_place_of_rows():
+    assert [replace(KNOBS, micro_tokens=tokens).rows(1000) for tokens in (None, 100, 1000, 1001, 4000)] == [
+        8,
+        1,
+        1,
+        2,
+        4,
+    ]
+    assert totals(micro_tokens=4000) == totals(micro_batch=4)
+    smaller = remedies(BIG, replace(KNOBS, micro_tokens=16_000), LOAD, there=totals(micro_batch=4))
+    assert smaller[0] == ("trainer.micro_tokens=4000", totals(micro_batch=4))
+
+
+def test_every_process_pages_into_one_main_memory():
+    two = training_need(BIG, replace(KNOBS, devices=2, kind="paged"), LOAD)
+    assert (two.host, two.optimizer) == (2 * 8 * BIG.parameters, 0)
+
+
+def test_processes_exchange_gradients_and_may_share_one_memory():
+    two = replace(KNOBS, devices=2, strategy="ddp")
+    one = training_need(BIG, KNOBS, LOAD)
+    apart = training_need(BIG, two, LOAD)
+    assert apart.total == one.total + one.gradients
+    together = replace(LOAD, shared=True)
+    assert training_need(BIG, two, together).total == 2 * apart.total
+    words = remedies(BIG, two, together, there=one.total)
+    assert ("trainer.devices=1", one.total) in words
+
+
+def shards(**changed):
+    """What one of four processes needs for SMALL (1000 weights, 100 entries times 10 wide and tied, 3 layers)."""
+    knobs = replace(KNOBS, precision="plain", devices=4, strategy="fsdp")
+    load = replace(LOAD, tokens=7, scored=3, value_bytes=4)
+    shape = replace(SMALL, parameters=1900)
+    picked = {"knobs": knobs, "load": load}
+    for name, value in changed.items():
+        each = "knobs" if hasattr(knobs, name) else "load"
+        picked[each] = replace(picked[each], **{name: value})
+    return training_need(shape, picked["knobs"], picked["load"])
+
+
+def test_shards_divide_weights_gradients_and_optimizer_states():
+    memory = shards()
+    # 7600 bytes of weights: 4000 of them embeddings, 1200 a layer; 32 rows are one pass of 8 for each of 4 processes
+    assert memory.weights == 7600 // 4 + 4000 + 2 * 1200
+    assert memory.gradients == 7600 // 4 + 4000 + 1200
+    assert memory.optimizer == 2 * 7600 // 4
+    assert memory.activations == 16 * 7 * (3 * 720 + 120)
+    beside = shards(devices=1)
+    assert (beside.weights, beside.gradients, beside.optimizer) == (7600, 7600, 15_200)
+
+
+def test_shards_are_whole_where_they_wait_are_asked_or_begin():
+    memory = shards()
+    assert shards(micro_batch=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
+    assert shards(watched=True).weights == memory.weights + 7600
+    assert shards(reference=True).weights == memory.weights + 7600 // 4
+    assert shards(precision="mixed", value_bytes=2).weights == memory.weights + 2 * 1900  # the copies do not shrink
+    assert shards(shared=True).total == 4 * memory.total
+    big = replace(KNOBS, precision="plain", micro_batch=1, checkpointing=True, devices=64, strategy="fsdp")
+    start = training_need(BIG, big, replace(LOAD, tokens=1, scored=1, reference=True))
+    assert start.total == 2 * 2 * BIG.parameters + PROGRAM  # the model and its frozen copy, before they are sharded
+
+
+def test_adapters_are_not_sharded_and_shards_help_where_devices_have_a_memory_each():
+    assert shards(rank=2) == shards(rank=2, strategy="ddp")
+    two = replace(KNOBS, devices=2, strategy="ddp")
+    words = dict(remedies(BIG, two, LOAD, there=totals()))
+    assert words["trainer.strategy=fsdp"] == totals(devices=2, strategy="fsdp")
+    words = remedies(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch=1))
+    assert words and not [each for each, _ in words if "lora" in each or "strategy" in each]
+    assert not [each for each, _ in remedies(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each]
+
+
+def test_the_largest_smaller_micro_batch_that_fits_comes_first():
+    found = remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4))
+    assert found[0] == ("trainer.micro_batch=4", totals(micro_batch=4))
+    assert remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4) - 1)[0][0] == "trainer.micro_batch=2"
+
+
+def fitting(there):
+    found = remedies(BIG, KNOBS, LOAD, there=there)
+    assert all(total <= there for _, total in found)
+    return [words for words, _ in found]
+
+
+def test_what_changes_numbers_comes_last():
+    assert fitting(totals(precision="plain")) == [
+        "trainer.micro_batch=4", "trainer.checkpointing=true", "model.precision=plain",
+    ]  # fmt: skip
+
+
+def test_pairs_come_where_neither_is_enough_alone():
+    assert fitting(totals(micro_batch=1)) == [
+        "trainer.micro_batch=1",
+        "trainer.checkpointing=true model.precision=plain",
+        "trainer.checkpointing=true model.lora.rank=16",
+    ]
+    assert fitting(totals(micro_batch=1) - 1) == [
+        "trainer.micro_batch=2 trainer.checkpointing=true",
+        "trainer.micro_batch=2 model.precision=plain",
+        "trainer.micro_batch=2 model.lora.rank=16",
+        "trainer.checkpointing=true model.precision=plain",
+        "trainer.checkpointing=true model.lora.rank=16",
+    ]
+    assert fitting(totals(micro_batch=1, rank=16)) == ["trainer.micro_batch=1 model.lora.rank=16"]
+
+
+def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
+    assert remedies(BIG, KNOBS, LOAD, there=10**9) == []
+    least = replace(KNOBS, micro_batch=1, checkpointing=True, rank=8)
+    assert remedies(BIG, least, LOAD, there=10**15) == []
+
+
+def test_planning_does_not_wait_for_torch():
+    code = (
+        "import sys, meow_lightning.resources.training_memory, meow_lightning.resources.hardware; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

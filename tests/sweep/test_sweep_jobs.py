@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from damages import every_damage, harm
+
+from meow_lightning import experiment
+from meow_lightning.errors import UserError
+from meow_lightning.pipeline.runners import StageError
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.store import Store
+from meow_lightning.sweep.jobs import Task, lacking, layers, outcome
+
+
+def made(name: str, *needs: Artifact) -> Artifact:
+    return Artifact(
+        stage="finetune", label=name, version=1, settings={"name": name}, inputs={},
+        needs={each.label: each for each in needs},
+    )  # fmt: skip
+
+
+BASE = made("base")
+TARGET, RETAIN = made("target", BASE), made("retain", BASE)
+ANSWERS = made("answers", TARGET)
+OWN = [made(f"own {number}", TARGET, RETAIN) for number in range(2)]
+
+
+def test_what_several_cells_lack_comes_in_layers_each_once() -> None:
+    cells = [[BASE, TARGET, RETAIN, ANSWERS, OWN[0]], [BASE, TARGET, RETAIN, ANSWERS, OWN[1]], [BASE, TARGET]]
+    found = [[(place, each.label) for place, each in layer] for layer in layers(cells)]
+    assert found == [[(0, "base")], [(0, "target"), (0, "retain")], [(0, "answers")]]
+
+
+def test_what_is_made_already_needs_no_layer() -> None:
+    cells = [[TARGET, OWN[0]], [TARGET, OWN[1]]]  # the base is there
+    assert [[each.label for _, each in layer] for layer in layers(cells)] == [["target"]]
+    assert layers([[OWN[0]], [OWN[1]]]) == []
+    assert layers([]) == []
+
+
+def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None:
+    store = Store(root=tmp_path, cache="use")
+    for artifact in (BASE, TARGET, OWN[0]):
+        store.begin(artifact)
+        store.finish(artifact, {})
+    assert [each.label for each in lacking([BASE, TARGET, RETAIN, OWN[0]], store)] == ["retain", "own 0"]
+
+
+def task(path: Path, **changes) -> Task:
+    return Task(**{"name": "a", "options": {"x": 1}, "keys": None, "outcome": str(path), "visible": None} | changes)
+
+
+def test_a_job_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+
+    class Program:
+        error: Exception | None = None
+
+        def run(self, options) -> None:
+            ran.append(options)
+            if self.error is not None:
+                raise self.error
+
+        def make(self, options, keys) -> None:
+            ran.append((options, keys))
+
+        def close(self) -> None:
+            ran.append("closed")
+
+    program = Program()
+    monkeypatch.setattr(experiment, "PROGRAM", program)
+    path = tmp_path / "ended.json"
+    task(path)()
+    assert outcome(path) is None
+    task(path, keys=("k",))()
+    assert ran == [{"x": 1}, "closed", ({"x": 1}, ("k",)), "closed"]
+    program.error = UserError("the teacher is silent")
+    task(path)()
+    error = outcome(path)
+    assert isinstance(error, UserError)
+    assert str(error) == "the teacher is silent"
+    program.error = ZeroDivisionError("by nothing")
+    task(path)()
+    error = outcome(path)
+    assert isinstance(error, StageError)
+    assert "ZeroDivisionError: by nothing" in str(error)
+
+
+@every_damage
+def test_a_job_whose_last_word_is_damaged_has_failed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "ended.json"
+    write_json(path, {"kind": "stage0", "message": "m", "story": "s"})
+    harm(path, damage)
+    error = outcome(path)
+    assert isinstance(error, StageError)
+    assert str(error) == f"how a job ended cannot be read ({path}); the same command goes on from what is finished"
+
+
+def test_of_several_machines_the_first_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    task(tmp_path / "ended.json")()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_told_to_end_is_the_same_task_again(tmp_path: Path) -> None:
+    one = task(tmp_path / "ended.json")
+    assert one.checkpoint().function == one
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert json.loads(json.dumps(one.options)) == {"x": 1}

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from meow_lightning import distributed
+from meow_lightning.errors import UserError
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(distributed.DRIVER, "1")
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    shares = []
+    for rank in range(world):
+        monkeypatch.setenv("RANK", str(rank))
+        shares += distributed.mine(range(10))
+    assert sorted(shares) == list(range(10))
+
+
+def test_groups_by_hand() -> None:
+    assert distributed.grouped([3, 8, 5, 2], key=lambda item: item % 2) == [[3, 5], [8, 2]]
+    assert distributed.grouped([], key=len) == []
+
+
+def test_bundles_by_hand() -> None:
+    groups = [[3], [1, 1], [4], [2]]
+    assert list(distributed.bundles(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]
+    assert list(distributed.bundles(groups, size=lambda item: item, least=3)) == [[3], [1, 1, 4], [2]]
+    assert list(distributed.bundles([], size=len, least=2)) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    text = r"^trainer\.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build$"
+    with pytest.raises(UserError, match=text):
+        distributed.check("gpu", 1)
+    distributed.check("cpu", 9)
+    distributed.check("auto", 2)
+    assert distributed.device("auto") == torch.device("cpu")
+
+
+def test_a_launcher_around_the_program_makes_no_job_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv(distributed.DRIVER, raising=False)
+    assert (distributed.rank(), distributed.world()) == (0, 1)
+    assert distributed.mine(range(3)) == [0, 1, 2]

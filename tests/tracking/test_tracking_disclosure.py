@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from meow_lightning.config.schema import GROUPS, Config
+from meow_lightning.tracking.disclosure import OPTIONS, shareable
+
+SECRET = "zanzibarium"
+
+
+def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
+    options = {
+        "seed": 3,
+        "outputs": f"/home/{SECRET}",
+        "warning": SECRET,
+        "allow": [SECRET],
+        "dataset": {"name": "jsonl", "_target_": SECRET, "forget": f"/{SECRET}.jsonl", "perturb": 5, "own": SECRET},
+        "model": {
+            "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "dtype": "float32",
+            "prompt": {"template": f"{SECRET} {{question}}", "lead": SECRET, "system": SECRET, "date": SECRET},
+            "published": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
+            "finetune": {"lr": 1e-5, "betas": [0.9, 0.999], "also": [SECRET], "warmup": "epoch"},
+        },
+        "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}, "why": SECRET},
+        "inversion": {
+            "name": "endpoint", "model": SECRET, "base_url": SECRET, "context": SECRET, "candidates": 4,
+            "extra": {"user": SECRET, "number": 4171}, "prompt": {"version": 1, "system": SECRET}, "path": SECRET,
+        },
+        "optim": {"name": "adamw", "lr": 5e-5, "epochs": None, "warmup": "epoch", "betas": [0.9, 0.95]},
+        "evaluation": {"retain_log": f"/{SECRET}.json", "draws": 1000, "compat": "none"},
+        "logger": {"name": "wandb", "mode": "auto", "project": SECRET, "group": SECRET},
+    }  # fmt: skip
+    assert shareable(options) == {
+        "seed": 3,
+        "dataset": {"name": "jsonl", "perturb": 5},
+        "model": {
+            "name": "own", "dtype": "float32", "lora": {"rank": 8, "alpha": 32.0},
+            "finetune": {"lr": 1e-5, "betas": [0.9, 0.999]},
+        },
+        "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}},
+        "inversion": {"name": "endpoint", "candidates": 4},
+        "optim": {"name": "adamw", "lr": 5e-5, "epochs": None, "warmup": "epoch", "betas": [0.9, 0.95]},
+        "evaluation": {"draws": 1000, "compat": "none"},
+        "logger": {"name": "wandb", "mode": "auto"},
+    }  # fmt: skip
+
+
+def test_every_option_on_the_list_is_one_that_the_program_knows() -> None:
+    known = {f"{group}.{name}" for group, hints in GROUPS.items() for name in hints.__annotations__}
+    free = ("dataset.", "inversion.", "memo.", "method.")  # their options are those of the class that they name
+    assert [each for each in sorted(OPTIONS) if "." in each and not each.startswith(free) and each not in known] == []
+    assert {each for each in OPTIONS if "." not in each} <= set(Config.__dataclass_fields__)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.training.datamodule import Steps
+from meow_lightning.types import Encoded
+
+
+def ids(batch) -> list[int]:
+    """The first tokens of the rows that are there."""
+    return [int(row[0]) for row, scored in zip(batch.ids_BT, batch.scored_BT, strict=True) if scored.any()]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize(("micro", "tokens"), [(1, None), (2, None), (4, None), (1, 3), (1, 7)])
+def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, micro: int, tokens: int | None) -> None:
+    rows = {name: [Encoded((first + i, 1, 2), 1) for i in range(7)] for name, first in (("a", 10), ("b", 30))}
+    streams = {name: Stream(each) for name, each in rows.items()}
+    plan = Plan(streams=streams, batch=4, tokens=None, epochs=1, seed=0, paired=())
+    shares = [
+        list(Steps(plan=plan, start=0, rank=rank, world=world, micro=micro, tokens=tokens, pad_id=0))
+        for rank in range(world)
+    ]
+    most = micro if tokens is None else tokens // 3  # every row has three tokens
+    for t in range(plan.total_steps):
+        batch = plan.step(t)
+        assert len({len(share[t]["micros"]) for share in shares}) == 1
+        for name in batch:
+            seen = [first for share in shares for part in share[t]["micros"] for first in ids(part[name])]
+            assert sorted(seen) == sorted(row.ids[0] for row in batch[name])
+            assert all(len(part[name].ids_BT) <= most for share in shares for part in share[t]["micros"])

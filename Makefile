@@ -45,6 +45,7 @@ format: $(READY)  ## write the code in the house style
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	PYTHONPATH=. $(BIN)/lint-imports
 
 types: $(READY)
 	$(BIN)/mypy

@@ -31,13 +31,13 @@ from omegaconf import OmegaConf
 from options import count
 
 from meow_lightning.config import validation
-from meow_lightning.console.format import duration
 from meow_lightning.data.encoding import rough_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.models import dataset_of
 from meow_lightning.planning.requirements import LETTERS, Sizes
 from meow_lightning.resources.cost import disk_needed
+from meow_lightning.resources.format import duration
 from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, asking_memory, fitting_slots
 from meow_lightning.resources.training_memory import (
     GPU_SLACK,

@@ -7,89 +7,37 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from importlinter.cli import lint_imports
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "meow_lightning"
-FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "hydra_plugins").glob("*.py"), ROOT / "run.py"])
+FILES = sorted([*PACKAGE.rglob("*.py"), ROOT / "run.py"])
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-# From the ground up; a module may import its own floor and those below it.
-FLOORS = (
-    ("types", "__init__", "parallel", "folders", "durable", "holders", "disclosure", "words", "pace"),
-    ("losses", "data", "models", "optimizers"),
-    ("methods", "module", "sharded", "training", "callbacks", "memo", "evaluation", "inversion", "report"),
-    (
-        "schema",
-        "ranges",
-        "config",
-        "integrity",
-        "store",
-        "stories",
-        "machine",
-        "estimate",
-        "timing",
-        "remedies",
-        "asking",
-    ),
-    ("stages",),
-    ("worker",),
-    ("runners",),
-    ("recipe", "roles", "cellgraph", "cellmodels", "cellrounds", "written", "sizes", "texts", "admission"),
-    ("waits",),
-    ("execute", "pipeline", "tracking", "wandb_run"),
-    ("preflight", "standing"),
-    ("terminal",),
-    ("plans", "status", "verify_store"),
-    ("cell",),
-    ("jobs",),
-    ("queueing",),
-    ("launching",),
-    ("sweep", "expected", "overview", "seeds"),
-    ("mistakes",),
-    ("quoting", "flags"),
-    ("cli",),
-)
 # What people start: these speak on the terminal.
 COMMANDS = {
-    "meow_lightning/cli.py",
+    "meow_lightning/cli/main.py",
+    "meow_lightning/cli/verify_store.py",
     "meow_lightning/evaluation/__main__.py",
     "meow_lightning/memo/__main__.py",
-    "meow_lightning/verify_store.py",
 }
 STREAMS = {"sys.stdout.write", "sys.stderr.write"}
 FILE_LINES, FUNCTION_LINES = 350, 60  # most of a file, and of a function
-HYDRA = {
-    "meow_lightning/config.py",
-    "meow_lightning/schema.py",
-    "meow_lightning/cli.py",
-    "meow_lightning/mistakes.py",
-    "meow_lightning/quoting.py",
-    "meow_lightning/flags.py",
-    "meow_lightning/cell.py",
-    "run.py",
-}
-LIGHT = (
+HYDRA = ("config", "cli", "sweep", "experiment", "run")  # parts that may know Hydra and OmegaConf
+LIGHT = (  # parts that a plan imports, so that it does not wait for heavy libraries
     "methods",
     "pipeline",
-    "roles",
+    "planning",
     "store",
-    "integrity",
-    "durable",
-    "holders",
-    "waits",
     "config",
     "cli",
-    "execute",
-    "cell",
-    "terminal",
+    "console",
+    "experiment",
     "stages",
     "inversion",
     "tracking",
-    "wandb_run",
-    "standing",
-    "status",
-    "plans",
-    "overview",
-    "stories",
+    "sweep",
+    "run",
 )
 HEAVY = {"openai", "torch", "transformers", "peft", "pytorch_lightning", "datasets", "wandb", "matplotlib"}
 
@@ -133,15 +81,9 @@ def hold(offenders: Iterable[str]) -> None:
     assert not found, "\n".join(["", *found])
 
 
-def floor(part: str) -> int:
-    found = next((number for number, parts in enumerate(FLOORS) if part in parts), None)
-    assert found is not None, f"{part} stands on no floor; put it into FLOORS"
-    return found
-
-
 def part(name: str) -> str:
     """The part of the package that a file belongs to: its folder, or its own name."""
-    return Path(name).relative_to("meow_lightning").parts[0].removesuffix(".py")
+    return name.removeprefix("meow_lightning/").split("/")[0].removesuffix(".py")
 
 
 OWN = [name for name in NAMES if name.startswith("meow_lightning/")]
@@ -149,62 +91,34 @@ OWN = [name for name in NAMES if name.startswith("meow_lightning/")]
 
 def test_the_walk_sees_what_it_must():
     assert len(OWN) > 50
-    assert "torch" in imports("meow_lightning/module.py", functions=False)
-    assert "torch" not in imports("meow_lightning/parallel.py", functions=False)
-    assert "torch" in imports("meow_lightning/parallel.py", functions=True)
-    assert "torch" not in imports("meow_lightning/losses.py", functions=False)
+    assert "torch" in imports("meow_lightning/training/module.py", functions=False)
+    assert "torch" not in imports("meow_lightning/distributed.py", functions=False)
+    assert "torch" in imports("meow_lightning/distributed.py", functions=True)
+    assert "torch" not in imports("meow_lightning/methods/losses.py", functions=False)
 
 
-def test_hydra_is_known_to_the_door_alone():
+def test_hydra_is_known_above_the_stages_alone():
     hold(
         f"{name} imports {module}"
         for name in NAMES
-        if name not in HYDRA and not name.startswith("hydra_plugins/")
+        if part(name) not in HYDRA
         for module in imports(name, guarded=True)
         if module.split(".")[0] in ("hydra", "omegaconf")
     )
 
 
-def test_imports_go_down_only():
-    hold(
-        f"{name} imports {module}"
-        for name in OWN
-        for module in imports(name, guarded=True)
-        if module.startswith("meow_lightning.")
-        and floor(module.split(".")[1]) > floor(part(name))
-        and module.split(".")[1] != part(name)
-    )
+def test_the_import_contracts_hold(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
-def test_settings_and_store_are_known_to_stages_and_above():
-    hold(
-        f"{name} imports {module}"
-        for name in OWN
-        if floor(part(name)) < floor("config")
-        for module in imports(name, guarded=True)
-        if module.startswith(
-            ("meow_lightning.config.validation", "meow_lightning.store.store", "meow_lightning.stages")
-        )
-    )
-
-
-def test_memo_does_not_know_the_evaluation():
-    hold(
-        f"{name} imports {module}"
-        for name in OWN
-        if part(name) == "memo"
-        for module in imports(name, guarded=True)
-        if module.startswith("meow_lightning.evaluation")
-    )
-
-
-def test_methods_know_losses_and_types_alone():
+def test_methods_import_models_types_and_errors_alone():
     hold(
         f"{name} imports {module}"
         for name in OWN
         if part(name) == "methods"
         for module in imports(name, guarded=True)
-        if module.startswith("meow_lightning.") and module.split(".")[1] not in ("methods", "losses", "types")
+        if module.startswith("meow_lightning.") and module.split(".")[1] not in ("methods", "models", "types", "errors")
     )
 
 
@@ -212,7 +126,7 @@ def test_planning_does_not_wait_for_heavy_libraries():
     hold(
         f"{name} imports {module}"
         for name in NAMES
-        if name not in OWN or part(name) in LIGHT
+        if part(name) in LIGHT
         for module in imports(name, functions=False)
         if module.split(".")[0] in HEAVY
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from meow_lightning.cli.hydra_errors import GROUPS
+from meow_lightning.config.hydra_errors import GROUPS
 from meow_lightning.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import shlex
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meow_lightning.cli.flags import MULTIRUN, parted
-from meow_lightning.cli.hydra_errors import CONF, GROUPS, OPTIONAL, ROOT, one_line, options
-from meow_lightning.cli.quoting import quoted
+from meow_lightning.config.files import CONF, EXPERIMENTS
+from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, one_line, options
+from meow_lightning.config.quoting import quoted
 from meow_lightning.errors import UserError
 from meow_lightning.store.folders import impossible, unwritable
 
@@ -23,6 +25,11 @@ DISK = {  # what goes wrong with a file for reasons that lie outside the program
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
     errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
 }  # fmt: skip
+SUBCOMMANDS = {
+    "memo": "meow_lightning.memo.__main__",
+    "evaluate": "meow_lightning.evaluation.__main__",
+    "verify-store": "meow_lightning.cli.verify_store",
+}
 INTERRUPTED = 130  # what shells say of a program that CTRL-C ended: 128 and the signal's number
 BROUGHT = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
@@ -103,6 +110,35 @@ def _launcher() -> str:
     return str(HydraConfig.get().runtime.choices.get("hydra/launcher", "basic"))
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``meow-lightning``, which ``run.py`` is too: a subcommand, or an experiment.
+
+    Args:
+        arguments: The command line without the program's name; ``None`` for that of this process.
+
+    Returns:
+        The exit status.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in SUBCOMMANDS:
+        return int(importlib.import_module(SUBCOMMANDS[words[0]]).main(words[1:]))
+    return run(_experiment, words)
+
+
+def _experiment() -> Any:
+    """Compose what the command line names and run it; with ``-m``, all of a sweep."""
+    import hydra
+
+    from meow_lightning.config.validation import register
+    from meow_lightning.experiment import run_cell
+    from meow_lightning.sweep.plugins import register_plugins
+
+    register()
+    register_plugins()
+    compose = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    return compose(lambda cfg: job(lambda: run_cell(cfg)))()
+
+
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
     if any(word in ("--help", "-h") for word in arguments):
@@ -160,7 +196,7 @@ def _own(words: Sequence[str]) -> list[str]:
 def _chooses_model(word: str) -> bool:
     """Whether a word names a file that chooses the model."""
     group, _, name = word.partition("=")
-    paths = [root / group / f"{name}.yaml" for root in (CONF, ROOT / "experiments") if group in ("experiment", "table")]
+    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "table")]
     return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 

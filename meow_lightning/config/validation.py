@@ -8,17 +8,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from meow_lightning.config.instantiate import arguments, build, target
 from meow_lightning.config.ranges import check_ranges
 from meow_lightning.config.schema import GROUPS, SCRATCH, Config, Memo
+from meow_lightning.config.search_path import ExperimentsSearchPath
 from meow_lightning.errors import UserError, choose, nearest
 
 
 def register() -> None:
-    """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts with."""
+    """Register the schema, under the name that ``conf/config.yaml`` starts with, and ``experiments/`` with Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
+    Plugins.instance().register(ExperimentsSearchPath)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from meow_lightning.console.format import duration
 from meow_lightning.pipeline.waiting import progress
+from meow_lightning.resources.format import duration
 from meow_lightning.stages.base import remarks
 from meow_lightning.store.artifact import Artifact
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from meow_lightning.console.console import Terminal
-from meow_lightning.console.format import duration, readable
 from meow_lightning.planning.preflight import Preflight
 from meow_lightning.planning.requirements import Outlook
 from meow_lightning.resources.cost import SPREAD, Source
+from meow_lightning.resources.format import duration, readable
 from meow_lightning.resources.hardware import free_disk
 from meow_lightning.store.artifact import Artifact
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from meow_lightning.console.console import Terminal, remaining
-from meow_lightning.console.format import duration
 from meow_lightning.pipeline.state import FRESH, Cell, CellStanding, Standing, counts, far, survey, title
+from meow_lightning.resources.format import duration
 from meow_lightning.store.artifact import Artifact
 
 WORDS = ("of", "state", "what", "process", "host", "cell", "how far")

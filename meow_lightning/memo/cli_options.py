@@ -10,13 +10,14 @@ from typing import Any, NoReturn
 
 import yaml
 
+from meow_lightning.config.files import CONF
 from meow_lightning.errors import UserError
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.rouge import ROUGES
 from meow_lightning.memo.windows import MODES, UNITS, one_of
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
+PROFILES = CONF / "memo"
 BUDGET = 200  # tokens; the published one, where a profile leaves it to the model of a run
 SLOTS = 32
 PROMPT = ("template", "lead", "system", "date")
@@ -80,8 +81,8 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
         UserError: A profile that is not there or cannot be, or an option that does not fit it.
 
     """
-    one_of(chosen.profile, sorted(path.stem for path in CONF.glob("*.yaml")), option="--profile")
-    values = yaml.safe_load((CONF / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
+    one_of(chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")), option="--profile")
+    values = yaml.safe_load((PROFILES / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
     made = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
     if made is None:
         raise UserError(f"--profile={chosen.profile}: its file's _target_ must be one of {', '.join(MEASURES)}")

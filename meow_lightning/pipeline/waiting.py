@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.console.format import duration
+from meow_lightning.resources.format import duration
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.store.store import Store

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.instantiate import build
-from meow_lightning.console.format import readable
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -18,6 +17,7 @@ from meow_lightning.pipeline.nodes.models import dataset_of
 from meow_lightning.planning.model_checks import Admission
 from meow_lightning.planning.requirements import NOTHING, Outlook, Sizes
 from meow_lightning.resources.cost import Amount, Measured, Source, expected_seconds, way
+from meow_lightning.resources.format import readable
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import distributed

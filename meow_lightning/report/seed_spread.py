@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from meow_lightning.config.files import EXPERIMENTS
 from meow_lightning.errors import UserError
 from meow_lightning.report.data import arrow, label, number, written
 from meow_lightning.types import Results
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "experiments" / "expected" / "seeds"
+FOLDER = EXPERIMENTS / "expected" / "seeds"
 FIELDS = {"settings": str, "seeds": list, "numbers": Mapping, "intervals": Mapping}
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from meow_lightning.config.files import EXPERIMENTS
 from meow_lightning.config.validation import fits
 from meow_lightning.errors import UserError, nearest
 from meow_lightning.report.paper_comparison import Published
 
-FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "expected"
+FOLDER = EXPERIMENTS / "expected"
 LEVELS = ("model", "split", "method", "number")
 
 

@@ -15,8 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
-from meow_lightning.cli.hydra_errors import one_line
 from meow_lightning.config import validation
+from meow_lightning.config.hydra_errors import one_line
 from meow_lightning.config.instantiate import build
 from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
 from meow_lightning.config.validation import plain

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from meow_lightning.console.format import duration, readable
 from meow_lightning.resources.cost import disk_needed
+from meow_lightning.resources.format import duration, readable
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, memory_left
 from meow_lightning.resources.training_memory import tiny_shape
 

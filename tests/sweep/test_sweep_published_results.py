@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meow_lightning.cli.hydra_errors import options
+from meow_lightning.config.hydra_errors import options
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.suite.inputs import SETS
 from meow_lightning.evaluation.suite.per_set import set_definitions

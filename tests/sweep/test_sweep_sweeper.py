@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from hydra_plugins.meow_sweeper import again_with, combinations, names
 from meow_lightning import experiment
 from meow_lightning.errors import UserError
 from meow_lightning.report.sweep_tables import Swept
 from meow_lightning.sweep import published_results as expected_module
 from meow_lightning.sweep import summary as sweep_module
+from meow_lightning.sweep.sweeper import again_with, combinations, names
 from meow_lightning.types import Results
 
 ROOT = Path(__file__).resolve().parent.parent

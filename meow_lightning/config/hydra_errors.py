@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+from meow_lightning.config.files import CONF, EXPERIMENTS
+
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "table")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
@@ -17,7 +16,7 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or fals
 
 def options(group: str) -> list[str]:
     """The choices of a config group."""
-    return sorted(path.stem for root in (CONF, ROOT / "experiments") for path in (root / group).glob("*.yaml"))
+    return sorted(path.stem for root in (CONF, EXPERIMENTS) for path in (root / group).glob("*.yaml"))
 
 
 def one_line(error: Exception, words: Sequence[str]) -> str:

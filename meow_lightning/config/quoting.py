@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from meow_lightning.cli.hydra_errors import CONF
+from meow_lightning.config.files import CONF
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from meow_lightning.cli.quoting import bare, quoted, text_options
+from meow_lightning.config.quoting import bare, quoted, text_options
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = [

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
@@ -20,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from meow_lightning.cli.quoting import bare
+from meow_lightning.config.quoting import bare
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
 
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # cells of a sweep: more are a slip of the pen, such as range(0,1e9)
 SHOWN = 3  # cells named in a message
-
-# A plain node: Hydra executes plug-ins before they are importable modules, which a dataclass does not survive.
-# `params` are swept words that a table file brings; the command line's come after and win.
-NODE = {"_target_": "hydra_plugins.meow_sweeper.MeowSweeper", "params": {}}
-ConfigStore.instance().store(group="hydra/sweeper", name="meow", node=NODE, provider="meow_sweeper")
 
 
 class MeowSweeper(Sweeper):
@@ -95,7 +89,7 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: Some cannot be composed; with their names, and what is wrong with the first.
         """
-        from meow_lightning.cli.hydra_errors import one_line
+        from meow_lightning.config.hydra_errors import one_line
 
         configs: list[DictConfig] = []
         wrong: list[tuple[str, str]] = []

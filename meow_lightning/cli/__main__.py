@@ -1,0 +1,7 @@
+"""``python -m meow_lightning.cli``: the command line, where the console script is not on the path."""
+
+import sys
+
+from meow_lightning.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,16 @@
+"""Lets Hydra find ``experiments/``, whose folders are config groups as those of ``conf/`` are."""
+
+from __future__ import annotations
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from meow_lightning.config.files import EXPERIMENTS
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Appends ``experiments/`` to the folders that Hydra composes from."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder, behind ``conf/``."""
+        search_path.append(provider="meow_lightning", path=f"file://{EXPERIMENTS}")

@@ -48,7 +48,7 @@ from knowing import NAMES, STEPS, knowing, known
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.memo.rouge import window_score
@@ -68,7 +68,7 @@ class Case(NamedTuple):
     """What every variant works on; global, so that forked processes have it."""
 
     model: Any
-    codec: Codec
+    codec: PromptEncoder
     windows: list[Shown]
     budgets: list[int]
     device: str

@@ -31,21 +31,21 @@ from omegaconf import OmegaConf
 from options import count
 
 from meow_lightning.config import validation
-from meow_lightning.data.encoding import rough_length
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.models import dataset_of
-from meow_lightning.planning.requirements import LETTERS, Sizes
+from meow_lightning.planning.requirements import LETTERS, ResourceRequirements
 from meow_lightning.resources.cost import disk_needed
-from meow_lightning.resources.format import duration
-from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, asking_memory, fitting_slots
+from meow_lightning.resources.format import format_duration
+from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, inference_memory, largest_generation_batch
 from meow_lightning.resources.training_memory import (
     GPU_SLACK,
     PROGRAM,
     Memory,
-    Shape,
+    ModelDims,
+    dims_of,
     lora_parameters,
-    shape_of,
     training_memory,
 )
 from meow_lightning.store.artifact import Artifact
@@ -75,7 +75,7 @@ CONFIGS = {
     "13B (Llama-2)": llama(5120, 40, 40, 40, 13824),
     "70B (Llama-2)": llama(8192, 80, 64, 8, 28672),
 }
-SHAPES = {name: shape_of(each, parameters=None) for name, each in CONFIGS.items()}
+SHAPES = {name: dims_of(each, parameters=None) for name, each in CONFIGS.items()}
 OF = {"phi15": "1.3B (Phi-1.5)", "llama2_7b_chat": "7B (Llama-2)"}  # models of the paper's table
 
 
@@ -87,7 +87,7 @@ class Done(NamedTuple):
     needs: tuple[str, ...]
 
 
-def sharded(shape: Shape, one: Memory, *, by: int) -> Memory:
+def sharded(shape: ModelDims, one: Memory, *, by: int) -> Memory:
     """What one of ``by`` GPUs holds where weights, gradients and optimizer states are shared out evenly.
 
     Activations and logits stay. Whole are, in float32, embeddings and head and two layers, of which one computes and
@@ -100,7 +100,7 @@ def sharded(shape: Shape, one: Memory, *, by: int) -> Memory:
     )
 
 
-def training(shape: Shape, wish: argparse.Namespace, **changes: Any) -> Memory:
+def training(shape: ModelDims, wish: argparse.Namespace, **changes: Any) -> Memory:
     """A step of bf16 mixed training of all weights with activations recomputed, but for some changes."""
     whole = {
         "weight_bytes": FP32, "compute_bytes": BF16, "rows": wish.rows, "tokens": wish.tokens, "scored": wish.scored,
@@ -109,7 +109,7 @@ def training(shape: Shape, wish: argparse.Namespace, **changes: Any) -> Memory:
     return training_memory(shape, **{**whole, **changes})
 
 
-def adapters(shape: Shape, wish: argparse.Namespace, *, rank: int) -> Memory:
+def adapters(shape: ModelDims, wish: argparse.Namespace, *, rank: int) -> Memory:
     """A step with adapters on a frozen bf16 model."""
     return training(shape, wish, weight_bytes=BF16, trained=lora_parameters(shape, rank=rank))
 
@@ -140,10 +140,10 @@ def part_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         yield [name, *(f"{size / GB:.1f}" for size in parts)]
 
 
-def slots_of(shape: Shape, wish: argparse.Namespace, there: float) -> int:
+def slots_of(shape: ModelDims, wish: argparse.Namespace, there: float) -> int:
     """Prompts side by side in what a GPU has beside the weights."""
     free = int(GPU_SHARE * (there - shape.parameters * BF16 - PROGRAM))
-    return fitting_slots(
+    return largest_generation_batch(
         shape, weight_bytes=BF16, tokens=wish.tokens, generated=wish.generated, shared=True, there=free,
         most=GPU_SLOTS, slack=GPU_SLACK,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def asking_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         line = [name, f"{shape.parameters * BF16 / GB:.1f}"]
         for there in wish.memory:
             slots = slots_of(shape, wish, there * GB)
-            need = asking_memory(
+            need = inference_memory(
                 shape, weight_bytes=BF16, rows=32, tokens=wish.tokens, scored=wish.scored, slots=slots,
                 generated=wish.generated, shared=True, slack=GPU_SLACK,
             )  # fmt: skip
@@ -179,23 +179,23 @@ def disk_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
                f"{alone:.2f}", f"{alone * wish.cells / 1000:.2f}"]  # fmt: skip
 
 
-class OnPaper(Sizes):
+class OnPaper(ResourceRequirements):
     """Sizes of models that are not here."""
 
-    def shape(self, artifact: Artifact) -> Shape:
+    def shape(self, artifact: Artifact) -> ModelDims:
         """The sizes of the cell's model."""
         return SHAPES[OF[self.model["name"]]]
 
     def written(self, artifact: Artifact) -> int:
         """Tokens that are generated: every answer, or the rest of every window."""
         if artifact.stage == "predict":
-            return sum(rough_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
+            return sum(estimated_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
         step = self.options["memo"]["size"] * LETTERS[self.options["memo"]["unit"]]
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
         rests = (
             len(fact.answer) - at for fact in self.dataset.facts("forget") for at in range(0, len(fact.answer), step)
         )
-        return each * sum(rough_length("a" * rest) for rest in rests)
+        return each * sum(estimated_length("a" * rest) for rest in rests)
 
 
 def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> float:
@@ -219,7 +219,7 @@ def cells(table: str) -> Iterator[dict[str, Any]]:
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         for values in product(*(str(value).split(",") for value in params.values())):
             words = [f"{name}={value}" for name, value in zip(params, values, strict=True)]
-            options = validation.plain(compose("config", overrides=[*words, "logger=none"]))
+            options = validation.resolved(compose("config", overrides=[*words, "logger=none"]))
             for published in options["model"]["published"].values():
                 published["retain"] = {
                     split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in published["retain"].items()
@@ -271,7 +271,7 @@ def time_rows(every: Mapping[str, Done], wish: argparse.Namespace) -> Iterator[l
     yield ["GPUs", "time", "GPUs busy"]
     for gpus in wish.gpus:
         last = ends(every, gpus)
-        yield [str(gpus), duration(last), f"{total / last / gpus:.0%}"]
+        yield [str(gpus), format_duration(last), f"{total / last / gpus:.0%}"]
 
 
 def stage_rows(every: Mapping[str, Done]) -> Iterator[list[str]]:

@@ -49,7 +49,7 @@ from options import count
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store import integrity
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST, digest
@@ -199,7 +199,7 @@ class Timed(Store):
         return self._clock.timed("locks", super().lock)(artifact)
 
 
-def stage_of(task: Task, clock: Clock, work: Work) -> None:
+def stage_of(task: Task, clock: Clock, work: StageContext) -> None:
     """A made-up stage."""
     start, key = now(), work.folder.name.removesuffix(".partial")
     with (task.notes / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:

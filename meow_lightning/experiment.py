@@ -12,26 +12,26 @@ from typing import Any, get_args
 from omegaconf import DictConfig
 
 from meow_lightning.config.recipes import RECIPE
-from meow_lightning.config.runtime import runtime
-from meow_lightning.config.validation import plain
-from meow_lightning.console.console import Terminal, say_notes
+from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.validation import resolved
+from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_cell
-from meow_lightning.errors import UserError, choose
-from meow_lightning.inversion.candidates import bearable, put_up_with, remedies, too_few
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.inversion.candidates import accept_shortage, may_continue, suggestions, too_few
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import plain_name, telling
-from meow_lightning.pipeline.graph import Graph, needed
+from meow_lightning.pipeline.failures import plain_name, recording_failures
+from meow_lightning.pipeline.graph import Graph, required_artifacts
 from meow_lightning.pipeline.state import Cell
-from meow_lightning.planning.preflight import Preflights
-from meow_lightning.report.seed_spread import Spread, sentence
+from meow_lightning.planning.preflight import PreflightChecks
+from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.stages.base import mixed_versions
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, owner_only
 from meow_lightning.store.jsonl import read_json
 from meow_lightning.store.store import Cache, Store
-from meow_lightning.tracking.base import Nowhere, Sink
+from meow_lightning.tracking.base import MetricSink, NullLogger
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.disclosure import shareable
 from meow_lightning.tracking.tracker import Told, Tracker
@@ -39,10 +39,10 @@ from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 
-def _sink(options: Mapping[str, Any], cell: Graph) -> Sink:
+def _sink(options: Mapping[str, Any], cell: Graph) -> MetricSink:
     logger, runs, private = options["logger"], Path(options["outputs"]) / "runs", cell.report.private
     if logger["name"] == "none":
-        return Nowhere()
+        return NullLogger()
     if logger["name"] == "csv":
         return Csv(folder=runs, cell=cell.tag, private=private)
     texts = not private if logger["texts"] is None else logger["texts"]
@@ -65,13 +65,13 @@ def _destination(options: Mapping[str, Any]) -> str:
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def prepared(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
+def prepare(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
     """(the artifacts of a cell, those that its goal asks for), after all checks that need no machine.
 
     Raises:
         UserError: For options that cannot be.
     """
-    choose("cache", options["cache"], get_args(Cache))
+    check_choice("cache", options["cache"], get_args(Cache))
     if options["plan"] and options["status"]:
         raise UserError("plan=true shows what would run and status=true what runs now; say one of them")
     cell = graph(options)
@@ -86,7 +86,7 @@ class Program:
 
     def executor(self, options: Mapping[str, Any]) -> Executor:
         """The executor for these options, with nobody watching."""
-        settings, trainer = runtime(options), options["trainer"]
+        settings, trainer = runtime_of(options), options["trainer"]
         store = Store(root=Path(options["store"]), cache=options["cache"])
         key = json.dumps([str(store.root), store.cache, vars(settings), trainer["jobs"], trainer["threads"]])
         if key not in self._executors:
@@ -105,12 +105,12 @@ class Program:
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
         """Make some results of a cell, and all that they need."""
         cell = graph(options)
-        artifacts = needed(each for each in cell.artifacts.values() if each.key in keys)
+        artifacts = required_artifacts(each for each in cell.artifacts.values() if each.key in keys)
         executor = self.executor(options)
         executor.store.check_writable()
-        preflight = Preflights().of(options, cell, executor.store)
+        preflight = PreflightChecks().of(options, cell, executor.store)
         preflight.fetch(artifacts)
-        say_notes(preflight.notes)
+        print_notes(preflight.notes)
         if options["preflight"]:
             preflight.check(artifacts)
         executor.remark = preflight.remark
@@ -120,18 +120,18 @@ class Program:
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
         """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""
-        cell, artifacts = prepared(options)
+        cell, artifacts = prepare(options)
         if options["status"]:
             show_cell(Cell.of(cell.name, cell, artifacts, options))
             return None
         executor = self.executor(options)
-        preflight = Preflights().of(options, cell, executor.store)
+        preflight = PreflightChecks().of(options, cell, executor.store)
         making = options["cache"] != "readonly"
         if not options["plan"]:
             executor.store.check_writable()
         if making:
             preflight.fetch(artifacts)
-            say_notes(preflight.notes)
+            print_notes(preflight.notes)
         if options["plan"]:
             show_plan(Planned(cell.name, preflight, artifacts))
         if options["preflight"] and making:
@@ -141,7 +141,7 @@ class Program:
         _short(options, executor.store, cell)
         executor.remark, executor.cell = preflight.remark, cell.tag
         private = cell.report.private
-        with telling(Path(options["outputs"]), cell.tag, private=private) if making else nullcontext():
+        with recording_failures(Path(options["outputs"]), cell.tag, private=private) if making else nullcontext():
             return _make(options, executor, cell, artifacts)
 
 
@@ -152,7 +152,7 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
     writes = options["cache"] != "readonly"
     known = not writes or (options["logger"]["name"] == "wandb" and not fresh)
-    sink = Nowhere() if known else _sink(options, cell)
+    sink = NullLogger() if known else _sink(options, cell)
     tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=cell.name), tracker]
     if told.damaged:
@@ -180,7 +180,7 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
     choice += mixed_versions(used)
     if results is not None and (known := cell.report.settings.get("spread")) is not None:
-        choice = [*choice, sentence(results, Spread(**known))]
+        choice = [*choice, spread_sentence(results, Spread(**known))]
     _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
     _say_places(terminal, executor.store, cell, reached)
     return results
@@ -210,10 +210,10 @@ def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
     counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
     short = options["inversion"]["short"]
-    if not bearable(counts, least=least, short=short):
+    if not may_continue(counts, least=least, short=short):
         said = too_few(counts, least=least)
-        raise UserError(f"{said}; {remedies(counts, least=least, short=short, rules=False)}")
-    return put_up_with(counts, least=least)
+        raise UserError(f"{said}; {suggestions(counts, least=least, short=short, rules=False)}")
+    return accept_shortage(counts, least=least)
 
 
 def read_results(store: Store, cell: Graph) -> Results | None:
@@ -258,11 +258,11 @@ def _close(
     terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str],
     choice: Sequence[str],
 ) -> None:  # fmt: skip
-    from meow_lightning.report.tables import closing_reasons, closing_table, doubts
+    from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
-        for doubt in doubts(results):
+        for doubt in unmeasured_reasons(results):
             terminal.say(f"WARNING: {doubt}")
         for reason in closing_reasons(results):
             terminal.say(reason)
@@ -279,6 +279,6 @@ def _close(
 PROGRAM = Program()
 
 
-def run_cell(cfg: DictConfig) -> Results | None:
+def run_experiment(cfg: DictConfig) -> Results | None:
     """The numbers of the cell that a composed config describes; what ``run.py`` and the sweeper call."""
-    return PROGRAM.run(plain(cfg))
+    return PROGRAM.run(resolved(cfg))

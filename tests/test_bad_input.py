@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program
 from meow_lightning.resources.hardware import Gpu
@@ -52,7 +52,7 @@ def told(tmp_path: Path) -> Iterator:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             cfg = compose("config", overrides=["logger=none", f"outputs={outputs}", "trainer.jobs=1", *words])
         with pytest.raises(UserError) as caught:
-            program.run(plain(cfg))
+            program.run(resolved(cfg))
         assert "\n" not in str(caught.value)
         made = [path for path in outputs.rglob("*") if path.is_file() and path.suffix != ".lock"]
         assert made in ([], [outputs / "store" / ".digests.json"]), "something is half-written"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.store.integrity import entry, seal
+from meow_lightning.store.integrity import file_entry, seal
 from meow_lightning.store.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -112,7 +112,7 @@ def another(folder: Path) -> None:
     path = folder / "result.json"
     path.write_text('"something else"')
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["result.json"] = entry(path)
+    manifest["files"]["result.json"] = file_entry(path)
     manifest["seal"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

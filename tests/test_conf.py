@@ -15,9 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from meow_lightning.config import validation
-from meow_lightning.config.instantiate import arguments
+from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.config.schema import GROUPS
-from meow_lightning.config.validation import check_call, check_measure, plain
+from meow_lightning.config.validation import check_call, check_measure, resolved
 from meow_lightning.pipeline.nodes.unlearning import GIVEN
 from meow_lightning.stages import NAMES
 
@@ -57,7 +57,7 @@ def composed(*words: str) -> dict:
         cfg = compose("config", overrides=list(words))
     for word, key in NAMELESS:
         OmegaConf.update(cfg, key, "file.jsonl") if word in words else None
-    return plain(cfg)
+    return resolved(cfg)
 
 
 def test_there_are_files():
@@ -104,7 +104,7 @@ def test_the_architecture_binds_with_what_the_tokenizer_adds():
     for node in filter(None, nodes):
         module, _, name = node["_target_"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
-        signature.bind(**arguments(node), vocab_size=300, end_id=0, pad_id=1)
+        signature.bind(**component_arguments(node), vocab_size=300, end_id=0, pad_id=1)
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "method"])

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
 from meow_lightning.experiment import Program, _close, choice_notes
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import Story, last
+from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import Graph
 from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
@@ -71,13 +71,13 @@ def test_a_cell_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypat
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=ask", f"outputs={tmp_path}"])
-    options, program = plain(cfg), Program()
+    options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:
         raise StageError("the job for ask ended\nwith a traceback")
 
-    def lone() -> Story | None:
-        return last(tmp_path, (graph(options).tag,))
+    def lone() -> FailureRecord | None:
+        return last_failures(tmp_path, (graph(options).tag,))
 
     with monkeypatch.context() as patched:
         patched.setattr(Executor, "make", broken)

@@ -22,7 +22,7 @@ from helpers.fake_server import Behaviour, Request, Scripted, fails, says
 from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.inversion.base import Ask
+from meow_lightning.inversion.base import GenerationRequest
 from meow_lightning.inversion.prompt_template import Prompt
 from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
@@ -52,7 +52,7 @@ def reply(fact: Fact) -> str:
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned what to reply when it is asked about the facts."""
-    asks = [Ask(fact=fact, attempt=0, count=4, tried=(), said=None) for fact in FACTS]
+    asks = [GenerationRequest(fact=fact, attempt=0, count=4, tried=(), said=None) for fact in FACTS]
     pairs = [(PROMPT.messages(ask, context=None), reply(ask.fact)) for ask in asks]
     return teacher(tmp_path_factory.mktemp("taught"), pairs=pairs)
 

@@ -14,14 +14,14 @@ from helpers.distributed import METHODS, Case, Trained, job, model, train
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from meow_lightning.config.instantiate import arguments
+from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.subset import Limited
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MAIN = ("one", "retain", "paired", "dual", "frozen")
@@ -55,7 +55,7 @@ def start(folder: Path) -> Path:
     return folder
 
 
-def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
+def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]:
     """The stages that share their work, on the first facts of every set."""
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
     inputs = {
@@ -66,7 +66,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     settings: dict[str, dict[str, Any]] = {
         "answer": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
-        "score": {"memo": {"_target_": memo["_target_"], **arguments(memo)}},
+        "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
         },
@@ -78,7 +78,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
     found = {}
     for name, own in settings.items():
         (folder / name).mkdir(parents=True)
-        found[name] = Work(
+        found[name] = StageContext(
             stage=name, label="", folder=folder / name, settings={"model": MODEL, **own}, inputs=inputs,
             needs={"start" if name == "unlearn" else "model": begin}, runtime=how,
         )  # fmt: skip

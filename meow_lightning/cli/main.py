@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meow_lightning.cli.flags import MULTIRUN, parted
+from meow_lightning.cli.flags import MULTIRUN, split_flags
 from meow_lightning.config.files import CONF, EXPERIMENTS
-from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, one_line, options
-from meow_lightning.config.quoting import quoted
+from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
+from meow_lightning.config.quoting import quote_value
 from meow_lightning.errors import UserError
-from meow_lightning.store.folders import impossible, unwritable
+from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
 DISK = {  # what goes wrong with a file for reasons that lie outside the program
@@ -80,13 +80,13 @@ The files in conf/ say what each setting means, its unit and its range. Hydra's 
 """
 
 
-def help_screen() -> str:
+def help_text() -> str:
     """The text of ``--help``."""
-    wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
+    wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
     return HELP.format(**{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()})
 
 
-def job(work: Callable[[], T]) -> T:
+def run_task(work: Callable[[], T]) -> T:
     """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -130,26 +130,26 @@ def _experiment() -> Any:
     import hydra
 
     from meow_lightning.config.validation import register
-    from meow_lightning.experiment import run_cell
+    from meow_lightning.experiment import run_experiment
     from meow_lightning.sweep.plugins import register_plugins
 
     register()
     register_plugins()
     compose = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    return compose(lambda cfg: job(lambda: run_cell(cfg)))()
+    return compose(lambda cfg: run_task(lambda: run_experiment(cfg)))()
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
     if any(word in ("--help", "-h") for word in arguments):
-        sys.stdout.write(help_screen())
+        sys.stdout.write(help_text())
         return 0
     try:
-        typed, flags = parted(arguments)
+        typed, flags = split_flags(arguments)
         _check_words(typed)
     except UserError as error:
         return _fail(str(error))
-    words = [quoted(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
+    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
     place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
     sys.argv[1:] = [*words, *place, *flags]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
@@ -165,7 +165,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _told(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return _fail(one_line(error, typed))
+        return _fail(summarize_error(error, typed))
     except OSError as error:
         if error.errno not in DISK:
             raise
@@ -214,7 +214,7 @@ def _check_words(words: Sequence[str]) -> None:
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
             raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            raise UserError(f"{word} is not known (allowed: {', '.join(options(name))})")
+            raise UserError(f"{word} is not known (allowed: {', '.join(choices(name))})")
         if name in BROUGHT and ("/" in value or "\\" in value):
             raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
         if name in ("outputs", "store") and sign:
@@ -228,8 +228,8 @@ def _unusable(folder: str, words: Sequence[str]) -> str | None:
     if not folder:
         return "it is empty"
     if not _looks(words):
-        return unwritable(Path(folder))
-    return impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
+        return why_unwritable(Path(folder))
+    return why_impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
 
 
 def _looks(words: Sequence[str]) -> bool:
@@ -243,7 +243,7 @@ def _told(error: Exception) -> int:
     if isinstance(error, StageError):
         sys.stderr.write(f"error: {error}\n")
         return 1
-    return _fail(str(error) if isinstance(error, UserError) else one_line(error, sys.argv[1:]))
+    return _fail(str(error) if isinstance(error, UserError) else summarize_error(error, sys.argv[1:]))
 
 
 def _fail(line: str) -> int:

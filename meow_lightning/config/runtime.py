@@ -48,7 +48,7 @@ class Runtime:
     evaluate_every_epochs: int
 
 
-def runtime(options: Mapping[str, Any]) -> Runtime:
+def runtime_of(options: Mapping[str, Any]) -> Runtime:
     """How stages compute, from ``trainer`` and ``callbacks``.
 
     Raises:

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from meow_lightning.pipeline.waiting import progress
-from meow_lightning.resources.format import duration
-from meow_lightning.stages.base import remarks
+from meow_lightning.resources.format import format_duration
+from meow_lightning.stages.base import manifest_notes
 from meow_lightning.store.artifact import Artifact
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
@@ -22,13 +22,13 @@ SAY_EVERY = 20.0  # seconds between two lines about one running stage where no b
 SHOWN = 1.0  # units a second, from which on the speed is shown
 
 
-def remaining(state: Mapping[str, Any]) -> str | None:
+def time_left(state: Mapping[str, Any]) -> str | None:
     """How fast a stage is and the time it will still take, in words; ``None`` while that is not known."""
     rate = state.get("rate")  # an older version of this program did not note it
     if not rate:
         return None
     speed = f"{rate:.0f}/s, " if rate >= SHOWN else ""
-    return f"{speed}{duration((state['total'] - state['done']) / rate)} left"
+    return f"{speed}{format_duration((state['total'] - state['done']) / rate)} left"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -39,7 +39,7 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def say_notes(notes: Sequence[str]) -> None:
+def print_notes(notes: Sequence[str]) -> None:
     """One line each, before anything is made."""
     for note in notes:
         console().print(f"note: {note}")
@@ -85,14 +85,14 @@ class Terminal:
                 if state is not None:
                     self._bars.update(
                         self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"],
-                        left=remaining(state) or "…",
+                        left=time_left(state) or "…",
                     )  # fmt: skip
             elif state is not None:
                 self._say(key, name, state)
 
     def _say(self, key: str, name: str, state: Mapping[str, Any]) -> None:
         """A line about a running stage: as soon as its time is known, then now and then."""
-        left = remaining(state)
+        left = time_left(state)
         first = left is not None and key not in self._spoken
         if first or time.time() - self._said.setdefault(key, time.time()) > SAY_EVERY:
             self._said[key] = time.time()
@@ -106,7 +106,7 @@ class Terminal:
         word = "found" if not made else "linked" if "given" in artifact.settings else "made"
         line.append(word, style="green" if made else "dim")
         self.console.print(line)
-        for remark in remarks(manifest) if made else ():
+        for remark in manifest_notes(manifest) if made else ():
             self.console.print(f"  {remark}", style="dim")
 
     def waiting(self, artifact: Artifact, owner: str) -> None:

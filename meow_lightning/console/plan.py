@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from meow_lightning.console.console import Terminal
 from meow_lightning.planning.preflight import Preflight
-from meow_lightning.planning.requirements import Outlook
+from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
-from meow_lightning.resources.format import duration, readable
+from meow_lightning.resources.format import format_bytes, format_duration
 from meow_lightning.resources.hardware import free_disk
 from meow_lightning.store.artifact import Artifact
 
@@ -78,12 +78,12 @@ def sweep_rows(cells: Sequence[Planned]) -> list[list[str]]:
     """The rows of a sweep's plan: what is to be made, in order, what that takes, and for whom; the head first."""
     wanted = Counter(key for cell in cells for key in {artifact.key for artifact in cell.artifacts})
     rows = [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
-    for cell, artifacts in zip(cells, shares(cells), strict=True):
+    for cell, artifacts in zip(cells, shared_artifacts(cells), strict=True):
         for artifact in artifacts:
             outlook, others = cell.preflight.outlook(artifact), wanted[artifact.key] - 1
             rows.append([
                 artifact.stage, artifact.label, artifact.key, cell.state(artifact), _time(cell, artifact),
-                _memory(outlook), readable(outlook.disk) if outlook.disk else "",
+                _memory(outlook), format_bytes(outlook.disk) if outlook.disk else "",
                 cell.name + (f" and {others} more" if others else ""),
             ])  # fmt: skip
     return rows
@@ -94,8 +94,8 @@ def _time(planned: Planned, artifact: Artifact) -> str:
     if seconds is None:
         return "unknown" if planned.preflight.outlook(artifact).flops else ""
     if how == "far":
-        return f"{span(*_bounds(seconds, how))} (guess)"
-    return {"took": "took ", "like": "may take ", "size": "may take (by size) "}[how] + duration(seconds)
+        return f"{format_range(*_bounds(seconds, how))} (guess)"
+    return {"took": "took ", "like": "may take ", "size": "may take (by size) "}[how] + format_duration(seconds)
 
 
 def _bounds(seconds: float, how: Source) -> tuple[float, float]:
@@ -103,20 +103,20 @@ def _bounds(seconds: float, how: Source) -> tuple[float, float]:
     return (seconds / SPREAD, seconds * SPREAD) if how == "far" else (seconds, seconds)
 
 
-def span(low: float, high: float) -> str:
+def format_range(low: float, high: float) -> str:
     """Two times as one text: ``2 to 9 min``, or a single time where both read the same."""
-    first, last = duration(low), duration(high)
+    first, last = format_duration(low), format_duration(high)
     if first == last:
         return first
     unit = last.rpartition(" ")[2]
     return f"{first.removesuffix(f' {unit}')} to {last.removeprefix('about ')}"
 
 
-def _memory(outlook: Outlook) -> str:
-    return "" if outlook.memory is None else readable(outlook.memory.total)
+def _memory(outlook: Requirements) -> str:
+    return "" if outlook.memory is None else format_bytes(outlook.memory.total)
 
 
-def shares(cells: Sequence[Planned]) -> list[list[Artifact]]:
+def shared_artifacts(cells: Sequence[Planned]) -> list[list[Artifact]]:
     """What each cell would make when they run one after the other: what is not there, and no cell before it makes."""
     made: set[str] = set()
     lots = []
@@ -129,7 +129,7 @@ def shares(cells: Sequence[Planned]) -> list[list[Artifact]]:
 
 def plan_sum(cells: Sequence[Planned]) -> list[str]:
     """What all that is to be made will take, in sentences."""
-    lots = shares(cells)
+    lots = shared_artifacts(cells)
     made = [(cell.preflight, each) for cell, lot in zip(cells, lots, strict=True) for each in lot]
     if not made:
         return ["nothing to be made: all of it is in the store"]
@@ -142,8 +142,8 @@ def plan_sum(cells: Sequence[Planned]) -> list[str]:
         f"stages: {len(made)} to make, {found} found",
         _times(cells, lots, [preflight.time(each) for preflight, each in made]),
         *_gpu_time(made),
-        f"memory: {readable(most)} at most per stage, {readable(first.there)} free",
-        f"disk: {readable(first.disk(outlooks))} at most, {readable(free_disk(first.store.root))} free at "
+        f"memory: {format_bytes(most)} at most per stage, {format_bytes(first.there)} free",
+        f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]
 
@@ -168,13 +168,13 @@ def _times(
     if not bounds:
         return "time: not known before its first batch"
     jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
-    text = f"time: {span(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
+    text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
     if max(jobs) > 1:
         ends = [
             sum(elapsed(steps(cell, lot, bound=bound)) for cell, lot in zip(cells, lots, strict=True))
             for bound in (0, 1)
         ]
-        text += f", {span(*ends)} with trainer.jobs={','.join(map(str, jobs))}"
+        text += f", {format_range(*ends)} with trainer.jobs={','.join(map(str, jobs))}"
     if any(how == "far" for _, how in times):
         text += ", a guess from models of another size"
     unknown = len(times) - len(bounds)

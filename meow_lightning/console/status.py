@@ -5,9 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.console.console import Terminal, remaining
-from meow_lightning.pipeline.state import FRESH, Cell, CellStanding, Standing, counts, far, survey, title
-from meow_lightning.resources.format import duration
+from meow_lightning.console.console import Terminal, time_left
+from meow_lightning.pipeline.state import (
+    HEARTBEAT_TIMEOUT,
+    ArtifactState,
+    Cell,
+    RunState,
+    collect_states,
+    counts,
+    progress_suffix,
+    title,
+)
+from meow_lightning.resources.format import format_duration
 from meow_lightning.store.artifact import Artifact
 
 WORDS = ("of", "state", "what", "process", "host", "cell", "how far")
@@ -15,7 +24,7 @@ WORDS = ("of", "state", "what", "process", "host", "cell", "how far")
 
 def show_cell(cell: Cell) -> None:
     """Show how every result of a cell stands, and what runs now."""
-    found, (stands,) = survey([cell], now=time.time())
+    found, (stands,) = collect_states([cell], now=time.time())
     with Terminal(title=f"status of {cell.name}") as terminal:
         terminal.table(stage_rows(cell.artifacts, found), title="", words=WORDS)
         said = f"{stands.state} {stands.what}".strip()
@@ -30,8 +39,8 @@ def show_cells(cells: Sequence[Cell], unfit: Sequence[tuple[str, str]]) -> None:
         cells: The cells.
         unfit: The words of those that cannot be, and why.
     """
-    found, stands = survey(cells, now=time.time())
-    stands += [CellStanding(name=name, state="failed", made=0, wanted=0) for name, _ in unfit]
+    found, stands = collect_states(cells, now=time.time())
+    stands += [RunState(name=name, state="failed", made=0, wanted=0) for name, _ in unfit]
     with Terminal(title=f"status of {len(stands)} cells") as terminal:
         terminal.table(cell_rows(stands), title="", words=WORDS)
         terminal.say(counts(stands))
@@ -41,7 +50,7 @@ def show_cells(cells: Sequence[Cell], unfit: Sequence[tuple[str, str]]) -> None:
 
 
 def _show_below(
-    terminal: Terminal, cells: Sequence[Cell], stands: Sequence[CellStanding], found: Mapping[str, Standing]
+    terminal: Terminal, cells: Sequence[Cell], stands: Sequence[RunState], found: Mapping[str, ArtifactState]
 ) -> None:
     rows = running_rows(cells, found, now=time.time())
     if len(rows) > 1:
@@ -53,7 +62,7 @@ def _show_below(
     if any(each.silent is not None for each in found.values()):
         terminal.say(
             "note: locks of other machines cannot be seen from here: a stage of theirs counts as running until it has "
-            f"said nothing for {duration(FRESH)}"
+            f"said nothing for {format_duration(HEARTBEAT_TIMEOUT)}"
         )
     for each in stands:
         if each.story is not None:
@@ -61,13 +70,13 @@ def _show_below(
             terminal.say(f"        {each.story.path}")
 
 
-def cell_rows(stands: Sequence[CellStanding]) -> list[list[str]]:
+def cell_rows(stands: Sequence[RunState]) -> list[list[str]]:
     """A line per cell: its name, its state, stages that are there, what it is at or waits for; the head first."""
     rows = [["cell", "state", "stages", "what"]]
     return [*rows, *([each.name, each.state, f"{each.made}/{each.wanted}", each.what] for each in stands)]
 
 
-def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, Standing]) -> list[list[str]]:
+def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]) -> list[list[str]]:
     """A line per result of a cell: stage, whose, key, state, and what it waits for; the head first."""
     rows = [["stage", "of", "key", "state", "what"]]
     for artifact in artifacts:
@@ -76,21 +85,21 @@ def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, Standing]) -> 
         what = {
             "done": "",
             "running": "",
-            "interrupted": far(each).strip(),
-            "lacking": f"for {few(lacking)}" if lacking else "nobody makes it now",
+            "interrupted": progress_suffix(each).strip(),
+            "lacking": f"for {shortened_list(lacking)}" if lacking else "nobody makes it now",
         }[each.state]
         state = "waiting" if each.state == "lacking" else each.state
         rows.append([artifact.stage, artifact.label, artifact.key, state, what])
     return rows
 
 
-def few(names: Sequence[str]) -> str:
+def shortened_list(names: Sequence[str]) -> str:
     """The first two names, and how many there are besides; each named once."""
     distinct = list(dict.fromkeys(names))
     return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")
 
 
-def running_rows(cells: Sequence[Cell], found: Mapping[str, Standing], *, now: float) -> list[list[str]]:
+def running_rows(cells: Sequence[Cell], found: Mapping[str, ArtifactState], *, now: float) -> list[list[str]]:
     """A line per result that is made now: stage, whose, key, by which process and host, for which cell, how far."""
     names = {cell.tag: cell.name for cell in reversed(cells)}
     artifacts = {artifact.key: artifact for cell in cells for artifact in cell.artifacts}
@@ -100,17 +109,17 @@ def running_rows(cells: Sequence[Cell], found: Mapping[str, Standing], *, now: f
         if each.state == "running":
             process, _, host = each.owner.partition("@")
             cell = names.get(each.cell, each.cell)
-            rows.append([artifact.stage, artifact.label, key, process, host, cell, how_far(each, now=now)])
+            rows.append([artifact.stage, artifact.label, key, process, host, cell, progress_text(each, now=now)])
     return rows
 
 
-def how_far(each: Standing, *, now: float) -> str:
+def progress_text(each: ArtifactState, *, now: float) -> str:
     """Steps done and in all, the speed, and the time left, as far as these are known."""
     said = each.progress
     if said is None:
-        words = f"began {duration(now - each.begun)} ago"
+        words = f"began {format_duration(now - each.begun)} ago"
     else:
         words = f"{said['done']} of {said['total']} {said['unit']}"
-        if (left := remaining(said)) is not None:
+        if (left := time_left(said)) is not None:
             words += f", {left}"
-    return words if each.silent is None else f"{words}, last word {duration(each.silent)} ago"
+    return words if each.silent is None else f"{words}, last word {format_duration(each.silent)} ago"

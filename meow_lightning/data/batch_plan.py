@@ -36,8 +36,8 @@ class Plan:
     running through their own permutations without end.
 
     With ``tokens`` steps are length buckets. The anchor's rows are sorted by length (ties as they are shuffled), cut
-    into steps of nearly equal tokens (:func:`pack`) and the steps are shuffled. What another stream gives in an epoch
-    stays the same rows, sorted too: its longest ones go with the anchor's longest.
+    into steps of nearly equal tokens (:func:`pack_by_tokens`), which are shuffled. Another
+    stream gives the same rows in an epoch, sorted too: its longest ones go with the anchor's longest.
 
     Args:
         streams: Streams by name; the first one is the anchor.
@@ -92,7 +92,7 @@ class Plan:
                 f"optim.tokens={tokens} is too small: the longest row of the stream {self.anchor!r} has {lengths[-1]} "
                 "tokens; give as many or more, or null for steps of optim.batch rows"
             )
-        return pack(lengths, tokens=tokens)
+        return pack_by_tokens(lengths, tokens=tokens)
 
     def _shuffle(self, name: str, round_: int) -> list[int]:
         stream = self.streams[name]
@@ -128,7 +128,7 @@ class Plan:
         }
 
 
-def pack(lengths: Sequence[int], *, tokens: int) -> list[int]:
+def pack_by_tokens(lengths: Sequence[int], *, tokens: int) -> list[int]:
     """How many rows go into each batch, in order: as few batches as hold at most ``tokens`` each, nearly equal ones.
 
     With k batches left for S tokens the next one ends where it is nearest to S / k (the earlier of two such ends), of
@@ -158,7 +158,7 @@ def counts(batch: Mapping[str, Sequence[Encoded]]) -> Counts:
     return {name: {"token": sum(row.scored for row in rows), "row": len(rows)} for name, rows in batch.items()}
 
 
-def share(
+def shard_micro_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, micro: int
 ) -> list[dict[str, list[Encoded]]]:
     """What one of ``world`` processes computes of a global batch: micro-batches of at most ``micro`` rows a stream.
@@ -171,10 +171,10 @@ def share(
     return [{name: rows[i * micro : (i + 1) * micro] for name, rows in mine.items()} for i in range(parts)]
 
 
-def share_tokens(
+def shard_token_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, tokens: int, paired: Collection[str]
 ) -> list[dict[str, list[Encoded]]]:
-    """As :func:`share`, but micro-batches of at most ``tokens`` padded tokens a stream: rows times the longest of them.
+    """Shard as :func:`shard_micro_batches` does, by tokens: at most ``tokens`` a stream, rows times their longest.
 
     Rows are sorted by length, the longest first, and dealt out one by one, so that all processes have alike much to
     do. A row longer than ``tokens`` goes alone. Rows of ``paired`` streams stay beside theirs of the first stream.

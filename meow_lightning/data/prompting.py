@@ -19,7 +19,7 @@ PLAIN_LEAD = " "
 PROBE = "Which-Question-Stands-Here?"  # finds the place of the question in a rendered chat
 
 
-class Codec:
+class PromptEncoder:
     """Turns (question, answer) into token ids the same way for training, MEMO and evaluation.
 
     The answer's tokens are those that the joined text has after the prompt, as long as the prompt's own tokens stay as
@@ -83,7 +83,7 @@ class Codec:
         said = thinking(tokenizer, self._prompt(PROBE)) if self.template == "chat" else None
         self.notes = () if said is None else (said,)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         """Ids of a text with the tokenizer's own special tokens, no template; an end token it appends is left out."""
         ids = list(self.tokenizer(text).input_ids)
         begin = self.tokenizer.bos_token_id
@@ -114,10 +114,10 @@ class Codec:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
         if not self._asked[1] or self._asked[0] != question:
             text = self._prompt(question)
-            self._asked = question, self._plain_ids(text) if self.template == "chat" else self.raw_ids(text)
+            self._asked = question, self._plain_ids(text) if self.template == "chat" else self.encode_plain(text)
         return list(self._asked[1])
 
-    def asked_ids(self, question: str) -> list[int]:
+    def generation_prompt_ids(self, question: str) -> list[int]:
         """Ids of what evaluation lets a model continue: the training prompt and, where the lead has words, these."""
         return self.prompt_ids(question) + self._tag_ids
 

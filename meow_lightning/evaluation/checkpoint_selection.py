@@ -22,7 +22,7 @@ SAME = 1e-6
 """Numbers closer than this are equal: what rounding makes of one number must not choose."""
 
 
-def aside(name: str, count: int, share: float) -> frozenset[int]:
+def held_out(name: str, count: int, share: float) -> frozenset[int]:
     """Which rows of an evaluation set are set aside, by their place; the same for every model, method and seed.
 
     ``round(share * count)`` rows, but at least one, and at least one stays.
@@ -38,7 +38,7 @@ def aside(name: str, count: int, share: float) -> frozenset[int]:
     return frozenset(random.Random(f"validation/{name}").sample(range(count), number))
 
 
-def part(name: str, rows: Sequence[T], share: float) -> list[T]:
+def held_out_rows(name: str, rows: Sequence[T], share: float) -> list[T]:
     """The rows of a set that choose an epoch: those set aside, all of them where none are.
 
     Args:
@@ -46,7 +46,7 @@ def part(name: str, rows: Sequence[T], share: float) -> list[T]:
         rows: Its rows in order.
         share: Share of them.
     """
-    chosen = aside(name, len(rows), share)
+    chosen = held_out(name, len(rows), share)
     return [row for place, row in enumerate(rows) if place in chosen] if chosen else list(rows)
 
 
@@ -59,7 +59,7 @@ def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     return [replace(row, index=index) for index, row in enumerate(rows)]
 
 
-def rest(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
+def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
     """The rows of all sets that numbers are made of, numbered anew.
 
     Args:
@@ -68,7 +68,7 @@ def rest(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRo
     """
     found: list[AnswerRow] = []
     for name, rows in sets.items():
-        chosen = aside(name, len(rows), share)
+        chosen = held_out(name, len(rows), share)
         found += numbered([row for place, row in enumerate(rows) if place not in chosen])
     return found
 
@@ -99,7 +99,7 @@ class Epoch:
         return self.said <= STILL_SAID and self.log10_p >= math.log10(SIGNIFICANCE)
 
 
-def epoch(results: Results, *, step: int) -> Epoch | None:
+def summarize_epoch(results: Results, *, step: int) -> Epoch | None:
     """A model in training as its numbers have it; ``None`` where one of them is missing.
 
     Args:
@@ -113,7 +113,7 @@ def epoch(results: Results, *, step: int) -> Epoch | None:
     return Epoch(step=step, utility=mine["model_utility"], log10_p=mine["forget_quality_log10"], said=said[0])
 
 
-def better(new: Epoch, best: Epoch | None) -> bool:
+def is_better(new: Epoch, best: Epoch | None) -> bool:
     """Whether a later epoch takes the place of the best so far.
 
     Forgotten goes before not forgotten, and of these, saying no more than the retain model before saying more. Among

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from meow_lightning.data.collate import blinded, collate
+from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.models.logprobs import answer_nll
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 # Entries squared at once, lest the fp64 copy be the largest thing there is; large copies also tear a CPU's heap apart:
 # a 136M Llama's peak was 1.5 GB so, and 2.0 GB with the GPU's pieces, which are larger to start fewer kernels.
@@ -58,8 +58,8 @@ def gradient_norms(
             squares.clear()
             only = collate([row], pad_id=pad_id)
             if blind:
-                only = blinded(only, pad_id=pad_id)
-            only = Rows(*(tensor.to(weights[0].device) for tensor in only))
+                only = collate_without_targets(only, pad_id=pad_id)
+            only = TokenBatch(*(tensor.to(weights[0].device) for tensor in only))
             (answer_nll(model, only).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
             each = torch.stack(squares)
             yield index, (each.sqrt().mean() if tensorwise else each.sum().sqrt()).item()

@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.gradient import gradient_norms
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.generation.batch_size import Room
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
@@ -24,7 +24,7 @@ def references(fact: Fact) -> list[str]:
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
 
 
-def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
+def generation_budget(codec: PromptEncoder, fact: Fact, *, max_new_tokens: int) -> int:
     """How many tokens a model may say to a question: no fewer than its true answer has, which would read as half known.
 
     Args:
@@ -32,13 +32,13 @@ def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
         fact: The question with its true answer.
         max_new_tokens: Tokens where the true answer is short enough; the model's context may leave less.
     """
-    row, prompt = codec.reference(fact.question, fact.answer), codec.asked_ids(fact.question)
+    row, prompt = codec.reference(fact.question, fact.answer), codec.generation_prompt_ids(fact.question)
     return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
 
 
-def answer(
-    model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
-    slots: int | Room, gradients: Container[str], progress: Callable[[int], None] | None,
+def predict(
+    model: torch.nn.Module, codec: PromptEncoder, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
+    slots: int | AdaptiveBatchSize, gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions, in their order.
 
@@ -47,16 +47,18 @@ def answer(
         codec: Its prompts and tokens.
         questions: What to ask, with the reference texts in the fact.
         max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
-            :func:`budget_of`.
+            :func:`generation_budget`.
         batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side.
         gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
         progress: Told how many questions are done.
     """
     encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
-    scored: dict[int, Likelihood] = dict(likelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None))
-    prompts = [codec.asked_ids(fact.question) for _, _, fact in questions]
-    budgets = [budget_of(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
+    scored: dict[int, Likelihood] = dict(
+        loglikelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None)
+    )
+    prompts = [codec.generation_prompt_ids(fact.question) for _, _, fact in questions]
+    budgets = [generation_budget(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
     generated = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress

@@ -22,7 +22,7 @@ Others = Callable[[], Known]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class GenerationRequest:
     """One question to a writer: answers to a fact's question that contradict the true one.
 
     Attributes:
@@ -41,7 +41,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class GenerationResponse:
     """What a writer gave for one question.
 
     Attributes:
@@ -83,7 +83,7 @@ class Writer:
 
     aside: ClassVar[tuple[str, ...]] = ()
     spread: ClassVar[bool] = False
-    borrows: ClassVar[bool] = False
+    reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
     more: ClassVar[bool] = True
     calls: int | None = None
@@ -100,7 +100,7 @@ class Writer:
         """What a reader of what it wrote must know, a sentence each; known once it was asked."""
         return ()
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(self, asks: Sequence[GenerationRequest], *, others: Others, go_on: GoOn) -> Iterator[GenerationResponse]:
         """The reply to each question, each as soon as it is there, in any order; raw, cleaning comes after.
 
         Args:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meow_lightning.data.values.secrets import Secrets
-from meow_lightning.inversion.base import Reply
-from meow_lightning.inversion.filters import EXAMPLES, Cleaned, cleaned
+from meow_lightning.inversion.base import GenerationResponse
+from meow_lightning.inversion.filters import EXAMPLES, Cleaned, filter_answers
 from meow_lightning.inversion.reply_parser import answers
 from meow_lightning.types import Fact
 
@@ -43,7 +43,7 @@ class Written:
         return sum(map(len, self.answers.values())) + sum(self.dropped.values())
 
 
-def read(replies: Iterable[Reply]) -> Written:
+def parse_replies(replies: Iterable[GenerationResponse]) -> Written:
     """The answers in replies; what a budget cut off is ``unfinished``, what holds none ``blank`` or ``refusal``.
 
     Args:
@@ -66,7 +66,9 @@ def read(replies: Iterable[Reply]) -> Written:
     return found
 
 
-def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Written, *, secrets: Secrets) -> Cleaned:
+def keep_candidates(
+    facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Written, *, secrets: Secrets
+) -> Cleaned:
     """What survives cleaning of former and new answers; the former, cleaned before, come first and stay.
 
     Args:
@@ -76,10 +78,10 @@ def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Wr
         secrets: What only facts to forget say.
     """
     every = {fact.id: [*former.get(fact.id, ()), *written.answers.get(fact.id, ())] for fact in facts}
-    return cleaned(facts, every, secrets=secrets)
+    return filter_answers(facts, every, secrets=secrets)
 
 
-def lacking(facts: Sequence[Fact], found: Cleaned, *, wanted: Mapping[str, int]) -> dict[str, int]:
+def missing_counts(facts: Sequence[Fact], found: Cleaned, *, wanted: Mapping[str, int]) -> dict[str, int]:
     """How many answers facts lack to what is wanted of each, in the order of the facts; only those that lack some."""
     have = Counter(candidate.fact for candidate in found.inverted)
     return {fact.id: wanted[fact.id] - have[fact.id] for fact in facts if have[fact.id] < wanted[fact.id]}
@@ -102,7 +104,7 @@ def too_few(counts: Mapping[str, int], *, least: int) -> str:
     )
 
 
-def bearable(counts: Mapping[str, int], *, least: int, short: str) -> bool:
+def may_continue(counts: Mapping[str, int], *, least: int, short: str) -> bool:
     """Whether a run goes on although facts have fewer inverted facts than are selected.
 
     Args:
@@ -117,7 +119,7 @@ def bearable(counts: Mapping[str, int], *, least: int, short: str) -> bool:
     return not lack or (short == "few" and 2 * lack <= len(counts))
 
 
-def remedies(counts: Mapping[str, int], *, least: int, short: str, rules: bool) -> str:
+def suggestions(counts: Mapping[str, int], *, least: int, short: str, rules: bool) -> str:
     """What helps where facts have too few inverted facts, in words: only what does end well with these counts.
 
     Args:
@@ -140,7 +142,7 @@ def remedies(counts: Mapping[str, int], *, least: int, short: str, rules: bool) 
     return f"say {', or '.join(found[:-1])}; or give {found[-1]}" if found[:-1] else f"give {found[-1]}"
 
 
-def put_up_with(counts: Mapping[str, int], *, least: int) -> list[str]:
+def accept_shortage(counts: Mapping[str, int], *, least: int) -> list[str]:
     """The same as a remark of a run that trains on what there is; empty where no fact has too few."""
     said = too_few(counts, least=least)
     if not said:

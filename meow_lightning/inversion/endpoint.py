@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from meow_lightning.data.checks import check_range
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
 from meow_lightning.inversion.base_url import checked_address
-from meow_lightning.inversion.openai_client import CONNECT, Line, completion, text_of, told
+from meow_lightning.inversion.openai_client import CONNECT, Line, completion, error_text, text_of
 from meow_lightning.inversion.prompt_template import Prompt
 
 REFUSALS = (400, 413, 422)  # what a server answers to a question that it does not like; others may be fine
@@ -138,7 +138,7 @@ class Endpoint(Writer):
         if trouble:
             raise UserError(trouble)
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(self, asks: Sequence[GenerationRequest], *, others: Others, go_on: GoOn) -> Iterator[GenerationResponse]:
         """The reply to each question, as the server wrote it, each as soon as it is there.
 
         A question that the server refuses gets an empty reply that says why. Where one fails, no further one is put,
@@ -147,7 +147,7 @@ class Endpoint(Writer):
         Raises:
             UserError: The server takes no question at all, not the key, not the model, or stays out of reach.
         """
-        trouble, held, came = "", list[Reply](), 0
+        trouble, held, came = "", list[GenerationResponse](), 0
         enough = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
         taken = any(ask.attempt or ask.tried or ask.said for ask in asks)  # the server took questions before
         with self._line(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as line:
@@ -177,10 +177,12 @@ class Endpoint(Writer):
             retries=retries,
         )  # fmt: skip
 
-    def _outcomes(self, line: Line, asks: Sequence[Ask], go_on: GoOn) -> Iterator[Reply | Trouble]:
+    def _outcomes(
+        self, line: Line, asks: Sequence[GenerationRequest], go_on: GoOn
+    ) -> Iterator[GenerationResponse | Trouble]:
         """What became of each question that was put, as soon as that is known."""
         waiting, under_way = deque(asks), 0
-        outcomes: SimpleQueue[Reply | Trouble | None] = SimpleQueue()
+        outcomes: SimpleQueue[GenerationResponse | Trouble | None] = SimpleQueue()
         while True:
             pause = None
             while waiting and under_way < self.concurrency and not line.stopped:
@@ -204,7 +206,9 @@ class Endpoint(Writer):
             under_way -= 1
             yield found
 
-    def _ask(self, line: Line, ask: Ask, outcomes: SimpleQueue[Reply | Trouble | None]) -> None:
+    def _ask(
+        self, line: Line, ask: GenerationRequest, outcomes: SimpleQueue[GenerationResponse | Trouble | None]
+    ) -> None:
         """Put one question, in a thread; an outcome comes whatever happens, for somebody waits for it."""
         found = None
         try:
@@ -212,7 +216,7 @@ class Endpoint(Writer):
         finally:
             outcomes.put(found)
 
-    def _outcome(self, line: Line, ask: Ask) -> Reply | Trouble:
+    def _outcome(self, line: Line, ask: GenerationRequest) -> GenerationResponse | Trouble:
         from openai import APIStatusError, APITimeoutError, OpenAIError
 
         draw = int.from_bytes(sha256(f"{self.seed}/{ask.fact.id}/{ask.attempt}".encode()).digest()[:4], "big")
@@ -227,7 +231,9 @@ class Endpoint(Writer):
         except APIStatusError as error:
             if error.status_code in REFUSALS:
                 why = line.reason(error)
-                return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=why)
+                return GenerationResponse(
+                    fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=why
+                )
             return Trouble(self._status_trouble(line, error))
         except APITimeoutError:
             if line.late:
@@ -248,12 +254,12 @@ class Endpoint(Writer):
         body = text_of(raw.http_response)
         found = completion(body)
         if found is None:
-            said = line.shown(told(body)) or "nothing that a program reads"
+            said = line.shown(error_text(body)) or "nothing that a program reads"
             return Trouble(f"{self.base_url} sent something else than a chat completion: {said}; {self._version()}")
         if "refused" in found:
             return self._unread(line, ask, found["refused"])
         found["text"] = line.stored(found["text"])
-        return Reply(fact=ask.fact.id, attempt=ask.attempt, requests=line.sent, **found)
+        return GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, requests=line.sent, **found)
 
     def _late(self, line: Line) -> Trouble:
         return Trouble(
@@ -262,9 +268,11 @@ class Endpoint(Writer):
         )
 
     @staticmethod
-    def _unread(line: Line, ask: Ask, why: str) -> Reply:
+    def _unread(line: Line, ask: GenerationRequest, why: str) -> GenerationResponse:
         """An empty reply to a question whose reply cannot be used."""
-        return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=line.shown(why))
+        return GenerationResponse(
+            fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=line.shown(why)
+        )
 
     def _status_trouble(self, line: Line, error: Any) -> str:
         status, why = error.status_code, line.reason(error)
@@ -308,7 +316,7 @@ class Endpoint(Writer):
             return f"see whether inversion.base_url={self.base_url} is the whole address"
         return f"such servers mostly end in /v1: set inversion.base_url={self.base_url}/v1"
 
-    def _refused(self, held: Sequence[Reply]) -> str:
+    def _refused(self, held: Sequence[GenerationResponse]) -> str:
         return (
             f"{self.base_url} refused each of the first {len(held)} questions ({held[0].refused}); see whether "
             f"inversion.model={self.model} and the other options of inversion suit it"

@@ -13,9 +13,9 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import groupby
 
-from meow_lightning.data.perturbation import normal
-from meow_lightning.data.values.secrets import Secrets, told
-from meow_lightning.data.words import whole
+from meow_lightning.data.perturbation import normalize
+from meow_lightning.data.values.secrets import Secrets, public_fact
+from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.types import Fact, InvertedFact
 
 REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
@@ -76,7 +76,7 @@ class Cleaned:
     examples: dict[str, list[tuple[str, str]]]
 
 
-def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
+def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
     """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
 
     Args:
@@ -88,7 +88,7 @@ def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secr
     for fact in facts:
         kept: list[str] = []
         for answer in written[fact.id]:
-            why = reason(answer, fact, kept, secrets=secrets)
+            why = rejection_reason(answer, fact, kept, secrets=secrets)
             if why is None:
                 result.inverted.append(InvertedFact(fact.id, len(kept), fact.question, answer.strip()))
                 kept.append(answer)
@@ -99,7 +99,7 @@ def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secr
     return result
 
 
-def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
+def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
     """Why a candidate is dropped, the first of ``REASONS`` that holds, ``None`` when it is kept.
 
     ``secret``: it holds a secret of another fact to forget, so training on it would teach what shall be forgotten.
@@ -112,29 +112,29 @@ def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) ->
         kept: The candidates of this fact that are kept so far.
         secrets: What only facts to forget say, see :class:`~meow_lightning.data.values.secrets.Secrets`.
     """
-    if blank(answer):
+    if is_blank(answer):
         return "blank"
-    if refusal(answer):
+    if is_refusal(answer):
         return "refusal"
     if repeats_question(answer, fact.question):
         return "question"
     if still_true(answer, fact):
         return "true"
-    if secrets.foreign(answer, told(fact)):
+    if secrets.foreign(answer, public_fact(fact)):
         return "secret"
-    if not fitting(answer, fact.answer):
+    if not adapt_to_truth(answer, fact.answer):
         return "length"
-    if any(duplicate(answer, other, fact.question) for other in kept):
+    if any(is_duplicate(answer, other, fact.question) for other in kept):
         return "duplicate"
-    return "evaluated" if normal(answer) in map(normal, fact.perturbed) else None
+    return "evaluated" if normalize(answer) in map(normalize, fact.perturbed) else None
 
 
-def blank(answer: str) -> bool:
+def is_blank(answer: str) -> bool:
     """Whether there is no letter or digit in a text, or a character that no text holds: a control character, U+FFFD."""
     return not re.search(r"[^\W_]", answer) or bool(re.search("[\x00-\x08\x0b-\x1f\x7f\ufffd]", answer))
 
 
-def refusal(answer: str) -> bool:
+def is_refusal(answer: str) -> bool:
     """Whether a text begins as a model does that will not or cannot answer: ``I'm sorry, but``, ``As an AI, I``."""
     return bool(_REFUSAL.match(answer.strip(" \t\n\"'“”‘’*")))
 
@@ -144,7 +144,7 @@ def repeats_question(answer: str, question: str) -> bool:
 
     Nearly: it ends in a question mark and shares at least ``NEAR`` of the keys, |A and B| / |A or B|.
     """
-    asked, plain = normal(question), normal(answer)
+    asked, plain = normalize(question), normalize(answer)
     if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
         return True
     return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= NEAR
@@ -167,16 +167,16 @@ def still_true(answer: str, fact: Fact) -> bool:
     baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
     numbers in each other's places.
     """
-    plain, value = normal(answer), normal(fact.value or "")
-    if plain == normal(fact.answer) or (fact.paraphrase is not None and plain == normal(fact.paraphrase)):
+    plain, value = normalize(answer), normalize(fact.value or "")
+    if plain == normalize(fact.answer) or (fact.paraphrase is not None and plain == normalize(fact.paraphrase)):
         return True
     if value:
         keys = _keys(value)
-        return bool(whole(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
+        return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
     return _retold(answer, fact.answer, fact.question)
 
 
-def fitting(answer: str, truth: str) -> bool:
+def adapt_to_truth(answer: str, truth: str) -> bool:
     """Whether a text has at most ``RATIO`` times the words of the truth, and at least one for ``RATIO`` of them.
 
     Up to ``SENTENCE`` words are never too many, and none are too few for a truth of up to as many. A character of
@@ -186,7 +186,7 @@ def fitting(answer: str, truth: str) -> bool:
     return count <= max(RATIO * true, SENTENCE) and (true <= SENTENCE or RATIO * count >= true)
 
 
-def duplicate(answer: str, other: str, question: str) -> bool:
+def is_duplicate(answer: str, other: str, question: str) -> bool:
     """Whether two candidates are the same text, or say the same in nearly the same words.
 
     Nearly: what they say beyond the question shares at least ``NEAR``, |A and B| / |A or B|, one of them has no key
@@ -194,7 +194,7 @@ def duplicate(answer: str, other: str, question: str) -> bool:
     just in each other's places. So another city, another number and another trade are another answer, while another
     order of the words or another small word is not.
     """
-    if normal(answer) == normal(other):
+    if normalize(answer) == normalize(other):
         return True
     first, second, asked = _keys(answer), _keys(other), _keys(question)
     if not (first <= second or second <= first) or not first - asked or _exchanged(answer, other):

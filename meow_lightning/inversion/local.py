@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from meow_lightning.distributed import give_back
+from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
 from meow_lightning.inversion.prompt_template import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
 
 Messages = Sequence[dict[str, str]]
 
@@ -104,7 +104,7 @@ class Local(Writer):
         self._room = room
         self._loaded: _Loaded | None = None
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(self, asks: Sequence[GenerationRequest], *, others: Others, go_on: GoOn) -> Iterator[GenerationResponse]:
         """The reply to each question, a batch at a time, those with the longest prompts first.
 
         A question whose prompt leaves too little of the model's context comes back as refused. When memory runs out,
@@ -126,7 +126,7 @@ class Local(Writer):
             if job.refused:
                 if not go_on():
                     return
-                yield Reply(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
+                yield GenerationResponse(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
         yield from self._batches(loaded, [job for job in jobs if not job.refused], go_on)
 
     def notes(self) -> tuple[str, ...]:
@@ -138,8 +138,8 @@ class Local(Writer):
             "inverted facts, or give an instruction-tuned model",
         )
 
-    def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
-        from meow_lightning.generation.capabilities import border_of, pads
+    def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[GenerationResponse]:
+        from meow_lightning.generation.capabilities import border_of, supports_padding
 
         if not jobs:
             return
@@ -147,14 +147,14 @@ class Local(Writer):
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
-        together, border = pads(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
+        together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
         size = FEW
         while waiting and go_on():
             most = min(size, room.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
                 batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
-            replies: list[Reply] = []
+            replies: list[GenerationResponse] = []
             began = time.monotonic()
             try:
                 replies = self._replies(loaded, batch)
@@ -162,30 +162,30 @@ class Local(Writer):
                 room.slots = len(batch)  # so many were too many, whatever memory was thought to hold
                 room.halve(error)
             if not replies:
-                give_back()  # out here, where the error no longer holds the tensors of what failed
+                release_memory()  # out here, where the error no longer holds the tensors of what failed
                 continue
             del waiting[: len(batch)]
             size = next_size(size, len(batch), seconds=time.monotonic() - began)
             yield from replies
 
-    def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[Reply]:
-        from meow_lightning.generation.sampling import continued
+    def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[GenerationResponse]:
+        from meow_lightning.generation.sampling import sample_continuations
 
         codec = loaded.codec
-        new = continued(
+        new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
             dice=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [
-            Reply(
+            GenerationResponse(
                 fact=job.ask.fact.id, attempt=job.ask.attempt, text=codec.decode(ids, keep_special=False),
                 cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), reply_tokens=len(ids),
             )
             for job, ids in zip(batch, new, strict=True)
         ]  # fmt: skip
 
-    def _job(self, loaded: _Loaded, ask: Ask) -> _Job:
+    def _job(self, loaded: _Loaded, ask: GenerationRequest) -> _Job:
         asked = ask if ask.count is not None else replace(ask, count=self.candidates)
         messages = self._prompt.messages(asked, context=self.context)
         ids, reads = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
@@ -247,18 +247,18 @@ def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_
 
 class _Loaded(NamedTuple):
     model: PreTrainedModel
-    codec: Codec
+    codec: PromptEncoder
     folded: bool
 
 
 class _Job(NamedTuple):
-    ask: Ask
+    ask: GenerationRequest
     ids: list[int]
     budget: int
     refused: str
 
 
-def prompt_ids(codec: Codec, messages: Messages, *, folded: bool) -> list[int]:
+def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:
     """The tokens that a model reads of a chat, up to where its reply begins, with one begin token where it has one.
 
     Args:
@@ -267,13 +267,13 @@ def prompt_ids(codec: Codec, messages: Messages, *, folded: bool) -> list[int]:
         folded: Whether the system's words go before the user's.
     """
     if codec.tokenizer.chat_template is None:
-        return codec.raw_ids("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
-    text = rendered(codec.tokenizer, _folded(messages) if folded else messages)
+        return codec.encode_plain("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
+    text = render_chat(codec.tokenizer, _folded(messages) if folded else messages)
     # Templates write the begin token themselves.
     return list(codec.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
     """The text of a chat up to where the reply begins, the same on every day.
 
     Raises:
@@ -298,14 +298,14 @@ def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     if tokenizer.chat_template is None:
         return False
     try:
-        text = rendered(tokenizer, _PROBES)
+        text = render_chat(tokenizer, _PROBES)
     except TemplateError:
         text = ""
     if all(turn["content"] in text for turn in _PROBES):
         return False
     why = "the question is not in what it writes"
     try:
-        text = rendered(tokenizer, _folded(_PROBES))
+        text = render_chat(tokenizer, _folded(_PROBES))
     except TemplateError as error:
         text, why = "", str(error)
     if all(turn["content"] in text for turn in _PROBES):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from meow_lightning.inversion.api_key import Secret
-from meow_lightning.inversion.base_url import key, on_this_machine
+from meow_lightning.inversion.base_url import api_key, is_local
 
 LONGEST = 200  # characters of what a server says that are shown
 MANY = 10**12  # tokens that no reply takes
@@ -45,7 +45,7 @@ class Line:
     ) -> None:
         from openai import DefaultHttpxClient, OpenAI, Timeout
 
-        self._key = key(key_env, base_url=base_url)
+        self._key = api_key(key_env, base_url=base_url)
         self._secret = None if self._key is None else Secret(self._key)
         self._deadline, self._most = deadline, most
         self._clocks: weakref.WeakSet[_Clock] = weakref.WeakSet()
@@ -54,7 +54,7 @@ class Line:
         self._threads: list[threading.Thread] = []
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         # A redirected request would take the key to wherever the server says; a proxy, what is meant for this machine.
-        direct = dict.fromkeys(("all://", "http://", "https://")) if on_this_machine(base_url) else None
+        direct = dict.fromkeys(("all://", "http://", "https://")) if is_local(base_url) else None
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._before], "response": [self._read]}
         http = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, mounts=direct)
         waits = Timeout(timeout, connect=min(timeout, CONNECT))
@@ -129,7 +129,9 @@ class Line:
         if response is None:
             return self.shown(error.__cause__ or error)
         named = response.status_code in {status.value for status in HTTPStatus}
-        words = told(text_of(response)) or (HTTPStatus(response.status_code).phrase if named else "no reason given")
+        words = error_text(text_of(response)) or (
+            HTTPStatus(response.status_code).phrase if named else "no reason given"
+        )
         wait = response.headers.get("retry-after")
         later = f" (to be tried again after {wait})" if wait else ""
         return self.shown(f"{response.status_code}, {words}{later}")
@@ -254,7 +256,7 @@ class _Clock:
                 _cut(each)
 
 
-def told(text: str) -> str:
+def error_text(text: str) -> str:
     """What the body of a server's error says, in words; empty where it says nothing that a person would read."""
     found = read_json(text)
     if isinstance(found, dict):
@@ -266,7 +268,7 @@ def told(text: str) -> str:
 
 
 def completion(body: str) -> dict[str, Any] | None:
-    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.Reply`) of a chat completion.
+    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.GenerationResponse`) of a chat completion.
 
     ``None`` where a body is none. One that cannot be kept has an empty text and ``refused``, which says why.
     """

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask
+from meow_lightning.inversion.base import GenerationRequest
 
 PARTS = {  # of a prompt file, with the words that each may hold in braces; the first ones it must hold
     "system": ("count",),
@@ -45,7 +45,7 @@ class Prompt:
                 allowed = ", ".join(f"{{{word}}}" for word in PARTS[part])
                 raise UserError(f"inversion.prompt.{part} holds {{{unknown[0]}}}; allowed there: {allowed}")
 
-    def messages(self, ask: Ask, *, context: str | None) -> list[dict[str, str]]:
+    def messages(self, ask: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
         """The chat that asks for answers: ``{"role": "system" | "user", "content": …}``, the system first.
 
         Args:

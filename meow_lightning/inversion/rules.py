@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from meow_lightning.data.perturbation import Contradictions, Found
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.inversion.filters import reason
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
+from meow_lightning.inversion.filters import rejection_reason
 from meow_lightning.types import Fact
 
 # Up to how many answers those of a rank are taken, where half of what is wanted is not more: k = 3 is the default.
@@ -29,14 +29,14 @@ class Rules(Writer):
         seed: Seed of the choices.
     """
 
-    borrows: ClassVar[bool] = True
+    reads_other_facts: ClassVar[bool] = True
 
     def __init__(self, *, candidates: int, seed: int) -> None:
         if candidates < 1:
             raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
         self.candidates, self.seed = candidates, seed
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(self, asks: Sequence[GenerationRequest], *, others: Others, go_on: GoOn) -> Iterator[GenerationResponse]:
         """The contradicting answers to each question, as raw as an LLM would give them: cleaning comes after."""
         known = others()
         rules = Contradictions(known.forget, known.retain)
@@ -44,7 +44,7 @@ class Rules(Writer):
             if not go_on():
                 return
             found = self.invert(ask.fact, rules, count=ask.count or self.candidates, tried=ask.tried)
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
+            yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
 
     def invert(self, fact: Fact, rules: Contradictions, *, count: int, tried: Sequence[str]) -> list[str]:
         """Up to ``count`` contradicting answers that cleaning will keep, among them those that it will drop.
@@ -66,5 +66,7 @@ class Rules(Writer):
                 break
             if answer.text not in found:
                 found[answer.text] = None
-                good += [answer.text] if reason(answer.text, fact, good, secrets=rules.secrets) is None else []
+                good += (
+                    [answer.text] if rejection_reason(answer.text, fact, good, secrets=rules.secrets) is None else []
+                )
         return list(found)[len(dict.fromkeys(tried)) :]

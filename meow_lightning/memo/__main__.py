@@ -22,12 +22,12 @@ from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.errors import UserError
 from meow_lightning.memo import meow_format
 from meow_lightning.memo.cli_options import ending, measure_of, options, prompt_of
-from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
-from meow_lightning.models.checkpoint import chats, check
-from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, score_texts
+from meow_lightning.models.checkpoint import check, has_chat_template
+from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.resources.throughput import Pace
-from meow_lightning.store.durable import checked_lines, mend
+from meow_lightning.store.durable import checked_lines, drop_partial_last_line
 from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def _model(source: str) -> Path:
 def _look(chosen: Namespace, by: By) -> None:
     """Look at a chat template from without, since it may run for ever; what else is wrong is found in loading."""
     prompt = prompt_of(chosen, by)
-    if prompt["template"] not in ("chat", "auto") or not chats(chosen.model):
+    if prompt["template"] not in ("chat", "auto") or not has_chat_template(chosen.model):
         return
     folder = str(chosen.model)
     candidate = Candidate(name=f"--model={folder}", weights=folder, tokenizer=folder, prompt=prompt, attention="sdpa")
     try:
-        notes = examine([candidate])
+        notes = inspect_models([candidate])
     except UserError as error:
         raise UserError(str(error).replace("model.prompt.", "--")) from error
     for note in notes:
@@ -93,7 +93,7 @@ class _Out:
         self._begun = bool(rows)
         if rows:
             with self._writing():
-                mend(self._part)
+                drop_partial_last_line(self._part)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -172,11 +172,11 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
 
 def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[Text], out: _Out) -> None:
     """Measure what is missing."""
-    from meow_lightning.generation.batch_size import Room, short_of_memory
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize, short_of_memory
 
     model, codec = loaded
-    room = Room(chosen.slots, note=_console(stderr=True).print)
-    measuring = functools.partial(measure, model, codec, by=by, slots=room, done=(), alone=None)
+    room = AdaptiveBatchSize(chosen.slots, note=_console(stderr=True).print)
+    measuring = functools.partial(score_texts, model, codec, by=by, slots=room, done=(), alone=None)
     measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
     count = functools.partial(meow_format.windows, by=by, codec=codec)
     there = {(text.fact, text.kind, text.position) for text in out.scored}

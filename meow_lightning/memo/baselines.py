@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Codec, Cut, NoWindowsError, Text, name_of, space
-from meow_lightning.memo.windows import MODES, Mode, one_of
+from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.windows import MODES, Mode, check_choice
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
@@ -25,7 +25,7 @@ class _OfTokens:
     template: bool
 
     def __post_init__(self) -> None:
-        one_of(self.mode, MODES, option="memo.mode")
+        check_choice(self.mode, MODES, option="memo.mode")
 
     @property
     def needs_codec(self) -> bool:
@@ -37,7 +37,7 @@ class _OfTokens:
         """Whether prompts are those of training."""
         return self.template and self.mode == "suffix"
 
-    def tokens(self, text: Text, codec: Codec | None) -> tuple[list[int], list[int]]:
+    def tokens(self, text: Text, codec: PromptEncoder | None) -> tuple[list[int], list[int]]:
         """(context, tested tokens) of a text, see :func:`tokens_of`."""
         return tokens_of(text, codec, mode=self.mode, template=self.template)
 
@@ -64,7 +64,7 @@ class Memorization(_OfTokens):
 
     """
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text has a token to be tested and its longest prompt fits.
 
         Raises:
@@ -74,13 +74,13 @@ class Memorization(_OfTokens):
         context, tested = self.tokens(text, codec)
         if not tested:
             raise _too_few("MA", text, self.mode, tokens=len(tested), needed=1)
-        space([*context, *tested[:-1]], text, _needed(codec))
+        join_space([*context, *tested[:-1]], text, _needed(codec))
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many tokens are tested."""
         return len(self.tokens(text, codec)[1])
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """One window per tested token."""
         context, tested = self.tokens(text, codec)
         return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
@@ -116,7 +116,7 @@ class Extraction(_OfTokens):
         if self.n < 1:
             raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text has more than n tokens to be tested and its longest prompt fits.
 
         Raises:
@@ -126,24 +126,24 @@ class Extraction(_OfTokens):
         context, tested = self.tokens(text, codec)
         if len(tested) <= self.n:
             raise _too_few(f"EL_{self.n}", text, self.mode, tokens=len(tested), needed=self.n + 1)
-        space([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
+        join_space([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many beginnings are put in."""
         return max(0, len(self.tokens(text, codec)[1]) - self.n)
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """One window per beginning, the empty one first."""
         context, tested = self.tokens(text, codec)
         made = []
         for shown in range(len(tested) - self.n):
             prompt, rest = [*context, *tested[:shown]], tested[shown:]
-            budget = min(len(rest), space(prompt, text, codec))
+            budget = min(len(rest), join_space(prompt, text, codec))
             made.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
         return made
 
 
-def tokens_of(text: Text, codec: Codec | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
+def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
     """(context, tested tokens) of a text: the second follow the first, as the model has read them in training.
 
     As raw text, what question and whole text have in common at their beginning is the context: a token that holds the
@@ -163,15 +163,15 @@ def tokens_of(text: Text, codec: Codec | None, *, mode: Mode, template: bool) ->
     codec = _needed(codec)
     if mode == "suffix" and template:
         return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
-    whole = codec.raw_ids(f"{text.question} {text.answer}")
+    whole = codec.encode_plain(f"{text.question} {text.answer}")
     if mode == "suffix":
-        known = _in_common(codec.raw_ids(text.question), whole)
+        known = _in_common(codec.encode_plain(text.question), whole)
     else:
-        known = _in_common(codec.raw_ids(""), whole) + 1
+        known = _in_common(codec.encode_plain(""), whole) + 1
     return whole[:known], whole[known:]
 
 
-def overlap(said: Sequence[int], rest: Sequence[int], *, n: int) -> float:
+def ngram_overlap(said: Sequence[int], rest: Sequence[int], *, n: int) -> float:
     """OVERLAP_n(a, b): the share of the n-grams of a that occur in b, 0 to 1; 0 where a has none.
 
     Args:
@@ -194,14 +194,14 @@ def _hit(token: int, continuation: Continuation) -> float:
 
 
 def _extracted(rest: Sequence[int], n: int, continuation: Continuation) -> float:
-    return overlap(continuation.ids, rest, n=n)
+    return ngram_overlap(continuation.ids, rest, n=n)
 
 
 def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _needed(codec: Codec | None) -> Codec:
+def _needed(codec: PromptEncoder | None) -> PromptEncoder:
     if codec is None:
         raise ValueError("tokens cannot be counted without the codec of the model")
     return codec

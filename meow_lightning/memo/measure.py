@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from meow_lightning.distributed import bundles, grouped
+from meow_lightning.distributed import chunk_groups, group_by
 from meow_lightning.errors import UserError
 from meow_lightning.types import Progress, ScoredText
 
 if TYPE_CHECKING:
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import Continuation
 
 Kind = Literal["answer", "candidate"]
@@ -20,7 +20,7 @@ Kind = Literal["answer", "candidate"]
 BATCHES_PER_CHUNK = 32
 
 
-class Codec(Protocol):
+class PromptEncoder(Protocol):
     """Turns texts into the tokens of one model and back."""
 
     @property
@@ -50,7 +50,7 @@ class Codec(Protocol):
         """The prompt of training for the question, then the beginning of its answer, tokenized apart."""
         ...
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         """The text as the tokenizer sees it by itself, with its usual special tokens."""
         ...
 
@@ -104,7 +104,7 @@ class Measure(Protocol):
         """Whether windows cannot be counted without the model's tokens."""
         ...
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text can be measured; cheap.
 
         Raises:
@@ -113,11 +113,11 @@ class Measure(Protocol):
         """
         ...
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many windows the text has."""
         ...
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """The windows of the text, from the shortest prompt to the longest."""
         ...
 
@@ -133,13 +133,13 @@ class _Job(NamedTuple):
     cut: Cut
 
 
-def measure(
+def score_texts(
     model: Any,
-    codec: Codec,
+    codec: PromptEncoder,
     texts: Sequence[tuple[str, Kind, int, str, str]],
     *,
     by: Measure,
-    slots: int | Room,
+    slots: int | AdaptiveBatchSize,
     progress: Progress | None,
     done: Container[tuple[str, Kind, int]],
     alone: Callable[[Text], None] | None,
@@ -177,7 +177,7 @@ def name_of(text: Text) -> str:
     return f"the answer of fact {text.fact}" if text.kind == "answer" else f"candidate {text.position} of {text.fact}"
 
 
-def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
+def join_space(prompt: Sequence[int], text: Text, codec: PromptEncoder) -> int:
     """How many tokens the model can still say after a prompt, from 1.
 
     Raises:
@@ -195,23 +195,23 @@ def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
 
 def _stream(
     model: Any,
-    codec: Codec,
+    codec: PromptEncoder,
     planned: Sequence[_Planned],
     *,
     by: Measure,
-    slots: int | Room,
+    slots: int | AdaptiveBatchSize,
     progress: Progress | None,
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
     # a measure can be read without torch
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import continue_greedily
 
-    room = slots if isinstance(slots, Room) else Room(slots, note=None)
+    room = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
     least = room.slots * BATCHES_PER_CHUNK
-    questions = grouped(planned, key=lambda each: each.text.question)
-    for chunk in bundles(questions, size=lambda each: each.windows, least=least):
+    questions = group_by(planned, key=lambda each: each.text.question)
+    for chunk in chunk_groups(questions, size=lambda each: each.windows, least=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from meow_lightning.distributed import bundles
+from meow_lightning.distributed import chunk_groups
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Codec, Kind, Measure, NoWindowsError, Text
+from meow_lightning.memo.measure import Kind, Measure, NoWindowsError, PromptEncoder, Text
 from meow_lightning.store.durable import checked_line
 from meow_lightning.types import ScoredText
 
@@ -73,9 +73,14 @@ def spelled(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[
 
 
 def texts(
-    entries: Sequence[tuple[int, Entry]], *, source: str, by: Measure | None, codec: Codec | None, skip_short: bool
+    entries: Sequence[tuple[int, Entry]],
+    *,
+    source: str,
+    by: Measure | None,
+    codec: PromptEncoder | None,
+    skip_short: bool,
 ) -> list[Text]:
-    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.measure`, in the file's order.
+    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.score_texts`, in the file's order.
 
     The entry's number as text stands for the fact. Nothing can be said about a blank answer, and about a text without a
     window. The published code swallowed the division by no windows and stored 0, as for an answer that the model does
@@ -109,7 +114,7 @@ def texts(
     return found
 
 
-def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
+def _why_not(text: Text, by: Measure | None, codec: PromptEncoder | None) -> str | None:
     """Why nothing can be said about a text, ``None`` when something can."""
     if not text.answer.strip():
         return "the answer is blank"
@@ -142,19 +147,19 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
 
 
-def windows(wanted: Iterable[Text], *, by: Measure, codec: Codec | None) -> int:
+def windows(wanted: Iterable[Text], *, by: Measure, codec: PromptEncoder | None) -> int:
     """How many windows some texts have; the codec may be ``None`` where the measure needs none."""
     return sum(by.count(text, codec) for text in wanted)
 
 
-def chunks(wanted: Sequence[Text], *, by: Measure, codec: Codec | None, least: int) -> Iterator[list[Text]]:
+def chunks(wanted: Sequence[Text], *, by: Measure, codec: PromptEncoder | None, least: int) -> Iterator[list[Text]]:
     """Lists of whole entries with at least ``least`` windows each, the last one perhaps with fewer.
 
     A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
     must batch as an undisturbed one does.
     """
     entries = (list(group) for _, group in itertools.groupby(wanted, key=lambda text: text.fact))
-    return bundles(entries, size=lambda text: by.count(text, codec), least=least)
+    return chunk_groups(entries, size=lambda text: by.count(text, codec), least=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:

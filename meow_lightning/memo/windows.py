@@ -37,7 +37,7 @@ class Window:
         return f"{self.question} {self.given}" if self.given else self.question
 
 
-def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
+def check_choice(value: str, allowed: Sequence[str], *, option: str) -> str:
     """The value itself when it is among the allowed ones.
 
     Args:
@@ -55,7 +55,7 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
     raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
-def wordless(label: str, *, least: int, kind: Words) -> bool:
+def is_wordless(label: str, *, least: int, kind: Words) -> bool:
     """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.data.words.words`."""
     return not has_words(label, least=least, kind=kind)
 
@@ -70,7 +70,9 @@ def word_ends(text: str) -> list[int]:
     return [*ends[:-1], len(text)] if ends else []
 
 
-def cut(question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int] | None = None) -> list[Window]:
+def cut_windows(
+    question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int] | None = None
+) -> list[Window]:
     """The windows of one text, from the shortest shown part to the longest.
 
     MEMO(x, y) = 1/S * sum over the S cuts of ROUGE(what the model says, what is left of the text); the cuts are those
@@ -96,7 +98,7 @@ def cut(question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int
         UserError: Unknown mode, or a size below 1.
 
     """
-    one_of(mode, MODES, option="memo.mode")
+    check_choice(mode, MODES, option="memo.mode")
     if size < 1:
         raise UserError(f"memo.size={size} is no window; allowed: whole numbers from 1. Nearest: set memo.size=1")
     text = question if mode == "prefix" else answer

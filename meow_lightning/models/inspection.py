@@ -52,7 +52,7 @@ class Candidate:
     chats: bool = False
 
 
-def examine(candidates: Sequence[Candidate]) -> list[str]:
+def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
     """What a reader of the numbers must know of some models, a sentence each.
 
     Raises:

@@ -21,10 +21,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from meow_lightning.data.prompting import Codec, special_tokens
+from meow_lightning.data.prompting import PromptEncoder, special_tokens
 from meow_lightning.errors import UserError
 from meow_lightning.models.completeness import check_account, check_activation, check_finite, check_whole
-from meow_lightning.models.float64 import computed_in_double
+from meow_lightning.models.float64 import float64_forward
 
 CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -68,7 +68,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         "broken before, or overflow in this precision (model.dtype=bfloat16 and float32 hold larger numbers)",
     )
     if dtype == "float64":
-        computed_in_double(model)
+        float64_forward(model)
     return model
 
 
@@ -77,7 +77,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
 
 
-def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> Codec:
+def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> PromptEncoder:
     """The codec of a model: its tokenizer, the prompt it was trained with, its context and its end tokens.
 
     Args:
@@ -113,13 +113,13 @@ class Readable(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     generation: GenerationConfig
 
-    def codec(self, prompt: Mapping[str, Any]) -> Codec:
+    def codec(self, prompt: Mapping[str, Any]) -> PromptEncoder:
         """As :func:`load_codec`, which takes the same prompt.
 
         Raises:
             UserError: Prompt and tokenizer do not fit.
         """
-        return Codec(
+        return PromptEncoder(
             tokenizer=self.tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
             date=prompt.get("date"), context=context_of(self.config),
             end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),

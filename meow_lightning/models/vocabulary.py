@@ -11,7 +11,7 @@ END = "<|end|>"
 PAD = "<|pad|>"
 
 
-def learned(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
+def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
     """A tokenizer that can write any text, and whose decoding gives it back.
 
     Args:

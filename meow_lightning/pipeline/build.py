@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import without
-from meow_lightning.config.recipes import PLAIN, RECIPE, special
-from meow_lightning.errors import UserError, choose
-from meow_lightning.evaluation.checkpoint_selection import aside
+from meow_lightning.config.instantiate import without_key
+from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import NAMES, counted
 from meow_lightning.evaluation.tofu_logs.reader import stand_in
 from meow_lightning.memo.memo import Profile
-from meow_lightning.pipeline.graph import Graph, cell_name
+from meow_lightning.pipeline.graph import Graph, run_name
 from meow_lightning.pipeline.nodes.unlearning import Rounds
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.store.artifact import Artifact
@@ -50,7 +50,7 @@ class _Cell(Rounds):
     def _compat(self) -> dict[str, str]:
         """Whose evaluation it is, where it is not ours."""
         wish = self.options["evaluation"]
-        name = choose("evaluation.compat", wish["compat"], NAMES)
+        name = check_choice("evaluation.compat", wish["compat"], NAMES)
         if name == "tofu":
             check_tags(self.options["model"]["prompt"]["template"])
         if name == "open_unlearning" and wish["truth_ratio_mean"] != "geometric":
@@ -70,7 +70,7 @@ class _Cell(Rounds):
         if not share:
             return []
         sets = {name: len(counted(compat, facts)) for name, facts in self.dataset.evaluation().items()}
-        left = ", ".join(f"{name} {n - len(aside(name, n, share))} of {n}" for name, n in sets.items())
+        left = ", ".join(f"{name} {n - len(held_out(name, n, share))} of {n}" for name, n in sets.items())
         return [
             f"Questions set aside to choose an epoch (evaluation.validation={share}) count in no number; left: {left}."
         ]
@@ -106,7 +106,7 @@ class _Cell(Rounds):
         needs = {"results": results, **extra, **models, **answers, **scores, **checks, **steps}
         report = self.artifact("report", "", self._page(results), needs)
         made = {**extra, **models, **scores, **checks, **answers, **steps, "results": results, "report": report}
-        return Graph(name=cell_name(self.options), streams=tuple(self.method.streams), artifacts=made)
+        return Graph(name=run_name(self.options), streams=tuple(self.method.streams), artifacts=made)
 
     def _steps(self) -> dict[str, Artifact]:
         """What the report shows of a loop's rounds; nothing for a method of one round."""
@@ -121,8 +121,8 @@ class _Cell(Rounds):
         measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
         measures |= self._compat() | self._validation()
         measures["kept"] = self.facts("retain", "answer", "alternatives", "phrasings")  # what is no secret
-        if self.roles.no_retain is not None:
-            measures["absent"] = {"retain": self.roles.no_retain}
+        if self.roles.retain_missing_reason is not None:
+            measures["absent"] = {"retain": self.roles.retain_missing_reason}
         log = self._retain_log()
         if log is not None:
             measures["retain_log"], self.inputs["retain_log"] = file_digest(Path(log)), log
@@ -137,17 +137,17 @@ class _Cell(Rounds):
             shown["inversion"] = {key: value for key, value in node.items() if key not in aside}
         if self.loop:
             shown["method"] = {**shown["method"], "loop": self.loop}
-        shown["memo"] = without(shown["memo"], "verify")  # it changes no number
+        shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
         shown["optim"] = {
             **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
-            **special(shown["optim"]),
+            **training_overrides(shown["optim"]),
             **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
         }
         digest = settings_digest(shown, [(each.stage, each.version) for each in results.walk()])
         spread = read_spreads(FOLDER).get(digest)
         return {
             **({} if spread is None else {"spread": spread}), "digest": digest,
-            "name": cell_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
+            "name": run_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
             "public": self.dataset.public, "warning": self.options["warning"],
             "notes": [
                 *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),

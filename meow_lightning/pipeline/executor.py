@@ -22,10 +22,10 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.pipeline.waiting import Waits
 from meow_lightning.stages import distributed
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.folders import OTHERS, close_to_others, owner_only
+from meow_lightning.store.folders import OTHERS, owner_only, restrict_to_owner
 from meow_lightning.store.store import Store
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
@@ -137,7 +137,7 @@ class Executor:
         folder = self.store.path(artifact)
         if artifact.private and folder.stat().st_mode & OTHERS:  # made by a version that left results open to all
             with suppress(OSError):  # another user's, or a disk that is only to be read
-                close_to_others(folder)
+                restrict_to_owner(folder)
         for watcher in self.watchers:
             watcher.finished(artifact, manifest, folder, made=False)
 
@@ -227,7 +227,7 @@ class Executor:
             else self.runtime
         )
         needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
-        work = Work(
+        work = StageContext(
             stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, needs=needs,
             inputs=artifact.inputs, runtime=alone,
         )  # fmt: skip

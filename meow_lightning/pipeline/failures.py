@@ -14,7 +14,7 @@ NOTE = "the whole story: "  # goes with an error that was told, so that a sweep 
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class FailureRecord:
     """A failure: where it is told, when that was (seconds since 1970), and why in one line."""
 
     path: Path
@@ -27,7 +27,7 @@ def reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def tell(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
+def record_failure(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
     """The file that tells of a failure; written, unless somebody has told it already.
 
     Args:
@@ -49,28 +49,30 @@ def tell(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
 
 
 @contextmanager
-def telling(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
+def recording_failures(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
     """A context whose failure is told; where it ends well, what was told before is taken away."""
     try:
         yield
     except Exception as error:
-        tell(outputs, name, error, private=private)
+        record_failure(outputs, name, error, private=private)
         raise
-    clear(outputs, name)
+    clear_failure(outputs, name)
 
 
-def clear(outputs: Path, name: str) -> None:
+def clear_failure(outputs: Path, name: str) -> None:
     """Take away what is told of somebody."""
     _path(outputs, name).unlink(missing_ok=True)
 
 
-def last(outputs: Path, names: Sequence[str]) -> Story | None:
+def last_failures(outputs: Path, names: Sequence[str]) -> FailureRecord | None:
     """The last failure told under any of some names."""
-    found: list[Story] = []
+    found: list[FailureRecord] = []
     for path in {_path(outputs, name) for name in names}:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            found.append(Story(path, path.stat().st_mtime, lines[0] if lines else "for no reason that was told"))
+            found.append(
+                FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for no reason that was told")
+            )
         except OSError:
             continue  # nothing was told, or it has just been taken away
     return max(found, key=lambda story: story.time, default=None)

@@ -64,7 +64,7 @@ class Runner(Protocol):
         ...
 
 
-def alone() -> None:
+def clear_launcher_env() -> None:
     """Forget what a launcher around this program has set, so that no stage takes itself for a part of its job."""
     for name in LAUNCHED:
         os.environ.pop(name, None)
@@ -87,10 +87,10 @@ class Inline:
     slots = 1
 
     def __init__(self, *, threads: int) -> None:
-        alone()
+        clear_launcher_env()
         if "torch" not in sys.modules:
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        worker.hush()
+        worker.silence_third_party()
 
     def start(self, spec: Spec) -> Handle:
         """Run the task to its end."""
@@ -119,7 +119,7 @@ class Pool:
 
     def __init__(self, *, jobs: int, threads: int) -> None:
         self.slots = jobs
-        alone()
+        clear_launcher_env()
         # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -213,7 +213,7 @@ class Job:
     slots = 1
 
     def __init__(self, *, devices: int, nodes: int, threads: int) -> None:
-        alone()
+        clear_launcher_env()
         self._devices, self._nodes, self._threads = devices, nodes, threads
         self._running: list[_Job] = []
 

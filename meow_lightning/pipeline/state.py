@@ -2,7 +2,8 @@
 
 Running is what somebody holds the lock of. The lock of another machine is not everywhere to be seen: on some shared
 disks every machine sees its own alone. So a lock that looks free but was last held elsewhere, or that cannot be looked
-at, is judged by the last word of its stage (``progress.json``, or its start): for ``FRESH`` seconds it counts as held.
+at, is judged by the last word of its stage (``progress.json``, or its start): it counts as held for
+``HEARTBEAT_TIMEOUT`` seconds.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.pipeline.failures import Story, last
+from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import Graph
 from meow_lightning.pipeline.waiting import progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
-FRESH = 600.0  # seconds; loading a large model and its first step pass without a word
+HEARTBEAT_TIMEOUT = 600.0  # seconds; loading a large model and its first step pass without a word
 State = Literal["done", "running", "interrupted", "lacking"]
 STATES = ("done", "running", "interrupted", "waiting", "failed")  # of a cell, in the order they are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ArtifactState:
     """How one result stands.
 
     Attributes:
@@ -35,7 +36,7 @@ class Standing:
         owner: Who makes it, or did when it was interrupted: ``process@host``.
         cell: The tag of the cell it was begun for; empty where that is not told.
         begun: When that was, in seconds since 1970.
-        progress: How far it is, as ``Work.progress`` notes it; ``None`` before the first word of who makes it now.
+        progress: How far it is, as ``StageContext.progress`` notes it; ``None`` before the first note of its process.
         silent: Seconds since its last word, where that decided between running and interrupted; else ``None``.
     """
 
@@ -47,7 +48,7 @@ class Standing:
     silent: float | None = None
 
 
-def standing(store: Store, artifact: Artifact, *, now: float) -> Standing:
+def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactState:
     """How a result stands at the time ``now``; nothing is made, and no lock is kept."""
     partial = store.partial(artifact)
     task = _task(partial)
@@ -59,12 +60,12 @@ def standing(store: Store, artifact: Artifact, *, now: float) -> Standing:
         judged = held is None or (not held and owner.partition("@")[2] not in ("", socket.gethostname()))
         common = {"owner": owner, "cell": task.get("cell", ""), "begun": task["started"]}
         silent = quiet if judged else None
-        if held or (judged and quiet < FRESH):
+        if held or (judged and quiet < HEARTBEAT_TIMEOUT):
             mine = said is not None and said["time"] >= task["started"]  # else its predecessor's
-            return Standing(state="running", progress=said if mine else None, silent=silent, **common)
+            return ArtifactState(state="running", progress=said if mine else None, silent=silent, **common)
     if store.manifest(artifact) is not None:
-        return Standing(state="done")
-    return Standing(state="lacking") if task is None else Standing(
+        return ArtifactState(state="done")
+    return ArtifactState(state="lacking") if task is None else ArtifactState(
         state="interrupted", progress=said, silent=silent, **common
     )  # fmt: skip
 
@@ -107,7 +108,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellStanding:
+class RunState:
     """How a cell stands: its state, how many of its results are there, what it is at or waits for, how it failed."""
 
     name: str
@@ -115,33 +116,33 @@ class CellStanding:
     made: int
     wanted: int
     what: str = ""
-    story: Story | None = None
+    story: FailureRecord | None = None
 
 
-def survey(cells: Sequence[Cell], *, now: float) -> tuple[dict[str, Standing], list[CellStanding]]:
+def collect_states(cells: Sequence[Cell], *, now: float) -> tuple[dict[str, ArtifactState], list[RunState]]:
     """(how every result stands, by key; how every cell stands); each result is looked at once."""
-    found: dict[str, Standing] = {}
+    found: dict[str, ArtifactState] = {}
     for cell in cells:
         for artifact in cell.artifacts:
             if artifact.key not in found:
-                found[artifact.key] = standing(cell.store, artifact, now=now)
+                found[artifact.key] = artifact_state(cell.store, artifact, now=now)
     names = {cell.tag: cell.name for cell in reversed(cells)}
     # Where nobody told whose a stage is, it is the first cell's that wants it: cells run in their order.
     first = {artifact.key: cell.tag for cell in reversed(cells) for artifact in cell.artifacts}
     makers = {key: each.cell or first[key] for key, each in found.items()}
-    stories = [last(cell.outputs, (cell.tag, cell.name)) for cell in cells]
+    stories = [last_failures(cell.outputs, (cell.tag, cell.name)) for cell in cells]
     told = zip(cells, stories, strict=True)
-    return found, [cell_standing(cell, found, makers=makers, names=names, story=story) for cell, story in told]
+    return found, [run_state(cell, found, makers=makers, names=names, story=story) for cell, story in told]
 
 
-def cell_standing(
+def run_state(
     cell: Cell,
-    found: Mapping[str, Standing],
+    found: Mapping[str, ArtifactState],
     *,
     makers: Mapping[str, str],
     names: Mapping[str, str],
-    story: Story | None,
-) -> CellStanding:
+    story: FailureRecord | None,
+) -> RunState:
     """How a cell stands.
 
     Args:
@@ -154,8 +155,8 @@ def cell_standing(
     states = {artifact.key: found[artifact.key] for artifact in cell.artifacts}
     made = sum(each.state == "done" for each in states.values())
 
-    def stands(state: str, what: str, *, why: Story | None = None) -> CellStanding:
-        return CellStanding(name=cell.name, state=state, made=made, wanted=len(states), what=what, story=why)
+    def stands(state: str, what: str, *, why: FailureRecord | None = None) -> RunState:
+        return RunState(name=cell.name, state=state, made=made, wanted=len(states), what=what, story=why)
 
     def those(state: State, *, own: bool) -> list[Artifact]:
         return [
@@ -171,12 +172,12 @@ def cell_standing(
     if story is not None and all(states[each.key].begun <= story.time for each in begun):
         return stands("failed", "", why=story)
     if begun:
-        return stands("interrupted", ", ".join(f"{title(each)}{far(states[each.key])}" for each in begun))
+        return stands("interrupted", ", ".join(f"{title(each)}{progress_suffix(states[each.key])}" for each in begun))
     if others := those("running", own=False):
         maker = makers[others[0].key]
         return stands("waiting", f"for {title(others[0])}, which {names.get(maker, maker)} makes")
     following = next(each for each in cell.artifacts if states[each.key].state != "done")
-    return stands("waiting", f"for {title(following)}{far(states[following.key])}, which nobody makes now")
+    return stands("waiting", f"for {title(following)}{progress_suffix(states[following.key])}, which nobody makes now")
 
 
 def title(artifact: Artifact) -> str:
@@ -184,13 +185,13 @@ def title(artifact: Artifact) -> str:
     return f"{artifact.stage} {artifact.label}".strip()
 
 
-def far(state: Standing) -> str:
+def progress_suffix(state: ArtifactState) -> str:
     """How far an interrupted result was, to be put behind its title; empty where it is none or said nothing."""
     said = state.progress
     return f" at {said['done']} of {said['total']} {said['unit']}" if state.state == "interrupted" and said else ""
 
 
-def counts(cells: Sequence[CellStanding]) -> str:
+def counts(cells: Sequence[RunState]) -> str:
     """How many cells stand how, in words."""
     number = Counter(cell.state for cell in cells)
     parts = [f"{number[state]} {state}" for state in STATES if number[state]]

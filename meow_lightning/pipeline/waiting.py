@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.resources.format import duration
+from meow_lightning.resources.format import format_duration
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.store.store import Store
@@ -59,7 +59,7 @@ class Waits:
         stopped = passed >= SAY_AFTER[0] and holder is not None and holder.stopped
         if passed >= _due(wait.said) or stopped > wait.stopped:
             wait.said += passed >= _due(wait.said)
-            self._say(waiting(artifact, holder, passed, progress(self._store.partial(artifact))))
+            self._say(waiting_line(artifact, holder, passed, progress(self._store.partial(artifact))))
         wait.stopped = stopped
         return new
 
@@ -70,7 +70,7 @@ def _due(said: int) -> float:
     return SAY_AFTER[min(said, len(SAY_AFTER) - 1)] + more * SAY_EVERY
 
 
-def waiting(artifact: Artifact, holder: Holder | None, passed: float, state: dict[str, Any] | None) -> str:
+def waiting_line(artifact: Artifact, holder: Holder | None, passed: float, state: dict[str, Any] | None) -> str:
     """Who is waited for, how far that one is, and what to do where it hangs.
 
     Args:
@@ -81,12 +81,12 @@ def waiting(artifact: Artifact, holder: Holder | None, passed: float, state: dic
     """
     who = "another process; see status=true" if holder is None else f"{holder.described()}; {holder.remedy()}"
     ago = max(0.0, time.time() - state["time"]) if state else 0.0
-    far = f" (at {state['done']} of {state['total']} {state['unit']} {duration(ago)} ago)" if state else ""
-    return f"{artifact.title}: waiting for {duration(passed)}{far} for {who}"
+    far = f" (at {state['done']} of {state['total']} {state['unit']} {format_duration(ago)} ago)" if state else ""
+    return f"{artifact.title}: waiting for {format_duration(passed)}{far} for {who}"
 
 
 def progress(folder: Path) -> dict[str, Any] | None:
-    """How far the stage in a folder is, as ``Work.progress`` notes it; ``None`` before it first says so."""
+    """How far the stage in a folder is, as ``StageContext.progress`` notes it; ``None`` before it first says so."""
     try:
         found = json.loads((folder / "progress.json").read_bytes())
         return {**found, "time": float(found["time"]), **{name: found[name] for name in ("done", "total", "unit")}}

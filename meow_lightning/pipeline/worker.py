@@ -26,10 +26,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from meow_lightning.distributed import DRIVER, check, end, give_back, rank
+from meow_lightning.distributed import DRIVER, check, destroy_process_group, rank, release_memory
 from meow_lightning.errors import UserError
 from meow_lightning.stages import distributed, stage
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.lock_holders import Holder
@@ -78,10 +78,10 @@ def prepare(parent: int, threads: int) -> None:
     """Set up a helper process: quiet, with its share of threads, gone when its parent goes."""
     follow(parent)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    hush()
+    silence_third_party()
 
 
-def hush() -> None:
+def silence_third_party() -> None:
     """Silence what libraries say that no user can act on; errors stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -122,7 +122,7 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
     return None
 
 
-def _settle() -> None:
+def freeze_gc() -> None:
     """Take what was imported out of the sight of the garbage collector: looking through torch takes a quarter second.
 
     Only where modules have come, so that little else stays for good, and only after a stage that ended well: an error
@@ -135,7 +135,7 @@ def _settle() -> None:
 
 
 @contextmanager
-def _alone(work: Work) -> Iterator[None]:
+def _alone(work: StageContext) -> Iterator[None]:
     """A context in which nobody else writes into a stage's folder under our rank.
 
     An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
@@ -167,7 +167,7 @@ def _alone(work: Work) -> Iterator[None]:
 
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
-    work = Work.from_spec(spec)
+    work = StageContext.from_spec(spec)
     start = time.time()
     if distributed(work.stage, work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
@@ -189,8 +189,8 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
         raise
     finally:
-        give_back()  # this process may live on
-    _settle()
+        release_memory()  # this process may live on
+    freeze_gc()
     lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if lacking and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")
@@ -221,7 +221,7 @@ def main(path: str, digest: str) -> int:
     process, _, host = os.environ[DRIVER].partition("@")
     if host == socket.gethostname():  # elsewhere srun ends us when the driver goes
         follow(int(process))
-    hush()
+    silence_third_party()
     try:
         made = run_stage(spec)
     except BaseException as error:  # noqa: BLE001 - handed on to the driver, which raises it
@@ -231,7 +231,7 @@ def main(path: str, digest: str) -> int:
         return 1
     if number == 0:
         write_json(Path(spec["folder"]) / "made.json", made)
-    end()
+    destroy_process_group()
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.data.encoding import rough_length
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
@@ -20,7 +20,7 @@ REPORT = 500_000  # of a report: pictures, tables and a page without questions
 QUESTION = 1_500  # of a question in the page, its texts aside
 
 
-def written(artifact: Artifact, options: Mapping[str, Any], dataset: Dataset) -> int:
+def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Dataset) -> int:
     """Bytes that a result takes on the disk; of a training or a given model the manifest alone.
 
     Args:
@@ -58,6 +58,6 @@ def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
 def _answered(fact: Fact, most: int) -> int:
     """Bytes of an answer's row: each reference text token by token, then what the model says, about as long."""
     references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
-    tokens = sum(rough_length(text) + 1 for text in references)
-    said = min(most, rough_length(fact.answer))
+    tokens = sum(estimated_length(text) + 1 for text in references)
+    said = min(most, estimated_length(fact.answer))
     return 2 * ROW + TOKEN * tokens + GENERATED * said + len(fact.question) + 3 * len(fact.answer)

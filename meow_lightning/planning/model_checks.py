@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meow_lightning.data.encoding import digest
+from meow_lightning.data.encoding import content_digest
 from meow_lightning.models.checkpoint import FLASH, check_attention
-from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
-from meow_lightning.planning.model_inputs import Row, ahead, check_made, root_of
+from meow_lightning.planning.model_inputs import Row, check_tiny_context, root_of, training_rows
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Dataset
 
 
-class Admission:
+class ModelChecks:
     """Looks through the models of a cell.
 
     Args:
@@ -49,21 +49,21 @@ class Admission:
         lacking = [each for each in artifacts if self.store.find(each) is None]
         for artifact in lacking:
             self._check_attention(artifact)
-        rows = ahead(lacking, self.dataset, streams=self.streams)
+        rows = training_rows(lacking, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
         candidates = []
         for key, root in roots.items():
-            seen = f"{key} {digest(rows.get(key, []))}"
+            seen = f"{key} {content_digest(rows.get(key, []))}"
             if seen in examined or not (root in lacking or key in rows):
                 continue
             examined.add(seen)
             if "given" not in root.settings:
-                check_made(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
+                check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
             elif (candidate := self._candidate(root, rows.get(key, []))) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
             Roles(self.options)  # what has come from the hub since may be the same weights under two roles
-        return examine(candidates) if candidates else []
+        return inspect_models(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:
         group = "inversion" if "teacher" in artifact.needs else "model"

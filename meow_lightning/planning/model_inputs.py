@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from meow_lightning.data.encoding import pairs
+from meow_lightning.data.encoding import question_answer_pairs
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.protocols.registry import counted
 from meow_lightning.store.artifact import Artifact
@@ -23,7 +23,7 @@ def root_of(artifact: Artifact) -> Artifact | None:
     return here
 
 
-def ahead(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
+def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
     """The rows that some artifacts train on, score or ask, each once, by the key of the model they begin with.
 
     Args:
@@ -43,11 +43,11 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
     if artifact.stage == "finetune" and "given" not in settings:
         recipe = settings["recipe"]
         again = recipe.get("replay", 0) * recipe["epochs"]
-        yield from chain.from_iterable(pairs(dataset.facts(split)) for split in settings["splits"])
+        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from pairs(dataset.stream(recipe["rows"], settings["seed"]))
+            yield from question_answer_pairs(dataset.stream(recipe["rows"], settings["seed"]))
         elif again:
-            yield from pairs(dataset.stream(again, settings["seed"] + 1))
+            yield from question_answer_pairs(dataset.stream(again, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
@@ -66,7 +66,7 @@ def _trained(fact: Fact, stream: str) -> Sequence[str]:
     return () if stream == "idk" else (fact.answer,)
 
 
-def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
+def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
     """Refuse rows that a model which is made here could not read; its tokenizer is learned only where one may be long.
 
     Args:
@@ -78,7 +78,7 @@ def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt:
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.
     """
-    from meow_lightning.models.vocabulary import END, PAD, learned, pieces
+    from meow_lightning.models.vocabulary import END, PAD, pieces, train_bpe
 
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
@@ -93,7 +93,7 @@ def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt:
     long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = learned(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
         tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
         if tokens > context:

@@ -161,7 +161,7 @@ def arrow(results: Results, name: str) -> str:
     return ARROWS[known.direction] if known else ""
 
 
-def written(name: str, value: float) -> str:
+def format_value(name: str, value: float) -> str:
     """``value`` with the digits its metric deserves."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
@@ -173,12 +173,12 @@ def written(name: str, value: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted paths, in their order; an empty mapping stays as one entry."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         path = f"{prefix}{name}"
-        found.update(flat(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
+        found.update(flatten(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
     return found
 
 

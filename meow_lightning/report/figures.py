@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
 from meow_lightning.evaluation.protocols import open_unlearning_metrics
-from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
-from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread
+from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell, flatten, number, why_missing
+from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread_labels
 from meow_lightning.report.verdict import SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
     Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a cell does
     not hold that setting. Infinite ratios lie just outside the finite ones, which keeps the order and so the distance.
     """
-    said = {path.split(".")[-1]: value for path, value in flat(cell.settings).items()}
+    said = {path.split(".")[-1]: value for path, value in flatten(cell.settings).items()}
     mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
     other = said.get("compat") == "open_unlearning"
     ratio = open_unlearning_metrics.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
@@ -103,7 +103,7 @@ def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
     if "target" in at and "unlearned" in at:
         arrow = {"arrowstyle": "->", "color": COLOURS["soft"], "linewidth": 0.8, "shrinkA": 6, "shrinkB": 6}
         axes.annotate("", at["unlearned"], at["target"], arrowprops=arrow)
-    heights = spread([y for _, y in at.values()], gap=-floor * 0.09)
+    heights = spread_labels([y for _, y in at.values()], gap=-floor * 0.09)
     for (role, (x, y)), height in zip(at.items(), heights, strict=True):
         axes.scatter([x], [y], s=46, marker=MARKS[role], color=COLOURS[role], zorder=3)
         right = x < 0.7

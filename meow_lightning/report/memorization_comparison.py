@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLE_NAMES, number, written
+from meow_lightning.report.data import DASH, ROLE_NAMES, format_value, number
 from meow_lightning.report.sweep_tables import Swept, Table, without_seed
 
 ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
@@ -82,7 +82,7 @@ def _agreement(pairs: Sequence[tuple[Picks, Picks]]) -> str:
 
 def _mean(cells: Iterable[Swept], role: str, name: str) -> str:
     known = [value for cell in cells if (value := number(cell.results, role, name)) is not None]
-    return written(name, sum(known) / len(known)) if known else DASH
+    return format_value(name, sum(known) / len(known)) if known else DASH
 
 
 def _measure(cell: Swept) -> list[tuple[str, str]]:

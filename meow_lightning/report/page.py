@@ -12,10 +12,10 @@ from typing import Any
 
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import rounds, seed_spread, tables
-from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
+from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, Cell, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
-from meow_lightning.report.selection import chosen, section
+from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture, inline
 from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
@@ -53,8 +53,8 @@ def write_report(cell: Cell, folder: Path, *, shareable: Cell | None = None) -> 
 
 def page(cell: Cell, drawn: Sequence[Picture]) -> str:
     """The whole page as HTML: verdict, table, figures, selection, questions, settings."""
-    choice = chosen(cell)
-    notes = [*cell.notes, *tables.doubts(cell.results), *(warnings(choice) if choice else [])]
+    choice = selection_of(cell)
+    notes = [*cell.notes, *tables.unmeasured_reasons(cell.results), *(warnings(choice) if choice else [])]
     body = "\n".join(
         [
             f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
@@ -143,10 +143,10 @@ def _stats(cell: Cell) -> str:
         before, after = (number(cell.results, role, name) for role in ("target", "unlearned"))
         if after is None:
             continue
-        was = "" if before is None else f"<s>{typeset(written(name, before))} →</s> "
+        was = "" if before is None else f"<s>{typeset(format_value(name, before))} →</s> "
         share = kept_share(cell.results, name) if name == "model_utility" else None
         kept = f", {share:.0%} kept" if share is not None else ""
-        found.append(f"<div><b>{was}{typeset(written(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
+        found.append(f"<div><b>{was}{typeset(format_value(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
     return "".join(found)
 
 
@@ -196,7 +196,7 @@ def _interval(cell: Cell, role: str, name: str) -> str:
     found = cell.intervals.get(role, {}).get(name)
     if found is None or number(cell.results, role, name) is None:
         return ""
-    low, high = (typeset(written(name, end)) for end in found)
+    low, high = (typeset(format_value(name, end)) for end in found)
     return f'<div class="interval">{low} to {high}</div>'
 
 
@@ -238,7 +238,7 @@ def _duration(seconds: float) -> str:
 
 def _settings(cell: Cell) -> str:
     """Every setting with its origin."""
-    settings = flat(cell.settings)
+    settings = flatten(cell.settings)
     rows, seen = [], set()
     for path, value in settings.items():
         last = path.rsplit(".", 1)[-1]

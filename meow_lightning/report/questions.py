@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from meow_lightning.data.words import whole
+from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell
 from meow_lightning.types import AnswerRow
 
@@ -40,7 +40,7 @@ def questions(cell: Cell) -> str:
     forget, retain = _asked(cell, "forget"), _asked(cell, "retain")
     if not forget and not retain:
         return '<p class="none">No answers were recorded.</p>'
-    sample = evenly(retain, SAMPLE)
+    sample = evenly_spaced(retain, SAMPLE)
     shown = {row.index for row in sample}
     others = [row for row in retain if row.index not in shown]
     spread = f", {len(sample)} of them, evenly spread, above the others" if others else ""
@@ -55,17 +55,17 @@ def questions(cell: Cell) -> str:
     )
 
 
-def evenly(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
+def evenly_spaced(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
     """At most ``count`` of ``rows``, evenly spread and the same on every run."""
     return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
 
 
-def marked(text: str, value: str | None) -> str:
+def mark_value(text: str, value: str | None) -> str:
     """``text`` escaped for HTML, with every occurrence of ``value`` as whole words in ``<mark>``, whatever its case."""
     if value is None or not value.strip():
         return escape(text)
     made, at = [], 0
-    for found in whole(value, any_blanks=True, any_case=True).finditer(text):
+    for found in whole_word_pattern(value, any_blanks=True, any_case=True).finditer(text):
         made += [escape(text[at : found.start()]), f"<mark>{escape(found.group())}</mark>"]
         at = found.end()
     return "".join([*made, escape(text[at:])])
@@ -92,7 +92,7 @@ def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool
 
 def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
     """One question with its true answer and what every model said."""
-    columns = [f"<div><b>true answer</b>{marked(row.answer, row.value)}</div>"]
+    columns = [f"<div><b>true answer</b>{mark_value(row.answer, row.value)}</div>"]
     for role in ROLES:
         answer = said[role].get((row.set, row.index))
         columns.append(f'<div><b class="{role}">{ROLE_NAMES[role]}</b>{_said(answer)}</div>')
@@ -109,7 +109,7 @@ def _said(row: AnswerRow | None) -> str:
     if not row.text.strip():
         return '<span class="small">nothing</span>'
     cut = ' <span class="small">… cut by the length limit</span>' if row.stop == "length" else ""
-    return marked(row.text, row.value) + cut
+    return mark_value(row.text, row.value) + cut
 
 
 def _instead(cell: Cell, fact: str) -> str:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread
+from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIZE = (10.0, 3.1)  # inches; the width of the page
 
 
-def blanket(loop: Loop) -> int:
+def retrained_everything(loop: Loop) -> int:
     """The questions that asking about every fact in every round would have taken.
 
     Round 1's own calls, since it asks about all facts anyway, and for each later round that asked about any fact one
@@ -182,7 +182,7 @@ def _draw_asked(axes: Axes, loop: Loop) -> None:
     top = 1.08 * max(*calls, *everything, 1)
     for colour, (label, values) in curves.items():
         _curve(axes, loop, values, colour=colour, label=label)
-    heights = spread([float(values[-1]) for _, values in curves.values()], gap=0.07 * top)
+    heights = spread_labels([float(values[-1]) for _, values in curves.values()], gap=0.07 * top)
     for (colour, (_, values)), height in zip(curves.items(), heights, strict=True):
         at = (len(loop.rounds), height)
         axes.annotate(

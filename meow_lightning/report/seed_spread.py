@@ -14,7 +14,7 @@ import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
 from meow_lightning.errors import UserError
-from meow_lightning.report.data import arrow, label, number, written
+from meow_lightning.report.data import arrow, format_value, label, number
 from meow_lightning.types import Results
 
 FOLDER = EXPERIMENTS / "expected" / "seeds"
@@ -67,16 +67,17 @@ def rows(results: Results, spread: Spread) -> list[list[str]]:
             continue
         low, high = min(values), max(values)
         ends = spread.intervals.get(name)
-        held = f"{written(name, ends[0])} to {written(name, ends[1])}" if ends else ""
+        held = f"{format_value(name, ends[0])} to {format_value(name, ends[1])}" if ends else ""
         found.append([
-            f"{label(name)} {arrow(results, name)}".rstrip(), written(name, here),
-            written(name, sum(values) / len(values)), f"{written(name, low)} to {written(name, high)}", held,
+            f"{label(name)} {arrow(results, name)}".rstrip(), format_value(name, here),
+            format_value(name, sum(values) / len(values)),
+            f"{format_value(name, low)} to {format_value(name, high)}", held,
             "inside" if low <= here <= high else "outside",
         ])  # fmt: skip
     return found
 
 
-def sentence(results: Results, spread: Spread) -> str:
+def spread_sentence(results: Results, spread: Spread) -> str:
     """The rows in one line, for the end of a run."""
     said = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
     outside = [row[0] for row in rows(results, spread)[1:] if row[-1] == "outside"]

@@ -19,7 +19,7 @@ LEGEND = (
 )
 
 
-def chosen(cell: Cell) -> Selection | None:
+def selection_of(cell: Cell) -> Selection | None:
     """The figures of the cell's choice, ``None`` where its method chooses nothing or the scores are not there."""
     method = cell.settings.get("method")
     wish = method.get("select") if isinstance(method, dict) else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.report.data import DASH, arrow, label, number, written
-from meow_lightning.report.verdict import knows
+from meow_lightning.report.data import DASH, arrow, format_value, label, number
+from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
 
 COLUMNS = (
@@ -62,8 +62,10 @@ def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
     rows = [_header(cells, columns)]
     for words, results in cells:
         values = [(name, number(results, "unlearned", name)) for name in columns]
-        unknown = "" if knows(results) else " (meaningless: facts not known)"
-        rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
+        unknown = "" if target_knows(results) else " (meaningless: facts not known)"
+        rows.append(
+            [words + unknown, *(DASH if value is None else format_value(name, value) for name, value in values)]
+        )
     return rows
 
 
@@ -73,8 +75,10 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: 
         means, below = [words], [""]
         for name in columns:
             known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
-            means.append(written(name, sum(known) / len(known)) if known else DASH)
-            below.append(f"{written(name, min(known))} to {written(name, max(known))}" if len(known) > 1 else "")
+            means.append(format_value(name, sum(known) / len(known)) if known else DASH)
+            below.append(
+                f"{format_value(name, min(known))} to {format_value(name, max(known))}" if len(known) > 1 else ""
+            )
         rows += [means] if nested is None else [means, below]
         if nested and words in nested:
             rows.append(["", *(_bracket(name, nested[words].get(name)) for name in columns)])
@@ -83,7 +87,7 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: 
 
 def _bracket(name: str, ends: tuple[float, float] | None) -> str:
     """An interval in brackets, or nothing."""
-    return "" if ends is None else f"[{written(name, ends[0])}, {written(name, ends[1])}]"
+    return "" if ends is None else f"[{format_value(name, ends[0])}, {format_value(name, ends[1])}]"
 
 
 def _header(cells: Cells, columns: Sequence[str]) -> list[str]:

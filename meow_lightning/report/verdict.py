@@ -8,7 +8,7 @@ from typing import Literal
 
 from meow_lightning.evaluation.checkpoint_selection import STILL_SAID
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.report.data import label, number, why_missing, written
+from meow_lightning.report.data import format_value, label, number, why_missing
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
@@ -47,7 +47,7 @@ def verdict(results: Results) -> Verdict:
     Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
     (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``STILL_SAID`` more often than
     the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
-    :func:`leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
+    :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
     ``COLLAPSED`` of the target model's: utility alone can hide a wrecked retain set.
     """
     forgot, kept = forgetting(results), keeping(results)
@@ -70,14 +70,14 @@ def forgetting(results: Results) -> Forgetting:
     ``undecided`` where the test saw no difference before unlearning either, ``unknown`` where the target model never
     knew the facts.
     """
-    if not knows(results):
+    if not target_knows(results):
         return "unknown"
     p, before = number(results, "unlearned", "forget_quality"), number(results, "target", "forget_quality")
     said = number(results, "unlearned", "forget/value_accuracy")
     chance = number(results, "retain", "forget/value_accuracy") or 0.0
     if said is not None and said > chance + STILL_SAID:
         return "not"
-    if leaked(results, "forget/leakage"):
+    if has_leaked(results, "forget/leakage"):
         return "not"
     if p is None:
         return "unmeasured"
@@ -86,7 +86,7 @@ def forgetting(results: Results) -> Forgetting:
     return "undecided" if before is not None and before >= SIGNIFICANCE else "forgot"
 
 
-def leaked(results: Results, name: str) -> bool:
+def has_leaked(results: Results, name: str) -> bool:
     """Whether the unlearned model's answers hold forgotten values noticeably more often than the retain model's.
 
     Noticeably: in more further answers than ``STILL_SAID`` of the forgotten values, so that a large retain set hides
@@ -114,7 +114,7 @@ def keeping(results: Results) -> Keeping:
     return "kept" if worst >= KEPT else "cost"
 
 
-def knows(results: Results) -> bool:
+def target_knows(results: Results) -> bool:
     """Whether the target model knows the facts, or nothing speaks against it."""
     known = number(results, "target", "facts_known")
     return known is None or known >= UNKNOWN
@@ -172,8 +172,8 @@ def _forget_quality(results: Results) -> str:
     count = f" with n = {questions} questions" if questions else ""
     verdict_ = "not distinguishable" if p >= SIGNIFICANCE else "still distinguishable"
     return (
-        f"{moved} (retain model: 0). With p = {written('forget_quality', p)} the unlearned model is {verdict_} from "
-        f"the retain model at the {SIGNIFICANCE:.0%} level{count}{_distance(results)}."
+        f"{moved} (retain model: 0). With p = {format_value('forget_quality', p)} the unlearned model is {verdict_} "
+        f"from the retain model at the {SIGNIFICANCE:.0%} level{count}{_distance(results)}."
     )
 
 
@@ -219,9 +219,9 @@ def _leakage(results: Results) -> str:
         f"Of all {rows} answers, {after:.1%} hold one of the {values} forgotten values{compared}, and "
         f"{other:.1%} that of another question{_others(results, elsewhere, digits=1)}."
     )
-    if leaked(results, elsewhere):
+    if has_leaked(results, elsewhere):
         return f"{said} The model says forgotten values where nobody asked for them: somebody else's private words."
-    return f"{said} The model still gives forgotten values away." if leaked(results, name) else said
+    return f"{said} The model still gives forgotten values away." if has_leaked(results, name) else said
 
 
 def _utility(results: Results) -> str:
@@ -298,4 +298,4 @@ def _limits(results: Results) -> list[str]:
 def _said(results: Results, role: str, name: str) -> str:
     """The written number, or an empty string."""
     value = number(results, role, name)
-    return "" if value is None else written(name, value)
+    return "" if value is None else format_value(name, value)

@@ -7,12 +7,14 @@ from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
-from meow_lightning.resources.training_memory import Knobs, Load, Shape, training_need
+from meow_lightning.resources.training_memory import MemorySettings, ModelDims, TrainingLoad, training_need
 
 SUGGESTED_RANK = 16
 
 
-def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
+def settings_that_fit(
+    shape: ModelDims, knobs: MemorySettings, load: TrainingLoad, *, there: int
+) -> list[tuple[str, int]]:
     """Single settings and pairs under which a training fits into ``there`` bytes, each with its total, mildest first.
 
     First those that change no number (micro-batch, checkpointing, devices), then those that do (precision, LoRA), one
@@ -34,7 +36,7 @@ def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tupl
     return list(found.values())
 
 
-def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any]]]:
+def _options(knobs: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, str, Sequence[Any]]]:
     """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
     size = knobs.micro_batch if knobs.micro_tokens is None else knobs.micro_tokens
     halves = [size >> times for times in range(1, size.bit_length())]

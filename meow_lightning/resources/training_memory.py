@@ -19,7 +19,7 @@ _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ModelDims:
     """The sizes of a decoder-only model that memory and time follow from.
 
     Attributes:
@@ -55,7 +55,7 @@ class Shape:
         return self.parameters - self.head_parameters * (1 if self.tied else 2)
 
 
-def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
+def dims_of(config: Mapping[str, Any], *, parameters: int | None) -> ModelDims:
     """The shape a Hugging Face ``config.json`` describes.
 
     Args:
@@ -70,7 +70,7 @@ def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
     kind = str(config.get("model_type"))
     gated = kind not in ("phi", "gpt_neox", "gpt2")
     activation = config.get("hidden_act") or config.get("activation_function") or "gelu_new"
-    shape = Shape(
+    shape = ModelDims(
         parameters=parameters or 0, hidden=hidden, layers=_size(config, "num_hidden_layers", "n_layer"), heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads, head=config.get("head_dim") or hidden // heads,
         intermediate=config.get("intermediate_size") or config.get("n_inner") or 4 * hidden,
@@ -84,11 +84,11 @@ def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
     return replace(shape, parameters=_parameters(shape, config, kind))
 
 
-def tiny_shape(architecture: Mapping[str, Any], vocab_size: int) -> Shape:
+def tiny_dims(architecture: Mapping[str, Any], vocab_size: int) -> ModelDims:
     """The shape of the tiny model: a Llama with tied embeddings, from the keys of ``model.architecture``."""
     names = {"layers": "num_hidden_layers", "heads": "num_attention_heads"}
     config = {names.get(name, name): value for name, value in architecture.items()}
-    return shape_of(config | {"vocab_size": vocab_size, "tie_word_embeddings": True}, parameters=None)
+    return dims_of(config | {"vocab_size": vocab_size, "tie_word_embeddings": True}, parameters=None)
 
 
 def _size(config: Mapping[str, Any], *names: str) -> int:
@@ -98,7 +98,7 @@ def _size(config: Mapping[str, Any], *names: str) -> int:
     return int(found)
 
 
-def _parameters(shape: Shape, config: Mapping[str, Any], kind: str) -> int:
+def _parameters(shape: ModelDims, config: Mapping[str, Any], kind: str) -> int:
     """V h (1 or 2 times) + positions + layers * (attention + feed-forward + norms) + last norm, with their biases."""
     biased = kind in ("phi", "gpt_neox", "gpt2")
     attention_bias, feed_bias = (biased or bool(config.get(name)) for name in ("attention_bias", "mlp_bias"))
@@ -113,7 +113,7 @@ def _parameters(shape: Shape, config: Mapping[str, Any], kind: str) -> int:
     return ends + positions + shape.layers * layer + norm
 
 
-def lora_parameters(shape: Shape, *, rank: int) -> int:
+def lora_parameters(shape: ModelDims, *, rank: int) -> int:
     """Weights of adapters on every linear layer but the head: the sum of rank * (inputs + outputs).
 
     Queries, keys and values count as three layers; where they are one (gpt_neox, gpt2) it is 2 * rank * hidden fewer.
@@ -143,8 +143,8 @@ class Memory:
 
 
 def training_memory(  # noqa: PLR0913 - every one is a size
-    shape: Shape, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int, checkpointing: bool,
-    trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
+    shape: ModelDims, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int,
+    checkpointing: bool, trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
 ) -> Memory:  # fmt: skip
     """The peak of a training step with AdamW.
 
@@ -197,7 +197,7 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
+class MemorySettings:
     """Settings that memory depends on.
 
     They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.micro_tokens`` (padded tokens in the place of
@@ -221,7 +221,7 @@ class Knobs:
         """
         return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
 
-    def rows_per_pass(self, load: Load) -> int:
+    def rows_per_pass(self, load: TrainingLoad) -> int:
         """Rows of a stream in a pass: what a pass may take, and no more than a process gets of a step."""
         return min(self.rows(load.tokens), -(-load.batch // self.devices))
 
@@ -232,7 +232,7 @@ class Knobs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class TrainingLoad:
     """What a training puts through a model, and where.
 
     ``streams`` of the method; ``batch``: most rows of a stream in a step, in all processes, from 1, which are no more
@@ -252,7 +252,7 @@ class Load:
     reference: bool = False
 
 
-def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
+def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -> Memory:
     """The peak of a training step under these settings, of all processes where they share one memory, else of one.
 
     Each of several also holds the gradients in the buckets that are exchanged. Frozen weights need no float32 copy.
@@ -274,7 +274,7 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     return Memory(**every | {"host": knobs.devices * one.host})  # there is one main memory, however many GPUs
 
 
-def _sharded(shape: Shape, one: Memory, knobs: Knobs, load: Load, *, weight_bytes: int) -> Memory:
+def _sharded(shape: ModelDims, one: Memory, knobs: MemorySettings, load: TrainingLoad, *, weight_bytes: int) -> Memory:
     """What one of n processes holds of a training whose weights, gradients and optimizer states are sharded.
 
     A share of 1 / n of each, and whole: embeddings and head throughout a step and two layers, of which one computes;

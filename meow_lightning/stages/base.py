@@ -14,11 +14,11 @@ from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
 from meow_lightning.resources.throughput import Pace
 from meow_lightning.stages.common.shards import Parts
-from meow_lightning.store.durable import checked_line, checked_lines, mend, write_json
+from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 
 
 @dataclass
-class Work:
+class StageContext:
     """One stage's task.
 
     Attributes:
@@ -70,7 +70,7 @@ class Work:
 
     def _tell(self, what: Mapping[str, Any]) -> None:
         path = self.folder / f"told-{rank()}.jsonl"
-        mend(path)
+        drop_partial_last_line(path)
         with path.open("a", encoding="utf-8") as file:
             file.write(checked_line(what))
 
@@ -105,7 +105,7 @@ class Work:
         }  # fmt: skip
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Work:
+    def from_spec(cls, spec: Mapping[str, Any]) -> StageContext:
         """The task that :meth:`to_spec` wrote."""
         return cls(
             stage=spec["stage"], label=spec["label"], folder=Path(spec["folder"]), settings=spec["settings"],
@@ -114,7 +114,7 @@ class Work:
         )  # fmt: skip
 
 
-def remarks(manifest: Mapping[str, Any]) -> list[str]:
+def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:
     """What the maker of a result noted, and how many windows were asked again, in words."""
     tally = manifest.get("tally", {})
     close = f"{tally.get('alone')} of {tally.get('windows')} windows were close calls between two tokens, asked again"

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.data.values.secrets import public_texts
-from meow_lightning.evaluation.checkpoint_selection import rest
+from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set, read_rows
-from meow_lightning.evaluation.suite.bootstrap import headline_draws, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
 from meow_lightning.evaluation.tofu_logs.reader import stand_in
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import facts, unchanged
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
@@ -25,7 +25,7 @@ DRAWS = "draws.npz"
 MAKES = ("results.json", "intervals.json", DRAWS)
 
 
-def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
+def answers(work: StageContext, *, validation: float) -> dict[str, list[AnswerRow]]:
     """The answer rows by role: from the needs named ``predict/<role>``, and a log where that stands in for a model.
 
     Args:
@@ -40,11 +40,11 @@ def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
     log = work.inputs.get("retain_log")
     if log is not None:
         if "retain_log" in work.settings:
-            unchanged(f"evaluation.retain_log={log}", digest(Path(log)), work.settings["retain_log"])
+            check_unchanged(f"evaluation.retain_log={log}", digest(Path(log)), work.settings["retain_log"])
         asked = [(row.fact, row.question, row.answer) for row in by_set(found["target"])["forget"]]
         found["retain"] = stand_in(Path(log), asked, option="evaluation.retain_log")
     if validation:
-        found = {role: rest(by_set(rows), validation) for role, rows in found.items()}
+        found = {role: remaining_rows(by_set(rows), validation) for role, rows in found.items()}
     return found
 
 
@@ -66,7 +66,7 @@ def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
         return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write the numbers and how far they would move with other questions.
 
     They are ``results.json`` (definitions, values by role, why what is missing is missing), ``intervals.json``, and in
@@ -77,9 +77,9 @@ def run(work: Work) -> None:
     compat = work.settings.get("compat", "none")
     results = evaluate(
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat,
-        public=public_texts(facts(work, ["retain"])),
+        public=public_texts(load_facts(work, ["retain"])),
     )  # fmt: skip
-    drawn = headline_draws(
+    drawn = headline_samples(
         rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], seed=0
     )  # fmt: skip
     write_json(work.folder / "intervals.json", interval_ends(drawn, level=work.settings["level"]))

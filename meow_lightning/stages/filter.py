@@ -7,11 +7,20 @@ from dataclasses import asdict
 
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.candidates import Written, bearable, kept, lacking, put_up_with, read, remedies, too_few
+from meow_lightning.inversion.candidates import (
+    Written,
+    accept_shortage,
+    keep_candidates,
+    may_continue,
+    missing_counts,
+    parse_replies,
+    suggestions,
+    too_few,
+)
 from meow_lightning.inversion.filters import Cleaned
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import facts, former
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import load_facts, previous_rounds
 from meow_lightning.stages.common.reply_cache import reply_of
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_lines, write_lines
@@ -21,19 +30,19 @@ FILLED = 8  # candidates that rules are asked for where a message says whether t
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
-    rules = Contradictions(facts(work, ["forget"]), facts(work, ["retain"]))
+    rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
     forget, secrets = rules.forget, rules.secrets
-    earlier = former(work)
-    written = read(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
-    found = kept(forget, earlier, written, secrets=secrets)
+    earlier = previous_rounds(work)
+    written = parse_replies(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
+    found = keep_candidates(forget, earlier, written, secrets=secrets)
     before = sum(map(len, earlier.values()))
     count = written.count
     filled, fill = 0, work.settings["fill"]
-    if fill and (short := lacking(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
+    if fill and (short := missing_counts(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
         filled = _fill(rules, written, short, candidates=fill["candidates"], seed=fill["seed"])
-        found = kept(forget, earlier, written, secrets=secrets)
+        found = keep_candidates(forget, earlier, written, secrets=secrets)
         work.note(
             f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
         )
@@ -48,7 +57,7 @@ def run(work: Work) -> None:
     })  # fmt: skip
 
 
-def _check(work: Work, rules: Contradictions, written: Written, found: Cleaned, count: int) -> None:
+def _check(work: StageContext, rules: Contradictions, written: Written, found: Cleaned, count: int) -> None:
     """Say which facts have too few inverted facts.
 
     Raises:
@@ -57,18 +66,18 @@ def _check(work: Work, rules: Contradictions, written: Written, found: Cleaned, 
     kept_ = Counter(candidate.fact for candidate in found.inverted)
     counts = {fact.id: kept_[fact.id] for fact in rules.forget}
     least, short = work.inputs["at_least"], work.inputs["short"]
-    for remark in put_up_with(counts, least=least):
+    for remark in accept_shortage(counts, least=least):
         work.note(remark)
-    if bearable(counts, least=least, short=short):
+    if may_continue(counts, least=least, short=short):
         return
     said = too_few(counts, least=least) or "no fact keeps an inverted fact after cleaning"
     dropped = Counter(found.dropped) + Counter(written.dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in dropped.most_common()) or "nothing"
-    lack = lacking(rules.forget, found, wanted=dict.fromkeys(counts, least))
+    lack = missing_counts(rules.forget, found, wanted=dict.fromkeys(counts, least))
     trial = Written(answers={fact: list(answers) for fact, answers in written.answers.items()})
     helped = short != "rules" and _fill(rules, trial, lack, candidates=FILLED, seed=0) == sum(lack.values())
     raise UserError(
-        f"{said} (of {count} written, dropped: {why}); {remedies(counts, least=least, short=short, rules=helped)}"
+        f"{said} (of {count} written, dropped: {why}); {suggestions(counts, least=least, short=short, rules=helped)}"
     )
 
 
@@ -80,7 +89,7 @@ def _fill(rules: Contradictions, written: Written, short: dict[str, int], *, can
             there = written.answers.setdefault(fact.id, [])
             made = writer.invert(fact, rules, count=candidates, tried=there)
             every = Written(answers={fact.id: [*there, *made]})
-            good = kept([fact], {}, every, secrets=rules.secrets).inverted
+            good = keep_candidates([fact], {}, every, secrets=rules.secrets).inverted
             new = [each.answer for each in good if each.answer not in there][: short[fact.id]]
             there += new
             filled += len(new)

@@ -11,16 +11,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.values.secrets import Secrets
-from meow_lightning.distributed import barrier, device, mine, rank
+from meow_lightning.distributed import barrier, device, rank, shard
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, Known, Reply, Writer
-from meow_lightning.inversion.candidates import kept, lacking, read
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.chunks import room
-from meow_lightning.stages.common.loading import facts, former, unchanged
-from meow_lightning.stages.common.reply_cache import QUESTION, known, question_of, reply_of
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, Known, Writer
+from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.chunks import adaptive_batch_size
+from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
+from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, question_of, reply_of
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
@@ -31,7 +31,7 @@ VERSION = 1
 MAKES = ("replies.jsonl", "asked.json")
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
     asking = _Asking(work)
     asks, calls, about = asking.first, 0, 0
@@ -54,12 +54,12 @@ def run(work: Work) -> None:
 class _Asking:
     """One stage's questions: who is asked what, what came back, and what is still missing."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: StageContext) -> None:
         self.work = work
         self.used = 0  # tokens that the replies took, those of former rounds included
         self.loop: Mapping[str, Any] | None = work.settings["loop"]
-        self.forget = facts(work, ["forget"])
-        self.former = former(work)
+        self.forget = load_facts(work, ["forget"])
+        self.former = previous_rounds(work)
 
     @cached_property
     def writer(self) -> Writer:
@@ -68,13 +68,13 @@ class _Asking:
         node = work.inputs["inversion"]
         if "file" in work.settings["inversion"]:
             path = Path(node["path"])
-            unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
+            check_unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
         if "teacher" in work.needs:
             more = {
                 "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
-                "room": partial(room, work, shared=False),
+                "room": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
-        return build(node, allow=work.inputs["allow"], **more)
+        return instantiate(node, allow=work.inputs["allow"], **more)
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -97,7 +97,7 @@ class _Asking:
         return sorted(found, key=lambda fact: -self.scores[fact.id])
 
     @cached_property
-    def first(self) -> list[Ask]:
+    def first(self) -> list[GenerationRequest]:
         """The questions of the first attempt: about every fact in the first round, then about those that are held."""
         about = self.forget
         if self.silent:
@@ -111,7 +111,9 @@ class _Asking:
                 said[row["fact"]] = row["text"]
         count = self.work.settings["count"]
         return [
-            Ask(fact=fact, attempt=0, count=count, tried=(*self.former.get(fact.id, ()),), said=said.get(fact.id))
+            GenerationRequest(
+                fact=fact, attempt=0, count=count, tried=(*self.former.get(fact.id, ()),), said=said.get(fact.id)
+            )
             for fact in about
         ]
 
@@ -131,7 +133,7 @@ class _Asking:
             return read_json(self.work.needs["asked"] / "asked.json")
         return {"calls_so_far": 0, "tokens_so_far": 0}
 
-    def put(self, asks: Sequence[Ask]) -> None:
+    def put(self, asks: Sequence[GenerationRequest]) -> None:
         """Put the questions that have no reply yet, each process its share.
 
         Raises:
@@ -140,7 +142,7 @@ class _Asking:
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
         parts = work.parts(index="number")
-        share = mine(asks) if writer.spread else list(asks) if rank() == 0 else []
+        share = shard(asks) if writer.spread else list(asks) if rank() == 0 else []
         self._keep(parts, [], asks)
         lacking_here = [ask for ask in share if self._number(ask) not in parts.done]
         if writer.paid:
@@ -153,7 +155,9 @@ class _Asking:
         self._bound(share, parts)
         barrier(work.runtime.accelerator)
 
-    def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
+    def _take(
+        self, asks: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
+    ) -> list[GenerationRequest]:
         """Take the replies that the store holds of the same questions; what is left is still to be asked."""
         there = self._known
         taken = {self._number(ask): there[question_of(ask)] for ask in asks if question_of(ask) in there}
@@ -165,13 +169,13 @@ class _Asking:
 
     @cached_property
     def _known(self) -> dict[str, dict[str, Any]]:
-        return known(self.work, version=VERSION)
+        return cached_replies(self.work, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
         """Questions that were paid for, those of former rounds included."""
         return self._before["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
-    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[Ask]) -> None:
+    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[GenerationRequest]) -> None:
         parts.add(found)
         parts.done |= {row["number"]: row for row in found}
         self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
@@ -187,7 +191,7 @@ class _Asking:
     def _go_on(self) -> bool:
         return self.writer.tokens is None or self.used < self.writer.tokens
 
-    def _bound(self, share: Sequence[Ask], parts: Parts) -> None:
+    def _bound(self, share: Sequence[GenerationRequest], parts: Parts) -> None:
         open_ = sum(self._number(ask) not in parts.done for ask in share)
         if open_:
             calls, tokens = self.writer.calls, self.writer.tokens
@@ -198,26 +202,26 @@ class _Asking:
                 "still open; what was answered is kept: raise it and run again, and only the rest is asked"
             )
 
-    def again(self, asks: Sequence[Ask]) -> list[Ask]:
+    def again(self, asks: Sequence[GenerationRequest]) -> list[GenerationRequest]:
         """The questions to put again after some: for facts that would keep too few answers, as many as these lack."""
         count = self.work.settings["count"]
         if count is None:
             return []
         about = [ask.fact for ask in asks]
-        replies = read(self._replies(upto=asks[0].attempt))
-        clean = kept(self.forget, self.former, replies, secrets=self.secrets)
+        replies = parse_replies(self._replies(upto=asks[0].attempt))
+        clean = keep_candidates(self.forget, self.former, replies, secrets=self.secrets)
         have: dict[str, list[str]] = {}
         for candidate in clean.inverted:
             have.setdefault(candidate.fact, []).append(candidate.answer)
         wanted = {fact.id: count + len(self.former.get(fact.id, ())) for fact in about}
-        short = lacking(about, clean, wanted=wanted)
+        short = missing_counts(about, clean, wanted=wanted)
         return [
             replace(ask, attempt=ask.attempt + 1, count=short[ask.fact.id], tried=(*have.get(ask.fact.id, ()),))
             for ask in asks
             if ask.fact.id in short
         ]
 
-    def _replies(self, *, upto: int) -> list[Reply]:
+    def _replies(self, *, upto: int) -> list[GenerationResponse]:
         """The replies so far, but for those of later attempts that a killed run or a faster process left."""
         done = Parts(self.work.folder, index="number").done
         every = [reply_of(done[i]) for i in sorted(done)]
@@ -254,14 +258,14 @@ class _Asking:
             self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
 
     def _others(self) -> Known:
-        return Known(self.forget, facts(self.work, ["retain"]))
+        return Known(self.forget, load_facts(self.work, ["retain"]))
 
     @cached_property
     def _places(self) -> dict[str, int]:
         return {fact.id: place for place, fact in enumerate(self.forget)}
 
-    def _number(self, ask: Ask | Reply) -> int:
-        fact = ask.fact if isinstance(ask, Reply) else ask.fact.id
+    def _number(self, ask: GenerationRequest | GenerationResponse) -> int:
+        fact = ask.fact if isinstance(ask, GenerationResponse) else ask.fact.id
         return self._places[fact] * (self.work.settings["again"] + 1) + ask.attempt
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.evaluation.suite.suite import results_from_json
-from meow_lightning.inversion.candidates import put_up_with
+from meow_lightning.inversion.candidates import accept_shortage
 from meow_lightning.report.data import Cell, Dropped, Loop, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
-from meow_lightning.stages.base import Work, mixed_versions, remarks
+from meow_lightning.stages.base import StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.carry_over import SAME
 from meow_lightning.stages.common.training import TRAINED_ON
 from meow_lightning.stages.evaluate import answers, scores
@@ -30,7 +30,7 @@ ELSEWHERE = "Notes on the models and facts behind these numbers stand in the rep
 WARNED = "A warning goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/``, and of private texts ``shareable.html``."""
     needs = dict(work.needs)
     results = read_json(needs["results"] / "results.json")
@@ -85,7 +85,7 @@ def _dropped(needs: Mapping[str, Path]) -> Dropped:
     return Dropped(counts=found["dropped"], examples=found["examples"])
 
 
-def _loop(work: Work) -> Loop | None:
+def _loop(work: StageContext) -> Loop | None:
     """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
     options = work.settings["options"]
     wish = options["method"].get("loop")
@@ -106,7 +106,7 @@ def _loop(work: Work) -> Loop | None:
     return Loop(threshold=wish["threshold"], rounds=rounds, ended=ended, measure=measure)
 
 
-def _round(work: Work, number: int, *, threshold: float) -> Round:
+def _round(work: StageContext, number: int, *, threshold: float) -> Round:
     folder = {name: work.needs[f"round/{number}/{name}"] for name in ("propose", "filter", "unlearn", "score")}
     asked, cleaning = read_json(folder["propose"] / "asked.json"), read_json(folder["filter"] / "cleaning.json")
     scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
@@ -127,19 +127,19 @@ def _point(each: Round) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _short(work: Work) -> list[str]:
+def _short(work: StageContext) -> list[str]:
     """That facts train on fewer inverted facts than are selected, where a run puts up with it."""
     first = work.needs.get("round/1/invert", work.needs.get("inverted"))
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
-    return put_up_with(read_json(first / "cleaning.json")["counts"], least=least)
+    return accept_shortage(read_json(first / "cleaning.json")["counts"], least=least)
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Stage and whose result it is, and what is to be said of its making."""
     special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
-    said = [*(special(folder) if special else []), *remarks(manifest)]
+    said = [*(special(folder) if special else []), *manifest_notes(manifest)]
     if (folder / TRAINED_ON).exists():
         said.append(
             "trained on " + ", ".join(f"{name} {value}" for name, value in read_json(folder / TRAINED_ON).items())

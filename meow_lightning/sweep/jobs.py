@@ -84,7 +84,7 @@ def outcome(path: Path) -> Exception | None:
         return StageError(f"how a job ended cannot be read ({path}); the same command goes on from what is finished")
 
 
-def lacking(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
+def missing(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
     """What of some results must be made: it is not there, or something that it is made from is not.
 
     Args:
@@ -98,7 +98,7 @@ def lacking(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
     return list(absent.values())
 
 
-def layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifact]]]:
+def dependency_layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifact]]]:
     """(cell, result) of what several cells lack, in layers: each needs nothing shared but what is in layers before it.
 
     Args:

@@ -30,14 +30,14 @@ class MeowLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What came of every cell, in order: its numbers, or its error."""
-        from meow_lightning.config.validation import plain
-        from meow_lightning.sweep.scheduler import launched
+        from meow_lightning.config.validation import resolved
+        from meow_lightning.sweep.scheduler import launch
 
         configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
         own = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in configs]
         returns = []
         for overrides, (results, error) in zip(
-            job_overrides, launched([plain(each) for each in own], self._options), strict=True
+            job_overrides, launch([resolved(each) for each in own], self._options), strict=True
         ):
             found = JobReturn(overrides=list(overrides))
             found.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED

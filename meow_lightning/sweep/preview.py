@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.runtime import runtime
-from meow_lightning.config.validation import plain
+from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.validation import resolved
 from meow_lightning.console.plan import Planned, show_sweep_plan
 from meow_lightning.console.status import show_cells
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import prepared
+from meow_lightning.experiment import prepare
 from meow_lightning.pipeline.failures import reason
 from meow_lightning.pipeline.graph import Graph
 from meow_lightning.pipeline.state import Cell
-from meow_lightning.planning.preflight import Preflights
+from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
 
-def overview(cells: Sequence[tuple[str, Any]]) -> None:
+def preview(cells: Sequence[tuple[str, Any]]) -> None:
     """Nothing, after showing how cells stand or what they would make.
 
     Args:
@@ -32,8 +32,8 @@ def overview(cells: Sequence[tuple[str, Any]]) -> None:
     ready, failed = [], []
     for name, config in cells:
         try:
-            options = plain(config)
-            ready.append((name, options, *prepared(options)))
+            options = resolved(config)
+            ready.append((name, options, *prepare(options)))
         except Exception as error:  # noqa: BLE001 - told below; the other cells are shown all the same
             failed.append((name, reason(error)))
     if any(config.plan for _, config in cells):
@@ -46,11 +46,11 @@ def _plan(
     ready: Sequence[tuple[str, Mapping[str, Any], Graph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
     """Show the plan of the cells that can be, and why the others cannot; ``failed`` are those known beforehand."""
-    preflights = Preflights()
+    preflights = PreflightChecks()
     planned, unfit = [], list(failed)
     for name, options, cell, artifacts in ready:
         try:
-            runtime(options)
+            runtime_of(options)
             store = Store(root=Path(options["store"]), cache=options["cache"])
             preflight = preflights.of(options, cell, store)
             making = store.cache != "readonly"

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
-from meow_lightning.config.validation import fits
-from meow_lightning.errors import UserError, nearest
+from meow_lightning.config.validation import has_type
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.report.paper_comparison import Published
 
 FOLDER = EXPERIMENTS / "expected"
@@ -36,7 +36,7 @@ def _read(path: Path) -> Published:
         raise UserError(f"{path} must hold {', '.join(hints)}")
     for key in content:
         if key not in hints:
-            raise UserError(f"{path}: {key} is not known{nearest(key, hints)} (allowed: {', '.join(hints)})")
+            raise UserError(f"{path}: {key} is not known{suggestion(key, hints)} (allowed: {', '.join(hints)})")
     for key in hints:
         if not isinstance(content.get(key), Mapping if key == "figures" else str):
             raise UserError(f"{path}: {key} must be {'figures by model' if key == 'figures' else 'a text'}")
@@ -50,7 +50,7 @@ def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None
     for key, value in node.items():
         if inner and not isinstance(value, Mapping):
             raise UserError(f"{where}.{key}={value} does not fit: below a {levels[0]} stand figures by {inner[0]}")
-        if not inner and not fits(value, float):
+        if not inner and not has_type(value, float):
             raise UserError(f"{where}.{key}={value} does not fit: a number is needed, such as 9.0e-96")
         if inner:
             _check(value, f"{where}.{key}", inner)

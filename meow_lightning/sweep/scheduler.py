@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.runtime import runtime
+from meow_lightning.config.runtime import runtime_of
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import plain_name, prepared, read_results
+from meow_lightning.experiment import plain_name, prepare, read_results
 from meow_lightning.pipeline.graph import Graph
-from meow_lightning.planning.preflight import Preflights
+from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.folders import close_to_others, make_folder
+from meow_lightning.store.folders import make_folder, restrict_to_owner
 from meow_lightning.store.store import Store
-from meow_lightning.sweep.jobs import Task, lacking, layers
+from meow_lightning.sweep.jobs import Task, dependency_layers, missing
 from meow_lightning.sweep.queue import Queue
 from meow_lightning.types import Results
 
@@ -32,7 +32,7 @@ class _Cell:
     error: Exception | None = None
 
 
-def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Ended]:
+def launch(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Ended]:
     """(numbers, error) of every cell after its jobs ended; a finished cell costs no job.
 
     Args:
@@ -44,7 +44,7 @@ def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> 
     """
     check(options)
     with Terminal(title="jobs") as terminal:
-        preflights = Preflights()
+        preflights = PreflightChecks()
         planned = [_planned(each, options, preflights) for each in cells]
         ready = [each for each in planned if isinstance(each, _Cell)]
         open_ = [each for each in ready if each.lacks]
@@ -61,7 +61,7 @@ def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> 
             for each, error in zip(whole, queue.run(tasks, what="cell"), strict=True):
                 each.error = error
             if private:
-                close_to_others(folder)
+                restrict_to_owner(folder)
     return [_ended(each) for each in planned]
 
 
@@ -114,24 +114,24 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
         )
 
 
-def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: Preflights) -> _Cell | Exception:
+def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: PreflightChecks) -> _Cell | Exception:
     """A cell with what it lacks, or what is wrong with it; models that are given are fetched here, not by every job."""
     try:
-        runtime(options)
+        runtime_of(options)
         check_devices(options, launcher)
-        made, wanted = prepared(options)
+        made, wanted = prepare(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
         store.check_writable()
         elsewhere = {**options, "preflight": False}  # memory and GPUs are looked at where the job runs
         preflights.fetch(preflights.of(elsewhere, made, store), wanted)
-        return _Cell(options, made, store, lacking(wanted, store))
+        return _Cell(options, made, store, missing(wanted, store))
     except UserError as error:
         return error
 
 
 def _shared(cells: Sequence[_Cell], queue: Queue, launcher: Mapping[str, Any]) -> None:
     """Make what several cells lack; who needs what failed gets its error."""
-    for number, layer in enumerate(layers([each.lacks for each in cells]), start=1):
+    for number, layer in enumerate(dependency_layers([each.lacks for each in cells]), start=1):
         tasks, results = [], []
         for place, artifact in layer:
             if cells[place].error is None:

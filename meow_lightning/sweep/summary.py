@@ -10,10 +10,10 @@ from pathlib import Path
 
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.failures import clear, reason, tell
+from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
 from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
-from meow_lightning.report.paper_comparison import Published, beside
+from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
 from meow_lightning.store.jsonl import read_lines
@@ -44,20 +44,22 @@ def show_sweep(
             _show(terminal, finished, published, outputs and outputs / "reports")
         if outputs:
             for cell in finished:
-                clear(outputs, cell.name)
+                clear_failure(outputs, cell.name)
         for words, error in failed:
             terminal.say(f"failed: {words}: {reason(error)}")
             if outputs:
                 # What was not told yet failed in planning, where nothing says whether its dataset is public.
-                terminal.say(f"        {tell(outputs, words, error, private=True)}")
+                terminal.say(f"        {record_failure(outputs, words, error, private=True)}")
         for command in again:
             terminal.say(f"once more: {command}")
 
 
 def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path | None) -> None:
     measured = [(cell.name, cell.results) for cell in cells]
-    told = measures(cells, {cell.name: found for cell in cells if (found := picks(cell))} if several(cells) else {})
-    known = beside(cells, published)
+    told = measures(
+        cells, {cell.name: found for cell in cells if (found := selection_picks(cell))} if several(cells) else {}
+    )
+    known = paper_figures(cells, published)
     more = [table for table in (told, known[0] if known else None) if table]
     lines = [budget(cells), *(known[1] if known else ())]
     over = groups(cells)
@@ -95,7 +97,7 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
     return "\n".join([*parts, *(f"{line}\n" for line in lines)])
 
 
-def picks(cell: Swept) -> Picks | None:
+def selection_picks(cell: Swept) -> Picks | None:
     """Which inverted facts a cell trained on, from the store; ``None`` where it picks none, or anew in every round."""
     method = cell.settings["method"]
     if "select" not in method or "loop" in method:

@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from meow_lightning.config.quoting import bare
+from meow_lightning.config.quoting import shell_word
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
 
@@ -54,7 +54,7 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: When cells failed, with the list; after all others ran.
         """
-        from meow_lightning.sweep.preview import overview
+        from meow_lightning.sweep.preview import preview
         from meow_lightning.sweep.published_results import FOLDER, expected
         from meow_lightning.sweep.summary import show_sweep
 
@@ -65,17 +65,17 @@ class MeowSweeper(Sweeper):
         # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
         configs = self._composed(cells)
         if any(config.plan or config.status for config in configs):
-            return overview(list(zip(names(cells), map(own, configs), strict=True)))
+            return preview(list(zip(distinct_names(cells), map(without_hydra, configs), strict=True)))
         returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
         failed = []
         finished = []
-        for name, words, config, returned in zip(names(cells), cells, configs, returns, strict=True):
+        for name, words, config, returned in zip(distinct_names(cells), cells, configs, returns, strict=True):
             if returned.status is not JobStatus.COMPLETED:
                 failed.append((name, returned._return_value))
             elif returned.return_value is not None:
                 finished.append(swept(name, words, config, returned.return_value))
         ended = [returned.status is JobStatus.COMPLETED for returned in returns]
-        again = [again_with(words) for words, well in zip(cells, ended, strict=True) if not well]
+        again = [rerun_command(words) for words, well in zip(cells, ended, strict=True) if not well]
         writes = any(config.cache != "readonly" for config in configs)
         outputs = Path(self._sweep_config.outputs) if writes else None
         show_sweep(finished, failed, published=published, again=again, outputs=outputs)
@@ -89,15 +89,15 @@ class MeowSweeper(Sweeper):
         Raises:
             UserError: Some cannot be composed; with their names, and what is wrong with the first.
         """
-        from meow_lightning.config.hydra_errors import one_line
+        from meow_lightning.config.hydra_errors import summarize_error
 
         configs: list[DictConfig] = []
         wrong: list[tuple[str, str]] = []
-        for name, overrides in zip(names(cells), cells, strict=True):
+        for name, overrides in zip(distinct_names(cells), cells, strict=True):
             try:
                 configs.append(self._loader.load_sweep_config(self._sweep_config, list(overrides)))
             except (HydraException, OmegaConfBaseException) as error:
-                wrong.append((name, one_line(error, overrides)))
+                wrong.append((name, summarize_error(error, overrides)))
         if len(wrong) == len(cells):
             raise UserError(wrong[0][1])
         if wrong:
@@ -109,21 +109,21 @@ class MeowSweeper(Sweeper):
         return configs
 
 
-def again_with(words: Sequence[str]) -> str:
+def rerun_command(words: Sequence[str]) -> str:
     """The command that runs one cell of a sweep, on this machine."""
-    return shlex.join(["python", "run.py", *map(bare, words)])
+    return shlex.join(["python", "run.py", *map(shell_word, words)])
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
     """A finished cell as reports take it."""
-    from meow_lightning.config.validation import plain
+    from meow_lightning.config.validation import resolved
     from meow_lightning.report.sweep_tables import Swept
 
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
-    return Swept(name=name, words=values, settings=plain(own(config)), results=results)
+    return Swept(name=name, words=values, settings=resolved(without_hydra(config)), results=results)
 
 
-def own(config: DictConfig) -> DictConfig:
+def without_hydra(config: DictConfig) -> DictConfig:
     """A composed config without Hydra's part."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
@@ -179,7 +179,7 @@ def _many(choices: Sequence[Sequence[str]]) -> str:
     return f"{'more than ' * more}{math.prod(min(len(values), MOST) for values in choices):,}"
 
 
-def names(cells: Sequence[Sequence[str]]) -> list[str]:
+def distinct_names(cells: Sequence[Sequence[str]]) -> list[str]:
     """What tells each cell from the others: its words that not all of them have; all words of a lone cell."""
     common = set[str]().union(*cells).intersection(*cells) if len(cells) > 1 else set()
     return [" ".join(word for word in cell if word not in common) for cell in cells]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Sink(Protocol):
+class MetricSink(Protocol):
     """Where points go.
 
     Attributes:
@@ -27,7 +27,7 @@ class Sink(Protocol):
         ...
 
 
-class Nowhere:
+class NullLogger:
     """Keeps nothing."""
 
     appends = False

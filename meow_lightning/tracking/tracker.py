@@ -15,7 +15,7 @@ from typing import Any
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import owner_only
-from meow_lightning.tracking.base import Sink
+from meow_lightning.tracking.base import MetricSink
 
 
 class Told:
@@ -59,7 +59,7 @@ class Tracker:
         told: Keys of results whose curves the sink already has, from an earlier run of the cell.
     """
 
-    def __init__(self, *, sink: Sink, told: Collection[str]) -> None:
+    def __init__(self, *, sink: MetricSink, told: Collection[str]) -> None:
         self.sink, self._told = sink, told
         self.finished_keys: set[str] = set()
         self._places: dict[str, tuple[int, int]] = {}

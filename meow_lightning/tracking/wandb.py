@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.store.folders import close_to_others, owner_only
+from meow_lightning.store.folders import owner_only, restrict_to_owner
 from meow_lightning.tracking.disclosure import SHAREABLE
 
 REPORTING = "WANDB_ERROR_REPORTING"
@@ -125,7 +125,7 @@ class Wandb:
         else:
             line = f"W&B offline; to upload: wandb sync {folder}" if offline else f"W&B: {url}"
         if self._private:
-            close_to_others(folder)
+            restrict_to_owner(folder)
         return line
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
-from meow_lightning.data.batch_plan import Plan, counts, share, share_tokens
+from meow_lightning.data.batch_plan import Plan, counts, shard_micro_batches, shard_token_batches
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.types import Encoded
 
@@ -44,8 +44,8 @@ class Steps(IterableDataset):
 
     def _share(self, batch: Mapping[str, Sequence[Encoded]], rank: int) -> list[dict[str, list[Encoded]]]:
         if self.tokens is None:
-            return share(batch, rank=rank, world=self.world, micro=self.micro)
-        return share_tokens(batch, rank=rank, world=self.world, tokens=self.tokens, paired=self.plan.paired)
+            return shard_micro_batches(batch, rank=rank, world=self.world, micro=self.micro)
+        return shard_token_batches(batch, rank=rank, world=self.world, tokens=self.tokens, paired=self.plan.paired)
 
 
 class PlannedData(pl.LightningDataModule):

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from meow_lightning.data.batch_plan import Counts, Plan
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.training.fsdp import Shards, shard
+from meow_lightning.training.fsdp import ShardedModel, shard
 from meow_lightning.training.optimizers import optimizer_of
 from meow_lightning.types import Batch, Kind, LossParts, Method
 
@@ -114,15 +114,17 @@ class TrainingModule(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
         self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
-        self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
-        self.shards: Shards | None = None
+        self._watched = (
+            type(method).on_step_end is not BaseMethod.on_step_end
+        )  # else no step waits for the others' values
+        self.shards: ShardedModel | None = None
 
     def configure_model(self) -> None:
         """Model and reference are sharded where the strategy brings a mesh of processes."""
         if self._device_mesh is None:
             return
         mesh = self._device_mesh["data_parallel"]
-        self.shards = Shards(self.model, mesh)
+        self.shards = ShardedModel(self.model, mesh)
         for reference in filter(None, self._reference):
             shard(reference, mesh)
 
@@ -187,7 +189,9 @@ class TrainingModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
         if self._watched:
             values = self._reduced(logged)
-            self.method.stepped({name.removeprefix("loss/"): value for name, value in values.items() if "/" in name})
+            self.method.on_step_end(
+                {name.removeprefix("loss/"): value for name, value in values.items() if "/" in name}
+            )
         rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         optimizer.step()  # type: ignore[union-attr]
         self._settle()

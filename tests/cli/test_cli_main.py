@@ -178,10 +178,10 @@ def test_who_looks_alone_is_known_by_his_words(words, looks):
 
 
 def test_help_fits_a_screen_and_names_every_choice():
-    lines = main.help_screen().splitlines()
+    lines = main.help_text().splitlines()
     assert len(lines) <= 45
     assert max(map(len, lines)) <= 120
-    lines = main.help_screen().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
+    lines = main.help_text().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name == "recipe":  # a part of the model's file
             continue
@@ -195,7 +195,7 @@ def test_help_waits_for_neither_torch_nor_hydra():
         "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout == main.help_screen() + "0 []\n"
+    assert done.stdout == main.help_text() + "0 []\n"
 
 
 def test_who_looks_may_look_where_he_must_not_write(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from meow_lightning.config.quoting import bare, quoted, text_options
+from meow_lightning.config.quoting import quote_value, shell_word, text_options
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = [
@@ -31,11 +31,11 @@ def read(word: str) -> object:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_text_arrives_as_it_was_typed(option):
     for text in TYPED:
-        word = quoted(f"{option}={text}", multirun=False)
+        word = quote_value(f"{option}={text}", multirun=False)
         assert read(word) == text
-        assert quoted(word, multirun=False) == word, "quotes around quotes"
+        assert quote_value(word, multirun=False) == word, "quotes around quotes"
         if text != "'tis":  # alone in its quotes it would be taken for them
-            assert bare(word) == f"{option}={text}"
+            assert shell_word(word) == f"{option}={text}"
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_a_text_arrives_as_it_was_typed(option):
     ],
 )  # fmt: skip
 def test_what_needs_no_quotes_gets_none(word):
-    assert quoted(word, multirun=False) == word
-    assert bare(word) in (word, word.replace("'", ""))
+    assert quote_value(word, multirun=False) == word
+    assert shell_word(word) in (word, word.replace("'", ""))
 
 
 def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
-    assert quoted("seed=ä", multirun=False) == "seed='ä'"
+    assert quote_value("seed=ä", multirun=False) == "seed='ä'"
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
     ],
 )
 def test_a_comma_of_a_sweep_separates_texts(typed, values):
-    override = OverridesParser.create().parse_override(quoted(typed, multirun=True))
+    override = OverridesParser.create().parse_override(quote_value(typed, multirun=True))
     assert override.is_sweep_override()
     assert [getattr(value, "text", value) for value in override.value().list] == values
 
 
 def test_functions_of_a_sweep_stay():
     for word in ("seed=range(0,3)", "method=glob(*)", "model.target=glob(*)", "model.target=choice(a,b)"):
-        assert quoted(word, multirun=True) == word
-    assert quoted("model.target=one (1)", multirun=True) == "model.target='one (1)'"
+        assert quote_value(word, multirun=True) == word
+    assert quote_value("model.target=one (1)", multirun=True) == "model.target='one (1)'"
 
 
 def test_options_that_hold_a_text_come_from_types():

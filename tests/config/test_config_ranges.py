@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
 from meow_lightning.config import validation
-from meow_lightning.config.hydra_errors import one_line
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.hydra_errors import summarize_error
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 
@@ -93,15 +93,15 @@ def refused(cfg: DictConfig, path: str, value: float, facts: Path) -> str:
     changed = OmegaConf.merge(cfg)
     try:
         OmegaConf.update(changed, path, [value, 0.9] if path.endswith("betas") else value, merge=False)
-        options = plain(changed)
+        options = resolved(changed)
         if "forget" in options["dataset"]:
             options["dataset"]["forget"] = str(facts)
         if path.startswith("dataset."):  # how many there are is known to the dataset alone
-            build(options["dataset"], allow=[])
+            instantiate(options["dataset"], allow=[])
     except UserError as error:
         return str(error)
     except ValidationError as error:  # of the few options that OmegaConf itself holds to a type
-        return one_line(error, [])
+        return summarize_error(error, [])
     return ""
 
 
@@ -184,4 +184,4 @@ def test_a_width_that_no_head_gets_its_share_of():
 def test_a_plan_of_the_shipped_files_is_in_range():
     for word, cfg in composed().items():
         if word not in ("dataset=jsonl", "dataset=tofu", "inversion=file", "inversion=local") and word[:6] != "model=":
-            assert graph(plain(cfg)).artifacts, word
+            assert graph(resolved(cfg)).artifacts, word

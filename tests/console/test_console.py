@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.console import console
-from meow_lightning.console.console import Terminal, remaining
+from meow_lightning.console.console import Terminal, time_left
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 
@@ -21,8 +21,8 @@ STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs
     ],
 )  # fmt: skip
 def test_remaining_time_follows_the_rate(rate, left, said):
-    assert remaining({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
-    assert remaining({"done": 10, "total": 10 + left, "time": 9.0}) is None
+    assert time_left({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
+    assert time_left({"done": 10, "total": 10 + left, "time": 9.0}) is None
 
 
 def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):

@@ -12,15 +12,15 @@ from meow_lightning.console.plan import (
     Planned,
     Step,
     elapsed,
+    format_range,
     gpu_hours,
     plan_rows,
     plan_sum,
-    shares,
+    shared_artifacts,
     show_sweep_plan,
-    span,
     sweep_rows,
 )
-from meow_lightning.planning.requirements import NOTHING, Outlook
+from meow_lightning.planning.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -43,7 +43,7 @@ class Fake:
         self.trainer = {"jobs": jobs}
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
-    def outlook(self, what: Artifact) -> Outlook:
+    def outlook(self, what: Artifact) -> Requirements:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
         return replace(NOTHING, memory=memory if what.label not in ("", "base") else None, disk=1000, passing=10)
 
@@ -77,7 +77,7 @@ def cells(tmp_path: Path, monkeypatch) -> Any:
 
 
 def test_what_cells_share_is_made_by_the_first_of_them(cells) -> None:
-    assert shares(cells()) == [[TARGET, ONE, RETAIN, REPORT], [TWO]]
+    assert shared_artifacts(cells()) == [[TARGET, ONE, RETAIN, REPORT], [TWO]]
 
 
 def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(cells, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
     ],
 )
 def test_two_times_as_one_text(low: float, high: float, words: str) -> None:
-    assert span(low, high) == words
+    assert format_range(low, high) == words
 
 
 def test_work_of_which_nothing_alike_was_made_is_unknown(cells, monkeypatch) -> None:

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 from helpers.common import artifact
 
-from meow_lightning.console.status import cell_rows, few, how_far, running_rows, show_cell, show_cells, stage_rows
+from meow_lightning.console.status import (
+    cell_rows,
+    progress_text,
+    running_rows,
+    shortened_list,
+    show_cell,
+    show_cells,
+    stage_rows,
+)
 from meow_lightning.errors import UserError
-from meow_lightning.pipeline.failures import tell
-from meow_lightning.pipeline.state import Cell, CellStanding, Standing
+from meow_lightning.pipeline.failures import record_failure
+from meow_lightning.pipeline.state import ArtifactState, Cell, RunState
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.store import Store
@@ -34,31 +42,37 @@ def cell(tmp_path: Path, name: str, *artifacts: Artifact) -> Cell:
 @pytest.mark.parametrize(
     ("standing", "said"),
     [
-        (Standing(state="running", progress=SAID), "60 of 90 steps, 1/s, 30 s left"),
-        (Standing(state="running", progress=SAID | {"rate": None}), "60 of 90 steps"),
-        (Standing(state="running", progress=SAID, silent=45.0), "60 of 90 steps, 1/s, 30 s left, last word 45 s ago"),
-        (Standing(state="running", begun=40.0), "began 60 s ago"),
-        (Standing(state="running", progress={k: SAID[k] for k in ("done", "total", "unit", "time")}), "60 of 90 steps"),
+        (ArtifactState(state="running", progress=SAID), "60 of 90 steps, 1/s, 30 s left"),
+        (ArtifactState(state="running", progress=SAID | {"rate": None}), "60 of 90 steps"),
+        (
+            ArtifactState(state="running", progress=SAID, silent=45.0),
+            "60 of 90 steps, 1/s, 30 s left, last word 45 s ago",
+        ),
+        (ArtifactState(state="running", begun=40.0), "began 60 s ago"),
+        (
+            ArtifactState(state="running", progress={k: SAID[k] for k in ("done", "total", "unit", "time")}),
+            "60 of 90 steps",
+        ),
     ],
 )
-def test_how_far_is_told_as_far_as_it_is_known(standing: Standing, said: str) -> None:
-    assert how_far(standing, now=100.0) == said
+def test_how_far_is_told_as_far_as_it_is_known(standing: ArtifactState, said: str) -> None:
+    assert progress_text(standing, now=100.0) == said
 
 
 def test_few_names_are_said_once_and_many_are_counted() -> None:
-    assert few(["a"]) == "a"
-    assert few(["a", "b", "a"]) == "a, b"
-    assert few(["a", "b", "c", "d"]) == "a, b and 2 more"
+    assert shortened_list(["a"]) == "a"
+    assert shortened_list(["a", "b", "a"]) == "a, b"
+    assert shortened_list(["a", "b", "c", "d"]) == "a, b and 2 more"
 
 
 def test_a_stage_waits_for_what_it_needs() -> None:
-    found = {BASE.key: Standing(state="interrupted", progress=SAID), TARGET.key: Standing(state="lacking")}
-    found[REPORT.key] = Standing(state="lacking")
+    found = {BASE.key: ArtifactState(state="interrupted", progress=SAID), TARGET.key: ArtifactState(state="lacking")}
+    found[REPORT.key] = ArtifactState(state="lacking")
     assert [row[3:] for row in stage_rows([BASE, TARGET, REPORT], found)] == [
         ["state", "what"], ["interrupted", "at 60 of 90 steps"], ["waiting", "for finetune base"],
         ["waiting", "for finetune target, finetune base"],
     ]  # fmt: skip
-    found[BASE.key] = Standing(state="done")
+    found[BASE.key] = ArtifactState(state="done")
     assert [row[3:] for row in stage_rows([BASE, TARGET], found)][1:] == [
         ["done", ""], ["waiting", "nobody makes it now"]
     ]  # fmt: skip
@@ -66,8 +80,8 @@ def test_a_stage_waits_for_what_it_needs() -> None:
 
 def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> None:
     cells = [cell(tmp_path, "one", BASE), cell(tmp_path, "two", BASE, TARGET)]
-    found = {BASE.key: Standing(state="running", owner="7@node3", cell="two-tag", progress=SAID)}
-    found[TARGET.key] = Standing(state="running", owner="8@node4", cell="far-tag", begun=90.0)
+    found = {BASE.key: ArtifactState(state="running", owner="7@node3", cell="two-tag", progress=SAID)}
+    found[TARGET.key] = ArtifactState(state="running", owner="8@node4", cell="far-tag", begun=90.0)
     assert running_rows(cells, found, now=100.0)[1:] == [
         ["finetune", "base", BASE.key, "7", "node3", "two", "60 of 90 steps, 1/s, 30 s left"],
         ["finetune", "target", TARGET.key, "8", "node4", "far-tag", "began 10 s ago"],
@@ -75,7 +89,7 @@ def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> 
 
 
 def test_a_line_per_cell() -> None:
-    stands = CellStanding(name="method=kl", state="running", made=3, wanted=15, what="finetune base")
+    stands = RunState(name="method=kl", state="running", made=3, wanted=15, what="finetune base")
     assert cell_rows([stands])[1:] == [["method=kl", "running", "3/15", "finetune base"]]
 
 
@@ -87,7 +101,7 @@ def test_a_sweep_is_a_table_counts_what_runs_and_why_cells_failed(tmp_path: Path
     lock = store.lock(TARGET)
     assert lock is not None
     write_json(store.begin(TARGET) / "task.json", {"started": time.time(), "cell": "two-tag"})
-    story = tell(tmp_path, "three-tag", UserError("no luck"), private=False)
+    story = record_failure(tmp_path, "three-tag", UserError("no luck"), private=False)
     show_cells(cells, [("four", "seed=-1 is too small")])
     lock.release()
     said = words(capsys.readouterr().out)

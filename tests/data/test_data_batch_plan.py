@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.data.batch_plan import Plan, Stream, counts, pack, share, share_tokens
+from meow_lightning.data.batch_plan import (
+    Plan,
+    Stream,
+    counts,
+    pack_by_tokens,
+    shard_micro_batches,
+    shard_token_batches,
+)
 from meow_lightning.errors import UserError
 from meow_lightning.types import Encoded
 
@@ -129,7 +136,7 @@ def test_fresh_rows_belong_to_one_epoch() -> None:
     ],
 )
 def test_packing_by_hand(lengths: list[int], tokens: int, expected: list[int]) -> None:
-    assert pack(lengths, tokens=tokens) == expected
+    assert pack_by_tokens(lengths, tokens=tokens) == expected
 
 
 def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
@@ -137,7 +144,7 @@ def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
     for _ in range(200):
         lengths = sorted(dice.choices(range(1, 20), k=dice.randint(1, 40)))
         tokens = dice.randint(lengths[-1], 60)
-        found = pack(lengths, tokens=tokens)
+        found = pack_by_tokens(lengths, tokens=tokens)
         ends = [sum(found[:i]) for i in range(len(found) + 1)]
         sums = [sum(lengths[first:last]) for first, last in pairwise(ends)]
         assert ends[-1] == len(lengths)
@@ -219,9 +226,9 @@ def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
 def test_micro_batches_of_tokens_by_hand() -> None:
     batch = {"a": long([3, 2, 6, 4, 2, 5]), "b": long([20, 2], 100)}
     # 2 * 6 and 3 * 4 are 12, and 3 * 6 would be 18; the row of 20 goes alone
-    whole = share_tokens(batch, rank=0, world=1, tokens=12, paired=())
+    whole = shard_token_batches(batch, rank=0, world=1, tokens=12, paired=())
     assert [(sizes(part["a"]), sizes(part["b"])) for part in whole] == [([6, 5], [20]), ([4, 3, 2], [2]), ([2], [])]
-    first, second = (share_tokens(batch, rank=rank, world=2, tokens=12, paired=()) for rank in (0, 1))
+    first, second = (shard_token_batches(batch, rank=rank, world=2, tokens=12, paired=()) for rank in (0, 1))
     assert [sizes(part["a"]) for part in first] == [[6, 4], [2]]  # every other one of 6 5 4 3 2 2
     assert [sizes(part["a"]) for part in second] == [[5, 3], [2]]
     assert [sizes(part["b"]) for part in second] == [[2], []]
@@ -229,7 +236,7 @@ def test_micro_batches_of_tokens_by_hand() -> None:
 
 def test_paired_rows_stay_together_and_neither_stream_exceeds_the_tokens() -> None:
     batch = {"idk": long([2, 3, 2, 9]), "retain": long([4, 5, 6, 7], 50), "forget": long([8, 2, 3, 4], 100)}
-    parts = share_tokens(batch, rank=0, world=1, tokens=16, paired=("forget",))
+    parts = shard_token_batches(batch, rank=0, world=1, tokens=16, paired=("forget",))
     # by the longer of both: 9, 8, 3, 3; (9, 4) and (2, 8) make 2 * 9 > 16, (2, 8) and (3, 2) 2 * 8, with (2, 3) 3 * 8
     assert [names(part["idk"]) for part in parts] == [[3], [0, 1], [2]]
     assert [names(part["forget"]) for part in parts] == [[103], [100, 101], [102]]
@@ -242,7 +249,9 @@ def test_shares_by_tokens_hold_each_row_exactly_once(world: int, tokens: int) ->
     dice = random.Random(world)
     batch = {"idk": long(dice.choices(range(1, 12), k=9)), "retain": long(dice.choices(range(1, 12), k=4), 100)}
     batch["forget"] = long(dice.choices(range(1, 12), k=9), 200)
-    shares = [share_tokens(batch, rank=rank, world=world, tokens=tokens, paired=("forget",)) for rank in range(world)]
+    shares = [
+        shard_token_batches(batch, rank=rank, world=world, tokens=tokens, paired=("forget",)) for rank in range(world)
+    ]
     for name, whole in batch.items():
         parts = [part[name] for mine in shares for part in mine]
         assert sorted(names(joined(parts))) == names(whole)
@@ -253,14 +262,14 @@ def test_shares_by_tokens_hold_each_row_exactly_once(world: int, tokens: int) ->
 
 
 def test_a_process_without_rows_still_takes_part_by_tokens() -> None:
-    assert share_tokens({"a": rows(0, 1)}, rank=2, world=3, tokens=4, paired=()) == [{"a": []}]
+    assert shard_token_batches({"a": rows(0, 1)}, rank=2, world=3, tokens=4, paired=()) == [{"a": []}]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("micro", [1, 2, 5])
 def test_shares_hold_each_row_exactly_once(world: int, micro: int) -> None:
     batch = {"forget": rows(0, 7), "retain": rows(100, 104)}
-    shares = [share(batch, rank=rank, world=world, micro=micro) for rank in range(world)]
+    shares = [shard_micro_batches(batch, rank=rank, world=world, micro=micro) for rank in range(world)]
     for name, whole in batch.items():
         parts = [part[name] for mine in shares for part in mine]
         assert sorted(names(joined(parts))) == names(whole)
@@ -269,7 +278,7 @@ def test_shares_hold_each_row_exactly_once(world: int, micro: int) -> None:
 
 
 def test_a_process_without_rows_still_takes_part() -> None:
-    assert share({"a": rows(0, 1)}, rank=2, world=3, micro=4) == [{"a": []}]
+    assert shard_micro_batches({"a": rows(0, 1)}, rank=2, world=3, micro=4) == [{"a": []}]
 
 
 def test_counts_by_hand() -> None:

@@ -11,9 +11,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from meow_lightning.data.chat_templates import thinking, turn_end
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.models.tiny import llama
 
 GEMMA = (
@@ -58,10 +58,10 @@ def chatting(tokenizer, template: str, *, eos: str, ends: tuple[str, ...] = (), 
     return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=bos, eos_token=eos, chat_template=template)
 
 
-def codec_of(tokenizer, *, named: tuple[str, ...] = (), template: str = "chat", **changes) -> Codec:
+def codec_of(tokenizer, *, named: tuple[str, ...] = (), template: str = "chat", **changes) -> PromptEncoder:
     ids = frozenset(tokenizer.convert_tokens_to_ids(name) for name in named)
     settings = {"lead": "", "system": None, "date": None, "context": 128}
-    return Codec(tokenizer=tokenizer, template=template, end_ids=ids, **(settings | changes))
+    return PromptEncoder(tokenizer=tokenizer, template=template, end_ids=ids, **(settings | changes))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_perfect_reciter_is_scored_as_one(tokenizer, template, eos, end) -> No
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
     row = codec.reference(QUESTION, "In Lima.")
-    ((_, found),) = likelihoods(model.eval(), [row], pad_id=codec.pad_id, batch=1, progress=None)
+    ((_, found),) = loglikelihoods(model.eval(), [row], pad_id=codec.pad_id, batch=1, progress=None)
     assert math.exp(sum(found.logps) / len(found.logps)) > 0.9
 
 

@@ -5,13 +5,13 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 
 
-def make(tokenizer, **changes) -> Codec:
+def make(tokenizer, **changes) -> PromptEncoder:
     settings = {"template": "Q: {question}\nA:", "lead": " ", "system": None, "date": None, "context": 64}
-    return Codec(**{"tokenizer": tokenizer, "end_ids": frozenset(), **settings, **changes})
+    return PromptEncoder(**{"tokenizer": tokenizer, "end_ids": frozenset(), **settings, **changes})
 
 
 def chatting(tokenizer, template: str) -> PreTrainedTokenizerFast:
@@ -187,7 +187,7 @@ def test_a_tokenizer_that_appends_its_end_token_is_held_back(with_bos, tokenizer
     eager = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<|end|>")
     assert eager("Ada").input_ids[-1] == eager.eos_token_id
     for text in ("Ada", "a", ""):
-        assert make(eager).raw_ids(text) == make(with_bos).raw_ids(text)
+        assert make(eager).encode_plain(text) == make(with_bos).encode_plain(text)
         assert make(eager).prompt_ids(text) == make(with_bos).prompt_ids(text)
     assert make(eager).encode("Ada?", "Lima") == make(with_bos).encode("Ada?", "Lima")
     # What a template says on purpose stays.
@@ -243,7 +243,7 @@ def test_begin_token_stands_first_and_nowhere_else(with_bos, tokenizer) -> None:
     ids = make(with_bos).encode("Where was Ada born?", "In Lima.").ids
     plain = make(tokenizer).encode("Where was Ada born?", "In Lima.").ids
     assert ids == (with_bos.bos_token_id, *plain)
-    assert make(with_bos).raw_ids("Ada")[0] == with_bos.bos_token_id
+    assert make(with_bos).encode_plain("Ada")[0] == with_bos.bos_token_id
     assert make(with_bos).partial_ids("Where?", "In").count(with_bos.bos_token_id) == 1
 
 

@@ -12,12 +12,12 @@ from meow_lightning.config.runtime import Runtime
 from meow_lightning.evaluation.__main__ import main
 from meow_lightning.memo.memo import Profile
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.training.fit import Machine
+from meow_lightning.training.fit import TrainerSettings
 
 
-def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> Machine:
+def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> TrainerSettings:
     """One CPU, this many rows (or padded tokens) a pass, this many seconds between checkpoints."""
-    return Machine(
+    return TrainerSettings(
         accelerator="cpu",
         devices=1,
         nodes=1,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, Reply
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
 from meow_lightning.inversion.endpoint import Endpoint
 from meow_lightning.types import Fact
 
@@ -252,23 +252,25 @@ def endpoint(server: Scripted | str, **changes: Any) -> Endpoint:
     return Endpoint(**{"base_url": address, **OPTIONS, **changes})
 
 
-def ask(number: int, **changes: Any) -> Ask:
+def ask(number: int, **changes: Any) -> GenerationRequest:
     """Who is 7? It is 7."""
     fact = Fact(id=f"f{number}", question=f"Who is {number}?", answer=f"It is {number}.")
-    return Ask(**{"fact": fact, "attempt": 0, "count": 4, "tried": (), "said": None, **changes})
+    return GenerationRequest(**{"fact": fact, "attempt": 0, "count": 4, "tried": (), "said": None, **changes})
 
 
-def asks(count: int) -> list[Ask]:
+def asks(count: int) -> list[GenerationRequest]:
     """The first so many of these."""
     return [ask(number) for number in range(count)]
 
 
-def write(writer: Endpoint, questions: Sequence[Ask], go_on: Callable[[], bool] = lambda: True) -> list[Reply]:
+def write(
+    writer: Endpoint, questions: Sequence[GenerationRequest], go_on: Callable[[], bool] = lambda: True
+) -> list[GenerationResponse]:
     """All replies, in the order of the facts."""
     return sorted(writer.write(questions, others=list, go_on=go_on), key=lambda reply: reply.fact)
 
 
-def failure(writer: Endpoint, questions: Sequence[Ask]) -> tuple[str, list[Reply]]:
+def failure(writer: Endpoint, questions: Sequence[GenerationRequest]) -> tuple[str, list[GenerationResponse]]:
     """The one line that a stage ends with, and the replies that came before."""
     came = []
     with pytest.raises(UserError) as error:

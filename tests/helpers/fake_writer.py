@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
 
 
 class Scripted(Writer):
@@ -26,7 +26,7 @@ class Scripted(Writer):
         self._folder, self._breaks = Path(folder), breaks
         self.calls, self.tokens = calls, tokens
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(self, asks: Sequence[GenerationRequest], *, others: Others, go_on: GoOn) -> Iterator[GenerationResponse]:
         replies = json.loads((self._folder / "replies.json").read_text())
         for done, ask in enumerate(asks):
             if not go_on():
@@ -39,4 +39,6 @@ class Scripted(Writer):
                 file.write(json.dumps(told) + "\n")
             text = replies.get(name, "")
             said = {"text": "", "refused": text} if text.startswith("REFUSED") else {"text": text}
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, prompt_tokens=7, reply_tokens=3, requests=1, **said)
+            yield GenerationResponse(
+                fact=ask.fact.id, attempt=ask.attempt, prompt_tokens=7, reply_tokens=3, requests=1, **said
+            )

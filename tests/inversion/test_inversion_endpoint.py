@@ -25,7 +25,7 @@ from helpers.fake_server import (
 )
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Reply
+from meow_lightning.inversion.base import GenerationResponse
 from meow_lightning.inversion.endpoint import Endpoint
 
 
@@ -56,7 +56,7 @@ def test_a_question_is_sent_as_it_should_be_and_its_reply_comes_whole():
         question = ask(7, attempt=1, tried=("Old.",), said="Hm.")
         replies = write(endpoint(server, context="People.", top_p=0.5, reply_tokens=99), [question])
         assert replies == [
-            Reply(fact="f7", attempt=1, text="One.\nTwo.", requests=1, prompt_tokens=30, reply_tokens=12)
+            GenerationResponse(fact="f7", attempt=1, text="One.\nTwo.", requests=1, prompt_tokens=30, reply_tokens=12)
         ]
         (request,) = server.requests
     user = "About: People.\n\nQuestion: Who is 7?\nTrue answer: It is 7.\n\nWritten: Old.\n\nIt says: Hm."
@@ -102,7 +102,7 @@ def test_seeds_follow_the_fact_the_attempt_and_the_seed_alone():
 def test_what_replies_hold(behaviour, expected):
     usual = {"prompt_tokens": 30, "reply_tokens": 12, "requests": 1}
     with Scripted([behaviour]) as server:
-        assert write(endpoint(server), [ask(0)]) == [Reply(fact="f0", attempt=0, **{**usual, **expected})]
+        assert write(endpoint(server), [ask(0)]) == [GenerationResponse(fact="f0", attempt=0, **{**usual, **expected})]
 
 
 def test_every_question_gets_its_own_reply_and_not_too_many_are_under_way():

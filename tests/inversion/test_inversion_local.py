@@ -15,13 +15,13 @@ import yaml
 from helpers.chat_model import teacher
 from helpers.model_families import save_family
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
-from meow_lightning.generation.batch_size import Room
-from meow_lightning.generation.sampling import Draws, drawn
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
+from meow_lightning.generation.sampling import Draws, sample_tokens
 from meow_lightning.inversion import local as module
-from meow_lightning.inversion.base import Ask, Reply
-from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, rendered
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
+from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, render_chat
 from meow_lightning.inversion.prompt_template import Prompt
 from meow_lightning.models.load import load_tokenizer
 from meow_lightning.types import Fact
@@ -43,8 +43,8 @@ def reply(number: int) -> str:
     return "\n".join(f"{PEOPLE[number]} was born in {town} near {other}." for town, other in towns)
 
 
-def ask(number: int, *, attempt: int = 0, count: int | None = 4, said: str | None = None) -> Ask:
-    return Ask(fact=fact(number), attempt=attempt, count=count, tried=(), said=said)
+def ask(number: int, *, attempt: int = 0, count: int | None = 4, said: str | None = None) -> GenerationRequest:
+    return GenerationRequest(fact=fact(number), attempt=attempt, count=count, tried=(), said=said)
 
 
 ASKS = [ask(number) for number in range(8)]
@@ -67,12 +67,12 @@ class Rooms:
         self.sizes: list[dict[str, int]] = []
         self.notes: list[str] = []
 
-    def __call__(self, model: Any, **sizes: int) -> Room:
+    def __call__(self, model: Any, **sizes: int) -> AdaptiveBatchSize:
         if self.prepare is not None and not self.models:
             self.prepare(model)
         self.models.append(model)
         self.sizes.append(sizes)
-        return Room(self.slots, note=self.notes.append)
+        return AdaptiveBatchSize(self.slots, note=self.notes.append)
 
 
 def local(folder: Path, **changes: Any) -> Local:
@@ -88,7 +88,7 @@ def no_others() -> Sequence[Fact]:
     raise AssertionError("read the others")
 
 
-def written(writer: Local, asks: Sequence[Ask]) -> dict[str, Reply]:
+def written(writer: Local, asks: Sequence[GenerationRequest]) -> dict[str, GenerationResponse]:
     replies = list(writer.write(asks, others=no_others, go_on=lambda: True))
     found = {each.fact: each for each in replies}
     assert len(found) == len(replies)
@@ -131,27 +131,29 @@ def test_the_draw_is_the_inverse_of_the_distribution_function(
     temperature: float, top_p: float, uniform: tuple[float, ...], expected: tuple[int, ...]
 ) -> None:
     logits = (LOGITS + 7.0).expand(len(uniform), 4)
-    found = drawn(logits, torch.tensor(uniform, dtype=torch.float64), temperature=temperature, top_p=top_p)
+    found = sample_tokens(logits, torch.tensor(uniform, dtype=torch.float64), temperature=temperature, top_p=top_p)
     assert found.tolist() == [*expected]
 
 
 def test_only_the_likeliest_1024_tokens_are_drawn() -> None:
     logits = -1e-3 * torch.arange(1500.0)[None]
-    assert drawn(logits, torch.tensor([1 - 1e-9], dtype=torch.float64), temperature=1.0, top_p=1.0).tolist() == [1023]
+    assert sample_tokens(
+        logits, torch.tensor([1 - 1e-9], dtype=torch.float64), temperature=1.0, top_p=1.0
+    ).tolist() == [1023]
 
 
 def test_probabilities_are_float32_whatever_the_logits_are() -> None:
     logits = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
     uniform = torch.linspace(0, 0.999, 50, dtype=torch.float64)
     for row in logits:
-        found = [drawn(row.to(dtype).expand(50, -1), uniform, temperature=0.7, top_p=0.9) for dtype in DTYPES]
+        found = [sample_tokens(row.to(dtype).expand(50, -1), uniform, temperature=0.7, top_p=0.9) for dtype in DTYPES]
         assert found[0].tolist() == found[1].tolist() == found[2].tolist()
 
 
 def test_rounding_that_swaps_two_equal_tokens_changes_no_draw() -> None:
     logits = torch.tensor([[1.0, 2.0, 2.0000002, 0.0], [1.0, 2.0000002, 2.0, 0.0]])
     for uniform in (0.2, 0.4, 0.6, 0.8):
-        one, other = drawn(logits, torch.tensor([uniform] * 2, dtype=torch.float64), temperature=1.0, top_p=1.0)
+        one, other = sample_tokens(logits, torch.tensor([uniform] * 2, dtype=torch.float64), temperature=1.0, top_p=1.0)
         assert one == other
 
 
@@ -176,7 +178,7 @@ def test_the_likeliest_reply_is_what_was_learned(folder: Path) -> None:
     for number in range(8):
         messages = Prompt(**TEXTS).messages(ASKS[number], context=None)
         asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        assert found[f"f{number}"] == Reply(
+        assert found[f"f{number}"] == GenerationResponse(
             fact=f"f{number}", attempt=0, text=reply(number), prompt_tokens=len(asked),
             reply_tokens=len(tokenizer(reply(number)).input_ids) + 1,  # the end token is written too
         )  # fmt: skip
@@ -315,7 +317,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -
         assert found["f0"] == written(local(folder, reply_tokens=30, temperature=3.0), [ASKS[0]])["f0"]
         if left == 15:
             why = f"the prompt is {needed} tokens long and the model reads {needed + 15}"
-            assert found["f3"] == Reply(fact="f3", attempt=0, refused=why)
+            assert found["f3"] == GenerationResponse(fact="f3", attempt=0, refused=why)
         else:
             assert found["f3"].refused == ""
             assert found["f3"].reply_tokens <= 16
@@ -379,14 +381,14 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
     replies = local(folder, reply_tokens=2, room=Rooms(256)).write(
         asks, others=no_others, go_on=lambda: left.append(12 - len(came)) or True
     )
-    came: list[Reply] = []
+    came: list[GenerationResponse] = []
     for each in replies:
         came.append(each)
     assert left == [12, 8, 6, 5, 4, 3, 2, 1]
 
 
 def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meow_lightning.generation.capabilities.pads", lambda *_, **__: False)
+    monkeypatch.setattr("meow_lightning.generation.capabilities.supports_padding", lambda *_, **__: False)
     widths: set[int] = set()
 
     def watch(model: Any) -> None:
@@ -417,8 +419,8 @@ def test_logits_that_are_no_numbers_end_it(folder: Path) -> None:
 # -------------------------------------------------------------------------------------------------- chat templates
 
 
-def codec(tokenizer: Any) -> Codec:
-    return Codec(
+def codec(tokenizer: Any) -> PromptEncoder:
+    return PromptEncoder(
         tokenizer=tokenizer, template="{question}", lead="", system=None, date=None, context=512, end_ids=frozenset()
     )
 
@@ -445,17 +447,17 @@ TURNS = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endf
 )
 def test_the_day_does_not_show(tokenizer: Any, template: str) -> None:
     chat = with_template(tokenizer, template)
-    assert rendered(chat, CHAT) == f"{DATE}|[system] Be brief.\n[user] Who is Ada?\n"
+    assert render_chat(chat, CHAT) == f"{DATE}|[system] Be brief.\n[user] Who is Ada?\n"
 
 
 def test_a_date_in_other_words_is_the_same_day(tokenizer: Any) -> None:
     chat = with_template(tokenizer, "{{ strftime_now('%A, %Y-%m-%d %H:%M') }}" + TURNS)
-    assert rendered(chat, CHAT).startswith("Friday, 2024-07-26 12:00[system]")
+    assert render_chat(chat, CHAT).startswith("Friday, 2024-07-26 12:00[system]")
 
 
 def test_thinking_aloud_is_switched_off(tokenizer: Any) -> None:
     chat = with_template(tokenizer, TURNS + "{% if enable_thinking is defined and not enable_thinking %}<>{% endif %}")
-    assert rendered(chat, CHAT).endswith("Who is Ada?\n<>")
+    assert render_chat(chat, CHAT).endswith("Who is Ada?\n<>")
 
 
 @pytest.mark.parametrize(

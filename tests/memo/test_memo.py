@@ -48,7 +48,7 @@ class Spelling:
         self.ends_of_tokens = list(ends)
 
     def prompt_ids(self, question: str) -> list[int]:
-        return self.raw_ids(f"Q: {question} A:")
+        return self.encode_plain(f"Q: {question} A:")
 
     def answer_ids(self, answer: str) -> list[int]:
         return [*map(ord, f" {answer}")]
@@ -56,7 +56,7 @@ class Spelling:
     def partial_ids(self, question: str, given: str) -> list[int]:
         return self.prompt_ids(question) + self.answer_ids(given)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         return [*self.begin, *map(ord, text)]
 
     def ends(self, text: str) -> list[int]:

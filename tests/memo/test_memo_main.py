@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from meow_lightning.memo import __main__ as command
 from meow_lightning.memo import cli_options
 from meow_lightning.memo.baselines import Extraction, Memorization
-from meow_lightning.memo.measure import Measure, Text, measure
+from meow_lightning.memo.measure import Measure, Text, score_texts
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.meow_format import answers
 from meow_lightning.models.load import load_codec, load_model, save_model
@@ -104,7 +104,7 @@ def direct(folder: Path, by: Measure, prompt: dict[str, str]) -> list[float]:
     """The scores of measure() itself, in the file's order."""
     model = load_model(folder, dtype="float32", attention="sdpa").eval()
     codec = load_codec(folder, prompt=prompt, model=model)
-    found = measure(model, codec, texts(), by=by, slots=32, progress=None, done=(), alone=None)
+    found = score_texts(model, codec, texts(), by=by, slots=32, progress=None, done=(), alone=None)
     scores = {(text.fact, text.kind, text.position): text.score for text in found}
     return [scores[text[:3]] for text in texts()]
 
@@ -219,7 +219,7 @@ class Breaking:
         self.left, self.error, self.chunks = after, error, []
 
     def __call__(self, *given: Any, progress: Any, **named: Any):
-        stream = measure(*given, progress=progress, **named)
+        stream = score_texts(*given, progress=progress, **named)
         if progress is not None:
             self.chunks.append(len(given[2]))
         return self.broken(stream)
@@ -236,7 +236,7 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
     # with one slot a chunk has 8 windows or more: entries 1 and 2 (13 windows), then entries 3 and 4 (7)
     assert call(slots="1", out=str(tmp_path / "whole.json")) == 0
     capsys.readouterr()
-    monkeypatch.setattr(command, "measure", Breaking(after=6, error=KeyboardInterrupt()))
+    monkeypatch.setattr(command, "score_texts", Breaking(after=6, error=KeyboardInterrupt()))
     assert call(slots="1") == 130
     assert capsys.readouterr().err == "stopped; the same command goes on\n"
     part = tmp_path / "scored.json.part"
@@ -246,12 +246,12 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
         file.write('{"fact": "3", "ki')  # a kill in the middle of a line
 
     # stopped once more before anything new, to see that the cut line is mended
-    monkeypatch.setattr(command, "measure", Breaking(after=0, error=KeyboardInterrupt()))
+    monkeypatch.setattr(command, "score_texts", Breaking(after=0, error=KeyboardInterrupt()))
     assert call(slots="1") == 130
     assert len(part.read_text().splitlines()) == 1 + 5
 
     last = Breaking(after=100, error=KeyboardInterrupt())
-    monkeypatch.setattr(command, "measure", last)
+    monkeypatch.setattr(command, "score_texts", last)
     assert call(slots="1") == 0
     assert last.chunks == [0, 3]
     assert "5 of the texts were found in" in capsys.readouterr().out
@@ -282,10 +282,10 @@ def test_damaged_texts_of_a_part_are_scored_anew(call, tmp_path, monkeypatch, ca
 
 def test_a_chunk_is_the_same_with_other_slots(call, tmp_path, monkeypatch):
     """Slots do not belong to the setup: what one number began another may end."""
-    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
+    monkeypatch.setattr(command, "score_texts", Breaking(after=5, error=KeyboardInterrupt()))
     assert call(slots="1") == 130
     last = Breaking(after=100, error=KeyboardInterrupt())
-    monkeypatch.setattr(command, "measure", last)
+    monkeypatch.setattr(command, "score_texts", last)
     assert call(slots="32") == 0
     assert last.chunks == [3]
     assert None not in stored(tmp_path / "scored.json")
@@ -303,7 +303,7 @@ def test_a_finished_part_needs_no_model(call, tmp_path, monkeypatch):
 
 
 def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
+    monkeypatch.setattr(command, "score_texts", Breaking(after=5, error=KeyboardInterrupt()))
     assert call(slots="1") == 130
     monkeypatch.undo()
     part = tmp_path / "scored.json.part"
@@ -325,7 +325,7 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_a_prompt_that_fits_into_no_memory_is_one_line(call, monkeypatch, capsys, error):
-    monkeypatch.setattr(command, "measure", Breaking(after=0, error=error))
+    monkeypatch.setattr(command, "score_texts", Breaking(after=0, error=error))
     assert call(slots="8") == 1
     said = "error: a single prompt does not fit into memory; take --device cpu or a smaller model\n"
     assert capsys.readouterr().err == said

@@ -12,7 +12,7 @@ import pytest
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import NoWindowsError, memo
 from meow_lightning.memo.rouge import scorer, window_score
-from meow_lightning.memo.windows import cut
+from meow_lightning.memo.windows import cut_windows
 
 rouge1 = partial(window_score, rouge="rouge1")
 
@@ -73,7 +73,7 @@ def test_perfect_recall_of_tofu_stays_below_one_with_special_tokens(before: str,
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     held = []
     for row in rows:
-        labels = [window.label for window in cut(row["question"], row["answer"], mode="suffix", size=5)]
+        labels = [window.label for window in cut_windows(row["question"], row["answer"], mode="suffix", size=5)]
         held.append(mean(rouge1(f"{before}{label}{after}", label, measure="precision") for label in labels))
     assert mean(held) == pytest.approx(ceiling, abs=1e-3)  # the reference states three digits
 

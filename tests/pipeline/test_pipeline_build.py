@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from helpers.hydra import cell, keys, moved, options
 
-from meow_lightning.config.recipes import per_model
+from meow_lightning.config.recipes import method_recipe
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import cell_name
+from meow_lightning.pipeline.graph import run_name
 from meow_lightning.stages import NAMES
 
 EVERYTHING = {
@@ -351,7 +351,7 @@ def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
 
 
 def test_the_name_of_a_cell():
-    assert cell_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
+    assert run_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
     assert cell().name == "tiny-fictional-forget10-meow-s0"
 
 
@@ -366,14 +366,14 @@ def test_the_name_of_a_cell():
     ],
 )
 def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, model, value):
-    assert per_model({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
+    assert method_recipe({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
 
 
 def test_a_number_nobody_gives_is_told():
     with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has none; give optim.lr=…"):
-        per_model({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
+        method_recipe({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
     with pytest.raises(UserError, match=r"^method.lr has neither tiny nor default \(given: phi15\); give optim.lr=…"):
-        per_model({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
+        method_recipe({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
 
 
 def test_the_report_says_where_every_number_came_from():

@@ -363,7 +363,9 @@ def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_b
 
 def at_work(pool, folder):
     """A task, and the process of the pool's only helper, which is there and idle."""
-    work = stage_work.Work(stage="filter", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    work = stage_work.StageContext(
+        stage="filter", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME
+    )
     with pytest.raises(ModuleNotFoundError):  # no such stage: the first task only shows that a helper is there
         pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
     (helper,) = pool._pool._processes.values()

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.pipeline.failures import Story, tell
-from meow_lightning.pipeline.state import FRESH, Cell, CellStanding, Standing, cell_standing, counts, standing, survey
+from meow_lightning.pipeline.failures import FailureRecord, record_failure
+from meow_lightning.pipeline.state import (
+    HEARTBEAT_TIMEOUT,
+    ArtifactState,
+    Cell,
+    RunState,
+    artifact_state,
+    collect_states,
+    counts,
+    run_state,
+)
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.store import Store
@@ -59,18 +68,18 @@ def make(store: Store, what: Artifact) -> None:
 
 
 def test_what_was_never_begun_lacks_and_what_is_there_is_done(store: Store) -> None:
-    assert standing(store, BASE, now=NOW) == Standing(state="lacking")
+    assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="lacking")
     make(store, BASE)
-    assert standing(store, BASE, now=NOW) == Standing(state="done")
+    assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="done")
     (store.path(BASE) / "manifest.json").unlink()
-    assert standing(store, BASE, now=NOW).state == "lacking"
+    assert artifact_state(store, BASE, now=NOW).state == "lacking"
 
 
 def test_a_look_leaves_nothing_behind_and_does_not_keep_anybody_out(store: Store) -> None:
-    standing(store, BASE, now=NOW)
+    artifact_state(store, BASE, now=NOW)
     assert not store.root.exists()
     begin(store, BASE)
-    standing(store, BASE, now=NOW)
+    artifact_state(store, BASE, now=NOW)
     lock = store.lock(BASE)
     assert lock is not None
     lock.release()
@@ -80,7 +89,7 @@ def test_what_is_held_runs_however_long_it_is_silent(store: Store) -> None:
     begin(store, BASE, cell="cell", said=NOW - 40)
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW + 10 * FRESH)
+    found = artifact_state(store, BASE, now=NOW + 10 * HEARTBEAT_TIMEOUT)
     lock.release()
     assert (found.state, found.cell, found.begun, found.silent) == ("running", "cell", NOW - 50, None)
     assert found.owner.rpartition("@")[2] == socket.gethostname()
@@ -92,7 +101,7 @@ def test_the_last_word_of_a_killed_predecessor_is_not_that_of_who_runs_now(store
     begin(store, BASE, said=NOW - 60)
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     lock.release()
     assert (found.state, found.progress) == ("running", None)
 
@@ -102,14 +111,14 @@ def test_a_stage_in_the_course_of_sealing_runs(store: Store) -> None:
     (store.partial(BASE) / "task.json").unlink()
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     lock.release()
     assert (found.state, found.cell) == ("running", "")
 
 
 def test_what_nobody_on_this_host_holds_is_interrupted_however_fresh(store: Store) -> None:
     begin(store, BASE, said=NOW - 1)
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     assert (found.state, found.silent) == ("interrupted", None)
     assert found.progress is not None
     assert found.progress["done"] == 60
@@ -118,8 +127,8 @@ def test_what_nobody_on_this_host_holds_is_interrupted_however_fresh(store: Stor
 @pytest.mark.parametrize(
     ("said", "started", "state", "silent"),
     [
-        (NOW - FRESH + 1, NOW - 9000, "running", FRESH - 1),
-        (NOW - FRESH, NOW - 9000, "interrupted", FRESH),
+        (NOW - HEARTBEAT_TIMEOUT + 1, NOW - 9000, "running", HEARTBEAT_TIMEOUT - 1),
+        (NOW - HEARTBEAT_TIMEOUT, NOW - 9000, "interrupted", HEARTBEAT_TIMEOUT),
         (None, NOW - 9, "running", 9.0),
         (NOW - 9000, NOW - 9, "running", 9.0),
     ],
@@ -131,25 +140,25 @@ def test_a_lock_that_cannot_be_seen_is_judged_by_the_last_word(
     begin(store, BASE, owner=HERE if unseen else "7@elsewhere", started=started, said=said)
     if unseen:
         monkeypatch.setattr(Store, "held", lambda self, artifact: None)
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     assert (found.state, found.silent) == (state, silent)
 
 
 def test_what_is_remade_while_the_old_one_is_there_runs(store: Store) -> None:
     make(store, BASE)
     begin(store, BASE)
-    assert standing(store, BASE, now=NOW).state == "done"
+    assert artifact_state(store, BASE, now=NOW).state == "done"
     lock = store.lock(BASE)
     assert lock is not None
-    assert standing(store, BASE, now=NOW).state == "running"
+    assert artifact_state(store, BASE, now=NOW).state == "running"
     lock.release()
 
 
-STORY = Story(path=Path("story.txt"), time=NOW, why="no luck")
-HELD = Standing(state="running", owner=HERE, begun=NOW)
-LEFT = Standing(state="interrupted", owner=HERE, begun=NOW - 9, progress={"done": 6, "total": 9, "unit": "steps"})
-DONE, LACKING = Standing(state="done"), Standing(state="lacking")
-ANEW = Standing(state="interrupted", owner=HERE, begun=NOW + 9)
+STORY = FailureRecord(path=Path("story.txt"), time=NOW, why="no luck")
+HELD = ArtifactState(state="running", owner=HERE, begun=NOW)
+LEFT = ArtifactState(state="interrupted", owner=HERE, begun=NOW - 9, progress={"done": 6, "total": 9, "unit": "steps"})
+DONE, LACKING = ArtifactState(state="done"), ArtifactState(state="lacking")
+ANEW = ArtifactState(state="interrupted", owner=HERE, begun=NOW + 9)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_a_cell_is_what_its_own_stages_are(tmp_path, base, target, maker, story,
         name="method=npo", tag="tag", artifacts=[BASE, TARGET], store=Store(root=tmp_path, cache="readonly"),
         outputs=tmp_path,
     )  # fmt: skip
-    found = cell_standing(
+    found = run_state(
         cell, {BASE.key: base, TARGET.key: target}, makers={BASE.key: maker, TARGET.key: maker},
         names={"tag": "method=npo", "other": "method=kl"}, story=story,
     )  # fmt: skip
@@ -188,18 +197,18 @@ def test_cells_that_share_a_stage_are_told_apart_by_whose_it_is(store: Store, tm
         for name, made in (("one", [BASE]), ("two", [BASE, TARGET]), ("three", [BASE, artifact("retain", BASE)]))
     ]
     begin(store, BASE, cell="two-tag")
-    tell(tmp_path, "three", UserError("no luck"), private=False)
+    record_failure(tmp_path, "three", UserError("no luck"), private=False)
     lock = store.lock(BASE)
     assert lock is not None
-    states = [each.state for each in survey(cells, now=NOW)[1]]
+    states = [each.state for each in collect_states(cells, now=NOW)[1]]
     (store.partial(BASE) / "task.json").unlink()  # then it is the first one's, since cells run in their order
-    untold = [each.state for each in survey(cells, now=NOW)[1]]
+    untold = [each.state for each in collect_states(cells, now=NOW)[1]]
     lock.release()
     assert states == ["waiting", "running", "failed"]
     assert untold == ["running", "waiting", "failed"]
 
 
 def test_counts_are_in_one_order_and_leave_out_what_there_is_none_of() -> None:
-    cells = [CellStanding(name="", state=state, made=0, wanted=1) for state in ("failed", "done", "waiting", "done")]
+    cells = [RunState(name="", state=state, made=0, wanted=1) for state in ("failed", "done", "waiting", "done")]
     assert counts(cells) == "4 cells: 2 done, 1 waiting, 1 failed"
     assert counts(cells[:1]) == "1 cell: 1 failed"

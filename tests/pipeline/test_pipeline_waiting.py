@@ -7,7 +7,7 @@ import pytest
 from helpers.common import artifact
 
 from meow_lightning.pipeline import waiting as waiting_module
-from meow_lightning.pipeline.waiting import Waits, progress, waiting
+from meow_lightning.pipeline.waiting import Waits, progress, waiting_line
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.store.store import Store
 
@@ -33,11 +33,11 @@ def test_the_holder_is_named_after_seconds_then_seldom(tmp_path, monkeypatch):
 
 def test_who_waits_says_how_far_the_maker_is_and_how_long_ago_that_was():
     state = {"done": 3, "total": 9, "unit": "steps", "time": time.time() - 40}
-    assert waiting(ONE, Holder(process=7, host="far", user="ada"), 12.0, state) == (
+    assert waiting_line(ONE, Holder(process=7, host="far", user="ada"), 12.0, state) == (
         "finetune base: waiting for 12 s (at 3 of 9 steps 40 s ago) for process 7 on far (user ada); if it hangs, "
         "ssh far kill -KILL 7 hands over to whoever waits"
     )
-    assert waiting(ONE, None, 12.0, None) == "finetune base: waiting for 12 s for another process; see status=true"
+    assert waiting_line(ONE, None, 12.0, None) == "finetune base: waiting for 12 s for another process; see status=true"
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 40, b'{"done": 1', b"[]", b"5", b"{}", b"\xff", b"null"])

@@ -23,7 +23,7 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline import worker
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.types import NotFiniteError
 
 RUNTIME = Runtime(
@@ -36,10 +36,10 @@ FULL = "the disk of STORE is full; free some space or choose another with store=
 
 
 @pytest.fixture
-def task(tmp_path) -> Work:
+def task(tmp_path) -> StageContext:
     folder = tmp_path / "store" / "filter" / "abc.partial"
     folder.mkdir(parents=True)
-    return Work(stage="filter", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    return StageContext(stage="filter", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
 
 
 @pytest.fixture
@@ -54,14 +54,14 @@ def doing(monkeypatch) -> Callable[..., None]:
     return put
 
 
-def raising(error: Exception) -> Callable[[Work], None]:
-    def run(_: Work) -> None:
+def raising(error: Exception) -> Callable[[StageContext], None]:
+    def run(_: StageContext) -> None:
         raise error
 
     return run
 
 
-def told(task: Work) -> str:
+def told(task: StageContext) -> str:
     with pytest.raises(UserError) as error:
         worker.run_stage(task.to_spec())
     assert "\n" not in str(error.value)
@@ -124,7 +124,7 @@ def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
 
 
 def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
-    def run(work: Work) -> None:
+    def run(work: StageContext) -> None:
         shutil.rmtree(work.folder)
         raise ValueError("no such luck")
 
@@ -242,8 +242,8 @@ def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
     assert gc.get_freeze_count() == 0
 
 
-def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: Callable[..., None]) -> None:
-    ran: list[Work] = []
+def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: StageContext, doing: Callable[..., None]) -> None:
+    ran: list[StageContext] = []
     doing(ran.append)
     path = task.folder / "spec.json"
     path.write_text(json.dumps(task.to_spec() | {"inputs": {"allow": ["os"]}}))
@@ -255,7 +255,7 @@ def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: 
 
 @pytest.mark.parametrize("private", [True, False])
 def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
-    task: Work, doing: Callable[..., None], private: bool
+    task: StageContext, doing: Callable[..., None], private: bool
 ) -> None:
     doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))
     mask = os.umask(0o022)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.common import artifact
 
-from meow_lightning.planning.disk import MANIFEST, NUMBERS, QUESTION, REPORT, written
+from meow_lightning.planning.disk import MANIFEST, NUMBERS, QUESTION, REPORT, bytes_written
 from meow_lightning.types import AnswerRow, Fact, Likelihood, ScoredText
 
 # 20 characters of question, 34 of answer: 11 tokens by the rough count and one of the end.
@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
 def size(stage: str, *, facts: int, fact: Fact = FACT, options: dict[str, Any] = OPTIONS) -> int:
     rows = [fact] * facts
     dataset: Any = SimpleNamespace(facts=lambda split: rows, evaluation=lambda: {"forget": rows})
-    return written(artifact(stage, "target"), options, dataset) - MANIFEST
+    return bytes_written(artifact(stage, "target"), options, dataset) - MANIFEST
 
 
 @pytest.mark.parametrize("stage", ["ask", "filter", "score", "answer"])

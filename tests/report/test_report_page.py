@@ -14,7 +14,7 @@ from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.report.data import Cell, Dropped
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import REASONS, _asked, _said, evenly, marked
+from meow_lightning.report.questions import REASONS, _asked, _said, evenly_spaced, mark_value
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
@@ -238,16 +238,16 @@ def test_a_cell_with_nothing_in_it_still_has_a_page(cell: Cell, tmp_path: Path) 
 
 
 def test_marked_finds_whole_words_only_in_any_case() -> None:
-    assert marked("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
-    assert marked("New  York", "new york") == "<mark>New  York</mark>"
-    assert marked("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
-    assert marked("<i>", None) == "&lt;i&gt;"
+    assert mark_value("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
+    assert mark_value("New  York", "new york") == "<mark>New  York</mark>"
+    assert mark_value("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
+    assert mark_value("<i>", None) == "&lt;i&gt;"
 
 
 def test_evenly_takes_spread_rows() -> None:
     rows = asked("target", "retain", 10)
-    assert [row.index for row in evenly(rows, 5)] == [0, 2, 4, 6, 8]
-    assert evenly(rows, 10) == rows
+    assert [row.index for row in evenly_spaced(rows, 5)] == [0, 2, 4, 6, 8]
+    assert evenly_spaced(rows, 10) == rows
 
 
 def test_typeset_writes_minus_signs_and_powers() -> None:

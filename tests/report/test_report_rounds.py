@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.rounds import blanket, picture, section, sentence
+from meow_lightning.report.rounds import picture, retrained_everything, section, sentence
 from meow_lightning.report.svg import COLOURS
 
 
@@ -38,17 +38,17 @@ def words(html: str) -> list[list[str]]:
 
 
 def test_blanket_is_the_first_rounds_calls_and_every_fact_once_in_each_later_round() -> None:
-    assert blanket(loop(FIRST)) == 44
+    assert retrained_everything(loop(FIRST)) == 44
     # for each later round all 40, and the repeats it took: 25 questions about 22 facts, 9 about 9, 12 about 9
-    assert blanket(loop(FIRST, SECOND)) == 44 + 40 + 3
-    assert blanket(loop(FIRST, SECOND, IDLE, LAST)) == 44 + 3 * 40 + 3 + (IDLE.calls - IDLE.asked) + (
+    assert retrained_everything(loop(FIRST, SECOND)) == 44 + 40 + 3
+    assert retrained_everything(loop(FIRST, SECOND, IDLE, LAST)) == 44 + 3 * 40 + 3 + (IDLE.calls - IDLE.asked) + (
         LAST.calls - LAST.asked
     )
 
 
 def test_a_loop_that_asked_about_all_has_nothing_to_compare_with() -> None:
     every = loop(FIRST, one(2, asked=40, calls=47, held=9))
-    assert blanket(every) == 44 + 47
+    assert retrained_everything(every) == 44 + 47
     assert "asking for all" not in sentence(every)
 
 
@@ -58,7 +58,7 @@ def test_the_sentence_names_a_better_round() -> None:
 
 
 def test_a_later_round_that_asked_nothing_counts_for_nothing() -> None:
-    assert blanket(loop(FIRST, one(2, asked=0, calls=0, held=22, same=True))) == 44
+    assert retrained_everything(loop(FIRST, one(2, asked=0, calls=0, held=22, same=True))) == 44
 
 
 def test_sentence() -> None:

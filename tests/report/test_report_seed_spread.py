@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.report.seed_spread import FOLDER, Spread, read_spreads, rows, sentence, settings_digest
+from meow_lightning.report.seed_spread import FOLDER, Spread, read_spreads, rows, settings_digest, spread_sentence
 from meow_lightning.types import Results
 
 SPREAD = Spread(
@@ -28,10 +28,10 @@ def test_a_run_stands_beside_the_mean_and_the_ends_of_other_seeds_by_hand() -> N
 
 
 def test_the_closing_line_says_what_lies_outside() -> None:
-    assert sentence(here(model_utility=0.7), SPREAD) == (
+    assert spread_sentence(here(model_utility=0.7), SPREAD) == (
         "over 3 seeds, mean (lowest to highest): model utility 0.600 (0.500 to 0.700); this run lies inside"
     )
-    assert sentence(here(model_utility=0.71), SPREAD).endswith("; outside of that here: model utility")
+    assert spread_sentence(here(model_utility=0.71), SPREAD).endswith("; outside of that here: model utility")
 
 
 def test_settings_are_named_without_their_seeds_and_with_the_versions_of_stages() -> None:

@@ -9,7 +9,7 @@ import pytest
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.report.data import Cell, Dropped
 from meow_lightning.report.page import write_report
-from meow_lightning.report.selection import chosen, rows, section
+from meow_lightning.report.selection import rows, section, selection_of
 from meow_lightning.types import ScoredText
 
 # Per fact four candidates whose scores fall as they grow longer; the second fact's two middle ones score the same.
@@ -32,7 +32,7 @@ def cell(*, k: int, strategy: str) -> Cell:
 
 
 def test_figures_in_words() -> None:
-    found = chosen(cell(k=2, strategy="largest"))
+    found = selection_of(cell(k=2, strategy="largest"))
     assert found is not None
     # largest takes 0, 1 and 0, 1; smallest 3, 2 and 3, 1: of two, one is shared in one of two facts
     assert [(value, against) for _, value, against in rows(found)][:4] == [
@@ -55,19 +55,19 @@ def test_figures_in_words() -> None:
     ],
 )
 def test_the_section_says_what_was_wished(k: int, strategy: str, said: str) -> None:
-    html = section(chosen(cell(k=k, strategy=strategy)))
+    html = section(selection_of(cell(k=k, strategy=strategy)))
     assert said in html
     assert html.count("<tr>") == 1 + 6
 
 
 def test_three_of_four_must_share_two() -> None:
-    found = chosen(cell(k=3, strategy="largest"))
+    found = selection_of(cell(k=3, strategy="largest"))
     assert found is not None
     assert rows(found)[0][1:] == ("2.0 of 3", "at least 2.0 must be; a random choice shares 2.2 with largest")
 
 
 def test_correlations_of_nothing_are_dashes_and_no_nothing_is_negative() -> None:
-    found = chosen(cell(k=1, strategy="largest"))
+    found = selection_of(cell(k=1, strategy="largest"))
     assert found is not None
     bare = rows(replace(found, pearson=None, spearman=None, pearson_within=-0.001, spearman_within=0.001))
     assert [line[1:] for line in bare[4:]] == [
@@ -94,7 +94,7 @@ def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) ->
 )  # fmt: skip
 def test_without_a_choice_there_is_no_section(lacking: dict, tmp_path: Path) -> None:
     bare = replace(cell(k=3, strategy="largest"), **lacking)
-    assert chosen(bare) is None
+    assert selection_of(bare) is None
     assert section(None) == ""
     html = write_report(bare, tmp_path).read_text(encoding="utf-8")
     assert "Selection</h2>" not in html

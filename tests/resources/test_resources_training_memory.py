@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.resources.suggestions import remedies
+from meow_lightning.resources.suggestions import settings_that_fit
 from meow_lightning.resources.training_memory import (
     PROGRAM,
-    Knobs,
-    Load,
-    Shape,
+    MemorySettings,
+    ModelDims,
+    TrainingLoad,
+    dims_of,
     lora_parameters,
-    shape_of,
-    tiny_shape,
+    tiny_dims,
     training_memory,
     training_need,
 )
@@ -56,30 +56,30 @@ TINY = {"_target_": "llama", "hidden_size": 128, "layers": 2, "heads": 4, "inter
     ],
 )
 def test_published_models_are_counted_to_the_last_weight(config, count):
-    assert shape_of(config, parameters=None).parameters == count
+    assert dims_of(config, parameters=None).parameters == count
 
 
 def test_biases_that_a_llama_asks_for_count():
     config = {**LLAMA_2_7B, "attention_bias": True, "mlp_bias": True}
-    more = shape_of(config, parameters=None).parameters - 6_738_415_616
+    more = dims_of(config, parameters=None).parameters - 6_738_415_616
     assert more == 32 * (4 * 4096 + 2 * 11008 + 4096)
 
 
 def test_sizes_are_read_under_every_name():
-    shape = shape_of(GPT_2, parameters=7)
-    assert shape == Shape(
+    shape = dims_of(GPT_2, parameters=7)
+    assert shape == ModelDims(
         parameters=7, hidden=768, layers=12, heads=12, kv_heads=12, head=64, intermediate=3072, vocabulary=50257,
         tied=True, gated=False, kept=5,
     )  # fmt: skip
-    llama = shape_of(LLAMA_3_2_1B, parameters=7)
+    llama = dims_of(LLAMA_3_2_1B, parameters=7)
     assert (llama.kv_heads, llama.head, llama.tied, llama.gated, llama.kept) == (8, 64, True, True, 4)
-    assert shape_of(PYTHIA_1B, parameters=7).kept == 2
-    assert not shape_of(PHI_1_5, parameters=7).tied
-    assert shape_of({"text_config": GPT_2}, parameters=7) == shape
+    assert dims_of(PYTHIA_1B, parameters=7).kept == 2
+    assert not dims_of(PHI_1_5, parameters=7).tied
+    assert dims_of({"text_config": GPT_2}, parameters=7) == shape
 
 
 def test_the_tiny_model_is_a_tied_llama():
-    shape = tiny_shape(TINY, 2048)
+    shape = tiny_dims(TINY, 2048)
     # 2048 * 128 of embedding, 2 layers of 4 * 128^2 + 3 * 128 * 384 + 2 * 128, and the last norm
     assert shape.parameters == 262_144 + 2 * (65_536 + 147_456 + 256) + 128 == 688_768
     assert (shape.hidden, shape.layers, shape.heads, shape.head, shape.tied) == (128, 2, 4, 32, True)
@@ -87,28 +87,28 @@ def test_the_tiny_model_is_a_tied_llama():
 
 def test_a_config_without_a_size_is_refused():
     with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; give the fold"):
-        shape_of({**GPT_2, "n_layer": 0}, parameters=None)
+        dims_of({**GPT_2, "n_layer": 0}, parameters=None)
 
 
 def test_experts_are_counted_only_from_files():
     config = {**LLAMA_2_7B, "model_type": "mixtral", "num_local_experts": 8}
-    assert shape_of(config, parameters=9).parameters == 9
+    assert dims_of(config, parameters=9).parameters == 9
     with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); bring its \*.safetensors"):
-        shape_of(config, parameters=None)
+        dims_of(config, parameters=None)
 
 
 def test_adapters_of_the_7b_model():
     # rank 16: 32 layers of 4 * (4096 + 4096) for attention and 3 * (4096 + 11008) for the feed-forward part
-    assert lora_parameters(shape_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
+    assert lora_parameters(dims_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
 
 
 def test_adapters_know_shared_keys_and_values_and_a_missing_gate():
     # queries 2048 -> 2048, keys and values 2048 -> 512, out 2048 -> 2048, three of 2048 and 8192
-    assert lora_parameters(shape_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
-    assert lora_parameters(shape_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
+    assert lora_parameters(dims_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
+    assert lora_parameters(dims_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
 
 
-SMALL = Shape(
+SMALL = ModelDims(
     parameters=1000, hidden=10, layers=3, heads=2, kv_heads=1, head=5, intermediate=20, vocabulary=100, tied=True,
     gated=True, kept=4,
 )  # fmt: skip
@@ -191,7 +191,7 @@ WIDE = {"hidden_size": 512, "layers": 4, "heads": 8, "intermediate_size": 1536}
     [(TINY, 2048, 16, 69.7e6), (TINY, 2048, 64, 248.4e6), (WIDE, 8192, 8, 460.1e6), (WIDE, 8192, 32, 991.9e6)],
 )
 def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, measured):
-    shape = tiny_shape(architecture, vocabulary)
+    shape = tiny_dims(architecture, vocabulary)
     memory = training_memory(
         shape, weight_bytes=4, compute_bytes=4, rows=rows, tokens=64, scored=24, checkpointing=False,
         trained=shape.parameters,
@@ -199,7 +199,7 @@ def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, 
     assert 0.9 < (memory.total - memory.program) / measured < 1.4
 
 
-KNOBS = Knobs(
+KNOBS = MemorySettings(
     micro_batch=8,
     micro_tokens=None,
     checkpointing=False,
@@ -209,8 +209,8 @@ KNOBS = Knobs(
     kind="adamw",
     strategy="auto",
 )
-LOAD = Load(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
-BIG = shape_of(LLAMA_3_2_1B, parameters=None)
+LOAD = TrainingLoad(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
+BIG = dims_of(LLAMA_3_2_1B, parameters=None)
 
 
 def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
@@ -262,7 +262,7 @@ def test_tokens_in_the_place_of_rows():
         4,
     ]
     assert totals(micro_tokens=4000) == totals(micro_batch=4)
-    smaller = remedies(BIG, replace(KNOBS, micro_tokens=16_000), LOAD, there=totals(micro_batch=4))
+    smaller = settings_that_fit(BIG, replace(KNOBS, micro_tokens=16_000), LOAD, there=totals(micro_batch=4))
     assert smaller[0] == ("trainer.micro_tokens=4000", totals(micro_batch=4))
 
 
@@ -278,7 +278,7 @@ def test_processes_exchange_gradients_and_may_share_one_memory():
     assert apart.total == one.total + one.gradients
     together = replace(LOAD, shared=True)
     assert training_need(BIG, two, together).total == 2 * apart.total
-    words = remedies(BIG, two, together, there=one.total)
+    words = settings_that_fit(BIG, two, together, there=one.total)
     assert ("trainer.devices=1", one.total) in words
 
 
@@ -320,21 +320,23 @@ def test_shards_are_whole_where_they_wait_are_asked_or_begin():
 def test_adapters_are_not_sharded_and_shards_help_where_devices_have_a_memory_each():
     assert shards(rank=2) == shards(rank=2, strategy="ddp")
     two = replace(KNOBS, devices=2, strategy="ddp")
-    words = dict(remedies(BIG, two, LOAD, there=totals()))
+    words = dict(settings_that_fit(BIG, two, LOAD, there=totals()))
     assert words["trainer.strategy=fsdp"] == totals(devices=2, strategy="fsdp")
-    words = remedies(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch=1))
+    words = settings_that_fit(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch=1))
     assert words and not [each for each, _ in words if "lora" in each or "strategy" in each]
-    assert not [each for each, _ in remedies(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each]
+    assert not [
+        each for each, _ in settings_that_fit(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each
+    ]
 
 
 def test_the_largest_smaller_micro_batch_that_fits_comes_first():
-    found = remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4))
+    found = settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch=4))
     assert found[0] == ("trainer.micro_batch=4", totals(micro_batch=4))
-    assert remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4) - 1)[0][0] == "trainer.micro_batch=2"
+    assert settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch=4) - 1)[0][0] == "trainer.micro_batch=2"
 
 
 def fitting(there):
-    found = remedies(BIG, KNOBS, LOAD, there=there)
+    found = settings_that_fit(BIG, KNOBS, LOAD, there=there)
     assert all(total <= there for _, total in found)
     return [words for words, _ in found]
 
@@ -362,9 +364,9 @@ def test_pairs_come_where_neither_is_enough_alone():
 
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
-    assert remedies(BIG, KNOBS, LOAD, there=10**9) == []
+    assert settings_that_fit(BIG, KNOBS, LOAD, there=10**9) == []
     least = replace(KNOBS, micro_batch=1, checkpointing=True, rank=8)
-    assert remedies(BIG, least, LOAD, there=10**15) == []
+    assert settings_that_fit(BIG, least, LOAD, there=10**15) == []
 
 
 def test_planning_does_not_wait_for_torch():

@@ -7,7 +7,7 @@ from damages import every_damage, harm
 from helpers.common import runtime
 
 from meow_lightning.stages import base as module
-from meow_lightning.stages.base import Work, mixed_versions
+from meow_lightning.stages.base import StageContext, mixed_versions
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.jsonl import read_lines, write_lines
 
@@ -15,15 +15,15 @@ RUNTIME = runtime(slots=2)
 
 
 @pytest.fixture
-def work(tmp_path) -> Work:
-    return Work(
+def work(tmp_path) -> StageContext:
+    return StageContext(
         stage="score", label="target", folder=tmp_path, settings={"a": 1}, inputs={"b": [2]},
         needs={"model": tmp_path / "model"}, runtime=RUNTIME,
     )  # fmt: skip
 
 
 def test_a_task_survives_the_way_through_json(work):
-    assert Work.from_spec(json.loads(json.dumps(work.to_spec()))) == work
+    assert StageContext.from_spec(json.loads(json.dumps(work.to_spec()))) == work
 
 
 def test_progress_is_written_at_most_a_few_times_a_second_and_at_the_end(work, monkeypatch):

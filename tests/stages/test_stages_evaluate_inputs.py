@@ -7,7 +7,7 @@ from typing import Any
 from helpers.common import runtime
 
 from meow_lightning.evaluation.predictions import write_rows
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
@@ -22,14 +22,14 @@ def row(name: str, index: int, role: str) -> AnswerRow:
     )  # fmt: skip
 
 
-def work(folder: Path, **settings: Any) -> Work:
+def work(folder: Path, **settings: Any) -> StageContext:
     needs = {}
     for role in ("target", "unlearned", "retain"):
         needs[f"predict/{role}"] = folder / role
         (folder / role).mkdir()
         rows = [row(name, index, role) for name in ("forget", "retain") for index in range(8)]
         write_rows(folder / role / "rows.jsonl", rows)
-    return Work(
+    return StageContext(
         stage="evaluate", label="", folder=folder, settings=settings, inputs={}, needs=needs, runtime=runtime()
     )  # fmt: skip
 

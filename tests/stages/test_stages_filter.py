@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import filter, propose
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import write_lines
 
 RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
@@ -21,14 +21,14 @@ DATASET: dict[str, Any] = {
     "phrasings": 1, "retain_eval": 4, "seed": 0,
 }  # fmt: skip
 RULES = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
-FACTS = build(DATASET, allow=[]).facts("forget")
+FACTS = instantiate(DATASET, allow=[]).facts("forget")
 
 
-def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str, Path], **inputs: Any) -> Work:
-    content = fingerprint(build(DATASET, allow=[]))
+def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str, Path], **inputs: Any) -> StageContext:
+    content = fingerprint(instantiate(DATASET, allow=[]))
     shared = {"dataset": DATASET, "content": content, "limit": None, "allow": []}
     folder.mkdir(parents=True, exist_ok=True)
-    return Work(
+    return StageContext(
         stage=stage, label="", folder=folder, settings=settings, inputs={**shared, **inputs}, needs=needs,
         runtime=RUNTIME,
     )  # fmt: skip
@@ -40,7 +40,9 @@ def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path
     return folder / "propose"
 
 
-def inverted(folder: Path, replies: Path, *, at_least: int, short: str = "error", fill: dict | None = None) -> Work:
+def inverted(
+    folder: Path, replies: Path, *, at_least: int, short: str = "error", fill: dict | None = None
+) -> StageContext:
     task = work(
         "filter", folder / "filter", settings={"fill": fill}, needs={"asked": replies}, at_least=at_least, short=short
     )

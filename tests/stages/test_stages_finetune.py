@@ -10,14 +10,14 @@ from helpers.common import runtime
 from helpers.model_families import PROMPTS, save_family
 from safetensors.torch import load_file, save_file
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.data.encoding import encode, fingerprint, pairs
-from meow_lightning.data.prompting import Codec
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.encoding import encode, fingerprint, question_answer_pairs
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.models.sources import identity, parse
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.stages import finetune
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
@@ -68,7 +68,7 @@ def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) ->
 def take(artifact: Artifact, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     finetune.run(
-        Work(
+        StageContext(
             stage="finetune", label="target", folder=folder, settings=artifact.settings, inputs=artifact.inputs,
             needs={}, runtime=RUNTIME,
         )
@@ -230,12 +230,12 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, 
 
 
 def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path, tokenizer):
-    source = build(FICTIONAL, allow=[])
-    codec = Codec(
+    source = instantiate(FICTIONAL, allow=[])
+    codec = PromptEncoder(
         tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
         end_ids=frozenset(),
     )  # fmt: skip
-    task = Work(
+    task = StageContext(
         stage="finetune", label="target", folder=tmp_path,
         settings={"splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "batch": 8}, "seed": 5},
         inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
@@ -243,8 +243,8 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     )  # fmt: skip
     stream = finetune._plan(task, codec).streams["learn"]
     facts = [*source.facts("retain"), *source.facts("forget")]
-    assert stream.rows == encode(codec, pairs(facts))
+    assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, pairs(source.stream(12, 6)))
+    again = encode(codec, question_answer_pairs(source.stream(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

@@ -10,14 +10,14 @@ from damages import every_damage, harm
 from helpers import fake_writer
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import propose
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.reply_cache import reply_of
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.integrity import entry
+from meow_lightning.store.integrity import file_entry
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
 
 RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
@@ -25,22 +25,22 @@ DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 8,
     "phrasings": 1, "retain_eval": 4, "seed": 0,
 }  # fmt: skip
-FACTS = build(DATASET, allow=[]).facts("forget")
+FACTS = instantiate(DATASET, allow=[]).facts("forget")
 IDS = [fact.id for fact in FACTS]
 GOOD = {fact.id: list(fact.inverted) for fact in FACTS}
 
 
 def work(
     folder: Path, *, again: int = 0, needs: dict[str, Path] | None = None, loop: Any = None, **writer: Any
-) -> Work:
+) -> StageContext:
     node = {"_target_": "fake_writer.Scripted", "folder": str(folder), "breaks": None, "calls": None, "tokens": None}
     inputs = {
-        "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": ["writers"],
+        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": ["writers"],
         "inversion": node | writer, "spread": False, "reuse": True,
     }  # fmt: skip
     settings = {"inversion": {}, "again": again, "loop": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)
-    return Work(
+    return StageContext(
         stage="propose", label="", folder=folder / "propose", settings=settings, inputs=inputs, needs=needs or {},
         runtime=RUNTIME,
     )  # fmt: skip
@@ -230,7 +230,7 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
 
 def seal_as(folder: Path, *, version: int, settings: dict[str, Any]) -> None:
     """Make a folder a stored result."""
-    files = {name: entry(folder / name) for name in ("replies.jsonl", "asked.json")}
+    files = {name: file_entry(folder / name) for name in ("replies.jsonl", "asked.json")}
     told = {"stage": "propose", "key": folder.name, "version": version, "settings": settings, "finished": 1.0}
     write_json(folder / "manifest.json", {**told, "files": files})
 

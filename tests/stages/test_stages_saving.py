@@ -7,13 +7,13 @@ import torch
 from helpers.common import runtime
 
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.training import save
 
 
-def work(folder: Path, **model: object) -> Work:
+def work(folder: Path, **model: object) -> StageContext:
     settings = {"model": {"lora": None, "dtype": "float32", **model}}
-    return Work(
+    return StageContext(
         stage="unlearn", label="unlearned", folder=folder, settings=settings, inputs={}, needs={}, runtime=runtime()
     )
 

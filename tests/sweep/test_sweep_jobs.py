@@ -13,7 +13,7 @@ from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.store import Store
-from meow_lightning.sweep.jobs import Task, lacking, layers, outcome
+from meow_lightning.sweep.jobs import Task, dependency_layers, missing, outcome
 
 
 def made(name: str, *needs: Artifact) -> Artifact:
@@ -31,15 +31,15 @@ OWN = [made(f"own {number}", TARGET, RETAIN) for number in range(2)]
 
 def test_what_several_cells_lack_comes_in_layers_each_once() -> None:
     cells = [[BASE, TARGET, RETAIN, ANSWERS, OWN[0]], [BASE, TARGET, RETAIN, ANSWERS, OWN[1]], [BASE, TARGET]]
-    found = [[(place, each.label) for place, each in layer] for layer in layers(cells)]
+    found = [[(place, each.label) for place, each in layer] for layer in dependency_layers(cells)]
     assert found == [[(0, "base")], [(0, "target"), (0, "retain")], [(0, "answers")]]
 
 
 def test_what_is_made_already_needs_no_layer() -> None:
     cells = [[TARGET, OWN[0]], [TARGET, OWN[1]]]  # the base is there
-    assert [[each.label for _, each in layer] for layer in layers(cells)] == [["target"]]
-    assert layers([[OWN[0]], [OWN[1]]]) == []
-    assert layers([]) == []
+    assert [[each.label for _, each in layer] for layer in dependency_layers(cells)] == [["target"]]
+    assert dependency_layers([[OWN[0]], [OWN[1]]]) == []
+    assert dependency_layers([]) == []
 
 
 def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None
     for artifact in (BASE, TARGET, OWN[0]):
         store.begin(artifact)
         store.finish(artifact, {})
-    assert [each.label for each in lacking([BASE, TARGET, RETAIN, OWN[0]], store)] == ["retain", "own 0"]
+    assert [each.label for each in missing([BASE, TARGET, RETAIN, OWN[0]], store)] == ["retain", "own 0"]
 
 
 def task(path: Path, **changes) -> Task:

@@ -13,7 +13,7 @@ from meow_lightning.report.paper_comparison import Published
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
-from meow_lightning.sweep.summary import page, picks, show_sweep
+from meow_lightning.sweep.summary import page, selection_picks, show_sweep
 from meow_lightning.types import InvertedFact
 
 SOURCE = Published(
@@ -98,9 +98,9 @@ def stored(tmp_path: Path, monkeypatch) -> Path:
 
 def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
     method: dict[str, Any] = {"name": "meow", "select": {"k": 2}}
-    found = picks(swept("method=meow", method=method, store=str(stored)))
+    found = selection_picks(swept("method=meow", method=method, store=str(stored)))
     assert found is not None
     assert (found.taken, found.there) == ({"f": [2, 0]}, {"f": 3})
     # what a loop trains is picked anew in every round, among other candidates
-    assert picks(swept("method=meow_loop", method=method | {"loop": {}}, store=str(stored))) is None
-    assert picks(swept("method=kl", store=str(stored))) is None
+    assert selection_picks(swept("method=meow_loop", method=method | {"loop": {}}, store=str(stored))) is None
+    assert selection_picks(swept("method=kl", store=str(stored))) is None

@@ -12,7 +12,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.report.sweep_tables import Swept
 from meow_lightning.sweep import published_results as expected_module
 from meow_lightning.sweep import summary as sweep_module
-from meow_lightning.sweep.sweeper import again_with, combinations, names
+from meow_lightning.sweep.sweeper import combinations, distinct_names, rerun_command
 from meow_lightning.types import Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ def sweep(monkeypatch, tmp_path):
     def start(*words: str) -> tuple[object, list[tuple[str, int]]]:
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["run.py", "-m", *words, f"outputs={tmp_path}"])
-        monkeypatch.setattr(experiment, "run_cell", fake)
+        monkeypatch.setattr(experiment, "run_experiment", fake)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
@@ -121,14 +121,19 @@ def test_an_interval_is_one_line(sweep, capsys):
 
 def test_a_cell_is_named_by_what_tells_it_from_the_others():
     cells = combinations(["logger=none", "method=meow,none", "seed=0,1"], None)
-    assert names(cells) == ["method=meow seed=0", "method=meow seed=1", "method=none seed=0", "method=none seed=1"]
-    assert names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
+    assert distinct_names(cells) == [
+        "method=meow seed=0",
+        "method=meow seed=1",
+        "method=none seed=0",
+        "method=none seed=1",
+    ]
+    assert distinct_names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
 
 
 def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):
     told: list[Swept] = []
     numbers = Results(definitions=(), values={})
-    monkeypatch.setattr(experiment, "run_cell", lambda cfg: None if cfg.method.name == "none" else numbers)
+    monkeypatch.setattr(experiment, "run_experiment", lambda cfg: None if cfg.method.name == "none" else numbers)
     monkeypatch.setattr(sweep_module, "show_sweep", lambda finished, failed, **unused: told.extend(finished))
     words = ["run.py", "table=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", words)
@@ -234,4 +239,4 @@ def test_cells_that_lack_an_option_are_named(sweep, capsys):
 
 def test_the_command_of_a_cell_is_what_people_type():
     words = ["dataset.forget='Müller [1].jsonl'", "model.target=plain"]
-    assert again_with(words) == "python run.py 'dataset.forget=Müller [1].jsonl' model.target=plain"
+    assert rerun_command(words) == "python run.py 'dataset.forget=Müller [1].jsonl' model.target=plain"

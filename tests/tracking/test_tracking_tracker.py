@@ -9,7 +9,7 @@ from damages import every_damage, harm
 
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import write_lines
-from meow_lightning.tracking.base import Nowhere
+from meow_lightning.tracking.base import NullLogger
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.tracker import Told, Tracker
 
@@ -107,7 +107,7 @@ def test_csv_holds_curves_and_summary(tmp_path):
 
 
 def test_nowhere_says_nothing():
-    assert Nowhere().close(ok=True, summary={}, report=None) == ""
+    assert NullLogger().close(ok=True, summary={}, report=None) == ""
 
 
 def test_what_a_logger_was_told_is_not_sent_again(tmp_path: Path) -> None:

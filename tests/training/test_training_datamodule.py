@@ -9,7 +9,7 @@ from meow_lightning.types import Encoded
 
 def ids(batch) -> list[int]:
     """The first tokens of the rows that are there."""
-    return [int(row[0]) for row, scored in zip(batch.ids_BT, batch.scored_BT, strict=True) if scored.any()]
+    return [int(row[0]) for row, scored in zip(batch.input_ids_BT, batch.loss_mask_BT, strict=True) if scored.any()]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
@@ -29,4 +29,4 @@ def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, mi
         for name in batch:
             seen = [first for share in shares for part in share[t]["micros"] for first in ids(part[name])]
             assert sorted(seen) == sorted(row.ids[0] for row in batch[name])
-            assert all(len(part[name].ids_BT) <= most for share in shares for part in share[t]["micros"])
+            assert all(len(part[name].input_ids_BT) <= most for share in shares for part in share[t]["micros"])

@@ -11,7 +11,7 @@ import torch
 
 from meow_lightning.data.batch_plan import Plan, Stream
 from meow_lightning.errors import UserError
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.training.module import Optim, TrainingModule
 from meow_lightning.training.optimizers import check_kind, optimizer_of
 from meow_lightning.types import Encoded
@@ -45,7 +45,7 @@ def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, t
     frozen = tiny.model.embed_tokens.weight.requires_grad_(False)
     wish = Optim(kind=kind, **SETTINGS, clip=0.0, warmup=1, schedule="linear", grid=0.0)
     plan = Plan(streams={"learn": Stream([Encoded((5, 6), 1)])}, batch=1, tokens=None, epochs=3, seed=0, paired=())
-    module = TrainingModule(model=tiny, method=Learn(), plan=plan, optim=wish, log_every=1, reference=None)
+    module = TrainingModule(model=tiny, method=FineTune(), plan=plan, optim=wish, log_every=1, reference=None)
     made = module.configure_optimizers()
     ((called, weights, settings),) = asked
     assert (called, settings) == (name, SETTINGS)

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from meow_lightning.data.prompting import Codec
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.evaluation.predict import Question, answer_row, references, true_gradients
 from meow_lightning.evaluation.protocols.registry import PUBLISHED, Compat
 from meow_lightning.types import AnswerRow, Fact, Likelihood
@@ -22,8 +22,8 @@ class Said(NamedTuple):
     stop: Literal["end", "length"]
 
 
-def answer_as(
-    name: str, model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, batch: int,
+def predict_under_protocol(
+    name: str, model: torch.nn.Module, codec: PromptEncoder, questions: Sequence[Question], *, batch: int,
     gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions of one set, in their order, as a published evaluator would have them.
@@ -43,7 +43,7 @@ def answer_as(
     way = PUBLISHED[name]
     rows = [way.row(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
     scored: dict[int, Likelihood] = dict(
-        likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
+        loglikelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, blind=way.blind)
     )
     norms = true_gradients(
         model, questions, rows, sets=gradients, pad_id=codec.pad_id, blind=way.blind, tensorwise=way.tensorwise
@@ -62,7 +62,7 @@ def answer_as(
             progress(min(start + way.batch, len(prompts)))
 
 
-def cut_short(name: str, codec: Codec, facts: Sequence[Fact]) -> int:
+def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Fact]) -> int:
     """How many true answers of a set have more tokens than the published evaluator lets a model say.
 
     Recited word for word, such an answer counts as said in part.
@@ -109,7 +109,7 @@ def generate(model: torch.nn.Module, prompts: Sequence[Sequence[int]], *, pad_id
     return [_until(row, ends) for row in made[:, longest:].tolist()]
 
 
-def _spelled(codec: Codec, row: AnswerRow) -> str:
+def _spelled(codec: PromptEncoder, row: AnswerRow) -> str:
     return str(codec.tokenizer.decode(list(row.truth.ids), skip_special_tokens=True))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.protocols import prompts
 from meow_lightning.types import Encoded
 
@@ -37,8 +37,8 @@ class Compat:
     """
 
     whose: str
-    prompt: Callable[[Codec, str], list[int]]
-    row: Callable[[Codec, str, str], Encoded]
+    prompt: Callable[[PromptEncoder, str], list[int]]
+    row: Callable[[PromptEncoder, str, str], Encoded]
     rows: int | None
     batch: int
     total: int | None

@@ -44,7 +44,7 @@ def intervals(
     Each draw takes as many questions from every set as it has, with replacement, the same ones for all numbers and all
     models; low and high are the quantiles ``(1 - level) / 2`` and ``(1 + level) / 2`` of the number over the draws. So
     the nine inputs of model utility move together, and forget quality's D compares both models on the same questions.
-    D gets the shift of :func:`distance_draws`. A number that :func:`~.suite.evaluate` leaves out has no interval.
+    D gets the shift of :func:`distance_samples`. A number that :func:`~.suite.evaluate` leaves out has no interval.
 
     Only the choice of questions varies here, not the training: :func:`over_seeds` takes in both.
 
@@ -61,7 +61,7 @@ def intervals(
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would refuse the rows.
     """
     _check(draws, level)
-    every = headline_draws(rows, memo, truth_ratio_mean=truth_ratio_mean, compat=compat, draws=draws, seed=seed)
+    every = headline_samples(rows, memo, truth_ratio_mean=truth_ratio_mean, compat=compat, draws=draws, seed=seed)
     return interval_ends(every, level=level)
 
 
@@ -69,7 +69,7 @@ def interval_ends(draws: Mapping[str, Mapping[str, Floats]], *, level: float) ->
     """(low, high) of every number in some draws, by role and name.
 
     Args:
-        draws: As :func:`headline_draws` gives them.
+        draws: As :func:`headline_samples` gives them.
         level: Share of the draws inside, above 0 and below 1.
     """
     _check(1, level)
@@ -78,7 +78,7 @@ def interval_ends(draws: Mapping[str, Mapping[str, Floats]], *, level: float) ->
     }
 
 
-def headline_draws(
+def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, compat: str, draws: int,
     seed: int,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
@@ -144,7 +144,7 @@ class Resampling:
         return self._kept[name, rows]
 
 
-def mean_draws(values: Sequence[float | None], counts: Floats) -> Floats:
+def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
     """The mean of every draw over the rows that count in it, (draws,); not a number where none does.
 
     Args:
@@ -159,7 +159,7 @@ def mean_draws(values: Sequence[float | None], counts: Floats) -> Floats:
         return (counts @ known) / (counts @ counting)
 
 
-def distance_draws(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
+def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
     """Kolmogorov-Smirnov's D between two models in every draw of questions, shifted to D's own size, (draws,).
 
     D is a largest gap, which resampling noise can only widen: where the true gap is small, all draws lie above the D
@@ -185,7 +185,7 @@ def distance_draws(left: Sequence[float], right: Sequence[float], counts: Floats
     return np.clip(drawn - max(0.0, drawn.mean() - measured), 0.0, 1.0)
 
 
-def utility_draws(inputs: Sequence[Floats]) -> Floats:
+def utility_samples(inputs: Sequence[Floats]) -> Floats:
     """Harmonic mean of the inputs in every draw, 0 where one of them is, (draws,).
 
     Args:
@@ -224,7 +224,7 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
             if not isinstance(values, str):
                 _add_mean(drawn, f"{name}/{number}", values, resampling.counts(name, len(rows)))
     if all(name in drawn for name in INPUTS):
-        drawn[UTILITY_DEFINITION.name] = utility_draws([drawn[name] for name in INPUTS])
+        drawn[UTILITY_DEFINITION.name] = utility_samples([drawn[name] for name in INPUTS])
     if role == "target" and not answers.why_not(role, "forget"):
         _add_known(drawn, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
     sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
@@ -232,7 +232,7 @@ def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Flo
     if not isinstance(left, str) and not isinstance(right, str):
         asked = [answers.sets[side]["forget"] for side in (role, "retain")]
         check_same_questions(*asked, names=(role, "retain"))
-        drawn[DISTANCE_DEFINITION.name] = distance_draws(left, right, resampling.counts("forget", len(left)))
+        drawn[DISTANCE_DEFINITION.name] = distance_samples(left, right, resampling.counts("forget", len(left)))
     return drawn
 
 
@@ -255,4 +255,4 @@ def _add_known(drawn: dict[str, Floats], answers: Answers, counts: Floats) -> No
 def _add_mean(drawn: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:
     # a diverged model's numbers are left out of the results, so out of the intervals too
     if np.isfinite([value for value in values if value is not None]).all():
-        drawn[name] = mean_draws(values, counts)
+        drawn[name] = mean_samples(values, counts)

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from meow_lightning.data.words import PUBLISHED_ALONE, Words, unread
+from meow_lightning.data.words import PUBLISHED_ALONE, Words, unreadable
 from meow_lightning.evaluation.metrics import (
     exact_memorisation,
     extraction_strength,
@@ -207,7 +207,7 @@ def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> s
 def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
     """Why ROUGE cannot be counted for a set; empty if it can."""
     of = f"{len(rows)} true answers of set {name!r}"
-    if lacking := sum(unread(row.answer, kind=kind) for row in rows):
+    if lacking := sum(unreadable(row.answer, kind=kind) for row in rows):
         return f"not measured: {lacking} of {of} cannot be read: {PUBLISHED_ALONE}"
     if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
         return f"not measured: none of {of} holds a word"

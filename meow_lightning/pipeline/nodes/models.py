@@ -8,16 +8,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build, described, without
-from meow_lightning.config.recipes import for_rows
+from meow_lightning.config.instantiate import component_config, instantiate, without_key
+from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.config.validation import check_call, check_measure
-from meow_lightning.data.encoding import digest, digest_of, fingerprint
+from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
 from meow_lightning.data.subset import Limited
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.protocols.registry import answering, counted
 from meow_lightning.evaluation.suite.membership import attacked
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.pipeline.nodes.model_roles import Given, Roles, check_model
+from meow_lightning.pipeline.nodes.model_roles import ProvidedModel, Roles, check_model
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
@@ -29,7 +29,7 @@ TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 
 @lru_cache(maxsize=8)
 def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
-    whole = build(json.loads(node), allow=allow)
+    whole = instantiate(json.loads(node), allow=allow)
     dataset: Dataset = whole if limit is None else Limited(dataset=whole, limit=limit)
     return dataset, fingerprint(dataset)
 
@@ -63,7 +63,7 @@ class Models:
         self.allow = list(options["allow"])
         check_call("dataset", options["dataset"], allow=self.allow)
         self.method = check_call("method", options["method"], allow=self.allow)
-        build(options["method"], allow=self.allow)  # its own ranges are said before any work
+        instantiate(options["method"], allow=self.allow)  # its own ranges are said before any work
         check_model(options["model"])
         self.measure = check_measure(options["memo"], allow=self.allow)  # not after the models are trained
         self.dataset, content = dataset_of(options)
@@ -106,7 +106,7 @@ class Models:
         """The digest of a stretch of the dataset's stream; worked out once for all cells of a sweep."""
         return _stream(*_named(self.options), rows, seed)
 
-    def given(self, label: str, given: Given, prompt: Mapping[str, Any]) -> Artifact:
+    def given(self, label: str, given: ProvidedModel, prompt: Mapping[str, Any]) -> Artifact:
         """A model that is there already, as an artifact: links to its files, made once they are checked."""
         settings = {"given": given.key, "prompt": prompt}
         places = {"option": given.weights.option, "weights": str(given.weights), "tokenizer": str(given.tokenizer)}
@@ -120,7 +120,7 @@ class Models:
             return self.given("base", self.roles.base, self.options["model"]["prompt"])
         model = self.options["model"]
         settings = {
-            "rows": digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
+            "rows": content_digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
             "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
             "recipe": model["pretrain"], "seed": model["seed"], "model": {**self.trained, "lora": None},
         }  # fmt: skip
@@ -133,10 +133,10 @@ class Models:
         pairs = [[getattr(fact, part) for part in TRAINED] for s in splits for fact in self.dataset.facts(s)]
         if not pairs:
             return self.base
-        recipe = for_rows(without(model["finetune"], "also"), len(pairs))
+        recipe = recipe_for_rows(without_key(model["finetune"], "also"), len(pairs))
         replayed = self.stream(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
         settings = {
-            "rows": digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
+            "rows": content_digest([pairs, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
             "model": self.trained,
         }  # fmt: skip
         return self.artifact("finetune", label, settings, {"start": self.base})
@@ -151,7 +151,7 @@ class Models:
     @cached_property
     def retain(self) -> Artifact | None:
         """The model that never saw the forget set; ``None`` where there is none."""
-        if self.roles.no_retain is not None:
+        if self.roles.retain_missing_reason is not None:
             return None
         if self.roles.retain is not None:
             return self.given("retain", self.roles.retain, self.options["model"]["prompt"])
@@ -166,7 +166,7 @@ class Models:
             needs: Further results it is made from.
             unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
         """
-        settings: dict[str, Any] = {"memo": described(self.options["memo"]), "model": self.model}
+        settings: dict[str, Any] = {"memo": component_config(self.options["memo"]), "model": self.model}
         if unit is not None:
             settings["memo"] |= {"unit": unit, "size": 1}
         if "inverted" not in needs:
@@ -204,8 +204,9 @@ class Models:
             )
         if self.retain is None and wish["retain_log"] is None:
             raise UserError(
-                f"optim.stop=best compares every epoch with the retain model, but {self.roles.no_retain}; give "
-                "model.retain= or evaluation.retain_log=, or say optim.stop=last"
+                f"optim.stop=best compares every epoch with the retain model, but "
+                f"{self.roles.retain_missing_reason}; "
+                "give model.retain= or evaluation.retain_log=, or say optim.stop=last"
             )
         chosen = {name: wish[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
         if wish["retain_log"] is not None:

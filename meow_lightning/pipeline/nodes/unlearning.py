@@ -12,13 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build, described
-from meow_lightning.config.recipes import OPTIM, RECIPE, check_numbers, of_model, per_model, special
+from meow_lightning.config.instantiate import component_config, instantiate
+from meow_lightning.config.recipes import (
+    OPTIM,
+    RECIPE,
+    check_numbers,
+    method_recipe,
+    training_overrides,
+    value_for_model,
+)
 from meow_lightning.config.schema import Inversion
 from meow_lightning.config.validation import check_call, check_measure, check_types
-from meow_lightning.data.encoding import digest
-from meow_lightning.data.refusals import refused
-from meow_lightning.errors import UserError, choose
+from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.refusals import with_refusals
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.local import DATE
 from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.pipeline.nodes.models import TRAINED, Models
@@ -67,7 +74,7 @@ class Rounds(Models):
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
-        build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
+        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
         return found
 
     @cached_property
@@ -82,13 +89,13 @@ class Rounds(Models):
                 f"method.loop asks for inverted facts, and method={self.options['method']['name']} trains on none"
             )
         check_numbers(wish["threshold"], "method.loop.threshold", float)
-        return {**wish, "threshold": of_model(wish["threshold"], "method.loop.threshold", name)}
+        return {**wish, "threshold": value_for_model(wish["threshold"], "method.loop.threshold", name)}
 
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
         node, loop = self.options["inversion"], self.loop
         aside = ("candidates", *self.writer.aside)  # how many are wanted is the count
-        keyed: dict[str, Any] = {key: value for key, value in described(node).items() if key not in aside}
+        keyed: dict[str, Any] = {key: value for key, value in component_config(node).items() if key not in aside}
         if "path" in node:
             keyed["file"] = file_digest(Path(node["path"]))
         needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
@@ -96,7 +103,9 @@ class Rounds(Models):
             "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
             "count": node.get("candidates"),
         }  # fmt: skip
-        if self.writer.borrows or node["again"]:  # cleaning, which says who is asked again, reads the kept facts
+        if (
+            self.writer.reads_other_facts or node["again"]
+        ):  # cleaning, which says who is asked again, reads the kept facts
             settings["others"] = self.facts("retain", *KEPT_PARTS)
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
@@ -151,7 +160,7 @@ class Rounds(Models):
         self._check_streams()
         self._check_select()
         self._check_loop()
-        if self.writer.borrows:
+        if self.writer.reads_other_facts:
             self.check_windows("candidate", lambda fact: fact.inverted)
         found: list[Round] = []
         last = self.loop["rounds"] if self.loop else 1
@@ -183,17 +192,18 @@ class Rounds(Models):
         start = self.target if self.method.start == "target" else self.retain
         if start is None:
             raise UserError(
-                f"method={self.options['method']['name']} starts from the retain model, but {self.roles.no_retain}"
+                f"method={self.options['method']['name']} starts from the retain model, but "
+                f"{self.roles.retain_missing_reason}"
             )
         return start
 
     def _trained(self, label: str, needs: dict[str, Artifact]) -> Artifact:
         options = self.options
-        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | special(options["optim"])
+        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | training_overrides(options["optim"])
         for name in RECIPE:
-            recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
+            recipe[name], self.origin[f"optim.{name}"] = method_recipe(options, name, options["model"]["name"])
         settings: dict[str, Any] = {
-            "method": described(options["method"]),
+            "method": component_config(options["method"]),
             "recipe": recipe, "seed": options["seed"], "model": self.trained,
             "rows": {name: self._rows(name) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
@@ -210,7 +220,7 @@ class Rounds(Models):
     def _rows(self, name: str) -> str:
         """The digest of what is trained of a stream."""
         if name == "idk":
-            return digest(refused(self.dataset.facts("forget"), self.options["seed"]))
+            return content_digest(with_refusals(self.dataset.facts("forget"), self.options["seed"]))
         return self.facts(name, *TRAINED)
 
     def _check_streams(self) -> None:
@@ -226,8 +236,8 @@ class Rounds(Models):
         if wish is None:
             name = self.options["method"]["name"]
             raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
-        choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
-        choose("method.select.rows", wish["rows"], ("selected", "official"))
+        check_choice("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
+        check_choice("method.select.rows", wish["rows"], ("selected", "official"))
         each = self.loop["candidates"] if self.loop else None
         asked = each or self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.checkpoint_selection import numbered, part
+from meow_lightning.evaluation.checkpoint_selection import held_out_rows, numbered
 from meow_lightning.evaluation.predictions import by_set, read_rows
 from meow_lightning.evaluation.protocols.registry import counted
 from meow_lightning.evaluation.tofu_logs.reader import stand_in
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import dataset, unchanged
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset
 from meow_lightning.store.integrity import digest
 from meow_lightning.types import AnswerRow
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
 
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.callbacks.best_checkpoint import Best
 
 SLOTS = 64  # most prompts side by side while a training holds the memory
 
 
-def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[pl.Callback]:
+def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoch: int) -> list[pl.Callback]:
     """What evaluates the model in training: after every epoch where one is to be chosen, else as often as a run asks.
 
     Args:
@@ -34,9 +34,9 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
         codec: The model's prompts and tokens.
         steps_per_epoch: Optimizer steps of an epoch.
     """
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.training.callbacks.best_checkpoint import Best
-    from meow_lightning.training.callbacks.evaluation import EvaluationCurve, How
+    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, How
 
     choice = work.settings.get("stop")
     epochs = 1 if choice else work.runtime.evaluate_every_epochs
@@ -46,19 +46,19 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     share = wish["validation"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
-        begin_anew_where_damaged(work, Best(work.folder / "resume"))
+        restart_if_damaged(work, Best(work.folder / "resume"))
     return [
-        EvaluationCurve(
+        EvaluationProbe(
             codec=codec,
             questions=[
                 (name, index, fact)
                 for name, facts in _facts(work, choice).items()
-                for index, fact in enumerate(part(name, facts, share))
+                for index, fact in enumerate(held_out_rows(name, facts, share))
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
             how=How(
                 max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch,
-                slots=Room(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
+                slots=AdaptiveBatchSize(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
             best=Best(work.folder / "resume") if choice else None,
@@ -66,7 +66,7 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     ]  # fmt: skip
 
 
-def begin_anew_where_damaged(work: Work, best: Best) -> None:
+def restart_if_damaged(work: StageContext, best: Best) -> None:
     """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
     if rank() == 0 and best.damaged():
         work.note("the best epoch so far was damaged on the disk, so the training began anew")
@@ -76,7 +76,7 @@ def begin_anew_where_damaged(work: Work, best: Best) -> None:
     barrier(work.runtime.accelerator)
 
 
-def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
+def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
     """Put the weights of the epoch that was chosen into the trained model, and say which it is.
 
     Args:
@@ -109,21 +109,21 @@ def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> No
         )
 
 
-def _facts(work: Work, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
+def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
     """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
     name = choice["compat"] if choice else "none"
-    return {each: counted(name, facts) for each, facts in dataset(work).evaluation().items()}
+    return {each: counted(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
-def _retain(work: Work, share: float) -> list[AnswerRow]:
+def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """What the retain model, or the log in its place, says to the rows set aside."""
     compat = work.settings["stop"]["compat"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
     else:
         log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
-        unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
-        forget = counted(compat, dataset(work).evaluation()["forget"])
+        check_unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
+        forget = counted(compat, load_dataset(work).evaluation()["forget"])
         rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
     sets = {name: counted(compat, each) for name, each in by_set(rows).items()}
-    return [row for name, each in sets.items() for row in numbered(part(name, each, share))]
+    return [row for name, each in sets.items() for row in numbered(held_out_rows(name, each, share))]

@@ -11,12 +11,12 @@ from helpers.model_families import PROMPTS, save_family
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.gradient import gradient_norms
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.evaluation.metrics.membership import ATTACKS, min_k_score, zlib_score
 from meow_lightning.evaluation.metrics.truth_ratio import log_truth_ratio
-from meow_lightning.evaluation.predict import answer
+from meow_lightning.evaluation.predict import predict
 from meow_lightning.evaluation.protocols import open_unlearning_metrics, prompts
-from meow_lightning.evaluation.protocols.predict import answer_as, cut_short, generate
+from meow_lightning.evaluation.protocols.predict import generate, predict_under_protocol, truncated_facts
 from meow_lightning.evaluation.protocols.registry import NAMES, PUBLISHED, answering, batches, counted
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.load import load_codec, load_model
@@ -54,12 +54,14 @@ def scored(codec, row) -> list[str]:
 
 
 def ask(name: str, model, codec, questions=(QUESTION,)):
-    return list(answer_as(name, model, codec, list(questions), batch=2, gradients=("forget",), progress=None))
+    return list(
+        predict_under_protocol(name, model, codec, list(questions), batch=2, gradients=("forget",), progress=None)
+    )
 
 
 def ours(model, codec, questions=(QUESTION,)):
     return list(
-        answer(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None)
+        predict(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None)
     )
 
 
@@ -75,7 +77,7 @@ def test_the_first_answer_token_is_scored(family) -> None:
 def test_a_model_is_asked_with_the_tokens_it_was_trained_on(family) -> None:
     _, codec = family("phi15")
     trained = codec.encode(FACT.question, "Lima").ids
-    asked = codec.asked_ids(FACT.question)
+    asked = codec.generation_prompt_ids(FACT.question)
     assert tuple(asked) == trained[: len(asked)]
     blank = prompts.open_unlearning_prompt(codec, FACT.question)
     assert spelled(codec, blank)[-2:] == [":", "Ġ"]
@@ -167,7 +169,7 @@ def test_losses_of_bfloat16_logits_keep_their_digits(table_lm) -> None:
     model = table_lm(logits, dtype=torch.bfloat16)
     row = Encoded(ids=(0, 1), prompt=1)
     for blind in (False, True):
-        ((_, found),) = likelihoods(model, [row], pad_id=2, batch=1, progress=None, blind=blind)
+        ((_, found),) = loglikelihoods(model, [row], pad_id=2, batch=1, progress=None, blind=blind)
         expected = 1.0 - math.log(1 + math.e + math.exp(2.03125))
         assert found.logps[0] == pytest.approx(expected, abs=1e-6)
     rough = float(logits[0].log_softmax(-1)[1])
@@ -262,7 +264,7 @@ def test_the_tag_is_given_and_not_counted(family) -> None:
         "Answer", ":", "ĠLima", "<|endoftext|>",
     ]  # fmt: skip
     assert spelled(codec, prompts.tofu_prompt(codec, FACT.question))[-1] == "Ċ"
-    assert spelled(codec, codec.asked_ids(FACT.question))[-3:] == ["Ċ", "Answer", ":"]
+    assert spelled(codec, codec.generation_prompt_ids(FACT.question))[-3:] == ["Ċ", "Answer", ":"]
 
 
 def test_what_tofu_cuts_off_has_no_end_token(family) -> None:
@@ -302,12 +304,12 @@ def test_true_answers_longer_than_the_published_budget_are_counted(family) -> No
         for more in (0, 1)
     )
     assert len(codec.answer_ids(fits.answer)) == 200 - prompt
-    assert cut_short("tofu", codec, [fits]) == 0
-    assert cut_short("tofu", codec, [fits, passes, FACT]) == 1
-    assert cut_short("open_unlearning", codec, [fits, passes]) == 0
+    assert truncated_facts("tofu", codec, [fits]) == 0
+    assert truncated_facts("tofu", codec, [fits, passes, FACT]) == 1
+    assert truncated_facts("open_unlearning", codec, [fits, passes]) == 0
     # a longer question beside it leaves less to say
     wordy = dataclasses.replace(FACT, id="w", question="What did she write about the sea? " * 4)
-    assert cut_short("tofu", codec, [fits, wordy]) == 1
+    assert truncated_facts("tofu", codec, [fits, wordy]) == 1
 
 
 # 10: the truth ratio's two means, and open-unlearning's constant.
@@ -382,8 +384,8 @@ def test_llama2_rows_are_the_same_in_all(family) -> None:
     row = codec.reference(FACT.question, FACT.answer)
     assert prompts.tofu_row(codec, FACT.question, FACT.answer) == row
     assert prompts.open_unlearning_row(codec, FACT.question, FACT.answer) == row
-    assert prompts.tofu_prompt(codec, FACT.question) == codec.asked_ids(FACT.question)
-    assert prompts.open_unlearning_prompt(codec, FACT.question) == codec.asked_ids(FACT.question)
+    assert prompts.tofu_prompt(codec, FACT.question) == codec.generation_prompt_ids(FACT.question)
+    assert prompts.open_unlearning_prompt(codec, FACT.question) == codec.generation_prompt_ids(FACT.question)
 
 
 def test_figures_of_the_published_code() -> None:

@@ -12,12 +12,12 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.suite.bootstrap import (
     Resampling,
-    distance_draws,
+    distance_samples,
     intervals,
-    mean_draws,
+    mean_samples,
     over_seeds,
     percentiles,
-    utility_draws,
+    utility_samples,
 )
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, ScoredText
@@ -80,12 +80,12 @@ def test_counts_take_as_many_rows_as_there_are() -> None:
 def test_mean_of_draws_by_hand() -> None:
     counts = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
     # (0 + 0 + 3)/3 and 3 x 9 / 3
-    assert mean_draws([0.0, 3.0, 9.0], counts).tolist() == [1.0, 9.0]
+    assert mean_samples([0.0, 3.0, 9.0], counts).tolist() == [1.0, 9.0]
     # the last row does not count: (0 + 0 + 3)/3, and a draw of nothing else
-    first, second = mean_draws([0.0, 3.0, None], counts).tolist()
+    first, second = mean_samples([0.0, 3.0, None], counts).tolist()
     assert first == 1.0
     assert math.isnan(second)
-    assert percentiles(mean_draws([0.0, 3.0, None], counts), level=0.9) == (1.0, 1.0)
+    assert percentiles(mean_samples([0.0, 3.0, None], counts), level=0.9) == (1.0, 1.0)
 
 
 def test_percentiles_by_hand() -> None:
@@ -97,7 +97,7 @@ def test_percentiles_by_hand() -> None:
 
 def test_harmonic_mean_of_draws_by_hand() -> None:
     # 2 / (1/.5 + 1/.25) = 1/3; a zero makes it 0
-    drawn = utility_draws([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
+    drawn = utility_samples([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
     assert drawn.tolist() == [pytest.approx(1 / 3), 0.0]
 
 
@@ -106,10 +106,10 @@ def test_distance_of_draws_by_hand() -> None:
     # both rows: F - G after 0 is 1/2, after 1 (2 - 1)/2: D = 1/2. The first row twice: 0 0 against 2 2, D = 1.
     # The second row twice: 1 1 against 1 1, D = 0. Draws 1/2, 1, 0 have the mean 1/2, so nothing is taken off.
     counts = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
-    assert distance_draws(left, right, counts).tolist() == [0.5, 1.0, 0.0]
+    assert distance_samples(left, right, counts).tolist() == [0.5, 1.0, 0.0]
     # draws 1 and 1 have an excess of 1/2
-    assert distance_draws(left, right, counts[[1, 1]]).tolist() == [0.5, 0.5]
-    assert distance_draws(left, left, counts).tolist() == [0.0, 0.0, 0.0]
+    assert distance_samples(left, right, counts[[1, 1]]).tolist() == [0.5, 0.5]
+    assert distance_samples(left, left, counts).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_every_draws_distance_is_that_of_the_test() -> None:
@@ -117,7 +117,7 @@ def test_every_draws_distance_is_that_of_the_test() -> None:
     left, right = ([round(source.gauss(0, 1), 1) for _ in range(30)] for _ in range(2))
     left[0] = math.inf
     counts = Resampling(draws=20, seed=0).counts("x", 30)
-    drawn = distance_draws(left, right, counts)
+    drawn = distance_samples(left, right, counts)
     taken = [np.repeat(np.arange(30), row.astype(int)) for row in counts]
     exact = np.array([forget_quality(np.array(left)[t], np.array(right)[t]).distance for t in taken])
     excess = max(0.0, exact.mean() - forget_quality(left, right).distance)
@@ -173,7 +173,7 @@ def test_about_as_many_intervals_hold_the_truth_as_they_say() -> None:
     held_by = 0
     for trial in range(300):
         source = np.random.default_rng(trial)
-        drawn = mean_draws(source.exponential(size=40).tolist(), Resampling(draws=200, seed=trial).counts("x", 40))
+        drawn = mean_samples(source.exponential(size=40).tolist(), Resampling(draws=200, seed=trial).counts("x", 40))
         low, high = percentiles(drawn, level=0.9)
         held_by += low <= 1.0 <= high
     assert 0.82 < held_by / 300 < 0.94

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import Graph
@@ -36,7 +36,7 @@ def options(*words: str) -> dict:
     GlobalHydra.instance().clear()
     validation.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return plain(compose("config", overrides=list(words)))
+        return resolved(compose("config", overrides=list(words)))
 
 
 def roles(*words: str) -> Roles:
@@ -75,13 +75,13 @@ def test_published_models_are_those_of_dataset_and_split(split, retain):
     assert found.retain.weights.repository == f"open-unlearning/tofu_Llama-3.2-1B-Instruct_retain{retain}"
     assert found.target.published
     assert found.target.key["weights"] == str(found.target.weights)
-    assert found.no_retain is None
+    assert found.retain_missing_reason is None
     assert found.notes() == []  # of one maker
 
 
 def test_what_nobody_published_is_made_here():
     found = roles(*LLAMA, "dataset=fictional")
-    assert (found.target, found.retain, found.no_retain, found.notes()) == (None, None, None, [])
+    assert (found.target, found.retain, found.retain_missing_reason, found.notes()) == (None, None, None, [])
     assert found.base is not None
     qwen = roles("model=qwen2_5_1_5b_instruct")
     assert (qwen.target, qwen.retain) == (None, None)
@@ -102,7 +102,7 @@ def test_a_published_target_beside_a_retain_model_made_here_compares_recipes():
 
 def test_null_makes_what_is_published_here():
     found = roles(*LLAMA, "model.target=null", "model.retain=null")
-    assert (found.target, found.retain, found.no_retain) == (None, None, None)
+    assert (found.target, found.retain, found.retain_missing_reason) == (None, None, None)
 
 
 def test_a_retain_model_of_others_beside_a_target_made_here_compares_recipes_too():
@@ -135,14 +135,14 @@ def test_a_mistake_in_the_table_of_published_models_is_told():
 
 def test_none_is_no_retain_model(tmp_path):
     found = roles("model=own", f"model.target={folder(tmp_path / 'a')}", "model.retain=none")
-    assert found.no_retain == "there is no retain model (model.retain=none)"
+    assert found.retain_missing_reason == "there is no retain model (model.retain=none)"
     assert found.notes() == []
-    assert roles("model.retain=none").no_retain is not None
+    assert roles("model.retain=none").retain_missing_reason is not None
 
 
 def test_a_target_alone_says_why_there_is_no_retain_model(tmp_path):
     found = roles("model=own", f"model.target={folder(tmp_path / 'a')}")
-    assert found.no_retain == (
+    assert found.retain_missing_reason == (
         "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never saw the "
         "forget set) or model.base=FOLDER to fine-tune one here"
     )

@@ -9,9 +9,9 @@ from helpers.common import KillAfter, KillError
 from test_callbacks_memo import train
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch
-from meow_lightning.evaluation.predict import answer
+from meow_lightning.evaluation.predict import predict
 from meow_lightning.training.callbacks.best_checkpoint import Best
-from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationCurve, How
+from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationProbe, How
 from meow_lightning.types import Fact
 
 FACTS = [
@@ -23,13 +23,13 @@ QUESTIONS = [(name, index, fact) for name in SETS for index, fact in enumerate(F
 HOW = How(max_new_tokens=8, batch=3, slots=4, truth_ratio_mean="geometric")
 
 
-def curve(codec, every: int, *, retain=(), best: Best | None = None) -> EvaluationCurve:
-    return EvaluationCurve(codec=codec, questions=QUESTIONS, retain=retain, every=every, how=HOW, best=best)
+def curve(codec, every: int, *, retain=(), best: Best | None = None) -> EvaluationProbe:
+    return EvaluationProbe(codec=codec, questions=QUESTIONS, retain=retain, every=every, how=HOW, best=best)
 
 
 def answers(model, codec):
     model = copy.deepcopy(model).eval()
-    return list(answer(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, gradients=(), progress=None))
+    return list(predict(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, gradients=(), progress=None))
 
 
 def weights(model) -> dict[str, torch.Tensor]:

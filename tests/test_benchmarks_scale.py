@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md: what is worked out by hand, and that they come out."""
+"""The tables of docs/guides/large-models.md: what is worked out by hand, and that they come out."""
 
 from __future__ import annotations
 

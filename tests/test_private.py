@@ -38,7 +38,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment |= {"OMP_NUM_THREADS": "1", "WANDB_SAVE_CODE": "true", "NETRC": str(folder / "netrc")}
     with Scripted(answering(reply)) as server:
         words = [
-            "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.jobs=1",
+            "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.parallel_stages=1",
             "model.pretrain.rows=100", f"model.prompt.template='{SECRET} {{question}} :'", "inversion=endpoint",
             "inversion.model=m", f"inversion.base_url={server.base_url}", f"inversion.context='the {SECRET} bank'",
             f"+inversion.extra.user={SECRET}", "inversion.short=warn", f"outputs={folder}/outputs",

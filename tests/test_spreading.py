@@ -72,7 +72,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         },
     }  # fmt: skip
     how = runtime(
-        devices=devices, strategy="fsdp", micro_batch=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
+        devices=devices, strategy="fsdp", micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
         evaluate_every_epochs=1,
     )  # fmt: skip
     found = {}

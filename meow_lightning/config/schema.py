@@ -106,13 +106,13 @@ class Trainer(TypedDict):
     devices: int
     nodes: int
     strategy: Literal["auto", "ddp", "fsdp"]
-    jobs: int
+    parallel_stages: int
     threads: int
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
-    eval_batch: int
-    slots: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
+    eval_batch_size: int
+    generation_batch_size: int | None
 
 
 class Callbacks(TypedDict):

@@ -156,12 +156,12 @@ class Preflight:
                     "optim=adamw8bit, or preflight=false to try all the same"
                 )
         largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
-        together = sum(largest[: self.trainer["jobs"]])
+        together = sum(largest[: self.trainer["parallel_stages"]])
         if self.known.gpus == [] and together > self.there:
             raise UserError(
-                f"trainer.jobs={self.trainer['jobs']} stages at once need about {format_bytes(together)} and this "
-                f"machine has {format_bytes(self.there)} free; say trainer.jobs=1, or preflight=false to try all the "
-                "same"
+                f"trainer.parallel_stages={self.trainer['parallel_stages']} stages at once need about "
+                f"{format_bytes(together)} and this machine has {format_bytes(self.there)} free; say "
+                "trainer.parallel_stages=1, or preflight=false to try all the same"
             )
         need, free = self.disk([outlook for _, outlook in made]), free_disk(self.store.root)
         if need > free:
@@ -187,7 +187,7 @@ class Preflight:
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Bytes on the disk at most while these are made."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
-        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["jobs"]])
+        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["parallel_stages"]])
 
     @property
     def _some_gpu(self) -> bool:

@@ -140,8 +140,9 @@ class ResourceRequirements:
         kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
-            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
-            adapters=knobs.rank is not None, reference=load.reference,
+            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))),
+            gradient_checkpointing=knobs.gradient_checkpointing, adapters=knobs.rank is not None,
+            reference=load.reference,
         )  # fmt: skip
         return Requirements(
             memory=training_need(shape, knobs, load), disk=kept,
@@ -152,8 +153,8 @@ class ResourceRequirements:
     def _knobs(self, artifact: Artifact) -> MemorySettings:
         lora = artifact.settings["model"]["lora"]
         return MemorySettings(
-            micro_batch=self.trainer["micro_batch"], micro_tokens=self.trainer["micro_tokens"],
-            checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
+            micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
+            gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
             kind=artifact.settings["recipe"].get("kind", "adamw"),
             strategy=self.trainer["strategy"],
@@ -236,7 +237,8 @@ class ResourceRequirements:
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
             weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
             generated=generated, shared=artifact.stage == "score",
-            gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+            gradient=bool(self._moved(artifact)), gpu=self.gpu,
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
@@ -251,7 +253,7 @@ class ResourceRequirements:
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
 
     def _scored(self, artifact: Artifact) -> int:
-        return self.trainer["eval_batch"] if artifact.stage == "predict" else 0  # the others only generate
+        return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # the others only generate
 
     def _taught(self) -> tuple[int, InferenceLoad]:
         """(questions, what is asked) of a teacher that is asked about every fact."""
@@ -261,12 +263,14 @@ class ResourceRequirements:
         return len(facts), InferenceLoad(
             texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
             generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
-            jobs=1 if self.gpu else self.trainer["jobs"],
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
     def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         questions, asked = self._taught()
-        memory = inference_need(shape, asked, rows=0, there=self.there, slots=self.trainer["slots"])
+        memory = inference_need(
+            shape, asked, rows=0, there=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+        )
         flops = inference_flops(
             shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
         )
@@ -279,7 +283,7 @@ class ResourceRequirements:
         facts, asked = self._asked(artifact)
         memory = inference_need(
             shape, asked, rows=self._scored(artifact), there=self.there,
-            slots=1 if artifact.stage == "verify" else self.trainer["slots"],
+            generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
         return Requirements(
             memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0,
@@ -294,8 +298,8 @@ class ResourceRequirements:
             tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
             moved = self._moved(artifact)
             return inference_flops(shape, tokens=tokens, scored=scored) + training_flops(
-                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)), checkpointing=False,
-                adapters=False, reference=False,
+                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)),
+                gradient_checkpointing=False, adapters=False, reference=False,
             )  # fmt: skip
         if artifact.stage == "verify":
             windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
@@ -313,4 +317,6 @@ class ResourceRequirements:
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
-        return inference_settings_that_fit(shape, asked, rows=rows, slots=self.trainer["slots"], there=self.there)
+        return inference_settings_that_fit(
+            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], there=self.there
+        )

@@ -144,7 +144,7 @@ class Memory:
 
 def training_memory(  # noqa: PLR0913 - every one is a size
     shape: ModelDims, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int,
-    checkpointing: bool, trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
+    gradient_checkpointing: bool, trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
 ) -> Memory:  # fmt: skip
     """The peak of a training step with AdamW.
 
@@ -173,7 +173,7 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         rows: Rows per pass, all streams together.
         tokens: Tokens of the longest row.
         scored: Columns of a pass in which some row is scored; at least the longest answer.
-        checkpointing: Whether activations are recomputed.
+        gradient_checkpointing: Whether activations are recomputed.
         trained: Trained weights: ``shape.parameters``, or those of adapters, which are float32 at least.
         slack: Memory taken over memory in use, 1 or more, for activations and logits (``GPU_SLACK`` on a GPU).
         kind: Which AdamW.
@@ -183,7 +183,7 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     layer = 2 * norm + compute_bytes * (4 * attended + shape.kept * shape.intermediate)
     inputs = (4 + shape.gated) * shape.hidden + attended + shape.intermediate
     layer += (adapters > 0) * (2 * max(4, compute_bytes) - compute_bytes) * inputs
-    layers = shape.layers * weight_bytes * shape.hidden + layer if checkpointing else shape.layers * layer
+    layers = shape.layers * weight_bytes * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     activations = int(slack * rows * tokens * (layers + norm))
     logits = int(slack * rows * scored * shape.vocabulary * 5 * max(4, compute_bytes))
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
@@ -200,14 +200,14 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 class MemorySettings:
     """Settings that memory depends on.
 
-    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.micro_tokens`` (padded tokens in the place of
-    rows, or ``None``), ``trainer.checkpointing``, ``trainer.devices``, ``trainer.strategy``, ``model.lora.rank``
-    (``None`` trains all weights), ``model.precision`` and ``optim.kind``.
+    They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens in
+    the place of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
+    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.kind``.
     """
 
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
     rank: int | None
     precision: Literal["plain", "mixed", "reproducible"]
     devices: int
@@ -219,7 +219,7 @@ class MemorySettings:
 
         Shorter rows fill as many padded tokens; that more of these may be scored ones is left out.
         """
-        return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
+        return self.micro_batch_size if self.micro_batch_tokens is None else -(-self.micro_batch_tokens // longest)
 
     def rows_per_pass(self, load: TrainingLoad) -> int:
         """Rows of a stream in a pass: what a pass may take, and no more than a process gets of a step."""
@@ -260,7 +260,8 @@ def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -
     master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
     one = training_memory(
         shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows_per_pass(load) * load.streams,
-        tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack, kind=knobs.kind,
+        tokens=load.tokens, scored=load.scored, gradient_checkpointing=knobs.gradient_checkpointing,
+        slack=load.slack, kind=knobs.kind,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
     if load.reference and knobs.rank is None:

@@ -152,7 +152,9 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl
         MemoProbe(
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
-            slots=AdaptiveBatchSize(min(work.runtime.slots or CURVE_SLOTS, CURVE_SLOTS), note=work.note),
+            slots=AdaptiveBatchSize(
+                min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.note
+            ),
             every=every,
         )
     ]  # fmt: skip

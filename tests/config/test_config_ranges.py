@@ -31,8 +31,8 @@ ASKS = {
 }  # fmt: skip
 # Numbers that are null by default.
 SILENT = {
-    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_tokens",
-    "trainer.slots", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
+    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_batch_tokens",
+    "trainer.generation_batch_size", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
 }  # fmt: skip
 # What the YAML documents as allowed: 0, and a number below it.
 ZERO = {

@@ -121,7 +121,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]
     machine = TrainerSettings(
         accelerator="cpu", nodes=1, devices=devices, strategy=case.strategy, precision=precision,
-        micro_tokens=None, micro_batch=case.micro, checkpoint_seconds=seconds,
+        micro_batch_tokens=None, micro_batch_size=case.micro, checkpoint_seconds=seconds,
     )  # fmt: skip
     points: list[dict[str, float]] = []
     try:

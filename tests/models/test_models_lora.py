@@ -170,9 +170,9 @@ def test_checkpointing_by_the_name_of_older_transformers() -> None:
 
 def test_checkpointing_that_transformers_lacks_is_told(tiny) -> None:
     tiny.supports_gradient_checkpointing = False
-    with pytest.raises(UserError, match=r"^trainer\.checkpointing=true is given, but transformers has no checkpointing "
-                       r"for models of the type llama; allowed: trainer\.checkpointing=false\. A smaller "
-                       r"trainer\.micro_batch saves memory too$"):  # fmt: skip
+    with pytest.raises(UserError, match=r"^trainer\.gradient_checkpointing=true is given, but transformers has no "
+                       r"checkpointing for models of the type llama; allowed: trainer\.gradient_checkpointing=false\. "
+                       r"A smaller trainer\.micro_batch_size saves memory too$"):  # fmt: skip
         enable_checkpointing(lora(tiny))
 
 

@@ -54,9 +54,10 @@ def test_splits_share_base_and_target_but_no_retain_model():
     "words",
     [
         ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer=fsdp", "trainer.devices=2"),
-        ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
-        ("trainer.micro_tokens=300",),
-        ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
+        ("trainer.micro_batch_size=1",), ("trainer.eval_batch_size=3",),
+        ("trainer.micro_batch_tokens=300",),
+        ("trainer.generation_batch_size=2",), ("trainer.parallel_stages=1", "trainer.threads=3"), ("logger=none",),
+        ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
         ("callbacks.memo_every_steps=3",),
         ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",),

@@ -11,7 +11,7 @@ from meow_lightning.planning.requirements import ResourceRequirements, largest_s
 
 def sized(*words: str, there: int = 10**12):
     """What answering takes of the target model, and what would fit."""
-    chosen = options("trainer.eval_batch=1", "trainer.slots=1", *words)
+    chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
     sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
     answering = made.artifacts["predict/target"]
@@ -83,11 +83,15 @@ def test_streams_beside_the_first_one_give_as_many_rows_as_it_has():
 
 
 def test_few_rows_take_the_memory_of_few():
-    few, load, _ = trained("target", "dataset.authors=2", "trainer.micro_batch=100000", "model.finetune.batch=100000")
+    few, load, _ = trained(
+        "target", "dataset.authors=2", "trainer.micro_batch_size=100000", "model.finetune.batch=100000"
+    )
     rows = load.batch
-    same, _, _ = trained("target", "dataset.authors=2", f"trainer.micro_batch={rows}", "model.finetune.batch=100000")
+    same, _, _ = trained(
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows}", "model.finetune.batch=100000"
+    )
     less, _, _ = trained(
-        "target", "dataset.authors=2", f"trainer.micro_batch={rows - 1}", "model.finetune.batch=100000"
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows - 1}", "model.finetune.batch=100000"
     )
     assert few.memory == same.memory
     assert less.memory.activations < few.memory.activations

@@ -189,7 +189,7 @@ def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> N
     told = describe_training(cpu("64-true", 11, 1.0))
     assert told["device"] == torch.backends.cpu.get_cpu_capability()
     assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
-    assert (told["micro_batch"], told["micro_tokens"], told["precision"]) == (11, None, "64-true")
+    assert (told["micro_batch_size"], told["micro_batch_tokens"], told["precision"]) == (11, None, "64-true")
 
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:

@@ -57,8 +57,8 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
             how=How(
-                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch,
-                slots=AdaptiveBatchSize(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
+                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
+                slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.note),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
             best=Best(work.folder / "resume") if choice else None,

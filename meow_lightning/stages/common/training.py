@@ -48,12 +48,12 @@ def train(
     if module.plan.total_steps:
         runtime = work.runtime
         without_dropout(module.model)
-        if runtime.checkpointing:
+        if runtime.gradient_checkpointing:
             enable_checkpointing(module.model)
         machine = TrainerSettings(
             accelerator=runtime.accelerator, devices=runtime.devices, nodes=runtime.nodes, strategy=runtime.strategy,
-            precision=lightning_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
-            checkpoint_seconds=runtime.checkpoint_seconds,
+            precision=lightning_precision(work), micro_batch_size=runtime.micro_batch_size,
+            micro_batch_tokens=runtime.micro_batch_tokens, checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
         if rank() == 0:
             write_json(work.folder / TRAINED_ON, describe_training(machine))

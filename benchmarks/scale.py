@@ -121,7 +121,7 @@ def memory_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         "plain bf16", "LoRA 8", "LoRA 16", f"all, over {SHARDS}", f"8-bit, over {SHARDS}",
     ]  # fmt: skip
     for name, shape in SHAPES.items():
-        full, eight, paged = (training(shape, wish, kind=kind) for kind in ("adamw", "adamw8bit", "paged"))
+        full, eight, paged = (training(shape, wish, optimizer=name) for name in ("adamw", "adamw8bit", "paged"))
         small = [adapters(shape, wish, rank=rank).total for rank in (8, 16)]
         sizes = [
             full.total, full.total + BF16 * shape.parameters, eight.total, paged.total, paged.host,

@@ -192,7 +192,7 @@ LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[g
 def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: package)
-    assert told(f"optim={kind}", *words) == f"optim.kind={kind} {LACKS}"
+    assert told(f"optim={kind}", *words) == f"optim.optimizer={kind} {LACKS}"
 
 
 def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
@@ -200,8 +200,8 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_000_000)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: True)
     assert told("optim=paged", "trainer=gpu") == (
-        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.kind=paged) and this machine has "
-        "1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
+        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.optimizer=paged) and this machine "
+        "has 1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
     )  # 8 bytes of each of 688,768 weights
 
 

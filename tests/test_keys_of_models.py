@@ -12,8 +12,8 @@ MADE = (
     "model.prompt.template='Q: {question}'",
 )  # fmt: skip
 RECIPE = (
-    "batch=21", "epochs=3", "lr=1e-3", "betas=[0.8,0.95]", "eps=1e-6", "weight_decay=0.2", "clip=0.5", "warmup=7",
-    "schedule=constant",
+    "global_batch_size=21", "epochs=3", "lr=1e-3", "betas=[0.8,0.95]", "eps=1e-6", "weight_decay=0.2",
+    "max_grad_norm=0.5", "warmup=7", "schedule=constant",
 )  # fmt: skip
 
 

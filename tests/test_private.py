@@ -101,7 +101,7 @@ def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -
     found = re.search(rb'\{"name":"adamw".*?\}', record.read_bytes())
     assert found is not None
     optim = json.loads(found[0])
-    assert (optim["lr"], optim["epochs"], optim["batch"]) == (5e-5, 2, 22)
+    assert (optim["lr"], optim["epochs"], optim["global_batch_size"]) == (5e-5, 2, 22)
 
 
 def test_what_jobs_are_given_and_print_is_their_owners_alone(tmp_path: Path) -> None:

@@ -116,13 +116,11 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
 def test_length_buckets_are_another_training_and_say_what_they_need(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "goal=unlearn")
-    found = {each for each in stages(run(tmp_path, *words, "optim.tokens=400")).items() if each[1] == "made"}
+    found = {each for each in stages(run(tmp_path, *words, "optim.batch_tokens=400")).items() if each[1] == "made"}
     assert found == {(("unlearn", "unlearned"), "made")}
-    with start(tmp_path, *words, "optim.tokens=9") as process:
+    with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
-    said = (
-        r"optim.tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many or more"
-    )
+    said = r"optim.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many"
     (longest,) = re.findall(said, err)
     assert int(longest) > 9
     assert process.returncode == 1
@@ -160,7 +158,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "method=grad_ascent", "goal=evaluate", "callbacks.checkpoint_seconds=0")
     known = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()}
-    out = run(tmp_path, *words, "optim.epochs=4", "optim.stop=best", "evaluation.validation=0.5")
+    out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.validation=0.5")
     (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
     assert "answer" in {name for name, _ in stages(out)}

@@ -37,8 +37,8 @@ DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, 
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 MODEL = {"dtype": "float32", "precision": "plain", "attention": "sdpa", "prompt": PROMPT, "lora": None}
 RECIPE = {
-    "lr": 1e-3, "epochs": 2, "batch": 5, "betas": [0.9, 0.999], "eps": 1e-8, "clip": 1.0, "weight_decay": 0.01,
-    "warmup": 2, "schedule": "linear",
+    "lr": 1e-3, "epochs": 2, "global_batch_size": 5, "betas": [0.9, 0.999], "eps": 1e-8, "max_grad_norm": 1.0,
+    "weight_decay": 0.01, "warmup": 2, "schedule": "linear",
 }  # fmt: skip
 EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geometric", "draws": 10, "level": 0.9}
 

@@ -41,21 +41,21 @@ class AdamW(TypedDict):
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    clip: float
+    max_grad_norm: float
     warmup: float | Literal["epoch"]
     schedule: Literal["constant", "linear"]
 
 
 class Optim(AdamW):
-    """``optim``: null means that the method's table says it, and of ``tokens`` that ``batch`` counts."""
+    """``optim``: null means that the method's table says it, of ``batch_tokens`` that ``global_batch_size`` counts."""
 
     name: str
-    stop: Literal["last", "best"]
-    kind: Literal["adamw", "adamw8bit", "paged"]
+    checkpoint: Literal["last", "best"]
+    optimizer: Literal["adamw", "adamw8bit", "paged"]
     lr: float | None
     epochs: int | None
-    batch: int | None
-    tokens: int | None
+    global_batch_size: int | None
+    batch_tokens: int | None
 
 
 class Memo(TypedDict):
@@ -129,7 +129,7 @@ class Callbacks(TypedDict):
 class Learning(AdamW):
     """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
 
-    batch: int
+    global_batch_size: int
     epochs: int
     lr: float
 

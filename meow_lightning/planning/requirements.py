@@ -70,12 +70,13 @@ def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
 
     Args:
         rows: What an epoch visits, from 1.
-        recipe: Its ``batch``, rows of a step at most; or its ``tokens``, which bound a step in the place of rows.
+        recipe: Its ``global_batch_size``, rows of a step at most; or its ``batch_tokens``, which bound a
+            step in the place of rows.
         shortest: Tokens of the shortest row.
     """
-    if recipe.get("tokens") is not None:
-        return max(1, min(rows, recipe["tokens"] // shortest))
-    return -(-rows // -(-rows // recipe["batch"]))
+    if recipe.get("batch_tokens") is not None:
+        return max(1, min(rows, recipe["batch_tokens"] // shortest))
+    return -(-rows // -(-rows // recipe["global_batch_size"]))
 
 
 class ResourceRequirements:
@@ -156,7 +157,7 @@ class ResourceRequirements:
             micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
             gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
-            kind=artifact.settings["recipe"].get("kind", "adamw"),
+            optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
             strategy=self.trainer["strategy"],
         )  # fmt: skip
 
@@ -169,7 +170,7 @@ class ResourceRequirements:
             tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
             value_bytes=BYTES[self._computed], shared=not self.gpu,
             slack=GPU_SLACK if self.gpu else HEAP_SLACK,
-            watched=unlearns and (watched or "stop" in artifact.settings),
+            watched=unlearns and (watched or "checkpoint" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 

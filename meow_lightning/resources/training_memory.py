@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import Kind
+from meow_lightning.types import OptimizerName
 
 PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning imported: 470 MB, after a step 500
 # Memory taken over memory in use, for what passes allocate and free.
@@ -144,7 +144,7 @@ class Memory:
 
 def training_memory(  # noqa: PLR0913 - every one is a size
     shape: ModelDims, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int,
-    gradient_checkpointing: bool, trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
+    gradient_checkpointing: bool, trained: int, slack: float = HEAP_SLACK, optimizer: OptimizerName = "adamw",
 ) -> Memory:  # fmt: skip
     """The peak of a training step with AdamW.
 
@@ -176,7 +176,7 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         gradient_checkpointing: Whether activations are recomputed.
         trained: Trained weights: ``shape.parameters``, or those of adapters, which are float32 at least.
         slack: Memory taken over memory in use, 1 or more, for activations and logits (``GPU_SLACK`` on a GPU).
-        kind: Which AdamW.
+        optimizer: Which AdamW.
     """
     attended, adapters = shape.heads * shape.head, trained if trained < shape.parameters else 0
     norm = (4 + weight_bytes + compute_bytes) * shape.hidden
@@ -191,8 +191,8 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     plain = 2 * moving + max(0, moving - activations - logits - copies)
     return Memory(
         weights=shape.parameters * weight_bytes + copies + (moving if adapters else 0), gradients=moving,
-        optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[kind], activations=activations, logits=logits,
-        cache=0, program=PROGRAM, host=8 * trained if kind == "paged" else 0,
+        optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[optimizer], activations=activations,
+        logits=logits, cache=0, program=PROGRAM, host=8 * trained if optimizer == "paged" else 0,
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ class MemorySettings:
 
     They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens in
     the place of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
-    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.kind``.
+    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.optimizer``.
     """
 
     micro_batch_size: int
@@ -211,7 +211,7 @@ class MemorySettings:
     rank: int | None
     precision: Literal["plain", "mixed", "reproducible"]
     devices: int
-    kind: Kind
+    optimizer: OptimizerName
     strategy: str
 
     def rows(self, longest: int) -> int:
@@ -261,7 +261,7 @@ def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -
     one = training_memory(
         shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows_per_pass(load) * load.streams,
         tokens=load.tokens, scored=load.scored, gradient_checkpointing=knobs.gradient_checkpointing,
-        slack=load.slack, kind=knobs.kind,
+        slack=load.slack, optimizer=knobs.optimizer,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
     if load.reference and knobs.rank is None:

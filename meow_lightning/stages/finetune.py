@@ -144,5 +144,10 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
         rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
     return Plan(
-        streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()
+        streams={"learn": stream},
+        global_batch_size=recipe["global_batch_size"],
+        batch_tokens=None,
+        epochs=recipe["epochs"],
+        seed=seed,
+        paired=(),
     )

@@ -79,8 +79,9 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
 
     def planned(rows: dict[str, list[Encoded]]) -> Plan:
         return Plan(
-            streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
-            tokens=recipe.get("tokens"), epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+            streams={name: Stream(rows=each) for name, each in rows.items()},
+            global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
+            epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}

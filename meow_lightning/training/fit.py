@@ -195,7 +195,8 @@ def fit(
     # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(
-        plan=module.plan, start=start, micro=machine.micro_batch_size, tokens=machine.micro_batch_tokens, pad_id=pad_id
-    )
+        plan=module.plan, start=start, micro_batch_size=machine.micro_batch_size,
+        micro_batch_tokens=machine.micro_batch_tokens, pad_id=pad_id,
+    )  # fmt: skip
     # Tensors and plain values only, for the same reason as in `checkpoint_step`.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=True)

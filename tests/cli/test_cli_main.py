@@ -44,7 +44,7 @@ MISTAKES = {
     "memo.size=0": "memo.size=0 is too small; at least 1 is needed",
     "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
     "method.select.k=0": "method.select.k=0 is too small; at least 1 is needed",
-    "optim.clip=nan": "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed",
+    "optim.max_grad_norm=nan": "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
     "optim.betas=[0,0.9]": "optim.betas=[0, 0.9] holds 0, which is too small; a number above 0 is needed",
     "method=rmu method.steering=inf": "method.steering=inf is no finite number; a number above 0 and at most",
     "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",

@@ -154,7 +154,9 @@ def test_optimizer_states_in_main_memory_must_fit_there(checked):
     paged = replace(NEED, program=0, host=7 * GB)
     assert checked(memory=paged, there=7 * GB) == ""
     assert "unlearn" in checked(memory=paged, there=6 * GB) or "finetune" in checked(memory=paged, there=6 * GB)
-    assert "keeps 7.0 GB of optimizer states in main memory (optim.kind=paged)" in checked(memory=paged, there=6 * GB)
+    assert "keeps 7.0 GB of optimizer states in main memory (optim.optimizer=paged)" in checked(
+        memory=paged, there=6 * GB
+    )
 
 
 def test_questions_are_counted_with_every_attempt(looking):

@@ -164,13 +164,15 @@ def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
     assert train(trained=50).activations == 2 * 7 * (3 * (720 + 4 * 80) + 120)
 
 
-@pytest.mark.parametrize(("kind", "optimizer", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
+@pytest.mark.parametrize(("optimizer", "bytes_per_weight", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
 @pytest.mark.parametrize(("wish", "trained"), [({}, 1000), ({"weight_bytes": 2, "trained": 50}, 50)])
-def test_thrifty_moments_take_two_bytes_or_main_memory(kind, optimizer, host, wish, trained):
-    plain, memory = train(**wish), train(**wish, kind=kind)
+def test_thrifty_moments_take_two_bytes_or_main_memory(optimizer, bytes_per_weight, host, wish, trained):
+    plain, memory = train(**wish), train(**wish, optimizer=optimizer)
     assert (memory.optimizer, memory.host) == (optimizer * trained, host * trained)
     assert plain.total - memory.total == plain.optimizer - memory.optimizer  # what lies in main memory does not count
-    assert train(rows=1, tokens=1, scored=1, kind=kind).optimizer == optimizer * 1000  # and there is no copy
+    assert (
+        train(rows=1, tokens=1, scored=1, optimizer=optimizer).optimizer == bytes_per_weight * 1000
+    )  # and there is no copy
 
 
 def test_the_optimizers_own_copy_shows_where_passes_are_small():
@@ -214,7 +216,7 @@ KNOBS = MemorySettings(
     rank=None,
     precision="mixed",
     devices=1,
-    kind="adamw",
+    optimizer="adamw",
     strategy="auto",
 )
 LOAD = TrainingLoad(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
@@ -275,7 +277,7 @@ def test_tokens_in_the_place_of_rows():
 
 
 def test_every_process_pages_into_one_main_memory():
-    two = training_need(BIG, replace(KNOBS, devices=2, kind="paged"), LOAD)
+    two = training_need(BIG, replace(KNOBS, devices=2, optimizer="paged"), LOAD)
     assert (two.host, two.optimizer) == (2 * 8 * BIG.parameters, 0)
 
 

@@ -237,7 +237,9 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     )  # fmt: skip
     task = StageContext(
         stage="finetune", label="target", folder=tmp_path,
-        settings={"splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "batch": 8}, "seed": 5},
+        settings={
+            "splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "global_batch_size": 8}, "seed": 5,
+        },
         inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
         runtime=RUNTIME,
     )  # fmt: skip

@@ -185,7 +185,7 @@ class Models:
         settings = {"sets": sets, "evaluation": asked, "model": self.model}
         return self.artifact("predict", role, settings, {"model": model, **before})
 
-    def stop(self) -> dict[str, Any]:
+    def checkpoint_choice(self) -> dict[str, Any]:
         """What the choice of an epoch depends on.
 
         Raises:
@@ -194,19 +194,19 @@ class Models:
         wish = self.options["evaluation"]
         if not wish["validation"]:
             raise UserError(
-                "optim.stop=best chooses an epoch on rows that all numbers then leave out: give evaluation.validation, "
-                "the share of every set to set aside, such as 0.25"
+                "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
+                "evaluation.validation, the share of every set to set aside, such as 0.25"
             )
         if self.method.finish is not BaseMethod.finish:
             raise UserError(
                 f"method={self.options['method']['name']} changes the model after its last step, so no epoch can be "
-                "chosen; say optim.stop=last"
+                "chosen; say optim.checkpoint=last"
             )
         if self.retain is None and wish["retain_log"] is None:
             raise UserError(
-                f"optim.stop=best compares every epoch with the retain model, but "
+                f"optim.checkpoint=best compares every epoch with the retain model, but "
                 f"{self.roles.retain_missing_reason}; "
-                "give model.retain= or evaluation.retain_log=, or say optim.stop=last"
+                "give model.retain= or evaluation.retain_log=, or say optim.checkpoint=last"
             )
         chosen = {name: wish[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
         if wish["retain_log"] is not None:

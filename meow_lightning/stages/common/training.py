@@ -115,8 +115,8 @@ def optim(work: StageContext, plan: Plan) -> Optim:
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
-        kind=recipe.get("kind", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
-        eps=recipe["eps"], clip=recipe["clip"],
+        optimizer=recipe.get("optimizer", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
+        eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
         grid=GRID if reproducible(work) else 0.0,
     )  # fmt: skip

@@ -162,8 +162,8 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             "model.base=none is no folder; give a folder, a hub id such as owner/name@revision or null",
         ),
         (
-            ("model.dtype=float64", "model.precision=mixed"),
-            "model.precision=mixed computes in bfloat16, not in model.dtype",
+            ("model.precision=mixed",),
+            "model.precision=mixed does not fit: 32-true or 64-true or bf16-true or 16-true or bf16-mixed or",
         ),
         (("trainer.generation_batch_size=0",), "trainer.generation_batch_size=0 is too small; at least 1 is needed"),
         (("trainer.micro_batch_tokens=0",), "trainer.micro_batch_tokens=0 is too small; at least 1 is needed"),
@@ -322,7 +322,7 @@ def test_rows_that_a_model_made_here_cannot_read(told, facts, entry, said):
 @pytest.mark.parametrize("gpus", [[], [CARD]])
 def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
-    words = ("trainer=gpu", "model.attention=flash_attention_2", "model.dtype=bfloat16")
+    words = ("trainer=gpu", "model.attention=flash_attention_2", "model.precision=bf16-mixed")
     lacks = "the package flash-attn (pip install flash-attn)" if gpus else "a GPU"
     text = told(*own(facts, model), *words)
     assert text == f"model.attention=flash_attention_2 needs {lacks}; say model.attention=sdpa"

@@ -35,7 +35,7 @@ THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
-MODEL = {"dtype": "float32", "precision": "plain", "attention": "sdpa", "prompt": PROMPT, "lora": None}
+MODEL = {"dtype": "float32", "precision": "32-true", "attention": "sdpa", "prompt": PROMPT, "lora": None}
 RECIPE = {
     "lr": 1e-3, "epochs": 2, "global_batch_size": 5, "betas": [0.9, 0.999], "eps": 1e-8, "max_grad_norm": 1.0,
     "weight_decay": 0.01, "warmup": 2, "schedule": "linear",

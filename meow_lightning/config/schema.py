@@ -169,8 +169,7 @@ class Model(TypedDict):
     retain: str | None
     tokenizer: str | None
     published: dict
-    dtype: str
-    precision: Literal["plain", "mixed", "reproducible"]
+    precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "reproducible"]
     attention: str
     seed: int
     max_new_tokens: int
@@ -246,5 +245,3 @@ GROUPS: dict[str, type] = {
 
 # What only a model made from scratch needs.
 SCRATCH = ("vocab_size", "architecture", "pretrain")
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")

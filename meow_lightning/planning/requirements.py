@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
@@ -31,7 +32,6 @@ from meow_lightning.resources.training_memory import (
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
-BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
 TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
 
@@ -137,8 +137,7 @@ class ResourceRequirements:
         recipe, streams = artifact.settings["recipe"], self._streams(artifact)
         knobs, load = self._knobs(artifact), self._load(artifact, streams)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
-        weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
-        kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
+        kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
             scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))),
@@ -147,7 +146,7 @@ class ResourceRequirements:
         )  # fmt: skip
         return Requirements(
             memory=training_need(shape, knobs, load), disk=kept,
-            passing=disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained),
+            passing=disk_needed(shape, weight_bytes=knobs.weight_bytes, saved_bytes=0, trained=trained),
             flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
         )  # fmt: skip
 
@@ -168,16 +167,15 @@ class ResourceRequirements:
         return TrainingLoad(
             streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
             tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
-            value_bytes=BYTES[self._computed], shared=not self.gpu,
-            slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            shared=not self.gpu, slack=GPU_SLACK if self.gpu else HEAP_SLACK,
             watched=unlearns and (watched or "checkpoint" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 
     @property
-    def _computed(self) -> str:
-        """The precision that training computes in."""
-        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
+    def _weight_bytes(self) -> int:
+        """Bytes per weight of a model that is saved and evaluated."""
+        return DTYPE_BYTES[weights_dtype(self.model["precision"])]
 
     def _streams(self, artifact: Artifact) -> list[list[Fact]]:
         """The rows of each stream of a training, those that its first stream visits in an epoch first."""
@@ -236,7 +234,7 @@ class ResourceRequirements:
         return facts, InferenceLoad(
             texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
-            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
+            weight_bytes=self._weight_bytes, tokens=max(map(self._tokens, facts)), scored=longest,
             generated=generated, shared=artifact.stage == "score",
             gradient=bool(self._moved(artifact)), gpu=self.gpu,
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
@@ -262,7 +260,7 @@ class ResourceRequirements:
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
         return len(facts), InferenceLoad(
-            texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
+            texts=0, prompts=len(facts), weight_bytes=DTYPE_BYTES[node["dtype"]], tokens=tokens, scored=0,
             generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip

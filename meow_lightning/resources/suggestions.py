@@ -48,7 +48,7 @@ def _options(knobs: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, 
         yield False, "trainer.devices", [1]
     if knobs.devices > 1 and not load.shared and knobs.rank is None and not knobs.sharded:
         yield False, "trainer.strategy", ["fsdp"]
-    if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
-        yield True, "model.precision", ["plain"]
+    if knobs.precision == "bf16-mixed" and knobs.rank is None:
+        yield True, "model.precision", ["bf16-true"]
     if knobs.rank is None and knobs.strategy != "fsdp":
         yield True, "model.lora.rank", [SUGGESTED_RANK]

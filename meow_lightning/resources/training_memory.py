@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
+from meow_lightning.config.precision import DTYPE_BYTES, precision_of
 from meow_lightning.errors import UserError
 from meow_lightning.types import OptimizerName
 
@@ -209,7 +210,7 @@ class MemorySettings:
     micro_batch_tokens: int | None
     gradient_checkpointing: bool
     rank: int | None
-    precision: Literal["plain", "mixed", "reproducible"]
+    precision: str
     devices: int
     optimizer: OptimizerName
     strategy: str
@@ -226,6 +227,16 @@ class MemorySettings:
         return min(self.rows(load.tokens), -(-load.batch // self.devices))
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes per weight in training."""
+        return DTYPE_BYTES[precision_of(self.precision, adapters=self.rank is not None).trained]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes per value that a pass computes."""
+        return DTYPE_BYTES[precision_of(self.precision, adapters=self.rank is not None).compute]
+
+    @property
     def sharded(self) -> bool:
         """Whether weights, gradients and optimizer states are shared among the processes."""
         return self.strategy == "fsdp" and self.devices > 1 and self.rank is None
@@ -237,7 +248,7 @@ class TrainingLoad:
 
     ``streams`` of the method; ``batch``: most rows of a stream in a step, in all processes, from 1, which are no more
     than the data has; ``tokens``, ``scored`` and ``slack`` as in
-    :func:`training_memory`; ``value_bytes`` of ``model.dtype``; ``shared``: all processes share one memory, as on a
+    :func:`training_memory`; ``shared``: all processes share one memory, as on a
     CPU; ``watched``: the model is asked between steps; ``reference``: a frozen copy stands by (not beside adapters).
     """
 
@@ -245,7 +256,6 @@ class TrainingLoad:
     batch: int
     tokens: int
     scored: int
-    value_bytes: int
     shared: bool
     slack: float
     watched: bool = False
@@ -257,17 +267,16 @@ def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -
 
     Each of several also holds the gradients in the buckets that are exchanged. Frozen weights need no float32 copy.
     """
-    master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
     one = training_memory(
-        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows_per_pass(load) * load.streams,
-        tokens=load.tokens, scored=load.scored, gradient_checkpointing=knobs.gradient_checkpointing,
-        slack=load.slack, optimizer=knobs.optimizer,
+        shape, weight_bytes=knobs.weight_bytes, compute_bytes=knobs.compute_bytes,
+        rows=knobs.rows_per_pass(load) * load.streams, tokens=load.tokens, scored=load.scored,
+        gradient_checkpointing=knobs.gradient_checkpointing, slack=load.slack, optimizer=knobs.optimizer,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
     if load.reference and knobs.rank is None:
-        one = replace(one, weights=one.weights + shape.parameters * load.value_bytes)
+        one = replace(one, weights=one.weights + shape.parameters * knobs.compute_bytes)
     if knobs.sharded:
-        one = _sharded(shape, one, knobs, load, weight_bytes=master)
+        one = _sharded(shape, one, knobs, load)
     elif knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1
@@ -275,7 +284,7 @@ def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -
     return Memory(**every | {"host": knobs.devices * one.host})  # there is one main memory, however many GPUs
 
 
-def _sharded(shape: ModelDims, one: Memory, knobs: MemorySettings, load: TrainingLoad, *, weight_bytes: int) -> Memory:
+def _sharded(shape: ModelDims, one: Memory, knobs: MemorySettings, load: TrainingLoad) -> Memory:
     """What one of n processes holds of a training whose weights, gradients and optimizer states are sharded.
 
     A share of 1 / n of each, and whole: embeddings and head throughout a step and two layers, of which one computes;
@@ -283,9 +292,9 @@ def _sharded(shape: ModelDims, one: Memory, knobs: MemorySettings, load: Trainin
     they are exchanged in the last one; copies of mixed precision; all weights where the model is asked between steps.
     At the start the model is whole, with nothing of the above beside it.
     """
-    count, every = knobs.devices, shape.parameters * weight_bytes
-    start = every + load.reference * shape.parameters * load.value_bytes
-    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * weight_bytes
+    count, every = knobs.devices, shape.parameters * knobs.weight_bytes
+    start = every + load.reference * shape.parameters * knobs.compute_bytes
+    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * knobs.weight_bytes
     layer = (every - ends) // shape.layers
     several = load.batch > count * knobs.rows(load.tokens)
     gradients, optimizer = every // count + (every if several else ends + layer), one.optimizer // count

@@ -118,7 +118,7 @@ def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
 
 
 def test_a_model_is_kept_in_its_own_precision():
-    half, _, shape = trained("target", "model.dtype=bfloat16", "model.precision=plain")
+    half, _, shape = trained("target", "model.precision=bf16-true")
     assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary
     assert trained("target")[0].disk == 4 * shape.parameters + 75 * shape.vocabulary
 

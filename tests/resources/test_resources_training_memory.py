@@ -168,7 +168,7 @@ def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
 @pytest.mark.parametrize(("wish", "trained"), [({}, 1000), ({"weight_bytes": 2, "trained": 50}, 50)])
 def test_thrifty_moments_take_two_bytes_or_main_memory(optimizer, bytes_per_weight, host, wish, trained):
     plain, memory = train(**wish), train(**wish, optimizer=optimizer)
-    assert (memory.optimizer, memory.host) == (optimizer * trained, host * trained)
+    assert (memory.optimizer, memory.host) == (bytes_per_weight * trained, host * trained)
     assert plain.total - memory.total == plain.optimizer - memory.optimizer  # what lies in main memory does not count
     assert (
         train(rows=1, tokens=1, scored=1, optimizer=optimizer).optimizer == bytes_per_weight * 1000
@@ -214,12 +214,12 @@ KNOBS = MemorySettings(
     micro_batch_tokens=None,
     gradient_checkpointing=False,
     rank=None,
-    precision="mixed",
+    precision="bf16-mixed",
     devices=1,
     optimizer="adamw",
     strategy="auto",
 )
-LOAD = TrainingLoad(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
+LOAD = TrainingLoad(streams=2, batch=32, tokens=1000, scored=200, shared=False, slack=1.0)
 BIG = dims_of(LLAMA_3_2_1B, parameters=None)
 
 
@@ -294,8 +294,8 @@ def test_processes_exchange_gradients_and_may_share_one_memory():
 
 def shards(**changed):
     """What one of four processes needs for SMALL (1000 weights, 100 entries times 10 wide and tied, 3 layers)."""
-    knobs = replace(KNOBS, precision="plain", devices=4, strategy="fsdp")
-    load = replace(LOAD, tokens=7, scored=3, value_bytes=4)
+    knobs = replace(KNOBS, precision="32-true", devices=4, strategy="fsdp")
+    load = replace(LOAD, tokens=7, scored=3)
     shape = replace(SMALL, parameters=1900)
     picked = {"knobs": knobs, "load": load}
     for name, value in changed.items():
@@ -320,10 +320,10 @@ def test_shards_are_whole_where_they_wait_are_asked_or_begin():
     assert shards(micro_batch_size=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
     assert shards(watched=True).weights == memory.weights + 7600
     assert shards(reference=True).weights == memory.weights + 7600 // 4
-    assert shards(precision="mixed", value_bytes=2).weights == memory.weights + 2 * 1900  # the copies do not shrink
+    assert shards(precision="bf16-mixed").weights == memory.weights + 2 * 1900  # the copies do not shrink
     assert shards(shared=True).total == 4 * memory.total
     big = replace(
-        KNOBS, precision="plain", micro_batch_size=1, gradient_checkpointing=True, devices=64, strategy="fsdp"
+        KNOBS, precision="bf16-true", micro_batch_size=1, gradient_checkpointing=True, devices=64, strategy="fsdp"
     )
     start = training_need(BIG, big, replace(LOAD, tokens=1, scored=1, reference=True))
     assert start.total == 2 * 2 * BIG.parameters + PROGRAM  # the model and its frozen copy, before they are sharded
@@ -356,22 +356,22 @@ def fitting(there):
 
 
 def test_what_changes_numbers_comes_last():
-    assert fitting(totals(precision="plain")) == [
-        "trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true", "model.precision=plain",
+    assert fitting(totals(precision="bf16-true")) == [
+        "trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true", "model.precision=bf16-true",
     ]  # fmt: skip
 
 
 def test_pairs_come_where_neither_is_enough_alone():
     assert fitting(totals(micro_batch_size=1)) == [
         "trainer.micro_batch_size=1",
-        "trainer.gradient_checkpointing=true model.precision=plain",
+        "trainer.gradient_checkpointing=true model.precision=bf16-true",
         "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
     assert fitting(totals(micro_batch_size=1) - 1) == [
         "trainer.micro_batch_size=2 trainer.gradient_checkpointing=true",
-        "trainer.micro_batch_size=2 model.precision=plain",
+        "trainer.micro_batch_size=2 model.precision=bf16-true",
         "trainer.micro_batch_size=2 model.lora.rank=16",
-        "trainer.gradient_checkpointing=true model.precision=plain",
+        "trainer.gradient_checkpointing=true model.precision=bf16-true",
         "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
     assert fitting(totals(micro_batch_size=1, rank=16)) == ["trainer.micro_batch_size=1 model.lora.rank=16"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.instantiate import component_config, instantiate, without_key
+from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.config.validation import check_call, check_measure
 from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
@@ -86,15 +87,17 @@ class Models:
     @property
     def model(self) -> dict[str, Any]:
         """What of the model every stage that asks one must know."""
-        return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
+        model = self.options["model"]
+        return {
+            "prompt": model["prompt"], "attention": model["attention"], "dtype": weights_dtype(model["precision"]),
+        }  # fmt: skip
 
     @property
     def trained(self) -> dict[str, Any]:
         """What of the model every stage that trains one must know."""
         model, lora = self.options["model"], self.options["model"]["lora"]
-        nothing = model["precision"] == "mixed" and model["dtype"] != "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model, "precision": "plain" if nothing else model["precision"],
+            "prompt": model["prompt"], "attention": model["attention"], "precision": model["precision"],
             "lora": None if lora["rank"] is None else lora,
         }  # fmt: skip
 

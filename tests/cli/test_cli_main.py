@@ -17,7 +17,7 @@ MISTAKES = {
     "method=": "method= is not known (allowed: ",
     "method=3": "method=3 names no option and choice",
     "metod=meow": "metod is not an option; did you mean method?",
-    "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, strategy, ",
+    "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, ",
     "method.select.kk=3": "method.select.kk is not an option; did you mean method.select.k?",
     "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
     "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=altpo or ",

@@ -245,7 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", default="forget10", choices=["forget01", "forget05", "forget10"])
     parser.add_argument("--questions", type=count, help="of every set, the first ones; without: all")
     parser.add_argument("--budget", type=count, default=200, help="most new tokens of an answer, but for published")
-    parser.add_argument("--batch", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch)")
+    parser.add_argument("--batch", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch_size)")
     parser.add_argument("--slots", type=count, default=256, help="prompts that ours continues side by side")
     parser.add_argument("--repeats", type=count, default=1, help="the ways take turns; the median counts")
     parser.add_argument("--steps", type=count, help="batches that the model is trained on; without: 30 epochs")

@@ -22,7 +22,9 @@ from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY = 2048
-TRAINING: dict[str, Any] = {"batch": 8, "warmup": 10, "betas": (0.9, 0.95), "clip": 1.0, "seed": 0}
+TRAINING: dict[str, Any] = {
+    "global_batch_size": 8, "warmup": 10, "betas": (0.9, 0.95), "max_grad_norm": 1.0, "seed": 0,
+}  # fmt: skip
 RATES = {"tiny": 3e-3, "phi": 3e-3, "wide": 1e-3}
 STEPS = {"tiny": 250, "phi": 250, "wide": 80}
 NAMES = tuple(RATES)
@@ -102,13 +104,13 @@ def _train(model: Any, codec: PromptEncoder, facts: Sequence[Asked], *, rate: fl
     for step in range(steps):
         if not waiting:
             waiting = dice.sample(rows, len(rows))
-        batch = collate(waiting[: TRAINING["batch"]], pad_id=codec.pad_id)
-        del waiting[: TRAINING["batch"]]
+        batch = collate(waiting[: TRAINING["global_batch_size"]], pad_id=codec.pad_id)
+        del waiting[: TRAINING["global_batch_size"]]
         for group in optimizer.param_groups:
             group["lr"] = rate * min((step + 1) / TRAINING["warmup"], (steps - step) / steps)
         labels = batch.input_ids_BT.masked_fill(batch.loss_mask_BT == 0, -100)
         model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=labels).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING["clip"])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING["max_grad_norm"])
         optimizer.step()
         optimizer.zero_grad()
     model.eval()

@@ -104,7 +104,7 @@ def training(shape: ModelDims, wish: argparse.Namespace, **changes: Any) -> Memo
     """A step of bf16 mixed training of all weights with activations recomputed, but for some changes."""
     whole = {
         "weight_bytes": FP32, "compute_bytes": BF16, "rows": wish.rows, "tokens": wish.tokens, "scored": wish.scored,
-        "checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
+        "gradient_checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
     }  # fmt: skip
     return training_memory(shape, **{**whole, **changes})
 
@@ -121,7 +121,7 @@ def memory_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         "plain bf16", "LoRA 8", "LoRA 16", f"all, over {SHARDS}", f"8-bit, over {SHARDS}",
     ]  # fmt: skip
     for name, shape in SHAPES.items():
-        full, eight, paged = (training(shape, wish, kind=kind) for kind in ("adamw", "adamw8bit", "paged"))
+        full, eight, paged = (training(shape, wish, optimizer=name) for name in ("adamw", "adamw8bit", "paged"))
         small = [adapters(shape, wish, rank=rank).total for rank in (8, 16)]
         sizes = [
             full.total, full.total + BF16 * shape.parameters, eight.total, paged.total, paged.host,
@@ -135,7 +135,7 @@ def part_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
     """Where the memory of training all weights goes, in GB."""
     yield ["model", "weights", "gradients", "optimizer", "logits", "activations recomputed", "activations kept"]
     for name, shape in SHAPES.items():
-        full, kept = training(shape, wish), training(shape, wish, checkpointing=False)
+        full, kept = training(shape, wish), training(shape, wish, gradient_checkpointing=False)
         parts = [full.weights, full.gradients, full.optimizer, full.logits, full.activations, kept.activations]
         yield [name, *(f"{size / GB:.1f}" for size in parts)]
 

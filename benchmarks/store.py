@@ -223,7 +223,7 @@ def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
     integrity.digest = clock.timed("digests", digest)
     time.sleep = clock.timed("waits", sleep)
     store = Timed(root=task.root, clock=clock)
-    executor = Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[clock])
+    executor = Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[clock])
     start = now()
     for number in numbers:
         executor.make(cell(number, task.groups))

@@ -61,7 +61,9 @@ def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, bucke
         lengths = sorted(len(row.ids) for row in streams[method.streams[0]])
         steps, bounds = -(-len(lengths) // size), range(lengths[-1], sum(lengths) + 1)
         tokens = bounds[bisect_left(bounds, True, key=lambda most: len(pack_by_tokens(lengths, tokens=most)) <= steps)]
-    return Plan(streams=found, batch=size, tokens=tokens, epochs=task.options.epochs, seed=0, paired=())
+    return Plan(
+        streams=found, global_batch_size=size, batch_tokens=tokens, epochs=task.options.epochs, seed=0, paired=()
+    )
 
 
 def two_models(method: Any, model: Any, frozen: Any, batch: Batch) -> LossParts:

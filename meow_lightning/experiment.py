@@ -87,12 +87,13 @@ class Program:
     def executor(self, options: Mapping[str, Any]) -> Executor:
         """The executor for these options, with nobody watching."""
         settings, trainer = runtime_of(options), options["trainer"]
+        parallel_stages, threads = trainer["parallel_stages"], trainer["threads"]
         store = Store(root=Path(options["store"]), cache=options["cache"])
-        key = json.dumps([str(store.root), store.cache, vars(settings), trainer["jobs"], trainer["threads"]])
+        key = json.dumps([str(store.root), store.cache, vars(settings), parallel_stages, threads])
         if key not in self._executors:
             self.close()
             self._executors[key] = Executor(
-                store=store, runtime=settings, jobs=trainer["jobs"], threads=trainer["threads"], watchers=[]
+                store=store, runtime=settings, parallel_stages=parallel_stages, threads=threads, watchers=[]
             )
         return self._executors[key]
 

@@ -24,7 +24,7 @@ from meow_lightning.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["adamw", "adamw8bit", "paged"]
+OptimizerName = Literal["adamw", "adamw8bit", "paged"]
 
 
 class NotFiniteError(UserError):

@@ -111,7 +111,7 @@ def test_the_architecture_binds_with_what_the_tokenizer_adds():
 def test_a_method_that_trains_has_a_number_for_every_model(choice):
     node = composed(f"method={choice}")["method"]
     if check_call("method", node, allow=[]).streams:
-        for name in ("lr", "epochs", "batch"):
+        for name in ("lr", "epochs", "global_batch_size"):
             assert {"default", "tiny"} <= set(node[name]), name
 
 
@@ -172,7 +172,7 @@ SUBJECTS = {
     "tiny_ascent": ["optim.epochs"],  # where gradient ascent forgets as much as MEOW
     "tuned_last": ["optim.lr", "optim.epochs"],  # the recipes themselves
     # the same with one rule for all of when to stop
-    "tuned_best": ["optim.stop", "evaluation.validation", "optim.epochs", "optim.lr"],
+    "tuned_best": ["optim.checkpoint", "evaluation.validation", "optim.epochs", "optim.lr"],
     "tiny_loop": ["method.loop.ask"],  # whether asking again about what is held pays
     "ablation_k": ["method.select.k"],  # how many inverted facts it takes
     "ablation_strategy": ["method.select.strategy"],  # whether it matters which

@@ -28,7 +28,7 @@ from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parent.parent
-FAST = ("debug=fast", "limit=6", "logger=none", "trainer.jobs=1")
+FAST = ("debug=fast", "limit=6", "logger=none", "trainer.parallel_stages=1")
 ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
 LOOP = ("method=meow_loop", "method.loop.threshold=0", "method.loop.rounds=3")
 PROMPT = Prompt(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
@@ -76,14 +76,14 @@ def test_a_model_of_ones_own_writes_them(taught: Path, tmp_path: Path) -> None:
     out = run(tmp_path, *words)
     assert (stages(out)["finetune", "teacher"], stages(out)["ask", ""]) == ("linked", "made")
     assert inverted(tmp_path) == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
-    assert set(stages(run(tmp_path, *words, "trainer.slots=1")).values()) == {"found"}
+    assert set(stages(run(tmp_path, *words, "trainer.generation_batch_size=1")).values()) == {"found"}
 
 
 @pytest.mark.ddp
 def test_two_processes_write_what_one_writes(taught: Path, tmp_path: Path) -> None:
     words = (*FAST, "goal=invert", "inversion=local", f"inversion.model={taught}", "inversion.again=1")
     run(tmp_path / "one", *words)
-    run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.slots=1")
+    run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.generation_batch_size=1")
     names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[ai]*/*/*.json*"))
     assert any(path.name == "replies.jsonl" for path in names)
     for name in names:

@@ -35,10 +35,10 @@ THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
-MODEL = {"dtype": "float32", "precision": "plain", "attention": "sdpa", "prompt": PROMPT, "lora": None}
+MODEL = {"dtype": "float32", "precision": "32-true", "attention": "sdpa", "prompt": PROMPT, "lora": None}
 RECIPE = {
-    "lr": 1e-3, "epochs": 2, "batch": 5, "betas": [0.9, 0.999], "eps": 1e-8, "clip": 1.0, "weight_decay": 0.01,
-    "warmup": 2, "schedule": "linear",
+    "lr": 1e-3, "epochs": 2, "global_batch_size": 5, "betas": [0.9, 0.999], "eps": 1e-8, "max_grad_norm": 1.0,
+    "weight_decay": 0.01, "warmup": 2, "schedule": "linear",
 }  # fmt: skip
 EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geometric", "draws": 10, "level": 0.9}
 
@@ -72,7 +72,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         },
     }  # fmt: skip
     how = runtime(
-        devices=devices, strategy="fsdp", micro_batch=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
+        devices=devices, strategy="fsdp", micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
         evaluate_every_epochs=1,
     )  # fmt: skip
     found = {}

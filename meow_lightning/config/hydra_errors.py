@@ -75,7 +75,10 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
         inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
         near = suggestion(rest, inner).replace("mean ", f"mean {group}.")
         few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
-        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near
+        parent = given.rpartition(".")[0]
+        beside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
+        listed = f"; options of {parent}: {', '.join(beside)}" if beside else ""
+        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near or listed
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
         hint = f"; did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)

@@ -36,8 +36,9 @@ POSITIVE, NOT_NEGATIVE = Range(0, 1e6, above=True), Range(0, 1e6)
 
 # What every training says of its optimizer. In float32 a smaller eps is as good as 0, which divides 0 by 0.
 _TRAINING = {
-    "lr": Range(0, 1), "epochs": Range(0, 10**6), "batch": COUNT, "betas": Range(0, 1, above=True, below=True),
-    "eps": Range(1e-30, 1), "weight_decay": Range(0, 100), "clip": NOT_NEGATIVE, "warmup": COUNT_OR_NONE,
+    "lr": Range(0, 1), "epochs": Range(0, 10**6), "global_batch_size": COUNT,
+    "betas": Range(0, 1, above=True, below=True), "eps": Range(1e-30, 1), "weight_decay": Range(0, 100),
+    "max_grad_norm": NOT_NEGATIVE, "warmup": COUNT_OR_NONE,
 }  # fmt: skip
 
 # By dotted option. A table per model and a list have the range of their entries; of methods, the class decides where
@@ -46,7 +47,7 @@ RANGES: dict[str, Range] = {
     "seed": SEED, "dataset.seed": SEED, "model.seed": SEED, "inversion.seed": SEED, "limit": COUNT,
     **{f"{group}.{name}": found for group in ("optim", "model.pretrain", "model.finetune")
        for name, found in _TRAINING.items()},
-    "optim.tokens": COUNT, "model.pretrain.rows": COUNT, "model.finetune.replay": COUNT_OR_NONE,
+    "optim.batch_tokens": COUNT, "model.pretrain.rows": COUNT, "model.finetune.replay": COUNT_OR_NONE,
     "model.finetune.steps": COUNT_OR_NONE, "model.finetune.epoch_steps": COUNT,
     "model.finetune.known": Range(0, 100),
     "dataset.perturb": COUNT_OR_NONE, "dataset.retain_eval": COUNT,
@@ -55,7 +56,7 @@ RANGES: dict[str, Range] = {
     "model.architecture.heads": Range(1, 10**5), "model.architecture.intermediate_size": Range(1, 10**7),
     "model.architecture.context": Range(8, MANY),
     "model.lora.rank": Range(1, 10**5), "model.lora.alpha": POSITIVE,
-    **{f"method.{name}": _TRAINING[name] for name in ("lr", "epochs", "batch")},
+    **{f"method.{name}": _TRAINING[name] for name in ("lr", "epochs", "global_batch_size")},
     "method.beta": NOT_NEGATIVE, "method.retain_weight": NOT_NEGATIVE, "method.forget_weight": POSITIVE,
     "method.beta1": Range(0, 1000), "method.beta2": Range(0, 1000), "method.mu0": NOT_NEGATIVE,
     "method.eta": NOT_NEGATIVE, "method.eps": NOT_NEGATIVE, "method.delta": Range(-1000, 1000),
@@ -72,9 +73,9 @@ RANGES: dict[str, Range] = {
     "memo.size": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
     "evaluation.max_new_tokens": COUNT, "evaluation.validation": Range(0, 1, below=True),
     "evaluation.draws": Range(1, 10**7), "evaluation.level": Range(0, 1, above=True, below=True),
-    "trainer.devices": Range(1, 10**5), "trainer.nodes": Range(1, 10**5), "trainer.jobs": Range(1, 10**4),
-    "trainer.threads": Range(1, 10**4), "trainer.micro_batch": COUNT, "trainer.micro_tokens": COUNT,
-    "trainer.eval_batch": COUNT, "trainer.slots": COUNT,
+    "trainer.devices": Range(1, 10**5), "trainer.nodes": Range(1, 10**5), "trainer.parallel_stages": Range(1, 10**4),
+    "trainer.threads": Range(1, 10**4), "trainer.micro_batch_size": COUNT, "trainer.micro_batch_tokens": COUNT,
+    "trainer.eval_batch_size": COUNT, "trainer.generation_batch_size": COUNT,
     "callbacks.log_every": COUNT, "callbacks.checkpoint_seconds": Range(0, MANY),
     "callbacks.memo_every_epochs": COUNT_OR_NONE, "callbacks.memo_every_steps": COUNT_OR_NONE,
     "callbacks.memo_facts": COUNT_OR_NONE, "callbacks.evaluate_every_epochs": COUNT_OR_NONE,

@@ -8,9 +8,12 @@ from typing import Any
 from meow_lightning.config.validation import has_type
 from meow_lightning.errors import UserError
 
-OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")  # of optim, alike for every method
-RECIPE = ("lr", "epochs", "batch")
-PLAIN = {"kind": "adamw", "tokens": None}  # of optim; in recipe, key and report only where they say otherwise
+OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # of optim, alike for every method
+RECIPE = ("lr", "epochs", "global_batch_size")
+PLAIN = {
+    "optimizer": "adamw",
+    "batch_tokens": None,
+}  # of optim; in recipe, key and report only where they say otherwise
 
 
 def training_overrides(optim: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,19 +51,20 @@ def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
     ``until``: 24 rows at a batch of 32 and 5 epochs would make 5 steps, 4,000 rows make 625.
 
     Args:
-        recipe: ``model.finetune``, with ``batch``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and ``known``.
+        recipe: ``model.finetune``, with ``global_batch_size``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and
+            ``known``.
         rows: Rows to be learned, 1 or more; ``replay`` further ones join them in every epoch.
     """
     plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
     if not recipe["steps"] or not recipe["epochs"]:
         return plain
     every = rows + recipe["replay"]
-    batch = min(recipe["batch"], max(1, every // recipe["epoch_steps"]))
+    batch = min(recipe["global_batch_size"], max(1, every // recipe["epoch_steps"]))
     epochs = -(-recipe["steps"] // -(-every // batch))
     if epochs <= recipe["epochs"]:
-        return {**plain, "batch": batch}
+        return {**plain, "global_batch_size": batch}
     until = {} if recipe["known"] is None else {"until": {"loss": recipe["known"], "epochs": recipe["epochs"]}}
-    return {**plain, "batch": batch, "epochs": epochs, **until}
+    return {**plain, "global_batch_size": batch, "epochs": epochs, **until}
 
 
 def value_for_model(table: Any, option: str, model: str) -> Any:

@@ -41,21 +41,21 @@ class AdamW(TypedDict):
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    clip: float
+    max_grad_norm: float
     warmup: float | Literal["epoch"]
     schedule: Literal["constant", "linear"]
 
 
 class Optim(AdamW):
-    """``optim``: null means that the method's table says it, and of ``tokens`` that ``batch`` counts."""
+    """``optim``: null means that the method's table says it, of ``batch_tokens`` that ``global_batch_size`` counts."""
 
     name: str
-    stop: Literal["last", "best"]
-    kind: Literal["adamw", "adamw8bit", "paged"]
+    checkpoint: Literal["last", "best"]
+    optimizer: Literal["adamw", "adamw8bit", "paged"]
     lr: float | None
     epochs: int | None
-    batch: int | None
-    tokens: int | None
+    global_batch_size: int | None
+    batch_tokens: int | None
 
 
 class Memo(TypedDict):
@@ -106,13 +106,13 @@ class Trainer(TypedDict):
     devices: int
     nodes: int
     strategy: Literal["auto", "ddp", "fsdp"]
-    jobs: int
+    parallel_stages: int
     threads: int
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
-    eval_batch: int
-    slots: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
+    eval_batch_size: int
+    generation_batch_size: int | None
 
 
 class Callbacks(TypedDict):
@@ -129,7 +129,7 @@ class Callbacks(TypedDict):
 class Learning(AdamW):
     """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
 
-    batch: int
+    global_batch_size: int
     epochs: int
     lr: float
 
@@ -169,8 +169,7 @@ class Model(TypedDict):
     retain: str | None
     tokenizer: str | None
     published: dict
-    dtype: str
-    precision: Literal["plain", "mixed", "reproducible"]
+    precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "reproducible"]
     attention: str
     seed: int
     max_new_tokens: int
@@ -246,5 +245,3 @@ GROUPS: dict[str, type] = {
 
 # What only a model made from scratch needs.
 SCRATCH = ("vocab_size", "architecture", "pretrain")
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from meow_lightning.config.instantiate import component_arguments, component_class, instantiate
+from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.ranges import check_ranges
 from meow_lightning.config.schema import GROUPS, SCRATCH, Config, Memo
 from meow_lightning.config.search_path import ExperimentsSearchPath
@@ -19,8 +20,9 @@ from meow_lightning.errors import UserError, check_choice, suggestion
 
 
 def register() -> None:
-    """Register the schema, under the name that ``conf/config.yaml`` starts with, and ``experiments/`` with Hydra."""
+    """Register the schema, under the name that ``conf/config.yaml`` starts with, a resolver and ``experiments/``."""
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("weights_dtype", weights_dtype, replace=True)
     Plugins.instance().register(ExperimentsSearchPath)
 
 

@@ -167,14 +167,14 @@ def _times(
     bounds = [_bounds(seconds, how) for seconds, how in times if seconds is not None]
     if not bounds:
         return "time: not known before its first batch"
-    jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
+    parallel_stages = sorted({cell.preflight.trainer["parallel_stages"] for cell in cells})
     text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
-    if max(jobs) > 1:
+    if max(parallel_stages) > 1:
         ends = [
             sum(elapsed(steps(cell, lot, bound=bound)) for cell, lot in zip(cells, lots, strict=True))
             for bound in (0, 1)
         ]
-        text += f", {format_range(*ends)} with trainer.jobs={','.join(map(str, jobs))}"
+        text += f", {format_range(*ends)} with trainer.parallel_stages={','.join(map(str, parallel_stages))}"
     if any(how == "far" for _, how in times):
         text += ", a guess from models of another size"
     unknown = len(times) - len(bounds)
@@ -207,11 +207,11 @@ def steps(cell: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
         lot: What is to be made.
         bound: 0 for the least time that each may take, 1 for the most.
     """
-    preflight, jobs = cell.preflight, cell.preflight.trainer["jobs"]
+    preflight, parallel_stages = cell.preflight, cell.preflight.trainer["parallel_stages"]
     return [
         Step(
             key=each.key, needs=[need.key for need in each.needs.values()],
-            seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else jobs,
+            seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else parallel_stages,
         )
         for each in lot
     ]  # fmt: skip

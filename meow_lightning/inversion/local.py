@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Messages = Sequence[dict[str, str]]
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 LEAST = 16  # tokens of a reply for which it is worth asking
 FEW = 4  # replies that are written together at first
 SOON, LATE = 20.0, 90.0  # seconds of a batch below which the next one is twice as large, above which half
@@ -234,8 +234,8 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
 
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_tokens: int) -> None:
-    if dtype not in DTYPES:
-        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPES)}")
+    if dtype not in DTYPE_BYTES:
+        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPE_BYTES)}")
     for name, count in (("candidates", candidates), ("reply_tokens", reply_tokens)):
         if not isinstance(count, int) or count < 1:
             raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")

@@ -30,23 +30,13 @@ CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def dtype_of(name: str) -> torch.dtype:
-    """The torch dtype of a name.
-
-    Raises:
-        UserError: When the name is none of those allowed.
-    """
-    if name not in DTYPES:
-        raise UserError(f"model.dtype={name} is not known; allowed: {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
 def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
     """The causal language model in a folder or on the hub; safetensors only, no code of the checkpoint is run.
 
     Args:
         source: Local folder or hub id.
-        dtype: Precision of the weights; said explicitly, since transformers 5 otherwise takes the checkpoint's.
+        dtype: Precision of the weights, one of ``DTYPES``; explicit, since transformers 5 otherwise takes the
+            checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
 
     Raises:
@@ -54,7 +44,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
+            str(source), dtype=DTYPES[dtype], attn_implementation=attention, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
     except (ImportError, ValueError, RuntimeError, KeyError) as error:
@@ -65,7 +55,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     check_finite(
         model,
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
-        "broken before, or overflow in this precision (model.dtype=bfloat16 and float32 hold larger numbers)",
+        "broken before, or overflow in this precision (model.precision=bf16-true and 32-true hold larger numbers)",
     )
     if dtype == "float64":
         float64_forward(model)

@@ -116,9 +116,9 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
     language_model: Any = model
     if not language_model.supports_gradient_checkpointing:
         raise UserError(
-            "trainer.checkpointing=true is given, but transformers has no checkpointing for models of the type "
-            f"{language_model.config.model_type}; allowed: trainer.checkpointing=false. A smaller "
-            "trainer.micro_batch saves memory too"
+            "trainer.gradient_checkpointing=true is given, but transformers has no checkpointing for models of the "
+            f"type {language_model.config.model_type}; allowed: trainer.gradient_checkpointing=false. A smaller "
+            "trainer.micro_batch_size saves memory too"
         )
     # The later name came in the course of transformers 5, the earlier one goes with 6; their first argument is one.
     later = hasattr(language_model, "activation_checkpointing_enable")

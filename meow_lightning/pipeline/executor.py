@@ -89,15 +89,18 @@ class Executor:
     Args:
         store: Where results are.
         runtime: How stages compute.
-        jobs: Stages at once.
+        parallel_stages: Stages at once.
         threads: CPU threads per stage.
         watchers: Who is told.
 
     ``remark`` may be set to what each new manifest is to keep besides, ``cell`` to whose run it is, for who watches.
     """
 
-    def __init__(self, *, store: Store, runtime: Runtime, jobs: int, threads: int, watchers: Sequence[Watcher]) -> None:
-        self.store, self.runtime, self.jobs, self.threads, self.watchers = store, runtime, jobs, threads, watchers
+    def __init__(
+        self, *, store: Store, runtime: Runtime, parallel_stages: int, threads: int, watchers: Sequence[Watcher]
+    ) -> None:
+        self.store, self.runtime, self.watchers = store, runtime, watchers
+        self.parallel_stages, self.threads = parallel_stages, threads
         self.remark: Callable[[Artifact], dict[str, Any]] = lambda _: {}
         self.cell = ""
         self._runners: dict[str, Runner] = {}
@@ -238,13 +241,14 @@ class Executor:
             "job"
             if self.runtime.devices > 1 and distributed(artifact.stage, artifact.inputs)
             else "pool"
-            if self.jobs > 1
+            if self.parallel_stages > 1
             else "inline"
         )
         if kind not in self._runners:
             self._runners[kind] = (
                 Job(devices=self.runtime.devices, nodes=self.runtime.nodes, threads=self.threads) if kind == "job"
-                else Pool(jobs=self.jobs, threads=self.threads) if kind == "pool" else Inline(threads=self.threads)
+                else Pool(parallel_stages=self.parallel_stages, threads=self.threads) if kind == "pool"
+                else Inline(threads=self.threads)
             )  # fmt: skip
         return self._runners[kind]
 

@@ -115,16 +115,16 @@ class _Pooled:
 
 
 class Pool:
-    """Runs up to ``jobs`` tasks at once, each in a helper process with ``threads`` CPU threads."""
+    """Runs up to ``parallel_stages`` tasks at once, each in a helper process with ``threads`` CPU threads."""
 
-    def __init__(self, *, jobs: int, threads: int) -> None:
-        self.slots = jobs
+    def __init__(self, *, parallel_stages: int, threads: int) -> None:
+        self.slots = parallel_stages
         clear_launcher_env()
         # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self._pool = ProcessPoolExecutor(
-            max_workers=jobs, mp_context=multiprocessing.get_context("spawn"), initializer=worker.prepare,
+            max_workers=parallel_stages, mp_context=multiprocessing.get_context("spawn"), initializer=worker.prepare,
             initargs=(os.getpid(), threads),
         )  # fmt: skip
 

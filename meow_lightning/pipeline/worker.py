@@ -38,9 +38,10 @@ from meow_lightning.types import NotFiniteError
 LESS = {  # memory, by stage
     **dict.fromkeys(
         ("finetune", "unlearn"),
-        "say trainer.micro_batch (or trainer.micro_tokens, where it is given) smaller or trainer.checkpointing=true",
+        "say trainer.micro_batch_size (or trainer.micro_batch_tokens, where it is given) smaller or "
+        "trainer.gradient_checkpointing=true",
     ),
-    "predict": "say trainer.eval_batch smaller or evaluation.gradient_norm=false",
+    "predict": "say trainer.eval_batch_size smaller or evaluation.gradient_norm=false",
 }
 SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
 LOOK = 1.0  # seconds between two looks at who keeps a stage from beginning

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meow_lightning.config.precision import weights_dtype
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.models.checkpoint import FLASH, check_attention
 from meow_lightning.models.inspection import Candidate, inspect_models
@@ -70,7 +71,8 @@ class ModelChecks:
         if group == "model" and "model" not in artifact.settings:
             return
         node = self.options[group]
-        check_attention(f"{group}.attention", node["attention"], dtype=node["dtype"], gpu=self.gpu)
+        dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
+        check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
     def _candidate(self, root: Artifact, rows: Sequence[Row]) -> Candidate | None:
         places, teacher = root.inputs["given"], root.label == "teacher"

@@ -23,7 +23,7 @@ from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import distributed
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.training.optimizers import check_kind
+from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset
 
 # What manifests hold that times are taken from; those of earlier versions counted other operations and say nothing.
@@ -116,7 +116,7 @@ class Preflight:
         for artifact in artifacts:
             if artifact.stage == "unlearn" and self.store.find(artifact) is None:
                 on_gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-                check_kind(artifact.settings["recipe"].get("kind", "adamw"), gpu=on_gpu)
+                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=on_gpu)
         asks = [
             each for each in artifacts if each.stage == "propose" and "scores" not in each.needs
         ]  # later rounds may not ask
@@ -152,16 +152,16 @@ class Preflight:
             if outlook.memory is not None and outlook.memory.host > free_memory():
                 raise UserError(
                     f"{artifact.stage} {artifact.label} keeps {format_bytes(outlook.memory.host)} of optimizer states "
-                    f"in main memory (optim.kind=paged) and this machine has {format_bytes(free_memory())} free; say "
-                    "optim=adamw8bit, or preflight=false to try all the same"
+                    f"in main memory (optim.optimizer=paged) and this machine has {format_bytes(free_memory())} free; "
+                    "say optim=adamw8bit, or preflight=false to try all the same"
                 )
         largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
-        together = sum(largest[: self.trainer["jobs"]])
+        together = sum(largest[: self.trainer["parallel_stages"]])
         if self.known.gpus == [] and together > self.there:
             raise UserError(
-                f"trainer.jobs={self.trainer['jobs']} stages at once need about {format_bytes(together)} and this "
-                f"machine has {format_bytes(self.there)} free; say trainer.jobs=1, or preflight=false to try all the "
-                "same"
+                f"trainer.parallel_stages={self.trainer['parallel_stages']} stages at once need about "
+                f"{format_bytes(together)} and this machine has {format_bytes(self.there)} free; say "
+                "trainer.parallel_stages=1, or preflight=false to try all the same"
             )
         need, free = self.disk([outlook for _, outlook in made]), free_disk(self.store.root)
         if need > free:
@@ -187,7 +187,7 @@ class Preflight:
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Bytes on the disk at most while these are made."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
-        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["jobs"]])
+        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["parallel_stages"]])
 
     @property
     def _some_gpu(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
@@ -31,7 +32,6 @@ from meow_lightning.resources.training_memory import (
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
-BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
 TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
 
@@ -70,12 +70,13 @@ def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
 
     Args:
         rows: What an epoch visits, from 1.
-        recipe: Its ``batch``, rows of a step at most; or its ``tokens``, which bound a step in the place of rows.
+        recipe: Its ``global_batch_size``, rows of a step at most; or its ``batch_tokens``, which bound a
+            step in the place of rows.
         shortest: Tokens of the shortest row.
     """
-    if recipe.get("tokens") is not None:
-        return max(1, min(rows, recipe["tokens"] // shortest))
-    return -(-rows // -(-rows // recipe["batch"]))
+    if recipe.get("batch_tokens") is not None:
+        return max(1, min(rows, recipe["batch_tokens"] // shortest))
+    return -(-rows // -(-rows // recipe["global_batch_size"]))
 
 
 class ResourceRequirements:
@@ -136,26 +137,26 @@ class ResourceRequirements:
         recipe, streams = artifact.settings["recipe"], self._streams(artifact)
         knobs, load = self._knobs(artifact), self._load(artifact, streams)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
-        weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
-        kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
+        kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
-            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
-            adapters=knobs.rank is not None, reference=load.reference,
+            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))),
+            gradient_checkpointing=knobs.gradient_checkpointing, adapters=knobs.rank is not None,
+            reference=load.reference,
         )  # fmt: skip
         return Requirements(
             memory=training_need(shape, knobs, load), disk=kept,
-            passing=disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained),
+            passing=disk_needed(shape, weight_bytes=knobs.weight_bytes, saved_bytes=0, trained=trained),
             flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
         )  # fmt: skip
 
     def _knobs(self, artifact: Artifact) -> MemorySettings:
         lora = artifact.settings["model"]["lora"]
         return MemorySettings(
-            micro_batch=self.trainer["micro_batch"], micro_tokens=self.trainer["micro_tokens"],
-            checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
+            micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
+            gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
-            kind=artifact.settings["recipe"].get("kind", "adamw"),
+            optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
             strategy=self.trainer["strategy"],
         )  # fmt: skip
 
@@ -166,16 +167,15 @@ class ResourceRequirements:
         return TrainingLoad(
             streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
             tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
-            value_bytes=BYTES[self._computed], shared=not self.gpu,
-            slack=GPU_SLACK if self.gpu else HEAP_SLACK,
-            watched=unlearns and (watched or "stop" in artifact.settings),
+            shared=not self.gpu, slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            watched=unlearns and (watched or "checkpoint" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 
     @property
-    def _computed(self) -> str:
-        """The precision that training computes in."""
-        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
+    def _weight_bytes(self) -> int:
+        """Bytes per weight of a model that is saved and evaluated."""
+        return DTYPE_BYTES[weights_dtype(self.model["precision"])]
 
     def _streams(self, artifact: Artifact) -> list[list[Fact]]:
         """The rows of each stream of a training, those that its first stream visits in an epoch first."""
@@ -234,9 +234,10 @@ class ResourceRequirements:
         return facts, InferenceLoad(
             texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
-            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
+            weight_bytes=self._weight_bytes, tokens=max(map(self._tokens, facts)), scored=longest,
             generated=generated, shared=artifact.stage == "score",
-            gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+            gradient=bool(self._moved(artifact)), gpu=self.gpu,
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
@@ -251,7 +252,7 @@ class ResourceRequirements:
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
 
     def _scored(self, artifact: Artifact) -> int:
-        return self.trainer["eval_batch"] if artifact.stage == "predict" else 0  # the others only generate
+        return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # the others only generate
 
     def _taught(self) -> tuple[int, InferenceLoad]:
         """(questions, what is asked) of a teacher that is asked about every fact."""
@@ -259,14 +260,16 @@ class ResourceRequirements:
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
         return len(facts), InferenceLoad(
-            texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
+            texts=0, prompts=len(facts), weight_bytes=DTYPE_BYTES[node["dtype"]], tokens=tokens, scored=0,
             generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
-            jobs=1 if self.gpu else self.trainer["jobs"],
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
     def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         questions, asked = self._taught()
-        memory = inference_need(shape, asked, rows=0, there=self.there, slots=self.trainer["slots"])
+        memory = inference_need(
+            shape, asked, rows=0, there=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+        )
         flops = inference_flops(
             shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
         )
@@ -279,7 +282,7 @@ class ResourceRequirements:
         facts, asked = self._asked(artifact)
         memory = inference_need(
             shape, asked, rows=self._scored(artifact), there=self.there,
-            slots=1 if artifact.stage == "verify" else self.trainer["slots"],
+            generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
         return Requirements(
             memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0,
@@ -294,8 +297,8 @@ class ResourceRequirements:
             tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
             moved = self._moved(artifact)
             return inference_flops(shape, tokens=tokens, scored=scored) + training_flops(
-                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)), checkpointing=False,
-                adapters=False, reference=False,
+                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)),
+                gradient_checkpointing=False, adapters=False, reference=False,
             )  # fmt: skip
         if artifact.stage == "verify":
             windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
@@ -313,4 +316,6 @@ class ResourceRequirements:
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
-        return inference_settings_that_fit(shape, asked, rows=rows, slots=self.trainer["slots"], there=self.there)
+        return inference_settings_that_fit(
+            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], there=self.there
+        )

@@ -36,7 +36,7 @@ def inference_flops(shape: ModelDims, *, tokens: int, scored: int) -> int:
 
 
 def training_flops(
-    shape: ModelDims, *, tokens: int, scored: int, checkpointing: bool, adapters: bool, reference: bool
+    shape: ModelDims, *, tokens: int, scored: int, gradient_checkpointing: bool, adapters: bool, reference: bool
 ) -> int:  # fmt: skip
     """Floating-point operations of training on ``tokens`` tokens in all: 2, 2 and 2 per weight and token.
 
@@ -45,7 +45,7 @@ def training_flops(
     8, with adapters 4, with both 6 (Kaplan et al. 2020, section 2.1; without the T x T part of attention, small for
     short texts).
     """
-    passes = 3 + checkpointing - adapters + reference
+    passes = 3 + gradient_checkpointing - adapters + reference
     return passes * inference_flops(shape, tokens=tokens, scored=scored)
 
 

@@ -49,7 +49,7 @@ def inference_memory(  # noqa: PLR0913 - every one is a size
     Args:
         shape: The model.
         weight_bytes: Per weight and value.
-        rows: Rows per scoring pass (``trainer.eval_batch``); 0 for none.
+        rows: Rows per scoring pass (``trainer.eval_batch_size``); 0 for none.
         tokens: Tokens of the longest row, and of the longest prompt.
         scored: Columns of a pass in which some row is scored.
         slots: Prompts generated side by side; 0 for no generation.
@@ -93,7 +93,7 @@ def gradient_memory(
     """
     passed = training_memory(
         shape, weight_bytes=weight_bytes, compute_bytes=weight_bytes, rows=1, tokens=tokens, scored=scored,
-        checkpointing=False, trained=shape.parameters, slack=slack,
+        gradient_checkpointing=False, trained=shape.parameters, slack=slack,
     )  # fmt: skip
     largest = shape.hidden * max(shape.vocabulary * (2 if shape.tied else 1), shape.intermediate)
     return replace(passed, gradients=int(slack * largest * weight_bytes), optimizer=0)
@@ -157,7 +157,7 @@ def fit_generation_batch_size(
     shared = shared and not config.get("sliding_window")
     asked = InferenceLoad(
         texts=0, prompts=GPU_SLOTS, weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated,
-        shared=shared, gradient=False, gpu=gpu, jobs=1,
+        shared=shared, gradient=False, gpu=gpu, parallel_stages=1,
     )  # fmt: skip
     return _slots(shape, asked, free=free)
 
@@ -168,7 +168,7 @@ class InferenceLoad:
 
     Arguments of :func:`inference_memory`; ``texts``: rows that are scored and ``prompts``: prompts that are continued,
     in all, which bound what stands side by side; ``gradient``: of some rows the gradient is taken too, one at a time;
-    ``gpu`` chooses bound and slack; ``jobs``: stages that share the memory, from 1.
+    ``gpu`` chooses bound and slack; ``parallel_stages``: stages that share the memory, from 1.
     """
 
     texts: int
@@ -181,7 +181,7 @@ class InferenceLoad:
     shared: bool
     gradient: bool
     gpu: bool
-    jobs: int
+    parallel_stages: int
 
     @property
     def slack(self) -> float:
@@ -197,21 +197,27 @@ def _slots(shape: ModelDims, asked: InferenceLoad, *, free: int) -> int:
     )  # fmt: skip
 
 
-def inference_need(shape: ModelDims, asked: InferenceLoad, *, rows: int, slots: int | None, there: int) -> Memory:
+def inference_need(
+    shape: ModelDims, asked: InferenceLoad, *, rows: int, generation_batch_size: int | None, there: int
+) -> Memory:
     """The peak of asking a model.
 
     Args:
         shape: The model.
         asked: What it is asked.
-        rows: Rows per scoring pass (``trainer.eval_batch``).
-        slots: Prompts generated side by side (``trainer.slots``); ``None`` for what would fit, as a stage will find it.
-        there: Bytes for all stages; they only matter where ``slots`` is ``None``.
+        rows: Rows per scoring pass (``trainer.eval_batch_size``).
+        generation_batch_size: Prompts generated side by side (``trainer.generation_batch_size``); ``None`` for what
+            would fit, as a stage will find it.
+        there: Bytes for all stages; they only matter where ``generation_batch_size`` is ``None``.
     """
-    if slots is None:
-        slots = _slots(shape, asked, free=there // asked.jobs - shape.parameters * asked.weight_bytes - PROGRAM)
+    if generation_batch_size is None:
+        generation_batch_size = _slots(
+            shape, asked, free=there // asked.parallel_stages - shape.parameters * asked.weight_bytes - PROGRAM
+        )
     asking = inference_memory(
         shape, weight_bytes=asked.weight_bytes, rows=min(rows, asked.texts), tokens=asked.tokens, scored=asked.scored,
-        slots=min(slots, asked.prompts), generated=asked.generated, shared=asked.shared, slack=asked.slack,
+        slots=min(generation_batch_size, asked.prompts), generated=asked.generated, shared=asked.shared,
+        slack=asked.slack,
     )  # fmt: skip
     if not asked.gradient:
         return asking
@@ -222,23 +228,23 @@ def inference_need(shape: ModelDims, asked: InferenceLoad, *, rows: int, slots: 
 
 
 def inference_settings_that_fit(
-    shape: ModelDims, asked: InferenceLoad, *, rows: int, slots: int | None, there: int
+    shape: ModelDims, asked: InferenceLoad, *, rows: int, generation_batch_size: int | None, there: int
 ) -> list[tuple[str, int]]:
     """The settings under which asking fits into ``there`` bytes, with the total; none where nothing helps.
 
     Arguments are those of :func:`inference_need`. Only what becomes smaller is named; no number of slots is given where
     memory decides it. The gradient, and with it a number, is given up last.
     """
-    rooms = ((rows, slots or 0), (8, 16), (1, 1))
+    rooms = ((rows, generation_batch_size or 0), (8, 16), (1, 1))
     for gradient, (fewer_rows, fewer_slots) in product(dict.fromkeys((asked.gradient, False)), rooms):
-        less = {"trainer.eval_batch": min(rows, fewer_rows)}
-        if slots is not None:
-            less["trainer.slots"] = min(slots, fewer_slots)
+        less = {"trainer.eval_batch_size": min(rows, fewer_rows)}
+        if generation_batch_size is not None:
+            less["trainer.generation_batch_size"] = min(generation_batch_size, fewer_slots)
         total = inference_need(
-            shape, replace(asked, gradient=gradient), rows=less["trainer.eval_batch"],
-            slots=less.get("trainer.slots"), there=there,
+            shape, replace(asked, gradient=gradient), rows=less["trainer.eval_batch_size"],
+            generation_batch_size=less.get("trainer.generation_batch_size"), there=there,
         ).total  # fmt: skip
-        now = {"trainer.eval_batch": rows, "trainer.slots": slots}
+        now = {"trainer.eval_batch_size": rows, "trainer.generation_batch_size": generation_batch_size}
         changed = [f"{name}={value}" for name, value in less.items() if value != now[name]]
         changed += ["evaluation.gradient_norm=false"] * (gradient != asked.gradient)
         if changed and total <= there:

@@ -38,17 +38,17 @@ def settings_that_fit(
 
 def _options(knobs: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, str, Sequence[Any]]]:
     """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
-    size = knobs.micro_batch if knobs.micro_tokens is None else knobs.micro_tokens
+    size = knobs.micro_batch_size if knobs.micro_batch_tokens is None else knobs.micro_batch_tokens
     halves = [size >> times for times in range(1, size.bit_length())]
     if halves:
-        yield False, f"trainer.micro_{'batch' if knobs.micro_tokens is None else 'tokens'}", halves
-    if not knobs.checkpointing:
-        yield False, "trainer.checkpointing", [True]
+        yield False, f"trainer.micro_batch_{'size' if knobs.micro_batch_tokens is None else 'tokens'}", halves
+    if not knobs.gradient_checkpointing:
+        yield False, "trainer.gradient_checkpointing", [True]
     if knobs.devices > 1 and load.shared:
         yield False, "trainer.devices", [1]
     if knobs.devices > 1 and not load.shared and knobs.rank is None and not knobs.sharded:
         yield False, "trainer.strategy", ["fsdp"]
-    if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
-        yield True, "model.precision", ["plain"]
+    if knobs.precision == "bf16-mixed" and knobs.rank is None:
+        yield True, "model.precision", ["bf16-true"]
     if knobs.rank is None and knobs.strategy != "fsdp":
         yield True, "model.lora.rank", [SUGGESTED_RANK]

@@ -9,7 +9,7 @@ from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
-from meow_lightning.stages.common.precision import reproducible, trained_dtype
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
 
@@ -106,15 +106,16 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     import torch
 
     from meow_lightning.models.float64 import float64_forward
-    from meow_lightning.models.load import dtype_of
+    from meow_lightning.models.load import DTYPES
     from meow_lightning.models.tiny import initialized_in, tokenizer_from
     from meow_lightning.models.vocabulary import pieces
 
     texts = pieces(load_dataset(work).texts(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
-    dtype = dtype_of(trained_dtype(work))
-    with initialized_in(torch.float64 if reproducible(work) else torch.float32):
+    precision = training_precision(work)
+    dtype = DTYPES[precision.trained]
+    with initialized_in(torch.float64 if precision.reproducible else torch.float32):
         model = instantiate(
             work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
             end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
@@ -144,5 +145,10 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
         rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
     return Plan(
-        streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()
+        streams={"learn": stream},
+        global_batch_size=recipe["global_batch_size"],
+        batch_tokens=None,
+        epochs=recipe["epochs"],
+        seed=seed,
+        paired=(),
     )

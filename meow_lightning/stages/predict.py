@@ -64,12 +64,12 @@ def run(work: StageContext) -> None:
         asked = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(
-                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
-                gradients=settings["gradients"], progress=tell,
+                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
+                slots=slots, gradients=settings["gradients"], progress=tell,
             )  # fmt: skip
         else:
             rows = predict_under_protocol(
-                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
+                name, model, codec, asked, batch=runtime.eval_batch_size, gradients=settings["gradients"], progress=tell
             )
         yield from zip(numbers, rows, strict=True)
 

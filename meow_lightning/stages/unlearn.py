@@ -79,8 +79,9 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
 
     def planned(rows: dict[str, list[Encoded]]) -> Plan:
         return Plan(
-            streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
-            tokens=recipe.get("tokens"), epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+            streams={name: Stream(rows=each) for name, each in rows.items()},
+            global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
+            epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}
@@ -152,7 +153,9 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl
         MemoProbe(
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
-            slots=AdaptiveBatchSize(min(work.runtime.slots or CURVE_SLOTS, CURVE_SLOTS), note=work.note),
+            slots=AdaptiveBatchSize(
+                min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.note
+            ),
             every=every,
         )
     ]  # fmt: skip

@@ -13,10 +13,10 @@ NUMBERS = ("method", "optim", "memo", "evaluation", "trainer", "callbacks", "mod
 OPTIONS = frozenset((
     "seed", "goal", "cache", "limit", "preflight",
     "dataset.name", "dataset.split", "dataset.real_world", "dataset.perturb", "dataset.retain_eval", "dataset.seed",
-    "model.name", "model.dtype", "model.precision", "model.attention", "model.max_new_tokens", "model.vocab_size",
+    "model.name", "model.precision", "model.attention", "model.max_new_tokens", "model.vocab_size",
     "model.seed",
     "method.name", "method.select.strategy", "method.select.rows", "method.loop.ask", "method.loop.unit",
-    "optim.name", "optim.kind", "optim.schedule", "optim.warmup", "optim.stop",
+    "optim.name", "optim.optimizer", "optim.schedule", "optim.warmup", "optim.checkpoint",
     "inversion.name", "inversion.candidates", "inversion.temperature", "inversion.top_p", "inversion.reply_tokens",
     "inversion.seed", "inversion.again", "inversion.short", "inversion.calls", "inversion.tokens",
     "memo.name", "memo.mode", "memo.unit", "memo.rouge", "memo.measure", "memo.wordless",

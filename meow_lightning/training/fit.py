@@ -90,8 +90,8 @@ class TrainerSettings:
         nodes: Machines that they are spread over evenly.
         strategy: How several processes train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
-        micro_batch: Rows per pass and stream.
-        micro_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
+        micro_batch_size: Rows per pass and stream.
+        micro_batch_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
         checkpoint_seconds: Time between two checkpoints.
     """
 
@@ -100,8 +100,8 @@ class TrainerSettings:
     nodes: int
     strategy: str
     precision: str
-    micro_batch: int
-    micro_tokens: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
     checkpoint_seconds: float
 
 
@@ -114,8 +114,8 @@ def describe_training(machine: TrainerSettings) -> dict[str, Any]:
     gpu = torch.cuda.is_available() and machine.accelerator != "cpu"
     return {
         "device": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch": machine.micro_batch,
-        "micro_tokens": machine.micro_tokens, "precision": machine.precision, "torch": torch.__version__,
+        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch_size": machine.micro_batch_size,
+        "micro_batch_tokens": machine.micro_batch_tokens, "precision": machine.precision, "torch": torch.__version__,
     }  # fmt: skip
 
 
@@ -151,8 +151,8 @@ def check_lengths(module: TrainingModule) -> None:
     if min(lengths) <= border < max(lengths):
         raise UserError(
             f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "
-            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch; leave "
-            f"out rows of more than {border} tokens"
+            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch_size; "
+            f"leave out rows of more than {border} tokens"
         )
 
 
@@ -195,7 +195,8 @@ def fit(
     # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(
-        plan=module.plan, start=start, micro=machine.micro_batch, tokens=machine.micro_tokens, pad_id=pad_id
-    )
+        plan=module.plan, start=start, micro_batch_size=machine.micro_batch_size,
+        micro_batch_tokens=machine.micro_batch_tokens, pad_id=pad_id,
+    )  # fmt: skip
     # Tensors and plain values only, for the same reason as in `checkpoint_step`.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=True)

@@ -85,7 +85,7 @@ def test_options_that_hold_a_text_come_from_types():
     assert {"dataset.forget", "dataset.folder", "outputs"} <= text_options("dataset")
     assert {"inversion.path", "inversion.base_url", "inversion.prompt.user"} <= text_options("inversion")
     assert {"model.target", "model.prompt.template"} <= text_options("model")
-    assert {"optim.warmup", "optim.kind", "seed"} & (text_options("optim") | text_options("seed")) == set()
+    assert {"optim.warmup", "optim.optimizer", "seed"} & (text_options("optim") | text_options("seed")) == set()
     assert "hydra.launcher.account" in text_options("hydra")
 
 

@@ -31,15 +31,16 @@ ASKS = {
 }  # fmt: skip
 # Numbers that are null by default.
 SILENT = {
-    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_tokens",
-    "trainer.slots", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
+    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.global_batch_size", "optim.batch_tokens",
+    "trainer.micro_batch_tokens", "trainer.generation_batch_size",
+    "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
 }  # fmt: skip
 # What the YAML documents as allowed: 0, and a number below it.
 ZERO = {
     "seed", "dataset.seed", "model.seed", "inversion.seed", "dataset.perturb", "model.finetune.replay",
     "model.finetune.steps", "model.finetune.known",
     *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
-      for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
+      for name in ("lr", "epochs", "weight_decay", "max_grad_norm", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
     "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
     "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.validation",
@@ -141,7 +142,11 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
     ("path", "value", "said"),
     [
         ("optim.lr", math.nan, "optim.lr=nan is no finite number; at least 0 and at most 1 is needed"),
-        ("optim.clip", math.nan, "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed"),
+        (
+            "optim.max_grad_norm",
+            math.nan,
+            "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
+        ),
         ("optim.eps", 0.0, "optim.eps=0.0 is too small; at least 1e-30 is needed"),
         ("optim.betas", [0.0, 0.9], "optim.betas=[0.0, 0.9] holds 0.0, which is too small; a number above 0 is needed"),
         ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] holds 1, which is too large; a number below 1 is needed"),

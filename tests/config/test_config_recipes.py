@@ -5,7 +5,7 @@ import pytest
 from meow_lightning.config.recipes import recipe_for_rows
 
 TOFU = {
-    "batch": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05
+    "global_batch_size": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05
 }  # fmt: skip
 
 
@@ -24,18 +24,18 @@ TOFU = {
 )
 def test_a_recipe_goes_by_the_number_of_rows_by_hand(rows: int, batch: int, epochs: int, until: bool) -> None:
     made = recipe_for_rows(TOFU, rows)
-    assert (made["batch"], made["epochs"]) == (batch, epochs)
+    assert (made["global_batch_size"], made["epochs"]) == (batch, epochs)
     assert made.get("until") == ({"loss": 0.05, "epochs": 5} if until else None)
     assert not {"steps", "epoch_steps", "known"} & made.keys()
 
 
 def test_replayed_rows_count_as_rows_of_an_epoch() -> None:
-    assert recipe_for_rows({**TOFU, "replay": 8}, 24)["batch"] == 8
+    assert recipe_for_rows({**TOFU, "replay": 8}, 24)["global_batch_size"] == 8
 
 
 def test_no_least_steps_leave_batch_and_epochs_as_they_are_said() -> None:
     made = recipe_for_rows({**TOFU, "steps": 0}, 24)
-    assert (made["batch"], made["epochs"], "until" in made) == (32, 5, False)
+    assert (made["global_batch_size"], made["epochs"], "until" in made) == (32, 5, False)
     assert recipe_for_rows({**TOFU, "epochs": 0}, 24)["epochs"] == 0  # whoever says so wants the base
 
 

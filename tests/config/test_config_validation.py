@@ -82,7 +82,7 @@ def test_a_recipe_is_not_handed_to_the_target():
         "name": "n",
         "lr": {},
         "epochs": 1,
-        "batch": 2,
+        "global_batch_size": 2,
         "select": {},
         "verify": 3,
         "retain_weight": 1.0,
@@ -148,8 +148,9 @@ def test_a_typed_group_is_held_to_its_types(node, text):
 )
 def test_plain_checks_typed_groups(key, value, text):
     whole = {
-        "name": "adamw", "stop": "last", "kind": "adamw", "lr": None, "epochs": 3, "batch": None, "tokens": None,
-        "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0, "warmup": 5, "schedule": "linear",
+        "name": "adamw", "checkpoint": "last", "optimizer": "adamw", "lr": None, "epochs": 3,
+        "global_batch_size": None, "batch_tokens": None, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0,
+        "max_grad_norm": 1.0, "warmup": 5, "schedule": "linear",
     }  # fmt: skip
     assert resolved(OmegaConf.create({"seed": 0, "optim": whole}))["optim"] == whole
     with pytest.raises(UserError, match=text):

@@ -39,8 +39,8 @@ SOURCES = {"base": "took", "target": "far", "retain": "size", "one": "far", "two
 class Fake:
     """A preflight that knows times by label; ``base`` was made."""
 
-    def __init__(self, root: Path, *, jobs: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
-        self.trainer = {"jobs": jobs}
+    def __init__(self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
+        self.trainer = {"parallel_stages": parallel_stages}
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
     def outlook(self, what: Artifact) -> Requirements:
@@ -103,23 +103,23 @@ def test_totals_count_shared_stages_once(cells, tmp_path: Path) -> None:
     assert plan_sum(cells()) == [
         "questions to teacher: 8 to 24, with replies of at most 100 tokens",
         "stages: 5 to make, 1 found",
-        "time: 3 min of stages one after the other, 2 min with trainer.jobs=2, and 1 stages of which none alike was "
-        "ever made",
+        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages of which none "
+        "alike was ever made",
         "memory: 2.0 MB at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]
 
 
 def test_one_job_has_one_time_and_gpus_have_hours(cells) -> None:
-    said = plan_sum(cells(jobs=1, devices=4, on_gpu=True))
+    said = plan_sum(cells(parallel_stages=1, devices=4, on_gpu=True))
     assert "time: 3 min of stages one after the other, and 1 stages of which none alike was ever made" in said
     assert "GPU time: 0.18 GPU-hours" in said  # 160 seconds on 4 devices
 
 
 def test_stages_over_several_devices_run_alone(cells) -> None:
     # 60, 30 and 50 one after the other in the first cell, 20 in the second: 160 seconds, with one device each 110
-    assert ", 3 min with trainer.jobs=2" in plan_sum(cells(devices=4))[2]
-    assert ", 2 min with trainer.jobs=2" in plan_sum(cells(devices=1))[2]
+    assert ", 3 min with trainer.parallel_stages=2" in plan_sum(cells(devices=4))[2]
+    assert ", 2 min with trainer.parallel_stages=2" in plan_sum(cells(devices=1))[2]
 
 
 def test_gpus_without_a_known_time_have_none(cells, monkeypatch) -> None:
@@ -150,7 +150,7 @@ def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
     assert said[2].endswith(", a guess from models of another size")
     assert "GPU time: 0.10 to 0.42 GPU-hours" in said  # (110 / 3 + 50) * 4 / 3600 and (110 * 3 + 50) * 4 / 3600
     said = plan_sum(cells())
-    assert ", 66 s to 6 min with trainer.jobs=2, a guess" in said[2]
+    assert ", 66 s to 6 min with trainer.parallel_stages=2, a guess" in said[2]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None
         nodes=1,
         strategy="auto",
         precision=precision,
-        micro_batch=micro,
-        micro_tokens=tokens,
+        micro_batch_size=micro,
+        micro_batch_tokens=tokens,
         checkpoint_seconds=seconds,
     )
 
@@ -56,8 +56,9 @@ class KillAfter(pl.Callback):
 def runtime(**changes: Any) -> Runtime:
     """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
     plain: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
-        "checkpointing": False, "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1,
+        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch_size": 2,
+        "micro_batch_tokens": None, "gradient_checkpointing": False, "eval_batch_size": 2,
+        "generation_batch_size": None, "checkpoint_seconds": 1.0, "log_every": 1,
         "memo_every_epochs": 0, "memo_every_steps": 0, "memo_facts": 0,
         "evaluate_every_epochs": 0,
     }  # fmt: skip

@@ -40,8 +40,8 @@ from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAMW = Optim(
-    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw",
-    grid=0.0,
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=0.5, warmup=3, schedule="linear",
+    optimizer="adamw", grid=0.0,
 )  # fmt: skip
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
@@ -96,7 +96,7 @@ def plan(method: Any, start: torch.nn.Module) -> Plan:
         with torch.no_grad():
             known = answer_logps(start, collate(rows, pad_id=1)).tolist()
         streams[name] = Stream([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
-    return Plan(streams=streams, batch=BATCH, tokens=None, epochs=5, seed=1, paired=method.paired)
+    return Plan(streams=streams, global_batch_size=BATCH, batch_tokens=None, epochs=5, seed=1, paired=method.paired)
 
 
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
@@ -121,7 +121,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]
     machine = TrainerSettings(
         accelerator="cpu", nodes=1, devices=devices, strategy=case.strategy, precision=precision,
-        micro_tokens=None, micro_batch=case.micro, checkpoint_seconds=seconds,
+        micro_batch_tokens=None, micro_batch_size=case.micro, checkpoint_seconds=seconds,
     )  # fmt: skip
     points: list[dict[str, float]] = []
     try:

@@ -170,9 +170,9 @@ def test_checkpointing_by_the_name_of_older_transformers() -> None:
 
 def test_checkpointing_that_transformers_lacks_is_told(tiny) -> None:
     tiny.supports_gradient_checkpointing = False
-    with pytest.raises(UserError, match=r"^trainer\.checkpointing=true is given, but transformers has no checkpointing "
-                       r"for models of the type llama; allowed: trainer\.checkpointing=false\. A smaller "
-                       r"trainer\.micro_batch saves memory too$"):  # fmt: skip
+    with pytest.raises(UserError, match=r"^trainer\.gradient_checkpointing=true is given, but transformers has no "
+                       r"checkpointing for models of the type llama; allowed: trainer\.gradient_checkpointing=false\. "
+                       r"A smaller trainer\.micro_batch_size saves memory too$"):  # fmt: skip
         enable_checkpointing(lora(tiny))
 
 
@@ -335,10 +335,10 @@ def run(model: torch.nn.Module, folder: Any, *, precision: str = "32-true", kill
     dice = random.Random(0)
     rows = [Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 9))), 2) for _ in range(6)]
     optim = Optim(
-        kind="adamw", lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=0, schedule="constant",
-        grid=0.0,
+        optimizer="adamw", lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=1.0, warmup=0,
+        schedule="constant", grid=0.0,
     )  # fmt: skip
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=1, seed=1, paired=())
+    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=2, batch_tokens=None, epochs=1, seed=1, paired=())
     module = TrainingModule(model=model, method=FineTune(), plan=plan, optim=optim, log_every=1, reference=None)
     try:
         fit(module, folder=folder, machine=cpu(precision, 1, 0.0), pad_id=1, callbacks=[KillAfter(kill)],

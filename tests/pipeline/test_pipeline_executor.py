@@ -30,8 +30,8 @@ from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
 
 RUNTIME = runtime.Runtime(
-    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
-    checkpointing=False, eval_batch=2, slots=2,
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch_size=2, micro_batch_tokens=None,
+    gradient_checkpointing=False, eval_batch_size=2, generation_batch_size=2,
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,
 )  # fmt: skip
@@ -98,7 +98,7 @@ def artifact(name: str, *needs: Artifact, **settings) -> Artifact:
 def new_executor(root: Path, *, cache="use") -> tuple[Executor, Watch]:
     watch = Watch()
     store = Store(root=root / "store", cache=cache)
-    return Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]), watch
+    return Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[watch]), watch
 
 
 def chain() -> list[Artifact]:
@@ -373,7 +373,7 @@ def at_work(pool, folder):
 
 
 def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
-    pool = Pool(jobs=1, threads=1)
+    pool = Pool(parallel_stages=1, threads=1)
     try:
         work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGSTOP)
@@ -387,7 +387,7 @@ def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
 
 
 def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tmp_path):
-    pool = Pool(jobs=1, threads=1)
+    pool = Pool(parallel_stages=1, threads=1)
     try:
         work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGKILL)
@@ -452,7 +452,7 @@ def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_pa
 
 
 def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeypatch):
-    """``trainer.jobs=1``: the thread that would look is the one at work."""
+    """``trainer.parallel_stages=1``: the thread that would look is the one at work."""
     monkeypatch.setattr(executor, "TOLD", 0.01)
     looks = []
 

@@ -27,8 +27,8 @@ from meow_lightning.stages.base import StageContext
 from meow_lightning.types import NotFiniteError
 
 RUNTIME = Runtime(
-    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
-    checkpointing=False, eval_batch=2, slots=2,
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch_size=2, micro_batch_tokens=None,
+    gradient_checkpointing=False, eval_batch_size=2, generation_batch_size=2,
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,
 )  # fmt: skip

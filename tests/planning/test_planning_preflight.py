@@ -118,10 +118,10 @@ def checked(looking, monkeypatch):
     preflight, made, _ = looking
     stages = [made["target"], made["unlearned"]]
 
-    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, jobs: int = 1) -> str:
+    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, parallel_stages: int = 1) -> str:
         outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
         preflight.known.outlooks.update({stage.key: outlook for stage in stages})
-        monkeypatch.setitem(preflight.trainer, "jobs", jobs)
+        monkeypatch.setitem(preflight.trainer, "parallel_stages", parallel_stages)
         monkeypatch.setattr(Known, "there", there)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: there)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda _: disk)
@@ -135,26 +135,28 @@ def checked(looking, monkeypatch):
 
 
 def test_stages_at_once_must_fit_together(checked):
-    assert checked(there=5 * GB, jobs=1) == ""
-    assert checked(there=5 * GB, jobs=2) == (
-        "trainer.jobs=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say trainer.jobs=1, or "
-        "preflight=false to try all the same"
+    assert checked(there=5 * GB, parallel_stages=1) == ""
+    assert checked(there=5 * GB, parallel_stages=2) == (
+        "trainer.parallel_stages=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say "
+        "trainer.parallel_stages=1, or preflight=false to try all the same"
     )
-    assert checked(there=6 * GB, jobs=2) == ""
+    assert checked(there=6 * GB, parallel_stages=2) == ""
 
 
 def test_the_disk_holds_what_is_kept_and_what_passes_of_stages_at_once(checked):
-    assert checked(disk=4 * GB, jobs=1) == ""
-    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, jobs=1)
-    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, jobs=2)
-    assert checked(disk=6 * GB, jobs=2) == ""
+    assert checked(disk=4 * GB, parallel_stages=1) == ""
+    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, parallel_stages=1)
+    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, parallel_stages=2)
+    assert checked(disk=6 * GB, parallel_stages=2) == ""
 
 
 def test_optimizer_states_in_main_memory_must_fit_there(checked):
     paged = replace(NEED, program=0, host=7 * GB)
     assert checked(memory=paged, there=7 * GB) == ""
     assert "unlearn" in checked(memory=paged, there=6 * GB) or "finetune" in checked(memory=paged, there=6 * GB)
-    assert "keeps 7.0 GB of optimizer states in main memory (optim.kind=paged)" in checked(memory=paged, there=6 * GB)
+    assert "keeps 7.0 GB of optimizer states in main memory (optim.optimizer=paged)" in checked(
+        memory=paged, there=6 * GB
+    )
 
 
 def test_questions_are_counted_with_every_attempt(looking):

@@ -11,7 +11,7 @@ from meow_lightning.planning.requirements import ResourceRequirements, largest_s
 
 def sized(*words: str, there: int = 10**12):
     """What answering takes of the target model, and what would fit."""
-    chosen = options("trainer.eval_batch=1", "trainer.slots=1", *words)
+    chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
     sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
     answering = made.artifacts["predict/target"]
@@ -42,13 +42,13 @@ def test_a_gradient_that_does_not_fit_may_be_left_out():
 @pytest.mark.parametrize(
     ("rows", "recipe", "largest"),
     [
-        (24, {"batch": 32}, 24),
-        (64, {"batch": 32}, 32),
-        (65, {"batch": 32}, 22),  # three steps of nearly equal size
-        (24, {"batch": 32, "tokens": None}, 24),
-        (24, {"batch": 1, "tokens": 100}, 20),  # of the shortest rows
-        (24, {"batch": 1, "tokens": 1000}, 24),
-        (24, {"batch": 1, "tokens": 3}, 1),
+        (24, {"global_batch_size": 32}, 24),
+        (64, {"global_batch_size": 32}, 32),
+        (65, {"global_batch_size": 32}, 22),  # three steps of nearly equal size
+        (24, {"global_batch_size": 32, "batch_tokens": None}, 24),
+        (24, {"global_batch_size": 1, "batch_tokens": 100}, 20),  # of the shortest rows
+        (24, {"global_batch_size": 1, "batch_tokens": 1000}, 24),
+        (24, {"global_batch_size": 1, "batch_tokens": 3}, 1),
     ],
 )
 def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
@@ -83,11 +83,15 @@ def test_streams_beside_the_first_one_give_as_many_rows_as_it_has():
 
 
 def test_few_rows_take_the_memory_of_few():
-    few, load, _ = trained("target", "dataset.authors=2", "trainer.micro_batch=100000", "model.finetune.batch=100000")
+    few, load, _ = trained(
+        "target", "dataset.authors=2", "trainer.micro_batch_size=100000", "model.finetune.global_batch_size=100000"
+    )
     rows = load.batch
-    same, _, _ = trained("target", "dataset.authors=2", f"trainer.micro_batch={rows}", "model.finetune.batch=100000")
+    same, _, _ = trained(
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows}", "model.finetune.global_batch_size=100000"
+    )
     less, _, _ = trained(
-        "target", "dataset.authors=2", f"trainer.micro_batch={rows - 1}", "model.finetune.batch=100000"
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows - 1}", "model.finetune.global_batch_size=100000"
     )
     assert few.memory == same.memory
     assert less.memory.activations < few.memory.activations
@@ -114,7 +118,7 @@ def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
 
 
 def test_a_model_is_kept_in_its_own_precision():
-    half, _, shape = trained("target", "model.dtype=bfloat16", "model.precision=plain")
+    half, _, shape = trained("target", "model.precision=bf16-true")
     assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary
     assert trained("target")[0].disk == 4 * shape.parameters + 75 * shape.vocabulary
 

@@ -20,14 +20,14 @@ def test_the_head_is_multiplied_at_scored_tokens_alone() -> None:
     ("wish", "passes"),
     [
         ({}, 3),
-        ({"checkpointing": True}, 4),
+        ({"gradient_checkpointing": True}, 4),
         ({"adapters": True}, 2),
-        ({"checkpointing": True, "adapters": True}, 3),
+        ({"gradient_checkpointing": True, "adapters": True}, 3),
         ({"reference": True}, 4),
     ],
 )
 def test_operations_of_training(wish: dict[str, bool], passes: int) -> None:
-    given = {"checkpointing": False, "adapters": False, "reference": False, **wish}
+    given = {"gradient_checkpointing": False, "adapters": False, "reference": False, **wish}
     assert training_flops(TINY, tokens=10, scored=3, **given) == passes * 10_105_344
 
 

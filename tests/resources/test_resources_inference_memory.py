@@ -186,28 +186,30 @@ def test_prompts_that_share_nothing_leave_fewer_slots():
 
 
 def test_a_model_of_unknown_sizes_gets_a_careful_number():
-    assert here({"model_type": "mpt", "d_model": 4096}) == inference_memory.UNKNOWN_SLOTS
+    assert here({"model_type": "mpt", "d_model": 4096}) == inference_memory_module.UNKNOWN_SLOTS
 
 
 ASKED = InferenceLoad(
     texts=10**6, prompts=10**6, weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gradient=False,
-    gpu=False, jobs=1,
+    gpu=False, parallel_stages=1,
 )  # fmt: skip
 
 
 def test_no_more_stands_side_by_side_than_there_is():
     few = replace(ASKED, texts=5, prompts=30)
     for slots in (64, None):
-        found = inference_need(SMALL, few, rows=64, slots=slots, there=10**12)
+        found = inference_need(SMALL, few, rows=64, generation_batch_size=slots, there=10**12)
         assert found == ask(rows=5, slots=30, generated=20, slack=HEAP_SLACK)
-    assert inference_need(SMALL, few, rows=4, slots=16, there=0) == ask(
+    assert inference_need(SMALL, few, rows=4, generation_batch_size=16, there=0) == ask(
         rows=4, slots=16, generated=20, slack=HEAP_SLACK
     )
 
 
 def test_slots_that_are_given_are_kept_and_others_fit():
-    def need(slots, there, jobs=1):
-        return inference_need(SMALL, replace(ASKED, jobs=jobs), rows=2, slots=slots, there=there)
+    def need(slots, there, parallel_stages=1):
+        return inference_need(
+            SMALL, replace(ASKED, parallel_stages=parallel_stages), rows=2, generation_batch_size=slots, there=there
+        )
 
     assert need(64, 0) == ask(slots=64, generated=20, slack=HEAP_SLACK)
     assert need(None, 10**12) == ask(slots=256, generated=20, slack=HEAP_SLACK)
@@ -215,27 +217,29 @@ def test_slots_that_are_given_are_kept_and_others_fit():
     for there in (PROGRAM + 3 * 10**6, PROGRAM + 10**7):
         assert ask(slots=1, generated=20).total < need(None, there).total <= there
     # each of two stages has half of it
-    assert need(None, 2 * PROGRAM + 10**7, jobs=2) == need(None, PROGRAM + 5 * 10**6)
+    assert need(None, 2 * PROGRAM + 10**7, parallel_stages=2) == need(None, PROGRAM + 5 * 10**6)
 
 
 def test_what_would_fit_names_what_becomes_smaller():
-    least = inference_need(SMALL, ASKED, rows=1, slots=1, there=0).total
-    some = inference_need(SMALL, ASKED, rows=8, slots=16, there=0).total
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, slots=128, there=some) == [
-        ("trainer.eval_batch=8 trainer.slots=16", some)
+    least = inference_need(SMALL, ASKED, rows=1, generation_batch_size=1, there=0).total
+    some = inference_need(SMALL, ASKED, rows=8, generation_batch_size=16, there=0).total
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some) == [
+        ("trainer.eval_batch_size=8 trainer.generation_batch_size=16", some)
     ]
-    assert inference_settings_that_fit(SMALL, ASKED, rows=8, slots=128, there=some) == [("trainer.slots=16", some)]
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, slots=128, there=some - 1) == [
-        ("trainer.eval_batch=1 trainer.slots=1", least)
+    assert inference_settings_that_fit(SMALL, ASKED, rows=8, generation_batch_size=128, there=some) == [
+        ("trainer.generation_batch_size=16", some)
     ]
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, slots=128, there=least - 1) == []
-    assert inference_settings_that_fit(SMALL, ASKED, rows=1, slots=1, there=least) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some - 1) == [
+        ("trainer.eval_batch_size=1 trainer.generation_batch_size=1", least)
+    ]
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=least - 1) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=1, generation_batch_size=1, there=least) == []
 
 
 def test_slots_left_to_memory_are_not_named():
-    many = inference_need(SMALL, ASKED, rows=4096, slots=1, there=0).total
-    found = inference_settings_that_fit(SMALL, ASKED, rows=4096, slots=None, there=many - 1)
-    assert [words for words, _ in found] == ["trainer.eval_batch=8"]
+    many = inference_need(SMALL, ASKED, rows=4096, generation_batch_size=1, there=0).total
+    found = inference_settings_that_fit(SMALL, ASKED, rows=4096, generation_batch_size=None, there=many - 1)
+    assert [words for words, _ in found] == ["trainer.eval_batch_size=8"]
     assert found[0][1] < many
 
 
@@ -255,24 +259,30 @@ def test_a_gradient_takes_one_row_and_the_largest_weight():
 def test_the_larger_of_asking_and_the_gradient_counts():
     moved = replace(ASKED, gradient=True)
     alone = gradient_memory(SMALL, weight_bytes=4, tokens=7, scored=3)
-    assert inference_need(SMALL, moved, rows=1, slots=0, there=0) == alone
-    assert inference_need(SMALL, moved, rows=64, slots=64, there=0) == inference_need(
-        SMALL, ASKED, rows=64, slots=64, there=0
+    assert inference_need(SMALL, moved, rows=1, generation_batch_size=0, there=0) == alone
+    assert inference_need(SMALL, moved, rows=64, generation_batch_size=64, there=0) == inference_need(
+        SMALL, ASKED, rows=64, generation_batch_size=64, there=0
     )
 
 
 def test_the_gradient_is_given_up_last():
     def fits(there, rows=64, slots=8):
-        return [words for words, _ in inference_settings_that_fit(SMALL, moved, rows=rows, slots=slots, there=there)]
+        return [
+            words
+            for words, _ in inference_settings_that_fit(
+                SMALL, moved, rows=rows, generation_batch_size=slots, there=there
+            )
+        ]
 
     moved = replace(ASKED, gradient=True, tokens=4000)
     asking = {
-        rows: inference_need(SMALL, replace(moved, gradient=False), rows=rows, slots=0, there=0) for rows in (1, 64)
+        rows: inference_need(SMALL, replace(moved, gradient=False), rows=rows, generation_batch_size=0, there=0)
+        for rows in (1, 64)
     }
     gradient = gradient_memory(SMALL, weight_bytes=4, tokens=4000, scored=3)
     assert asking[1].total < gradient.total < asking[64].total
-    assert fits(gradient.total, slots=0) == ["trainer.eval_batch=1"]
-    assert fits(gradient.total - 1, slots=0) == ["trainer.eval_batch=1 evaluation.gradient_norm=false"]
+    assert fits(gradient.total, slots=0) == ["trainer.eval_batch_size=1"]
+    assert fits(gradient.total - 1, slots=0) == ["trainer.eval_batch_size=1 evaluation.gradient_norm=false"]
     assert fits(gradient.total - 1, rows=1, slots=0) == ["evaluation.gradient_norm=false"]
     assert fits(asking[1].total - 1, slots=0) == []
 

@@ -11,7 +11,7 @@ from meow_lightning.stages.base import StageContext, mixed_versions
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.jsonl import read_lines, write_lines
 
-RUNTIME = runtime(slots=2)
+RUNTIME = runtime(generation_batch_size=2)
 
 
 @pytest.fixture

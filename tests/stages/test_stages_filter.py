@@ -15,7 +15,7 @@ from meow_lightning.stages import filter, propose
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import write_lines
 
-RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
+RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 4,
     "phrasings": 1, "retain_eval": 4, "seed": 0,

@@ -22,7 +22,7 @@ from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
 
-RUNTIME = runtime(slots=2)
+RUNTIME = runtime(generation_batch_size=2)
 NAME = "qwen2_5_1_5b_instruct"
 COMMIT = "a" * 40
 FICTIONAL = {
@@ -91,7 +91,7 @@ class Quiet:
 
 def make(root: Path, artifact: Artifact) -> tuple[Store, bool]:
     store, watch = Store(root=root / "store", cache="use"), Quiet()
-    Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]).make([artifact])
+    Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[watch]).make([artifact])
     return store, watch.made == [True]
 
 
@@ -237,7 +237,9 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     )  # fmt: skip
     task = StageContext(
         stage="finetune", label="target", folder=tmp_path,
-        settings={"splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "batch": 8}, "seed": 5},
+        settings={
+            "splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "global_batch_size": 8}, "seed": 5,
+        },
         inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
         runtime=RUNTIME,
     )  # fmt: skip

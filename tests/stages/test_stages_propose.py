@@ -20,7 +20,7 @@ from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import file_entry
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
 
-RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
+RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 8,
     "phrasings": 1, "retain_eval": 4, "seed": 0,

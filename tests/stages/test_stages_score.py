@@ -16,7 +16,7 @@ from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
-RUNTIME = runtime(slots=4)
+RUNTIME = runtime(generation_batch_size=4)
 PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
 ROWS = [
     {"fact": "ada", "position": position, "question": "Where was Ada born?", "answer": answer}

@@ -25,7 +25,7 @@ DATASET: dict[str, Any] = {
 def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "largest", **more: Any) -> StageContext:
     settings = {
         "select": {"k": k, "strategy": strategy, "rows": "selected"}, "seed": 3,
-        "recipe": {"batch": 4, "epochs": 1}, **more,
+        "recipe": {"global_batch_size": 4, "epochs": 1}, **more,
     }  # fmt: skip
     inputs = {
         "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": [],

@@ -182,17 +182,18 @@ def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, 
 
 
 def test_a_cell_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsys):
-    status, ran = sweep("method=none", "seed=0,-1", "trainer.jobs=1,0", "plan=true", "debug=fast")
+    status, ran = sweep("method=none", "seed=0,-1", "trainer.parallel_stages=1,0", "plan=true", "debug=fast")
     assert (status, ran) == (1, [])
     said = capsys.readouterr()
     small = "seed=-1 is too small; at least 0 is needed"
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
-        "failed: seed=0 trainer.jobs=0: trainer.jobs=0 is too small; at least 1 is needed",
-        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
+        "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is too small; at least 1 is needed",
+        f"failed: seed=-1 trainer.parallel_stages=1: {small}", f"failed: seed=-1 trainer.parallel_stages=0: {small}",
     ]  # fmt: skip
     assert "stages: 9 to make, 0 found" in said.out
     assert said.err == (
-        "error: 3 of 4 cells failed: seed=0 trainer.jobs=0; seed=-1 trainer.jobs=1; seed=-1 trainer.jobs=0\n"
+        "error: 3 of 4 cells failed: seed=0 trainer.parallel_stages=0; "
+        "seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0\n"
     )
 
 

@@ -14,7 +14,7 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
         "allow": [SECRET],
         "dataset": {"name": "jsonl", "_target_": SECRET, "forget": f"/{SECRET}.jsonl", "perturb": 5, "own": SECRET},
         "model": {
-            "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "dtype": "float32",
+            "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "precision": "32-true",
             "prompt": {"template": f"{SECRET} {{question}}", "lead": SECRET, "system": SECRET, "date": SECRET},
             "published": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
             "finetune": {"lr": 1e-5, "betas": [0.9, 0.999], "also": [SECRET], "warmup": "epoch"},
@@ -32,7 +32,7 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
         "seed": 3,
         "dataset": {"name": "jsonl", "perturb": 5},
         "model": {
-            "name": "own", "dtype": "float32", "lora": {"rank": 8, "alpha": 32.0},
+            "name": "own", "precision": "32-true", "lora": {"rank": 8, "alpha": 32.0},
             "finetune": {"lr": 1e-5, "betas": [0.9, 0.999]},
         },
         "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}},

@@ -17,9 +17,13 @@ def ids(batch) -> list[int]:
 def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, micro: int, tokens: int | None) -> None:
     rows = {name: [Encoded((first + i, 1, 2), 1) for i in range(7)] for name, first in (("a", 10), ("b", 30))}
     streams = {name: Stream(each) for name, each in rows.items()}
-    plan = Plan(streams=streams, batch=4, tokens=None, epochs=1, seed=0, paired=())
+    plan = Plan(streams=streams, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
     shares = [
-        list(Steps(plan=plan, start=0, rank=rank, world=world, micro=micro, tokens=tokens, pad_id=0))
+        list(
+            Steps(
+                plan=plan, start=0, rank=rank, world=world, micro_batch_size=micro, micro_batch_tokens=tokens, pad_id=0
+            )
+        )
         for rank in range(world)
     ]
     most = micro if tokens is None else tokens // 3  # every row has three tokens

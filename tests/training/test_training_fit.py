@@ -39,8 +39,8 @@ from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.types import Encoded
 
 ADAMW = Optim(
-    kind="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear",
-    grid=0.0,
+    optimizer="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=1.0, warmup=3,
+    schedule="linear", grid=0.0,
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | N
         ])
         for name, rows in ((first, 18), *((name, 18 if name in paired else 7) for name in others))
     }  # fmt: skip
-    return Plan(streams=streams, batch=4, tokens=tokens, epochs=4, seed=1, paired=paired)
+    return Plan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
 class Priced(GradDiff):
@@ -189,7 +189,7 @@ def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> N
     told = describe_training(cpu("64-true", 11, 1.0))
     assert told["device"] == torch.backends.cpu.get_cpu_capability()
     assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
-    assert (told["micro_batch"], told["micro_tokens"], told["precision"]) == (11, None, "64-true")
+    assert (told["micro_batch_size"], told["micro_batch_tokens"], told["precision"]) == (11, None, "64-true")
 
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:
@@ -240,7 +240,7 @@ def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precis
     assert max(known) < -200
     kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
     points: list[dict[str, float]] = []
-    made = Plan(streams={"forget": Stream(kept)}, batch=4, tokens=None, epochs=1, seed=0, paired=())
+    made = Plan(streams={"forget": Stream(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
     module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
     fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
     assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.config.schema import DTYPES, Published
+from meow_lightning.config.schema import Published
 from meow_lightning.config.validation import check_types
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
@@ -196,11 +196,3 @@ def check_model(model: Mapping[str, Any]) -> None:
     if template not in ("chat", "auto") and template.count("{question}") != 1:
         raise UserError(f"model.prompt.template={template!r} must hold {{question}} exactly once, or be chat or auto")
     check_choice("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
-    check_choice("model.dtype", model["dtype"], DTYPES)
-    if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
-        raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
-    if model["precision"] == "reproducible" and model["dtype"] not in ("float32", "float64"):
-        raise UserError(
-            f"model.precision=reproducible computes in float64 and keeps weights that float32 holds exactly, not in "
-            f"model.dtype={model['dtype']}; say model.precision=plain, or model.dtype=float32"
-        )

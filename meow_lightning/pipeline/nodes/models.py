@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.instantiate import component_config, instantiate, without_key
+from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.config.validation import check_call, check_measure
 from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
@@ -86,15 +87,17 @@ class Models:
     @property
     def model(self) -> dict[str, Any]:
         """What of the model every stage that asks one must know."""
-        return {name: self.options["model"][name] for name in ("prompt", "dtype", "attention")}
+        model = self.options["model"]
+        return {
+            "prompt": model["prompt"], "attention": model["attention"], "dtype": weights_dtype(model["precision"]),
+        }  # fmt: skip
 
     @property
     def trained(self) -> dict[str, Any]:
         """What of the model every stage that trains one must know."""
         model, lora = self.options["model"], self.options["model"]["lora"]
-        nothing = model["precision"] == "mixed" and model["dtype"] != "bfloat16"  # there is nothing to mix in float32
         return {
-            **self.model, "precision": "plain" if nothing else model["precision"],
+            "prompt": model["prompt"], "attention": model["attention"], "precision": model["precision"],
             "lora": None if lora["rank"] is None else lora,
         }  # fmt: skip
 
@@ -185,7 +188,7 @@ class Models:
         settings = {"sets": sets, "evaluation": asked, "model": self.model}
         return self.artifact("predict", role, settings, {"model": model, **before})
 
-    def stop(self) -> dict[str, Any]:
+    def checkpoint_choice(self) -> dict[str, Any]:
         """What the choice of an epoch depends on.
 
         Raises:
@@ -194,19 +197,19 @@ class Models:
         wish = self.options["evaluation"]
         if not wish["validation"]:
             raise UserError(
-                "optim.stop=best chooses an epoch on rows that all numbers then leave out: give evaluation.validation, "
-                "the share of every set to set aside, such as 0.25"
+                "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
+                "evaluation.validation, the share of every set to set aside, such as 0.25"
             )
         if self.method.finish is not BaseMethod.finish:
             raise UserError(
                 f"method={self.options['method']['name']} changes the model after its last step, so no epoch can be "
-                "chosen; say optim.stop=last"
+                "chosen; say optim.checkpoint=last"
             )
         if self.retain is None and wish["retain_log"] is None:
             raise UserError(
-                f"optim.stop=best compares every epoch with the retain model, but "
+                f"optim.checkpoint=best compares every epoch with the retain model, but "
                 f"{self.roles.retain_missing_reason}; "
-                "give model.retain= or evaluation.retain_log=, or say optim.stop=last"
+                "give model.retain= or evaluation.retain_log=, or say optim.checkpoint=last"
             )
         chosen = {name: wish[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
         if wish["retain_log"] is not None:

@@ -213,8 +213,8 @@ class Rounds(Models):
         # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
         inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
         inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
-        if options["optim"]["stop"] == "best":
-            settings["stop"], needs = self.stop(), {**needs, **self.compared()}
+        if options["optim"]["checkpoint"] == "best":
+            settings["checkpoint"], needs = self.checkpoint_choice(), {**needs, **self.compared()}
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def _rows(self, name: str) -> str:

@@ -38,7 +38,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
     from meow_lightning.training.callbacks.best_checkpoint import Best
     from meow_lightning.training.callbacks.evaluation import EvaluationProbe, How
 
-    choice = work.settings.get("stop")
+    choice = work.settings.get("checkpoint")
     epochs = 1 if choice else work.runtime.evaluate_every_epochs
     if not epochs:
         return []
@@ -57,8 +57,8 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
             how=How(
-                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch,
-                slots=AdaptiveBatchSize(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
+                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
+                slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.note),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
             best=Best(work.folder / "resume") if choice else None,
@@ -87,7 +87,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     Raises:
         UserError: There were epochs, and none gave numbers.
     """
-    if "stop" not in work.settings or not work.settings["recipe"]["epochs"]:
+    if "checkpoint" not in work.settings or not work.settings["recipe"]["epochs"]:
         return
     from meow_lightning.training.callbacks.best_checkpoint import Best
 
@@ -96,8 +96,8 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     chosen = best.epoch()
     if chosen is None:
         raise UserError(
-            "optim.stop=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
-            "training's curve for what lacks, or say optim.stop=last"
+            "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
+            "training's curve for what lacks, or say optim.checkpoint=last"
         )
     if rank() == 0:  # who saves the model
         best.put(model)
@@ -117,12 +117,12 @@ def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[
 
 def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """What the retain model, or the log in its place, says to the rows set aside."""
-    compat = work.settings["stop"]["compat"]
+    compat = work.settings["checkpoint"]["compat"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
     else:
         log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
-        check_unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
+        check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_log"])
         forget = counted(compat, load_dataset(work).evaluation()["forget"])
         rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
     sets = {name: counted(compat, each) for name, each in by_set(rows).items()}

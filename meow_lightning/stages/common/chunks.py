@@ -89,8 +89,8 @@ def adaptive_batch_size(
     from meow_lightning.resources.hardware import free_memory
     from meow_lightning.resources.inference_memory import fit_generation_batch_size
 
-    if work.runtime.slots is not None:
-        return AdaptiveBatchSize(work.runtime.slots, note=work.note)
+    if work.runtime.generation_batch_size is not None:
+        return AdaptiveBatchSize(work.runtime.generation_batch_size, note=work.note)
     gpu = model.device.type == "cuda"
     slots = fit_generation_batch_size(
         model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,

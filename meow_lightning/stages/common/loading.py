@@ -11,7 +11,7 @@ from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.subset import Limited
 from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.precision import trained_dtype
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import Dataset, Fact
 
@@ -63,7 +63,7 @@ def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel
     from meow_lightning.models.lora import with_lora
 
     wish = work.settings["model"]
-    model, its_codec = _load(work, folder, dtype=trained_dtype(work))
+    model, its_codec = _load(work, folder, dtype=training_precision(work).trained)
     if wish["lora"] is not None:
         model = with_lora(model, **wish["lora"], dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
     return model, its_codec

@@ -72,7 +72,7 @@ def _logps(
     from meow_lightning.models.logprobs import answer_logps
     from meow_lightning.types import TokenBatch
 
-    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch
+    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch_size
     model.eval().to(where)  # type: ignore[arg-type]
     order = shard(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
     found: list[tuple[int, float]] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import _load
-from meow_lightning.stages.common.precision import lightning_precision, reproducible
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.store.durable import plain_lines, write_json
 from meow_lightning.store.jsonl import write_lines
 
@@ -25,8 +25,7 @@ TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
 
 def check_frozen_copy(work: StageContext, folder: Path) -> PreTrainedModel:
     """A stored model that stands beside one in training and rounds no more coarsely than that one does."""
-    dtype = "float64" if reproducible(work) else work.settings["model"]["dtype"]
-    return _load(work, folder, dtype=dtype)[0].eval().requires_grad_(False)
+    return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
 
 
 def train(
@@ -48,12 +47,12 @@ def train(
     if module.plan.total_steps:
         runtime = work.runtime
         without_dropout(module.model)
-        if runtime.checkpointing:
+        if runtime.gradient_checkpointing:
             enable_checkpointing(module.model)
         machine = TrainerSettings(
             accelerator=runtime.accelerator, devices=runtime.devices, nodes=runtime.nodes, strategy=runtime.strategy,
-            precision=lightning_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
-            checkpoint_seconds=runtime.checkpoint_seconds,
+            precision=training_precision(work).lightning, micro_batch_size=runtime.micro_batch_size,
+            micro_batch_tokens=runtime.micro_batch_tokens, checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
         if rank() == 0:
             write_json(work.folder / TRAINED_ON, describe_training(machine))
@@ -87,16 +86,15 @@ def save(
         finish: Changes the model once more.
     """
     from meow_lightning.models.completeness import check_finite
-    from meow_lightning.models.load import dtype_of, save_model
+    from meow_lightning.models.load import DTYPES, save_model
     from meow_lightning.models.lora import merge_adapters
 
     if rank() == 0:
-        wish = work.settings["model"]
-        if wish["lora"] is not None:
+        if work.settings["model"]["lora"] is not None:
             model = merge_adapters(model)
         if finish is not None:
             finish(model)
-        model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
+        model = model.to(DTYPES[training_precision(work).weights])  # type: ignore[arg-type]
         check_finite(
             model,
             cause=f"training diverged: {{count}} of the {work.label} model holds NaN or infinite numbers after the "
@@ -115,8 +113,8 @@ def optim(work: StageContext, plan: Plan) -> Optim:
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
-        kind=recipe.get("kind", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
-        eps=recipe["eps"], clip=recipe["clip"],
+        optimizer=recipe.get("optimizer", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
+        eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
-        grid=GRID if reproducible(work) else 0.0,
+        grid=GRID if training_precision(work).reproducible else 0.0,
     )  # fmt: skip

@@ -232,7 +232,7 @@ def models(made: Graph) -> dict[str, str]:
 
 
 MADE = "finetune of start"
-ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.batch=4")
+ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.global_batch_size=4")
 
 
 def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tmp_path):
@@ -365,7 +365,7 @@ def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
     words = [
         "model=own", "dataset=jsonl", f"dataset.forget={facts(tmp_path / 'forget.jsonl', 'Lima')}",
         f"model.target={folder(tmp_path / 'a')}", "method=grad_diff", "optim.lr=1e-4", "optim.epochs=1",
-        "optim.batch=4",
+        "optim.global_batch_size=4",
     ]  # fmt: skip
     text = r"^method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that "
     with pytest.raises(UserError, match=text):

@@ -25,7 +25,7 @@ PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": No
 def work(tiny, tokenizer, tmp_path: Path) -> StageContext:
     save_model(tiny, tokenizer, tmp_path / "start" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     (tmp_path / "made").mkdir()
-    model = {"prompt": PROMPT, "dtype": "float32", "precision": "plain", "attention": "sdpa", "lora": None}
+    model = {"prompt": PROMPT, "precision": "32-true", "attention": "sdpa", "lora": None}
     return StageContext(
         stage="unlearn", label="", folder=tmp_path / "made", settings={"model": model}, inputs={},
         needs={"start": tmp_path / "start"}, runtime=RUNTIME,

@@ -36,10 +36,12 @@ class Modes(pl.Callback):
 
 def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, steps: int = 7) -> list[dict]:
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=steps, seed=0, paired=())
+    plan = Plan(
+        streams={"learn": Stream(rows)}, global_batch_size=2, batch_tokens=None, epochs=steps, seed=0, paired=()
+    )
     adamw = Optim(
-        kind="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant",
-        grid=0.0,
+        optimizer="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_grad_norm=0, warmup=0,
+        schedule="constant", grid=0.0,
     )  # fmt: skip
     points: list[dict] = []
     fit(

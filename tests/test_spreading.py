@@ -40,7 +40,13 @@ RECIPE = {
     "lr": 1e-3, "epochs": 2, "batch": 5, "betas": [0.9, 0.999], "eps": 1e-8, "clip": 1.0, "weight_decay": 0.01,
     "warmup": 2, "schedule": "linear",
 }  # fmt: skip
-EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geometric", "draws": 10, "level": 0.9}
+EVALUATION = {
+    "max_new_tokens": 6,
+    "selection_fraction": 0.0,
+    "truth_ratio_mean": "geometric",
+    "bootstrap_samples": 10,
+    "confidence_level": 0.9,
+}
 
 
 def start(folder: Path) -> Path:

@@ -88,14 +88,14 @@ class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
     name: str
-    compat: Literal["none", "tofu", "open_unlearning"]
+    protocol: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
     gradient_norm: bool
-    validation: float
-    draws: int
-    level: float
-    retain_log: str | None
+    selection_fraction: float
+    bootstrap_samples: int
+    confidence_level: float
+    retain_predictions: str | None
 
 
 class Trainer(TypedDict):

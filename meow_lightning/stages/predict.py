@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import rank
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches, counted
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
@@ -29,9 +29,9 @@ def _say_what_is_cut(work: StageContext, name: str, codec: PromptEncoder, sets: 
     for each, facts in sets.items():
         if count := truncated_facts(name, codec, facts):
             work.note(
-                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
-                "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
-                "the tokens they need)"
+                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PROTOCOLS[name].source} "
+                "lets a model say: recited word for word they count as said in part (evaluation.protocol=none gives "
+                "them the tokens they need)"
             )
 
 
@@ -44,9 +44,9 @@ def run(work: StageContext) -> None:
         return
     model, codec = evaluator(work)
     settings, runtime = work.settings["evaluation"], work.runtime
-    name = settings.get("compat", "none")
+    name = settings.get("protocol", "none")
     sets = {
-        each: counted(name, facts)
+        each: counted_rows(name, facts)
         for each, facts in load_dataset(work).evaluation().items()
         if each in work.settings["sets"]
     }
@@ -73,6 +73,6 @@ def run(work: StageContext) -> None:
             )
         yield from zip(numbers, rows, strict=True)
 
-    groups = batches(name, [len(facts) for facts in sets.values()])
+    groups = generation_batches(name, [len(facts) for facts in sets.values()])
     least = CHUNK if name == "none" else 1
     in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)

@@ -41,11 +41,11 @@ def run(work: StageContext) -> None:
     if loop is not None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
-    aside = work.settings["options"]["evaluation"]["validation"]
+    aside = work.settings["options"]["evaluation"]["selection_fraction"]
     cell = Cell(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, validation=aside),
+        rows=answers(work, selection_fraction=aside),
         memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
         inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(needs),
         curves={

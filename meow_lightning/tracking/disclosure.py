@@ -20,7 +20,7 @@ OPTIONS = frozenset((
     "inversion.name", "inversion.candidates", "inversion.temperature", "inversion.top_p", "inversion.reply_tokens",
     "inversion.seed", "inversion.again", "inversion.short", "inversion.calls", "inversion.tokens",
     "memo.name", "memo.mode", "memo.unit", "memo.rouge", "memo.measure", "memo.wordless",
-    "evaluation.truth_ratio_mean", "evaluation.compat",
+    "evaluation.truth_ratio_mean", "evaluation.protocol",
     "trainer.name", "trainer.accelerator", "trainer.strategy",
     "logger.name", "logger.mode",
 ))  # fmt: skip

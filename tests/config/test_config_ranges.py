@@ -42,7 +42,7 @@ ZERO = {
       for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
     "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
-    "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.validation",
+    "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.selection_fraction",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",
     "callbacks.evaluate_every_epochs",
 }  # fmt: skip

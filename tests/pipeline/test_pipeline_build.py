@@ -151,40 +151,41 @@ def test_a_choice_of_arithmetic_costs_no_model():
 
 @pytest.mark.parametrize("name", ["tofu", "open_unlearning"])
 def test_another_evaluator_answers_and_counts_otherwise(name):
-    words = f"evaluation.compat={name}"
+    words = f"evaluation.protocol={name}"
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved(words) == answers | {"results", "report"}
     made = cell(words)
     gradients = ["forget", "holdout"]
-    assert made.artifacts["predict/target"].settings["evaluation"] == {"compat": name, "gradients": gradients}
-    assert made.artifacts["results"].settings["compat"] == name
+    assert made.artifacts["predict/target"].settings["evaluation"] == {"protocol": name, "gradients": gradients}
+    assert made.artifacts["results"].settings["protocol"] == name
     # what a teacher is told in a loop is no number of anybody's evaluator
     loop = cell("method=meow_loop", words).artifacts["round/2/ask"]
     assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
 
 
 def test_setting_rows_aside_costs_no_model_and_is_said():
-    assert moved("evaluation.validation=0.25") == {"results", "report"}
-    made = cell("evaluation.validation=0.25")
-    assert made.artifacts["results"].settings["validation"] == 0.25
+    assert moved("evaluation.selection_fraction=0.25") == {"results", "report"}
+    made = cell("evaluation.selection_fraction=0.25")
+    assert made.artifacts["results"].settings["selection_fraction"] == 0.25
     (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
     assert "forget 6 of 8" in note
-    assert "validation" not in cell().artifacts["results"].settings
+    assert "selection_fraction" not in cell().artifacts["results"].settings
     for share in ("-0.1", "1", "1.5"):
         with pytest.raises(
-            UserError, match=r"^evaluation.validation=.* is too (small|large); (at least 0|a number below 1) is needed$"
+            UserError,
+            match=r"^evaluation.selection_fraction=.* is too (small|large); (at least 0|a number below 1) is needed$",
         ):
-            cell(f"evaluation.validation={share}")
+            cell(f"evaluation.selection_fraction={share}")
 
 
-STOP = ("optim.stop=best", "evaluation.validation=0.25")
+STOP = ("optim.stop=best", "evaluation.selection_fraction=0.25")
 
 
 def test_choosing_an_epoch_needs_the_retain_models_answers():
     made = cell(*STOP)
     unlearned = made.artifacts["unlearned"]
     assert unlearned.needs["retain_answers"].key == made.artifacts["predict/retain"].key
-    assert unlearned.settings["stop"]["validation"] == 0.25
+    assert unlearned.settings["stop"]["selection_fraction"] == 0.25
     assert moved("optim.stop=best", start=STOP[1:]) == OWN
     assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
     assert "stop" not in cell().artifacts["unlearned"].settings
@@ -193,12 +194,14 @@ def test_choosing_an_epoch_needs_the_retain_models_answers():
         "unlearned"
     ]
     # it is watched by our own evaluation, whose ever numbers the cell shows
-    other = cell(*STOP, "evaluation.compat=tofu").artifacts["unlearned"]
+    other = cell(*STOP, "evaluation.protocol=tofu").artifacts["unlearned"]
     assert other.needs["retain_answers"].key == made.artifacts["predict/retain"].key
 
 
 def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
-    with pytest.raises(UserError, match=r"^optim.stop=best chooses an epoch on rows .* give evaluation.validation"):
+    with pytest.raises(
+        UserError, match=r"^optim.stop=best chooses an epoch on rows .* give evaluation.selection_fraction"
+    ):
         cell("optim.stop=best")
     with pytest.raises(UserError, match=r"^optim.stop=best compares every epoch with the retain model, but"):
         cell(*STOP, "model.retain=none")
@@ -207,15 +210,15 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
 
 
 def test_prompts_and_means_that_another_evaluator_does_not_know():
-    with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
-        graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
+    with pytest.raises(UserError, match=r"^evaluation.protocol=tofu: TOFU's code knows no chat templates"):
+        graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
         UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
     ):
-        cell("evaluation.compat=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
-    cell("evaluation.compat=tofu", "evaluation.truth_ratio_mean=arithmetic")
-    with pytest.raises(UserError, match=r"evaluation.compat.*tofuu.*none, tofu, open_unlearning"):
-        graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
+        cell("evaluation.protocol=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
+    cell("evaluation.protocol=tofu", "evaluation.truth_ratio_mean=arithmetic")
+    with pytest.raises(UserError, match=r"evaluation.protocol.*tofuu.*none, tofu, open_unlearning"):
+        graph({**options(), "evaluation": {**options()["evaluation"], "protocol": "tofuu"}})
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def check_tags(template: str) -> None:
     """
     if template in ("chat", "auto"):
         raise UserError(
-            f"evaluation.compat=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
-            "evaluation.compat=open_unlearning or none, or write the prompt as a text with {question} once"
+            f"evaluation.protocol=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
+            "evaluation.protocol=open_unlearning or none, or write the prompt as a text with {question} once"
         )
 
 
@@ -83,7 +83,7 @@ def _row(ids: list[int], *, skipped: int, question: str) -> Encoded:
     if skipped >= len(ids):
         raise UserError(
             f"a question of {skipped} tokens leaves none of its answer to be scored as published code does, which then "
-            f"divides by 0; say evaluation.compat=none or leave it out (question: {question[:60]!r})"
+            f"divides by 0; say evaluation.protocol=none or leave it out (question: {question[:60]!r})"
         )
     return Encoded(ids=tuple(ids), prompt=skipped)
 

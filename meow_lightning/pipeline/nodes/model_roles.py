@@ -49,7 +49,7 @@ class Roles:
         self.options, self.model = options, options["model"]
         self.base = self._given("base", self.model["base"])
         self.target = self._role("target")
-        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_log"] is not None
+        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_predictions"] is not None
         self.retain = None if unwanted else self._role("retain")
         if self.target is None and not self._can_finetune:
             name = self.model["name"]
@@ -92,8 +92,8 @@ class Roles:
     @property
     def retain_missing_reason(self) -> str | None:
         """Why there is no retain model, ``None`` where there is or will be one."""
-        if self.options["evaluation"]["retain_log"] is not None:
-            return "a log stands in for the retain model (evaluation.retain_log), and holds no such number"
+        if self.options["evaluation"]["retain_predictions"] is not None:
+            return "a log stands in for the retain model (evaluation.retain_predictions), and holds no such number"
         if self.model["retain"] == NONE:
             return "there is no retain model (model.retain=none)"
         if self.retain is None and not self._can_finetune:
@@ -105,7 +105,7 @@ class Roles:
 
     def notes(self) -> list[str]:
         """What a reader of the numbers must know of these models."""
-        log = self.options["evaluation"]["retain_log"]
+        log = self.options["evaluation"]["retain_predictions"]
         if log is not None:
             return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
         if self.retain_missing_reason is not None or (self.target is None and self.retain is None):

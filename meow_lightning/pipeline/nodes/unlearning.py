@@ -214,7 +214,7 @@ class Rounds(Models):
         inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
         inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
         if options["optim"]["stop"] == "best":
-            settings["stop"], needs = self.stop(), {**needs, **self.compared()}
+            settings["stop"], needs = self.stop(), {**needs, **self.retain_predictions_needs()}
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def _rows(self, name: str) -> str:

@@ -71,7 +71,7 @@ class Prompt(NamedTuple):
     """How a question is put, for both programs."""
 
     template: str  # of Codec
-    lead: str
+    answer_prefix: str
     pads_with_end: bool  # no padding token of its own, so end tokens inside prompts are hidden
     args: dict[str, Any]  # template_args of open-unlearning's model configs
 
@@ -338,7 +338,7 @@ def compared(given: argparse.Namespace) -> tuple[list[str], int]:
     if prompt.pads_with_end:
         tokenizer.pad_token = tokenizer.eos_token
     codec = PromptEncoder(
-        tokenizer=tokenizer, template=prompt.template, lead=prompt.lead, system=None, date=None,
+        tokenizer=tokenizer, template=prompt.template, answer_prefix=prompt.answer_prefix, system=None, date=None,
         context=SIZE["context"], end_ids=frozenset(),
     )  # fmt: skip
     kept = [fact for name in SETS[1:-1] for fact in sets[name]]

@@ -69,7 +69,7 @@ RANGES: dict[str, Range] = {
     "inversion.timeout": Range(0, 10**6, above=True), "inversion.retries": Range(0, 1000),
     "inversion.deadline": Range(0, 10**6, above=True), "inversion.reply_bytes": COUNT,
     "inversion.calls": Range(1, 10**12), "inversion.tokens": Range(1, 10**15),
-    "memo.size": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
+    "memo.stride": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
     "evaluation.max_new_tokens": COUNT, "evaluation.selection_fraction": Range(0, 1, below=True),
     "evaluation.bootstrap_samples": Range(1, 10**7), "evaluation.confidence_level": Range(0, 1, above=True, below=True),
     "trainer.devices": Range(1, 10**5), "trainer.nodes": Range(1, 10**5), "trainer.jobs": Range(1, 10**4),

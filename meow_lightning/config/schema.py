@@ -168,7 +168,7 @@ class Model(TypedDict):
     target: str | None
     retain: str | None
     tokenizer: str | None
-    published: dict
+    released_checkpoints: dict
     dtype: str
     precision: Literal["plain", "mixed", "reproducible"]
     attention: str
@@ -182,8 +182,8 @@ class Model(TypedDict):
     finetune: dict
 
 
-class Published(TypedDict, total=False):
-    """One dataset's entry in ``model.published``: the target model, and the retain model of each split."""
+class ReleasedCheckpoints(TypedDict, total=False):
+    """One dataset's entry in ``model.released_checkpoints``: the target model, and the retain model of each split."""
 
     target: str | None
     retain: dict
@@ -204,7 +204,7 @@ class Prompt(TypedDict):
     """``model.prompt``."""
 
     template: str
-    lead: str
+    answer_prefix: str
     system: str | None
     date: str | None
 

@@ -72,7 +72,7 @@ def predict(
             question,
             likely,
             ids=generation.ids,
-            text=codec.said(generation.ids),
+            text=codec.decode_answer(generation.ids),
             stop=generation.stop,
             gradient=norms.get(number),
         )

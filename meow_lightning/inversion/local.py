@@ -209,7 +209,7 @@ class Local(Writer):
         try:
             model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
             # The codec of a bare text knows begin and end tokens and the model's context.
-            codec = load_codec(self._folder, prompt={"template": "{question}", "lead": ""}, model=model)
+            codec = load_codec(self._folder, prompt={"template": "{question}", "answer_prefix": ""}, model=model)
             folded = folds_system(codec.tokenizer)
         except (UserError, OSError) as error:
             reason = " ".join(str(error).split())[:300].replace("model.attention", "inversion.attention")

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.errors import UserError
 from meow_lightning.memo import meow_format
-from meow_lightning.memo.cli_options import ending, measure_of, options, prompt_of
+from meow_lightning.memo.cli_options import as_flags, ending, measure_of, options, prompt_of
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, score_texts
 from meow_lightning.models.checkpoint import check, has_chat_template
 from meow_lightning.models.inspection import Candidate, inspect_models
@@ -61,7 +61,7 @@ def _look(chosen: Namespace, by: By) -> None:
     try:
         notes = inspect_models([candidate])
     except UserError as error:
-        raise UserError(str(error).replace("model.prompt.", "--")) from error
+        raise UserError(as_flags(str(error))) from error
     for note in notes:
         _console(stderr=True).print(f"note: {note}")
 
@@ -164,7 +164,7 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
         codec = load_codec(chosen.model, prompt=prompt_of(chosen, by), model=model)
         model = model.to("cuda" if there and chosen.device != "cpu" else "cpu")
     except UserError as error:
-        raise UserError(str(error).replace("model.prompt.", "--")) from error
+        raise UserError(as_flags(str(error))) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"--model={chosen.model} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     return model, codec
@@ -175,14 +175,16 @@ def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[
     from meow_lightning.generation.batch_size import AdaptiveBatchSize, short_of_memory
 
     model, codec = loaded
-    room = AdaptiveBatchSize(chosen.slots, note=_console(stderr=True).print)
+    room = AdaptiveBatchSize(chosen.generation_batch_size, note=_console(stderr=True).print)
     measuring = functools.partial(score_texts, model, codec, by=by, slots=room, done=(), alone=None)
     measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
     count = functools.partial(meow_format.windows, by=by, codec=codec)
     there = {(text.fact, text.kind, text.position) for text in out.scored}
     done = count([text for text in wanted if text[:3] in there])
     with _watch(before=done, total=count(wanted)) as tell:
-        for chunk in meow_format.chunks(wanted, by=by, codec=codec, least=chosen.slots * BATCHES_PER_CHUNK):
+        for chunk in meow_format.chunks(
+            wanted, by=by, codec=codec, least=chosen.generation_batch_size * BATCHES_PER_CHUNK
+        ):
             missing = [text for text in chunk if text[:3] not in there]
             try:
                 out.add(list(measuring(missing, progress=lambda now, _, __, before=done: tell(before + now))))
@@ -237,8 +239,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _run(options(arguments))
     except UserError as error:
-        said = re.sub(r"\bmemo\.(?=unit=)", "--", " ".join(str(error).split()))  # options of a run are called otherwise
-        _console(stderr=True).print(f"error: {said}")
+        _console(stderr=True).print(f"error: {as_flags(' '.join(str(error).split()))}")
         return 1
     except KeyboardInterrupt:
         _console(stderr=True).print("stopped; the same command goes on")

@@ -54,7 +54,7 @@ class PromptEncoder(Protocol):
         """The text as the tokenizer sees it by itself, with its usual special tokens."""
         ...
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         """Where the tokens of the text end, in characters, tokenized by itself."""
         ...
 

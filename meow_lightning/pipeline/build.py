@@ -77,7 +77,7 @@ class _Cell(Rounds):
         ]
 
     def _other_scoring(self) -> list[str]:
-        wish, words = self.options["evaluation"], self.options["model"]["prompt"]["lead"].strip()
+        wish, words = self.options["evaluation"], self.options["model"]["prompt"]["answer_prefix"].strip()
         if wish["retain_predictions"] is None or wish["protocol"] == "tofu" or not words:
             return []
         return [

@@ -75,7 +75,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
         rows: What it is trained on, scored on or asked.
         dataset: Whose texts its tokenizer is learned from.
         root: The model.
-        prompt: ``template`` and ``lead``.
+        prompt: ``template`` and ``answer_prefix``.
 
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.

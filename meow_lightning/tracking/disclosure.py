@@ -19,7 +19,7 @@ OPTIONS = frozenset((
     "optim.name", "optim.kind", "optim.schedule", "optim.warmup", "optim.stop",
     "inversion.name", "inversion.candidates", "inversion.temperature", "inversion.top_p", "inversion.reply_tokens",
     "inversion.seed", "inversion.again", "inversion.short", "inversion.calls", "inversion.tokens",
-    "memo.name", "memo.mode", "memo.unit", "memo.rouge", "memo.measure", "memo.wordless",
+    "memo.name", "memo.mode", "memo.cut_unit", "memo.rouge", "memo.rouge_stat", "memo.empty_windows",
     "evaluation.truth_ratio_mean", "evaluation.protocol",
     "trainer.name", "trainer.accelerator", "trainer.strategy",
     "logger.name", "logger.mode",

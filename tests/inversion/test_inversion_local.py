@@ -421,7 +421,13 @@ def test_logits_that_are_no_numbers_end_it(folder: Path) -> None:
 
 def codec(tokenizer: Any) -> PromptEncoder:
     return PromptEncoder(
-        tokenizer=tokenizer, template="{question}", lead="", system=None, date=None, context=512, end_ids=frozenset()
+        tokenizer=tokenizer,
+        template="{question}",
+        answer_prefix="",
+        system=None,
+        date=None,
+        context=512,
+        end_ids=frozenset(),
     )
 
 

@@ -77,9 +77,9 @@ PREFIX = dataclasses.replace(PROFILE, mode="prefix")
         ("Who?", "   ", PREFIX, False),
         ("W", "Ada", PREFIX, False),
         ("Who?", "a!", PROFILE, False),
-        ("Who?", "a!", dataclasses.replace(PROFILE, wordless="zero"), True),
-        ("Who?", "Ada", dataclasses.replace(PROFILE, unit="words"), False),
-        ("Who?", "Ada Lee", dataclasses.replace(PROFILE, unit="words"), True),
+        ("Who?", "a!", dataclasses.replace(PROFILE, empty_windows="zero"), True),
+        ("Who?", "Ada", dataclasses.replace(PROFILE, cut_unit="words"), False),
+        ("Who?", "Ada Lee", dataclasses.replace(PROFILE, cut_unit="words"), True),
         ("Who?", "a", None, True),  # not looked at yet
         ("Who?", " ", None, False),
     ],
@@ -175,7 +175,7 @@ def test_windows_are_counted_without_a_model():
     wanted = read([(1, ENTRIES[0][1]), (2, {"question": "Where?", "answer_0": "In Lima"})])
     assert count(wanted, PROFILE) == 3 + 2
     assert count(wanted, dataclasses.replace(PROFILE, mode="prefix")) == 3 + 1
-    assert count(wanted, dataclasses.replace(PROFILE, size=2)) == 3 + 3
+    assert count(wanted, dataclasses.replace(PROFILE, stride=2)) == 3 + 3
 
 
 def test_chunks_hold_whole_entries_and_enough_windows():

@@ -105,7 +105,7 @@ def test_seed_changes_all():
 
 def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
     scores = {name for name in EVERYTHING if name.startswith("score/")}
-    for words in ("memo=official", "memo=ma", "memo=el", "memo.unit=words", "memo.wordless=zero"):
+    for words in ("memo=official", "memo=ma", "memo=el", "memo.cut_unit=words", "memo.empty_windows=zero"):
         assert moved(words) == scores | {"unlearned", "predict/unlearned", "results", "report"}
     ascent = moved("memo=official", start=("method=grad_ascent",))
     assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
@@ -313,19 +313,19 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
     ("words", "text"),
     [
         (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
-        (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
+        (["memo.stride=five"], r"^memo.stride='five' has the wrong type: a whole number is needed$"),
         (
-            ["memo.unit=word"],
-            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+            ["memo.cut_unit=word"],
+            r"^memo.cut_unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
         ),
-        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
+        (["memo.empty_windows=no"], r"^memo.empty_windows=no is not known \(allowed: skip, zero\)$"),
         (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; at least 1 is needed$"),
-        (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
+        (["memo=ma", "+memo.stride=5"], r"^memo.stride is not an option of meow_lightning.memo.baselines.Memorization"),
         (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
         (["memo.verify=all"], r"^memo.verify=all does not fit: a whole number is needed$"),
         (["memo.verify=0.5"], r"^memo.verify=0.5 does not fit: a whole number is needed$"),
         (["~memo.verify"], r"^memo.verify is missing$"),
-        (["~memo.size"], r"^memo.size is missing: meow_lightning.memo.memo.Profile needs it$"),
+        (["~memo.stride"], r"^memo.stride is missing: meow_lightning.memo.memo.Profile needs it$"),
     ],
 )
 def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):

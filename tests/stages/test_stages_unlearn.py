@@ -111,8 +111,8 @@ def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path
     task = work(tmp_path, needs={})
     forget, retain = (instantiate(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
     codec = PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
-        end_ids=frozenset(),
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
     plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
     wanted = with_refusals(forget, 3)

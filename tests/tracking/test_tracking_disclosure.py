@@ -15,8 +15,8 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
         "dataset": {"name": "jsonl", "_target_": SECRET, "forget": f"/{SECRET}.jsonl", "perturb": 5, "own": SECRET},
         "model": {
             "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "dtype": "float32",
-            "prompt": {"template": f"{SECRET} {{question}}", "lead": SECRET, "system": SECRET, "date": SECRET},
-            "published": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
+            "prompt": {"template": f"{SECRET} {{question}}", "answer_prefix": SECRET, "system": SECRET, "date": SECRET},
+            "released_checkpoints": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
             "finetune": {"lr": 1e-5, "betas": [0.9, 0.999], "also": [SECRET], "warmup": "epoch"},
         },
         "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}, "why": SECRET},

@@ -29,7 +29,7 @@ def predict_under_protocol(
     """The answer rows of some questions of one set, in their order, as a published evaluator would have them.
 
     Whole batches of that evaluator must be given, in its order: what it lets a model say may depend on the batch.
-    Answers are the decoded text as it is, words of the lead included.
+    Answers are the decoded text as it is, words of the answer prefix included.
 
     Args:
         name: ``tofu`` or ``open_unlearning``.

@@ -13,7 +13,8 @@ OPEN_UNLEARNING_LENGTH = 512
 
 
 def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What TOFU's code lets a model continue: the prompt without the lead, so that a model must say its words itself.
+    """What TOFU's code lets a model continue: the prompt without the answer prefix, whose words a model must say
+    itself.
 
     Raises:
         UserError: The prompt is a chat template; TOFU's code knows tags alone.
@@ -24,20 +25,22 @@ def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
 def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     """What TOFU's code scores of an answer (its ``convert_raw_data_to_model_format``).
 
-    The lead's words count as answer. Prompt and answer are tokenized together and as many tokens skipped as the prompt
-    has by itself. What passes 200 tokens is cut off, and then no end token is scored.
+    Words of the answer prefix count as answer. Prompt and answer are tokenized together and as many tokens skipped as
+    the prompt has by itself. What passes 200 tokens is cut off, and then no end token is scored.
 
     Raises:
         UserError: As for :func:`tofu_prompt`, or nothing is left to be scored.
     """
     text = _tags(codec, question)
-    ids = list(codec.tokenizer(text + codec.lead + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
+    ids = list(codec.tokenizer(text + codec.answer_prefix + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
     whole = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
     return _row(whole, skipped=len(codec.tokenizer(text).input_ids), question=question)
 
 
 def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What open-unlearning lets a model continue: chat template, or the prompt with the whole lead, blanks included."""
+    """What open-unlearning lets a model continue: chat template, or the prompt with the whole answer prefix,
+    blanks included.
+    """
     if codec.template == "chat":
         return _chat(codec, question, None)
     return list(codec.tokenizer(_lead(codec, question)).input_ids)
@@ -94,7 +97,7 @@ def _tags(codec: PromptEncoder, question: str) -> str:
 
 
 def _lead(codec: PromptEncoder, question: str) -> str:
-    return codec.template.replace("{question}", question) + codec.lead
+    return codec.template.replace("{question}", question) + codec.answer_prefix
 
 
 def _chat(codec: PromptEncoder, question: str, answer: str | None) -> list[int]:

@@ -157,18 +157,20 @@ class Models:
             return self.given("retain", self.roles.retain, self.options["model"]["prompt"])
         return self.tuned("retain", ["retain"])
 
-    def score(self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, unit: str | None = None) -> Artifact:
+    def score(
+        self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, cut_unit: str | None = None
+    ) -> Artifact:
         """MEMO on a model: of the candidates that are new, where inverted facts are given, else of the true answers.
 
         Args:
             label: Whose result it is.
             model: Who is asked.
             needs: Further results it is made from.
-            unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
+            cut_unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
         """
         settings: dict[str, Any] = {"memo": component_config(self.options["memo"]), "model": self.model}
-        if unit is not None:
-            settings["memo"] |= {"unit": unit, "size": 1}
+        if cut_unit is not None:
+            settings["memo"] |= {"cut_unit": cut_unit, "stride": 1}
         if "inverted" not in needs:
             settings["facts"] = self.facts("forget", "id", "question", "answer")
         return self.artifact("score", label, settings, {"model": model, **needs})

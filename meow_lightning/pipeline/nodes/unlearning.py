@@ -36,7 +36,7 @@ from meow_lightning.types import Fact
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
 KEPT_PARTS = ("question", "answer", "value", "alternatives", "phrasings")  # what rules and cleaning read of kept facts
 # A teacher is asked in its own words; the day that chat templates print is pinned.
-TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
+TEACHER_PROMPT = {"template": "auto", "answer_prefix": "", "system": None, "date": DATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +177,8 @@ class Rounds(Models):
         needs = {"inverted": inverted, "candidates": candidates}
         name = label if label and not last else "unlearned"
         unlearned = self._trained(name, {**needs, **({"before": former.unlearned} if former else {})})
-        unit = self.loop["unit"] if self.loop else None
-        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, unit=unit)
+        cut_unit = self.loop["unit"] if self.loop else None
+        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, cut_unit=cut_unit)
         before = {"before": former.answers} if former and former.answers else {}
         answers = None if last else self.answer(name, unlearned, ("forget",), before)
         return Round(
@@ -251,11 +251,11 @@ class Rounds(Models):
         loop, name = self.loop, self.options["inversion"]["name"]
         if loop is None:
             return
-        if loop["unit"] is not None and "unit" not in self.options["memo"]:
+        if loop["unit"] is not None and "cut_unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
             raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
         if loop["unit"] is not None:
-            node = {**self.options["memo"], "unit": loop["unit"], "size": 1}
+            node = {**self.options["memo"], "cut_unit": loop["unit"], "stride": 1}
             self.check_windows("answer", lambda fact: (fact.answer,), node=node)
         facts = len(self.dataset.facts("forget"))
         if loop["calls"] is not None and loop["calls"] < facts:

@@ -135,7 +135,10 @@ def test_positions_of_scoring_and_generation_differ_where_end_tokens_are_hidden(
     model, codec = family("llama3_2_1b_instruct")
     prompt = prompts.open_unlearning_prompt(codec, FACT.question)
     (said,) = generate(
-        model, [prompt], pad_id=codec.pad_id, way=dataclasses.replace(PROTOCOLS["open_unlearning"], new=1)
+        model,
+        [prompt],
+        pad_id=codec.pad_id,
+        protocol=dataclasses.replace(PROTOCOLS["open_unlearning"], max_new_tokens=1),
     )
     mask = (torch.tensor([prompt]) != codec.pad_id).long()
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)

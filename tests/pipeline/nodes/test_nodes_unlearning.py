@@ -48,7 +48,7 @@ def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
 def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
     made = cell(*LOOP).artifacts
     held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
-    assert (held["unit"], held["size"], answers["unit"], answers["size"]) == ("words", 1, "characters", 5)
+    assert (held["cut_unit"], held["stride"], answers["cut_unit"], answers["stride"]) == ("words", 1, "characters", 5)
     assert held.keys() == answers.keys()
     assert cell(*LOOP, "method.loop.unit=null").artifacts["round/1/score"].settings["memo"] == answers
 

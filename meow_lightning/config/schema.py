@@ -69,19 +69,19 @@ class Inversion(TypedDict):
     """What of ``inversion`` the pipeline itself reads; the rest is the writer's."""
 
     name: str
-    again: int
-    short: Literal["error", "few", "warn", "rules"]
+    max_retries_per_fact: int
+    on_shortage: Literal["error", "few", "warn", "rules"]
 
 
-class Asking(TypedDict):
+class PromptTemplate(TypedDict):
     """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen by ``inversion/prompt=``."""
 
     version: int
     system: str
     user: str
     context: str
-    tried: str
-    said: str
+    previous_answers: str
+    model_answer: str
 
 
 class Evaluation(TypedDict):
@@ -241,7 +241,7 @@ GROUPS: dict[str, type] = {
     "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.loop": Loop, "inversion.prompt": Asking,
+    "method.loop": Loop, "inversion.prompt": PromptTemplate,
 }  # fmt: skip
 
 # What only a model made from scratch needs.

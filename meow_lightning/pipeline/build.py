@@ -134,8 +134,8 @@ class _Cell(Rounds):
         names = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
         shown = {name: self.options[name] for name in names}
         if "inverted" in self.method.streams:
-            node, aside = self.options["inversion"], {*self.writer.aside} - {"path", "model"}
-            shown["inversion"] = {key: value for key, value in node.items() if key not in aside}
+            node, unkeyed_options = self.options["inversion"], {*self.writer.unkeyed_options} - {"path", "model"}
+            shown["inversion"] = {key: value for key, value in node.items() if key not in unkeyed_options}
         if self.loop:
             shown["method"] = {**shown["method"], "loop": self.loop}
         shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number

@@ -50,8 +50,8 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
 
 def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
     """Characters of what a writer says about a fact: a model's reply is as long as its budget, at most."""
-    if "reply_tokens" in inversion:
-        return 4 * inversion["reply_tokens"]
+    if "max_new_tokens" in inversion:
+        return 4 * inversion["max_new_tokens"]
     return inversion.get("candidates", len(fact.inverted)) * len(fact.answer)
 
 

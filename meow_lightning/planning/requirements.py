@@ -260,7 +260,7 @@ class ResourceRequirements:
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
         return len(facts), InferenceLoad(
             texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
-            generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
+            generated=node["max_new_tokens"], shared=False, gradient=False, gpu=self.gpu,
             jobs=1 if self.gpu else self.trainer["jobs"],
         )  # fmt: skip
 

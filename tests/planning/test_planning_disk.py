@@ -34,7 +34,7 @@ def test_bytes_grow_with_the_facts(stage: str) -> None:
 
 def test_a_reply_holds_the_candidates_or_a_models_whole_budget() -> None:
     assert size("propose", facts=1) == 120 + 8 * 34
-    teacher = {**OPTIONS, "inversion": {"candidates": 4, "reply_tokens": 512}}
+    teacher = {**OPTIONS, "inversion": {"candidates": 4, "max_new_tokens": 512}}
     assert size("propose", facts=1, options=teacher) == 120 + 4 * 512
 
 

@@ -91,8 +91,9 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     expected = (
         r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
         r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); say "
-        r"inversion.short=warn \(train on what there is\), or inversion.short=rules \(.*\), or method.select.k=1; or "
-        r"give 2 or more contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
+        r"inversion.on_shortage=warn \(train on what there is\), or inversion.on_shortage=rules \(.*\), or "
+        r"method.select.k=1; or give 2 or more "
+        r"contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
     )
     for short in ("error", "few"):  # few: at most half of the facts
         with pytest.raises(UserError, match=expected):
@@ -103,9 +104,9 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
 def test_every_remedy_that_is_named_ends_well(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
     for name, wish in {
-        "warn": {"at_least": 2, "short": "warn"},
-        "rules": {"at_least": 2, "short": "rules", "fill": {"least": 2, "candidates": 8, "seed": 0}},
-        "k": {"at_least": 1, "short": "error"},
+        "warn": {"at_least": 2, "on_shortage": "warn"},
+        "rules": {"at_least": 2, "on_shortage": "rules", "fill": {"least": 2, "candidates": 8, "seed": 0}},
+        "k": {"at_least": 1, "on_shortage": "error"},
     }.items():
         inverted(tmp_path / name, replies, **wish)
         counts = json.loads((tmp_path / name / "filter" / "cleaning.json").read_text())
@@ -142,7 +143,8 @@ def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
 def test_with_nothing_left_at_all_nobody_puts_up(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(
-        UserError, match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.short="
+        UserError,
+        match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.on_shortage=",
     ):
         inverted(tmp_path, replies, at_least=3, short="warn")
 

@@ -74,7 +74,7 @@ class Rounds(Models):
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
-        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
+        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.runs_locally else {}))
         return found
 
     @cached_property
@@ -94,22 +94,25 @@ class Rounds(Models):
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
         node, loop = self.options["inversion"], self.loop
-        aside = ("candidates", *self.writer.aside)  # how many are wanted is the count
-        keyed: dict[str, Any] = {key: value for key, value in component_config(node).items() if key not in aside}
+        unkeyed_options = ("candidates", *self.writer.unkeyed_options)  # how many are wanted is the count
+        keyed: dict[str, Any] = {
+            key: value for key, value in component_config(node).items() if key not in unkeyed_options
+        }
         if "path" in node:
             keyed["file"] = file_digest(Path(node["path"]))
-        needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
+        needs = (
+            {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.runs_locally else {}
+        )
         settings: dict[str, Any] = {
-            "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
-            "count": node.get("candidates"),
+            "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": self.facts("forget"),
+            "loop": None, "count": node.get("candidates"),
         }  # fmt: skip
-        if (
-            self.writer.reads_other_facts or node["again"]
-        ):  # cleaning, which says who is asked again, reads the kept facts
+        # filtering, which decides about which facts the writer is asked again, reads the kept facts
+        if self.writer.reads_other_facts or node["max_retries_per_fact"]:
             settings["others"] = self.facts("retain", *KEPT_PARTS)
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
-            every = len(self.dataset.facts("forget")) * (node["again"] + 1)
+            every = len(self.dataset.facts("forget")) * (node["max_retries_per_fact"] + 1)
             if loop["calls"] is not None and loop["calls"] < every:  # else it cannot bind in the first round
                 settings["loop"] = {"calls": loop["calls"]}
         if loop is not None and former is not None and former.answers is not None:
@@ -117,7 +120,11 @@ class Rounds(Models):
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
-        inputs = {"inversion": node, "spread": self.writer.spread, "reuse": self.options["cache"] != "refresh"}
+        inputs = {
+            "inversion": node,
+            "runs_locally": self.writer.runs_locally,
+            "reuse": self.options["cache"] != "refresh",
+        }
         return self.artifact("propose", self._label(number), settings, needs, **inputs)
 
     def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
@@ -125,12 +132,12 @@ class Rounds(Models):
         node, least = self.options["inversion"], self.options["method"]["select"]["k"]
         fill = {"least": least, "candidates": 8, "seed": self.options["seed"]}
         settings = {
-            "facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None,
+            "facts": self.facts("forget"), "fill": fill if node["on_shortage"] == "rules" and not former else None,
             "others": self.facts("retain", *KEPT_PARTS),
         }  # fmt: skip
         needs = {"asked": asked} | ({"former": former.inverted} if former else {})
         return self.artifact(
-            "filter", self._label(number), settings, needs, at_least=least, short=node["short"]
+            "filter", self._label(number), settings, needs, at_least=least, short=node["on_shortage"]
         )  # fmt: skip
 
     def check_windows(
@@ -211,7 +218,7 @@ class Rounds(Models):
             select = options["method"]["select"]
             settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
         # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
-        inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
+        inputs = {"on_shortage": self.options["inversion"]["on_shortage"]} if needs and "before" not in needs else {}
         inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
         if options["optim"]["stop"] == "best":
             settings["stop"], needs = self.stop(), {**needs, **self.retain_predictions_needs()}
@@ -268,7 +275,7 @@ class Rounds(Models):
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
                 "trained; say method.select.rows=selected or method.loop.rounds=1"
             )
-        if not self.writer.more and loop["rounds"] > 1:
+        if not self.writer.can_retry and loop["rounds"] > 1:
             raise UserError(
                 f"method={self.options['method']['name']} asks for further inverted facts, and inversion={name} has "
                 "nothing more to say; say inversion=rules, local or endpoint, or method=meow"

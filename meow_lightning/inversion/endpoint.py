@@ -34,6 +34,9 @@ class Failure:
     text: str
 
 
+Outcome = GenerationResponse | Failure
+
+
 class Endpoint(Writer):
     """Asks a server, several questions at once.
 
@@ -156,9 +159,8 @@ class Endpoint(Writer):
         """
         failure, refusals, received = "", list[GenerationResponse](), 0
         threshold = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
-        accepted = any(
-            ask.attempt or ask.previous_answers or ask.model_answer for ask in asks
-        )  # the server took questions before
+        # a later attempt or round: the server took questions before
+        accepted = any(ask.attempt or ask.previous_answers or ask.model_answer for ask in asks)
         with self._connect(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as connection:
             for result in self._results(connection, asks, should_continue):
                 if isinstance(result, Failure):
@@ -188,10 +190,10 @@ class Endpoint(Writer):
 
     def _results(
         self, connection: ServerConnection, asks: Sequence[GenerationRequest], should_continue: ShouldContinue
-    ) -> Iterator[GenerationResponse | Failure]:
+    ) -> Iterator[Outcome]:
         """What became of each question that was put, as soon as that is known."""
         queue, under_way = deque(asks), 0
-        results: SimpleQueue[GenerationResponse | Failure | None] = SimpleQueue()
+        results: SimpleQueue[Outcome | None] = SimpleQueue()
         while True:
             pause = None
             while queue and under_way < self.concurrency and not connection.stopped:
@@ -201,9 +203,8 @@ class Endpoint(Writer):
                 if not should_continue():
                     queue.clear()
                     break
-                self._next_start = time.monotonic() + (
-                    60 / self.requests_per_minute if self.requests_per_minute else 0.0
-                )
+                interval = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
+                self._next_start = time.monotonic() + interval
                 connection.start(partial(self._ask, connection, queue.popleft(), results))
                 under_way += 1
             if not under_way and not pause:
@@ -217,12 +218,7 @@ class Endpoint(Writer):
             under_way -= 1
             yield result
 
-    def _ask(
-        self,
-        connection: ServerConnection,
-        ask: GenerationRequest,
-        results: SimpleQueue[GenerationResponse | Failure | None],
-    ) -> None:
+    def _ask(self, connection: ServerConnection, ask: GenerationRequest, results: SimpleQueue[Outcome | None]) -> None:
         """Put one question, in a thread; an outcome comes whatever happens, for somebody waits for it."""
         result = None
         try:
@@ -230,7 +226,7 @@ class Endpoint(Writer):
         finally:
             results.put(result)
 
-    def _request(self, connection: ServerConnection, ask: GenerationRequest) -> GenerationResponse | Failure:
+    def _request(self, connection: ServerConnection, ask: GenerationRequest) -> Outcome:
         from openai import APIStatusError, APITimeoutError, OpenAIError
 
         draw = int.from_bytes(sha256(f"{self.seed}/{ask.fact.id}/{ask.attempt}".encode()).digest()[:4], "big")
@@ -284,12 +280,9 @@ class Endpoint(Writer):
     @staticmethod
     def _refusal(connection: ServerConnection, ask: GenerationRequest, why: str) -> GenerationResponse:
         """An empty reply to a question whose reply cannot be used."""
+        shown = connection.redacted_for_display(why)
         return GenerationResponse(
-            fact=ask.fact.id,
-            attempt=ask.attempt,
-            text="",
-            requests=connection.sent,
-            refused=connection.redacted_for_display(why),
+            fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=shown
         )
 
     def _status_failure(self, connection: ServerConnection, error: Any) -> str:
@@ -303,11 +296,8 @@ class Endpoint(Writer):
             return f"inversion.base_url={self.base_url} sends on to {place} ({why}); give the address that it means"
         answers = f"{self.base_url} answers {why}{_attempts_text(connection.sent)}"
         if status == 429:
-            rate = (
-                "set inversion.requests_per_minute"
-                if self.requests_per_minute is None
-                else f"inversion.requests_per_minute={self.requests_per_minute}"
-            )
+            limit = self.requests_per_minute
+            rate = "set inversion.requests_per_minute" if limit is None else f"inversion.requests_per_minute={limit}"
             return f"{answers}; lower inversion.concurrency={self.concurrency} or {rate}"
         if status in (408, 409) or status >= 500:
             return f"{answers}; see what the server's own log says, or raise inversion.retries={self.retries}"

@@ -104,10 +104,10 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
     made = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
     if made is None:
         raise UserError(f"--profile={chosen.profile}: its file's _target_ must be one of {', '.join(MEASURES)}")
-    known = {field.name for field in fields(made)}
+    expected = {field.name for field in fields(made)}
     values = {key: value for key, value in values.items() if key not in ("_target_", "verify")}
-    if set(values) != known:
-        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(known))}")
+    if set(values) != expected:
+        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(expected))}")
     _change(values, chosen)
     for key, value in values.items():
         if "${" in str(value):
@@ -126,18 +126,18 @@ def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
     if "${" in str(values.get("max_new_tokens")):
         values["max_new_tokens"] = BUDGET
     for key, allowed in CHANGES.items():
-        said, option = getattr(chosen, key), f"--{key.replace('_', '-')}"
-        if said is None:
+        value, option = getattr(chosen, key), f"--{key.replace('_', '-')}"
+        if value is None:
             continue
         if key not in values:
             raise UserError(
                 f"{option} has no effect with profile {chosen.profile}, which has no {key}; leave it out, or take "
                 "--profile clean or --profile official"
             )
-        values[key] = said if allowed is None else check_choice(said, allowed, option=option)
+        values[key] = value if allowed is None else check_choice(value, allowed, option=option)
 
 
-def ending(measure: Profile | Memorization | Extraction) -> str:
+def score_suffix(measure: Profile | Memorization | Extraction) -> str:
     """What the new keys end with, such as ``rouge1``, ``ma`` or ``el1``."""
     if isinstance(measure, Profile):
         return measure.rouge
@@ -148,5 +148,5 @@ def prompt_of(chosen: argparse.Namespace, measure: Profile | Memorization | Extr
     """What the codec is to know of the prompt; nothing of a chat template where raw text is shown."""
     if not measure.templated:
         return {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
-    said = {key: getattr(chosen, key) for key in PROMPT}
-    return said | {"template": said["template"] or "auto", "answer_prefix": said["answer_prefix"] or ""}
+    given = {key: getattr(chosen, key) for key in PROMPT}
+    return given | {"template": given["template"] or "auto", "answer_prefix": given["answer_prefix"] or ""}

@@ -152,26 +152,26 @@ class Profile:
 
     def _no_windows(self, text: Text, codec: PromptEncoder | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
-        why, way = f"has fewer than 2 {self.cut_unit}", "lengthen it or leave it out"
+        reason, remedy = f"has fewer than 2 {self.cut_unit}", "lengthen it or leave it out"
         if found := self._all(text, codec):
             least = "no pair of words" if self.rouge == "rouge2" else "no word"
-            name, why = name_of(text), f"holds {least} after its first cut"
-            way = "leave it out, or set memo.empty_windows=zero to have it scored 0"
+            name, reason = name_of(text), f"holds {least} after its first cut"
+            remedy = "leave it out, or set memo.empty_windows=zero to have it scored 0"
             if unreadable(found[0].label, kind=self.words):
-                why, way = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
-        return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
+                reason, remedy = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
+        return NoWindowsError(measure="MEMO", text=name, reason=reason, remedy=remedy)
 
     def _encode(self, window: Window, codec: PromptEncoder) -> list[int]:
         return codec.partial_ids(window.question, window.given) if self.templated else codec.encode_plain(window.text)
 
     def _score(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> float:
-        said = self._said(window, prompt, codec, continuation)
-        return window_score(said, window.label, rouge=self.rouge, rouge_stat=self.rouge_stat, kind=self.words)
+        prediction = self._prediction(window, prompt, codec, continuation)
+        return window_score(prediction, window.label, rouge=self.rouge, rouge_stat=self.rouge_stat, kind=self.words)
 
-    def _said(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> str:
+    def _prediction(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> str:
         if not self.keep_special:
-            said = codec.decode(continuation.ids, keep_special=False)
-            return without_cut_word(said) if continuation.end is None and self.words == "unicode" else said
+            prediction = codec.decode(continuation.ids, keep_special=False)
+            return without_cut_word(prediction) if continuation.end is None and self.words == "unicode" else prediction
         ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
         if self.template:
             return codec.decode(ids, keep_special=True)

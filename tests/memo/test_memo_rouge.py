@@ -91,9 +91,9 @@ def test_remembered_stems_change_no_score() -> None:
 
 
 def test_a_text_without_windows_is_told_across_processes() -> None:
-    error = NoWindowsError(measure="EL_9", text="the answer of fact a", why="has 3 tokens", way="lengthen it")
+    error = NoWindowsError(measure="EL_9", text="the answer of fact a", reason="has 3 tokens", remedy="lengthen it")
     there = pickle.loads(pickle.dumps(error))
-    assert (type(there), str(there), there.why) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")
+    assert (type(there), str(there), there.reason) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")
 
 
 def test_one_scorer_serves_all_calls() -> None:

@@ -112,9 +112,8 @@ class Extraction(_TokenMeasure):
     n: int
 
     def __post_init__(self) -> None:
-        _TokenMeasure.__post_init__(
-            self
-        )  # a dataclass with slots is made anew, so a bare super() would not find itself
+        # a dataclass with slots is made anew, so a bare super() would not find itself
+        _TokenMeasure.__post_init__(self)
         if self.n < 1:
             raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
 

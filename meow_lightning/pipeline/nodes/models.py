@@ -10,7 +10,7 @@ from typing import Any
 
 from meow_lightning.config.instantiate import component_config, instantiate, without_key
 from meow_lightning.config.recipes import recipe_for_rows
-from meow_lightning.config.selection_fraction import check_call, check_measure
+from meow_lightning.config.validation import check_call, check_measure
 from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
 from meow_lightning.data.subset import Limited
 from meow_lightning.errors import UserError

@@ -40,7 +40,7 @@ def test_the_file_of_options_is_the_constructor():
     conf = Path(__file__).resolve().parents[2] / "conf" / "inversion" / "endpoint.yaml"
     named = set(yaml.safe_load(conf.read_text(encoding="utf-8")))
     given = {"base_url", *OPTIONS} - {"prompt"}
-    assert named - {"defaults", "name", "_target_", "again", "short"} == given
+    assert named - {"defaults", "name", "_target_", "max_retries_per_fact", "on_shortage"} == given
     assert set(Endpoint.unkeyed_options) < given
 
 

@@ -555,7 +555,7 @@ def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) ->
 
 
 def test_what_the_pipeline_reads_off_the_class() -> None:
-    assert (Local.unkeyed_options, Local.spread, Local.more) == (("model",), True, True)
+    assert (Local.unkeyed_options, Local.runs_locally, Local.can_retry) == (("model",), True, True)
     made = local(Path("nowhere"))
     assert (made.candidates, made.max_requests, made.max_total_tokens) == (4, None, None)
 

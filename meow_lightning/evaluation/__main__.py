@@ -92,7 +92,7 @@ def write(rows: Path, out: Path) -> dict[str, Any]:
     """What a log that was made of stored answers holds: its questions by set, and the sets that it cannot hold.
 
     Args:
-        rows: ``rows.jsonl`` of a stored ``answer`` stage.
+        rows: ``rows.jsonl`` of a stored ``predict`` stage.
         out: The log to make; see :func:`~.published_log.write_log`.
 
     Raises:
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "--write",
         metavar="OUT",
         type=Path,
-        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `answer` stage; a file that is there "
+        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `predict` stage; a file that is there "
         "stays unless it holds the same",
     )
     return parser
@@ -174,7 +174,7 @@ def _read_predictions(path: Path) -> list[AnswerRow]:
     # said here, because the reader's advice, to delete the file and answer again, would cost somebody a log
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
-            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of an `answer` stage, such as "
+            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
             "outputs/store/predict/KEY/rows.jsonl: name it, or leave --write out to score a log"
         )
     try:
@@ -185,7 +185,7 @@ def _read_predictions(path: Path) -> list[AnswerRow]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of an `answer` stage"
+            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of a `predict` stage"
         ) from error
 
 

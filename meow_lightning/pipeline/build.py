@@ -12,7 +12,7 @@ from meow_lightning.errors import UserError, check_choice
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.memo.memo import Profile
 from meow_lightning.pipeline.graph import Graph, run_name
 from meow_lightning.pipeline.nodes.unlearning import Rounds
@@ -44,7 +44,7 @@ class _Cell(Rounds):
         if path is not None:
             facts = counted_rows(self.options["evaluation"]["protocol"], self.dataset.evaluation()["forget"])
             asked = [(fact.id, fact.question, fact.answer) for fact in facts]
-            stand_in(Path(path), asked, option="evaluation.retain_predictions")
+            read_retain_log(Path(path), asked, option="evaluation.retain_predictions")
         return path
 
     def _protocol(self) -> dict[str, str]:

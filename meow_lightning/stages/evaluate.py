@@ -12,7 +12,7 @@ from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set, read_rows
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.store.durable import write_json
@@ -44,7 +44,7 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
                 f"evaluation.retain_predictions={log}", digest(Path(log)), work.settings["retain_predictions"]
             )
         questions = [(row.fact, row.question, row.answer) for row in by_set(rows["target"])["forget"]]
-        rows["retain"] = stand_in(Path(log), questions, option="evaluation.retain_predictions")
+        rows["retain"] = read_retain_log(Path(log), questions, option="evaluation.retain_predictions")
     if selection_fraction:
         rows = {role: remaining_rows(by_set(each), selection_fraction) for role, each in rows.items()}
     return rows

@@ -21,7 +21,9 @@ MAKES = ("rows.jsonl",)
 CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
 
 
-def _say_what_is_cut(work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]) -> None:
+def _note_truncated_answers(
+    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+) -> None:
     from meow_lightning.evaluation.protocols.predict import truncated_facts
 
     if rank() != 0:
@@ -58,18 +60,18 @@ def run(work: StageContext) -> None:
         )
         slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
     else:
-        _say_what_is_cut(work, name, codec, sets)
+        _note_truncated_answers(work, name, codec, sets)
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(
                 model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
-                gradients=settings["gradients"], progress=tell,
+                gradients=settings["gradients"], progress=progress,
             )  # fmt: skip
         else:
             rows = predict_under_protocol(
-                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
+                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=progress
             )
         yield from zip(numbers, rows, strict=True)
 

@@ -95,7 +95,7 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     )
 
 
-def stand_in(path: Path, questions: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
+def read_retain_log(path: Path, questions: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
     """The rows of a log whose forget set takes the place of a retain model's answers, under the dataset's questions.
 
     Args:

@@ -10,7 +10,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import held_out_rows, numbered
 from meow_lightning.evaluation.predictions import by_set, read_rows
 from meow_lightning.evaluation.protocols.registry import counted_rows
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset
 from meow_lightning.store.integrity import digest
@@ -124,6 +124,6 @@ def _retain(work: StageContext, share: float) -> list[AnswerRow]:
         log, option = Path(work.inputs["retain_predictions"]), "evaluation.retain_predictions"
         check_unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_predictions"])
         forget = counted_rows(protocol, load_dataset(work).evaluation()["forget"])
-        rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
+        rows = read_retain_log(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
     sets = {name: counted_rows(protocol, each) for name, each in by_set(rows).items()}
     return [row for name, each in sets.items() for row in numbered(held_out_rows(name, each, share))]

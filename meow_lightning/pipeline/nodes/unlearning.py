@@ -137,7 +137,7 @@ class Rounds(Models):
         }  # fmt: skip
         needs = {"asked": asked} | ({"former": former.inverted} if former else {})
         return self.artifact(
-            "filter", self._label(number), settings, needs, at_least=least, short=node["on_shortage"]
+            "filter", self._label(number), settings, needs, at_least=least, on_shortage=node["on_shortage"]
         )  # fmt: skip
 
     def check_windows(

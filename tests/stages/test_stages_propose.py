@@ -46,8 +46,8 @@ def work(
         "max_total_tokens": None,
     }
     inputs = {
-        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": ["fake_writer"],
-        "inversion": node | writer, "runs_locally": False, "reuse": True,
+        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None,
+        "allow": ["fake_writer"], "inversion": node | writer, "runs_locally": False, "reuse": True,
     }  # fmt: skip
     settings = {"inversion": {}, "max_retries_per_fact": max_retries_per_fact, "loop": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)

@@ -39,7 +39,7 @@ def work(
     **writer: Any,
 ) -> StageContext:
     node = {
-        "_target_": "fake_writer.Scripted",
+        "_target_": "helpers.fake_writer.Scripted",
         "folder": str(folder),
         "breaks": None,
         "max_requests": None,
@@ -47,7 +47,7 @@ def work(
     }
     inputs = {
         "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None,
-        "allow": ["fake_writer"], "inversion": node | writer, "runs_locally": False, "reuse": True,
+        "allow": ["helpers"], "inversion": node | writer, "runs_locally": False, "reuse": True,
     }  # fmt: skip
     settings = {"inversion": {}, "max_retries_per_fact": max_retries_per_fact, "loop": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)

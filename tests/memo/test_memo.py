@@ -182,7 +182,7 @@ def test_the_shipped_profiles_are_measured_as_the_paper_and_its_code_do():
     clean, official = shipped("clean"), shipped("official")
     for profile in (clean, official):
         assert (profile.mode, profile.cut_unit, profile.stride) == ("suffix", "characters", 5)
-        assert (profile.rouge, profile.measure) == ("rouge1", "precision")
+        assert (profile.rouge, profile.rouge_stat) == ("rouge1", "precision")
     assert (clean.template, clean.keep_special, clean.empty_windows, clean.words) == (True, False, "skip", "unicode")
     assert (official.template, official.keep_special) == (False, True)
     assert (official.empty_windows, official.words) == ("zero", "published")

@@ -506,9 +506,9 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
     if yaml == "${stride}":
-        yaml = (cli_options.CONF / "official.yaml").read_text().replace("stride: 5", "stride: ${stride}")
+        yaml = (cli_options.PROFILES / "official.yaml").read_text().replace("stride: 5", "stride: ${stride}")
     (tmp_path / "own.yaml").write_text(yaml)
-    monkeypatch.setattr(cli_options, "CONF", tmp_path)
+    monkeypatch.setattr(cli_options, "PROFILES", tmp_path)
     assert call(profile="own") == 1
     assert message in capsys.readouterr().err
 

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
-"""`evaluation.compat=open_unlearning` beside open-unlearning's own metrics: the same models and rows, one run.
+"""`evaluation.protocol=open_unlearning` beside open-unlearning's own metrics: the same models and rows, one run.
 
-    git clone https://github.com/locuslab/open-unlearning FOLDER      (d3d7cf9, December 2025, is what compat follows)
+    git clone https://github.com/locuslab/open-unlearning FOLDER      (the protocol follows d3d7cf9, December 2025)
     OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --prompt chat
     MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --rows 40
 
@@ -45,7 +45,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.membership import ATTACKS, reference_score
 from meow_lightning.evaluation.protocols.open_unlearning_metrics import attack_score
 from meow_lightning.evaluation.protocols.predict import predict_under_protocol
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, generation_batches
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import AnswerRow, Fact
@@ -71,7 +71,7 @@ class Prompt(NamedTuple):
     """How a question is put, for both programs."""
 
     template: str  # of Codec
-    lead: str
+    answer_prefix: str
     pads_with_end: bool  # no padding token of its own, so end tokens inside prompts are hidden
     args: dict[str, Any]  # template_args of open-unlearning's model configs
 
@@ -145,7 +145,7 @@ class Theirs:
         )  # fmt: skip
         side = "left" if generate else "right"
         collator = self.collators.DataCollatorForSupervisedDataset(self.tokenizer, padding_side=side, index="index")
-        return {"data": data, "collators": collator, "batch_size": PUBLISHED["open_unlearning"].batch}
+        return {"data": data, "collators": collator, "batch_size": PROTOCOLS["open_unlearning"].batch_size}
 
     def probability(self, model: Any, facts: Sequence[Fact], answer: str) -> dict[str, Any]:
         """Its ``probability`` of one column."""
@@ -254,17 +254,17 @@ def theirs_of(theirs: Theirs, model: Any, retain: Any, sets: Mapping[str, Sequen
 
 
 def ours_of(models: Mapping[str, Any], codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]) -> Numbers:
-    """All numbers of the target model under ``evaluation.compat=open_unlearning``."""
+    """All numbers of the target model under ``evaluation.protocol=open_unlearning``."""
     rows: TokenBatch = {}
     for role, model in models.items():
         rows[role] = []
         for name, facts in sets.items():
-            for group in batches("open_unlearning", [len(facts)]):
+            for group in generation_batches("open_unlearning", [len(facts)]):
                 asked = [(name, number, facts[number]) for number in group]
                 rows[role] += predict_under_protocol(
                     "open_unlearning", model, codec, asked, batch=BATCH, gradients=("forget", "holdout"), progress=None
                 )
-    values = evaluate(rows, {}, truth_ratio_mean="geometric", compat="open_unlearning").values["target"]
+    values = evaluate(rows, {}, truth_ratio_mean="geometric", protocol="open_unlearning").values["target"]
     mine, retain = ([row for row in rows[role] if row.set == "forget"] for role in ("target", "retain"))
     scores = {
         attack.definition.name.removesuffix("_auc"): [attack_score(attack, row) for row in mine]
@@ -338,7 +338,7 @@ def compared(given: argparse.Namespace) -> tuple[list[str], int]:
     if prompt.pads_with_end:
         tokenizer.pad_token = tokenizer.eos_token
     codec = PromptEncoder(
-        tokenizer=tokenizer, template=prompt.template, lead=prompt.lead, system=None, date=None,
+        tokenizer=tokenizer, template=prompt.template, answer_prefix=prompt.answer_prefix, system=None, date=None,
         context=SIZE["context"], end_ids=frozenset(),
     )  # fmt: skip
     kept = [fact for name in SETS[1:-1] for fact in sets[name]]

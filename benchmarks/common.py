@@ -13,7 +13,7 @@ from options import count as count
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import read_entries
-from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, PromptEncoder
+from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
 from meow_lightning.errors import UserError
 
 CANDIDATES = 4
@@ -52,7 +52,13 @@ def texts(split: str) -> tuple[str, list[Asked]]:
 def codec_of(tokenizer: Any, *, context: int, end_ids: frozenset[int]) -> PromptEncoder:
     """The codec of a plain question-and-answer prompt."""
     return PromptEncoder(
-        tokenizer=tokenizer, template=PLAIN, lead=PLAIN_LEAD, system=None, date=None, context=context, end_ids=end_ids
+        tokenizer=tokenizer,
+        template=PLAIN,
+        answer_prefix=PLAIN_PREFIX,
+        system=None,
+        date=None,
+        context=context,
+        end_ids=end_ids,
     )
 
 

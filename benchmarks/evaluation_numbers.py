@@ -69,7 +69,7 @@ def cut(row: AnswerRow, budget: int, codec: PromptEncoder) -> AnswerRow:
     said = Continuation(tuple(row.generated), end).within(budget)
     if len(said.ids) == len(row.generated) and said.stop == row.stop:
         return row
-    return replace(row, generated=said.ids, text=codec.said(said.ids), stop=said.stop)
+    return replace(row, generated=said.ids, text=codec.decode_answer(said.ids), stop=said.stop)
 
 
 def parting(mine: Sequence[int], other: Sequence[int]) -> list[int]:

@@ -13,7 +13,7 @@ from common import clock, codec_of
 from knowing import sizes
 from memo_engine import forked
 
-from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, PromptEncoder
+from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
 from meow_lightning.evaluation import loglikelihood
 from meow_lightning.evaluation.predict import references
 from meow_lightning.models.tiny import llama
@@ -39,7 +39,7 @@ def with_prefix(codec: PromptEncoder, text: str) -> PromptEncoder:
     ids = codec.tokenizer(text, add_special_tokens=False).input_ids[:PREFIX]
     template = codec.decode(ids, keep_special=False).replace("{", "(") + "\n" + PLAIN
     return PromptEncoder(
-        tokenizer=codec.tokenizer, template=template, lead=PLAIN_LEAD, system=None, date=None,
+        tokenizer=codec.tokenizer, template=template, answer_prefix=PLAIN_PREFIX, system=None, date=None,
         context=codec.context + 2 * PREFIX, end_ids=frozenset(),
     )  # fmt: skip
 

@@ -149,5 +149,5 @@ def row_of(
     """The row that all metrics reduce."""
     return AnswerRow(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
-        generated=text.ids, text=codec.said(text.ids), stop=text.stop, **likely,
+        generated=text.ids, text=codec.decode_answer(text.ids), stop=text.stop, **likely,
     )  # fmt: skip

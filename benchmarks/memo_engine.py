@@ -132,7 +132,7 @@ def engine(model: Any, slots: int, alone: Callable[[int], None]) -> Pairs:
 def score(said: Continuation, label: str) -> float:
     """ROUGE-1 precision by the project's one scorer."""
     text = CASE.codec.decode(said.ids, keep_special=False)
-    return window_score(text, label, rouge="rouge1", measure="precision")
+    return window_score(text, label, rouge="rouge1", rouge_stat="precision")
 
 
 def published_score(said: Continuation, label: str) -> float:
@@ -240,7 +240,7 @@ def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Ca
     windows = shown(codec, facts, size=options.size)
     budgets = [min(options.budget, codec.context - len(window.prompt)) for window in windows]
     model.generate(torch.tensor([windows[0].prompt]), do_sample=False, max_new_tokens=1)
-    window_score("a", "a", rouge="rouge1", measure="precision")
+    window_score("a", "a", rouge="rouge1", rouge_stat="precision")
     print(
         f"\n{folder.name}: {model.num_parameters():,} weights, "
         f"{len(windows)} windows of {len(facts)} facts with {sum(len(fact.answers) for fact in facts)} answers; "

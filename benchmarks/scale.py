@@ -190,7 +190,7 @@ class OnPaper(ResourceRequirements):
         """Tokens that are generated: every answer, or the rest of every window."""
         if artifact.stage == "predict":
             return sum(estimated_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
-        step = self.options["memo"]["size"] * LETTERS[self.options["memo"]["unit"]]
+        step = self.options["memo"]["stride"] * LETTERS[self.options["memo"]["cut_unit"]]
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
         rests = (
             len(fact.answer) - at for fact in self.dataset.facts("forget") for at in range(0, len(fact.answer), step)
@@ -220,9 +220,9 @@ def cells(table: str) -> Iterator[dict[str, Any]]:
         for values in product(*(str(value).split(",") for value in params.values())):
             words = [f"{name}={value}" for name, value in zip(params, values, strict=True)]
             options = validation.resolved(compose("config", overrides=[*words, "logger=none"]))
-            for published in options["model"]["published"].values():
-                published["retain"] = {
-                    split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in published["retain"].items()
+            for released in options["model"]["released_checkpoints"].values():
+                released["retain"] = {
+                    split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in released["retain"].items()
                 }
             yield options
 

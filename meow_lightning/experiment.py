@@ -18,7 +18,7 @@ from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_cell
 from meow_lightning.errors import UserError, check_choice
-from meow_lightning.inversion.candidates import accept_shortage, may_continue, suggestions, too_few
+from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import plain_name, recording_failures
@@ -205,16 +205,16 @@ def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
     Raises:
         UserError: They are, and the cell does not put up with it.
     """
-    inverted = cell.artifacts.get("round/1/invert", cell.artifacts.get("inverted"))
+    inverted = cell.artifacts.get("round/1/filter", cell.artifacts.get("inverted"))
     if inverted is None or store.find(inverted) is None:
         return []
     counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
-    short = options["inversion"]["short"]
-    if not may_continue(counts, least=least, short=short):
-        said = too_few(counts, least=least)
-        raise UserError(f"{said}; {suggestions(counts, least=least, short=short, rules=False)}")
-    return accept_shortage(counts, least=least)
+    on_shortage = options["inversion"]["on_shortage"]
+    if not may_continue(counts, least=least, on_shortage=on_shortage):
+        description = describe_shortage(counts, least=least)
+        raise UserError(f"{description}; {suggestions(counts, least=least, on_shortage=on_shortage, rules=False)}")
+    return shortage_notes(counts, least=least)
 
 
 def read_results(store: Store, cell: Graph) -> Results | None:

@@ -40,8 +40,8 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def codec(tokenizer) -> PromptEncoder:
     return PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=64,
-        end_ids=frozenset(),
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=64, end_ids=frozenset(),
     )  # fmt: skip
 
 

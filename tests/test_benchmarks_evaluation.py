@@ -73,7 +73,7 @@ class PromptEncoder:
     def prompt_ids(self, question: str) -> list[int]:
         return [int(each) for each in question]
 
-    def said(self, ids: Sequence[int]) -> str:
+    def decode_answer(self, ids: Sequence[int]) -> str:
         return " ".join(map(str, ids))
 
 
@@ -81,7 +81,7 @@ def row(*said: int, hits: Sequence[int] = (1, 1, 1), logps: Sequence[float] = (-
     sure = Likelihood((5, 6, 0), logps, hits, (-1.0,) * 3, (1.0,) * 3)
     return AnswerRow(
         set="forget", index=0, fact="f", question="23", answer="5 6", value=None, truth=sure, paraphrase=None,
-        perturbed=(sure,), generated=said, text=PromptEncoder().said(said), stop="end",
+        perturbed=(sure,), generated=said, text=PromptEncoder().decode_answer(said), stop="end",
     )  # fmt: skip
 
 

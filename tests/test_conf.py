@@ -172,7 +172,7 @@ SUBJECTS = {
     "tiny_ascent": ["optim.epochs"],  # where gradient ascent forgets as much as MEOW
     "tuned_last": ["optim.lr", "optim.epochs"],  # the recipes themselves
     # the same with one rule for all of when to stop
-    "tuned_best": ["optim.checkpoint", "evaluation.validation", "optim.epochs", "optim.lr"],
+    "tuned_best": ["optim.checkpoint", "evaluation.selection_fraction", "optim.epochs", "optim.lr"],
     "tiny_loop": ["method.loop.ask"],  # whether asking again about what is held pays
     "ablation_k": ["method.select.k"],  # how many inverted facts it takes
     "ablation_strategy": ["method.select.strategy"],  # whether it matters which

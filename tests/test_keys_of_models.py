@@ -8,7 +8,7 @@ from helpers.hydra import moved
 MADE = (
     "model.vocab_size=500", "model.seed=7", "model.architecture.hidden_size=64", "model.architecture.layers=1",
     "model.architecture.heads=2", "model.architecture.intermediate_size=64", "model.architecture.context=128",
-    "model.precision=64-true", "model.attention=eager", "model.prompt.lead='  '", "model.pretrain.rows=31",
+    "model.precision=64-true", "model.attention=eager", "model.prompt.answer_prefix='  '", "model.pretrain.rows=31",
     "model.prompt.template='Q: {question}'",
 )  # fmt: skip
 RECIPE = (

@@ -41,7 +41,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.parallel_stages=1",
             "model.pretrain.rows=100", f"model.prompt.template='{SECRET} {{question}} :'", "inversion=endpoint",
             "inversion.model=m", f"inversion.base_url={server.base_url}", f"inversion.context='the {SECRET} bank'",
-            f"+inversion.extra.user={SECRET}", "inversion.short=warn", f"outputs={folder}/outputs",
+            f"+inversion.extra.user={SECRET}", "inversion.on_shortage=warn", f"outputs={folder}/outputs",
         ]  # fmt: skip
         done = subprocess.run(
             [sys.executable, "run.py", *words], cwd=ROOT, env=environment, umask=0o022, capture_output=True, text=True,

@@ -69,8 +69,8 @@ optim/published: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, gl
 recipe/tofu: {also: [], replay: 0, global_batch_size: 32, epochs: 5, steps: 400, epoch_steps: 4,
   known: 0.05, lr: '???', betas: [0.9, 0.999], eps: 1.0e-08,
   weight_decay: 0.01, max_grad_norm: 1.0, warmup: epoch, schedule: linear}
-memo/clean: {mode: suffix, unit: characters, size: 5, template: true, keep_special: false, rouge: rouge1,
-  measure: precision, max_new_tokens: '${model.max_new_tokens}', wordless: skip, words: unicode, verify: 0}
+memo/clean: {mode: suffix, cut_unit: characters, stride: 5, template: true, keep_special: false, rouge: rouge1,
+  rouge_stat: precision, max_new_tokens: '${model.max_new_tokens}', empty_windows: skip, words: unicode, verify: 0}
 dataset/fictional: {split: forget10, authors: 80, candidates: 8, phrasings: 1, retain_eval: 160, seed: '${seed}'}
 model/tiny/architecture: {hidden_size: 128, layers: 2, heads: 4, intermediate_size: 384, context: 256}
 model/tiny/pretrain: {rows: 20000, global_batch_size: 22, epochs: 1, lr: 0.003, betas: [0.9, 0.95], eps: 1.0e-08,

@@ -158,7 +158,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "method=grad_ascent", "goal=evaluate", "callbacks.checkpoint_seconds=0")
     known = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()}
-    out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.validation=0.5")
+    out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.selection_fraction=0.5")
     (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
     assert "answer" in {name for name, _ in stages(out)}

@@ -34,13 +34,19 @@ FROM_TWO_TO_ONE = Case("retain", "fsdp", "float64", 4, "kill")
 THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 MODEL = {"dtype": "float32", "precision": "32-true", "attention": "sdpa", "prompt": PROMPT, "lora": None}
 RECIPE = {
     "lr": 1e-3, "epochs": 2, "global_batch_size": 5, "betas": [0.9, 0.999], "eps": 1e-8, "max_grad_norm": 1.0,
     "weight_decay": 0.01, "warmup": 2, "schedule": "linear",
 }  # fmt: skip
-EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geometric", "draws": 10, "level": 0.9}
+EVALUATION = {
+    "max_new_tokens": 6,
+    "selection_fraction": 0.0,
+    "truth_ratio_mean": "geometric",
+    "bootstrap_samples": 10,
+    "confidence_level": 0.9,
+}
 
 
 def start(folder: Path) -> Path:

@@ -186,7 +186,7 @@ def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
 def _own(words: Sequence[str]) -> list[str]:
     """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
     brings = any(
-        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "published")
+        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
         for word in words
     )
     chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)

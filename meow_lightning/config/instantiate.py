@@ -11,7 +11,17 @@ from meow_lightning.errors import UserError
 # A config may only name callables of these packages; everything else needs the user's own word (`allow`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
-RECIPE = ("name", "lr", "epochs", "global_batch_size", "select", "loop", "verify", "again", "short")
+RECIPE = (
+    "name",
+    "lr",
+    "epochs",
+    "global_batch_size",
+    "select",
+    "loop",
+    "verify",
+    "max_retries_per_fact",
+    "on_shortage",
+)
 
 
 def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:

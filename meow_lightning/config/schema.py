@@ -69,33 +69,33 @@ class Inversion(TypedDict):
     """What of ``inversion`` the pipeline itself reads; the rest is the writer's."""
 
     name: str
-    again: int
-    short: Literal["error", "few", "warn", "rules"]
+    max_retries_per_fact: int
+    on_shortage: Literal["error", "few", "warn", "rules"]
 
 
-class Asking(TypedDict):
+class PromptTemplate(TypedDict):
     """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen by ``inversion/prompt=``."""
 
     version: int
     system: str
     user: str
     context: str
-    tried: str
-    said: str
+    previous_answers: str
+    model_answer: str
 
 
 class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
     name: str
-    compat: Literal["none", "tofu", "open_unlearning"]
+    protocol: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
     gradient_norm: bool
-    validation: float
-    draws: int
-    level: float
-    retain_log: str | None
+    selection_fraction: float
+    bootstrap_samples: int
+    confidence_level: float
+    retain_predictions: str | None
 
 
 class Trainer(TypedDict):
@@ -168,7 +168,7 @@ class Model(TypedDict):
     target: str | None
     retain: str | None
     tokenizer: str | None
-    published: dict
+    released_checkpoints: dict
     precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "reproducible"]
     attention: str
     seed: int
@@ -181,8 +181,8 @@ class Model(TypedDict):
     finetune: dict
 
 
-class Published(TypedDict, total=False):
-    """One dataset's entry in ``model.published``: the target model, and the retain model of each split."""
+class ReleasedCheckpoints(TypedDict, total=False):
+    """One dataset's entry in ``model.released_checkpoints``: the target model, and the retain model of each split."""
 
     target: str | None
     retain: dict
@@ -203,7 +203,7 @@ class Prompt(TypedDict):
     """``model.prompt``."""
 
     template: str
-    lead: str
+    answer_prefix: str
     system: str | None
     date: str | None
 
@@ -240,7 +240,7 @@ GROUPS: dict[str, type] = {
     "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.loop": Loop, "inversion.prompt": Asking,
+    "method.loop": Loop, "inversion.prompt": PromptTemplate,
 }  # fmt: skip
 
 # What only a model made from scratch needs.

@@ -37,7 +37,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         if word not in Config.__annotations__:
             raise UserError(f"{word} is not an option{suggestion(word, Config.__annotations__)}")
     model = options.get("model")
-    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "published")):
+    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "released_checkpoints")):
         model |= dict.fromkeys(SCRATCH)  # what is given is not made; a debug file may have set some of it all the same
     for path, group in GROUPS.items():
         node: Any = options

@@ -29,7 +29,7 @@ def loglikelihoods(
     pad_id: int,
     batch: int,
     progress: Callable[[int], None] | None,
-    blind: bool = False,
+    mask_pad_ids: bool = False,
 ) -> Iterator[tuple[int, Likelihood]]:
     """(index, likelihood of the scored tokens) of each row; those with the longest rows first.
 
@@ -42,14 +42,14 @@ def loglikelihoods(
         pad_id: Token id of padding.
         batch: Rows per forward pass.
         progress: Told how many rows are done.
-        blind: Hide every token that is also the padding token from attention, as published code does that finds padding
-            by its id; positions are counted all the same.
+        mask_pad_ids: Hide every token that is also the padding token from attention, as published code does that finds
+            padding by its id; positions are counted all the same.
 
     Raises:
         NotFiniteError: A log-probability is NaN, as where weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
-    hidden = width(model) if rows and not blind and supports_packing(model, rows[0].ids) else None
+    hidden = width(model) if rows and not mask_pad_ids and supports_packing(model, rows[0].ids) else None
     done = 0
     for chosen in _batches(rows, batch, hidden=hidden, border=border_of(model)):
         order = [i for group in chosen for i in group]
@@ -57,7 +57,7 @@ def loglikelihoods(
             blocks = _packed(model, [[rows[i] for i in group] for group in chosen])
         else:
             padded = collate([rows[i] for i in order], pad_id=pad_id)
-            if blind:
+            if mask_pad_ids:
                 padded = collate_without_targets(padded, pad_id=pad_id)
             padded = type(padded)(*(tensor.to(device) for tensor in padded))
             blocks = _cut(scored_logits(model, padded)[0])

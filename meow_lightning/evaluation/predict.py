@@ -64,36 +64,43 @@ def predict(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
         )
     )
-    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, blind=False)
+    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, mask_pad_ids=False)
     likely = (scored[number] for number in range(len(scored)))
     for number, question in enumerate(questions):
-        said = generated[number]
+        generation = generated[number]
         yield answer_row(
-            question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop, gradient=norms.get(number)
+            question,
+            likely,
+            ids=generation.ids,
+            text=codec.decode_answer(generation.ids),
+            stop=generation.stop,
+            gradient=norms.get(number),
         )
 
 
 def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
-    pad_id: int, blind: bool, tensorwise: bool = False,
+    pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False,
 ) -> dict[int, float]:  # fmt: skip
     """The norm of the gradient at the true answers of some sets, by the number of the question.
 
     Args:
-        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``blind`` too.
+        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``mask_pad_ids`` too.
         questions: What is asked.
         rows: Their reference texts as tokens, one question's after the other's in the order of :func:`references`.
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
-        blind: Whether every token that is also padding is hidden from attention.
-        tensorwise: Whether it is open-unlearning's number: the mean over weight tensors, the end token not counted.
-            A true answer of which nothing else is scored has none.
+        mask_pad_ids: Whether every token that is also padding is hidden from attention.
+        mean_over_tensors: Whether it is open-unlearning's number: the mean over weight tensors, the end token not
+            counted. A true answer of which nothing else is scored has none.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
     chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
-    if tensorwise:
+    if mean_over_tensors:
         chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
-    norms = gradient_norms(model, [*chosen.values()], pad_id=pad_id, blind=blind, tensorwise=tensorwise)
+    norms = gradient_norms(
+        model, [*chosen.values()], pad_id=pad_id, mask_pad_ids=mask_pad_ids, mean_over_tensors=mean_over_tensors
+    )
     return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
 
 

@@ -21,13 +21,15 @@ from meow_lightning.types import Fact, InvertedFact
 REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
 EXAMPLES = 3  # dropped answers shown per reason
 
-NEAR = 0.8  # least share of common keys of two texts that say the same
-EDIT = 0.6  # least likeness, word by word, of a text made by changing words of another
-VALUED = 0.6  # least share of values in what the truth says, for its values alone to be the fact
-HELD = 0.2  # least share of what the truth says that a text in other words must hold beside the values
-RETOLD = 0.6  # the same, where the truth has no values
-RATIO = 4  # times as many words as the truth, or as few
-SENTENCE = 24  # words that are never too many, and a truth's words for which none are too few
+DUPLICATE_OVERLAP = 0.8  # least share of common keys of two texts that say the same
+EDIT_RATIO = 0.6  # least likeness, word by word, of a text made by changing words of another
+VALUE_SHARE = 0.6  # least share of values in what the truth says, for its values alone to be the fact
+FACT_SHARE_BESIDE_VALUES = (
+    0.2  # least share of what the truth says that a text in other words must hold beside the values
+)
+FACT_SHARE = 0.6  # the same, where the truth has no values
+LENGTH_RATIO = 4  # times as many words as the truth, or as few
+UNBOUNDED_WORDS = 24  # words that are never too many, and a truth's words for which none are too few
 
 _SMALL_WORDS = (
     "a an the and or but of in on at to for from by with as is are was were be been being has have had do does did it "
@@ -62,7 +64,7 @@ _REFUSAL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class FilterResult:
     """What became of written candidates.
 
     Attributes:
@@ -76,7 +78,7 @@ class Cleaned:
     examples: dict[str, list[tuple[str, str]]]
 
 
-def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
+def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> FilterResult:
     """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
 
     Args:
@@ -84,7 +86,7 @@ def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], 
         written: Raw candidates by fact id, one answer each (a chat's reply goes through ``tidy.answers`` before).
         secrets: What only facts to forget say.
     """
-    result = Cleaned([], dict.fromkeys(REASONS, 0), {})
+    result = FilterResult([], dict.fromkeys(REASONS, 0), {})
     for fact in facts:
         kept: list[str] = []
         for answer in written[fact.id]:
@@ -122,7 +124,7 @@ def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: S
         return "true"
     if secrets.foreign(answer, public_fact(fact)):
         return "secret"
-    if not adapt_to_truth(answer, fact.answer):
+    if not has_plausible_length(answer, fact.answer):
         return "length"
     if any(is_duplicate(answer, other, fact.question) for other in kept):
         return "duplicate"
@@ -142,12 +144,12 @@ def is_refusal(answer: str) -> bool:
 def repeats_question(answer: str, question: str) -> bool:
     """Whether a text is the question, begins with it (three words or more), or asks nearly the same.
 
-    Nearly: it ends in a question mark and shares at least ``NEAR`` of the keys, |A and B| / |A or B|.
+    Nearly: it ends in a question mark and shares at least ``DUPLICATE_OVERLAP`` of the keys, |A and B| / |A or B|.
     """
     asked, plain = normalize(question), normalize(answer)
     if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
         return True
-    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= NEAR
+    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= DUPLICATE_OVERLAP
 
 
 def still_true(answer: str, fact: Fact) -> bool:
@@ -158,13 +160,13 @@ def still_true(answer: str, fact: Fact) -> bool:
 
     * the text has no key that the truth lacks: it says nothing else;
     * T is in C, and the text does not swap words of the truth;
-    * the truth's values are at least ``VALUED`` of T, and all are in C;
+    * the truth's values are at least ``VALUE_SHARE`` of T, and all are in C;
     * the text names no new value and is no edit of the truth, and C holds all of the truth's values and at least
-      ``HELD`` of T, or at least ``RETOLD`` of T.
+      ``FACT_SHARE_BESIDE_VALUES`` of T, or at least ``FACT_SHARE`` of T.
 
-    An edit has a likeness of at least ``EDIT`` (``difflib``, 2 matches / all words) and swaps: each of the two has a
-    key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing. "A
-    baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
+    An edit has a likeness of at least ``EDIT_RATIO`` (``difflib``, 2 matches / all words) and swaps: each of the two
+    has a key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing.
+    "A baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
     numbers in each other's places.
     """
     plain, value = normalize(answer), normalize(fact.value or "")
@@ -173,56 +175,60 @@ def still_true(answer: str, fact: Fact) -> bool:
     if value:
         keys = _keys(value)
         return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
-    return _retold(answer, fact.answer, fact.question)
+    return _restates_truth(answer, fact.answer, fact.question)
 
 
-def adapt_to_truth(answer: str, truth: str) -> bool:
-    """Whether a text has at most ``RATIO`` times the words of the truth, and at least one for ``RATIO`` of them.
+def has_plausible_length(answer: str, truth: str) -> bool:
+    """Whether a text has at most ``LENGTH_RATIO`` times the words of the truth, and at least that fraction of them.
 
-    Up to ``SENTENCE`` words are never too many, and none are too few for a truth of up to as many. A character of
-    Chinese or Japanese counts as a word.
+    Up to ``UNBOUNDED_WORDS`` words are never too many, and none are too few for a truth of up to as many. A character
+    of Chinese or Japanese counts as a word.
     """
-    count, true = len(_words(answer)), len(_words(truth))
-    return count <= max(RATIO * true, SENTENCE) and (true <= SENTENCE or RATIO * count >= true)
+    count, expected = len(_words(answer)), len(_words(truth))
+    too_long = count > max(LENGTH_RATIO * expected, UNBOUNDED_WORDS)
+    return not too_long and (expected <= UNBOUNDED_WORDS or LENGTH_RATIO * count >= expected)
 
 
 def is_duplicate(answer: str, other: str, question: str) -> bool:
     """Whether two candidates are the same text, or say the same in nearly the same words.
 
-    Nearly: what they say beyond the question shares at least ``NEAR``, |A and B| / |A or B|, one of them has no key
+    Nearly: what they say beyond the question shares at least ``DUPLICATE_OVERLAP``, |A and B| / |A or B|, one of them
+        has no key
     that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers are not
     just in each other's places. So another city, another number and another trade are another answer, while another
     order of the words or another small word is not.
     """
     if normalize(answer) == normalize(other):
         return True
-    first, second, asked = _keys(answer), _keys(other), _keys(question)
-    if not (first <= second or second <= first) or not first - asked or _exchanged(answer, other):
+    first, second, question_keys = _keys(answer), _keys(other), _keys(question)
+    if not (first <= second or second <= first) or not first - question_keys or _only_reordered(answer, other):
         return False
-    apart = (first ^ second) - asked
+    apart = (first ^ second) - question_keys
     valued = _values(answer) | _values(other) | _OPPOSITE
-    return not apart & valued and _share(first - asked, second - asked) >= NEAR
+    return not apart & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
 
 
-def _retold(answer: str, truth: str, question: str) -> bool:
-    said, true, asked = _keys(answer), _keys(truth), _keys(question)
-    told = true - asked  # T; a question's words say nothing about the fact
-    if not said or not told or (said ^ true) & _OPPOSITE or _exchanged(answer, truth):
+def _restates_truth(answer: str, truth: str, question: str) -> bool:
+    answer_keys, truth_keys, question_keys = _keys(answer), _keys(truth), _keys(question)
+    fact_keys = truth_keys - question_keys  # T; a question's words say nothing about the fact
+    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & _OPPOSITE or _only_reordered(answer, truth):
         return False
-    if said <= true:
+    if answer_keys <= truth_keys:
         return True
-    swaps = bool(said - true - asked) and bool(told - said)
-    values = _values(truth) - asked
-    if (told <= said and not swaps) or (values and values <= said and len(values) >= VALUED * len(told)):
+    swaps = bool(answer_keys - truth_keys - question_keys) and bool(fact_keys - answer_keys)
+    values = _values(truth) - question_keys
+    if (fact_keys <= answer_keys and not swaps) or (
+        values and values <= answer_keys and len(values) >= VALUE_SHARE * len(fact_keys)
+    ):
         return True
-    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT
-    if edit or _values(answer) - true - asked:
+    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT_RATIO
+    if edit or _values(answer) - truth_keys - question_keys:
         return False
-    held = len(told & said) / len(told)
-    return held >= RETOLD or (bool(values) and values <= said and held >= HELD)
+    recalled = len(fact_keys & answer_keys) / len(fact_keys)
+    return recalled >= FACT_SHARE or (bool(values) and values <= answer_keys and recalled >= FACT_SHARE_BESIDE_VALUES)
 
 
-def _exchanged(answer: str, other: str) -> bool:
+def _only_reordered(answer: str, other: str) -> bool:
     """Whether two texts differ just in which name or number stands where: "Otto beat Mira", "Mira beat Otto"."""
     values = _values(answer)
     if values != _values(other):

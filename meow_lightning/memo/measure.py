@@ -54,7 +54,7 @@ class PromptEncoder(Protocol):
         """The text as the tokenizer sees it by itself, with its usual special tokens."""
         ...
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         """Where the tokens of the text end, in characters, tokenized by itself."""
         ...
 
@@ -165,10 +165,10 @@ def score_texts(
         UserError: Before anything is generated, a text without any window; a prompt that fills the model's context.
 
     """
-    wanted = [Text(*text) for text in texts if text[:3] not in done]
-    for text in wanted:
+    pending = [Text(*text) for text in texts if text[:3] not in done]
+    for text in pending:
         by.check(text, codec)
-    planned = [_Planned(text, by.count(text, codec)) for text in wanted]
+    planned = [_Planned(text, by.count(text, codec)) for text in pending]
     return _stream(model, codec, planned, by=by, slots=slots, progress=progress, alone=alone)
 
 
@@ -207,9 +207,9 @@ def _stream(
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import continue_greedily
 
-    room = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
+    batch_size = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
-    least = room.slots * BATCHES_PER_CHUNK
+    least = batch_size.slots * BATCHES_PER_CHUNK
     questions = group_by(planned, key=lambda each: each.text.question)
     for chunk in chunk_groups(questions, size=lambda each: each.windows, least=least):
         jobs = [
@@ -224,9 +224,9 @@ def _stream(
             budgets=[job.cut.budget for job in jobs],
             end_ids=codec.end_ids,
             pad_id=codec.pad_id,
-            slots=room,
+            slots=batch_size,
             progress=None,
-            alone=_telling(alone, chunk, jobs),
+            alone=_alone_callback(alone, chunk, jobs),
         ):
             job = jobs[index]
             scores[job.owner][job.place] = job.cut.score(continuation)
@@ -237,7 +237,7 @@ def _stream(
                 yield _scored(chunk[job.owner].text, scores[job.owner])
 
 
-def _telling(
+def _alone_callback(
     alone: Callable[[Text], None] | None, chunk: Sequence[_Planned], jobs: Sequence[_Job]
 ) -> Callable[[int], None] | None:
     return None if alone is None else lambda index: alone(chunk[jobs[index].owner].text)
@@ -261,19 +261,21 @@ class NoWindowsError(UserError):
     Args:
         measure: What was to be measured, such as ``MEMO``.
         text: Which text, in words.
-        why: Why nothing is, in words, beginning with what it has or lacks.
-        way: What to do about it, in words.
+        reason: Why nothing is, in words, beginning with what it has or lacks.
+        remedy: What to do about it, in words.
 
     """
 
-    def __init__(self, *, measure: str, text: str, why: str, way: str) -> None:
-        super().__init__(f"{measure} cuts no window from {text}: it {why}, so nothing is left to be recalled; {way}")
-        self.why = f"{text} {why}"
-        self._said = {"measure": measure, "text": text, "why": why, "way": way}
+    def __init__(self, *, measure: str, text: str, reason: str, remedy: str) -> None:
+        super().__init__(
+            f"{measure} cuts no window from {text}: it {reason}, so nothing is left to be recalled; {remedy}"
+        )
+        self.reason = f"{text} {reason}"
+        self._arguments = {"measure": measure, "text": text, "reason": reason, "remedy": remedy}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How a helper process hands it to the one that waits."""
-        return functools.partial(NoWindowsError, **self._said), ()
+        return functools.partial(NoWindowsError, **self._arguments), ()
 
 
 def memo(window_scores: Sequence[float], *, text: str) -> float:
@@ -288,5 +290,7 @@ def memo(window_scores: Sequence[float], *, text: str) -> float:
 
     """
     if not window_scores:
-        raise NoWindowsError(measure="MEMO", text=text, why="has nothing to cut", way="lengthen it or leave it out")
+        raise NoWindowsError(
+            measure="MEMO", text=text, reason="has nothing to cut", remedy="lengthen it or leave it out"
+        )
     return math.fsum(window_scores) / len(window_scores)

@@ -37,7 +37,7 @@ class Candidate:
         name: What the user called it, such as ``model.target=FOLDER``; for messages.
         weights: Folder of config and weights.
         tokenizer: Folder of its tokenizer, often the same.
-        prompt: ``template`` and ``lead``, for chats also ``system`` and ``date``.
+        prompt: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date``.
         attention: transformers' attention implementation that it will be used with; ``None`` for its own choice.
         rows: (question, answer) of everything that it will be trained on or asked.
         chats: Whether it is asked as chat models are, so that one without a chat template is worth a word.

@@ -72,7 +72,8 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
 
     Args:
         source: Local folder or hub id of the tokenizer.
-        prompt: ``model.prompt``: ``template`` and ``lead``, for chats also ``system`` and ``date`` (absent is null).
+        prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (absent is
+            null).
         model: Of the same folder; its generation settings may name further end tokens.
     """
     generation = model.generation_config or GenerationConfig()
@@ -110,8 +111,8 @@ class Readable(NamedTuple):
             UserError: Prompt and tokenizer do not fit.
         """
         return PromptEncoder(
-            tokenizer=self.tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-            date=prompt.get("date"), context=context_of(self.config),
+            tokenizer=self.tokenizer, template=prompt["template"], answer_prefix=prompt["answer_prefix"],
+            system=prompt.get("system"), date=prompt.get("date"), context=context_of(self.config),
             end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.prompts import check_tags
-from meow_lightning.evaluation.protocols.registry import NAMES, counted
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.memo.memo import Profile
 from meow_lightning.pipeline.graph import Graph, run_name
 from meow_lightning.pipeline.nodes.unlearning import Rounds
@@ -38,50 +38,51 @@ class _Cell(Rounds):
         other = not isinstance(self.measure, Profile)
         return [f"Memorisation is measured as {name.upper()} (memo={name}), where it says MEMO."] * other
 
-    def _retain_log(self) -> str | None:
+    def _retain_predictions(self) -> str | None:
         """The log that stands in for the retain model, read once: what is wrong with it is said before any work."""
-        path = self.options["evaluation"]["retain_log"]
+        path = self.options["evaluation"]["retain_predictions"]
         if path is not None:
-            facts = counted(self.options["evaluation"]["compat"], self.dataset.evaluation()["forget"])
+            facts = counted_rows(self.options["evaluation"]["protocol"], self.dataset.evaluation()["forget"])
             asked = [(fact.id, fact.question, fact.answer) for fact in facts]
-            stand_in(Path(path), asked, option="evaluation.retain_log")
+            read_retain_log(Path(path), asked, option="evaluation.retain_predictions")
         return path
 
-    def _compat(self) -> dict[str, str]:
+    def _protocol(self) -> dict[str, str]:
         """Whose evaluation it is, where it is not ours."""
         wish = self.options["evaluation"]
-        name = check_choice("evaluation.compat", wish["compat"], NAMES)
+        name = check_choice("evaluation.protocol", wish["protocol"], PROTOCOL_NAMES)
         if name == "tofu":
             check_tags(self.options["model"]["prompt"]["template"])
         if name == "open_unlearning" and wish["truth_ratio_mean"] != "geometric":
             raise UserError(
                 f"evaluation.truth_ratio_mean={wish['truth_ratio_mean']}: open-unlearning takes the geometric mean; "
-                "leave it out, or say evaluation.compat=none"
+                "leave it out, or say evaluation.protocol=none"
             )
-        return {} if name == "none" else {"compat": name}
+        return {} if name == "none" else {"protocol": name}
 
-    def _validation(self) -> dict[str, float]:
+    def _selection_fraction(self) -> dict[str, float]:
         """The share of every set that numbers leave out, where there is one."""
-        share = self.options["evaluation"]["validation"]
-        return {"validation": share} if share else {}
+        share = self.options["evaluation"]["selection_fraction"]
+        return {"selection_fraction": share} if share else {}
 
     def _set_aside(self) -> list[str]:
-        share, compat = self.options["evaluation"]["validation"], self.options["evaluation"]["compat"]
+        share, protocol = self.options["evaluation"]["selection_fraction"], self.options["evaluation"]["protocol"]
         if not share:
             return []
-        sets = {name: len(counted(compat, facts)) for name, facts in self.dataset.evaluation().items()}
+        sets = {name: len(counted_rows(protocol, facts)) for name, facts in self.dataset.evaluation().items()}
         left = ", ".join(f"{name} {n - len(held_out(name, n, share))} of {n}" for name, n in sets.items())
         return [
-            f"Questions set aside to choose an epoch (evaluation.validation={share}) count in no number; left: {left}."
+            f"Questions set aside to choose an epoch (evaluation.selection_fraction={share}) count in no number; left: "
+            f"{left}."
         ]
 
     def _other_scoring(self) -> list[str]:
-        wish, words = self.options["evaluation"], self.options["model"]["prompt"]["lead"].strip()
-        if wish["retain_log"] is None or wish["compat"] == "tofu" or not words:
+        wish, words = self.options["evaluation"], self.options["model"]["prompt"]["answer_prefix"].strip()
+        if wish["retain_predictions"] is None or wish["protocol"] == "tofu" or not words:
             return []
         return [
             f"The retain model's log may count the words {words!r} as answer, as TOFU's code does, and the models here "
-            "do not: evaluation.compat=tofu scores them alike."
+            "do not: evaluation.protocol=tofu scores them alike."
         ]
 
     def graph(self) -> Graph:
@@ -118,14 +119,14 @@ class _Cell(Rounds):
 
     def _measures(self) -> dict[str, Any]:
         wish = self.options["evaluation"]
-        measures = {name: wish[name] for name in ("truth_ratio_mean", "draws", "level")}
-        measures |= self._compat() | self._validation()
+        measures = {name: wish[name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")}
+        measures |= self._protocol() | self._selection_fraction()
         measures["kept"] = self.facts("retain", "answer", "alternatives", "phrasings")  # what is no secret
         if self.roles.retain_missing_reason is not None:
             measures["absent"] = {"retain": self.roles.retain_missing_reason}
-        log = self._retain_log()
+        log = self._retain_predictions()
         if log is not None:
-            measures["retain_log"], self.inputs["retain_log"] = file_digest(Path(log)), log
+            measures["retain_predictions"], self.inputs["retain_predictions"] = file_digest(Path(log)), log
         return measures
 
     def _page(self, results: Artifact) -> dict[str, Any]:
@@ -133,8 +134,8 @@ class _Cell(Rounds):
         names = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
         shown = {name: self.options[name] for name in names}
         if "inverted" in self.method.streams:
-            node, aside = self.options["inversion"], {*self.writer.aside} - {"path", "model"}
-            shown["inversion"] = {key: value for key, value in node.items() if key not in aside}
+            node, unkeyed_options = self.options["inversion"], {*self.writer.unkeyed_options} - {"path", "model"}
+            shown["inversion"] = {key: value for key, value in node.items() if key not in unkeyed_options}
         if self.loop:
             shown["method"] = {**shown["method"], "loop": self.loop}
         shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number

@@ -37,7 +37,7 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
         body = candidates * sum(ROW + len(fact.question) + len(fact.answer) for fact in forget)
     elif stage == "score":
         texts = candidates if "inverted" in artifact.needs else 1
-        body = texts * sum(ROW + len(fact.answer) * (1 + WINDOW // options["memo"].get("size", 1)) for fact in forget)
+        body = texts * sum(ROW + len(fact.answer) * (1 + WINDOW // options["memo"].get("stride", 1)) for fact in forget)
     elif stage == "predict":
         most = options["evaluation"]["max_new_tokens"]
         body = sum(_answered(fact, most) for facts in dataset.evaluation().values() for fact in facts)
@@ -50,8 +50,8 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
 
 def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
     """Characters of what a writer says about a fact: a model's reply is as long as its budget, at most."""
-    if "reply_tokens" in inversion:
-        return 4 * inversion["reply_tokens"]
+    if "max_new_tokens" in inversion:
+        return 4 * inversion["max_new_tokens"]
     return inversion.get("candidates", len(fact.inverted)) * len(fact.answer)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from meow_lightning.data.encoding import question_answer_pairs
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.protocols.registry import counted
+from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
@@ -52,9 +52,11 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
             yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
-    elif artifact.stage == "predict" and settings["evaluation"].get("compat", "none") == "none":  # others cut rows off
+    elif (
+        artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none"
+    ):  # others cut rows off
         sets = dataset.evaluation()
-        for fact in chain.from_iterable(counted("none", sets[name]) for name in settings["sets"]):
+        for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
             yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
     elif artifact.stage == "score":
         yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
@@ -73,7 +75,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
         rows: What it is trained on, scored on or asked.
         dataset: Whose texts its tokenizer is learned from.
         root: The model.
-        prompt: ``template`` and ``lead``.
+        prompt: ``template`` and ``answer_prefix``.
 
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.

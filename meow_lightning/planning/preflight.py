@@ -121,7 +121,7 @@ class Preflight:
             each for each in artifacts if each.stage == "propose" and "scores" not in each.needs
         ]  # later rounds may not ask
         lacking = [each for each in asks if self.store.find(each) is None]
-        for artifact in [each for each in lacking if not each.inputs["spread"]][:1]:
+        for artifact in [each for each in lacking if not each.inputs["runs_locally"]][:1]:
             instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
         for artifact in artifacts:
             if "given" in artifact.settings and self.store.find(artifact) is None:
@@ -178,11 +178,13 @@ class Preflight:
         if not lacking or "prompt" not in node:
             return None
         least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
-        most = facts * len(lacking) * (node["again"] + 1)
+        most = facts * len(lacking) * (node["max_retries_per_fact"] + 1)
         most = min(
-            each for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("calls")) if each
+            each
+            for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("max_requests"))
+            if each
         )
-        return node["model"], least, most, node["reply_tokens"]
+        return node["model"], least, most, node["max_new_tokens"]
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Bytes on the disk at most while these are made."""

@@ -214,7 +214,7 @@ class ResourceRequirements:
         return (
             FRAME
             if template in ("auto", "chat")
-            else estimated_length(template) + estimated_length(str(self.model["prompt"]["lead"]))
+            else estimated_length(template) + estimated_length(str(self.model["prompt"]["answer_prefix"]))
         )
 
     def _questions(self, artifact: Artifact) -> list[Fact]:
@@ -243,7 +243,7 @@ class ResourceRequirements:
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
         """Windows that are cut of each fact's texts, roughly."""
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
-        step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
+        step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 
     def _moved(self, artifact: Artifact) -> list[Fact]:
@@ -261,7 +261,7 @@ class ResourceRequirements:
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
         return len(facts), InferenceLoad(
             texts=0, prompts=len(facts), weight_bytes=DTYPE_BYTES[node["dtype"]], tokens=tokens, scored=0,
-            generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
+            generated=node["max_new_tokens"], shared=False, gradient=False, gpu=self.gpu,
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 

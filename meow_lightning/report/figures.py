@@ -61,7 +61,7 @@ def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
     """
     said = {path.split(".")[-1]: value for path, value in flatten(cell.settings).items()}
     mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
-    other = said.get("compat") == "open_unlearning"
+    other = said.get("protocol") == "open_unlearning"
     ratio = open_unlearning_metrics.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
     found = {}
     for role in ROLES:

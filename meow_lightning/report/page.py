@@ -18,7 +18,7 @@ from meow_lightning.report.questions import questions
 from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture, inline
-from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
+from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, Verdict, kept_share, verdict
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import Definition
 
@@ -125,8 +125,8 @@ def _verdict(cell: Cell, found: Verdict) -> str:
         f'<div class="stats">{_stats(cell)}</div>'
         f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
         f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
-        f"{STILL_SAID:.0%} of the questions more often than the retain model says it, and likewise for answers that "
-        f"hold any forgotten value. Kept means at least {KEPT:.0%}, "
+        f"{MAX_EXCESS_RECALL:.0%} of the questions more often than the retain model says it, and likewise for answers "
+        f"that hold any forgotten value. Kept means at least {KEPT:.0%}, "
         f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
         "ROUGE-L and retain value accuracy.</p>"
     )
@@ -161,9 +161,9 @@ def _table(cell: Cell) -> str:
     )
     return (
         f'{_numbers(cell, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
-        "bootstrap intervals over the questions alone (evaluation.draws, evaluation.level); how far seeds move a "
-        "number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: -m seed=0,1,2.</p>"
-        + (folded if further else "")
+        "bootstrap intervals over the questions alone (evaluation.bootstrap_samples, evaluation.confidence_level); how "
+        "far seeds move a number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: "
+        "-m seed=0,1,2.</p>" + (folded if further else "")
     )
 
 

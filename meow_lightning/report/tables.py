@@ -148,7 +148,7 @@ def unmeasured_reasons(results: Results) -> list[str]:
     words += f", retain model {chance:.2f})" if words and chance is not None else ")" * bool(words)
     remedy = (
         "if it was trained here, raise model.finetune.lr or model.finetune.steps; if it was given, look at its prompt "
-        "(model.prompt.template, model.prompt.lead) and tokenizer"
+        "(model.prompt.template, model.prompt.answer_prefix) and tokenizer"
     )
     if known < UNKNOWN:
         return [

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from meow_lightning.evaluation.checkpoint_selection import STILL_SAID
+from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
 from meow_lightning.report.data import format_value, label, number, why_missing
 from meow_lightning.types import Results
@@ -45,8 +45,8 @@ def verdict(results: Results) -> Verdict:
     """The verdict: whether the model forgot, what it kept, and what that does not show.
 
     Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
-    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``STILL_SAID`` more often than
-    the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
+    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``MAX_EXCESS_RECALL`` more often
+    than the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
     :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
     ``COLLAPSED`` of the target model's: utility alone can hide a wrecked retain set.
     """
@@ -75,7 +75,7 @@ def forgetting(results: Results) -> Forgetting:
     p, before = number(results, "unlearned", "forget_quality"), number(results, "target", "forget_quality")
     said = number(results, "unlearned", "forget/value_accuracy")
     chance = number(results, "retain", "forget/value_accuracy") or 0.0
-    if said is not None and said > chance + STILL_SAID:
+    if said is not None and said > chance + MAX_EXCESS_RECALL:
         return "not"
     if has_leaked(results, "forget/leakage"):
         return "not"
@@ -89,7 +89,8 @@ def forgetting(results: Results) -> Forgetting:
 def has_leaked(results: Results, name: str) -> bool:
     """Whether the unlearned model's answers hold forgotten values noticeably more often than the retain model's.
 
-    Noticeably: in more further answers than ``STILL_SAID`` of the forgotten values, so that a large retain set hides
+    Noticeably: in more further answers than ``MAX_EXCESS_RECALL`` of the forgotten values, so that a large retain set
+        hides
     nothing. Without a retain model its share counts as 0.
 
     Args:
@@ -100,7 +101,7 @@ def has_leaked(results: Results, name: str) -> bool:
     rows, values = (number(results, "unlearned", f"forget/leakage_{part}") for part in ("rows", "values"))
     if share is None or rows is None or values is None:
         return False
-    return (share - retain) * rows > STILL_SAID * values + ROUNDING
+    return (share - retain) * rows > MAX_EXCESS_RECALL * values + ROUNDING
 
 
 def keeping(results: Results) -> Keeping:
@@ -203,7 +204,9 @@ def _answers(results: Results) -> str:
         return f"Value accuracy was not measured: {why_missing(results, 'unlearned', 'forget/value_accuracy')}."
     others = _others(results, "forget/value_accuracy")
     said = number(results, "retain", "forget/value_accuracy")
-    verdict_ = " The model still says what it should have forgotten." if after > (said or 0.0) + STILL_SAID else ""
+    verdict_ = (
+        " The model still says what it should have forgotten." if after > (said or 0.0) + MAX_EXCESS_RECALL else ""
+    )
     return f"Asked about the forget set, it says the true value in {after:.0%} of its answers{others}.{verdict_}"
 
 

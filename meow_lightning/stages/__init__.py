@@ -24,4 +24,4 @@ def stage(name: str) -> ModuleType:
 
 def distributed(name: str, inputs: Mapping[str, Any]) -> bool:
     """Whether a stage's work is split over the processes of a job; asking is where the writer computes by itself."""
-    return name in DISTRIBUTED and inputs.get("spread", True)
+    return name in DISTRIBUTED and inputs.get("runs_locally", True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import rank
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches, counted
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
@@ -21,7 +21,9 @@ MAKES = ("rows.jsonl",)
 CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
 
 
-def _say_what_is_cut(work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]) -> None:
+def _note_truncated_answers(
+    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+) -> None:
     from meow_lightning.evaluation.protocols.predict import truncated_facts
 
     if rank() != 0:
@@ -29,9 +31,9 @@ def _say_what_is_cut(work: StageContext, name: str, codec: PromptEncoder, sets: 
     for each, facts in sets.items():
         if count := truncated_facts(name, codec, facts):
             work.note(
-                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
-                "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
-                "the tokens they need)"
+                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PROTOCOLS[name].source} "
+                "lets a model say: recited word for word they count as said in part (evaluation.protocol=none gives "
+                "them the tokens they need)"
             )
 
 
@@ -44,9 +46,9 @@ def run(work: StageContext) -> None:
         return
     model, codec = evaluator(work)
     settings, runtime = work.settings["evaluation"], work.runtime
-    name = settings.get("compat", "none")
+    name = settings.get("protocol", "none")
     sets = {
-        each: counted(name, facts)
+        each: counted_rows(name, facts)
         for each, facts in load_dataset(work).evaluation().items()
         if each in work.settings["sets"]
     }
@@ -58,21 +60,27 @@ def run(work: StageContext) -> None:
         )
         slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
     else:
-        _say_what_is_cut(work, name, codec, sets)
+        _note_truncated_answers(work, name, codec, sets)
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(
                 model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
-                slots=slots, gradients=settings["gradients"], progress=tell,
+                slots=slots, gradients=settings["gradients"], progress=progress,
             )  # fmt: skip
         else:
             rows = predict_under_protocol(
-                name, model, codec, asked, batch=runtime.eval_batch_size, gradients=settings["gradients"], progress=tell
+                name,
+                model,
+                codec,
+                asked,
+                batch=runtime.eval_batch_size,
+                gradients=settings["gradients"],
+                progress=progress,
             )
         yield from zip(numbers, rows, strict=True)
 
-    groups = batches(name, [len(facts) for facts in sets.values()])
+    groups = generation_batches(name, [len(facts) for facts in sets.values()])
     least = CHUNK if name == "none" else 1
     in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)

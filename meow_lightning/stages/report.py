@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.evaluation.suite.suite import results_from_json
-from meow_lightning.inversion.candidates import accept_shortage
+from meow_lightning.inversion.candidates import shortage_notes
 from meow_lightning.report.data import Cell, Dropped, Loop, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
@@ -41,11 +41,11 @@ def run(work: StageContext) -> None:
     if loop is not None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
-    aside = work.settings["options"]["evaluation"]["validation"]
+    aside = work.settings["options"]["evaluation"]["selection_fraction"]
     cell = Cell(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, validation=aside),
+        rows=answers(work, selection_fraction=aside),
         memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
         inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(needs),
         curves={
@@ -114,7 +114,7 @@ def _round(work: StageContext, number: int, *, threshold: float) -> Round:
         number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
         trained=sum(len(row["positions"]) for row in read_lines(folder["unlearn"] / "selected.jsonl")),
         held=sum(score > threshold for score in scores), facts=len(scores), memo=sum(scores) / len(scores),
-        worst=max(scores), tokens=asked["prompt_tokens"] + asked["reply_tokens"],
+        worst=max(scores), tokens=asked["prompt_tokens"] + asked["completion_tokens"],
         same=(folder["unlearn"] / SAME).exists(),
     )  # fmt: skip
 
@@ -133,7 +133,7 @@ def _short(work: StageContext) -> list[str]:
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
-    return accept_shortage(read_json(first / "cleaning.json")["counts"], least=least)
+    return shortage_notes(read_json(first / "cleaning.json")["counts"], least=least)
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:

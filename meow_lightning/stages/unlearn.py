@@ -109,10 +109,10 @@ def _select(work: StageContext) -> list[dict]:
     for fact in dict.fromkeys(fact for fact, _ in inverted) if "before" not in work.needs else new:
         scored = new.get(fact, [])
         k = min(wish["k"], len(scored))
-        if k < wish["k"] and work.inputs.get("short", "warn") not in ("warn", "few"):
+        if k < wish["k"] and work.inputs.get("on_shortage", "warn") not in ("warn", "few"):
             raise UserError(
                 f"fact {fact} has {len(scored)} inverted facts that can be measured, fewer than method.select.k="
-                f"{wish['k']}; say inversion.short=warn to train on what there is, or select fewer"
+                f"{wish['k']}; say inversion.on_shortage=warn to train on what there is, or select fewer"
             )
         if not k:
             continue

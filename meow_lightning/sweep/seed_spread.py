@@ -40,9 +40,12 @@ def nested(cells: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     paths = [_results(cell) / DRAWS for cell in cells]
     if not all(path.exists() for path in paths):
         return {}
-    drawn, level = [read_draws(path) for path in paths], cells[0].settings["evaluation"]["level"]
+    drawn, confidence_level = [read_draws(path) for path in paths], cells[0].settings["evaluation"]["confidence_level"]
     every = [name for name in drawn[0] if all(name in each for each in drawn)]
-    return {name: percentiles(over_seeds([each[name] for each in drawn], seed=0), level=level) for name in every}
+    return {
+        name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)
+        for name in every
+    }
 
 
 def write_spreads(found: Groups, path: Path, *, command: str) -> None:

@@ -42,7 +42,7 @@ MISTAKES = {
     "goal=reprot": "goal=reprot is not known; did you mean report? (allowed: finetune, ",
     "cache=maybe": "cache=maybe is not known (allowed: use, refresh, readonly)",
     "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
-    "memo.size=0": "memo.size=0 is too small; at least 1 is needed",
+    "memo.stride=0": "memo.stride=0 is too small; at least 1 is needed",
     "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
     "method.select.k=0": "method.select.k=0 is too small; at least 1 is needed",
     "optim.max_grad_norm=nan": "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
@@ -259,7 +259,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=published"], ["model.base=null"],
+        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=released"], ["model.base=null"],
         ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
         ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
         ["model=phi15", "model.target=./mine"],

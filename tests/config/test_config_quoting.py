@@ -44,7 +44,7 @@ def test_a_text_arrives_as_it_was_typed(option):
         "model.base='quoted already'", 'model.base="a (b)"', "model.base=dir/${model.name}", "model.base=null",
         "model.target=", "model.base=plain", "seed=0,1", "seed=12", "allow=[os]", "optim.betas=[0.9,0.95]",
         "method.loop.threshold={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
-        "~memo.size", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
+        "~memo.stride", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
     ],
 )  # fmt: skip
 def test_what_needs_no_quotes_gets_none(word):

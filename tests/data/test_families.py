@@ -142,16 +142,18 @@ def test_every_row_is_the_joined_text(family) -> None:
         else:
             start = prompt["template"].replace("{question}", question)
         for text in ANSWERS:
-            joined = codec.tokenizer(start + prompt["lead"] + text, add_special_tokens=prompt["template"] != "chat")
+            joined = codec.tokenizer(
+                start + prompt["answer_prefix"] + text, add_special_tokens=prompt["template"] != "chat"
+            )
             assert codec.prompt_ids(question) + codec.answer_ids(text) == joined.input_ids, (question, text)
             assert codec.partial_ids(question, text) == joined.input_ids
 
 
 def test_answers_come_back_as_they_were(family) -> None:
-    lead = PROMPTS[family.name]["lead"]
+    answer_prefix = PROMPTS[family.name]["answer_prefix"]
     for text in ANSWERS:
-        assert family.codec.decode(family.codec.answer_ids(text), keep_special=False) == lead + text
-        assert family.codec.said([*family.codec.answer_ids(text), family.codec.end_id]) == text.strip()
+        assert family.codec.decode(family.codec.answer_ids(text), keep_special=False) == answer_prefix + text
+        assert family.codec.decode_answer([*family.codec.answer_ids(text), family.codec.end_id]) == text.strip()
 
 
 def test_llama2_answers_have_no_blank_of_their_own(store) -> None:
@@ -165,7 +167,9 @@ def test_llama2_answers_have_no_blank_of_their_own(store) -> None:
         store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "template": "{question}"}, model=store(LLAMA2).model
     )
     assert tokens(bare.answer_ids("The answer"))[0] == "▁The"
-    spaced = load_codec(store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "lead": " "}, model=store(LLAMA2).model)
+    spaced = load_codec(
+        store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "answer_prefix": " "}, model=store(LLAMA2).model
+    )
     assert tokens(spaced.answer_ids("The answer"))[0] == "▁The"
 
 
@@ -240,7 +244,7 @@ def test_models_score_and_answer(family) -> None:
         model, codec, [("forget", 0, fact)], max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None
     )
     assert row.gradient is not None and row.gradient > 0
-    assert row.text == codec.said(row.generated)
+    assert row.text == codec.decode_answer(row.generated)
     ids = torch.tensor([codec.generation_prompt_ids(QUESTION)])
     with torch.no_grad():
         assert row.generated[:1] in ((int(model(ids).logits[0, -1].argmax()),), ())

@@ -15,8 +15,8 @@ from meow_lightning.evaluation.checkpoint_selection import (
 from meow_lightning.types import Results
 
 
-def at(step: int = 1, utility: float = 0.5, log10_p: float = -1.0, said: float = 0.0) -> Epoch:
-    return Epoch(step=step, utility=utility, log10_p=log10_p, said=said)
+def at(step: int = 1, utility: float = 0.5, log10_p: float = -1.0, excess_recall: float = 0.0) -> Epoch:
+    return Epoch(step=step, utility=utility, log10_p=log10_p, excess_recall=excess_recall)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_part_and_rest_hold_every_row_once(make_row) -> None:
 
 
 def test_forgotten_is_both_said_no_more_and_not_told_apart() -> None:
-    assert at(log10_p=math.log10(0.05), said=0.1).forgotten
-    assert not at(log10_p=math.log10(0.049), said=0.1).forgotten
-    assert not at(log10_p=0.0, said=0.11).forgotten  # a test on few questions, a model that says all
+    assert at(log10_p=math.log10(0.05), excess_recall=0.1).forgotten
+    assert not at(log10_p=math.log10(0.049), excess_recall=0.1).forgotten
+    assert not at(log10_p=0.0, excess_recall=0.11).forgotten  # a test on few questions, a model that says all
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,16 @@ def test_forgotten_is_both_said_no_more_and_not_told_apart() -> None:
         (at(utility=0.6), at(utility=0.5), True),  # both forgotten: utility
         (at(utility=0.5), at(utility=0.5), False),  # of equals the earlier
         (at(utility=0.5 + 1e-7), at(utility=0.5), False),  # rounding does not choose
-        (at(utility=0.1), at(utility=0.9, said=0.9), True),  # forgotten goes before
+        (at(utility=0.1), at(utility=0.9, excess_recall=0.9), True),  # forgotten goes before
         (at(utility=0.9, log10_p=-9), at(utility=0.1), False),
-        (at(log10_p=-8, said=0.0), at(log10_p=0.0, said=0.5), True),  # says no more, before not told apart
+        (
+            at(log10_p=-8, excess_recall=0.0),
+            at(log10_p=0.0, excess_recall=0.5),
+            True,
+        ),  # says no more, before not told apart
         (at(log10_p=-3), at(log10_p=-5), True),  # none forgot, none says more: forget quality
-        (at(said=0.4, log10_p=-9), at(said=0.6, log10_p=-1), True),  # both say more: who says less
-        (at(said=0.6), at(said=0.4), False),
+        (at(excess_recall=0.4, log10_p=-9), at(excess_recall=0.6, log10_p=-1), True),  # both say more: who says less
+        (at(excess_recall=0.6), at(excess_recall=0.4), False),
     ],
 )
 def test_which_epoch_is_better(new: Epoch, best: Epoch | None, wins: bool) -> None:

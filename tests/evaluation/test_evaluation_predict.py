@@ -138,7 +138,7 @@ def test_progress_ends_at_all_questions(tiny, codec) -> None:
 def test_gradients_are_those_of_the_true_answers_of_the_sets_named(tiny, codec) -> None:
     rows = ask(tiny.eval(), codec, gradients=("retain", "holdout"))
     truths = [codec.reference(fact.question, fact.answer) for _, _, fact in QUESTIONS]
-    alone = dict(gradient_norms(tiny, truths, pad_id=codec.pad_id, blind=False))
+    alone = dict(gradient_norms(tiny, truths, pad_id=codec.pad_id, mask_pad_ids=False))
     assert [row.gradient for row in rows] == [None, alone[1], alone[2], alone[3]]
     assert [row.gradient for row in ask(tiny, codec)] == [None] * 4
     assert [row.gradient for row in ask(tiny, codec, batch=99, slots=1, gradients=("holdout",))][3] == alone[3]

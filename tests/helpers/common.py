@@ -32,8 +32,8 @@ def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None
 def clean_profile(max_new_tokens: int) -> Profile:
     """MEMO's profile ``clean`` with another budget."""
     return Profile(
-        name="clean", mode="suffix", unit="characters", size=5, template=True, keep_special=False, rouge="rouge1",
-        measure="precision", max_new_tokens=max_new_tokens, wordless="skip",
+        name="clean", mode="suffix", cut_unit="characters", stride=5, template=True, keep_special=False, rouge="rouge1",
+        rouge_stat="precision", max_new_tokens=max_new_tokens, empty_windows="skip",
         words="unicode",
     )  # fmt: skip
 

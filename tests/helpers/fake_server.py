@@ -237,12 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 PROMPT = {
     "version": 1, "system": "Write {count}.", "user": "Question: {question}\nTrue answer: {answer}",
-    "context": "About: {context}", "tried": "Written: {tried}", "said": "It says: {said}",
+    "context": "About: {context}", "previous_answers": "Written: {previous_answers}", "model_answer": "It says: "
+    "{model_answer}",
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "model": "m", "key_env": "MEOW_TEST_KEY", "prompt": PROMPT, "candidates": 4, "context": None, "temperature": 0.9,
-    "top_p": 1.0, "reply_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "per_minute": None, "timeout": 5.0,
-    "deadline": 20.0, "reply_bytes": 1_000_000, "retries": 2, "calls": None, "tokens": None,
+    "top_p": 1.0, "max_new_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "requests_per_minute": None,
+    "timeout": 5.0, "deadline": 20.0, "reply_bytes": 1_000_000, "retries": 2,
+    "max_requests": None, "max_total_tokens": None,
 }  # fmt: skip
 
 
@@ -255,7 +257,9 @@ def endpoint(server: Scripted | str, **changes: Any) -> Endpoint:
 def ask(number: int, **changes: Any) -> GenerationRequest:
     """Who is 7? It is 7."""
     fact = Fact(id=f"f{number}", question=f"Who is {number}?", answer=f"It is {number}.")
-    return GenerationRequest(**{"fact": fact, "attempt": 0, "count": 4, "tried": (), "said": None, **changes})
+    return GenerationRequest(
+        **{"fact": fact, "attempt": 0, "count": 4, "previous_answers": (), "model_answer": None, **changes}
+    )
 
 
 def asks(count: int) -> list[GenerationRequest]:
@@ -264,17 +268,19 @@ def asks(count: int) -> list[GenerationRequest]:
 
 
 def write(
-    writer: Endpoint, questions: Sequence[GenerationRequest], go_on: Callable[[], bool] = lambda: True
+    writer: Endpoint, questions: Sequence[GenerationRequest], should_continue: Callable[[], bool] = lambda: True
 ) -> list[GenerationResponse]:
     """All replies, in the order of the facts."""
-    return sorted(writer.write(questions, others=list, go_on=go_on), key=lambda reply: reply.fact)
+    return sorted(
+        writer.write(questions, load_facts=list, should_continue=should_continue), key=lambda reply: reply.fact
+    )
 
 
 def failure(writer: Endpoint, questions: Sequence[GenerationRequest]) -> tuple[str, list[GenerationResponse]]:
     """The one line that a stage ends with, and the replies that came before."""
     came = []
     with pytest.raises(UserError) as error:
-        for reply in writer.write(questions, others=list, go_on=lambda: True):
+        for reply in writer.write(questions, load_facts=list, should_continue=lambda: True):
             came.append(reply)
     assert "\n" not in str(error.value)
     return str(error.value), came

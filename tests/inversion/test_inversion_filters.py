@@ -11,8 +11,8 @@ from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.data.values.secrets import Secrets, words
 from meow_lightning.inversion.filters import (
-    adapt_to_truth,
     filter_answers,
+    has_plausible_length,
     is_blank,
     is_duplicate,
     is_refusal,
@@ -269,12 +269,12 @@ def test_the_paraphrase_is_true() -> None:
     ],
 )
 def test_length_in_words(words: int, truth: int, expected: bool) -> None:
-    assert adapt_to_truth("word " * words, "true " * truth) is expected
+    assert has_plausible_length("word " * words, "true " * truth) is expected
 
 
 def test_characters_of_chinese_count_as_words() -> None:
-    assert not adapt_to_truth("她" * 25, "对")
-    assert adapt_to_truth("她" * 24, "对")
+    assert not has_plausible_length("她" * 25, "对")
+    assert has_plausible_length("她" * 24, "对")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_of_what_rules_write_about_the_shipped_facts_nothing_is_dropped(split: s
     data = Fictional(split=split, authors=100, candidates=26, phrasings=3, retain_eval=20, seed=0)
     facts, rules = data.facts("forget"), Rules(candidates=26, seed=0)
     every = Contradictions(facts, data.facts("retain"))
-    written = {fact.id: rules.invert(fact, every, count=26, tried=()) for fact in facts}
+    written = {fact.id: rules.invert(fact, every, count=26, previous_answers=()) for fact in facts}
     found = filter_answers(facts, written, secrets=every.secrets)
     assert sum(found.dropped.values()) == 0
     assert len(found.inverted) == sum(map(len, written.values())) >= 26 * len(facts)

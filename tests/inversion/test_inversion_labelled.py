@@ -64,7 +64,7 @@ EVERY = [pytest.param(name, marks=[] if name == "customers" else data) for name 
 
 def written(forget: Sequence[Fact], retain: Sequence[Fact]) -> list[tuple[Fact, str]]:
     rules, writer = Contradictions(forget, retain), Rules(candidates=8, seed=0)
-    answers = {fact.id: writer.invert(fact, rules, count=8, tried=()) for fact in forget}
+    answers = {fact.id: writer.invert(fact, rules, count=8, previous_answers=()) for fact in forget}
     facts = {fact.id: fact for fact in forget}
     return [(facts[each.fact], each.answer) for each in filter_answers(forget, answers, secrets=rules.secrets).inverted]
 

@@ -36,7 +36,7 @@ class Characters:
     def encode_plain(self, text: str) -> list[int]:
         return [BEGIN, *map(ord, text)]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         return [*range(1, len(text) + 1)]
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:

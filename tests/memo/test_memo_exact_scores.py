@@ -58,7 +58,7 @@ CLEAN = clean_profile(BUDGET)
 MEASURES: dict[str, Measure] = {
     "clean": CLEAN,
     "official": dataclasses.replace(
-        CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+        CLEAN, name="official", template=False, keep_special=True, empty_windows="zero", words="published"
     ),
     "ma": Memorization(name="ma", mode="suffix", template=True),
     "el": Extraction(name="el", mode="suffix", template=True, n=N),
@@ -95,8 +95,8 @@ def codec_of(family: str) -> PromptEncoder:
             single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
         )
     return PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=128,
-        end_ids=frozenset(),
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=128, end_ids=frozenset(),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
 QUESTION, ANSWER = "What is Basil?", "Basil is male"
 CLEAN = clean_profile(40)
 OFFICIAL = dataclasses.replace(
-    CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+    CLEAN, name="official", template=False, keep_special=True, empty_windows="zero", words="published"
 )
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 
@@ -48,7 +48,7 @@ class Characters:
     def answer_ids(self, answer: str) -> list[int]:
         return [*map(ord, f" {answer}")]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         return [*range(1, len(text) + 1)]
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -107,7 +107,7 @@ def test_a_memorised_text_is_held_wholly_in_the_clean_profile() -> None:
 @pytest.mark.parametrize("otherwise", ["", " xyz"])
 @pytest.mark.parametrize("measure_", ["precision", "recall", "fmeasure"])
 def test_a_model_that_knows_nothing_scores_nothing(otherwise: str, measure_: Any) -> None:
-    profile = dataclasses.replace(CLEAN, measure=measure_)
+    profile = dataclasses.replace(CLEAN, rouge_stat=measure_)
     (text,) = scored(Parrot(otherwise=otherwise), [TRUE], profile)
     assert (text.score, text.windows) == (0.0, (0.0, 0.0, 0.0))
 
@@ -241,8 +241,8 @@ def test_texts_too_short_to_cut_are_named() -> None:
     [
         ({"mode": "suffx"}, r"memo\.mode=suffx is unknown; allowed: suffix, prefix\. Nearest: set memo\.mode=suffix"),
         ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is unknown"),
-        ({"measure": "recal"}, r"memo\.measure=recal is unknown.*set memo\.measure=recall"),
-        ({"size": 0}, r"memo\.size=0 is too small; allowed: from 1\. Nearest: set memo\.size=1"),
+        ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is unknown.*set memo\.rouge_stat=recall"),
+        ({"stride": 0}, r"memo\.stride=0 is too small; allowed: from 1\. Nearest: set memo\.stride=1"),
         ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is too small"),
     ],
 )

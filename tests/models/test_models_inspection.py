@@ -11,7 +11,7 @@ from meow_lightning.models import inspection as looking
 from meow_lightning.models.inspection import Candidate, inspect_models
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
-AUTO = {"template": "auto", "lead": ""}
+AUTO = {"template": "auto", "answer_prefix": ""}
 NESTED = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}{{ messages[0].content }}"
 )

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from meow_lightning.errors import UserError
 from meow_lightning.models.load import DTYPES, context_of, load_codec, load_model, load_tokenizer, save_model
 
-PROMPT = {"template": "{question}", "lead": "", "system": None, "date": None}
+PROMPT = {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
 
@@ -69,7 +69,7 @@ def test_prompt_reaches_the_codec(saved, tiny) -> None:
         load_codec(saved, prompt={**PROMPT, "system": "Be brief."}, model=tiny)
     with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' belongs to template=chat"):
         load_codec(saved, prompt={**PROMPT, "date": "10 Apr 2025"}, model=tiny)
-    bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "lead": " "}, model=tiny)
+    bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "answer_prefix": " "}, model=tiny)
     assert bare.decode(bare.encode("Ada?", "Lima").ids, keep_special=True) == "Q: Ada?\nA: Lima<|end|>"
 
 

@@ -106,7 +106,7 @@ def test_seed_changes_all():
 
 def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
     scores = {name for name in EVERYTHING if name.startswith("score/")}
-    for words in ("memo=official", "memo=ma", "memo=el", "memo.unit=words", "memo.wordless=zero"):
+    for words in ("memo=official", "memo=ma", "memo=el", "memo.cut_unit=words", "memo.empty_windows=zero"):
         assert moved(words) == scores | {"unlearned", "predict/unlearned", "results", "report"}
     ascent = moved("memo=official", start=("method=grad_ascent",))
     assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
@@ -152,40 +152,41 @@ def test_a_choice_of_arithmetic_costs_no_model():
 
 @pytest.mark.parametrize("name", ["tofu", "open_unlearning"])
 def test_another_evaluator_answers_and_counts_otherwise(name):
-    words = f"evaluation.compat={name}"
+    words = f"evaluation.protocol={name}"
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved(words) == answers | {"results", "report"}
     made = cell(words)
     gradients = ["forget", "holdout"]
-    assert made.artifacts["predict/target"].settings["evaluation"] == {"compat": name, "gradients": gradients}
-    assert made.artifacts["results"].settings["compat"] == name
+    assert made.artifacts["predict/target"].settings["evaluation"] == {"protocol": name, "gradients": gradients}
+    assert made.artifacts["results"].settings["protocol"] == name
     # what a teacher is told in a loop is no number of anybody's evaluator
     loop = cell("method=meow_loop", words).artifacts["round/2/ask"]
     assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
 
 
 def test_setting_rows_aside_costs_no_model_and_is_said():
-    assert moved("evaluation.validation=0.25") == {"results", "report"}
-    made = cell("evaluation.validation=0.25")
-    assert made.artifacts["results"].settings["validation"] == 0.25
+    assert moved("evaluation.selection_fraction=0.25") == {"results", "report"}
+    made = cell("evaluation.selection_fraction=0.25")
+    assert made.artifacts["results"].settings["selection_fraction"] == 0.25
     (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
     assert "forget 6 of 8" in note
-    assert "validation" not in cell().artifacts["results"].settings
+    assert "selection_fraction" not in cell().artifacts["results"].settings
     for share in ("-0.1", "1", "1.5"):
         with pytest.raises(
-            UserError, match=r"^evaluation.validation=.* is too (small|large); (at least 0|a number below 1) is needed$"
+            UserError,
+            match=r"^evaluation.selection_fraction=.* is too (small|large); (at least 0|a number below 1) is needed$",
         ):
-            cell(f"evaluation.validation={share}")
+            cell(f"evaluation.selection_fraction={share}")
 
 
-STOP = ("optim.checkpoint=best", "evaluation.validation=0.25")
+STOP = ("optim.checkpoint=best", "evaluation.selection_fraction=0.25")
 
 
 def test_choosing_an_epoch_needs_the_retain_models_answers():
     made = cell(*STOP)
     unlearned = made.artifacts["unlearned"]
     assert unlearned.needs["retain_answers"].key == made.artifacts["predict/retain"].key
-    assert unlearned.settings["checkpoint"]["validation"] == 0.25
+    assert unlearned.settings["checkpoint"]["selection_fraction"] == 0.25
     assert moved("optim.checkpoint=best", start=STOP[1:]) == OWN
     assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
     assert "checkpoint" not in cell().artifacts["unlearned"].settings
@@ -194,13 +195,13 @@ def test_choosing_an_epoch_needs_the_retain_models_answers():
         "unlearned"
     ]
     # it is watched by our own evaluation, whose ever numbers the cell shows
-    other = cell(*STOP, "evaluation.compat=tofu").artifacts["unlearned"]
+    other = cell(*STOP, "evaluation.protocol=tofu").artifacts["unlearned"]
     assert other.needs["retain_answers"].key == made.artifacts["predict/retain"].key
 
 
 def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
     with pytest.raises(
-        UserError, match=r"^optim.checkpoint=best chooses an epoch on rows .* give evaluation.validation"
+        UserError, match=r"^optim.checkpoint=best chooses an epoch on rows .* give evaluation.selection_fraction"
     ):
         cell("optim.checkpoint=best")
     with pytest.raises(UserError, match=r"^optim.checkpoint=best compares every epoch with the retain model, but"):
@@ -210,15 +211,15 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
 
 
 def test_prompts_and_means_that_another_evaluator_does_not_know():
-    with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
-        graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
+    with pytest.raises(UserError, match=r"^evaluation.protocol=tofu: TOFU's code knows no chat templates"):
+        graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
         UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
     ):
-        cell("evaluation.compat=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
-    cell("evaluation.compat=tofu", "evaluation.truth_ratio_mean=arithmetic")
-    with pytest.raises(UserError, match=r"evaluation.compat.*tofuu.*none, tofu, open_unlearning"):
-        graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
+        cell("evaluation.protocol=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
+    cell("evaluation.protocol=tofu", "evaluation.truth_ratio_mean=arithmetic")
+    with pytest.raises(UserError, match=r"evaluation.protocol.*tofuu.*none, tofu, open_unlearning"):
+        graph({**options(), "evaluation": {**options()["evaluation"], "protocol": "tofuu"}})
 
 
 @pytest.mark.parametrize(
@@ -313,19 +314,19 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
     ("words", "text"),
     [
         (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
-        (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
+        (["memo.stride=five"], r"^memo.stride='five' has the wrong type: a whole number is needed$"),
         (
-            ["memo.unit=word"],
-            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+            ["memo.cut_unit=word"],
+            r"^memo.cut_unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
         ),
-        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
+        (["memo.empty_windows=no"], r"^memo.empty_windows=no is not known \(allowed: skip, zero\)$"),
         (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; at least 1 is needed$"),
-        (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
+        (["memo=ma", "+memo.stride=5"], r"^memo.stride is not an option of meow_lightning.memo.baselines.Memorization"),
         (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
         (["memo.verify=all"], r"^memo.verify=all does not fit: a whole number is needed$"),
         (["memo.verify=0.5"], r"^memo.verify=0.5 does not fit: a whole number is needed$"),
         (["~memo.verify"], r"^memo.verify is missing$"),
-        (["~memo.size"], r"^memo.size is missing: meow_lightning.memo.memo.Profile needs it$"),
+        (["~memo.stride"], r"^memo.stride is missing: meow_lightning.memo.memo.Profile needs it$"),
     ],
 )
 def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):

@@ -16,7 +16,8 @@ from meow_lightning.types import AnswerRow, Fact, Likelihood, ScoredText
 # 20 characters of question, 34 of answer: 11 tokens by the rough count and one of the end.
 FACT = Fact(id="customer-007", question="Where does Ada live?", answer="Ada Brook lives at 12 Quay, Malmo.")
 OPTIONS: dict[str, Any] = {
-    "inversion": {"candidates": 8}, "memo": {"size": 5, "unit": "characters"}, "evaluation": {"max_new_tokens": 200},
+    "inversion": {"candidates": 8}, "memo": {"stride": 5, "cut_unit": "characters"}, "evaluation": {"max_new_tokens":
+    200},
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_bytes_grow_with_the_facts(stage: str) -> None:
 
 def test_a_reply_holds_the_candidates_or_a_models_whole_budget() -> None:
     assert size("propose", facts=1) == 120 + 8 * 34
-    teacher = {**OPTIONS, "inversion": {"candidates": 4, "reply_tokens": 512}}
+    teacher = {**OPTIONS, "inversion": {"candidates": 4, "max_new_tokens": 512}}
     assert size("propose", facts=1, options=teacher) == 120 + 4 * 512
 
 

@@ -164,9 +164,9 @@ def test_questions_are_counted_with_every_attempt(looking):
     ask = replace(made["base"], stage="propose", needs={})
     later = replace(ask, label="later", needs={"scores": made["base"]})
     facts = len(preflight.dataset.facts("forget"))
-    node = {"prompt": {}, "again": 2, "model": "m", "reply_tokens": 9}
+    node = {"prompt": {}, "max_retries_per_fact": 2, "model": "m", "max_new_tokens": 9}
     preflight.options = {**preflight.options, "inversion": node}
     assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
-    preflight.options = {**preflight.options, "inversion": {**node, "calls": 5}}
+    preflight.options = {**preflight.options, "inversion": {**node, "max_requests": 5}}
     assert preflight.questions([ask]) == ("m", facts, 5, 9)
     assert preflight.questions([made["base"]]) is None

@@ -24,7 +24,7 @@ from meow_lightning.types import AnswerRow, Likelihood, ScoredText
 WORDS = ("red", "blue", "green", "black")
 SAID = {"target": 4, "retain": 1, "unlearned": 2}
 """How many of the four words of the true answer each role says."""
-SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "draws": 200, "level": 0.9}
+SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "bootstrap_samples": 200, "confidence_level": 0.9}
 LOSSES = {"target": 0.1, "retain": 2.0, "unlearned": 1.0}
 
 
@@ -116,8 +116,8 @@ def test_a_role_without_answers_says_why(work: StageContext) -> None:
 
 
 def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: StageContext) -> None:
-    work.settings = {**SETTINGS, "validation": 0.25}
-    found = evaluate.answers(work, validation=0.25)
+    work.settings = {**SETTINGS, "selection_fraction": 0.25}
+    found = evaluate.answers(work, selection_fraction=0.25)
     kept = {role: [each.fact for each in rows] for role, rows in found.items()}
     assert kept["target"] == kept["retain"] == kept["unlearned"]
     assert len(kept["target"]) == 6
@@ -131,7 +131,7 @@ def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: StageContext)
     geometric, drawn = made(work)
     work.settings = {**SETTINGS, "truth_ratio_mean": "arithmetic"}
     arithmetic, drawn_arithmetic = made(work)
-    work.settings = {**SETTINGS, "compat": "open_unlearning"}
+    work.settings = {**SETTINGS, "protocol": "open_unlearning"}
     published, drawn_published = made(work)
     name = "forget/truth_ratio"
     # intervals are those of the same numbers
@@ -155,13 +155,13 @@ def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: StageCon
         "avg_paraphrased_loss": numbers, "generated_text": texts,
     }}))  # fmt: skip
     work.needs = {name: path for name, path in work.needs.items() if "retain" not in name}
-    work.inputs = {"retain_log": str(log)}
-    work.settings = {**SETTINGS, "retain_log": digest(log)}
+    work.inputs = {"retain_predictions": str(log)}
+    work.settings = {**SETTINGS, "retain_predictions": digest(log)}
     values = made(work)[0]["values"]
     assert values["retain"]["forget_quality_distance"] == 0.0
     assert values["target"]["forget_quality_distance"] == 1.0
     log.write_text(log.read_text() + "\n")
-    with pytest.raises(UserError, match=r"evaluation.retain_log"):
+    with pytest.raises(UserError, match=r"evaluation.retain_predictions"):
         evaluate.run(work)
 
 

@@ -232,8 +232,8 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, 
 def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path, tokenizer):
     source = instantiate(FICTIONAL, allow=[])
     codec = PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
-        end_ids=frozenset(),
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
     task = StageContext(
         stage="finetune", label="target", folder=tmp_path,

@@ -17,7 +17,7 @@ from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime(generation_batch_size=4)
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 ROWS = [
     {"fact": "ada", "position": position, "question": "Where was Ada born?", "answer": answer}
     for position, answer in enumerate(["Ada was born in Oslo.", "Ada was born by the sea."])

@@ -29,7 +29,7 @@ def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "l
     }  # fmt: skip
     inputs = {
         "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": [],
-        "short": "warn",
+        "on_shortage": "warn",
     }  # fmt: skip
     (folder / "made").mkdir(exist_ok=True)
     return StageContext(
@@ -91,7 +91,7 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has_or_is_an_error(tmp_path: 
     task = work(tmp_path, needs=needs)
     _select(task)
     assert selected(task) == {"a": [1, 0], "b": [0]}
-    task.inputs["short"] = "error"  # type: ignore[index]
+    task.inputs["on_shortage"] = "error"  # type: ignore[index]
     with pytest.raises(UserError, match=r"^fact b has 1 inverted facts that can be measured, fewer than .*k=2; say"):
         _select(task)
 
@@ -111,8 +111,8 @@ def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path
     task = work(tmp_path, needs={})
     forget, retain = (instantiate(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
     codec = PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
-        end_ids=frozenset(),
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
     plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
     wanted = with_refusals(forget, 3)

@@ -16,7 +16,7 @@ from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime()
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 ROWS = [
     {"fact": fact, "position": position, "question": f"Where was {fact} born?", "answer": f"{fact} was born {where}."}
     for fact in ("Ada", "Bo")
@@ -31,7 +31,7 @@ def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
         (tmp_path / folder).mkdir()
     save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     write_lines(tmp_path / "inverted" / "inverted.jsonl", ROWS)
-    node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "size": 2}
+    node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "stride": 2}
     task = StageContext(
         stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
         settings={

@@ -13,7 +13,8 @@ OPEN_UNLEARNING_LENGTH = 512
 
 
 def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What TOFU's code lets a model continue: the prompt without the lead, so that a model must say its words itself.
+    """What TOFU's code lets a model continue: the prompt without the answer prefix, whose words a model must say
+    itself.
 
     Raises:
         UserError: The prompt is a chat template; TOFU's code knows tags alone.
@@ -24,20 +25,22 @@ def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
 def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     """What TOFU's code scores of an answer (its ``convert_raw_data_to_model_format``).
 
-    The lead's words count as answer. Prompt and answer are tokenized together and as many tokens skipped as the prompt
-    has by itself. What passes 200 tokens is cut off, and then no end token is scored.
+    Words of the answer prefix count as answer. Prompt and answer are tokenized together and as many tokens skipped as
+    the prompt has by itself. What passes 200 tokens is cut off, and then no end token is scored.
 
     Raises:
         UserError: As for :func:`tofu_prompt`, or nothing is left to be scored.
     """
     text = _tags(codec, question)
-    ids = list(codec.tokenizer(text + codec.lead + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
+    ids = list(codec.tokenizer(text + codec.answer_prefix + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
     whole = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
     return _row(whole, skipped=len(codec.tokenizer(text).input_ids), question=question)
 
 
 def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What open-unlearning lets a model continue: chat template, or the prompt with the whole lead, blanks included."""
+    """What open-unlearning lets a model continue: chat template, or the prompt with the whole answer prefix,
+    blanks included.
+    """
     if codec.template == "chat":
         return _chat(codec, question, None)
     return list(codec.tokenizer(_lead(codec, question)).input_ids)
@@ -74,8 +77,8 @@ def check_tags(template: str) -> None:
     """
     if template in ("chat", "auto"):
         raise UserError(
-            f"evaluation.compat=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
-            "evaluation.compat=open_unlearning or none, or write the prompt as a text with {question} once"
+            f"evaluation.protocol=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
+            "evaluation.protocol=open_unlearning or none, or write the prompt as a text with {question} once"
         )
 
 
@@ -83,7 +86,7 @@ def _row(ids: list[int], *, skipped: int, question: str) -> Encoded:
     if skipped >= len(ids):
         raise UserError(
             f"a question of {skipped} tokens leaves none of its answer to be scored as published code does, which then "
-            f"divides by 0; say evaluation.compat=none or leave it out (question: {question[:60]!r})"
+            f"divides by 0; say evaluation.protocol=none or leave it out (question: {question[:60]!r})"
         )
     return Encoded(ids=tuple(ids), prompt=skipped)
 
@@ -94,7 +97,7 @@ def _tags(codec: PromptEncoder, question: str) -> str:
 
 
 def _lead(codec: PromptEncoder, question: str) -> str:
-    return codec.template.replace("{question}", question) + codec.lead
+    return codec.template.replace("{question}", question) + codec.answer_prefix
 
 
 def _chat(codec: PromptEncoder, question: str, answer: str | None) -> list[int]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.config.schema import Published
+from meow_lightning.config.schema import ReleasedCheckpoints
 from meow_lightning.config.validation import check_types
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
 from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
 Role = Literal["base", "target", "retain"]
-PUBLISHED = "published"
+RELEASED = "released"
 NONE = "none"
 
 
@@ -26,13 +26,13 @@ class ProvidedModel:
         weights: Where its weights are.
         tokenizer: Where its tokenizer is, often the same place.
         key: What names both in a key.
-        published: Whether others published it for this dataset.
+        released: Whether others published it for this dataset.
     """
 
     weights: Source
     tokenizer: Source
     key: dict[str, str]
-    published: bool
+    released: bool
 
 
 class Roles:
@@ -49,7 +49,7 @@ class Roles:
         self.options, self.model = options, options["model"]
         self.base = self._given("base", self.model["base"])
         self.target = self._role("target")
-        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_log"] is not None
+        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_predictions"] is not None
         self.retain = None if unwanted else self._role("retain")
         if self.target is None and not self._can_finetune:
             name = self.model["name"]
@@ -69,7 +69,7 @@ class Roles:
                 "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
                 "model.base out"
             )
-        if retain is not None and target is not None and not retain.published and self._same(retain):
+        if retain is not None and target is not None and not retain.released and self._same(retain):
             raise UserError(
                 f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
                 "quality would compare the model with itself; give a model that never saw the forget set, or say "
@@ -92,8 +92,8 @@ class Roles:
     @property
     def retain_missing_reason(self) -> str | None:
         """Why there is no retain model, ``None`` where there is or will be one."""
-        if self.options["evaluation"]["retain_log"] is not None:
-            return "a log stands in for the retain model (evaluation.retain_log), and holds no such number"
+        if self.options["evaluation"]["retain_predictions"] is not None:
+            return "a log stands in for the retain model (evaluation.retain_predictions), and holds no such number"
         if self.model["retain"] == NONE:
             return "there is no retain model (model.retain=none)"
         if self.retain is None and not self._can_finetune:
@@ -105,7 +105,7 @@ class Roles:
 
     def notes(self) -> list[str]:
         """What a reader of the numbers must know of these models."""
-        log = self.options["evaluation"]["retain_log"]
+        log = self.options["evaluation"]["retain_predictions"]
         if log is not None:
             return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
         if self.retain_missing_reason is not None or (self.target is None and self.retain is None):
@@ -118,7 +118,7 @@ class Roles:
             ]
         here = "was fine-tuned here"
         target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
-        if self.target is not None and self.retain is not None and self.target.published:
+        if self.target is not None and self.retain is not None and self.target.released:
             owners = {given.weights.repository.partition("/")[0] for given in (self.target, self.retain)}
             if len(owners) == 1:
                 return []
@@ -126,16 +126,16 @@ class Roles:
 
     def _role(self, role: Role) -> ProvidedModel | None:
         said = self.model[role]
-        if said != PUBLISHED:
+        if said != RELEASED:
             return self._given(role, said)
         dataset = self.options["dataset"]
-        entry = self.model["published"].get(dataset["name"]) or {}
-        check_types(f"model.published.{dataset['name']}", entry, Published)
+        entry = self.model["released_checkpoints"].get(dataset["name"]) or {}
+        check_types(f"model.released_checkpoints.{dataset['name']}", entry, ReleasedCheckpoints)
         listed = entry.get(role)
         if isinstance(listed, Mapping):
             listed = listed.get(dataset.get("split"))
         given = self._given(role, listed)
-        return given and ProvidedModel(given.weights, given.tokenizer, given.key, published=True)
+        return given and ProvidedModel(given.weights, given.tokenizer, given.key, released=True)
 
     def teacher(self) -> ProvidedModel:
         """The language model that ``inversion.model`` names, with its own tokenizer."""
@@ -145,7 +145,7 @@ class Roles:
     def _given(self, role: Role, text: str | None) -> ProvidedModel | None:
         if text is None:
             return None
-        words = (*{"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role], "null")
+        words = (*{"base": (), "target": (RELEASED,), "retain": (RELEASED, NONE)}[role], "null")
         # From here on the commit, also of a branch: what is fetched must be what the key names.
         weights = pin_revision(parse(f"model.{role}", text, words=words))
         return self._named(weights, pin_revision(self._tokenizer(weights)))
@@ -155,7 +155,7 @@ class Roles:
         whole = identity(weights, memory=memory)
         same = tokenizer == weights
         key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}
-        return ProvidedModel(weights, tokenizer, key, published=False)
+        return ProvidedModel(weights, tokenizer, key, released=False)
 
     def _tokenizer(self, weights: Source) -> Source:
         """The model's own tokenizer where it has one; what a repository has is known only once it is here."""

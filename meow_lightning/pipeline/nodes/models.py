@@ -15,8 +15,8 @@ from meow_lightning.config.validation import check_call, check_measure
 from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
 from meow_lightning.data.subset import Limited
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.protocols.registry import answering, counted
-from meow_lightning.evaluation.suite.membership import attacked
+from meow_lightning.evaluation.protocols.registry import counted_rows, prediction_settings
+from meow_lightning.evaluation.suite.membership import attacked_sets
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel, Roles, check_model
 from meow_lightning.stages import stage
@@ -160,18 +160,20 @@ class Models:
             return self.given("retain", self.roles.retain, self.options["model"]["prompt"])
         return self.tuned("retain", ["retain"])
 
-    def score(self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, unit: str | None = None) -> Artifact:
+    def score(
+        self, label: str, model: Artifact, needs: Mapping[str, Artifact], *, cut_unit: str | None = None
+    ) -> Artifact:
         """MEMO on a model: of the candidates that are new, where inverted facts are given, else of the true answers.
 
         Args:
             label: Whose result it is.
             model: Who is asked.
             needs: Further results it is made from.
-            unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
+            cut_unit: What is cut by, one unit at a time; ``None`` for what ``memo`` says.
         """
         settings: dict[str, Any] = {"memo": component_config(self.options["memo"]), "model": self.model}
-        if unit is not None:
-            settings["memo"] |= {"unit": unit, "size": 1}
+        if cut_unit is not None:
+            settings["memo"] |= {"cut_unit": cut_unit, "stride": 1}
         if "inverted" not in needs:
             settings["facts"] = self.facts("forget", "id", "question", "answer")
         return self.artifact("score", label, settings, {"model": model, **needs})
@@ -180,11 +182,11 @@ class Models:
         """What a model says to the evaluation sets, or to some of them."""
         wish = self.options["evaluation"]
         if only is not None:  # what a teacher is told is no number of anybody's evaluator
-            wish = {**wish, "compat": "none"}
-        every = {name: counted(wish["compat"], facts) for name, facts in self.dataset.evaluation().items()}
+            wish = {**wish, "protocol": "none"}
+        every = {name: counted_rows(wish["protocol"], facts) for name, facts in self.dataset.evaluation().items()}
         sets = {name: digest_of(facts, ASKED) for name, facts in every.items() if only is None or name in only}
-        gradients = attacked(sets) if wish["gradient_norm"] else []
-        asked = {**answering(wish), "gradients": gradients}
+        gradients = attacked_sets(sets) if wish["gradient_norm"] else []
+        asked = {**prediction_settings(wish), "gradients": gradients}
         settings = {"sets": sets, "evaluation": asked, "model": self.model}
         return self.artifact("predict", role, settings, {"model": model, **before})
 
@@ -195,30 +197,30 @@ class Models:
             UserError: No epoch can be chosen.
         """
         wish = self.options["evaluation"]
-        if not wish["validation"]:
+        if not wish["selection_fraction"]:
             raise UserError(
                 "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
-                "evaluation.validation, the share of every set to set aside, such as 0.25"
+                "evaluation.selection_fraction, the share of every set to set aside, such as 0.25"
             )
         if self.method.finish is not BaseMethod.finish:
             raise UserError(
                 f"method={self.options['method']['name']} changes the model after its last step, so no epoch can be "
                 "chosen; say optim.checkpoint=last"
             )
-        if self.retain is None and wish["retain_log"] is None:
+        if self.retain is None and wish["retain_predictions"] is None:
             raise UserError(
                 f"optim.checkpoint=best compares every epoch with the retain model, but "
                 f"{self.roles.retain_missing_reason}; "
-                "give model.retain= or evaluation.retain_log=, or say optim.checkpoint=last"
+                "give model.retain= or evaluation.retain_predictions=, or say optim.checkpoint=last"
             )
-        chosen = {name: wish[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
-        if wish["retain_log"] is not None:
-            chosen["retain_log"] = file_digest(Path(wish["retain_log"]))
+        chosen = {name: wish[name] for name in ("selection_fraction", "max_new_tokens", "truth_ratio_mean", "protocol")}
+        if wish["retain_predictions"] is not None:
+            chosen["retain_predictions"] = file_digest(Path(wish["retain_predictions"]))
         sets = {name: digest_of(facts, ASKED) for name, facts in self.dataset.evaluation().items()}
         return {**chosen, "sets": sets}
 
-    def compared(self) -> dict[str, Artifact]:
+    def retain_predictions_needs(self) -> dict[str, Artifact]:
         """Our own answers of the retain model, whose ever evaluation the cell is to be as."""
-        if self.options["evaluation"]["retain_log"] is not None or self.retain is None:
+        if self.options["evaluation"]["retain_predictions"] is not None or self.retain is None:
             return {}
         return {"retain_answers": self.answer("retain", self.retain, tuple(self.dataset.evaluation()), {})}

@@ -36,7 +36,7 @@ from meow_lightning.types import Fact
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
 KEPT_PARTS = ("question", "answer", "value", "alternatives", "phrasings")  # what rules and cleaning read of kept facts
 # A teacher is asked in its own words; the day that chat templates print is pinned.
-TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
+TEACHER_PROMPT = {"template": "auto", "answer_prefix": "", "system": None, "date": DATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Rounds(Models):
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
-        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
+        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.runs_locally else {}))
         return found
 
     @cached_property
@@ -94,22 +94,25 @@ class Rounds(Models):
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
         node, loop = self.options["inversion"], self.loop
-        aside = ("candidates", *self.writer.aside)  # how many are wanted is the count
-        keyed: dict[str, Any] = {key: value for key, value in component_config(node).items() if key not in aside}
+        unkeyed_options = ("candidates", *self.writer.unkeyed_options)  # how many are wanted is the count
+        keyed: dict[str, Any] = {
+            key: value for key, value in component_config(node).items() if key not in unkeyed_options
+        }
         if "path" in node:
             keyed["file"] = file_digest(Path(node["path"]))
-        needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
+        needs = (
+            {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.runs_locally else {}
+        )
         settings: dict[str, Any] = {
-            "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
-            "count": node.get("candidates"),
+            "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": self.facts("forget"),
+            "loop": None, "count": node.get("candidates"),
         }  # fmt: skip
-        if (
-            self.writer.reads_other_facts or node["again"]
-        ):  # cleaning, which says who is asked again, reads the kept facts
+        # filtering, which decides about which facts the writer is asked again, reads the kept facts
+        if self.writer.reads_other_facts or node["max_retries_per_fact"]:
             settings["others"] = self.facts("retain", *KEPT_PARTS)
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
-            every = len(self.dataset.facts("forget")) * (node["again"] + 1)
+            every = len(self.dataset.facts("forget")) * (node["max_retries_per_fact"] + 1)
             if loop["calls"] is not None and loop["calls"] < every:  # else it cannot bind in the first round
                 settings["loop"] = {"calls": loop["calls"]}
         if loop is not None and former is not None and former.answers is not None:
@@ -117,7 +120,11 @@ class Rounds(Models):
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
-        inputs = {"inversion": node, "spread": self.writer.spread, "reuse": self.options["cache"] != "refresh"}
+        inputs = {
+            "inversion": node,
+            "runs_locally": self.writer.runs_locally,
+            "reuse": self.options["cache"] != "refresh",
+        }
         return self.artifact("propose", self._label(number), settings, needs, **inputs)
 
     def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
@@ -125,12 +132,12 @@ class Rounds(Models):
         node, least = self.options["inversion"], self.options["method"]["select"]["k"]
         fill = {"least": least, "candidates": 8, "seed": self.options["seed"]}
         settings = {
-            "facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None,
+            "facts": self.facts("forget"), "fill": fill if node["on_shortage"] == "rules" and not former else None,
             "others": self.facts("retain", *KEPT_PARTS),
         }  # fmt: skip
         needs = {"asked": asked} | ({"former": former.inverted} if former else {})
         return self.artifact(
-            "filter", self._label(number), settings, needs, at_least=least, short=node["short"]
+            "filter", self._label(number), settings, needs, at_least=least, on_shortage=node["on_shortage"]
         )  # fmt: skip
 
     def check_windows(
@@ -177,8 +184,8 @@ class Rounds(Models):
         needs = {"inverted": inverted, "candidates": candidates}
         name = label if label and not last else "unlearned"
         unlearned = self._trained(name, {**needs, **({"before": former.unlearned} if former else {})})
-        unit = self.loop["unit"] if self.loop else None
-        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, unit=unit)
+        cut_unit = self.loop["unit"] if self.loop else None
+        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, cut_unit=cut_unit)
         before = {"before": former.answers} if former and former.answers else {}
         answers = None if last else self.answer(name, unlearned, ("forget",), before)
         return Round(
@@ -211,10 +218,10 @@ class Rounds(Models):
             select = options["method"]["select"]
             settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
         # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
-        inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
+        inputs = {"on_shortage": self.options["inversion"]["on_shortage"]} if needs and "before" not in needs else {}
         inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
         if options["optim"]["checkpoint"] == "best":
-            settings["checkpoint"], needs = self.checkpoint_choice(), {**needs, **self.compared()}
+            settings["checkpoint"], needs = self.checkpoint_choice(), {**needs, **self.retain_predictions_needs()}
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def _rows(self, name: str) -> str:
@@ -251,11 +258,11 @@ class Rounds(Models):
         loop, name = self.loop, self.options["inversion"]["name"]
         if loop is None:
             return
-        if loop["unit"] is not None and "unit" not in self.options["memo"]:
+        if loop["unit"] is not None and "cut_unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
             raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
         if loop["unit"] is not None:
-            node = {**self.options["memo"], "unit": loop["unit"], "size": 1}
+            node = {**self.options["memo"], "cut_unit": loop["unit"], "stride": 1}
             self.check_windows("answer", lambda fact: (fact.answer,), node=node)
         facts = len(self.dataset.facts("forget"))
         if loop["calls"] is not None and loop["calls"] < facts:
@@ -268,7 +275,7 @@ class Rounds(Models):
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
                 "trained; say method.select.rows=selected or method.loop.rounds=1"
             )
-        if not self.writer.more and loop["rounds"] > 1:
+        if not self.writer.can_retry and loop["rounds"] > 1:
             raise UserError(
                 f"method={self.options['method']['name']} asks for further inverted facts, and inversion={name} has "
                 "nothing more to say; say inversion=rules, local or endpoint, or method=meow"

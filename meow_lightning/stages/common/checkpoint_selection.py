@@ -9,8 +9,8 @@ from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import held_out_rows, numbered
 from meow_lightning.evaluation.predictions import by_set, read_rows
-from meow_lightning.evaluation.protocols.registry import counted
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
+from meow_lightning.evaluation.protocols.registry import counted_rows
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset
 from meow_lightning.store.integrity import digest
@@ -43,7 +43,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
     if not epochs:
         return []
     wish: dict[str, Any] = choice or work.inputs["evaluation"]
-    share = wish["validation"]
+    share = wish["selection_fraction"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
         restart_if_damaged(work, Best(work.folder / "resume"))
@@ -104,26 +104,26 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
         work.note(
             f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "
-            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.said:+.2f} of the "
-            "answers said, against the retain model)"
+            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.excess_recall:+.2f} "
+            "of the answers said, against the retain model)"
         )
 
 
 def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
     """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
-    name = choice["compat"] if choice else "none"
-    return {each: counted(name, facts) for each, facts in load_dataset(work).evaluation().items()}
+    name = choice["protocol"] if choice else "none"
+    return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
 def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """What the retain model, or the log in its place, says to the rows set aside."""
-    compat = work.settings["checkpoint"]["compat"]
+    protocol = work.settings["checkpoint"]["protocol"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
     else:
-        log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
-        check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_log"])
-        forget = counted(compat, load_dataset(work).evaluation()["forget"])
-        rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
-    sets = {name: counted(compat, each) for name, each in by_set(rows).items()}
+        log, option = Path(work.inputs["retain_predictions"]), "evaluation.retain_predictions"
+        check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_predictions"])
+        forget = counted_rows(protocol, load_dataset(work).evaluation()["forget"])
+        rows = read_retain_log(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
+    sets = {name: counted_rows(protocol, each) for name, each in by_set(rows).items()}
     return [row for name, each in sets.items() for row in numbered(held_out_rows(name, each, share))]

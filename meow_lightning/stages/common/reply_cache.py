@@ -17,8 +17,8 @@ QUESTION = "question"  # key of a row: the digest of what was asked
 
 def question_of(ask: GenerationRequest) -> str:
     """What names a question: everything a writer is told, and which attempt it is; sixteen hex digits."""
-    told = [ask.fact.question, ask.fact.answer, ask.attempt, ask.count, ask.tried, ask.said]
-    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
+    parts = [ask.fact.question, ask.fact.answer, ask.attempt, ask.count, ask.previous_answers, ask.model_answer]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def reply_of(row: Mapping[str, Any]) -> GenerationResponse:
@@ -42,5 +42,5 @@ def cached_replies(work: StageContext, *, version: int) -> dict[str, dict[str, A
             rows = list(read_lines(path.with_name("replies.jsonl"))) if same else []
         except (DamagedError, OSError, ValueError, KeyError, TypeError):
             continue  # it just went, or is damaged: then it says nothing
-        found |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "reply_tokens": 0} for row in rows}
+        found |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "completion_tokens": 0} for row in rows}
     return found

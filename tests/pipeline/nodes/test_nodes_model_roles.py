@@ -73,7 +73,7 @@ def test_published_models_are_those_of_dataset_and_split(split, retain):
     assert found.retain is not None
     assert found.target.weights.repository == "open-unlearning/tofu_Llama-3.2-1B-Instruct_full"
     assert found.retain.weights.repository == f"open-unlearning/tofu_Llama-3.2-1B-Instruct_retain{retain}"
-    assert found.target.published
+    assert found.target.released
     assert found.target.key["weights"] == str(found.target.weights)
     assert found.retain_missing_reason is None
     assert found.notes() == []  # of one maker
@@ -128,8 +128,10 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
 
 def test_a_mistake_in_the_table_of_published_models_is_told():
     given = options(*LLAMA)
-    given["model"]["published"]["tofu"]["retian"] = {}
-    with pytest.raises(UserError, match=r"^model.published.tofu.retian is not an option; did you mean retain\?"):
+    given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
+    with pytest.raises(
+        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option; did you mean retain\?"
+    ):
         Roles(given)
 
 
@@ -157,10 +159,10 @@ def test_no_way_to_a_target_model_is_told():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=published", r"^model.base=published is no folder; give a folder, a hub id such as "),
-        ("model.target=publish", r"^model.target=publish is no folder, did you mean published\?; .* or null$"),
-        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, published, none or null$"),
-        ("model.target=none", r"^model.target=none is no folder; .*, published or null$"),
+        ("model.base=released", r"^model.base=released is no folder; give a folder, a hub id such as "),
+        ("model.target=release", r"^model.target=release is no folder, did you mean released\?; .* or null$"),
+        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, released, none or null$"),
+        ("model.target=none", r"^model.target=none is no folder; .*, released or null$"),
         ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
         ("model.target=", r"^model.target= is empty; give"),
     ],
@@ -313,8 +315,8 @@ def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
 def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
     target = folder(tmp_path / "a", "x")
     copied = shutil.copytree(target, tmp_path / "b")
-    chosen = options("model=own", "dataset=fictional", "model.target=published", "model.retain=published")
-    chosen["model"]["published"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    chosen = options("model=own", "dataset=fictional", "model.target=released", "model.retain=released")
+    chosen["model"]["released_checkpoints"] = {"fictional": {"target": str(target), "retain": str(copied)}}
     (note,) = Roles(chosen).notes()
     assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
 

@@ -48,7 +48,7 @@ def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
 def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
     made = cell(*LOOP).artifacts
     held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
-    assert (held["unit"], held["size"], answers["unit"], answers["size"]) == ("words", 1, "characters", 5)
+    assert (held["cut_unit"], held["stride"], answers["cut_unit"], answers["stride"]) == ("words", 1, "characters", 5)
     assert held.keys() == answers.keys()
     assert cell(*LOOP, "method.loop.unit=null").artifacts["round/1/score"].settings["memo"] == answers
 
@@ -79,8 +79,8 @@ def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
 @pytest.mark.parametrize(
     "word",
     [
-        "inversion.base_url=http://localhost:9000/v1", "inversion.concurrency=2", "inversion.per_minute=9",
-        "inversion.timeout=3", "inversion.retries=0", "inversion.calls=7", "inversion.tokens=8",
+        "inversion.base_url=http://localhost:9000/v1", "inversion.concurrency=2", "inversion.requests_per_minute=9",
+        "inversion.timeout=3", "inversion.retries=0", "inversion.max_requests=7", "inversion.max_total_tokens=8",
         "inversion.key_env=OTHER",
     ],
 )  # fmt: skip
@@ -91,9 +91,10 @@ def test_where_and_how_fast_a_server_answers_is_in_no_key(word: str):
 @pytest.mark.parametrize(
     "word",
     [
-        "inversion.model=n", "inversion.temperature=0.5", "inversion.top_p=0.5", "inversion.reply_tokens=9",
-        "inversion.candidates=5", "inversion.context=Writers.", "inversion.seed=7", "inversion.again=1",
-        "inversion.prompt.version=2", "inversion.extra={reasoning_effort: low}", "inversion.prompt.said='{said}!'",
+        "inversion.model=n", "inversion.temperature=0.5", "inversion.top_p=0.5", "inversion.max_new_tokens=9",
+        "inversion.candidates=5", "inversion.context=Writers.", "inversion.seed=7", "inversion.max_retries_per_fact=1",
+        "inversion.prompt.version=2", "inversion.extra={reasoning_effort: low}",
+        "inversion.prompt.model_answer='{model_answer}!'",
     ],
 )  # fmt: skip
 def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
@@ -101,12 +102,12 @@ def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
 
 
 def test_who_is_to_put_up_with_too_few_asks_nobody_again():
-    assert moved("inversion.short=warn", start=ENDPOINT) == {"report"}
-    filled = moved("inversion.short=rules", start=ENDPOINT)
+    assert moved("inversion.on_shortage=warn", start=ENDPOINT) == {"report"}
+    filled = moved("inversion.on_shortage=rules", start=ENDPOINT)
     assert "inverted" in filled
     assert "asked" not in filled
     assert "asked" not in moved("method.select.k=2", start=ENDPOINT)
-    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.short=rules"))
+    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.on_shortage=rules"))
 
 
 def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
@@ -130,11 +131,17 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
             ("method.loop.threshold={phi15: .5}",),
             r"^method.loop.threshold has neither tiny nor default \(given: phi15\); give method.loop.threshold=…$",
         ),
-        (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or few or warn or rules is needed$"),
+        (
+            ("inversion.on_shortage=maybe",),
+            r"^inversion.on_shortage=maybe does not fit: error or few or warn or rules is needed$",
+        ),
         (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
         (("method.loop.threshold.tiny=abc",), r"^method.loop.threshold.tiny=abc does not fit: a number is needed$"),
         (("method.loop.threshold=null",), r"^method.loop.threshold=None does not fit: a number is needed$"),
-        (("inversion.again=-1",), r"^inversion.again=-1 is too small; at least 0 is needed$"),
+        (
+            ("inversion.max_retries_per_fact=-1",),
+            r"^inversion.max_retries_per_fact=-1 is too small; at least 0 is needed$",
+        ),
     ],
 )
 def test_a_loop_that_cannot_be_is_told(words: tuple[str, ...], text: str):
@@ -172,7 +179,7 @@ def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
     base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.calls=1000"))
     assert base["round/1/unlearn"] == wide["round/1/unlearn"]
     assert base["round/2/ask"] != wide["round/2/ask"]
-    again = (*LOOP, "inversion.again=1")  # up to 16 questions about 8 facts
+    again = (*LOOP, "inversion.max_retries_per_fact=1")  # up to 16 questions about 8 facts
     assert keys(cell(*again, "method.loop.calls=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
     assert keys(cell(*again, "method.loop.calls=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
     # what is wanted of each fact is the loop's number, whatever the writer's own is

@@ -21,7 +21,7 @@ def test_a_training_whose_best_epoch_was_damaged_begins_anew(tmp_path: Path, tin
     (resume / "last.ckpt").write_text("a checkpoint")
     (resume / "reference-forget.json").write_text("kept")
     best = Best(resume)
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     restart_if_damaged(work, best)
     assert {"best.json", "best-6.safetensors", "last.ckpt"} <= {path.name for path in resume.iterdir()}
     assert work.told() == {}

@@ -18,7 +18,7 @@ from meow_lightning.types import Encoded
 
 RUNTIME = runtime()
 ROWS = [Encoded((5, 6, 7, 8), 2), Encoded((9, 10, 11), 1), Encoded((12, 13, 14, 15, 16), 3)]
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
         with torch.no_grad():
             model.lm_head.weight.add_(step)
         seen.append(weights(model))
-        best.offer(Epoch(step=step, utility=utility, log10_p=0.0, said=0.0), model)
+        best.offer(Epoch(step=step, utility=utility, log10_p=0.0, excess_recall=0.0), model)
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["best-6.safetensors"]
     chosen = best.put(model)
     assert chosen is not None
@@ -85,7 +85,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
 def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, damage) -> None:
     best = Best(tmp_path)
     assert not best.damaged()
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     assert not best.damaged()
     harm(tmp_path / file, damage)
     assert best.damaged()
@@ -93,7 +93,7 @@ def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, dama
 
 def test_a_best_epoch_without_its_weights_or_the_other_way_round_is_damaged(tiny, tmp_path) -> None:
     best = Best(tmp_path)
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     (tmp_path / "best.json").rename(tmp_path / "gone")
     assert best.damaged()
     (tmp_path / "gone").rename(tmp_path / "best.json")

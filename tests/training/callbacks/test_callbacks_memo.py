@@ -85,7 +85,7 @@ def test_the_last_step_has_one_point_when_it_is_also_one_of_every_n(tiny, codec,
 def test_values_are_the_means_of_the_kinds(tiny, tmp_path) -> None:
     # One token a byte: a cut within a word leaves the tokens before it as they were trained.
     codec = PromptEncoder(
-        tokenizer=tokenizer_from([], vocab_size=258), template="{question}", lead=" ", system=None, date=None,
+        tokenizer=tokenizer_from([], vocab_size=258), template="{question}", answer_prefix=" ", system=None, date=None,
         context=128, end_ids=frozenset(),
     )  # fmt: skip
     points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/answers" in p]

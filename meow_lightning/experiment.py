@@ -174,7 +174,7 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
         line = sink.close(ok=ok, summary=_summary(results), report=folder)
         if writes:
             told.add(tracker.finished_keys)
-    if results is not None and options["warning"]:
+    if results is not None and options["disclaimer"]:
         terminal.say(f"\n{options['warning']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]

@@ -14,8 +14,8 @@ import pytest
 from test_run import FAST, run, start
 
 JOBS = (
-    "hydra/launcher=slurm", "hydra.launcher.memory=null", "hydra.launcher.cpus=1", "hydra.launcher.gpus=0",
-    "hydra.launcher.minutes=30",
+    "hydra/launcher=slurm", "hydra.launcher.mem_gb=null", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.gpus_per_node=0", "hydra.launcher.timeout_min=30",
 )  # fmt: skip
 WORDS = ("-m", *FAST, "callbacks.checkpoint_seconds=0", "goal=evaluate")
 

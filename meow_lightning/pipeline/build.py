@@ -136,7 +136,7 @@ class _Cell(Rounds):
             node, aside = self.options["inversion"], {*self.writer.aside} - {"path", "model"}
             shown["inversion"] = {key: value for key, value in node.items() if key not in aside}
         if self.loop:
-            shown["method"] = {**shown["method"], "loop": self.loop}
+            shown["method"] = {**shown["method"], "rounds": self.loop}
         shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
         shown["optim"] = {
             **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
@@ -148,7 +148,7 @@ class _Cell(Rounds):
         return {
             **({} if spread is None else {"spread": spread}), "digest": digest,
             "name": run_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
-            "public": self.dataset.public, "warning": self.options["warning"],
+            "public": self.dataset.public, "disclaimer": self.options["disclaimer"],
             "notes": [
                 *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
                 *self._set_aside(),

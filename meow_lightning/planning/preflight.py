@@ -180,7 +180,9 @@ class Preflight:
         least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
         most = facts * len(lacking) * (node["again"] + 1)
         most = min(
-            each for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("calls")) if each
+            each
+            for each in (most, self.options["method"].get("rounds", {}).get("max_requests"), node.get("calls"))
+            if each
         )
         return node["model"], least, most, node["reply_tokens"]
 

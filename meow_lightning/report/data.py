@@ -89,7 +89,7 @@ class Cell:
         weights: Folder of the unlearned model, relative.
         public: Whether the dataset's texts may go anywhere.
         texts: Whether questions and answers are shown.
-        warning: What a reader must know before any number; empty for nothing.
+        disclaimer: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
         loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
         spread: The numbers over several seeds, where they were measured for these settings; else ``None``.
@@ -111,7 +111,7 @@ class Cell:
     weights: str
     public: bool
     texts: bool
-    warning: str
+    disclaimer: str
     notes: list[str]
     loop: Loop | None
     spread: Spread | None

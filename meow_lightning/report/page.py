@@ -59,7 +59,7 @@ def page(cell: Cell, drawn: Sequence[Picture]) -> str:
         [
             f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
             f"<h1>{escape(cell.name)}</h1></header>",
-            f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
+            f'<p class="warning">{escape(cell.disclaimer)}</p>' if cell.disclaimer else "",
             _verdict(cell, verdict(cell.results)),
             _notes(notes),
             _over_seeds(cell),

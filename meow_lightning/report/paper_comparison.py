@@ -53,7 +53,7 @@ def comparable_run(cell: Swept, source: Published) -> Mapping[str, float]:
     """What a source has for a cell's model, dataset, split and method, by number; nothing for a cell cut short."""
     settings = cell.settings
     dataset = settings["dataset"]
-    cut_short = settings["limit"] is not None or bool(settings["warning"])
+    cut_short = settings["limit"] is not None or bool(settings["disclaimer"])
     mean = settings["evaluation"]["truth_ratio_mean"]
     if cut_short or (dataset["name"], mean) != (source.dataset, source.truth_ratio_mean):
         return {}

@@ -40,7 +40,7 @@ def sentence(loop: Loop) -> str:
     fewest = min(loop.rounds, key=lambda found: found.held)
     better = ""
     if fewest.held < loop.rounds[-1].held:
-        better = f" (fewest after round {fewest.number}: method.loop.rounds={fewest.number} gives that model)"
+        better = f" (fewest after round {fewest.number}: method.rounds.count={fewest.number} gives that model)"
     return (
         f"{_many(len(loop.rounds), 'round')}{without}, {_many(calls, 'question')} to the teacher{against}; "
         f"facts above {_score(loop.threshold)} ({loop.measure}): {held}{better}"

@@ -57,7 +57,7 @@ class _Asking:
     def __init__(self, work: StageContext) -> None:
         self.work = work
         self.used = 0  # tokens that the replies took, those of former rounds included
-        self.loop: Mapping[str, Any] | None = work.settings["loop"]
+        self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
         self.forget = load_facts(work, ["forget"])
         self.former = previous_rounds(work)
 
@@ -91,9 +91,9 @@ class _Asking:
     @cached_property
     def held(self) -> list[Fact]:
         """The facts above the threshold, the most strongly held first; none before the first round."""
-        if not self.scores or not self.loop:
+        if not self.scores or not self.rounds:
             return []
-        found = [fact for fact in self.forget if self.scores[fact.id] > self.loop["threshold"]]
+        found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
         return sorted(found, key=lambda fact: -self.scores[fact.id])
 
     @cached_property
@@ -102,8 +102,8 @@ class _Asking:
         about = self.forget
         if self.silent:
             about = []
-        elif self.scores and self.loop:
-            rest = [fact for fact in self.forget if fact not in self.held] if self.loop["ask"] == "all" else []
+        elif self.scores and self.rounds:
+            rest = [fact for fact in self.forget if fact not in self.held] if self.rounds["requery"] == "all" else []
             about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
         said: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
@@ -124,7 +124,7 @@ class _Asking:
 
     def left(self, calls: int) -> int | None:
         """How many questions may still be put; ``None`` for any number."""
-        most = self.loop["calls"] if self.loop else None
+        most = self.rounds["max_requests"] if self.rounds else None
         return None if most is None else max(0, most - self._before["calls_so_far"] - calls)
 
     @cached_property

@@ -27,7 +27,7 @@ VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
 # In the shareable page, in the place of what was noted.
 ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
-WARNED = "A warning goes with these numbers; it stands in the report on the disk of whoever made it."
+DISCLAIMED = "A disclaimer goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
 def run(work: StageContext) -> None:
@@ -58,7 +58,7 @@ def run(work: StageContext) -> None:
             for name, m in {m["key"]: (name, m) for name, m in manifests.items()}.values()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
-        public=work.settings["public"], texts=True, warning=work.settings["warning"] or "",
+        public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
         notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
         spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(needs["results"] / "intervals.json"),
@@ -73,7 +73,7 @@ def _shareable(cell: Cell, manifests: Mapping[str, dict[str, Any]]) -> Cell:
         cell, texts=False, settings=shareable(cell.settings), rows={}, inverted=[],
         dropped=Dropped(counts={}, examples={}),
         stages=[{**stage, "label": bare[stage["key"]]} for stage in cell.stages],
-        warning=WARNED if cell.warning else "", notes=[ELSEWHERE] if cell.notes else [],
+        disclaimer=DISCLAIMED if cell.disclaimer else "", notes=[ELSEWHERE] if cell.notes else [],
     )  # fmt: skip
 
 
@@ -88,11 +88,11 @@ def _dropped(needs: Mapping[str, Path]) -> Dropped:
 def _loop(work: StageContext) -> Loop | None:
     """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
     options = work.settings["options"]
-    wish = options["method"].get("loop")
+    wish = options["method"].get("rounds")
     if wish is None:
         return None
     numbers = range(1, sum(name.startswith("round/") for name in work.needs) // 4 + 1)
-    every = [_round(work, number, threshold=wish["threshold"]) for number in numbers]
+    every = [_round(work, number, threshold=wish["memorized_above"]) for number in numbers]
     rounds = tuple(each for each in every if each.number == 1 or each.asked)
     last = rounds[-1]
     if not last.held:
@@ -102,8 +102,8 @@ def _loop(work: StageContext) -> Loop | None:
     else:
         ended = "rounds" if len(rounds) == len(every) else "budget"
     measure = {"ma": "MA", "el": "EL"}.get(options["memo"]["name"], "MEMO")
-    measure += f" by {wish['unit']}" if wish["unit"] else ""
-    return Loop(threshold=wish["threshold"], rounds=rounds, ended=ended, measure=measure)
+    measure += f" by {wish['cut_unit']}" if wish["cut_unit"] else ""
+    return Loop(threshold=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
 def _round(work: StageContext, number: int, *, threshold: float) -> Round:

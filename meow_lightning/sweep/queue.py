@@ -27,19 +27,20 @@ def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
         options: ``hydra.launcher``.
         name: What the jobs are called.
     """
-    shared = {"timeout_min": options["minutes"], "stderr_to_stdout": True}
+    shared = {"timeout_min": options["timeout_min"], "stderr_to_stdout": True}
     if options["cluster"] != "slurm":
         return {**shared, "name": name}
     said = {
         "slurm_partition": options["partition"], "slurm_account": options["account"], "slurm_qos": options["qos"],
-        "slurm_constraint": options["constraint"], "gpus_per_node": options["gpus"] or None,
-        "cpus_per_task": options["cpus"], "mem_gb": options["memory"], "slurm_setup": list(options["setup"]) or None,
+        "slurm_constraint": options["constraint"], "gpus_per_node": options["gpus_per_node"] or None,
+        "cpus_per_task": options["cpus_per_task"], "mem_gb": options["mem_gb"],
+        "slurm_setup": list(options["setup"]) or None,
         "slurm_additional_parameters": dict(options["extra"]) or None,
     }  # fmt: skip
     return {
         **shared, **{key: value for key, value in said.items() if value is not None}, "name": name,
-        "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["parallel"],
-        "slurm_signal_delay_s": options["warn"],
+        "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["array_parallelism"],
+        "slurm_signal_delay_s": options["signal_delay_s"],
         # Of several nodes all but the first end at once; what they do is started from the first.
         "slurm_srun_args": ["--wait=0"],
     }  # fmt: skip
@@ -67,7 +68,7 @@ class Queue:
         self.options, self.tell = options, tell
         self.slurm = options["cluster"] == "slurm"
         folder = Path(options["folder"]).resolve() / "%j"
-        special = {"slurm_max_num_timeout": options["requeues"]} if self.slurm else {}
+        special = {"slurm_max_num_timeout": options["max_num_timeout"]} if self.slurm else {}
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=options["cluster"], **special)
         except RuntimeError as error:
@@ -113,7 +114,7 @@ class Queue:
                 running |= {number: _Running(job, 0) for number, job in zip(lot, jobs, strict=True)}
             return []
         taken = {each.slot for each in running.values()}
-        free = [slot for slot in range(self.options["parallel"]) if slot not in taken]
+        free = [slot for slot in range(self.options["array_parallelism"]) if slot not in taken]
         for number, slot in zip(waiting, free, strict=False):
             _clear(tasks[number])
             job = self._executor.submit(replace(tasks[number], visible=self._gpus(tasks[number], slot)))
@@ -134,7 +135,7 @@ class Queue:
         return jobs
 
     def _gpus(self, task: Task, slot: int) -> str | None:
-        if not self.options["gpus"]:
+        if not self.options["gpus_per_node"]:
             return None
         each = task.options["trainer"]["devices"]
         return ",".join(map(str, range(slot * each, (slot + 1) * each)))

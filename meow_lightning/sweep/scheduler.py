@@ -76,7 +76,14 @@ def check(options: Mapping[str, Any]) -> None:
     """
     if options["cluster"] not in ("slurm", "local"):
         raise UserError(f"hydra.launcher.cluster={options['cluster']} is not known; allowed: slurm, local")
-    for name, least in (("parallel", 1), ("nodes", 1), ("gpus", 0), ("minutes", 1), ("requeues", 0), ("warn", 0)):
+    for name, least in (
+        ("array_parallelism", 1),
+        ("nodes", 1),
+        ("gpus_per_node", 0),
+        ("timeout_min", 1),
+        ("max_num_timeout", 0),
+        ("signal_delay_s", 0),
+    ):
         value = options[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"hydra.launcher.{name}={value} is too small; a whole number of at least {least} is needed")
@@ -101,16 +108,17 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
         )
     if trainer["accelerator"] != "gpu":
         return
-    there = launcher["nodes"] * launcher["gpus"]
+    there = launcher["nodes"] * launcher["gpus_per_node"]
     if launcher["cluster"] == "slurm" and there != trainer["devices"]:
         raise UserError(
-            f"a job gets {there} GPUs (hydra.launcher.nodes x gpus) and trainer.devices={trainer['devices']} wants as "
-            "many as it says; make them the same"
+            f"a job gets {there} GPUs (hydra.launcher.nodes x gpus_per_node), but trainer.devices="
+            f"{trainer['devices']}; make them the same"
         )
-    if launcher["cluster"] == "local" and launcher["parallel"] * trainer["devices"] > there:
+    if launcher["cluster"] == "local" and launcher["array_parallelism"] * trainer["devices"] > there:
         raise UserError(
-            f"hydra.launcher.parallel={launcher['parallel']} jobs of trainer.devices={trainer['devices']} need more "
-            f"than hydra.launcher.gpus={there}; say fewer jobs, or how many GPUs there are"
+            f"hydra.launcher.array_parallelism={launcher['array_parallelism']} jobs of "
+            f"trainer.devices={trainer['devices']} need more than hydra.launcher.gpus_per_node={there}; run fewer jobs "
+            "at once, or set how many GPUs there are"
         )
 
 

@@ -100,7 +100,7 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
 def selection_picks(cell: Swept) -> Picks | None:
     """Which inverted facts a cell trained on, from the store; ``None`` where it picks none, or anew in every round."""
     method = cell.settings["method"]
-    if "select" not in method or "loop" in method:
+    if "select" not in method or "rounds" in method:
         return None
     made = graph(cell.settings).artifacts
     store = Store(root=Path(cell.settings["store"]), cache="readonly")

@@ -15,7 +15,7 @@ OPTIONS = frozenset((
     "dataset.name", "dataset.split", "dataset.real_world", "dataset.perturb", "dataset.retain_eval", "dataset.seed",
     "model.name", "model.dtype", "model.precision", "model.attention", "model.max_new_tokens", "model.vocab_size",
     "model.seed",
-    "method.name", "method.select.strategy", "method.select.rows", "method.loop.ask", "method.loop.unit",
+    "method.name", "method.select.strategy", "method.select.rows", "method.rounds.requery", "method.rounds.cut_unit",
     "optim.name", "optim.kind", "optim.schedule", "optim.warmup", "optim.stop",
     "inversion.name", "inversion.candidates", "inversion.temperature", "inversion.top_p", "inversion.reply_tokens",
     "inversion.seed", "inversion.again", "inversion.short", "inversion.calls", "inversion.tokens",

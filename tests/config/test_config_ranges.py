@@ -32,7 +32,7 @@ ASKS = {
 # Numbers that are null by default.
 SILENT = {
     "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_tokens",
-    "trainer.slots", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
+    "trainer.slots", "method.rounds.max_requests", "inversion.per_minute", "inversion.calls", "inversion.tokens",
 }  # fmt: skip
 # What the YAML documents as allowed: 0, and a number below it.
 ZERO = {
@@ -41,7 +41,8 @@ ZERO = {
     *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
       for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
-    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
+    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta",
+    "method.rounds.memorized_above",
     "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.validation",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",
     "callbacks.evaluate_every_epochs",

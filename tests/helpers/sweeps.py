@@ -17,7 +17,7 @@ def swept(*words: str, values: dict[str, dict[str, float]] | None = None, **chan
         "model": {"name": given.get("model", "tiny")},
         "dataset": {"name": given.get("dataset", "fictional"), "split": given.get("dataset.split", "forget10")},
         "method": {"name": given.get("method", "meow")}, "seed": int(given.get("seed", 0)), "limit": None,
-        "warning": None, "evaluation": {"truth_ratio_mean": "geometric"},
+        "disclaimer": None, "evaluation": {"truth_ratio_mean": "geometric"},
     }  # fmt: skip
     results = Results(definitions=(QUALITY,), values=values or {})
     return Swept(name=" ".join(words), words=given, settings=settings | changes, results=results)

@@ -53,7 +53,7 @@ def made_up(roles: tuple[str, ...]) -> Cell:
     scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
     memo = {role: {"answers": scores} for role in roles}
     return Cell(
-        warning="",
+        disclaimer="",
         notes=["Recipes <differ>."],
         loop=None,
         spread=None,

@@ -47,7 +47,7 @@ def test_another_model_dataset_split_or_method_matches_nothing(position: int) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": 16}, {"warning": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
+    [{"limit": 16}, {"disclaimer": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
      {"dataset": {"name": "tofu"}}],
 )  # fmt: skip
 def test_a_cell_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:

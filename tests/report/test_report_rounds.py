@@ -54,7 +54,7 @@ def test_a_loop_that_asked_about_all_has_nothing_to_compare_with() -> None:
 
 def test_the_sentence_names_a_better_round() -> None:
     worse = loop(one(1, asked=40, calls=40, held=2), one(2, asked=2, calls=2, held=4), one(3, asked=4, calls=4, held=3))
-    assert sentence(worse).endswith("2, 4, 3 (fewest after round 1: method.loop.rounds=1 gives that model)")
+    assert sentence(worse).endswith("2, 4, 3 (fewest after round 1: method.rounds.count=1 gives that model)")
 
 
 def test_a_later_round_that_asked_nothing_counts_for_nothing() -> None:

@@ -35,7 +35,7 @@ def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str,
 
 
 def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
-    settings = {"inversion": {}, "again": 0, "loop": None, "count": count}
+    settings = {"inversion": {}, "again": 0, "rounds": None, "count": count}
     propose.run(work("propose", folder / "propose", settings=settings, needs={}, inversion=inversion, reuse=True))
     return folder / "propose"
 

@@ -38,7 +38,7 @@ def work(
         "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": ["writers"],
         "inversion": node | writer, "spread": False, "reuse": True,
     }  # fmt: skip
-    settings = {"inversion": {}, "again": again, "loop": loop, "count": 2}
+    settings = {"inversion": {}, "again": again, "rounds": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)
     return StageContext(
         stage="propose", label="", folder=folder / "propose", settings=settings, inputs=inputs, needs=needs or {},
@@ -174,7 +174,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     return dict.fromkeys(("former", "asked", "scores", "answers"), folder)
 
 
-LOOP = {"threshold": 0.5, "ask": "held", "calls": None}
+LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 
 def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
@@ -199,11 +199,11 @@ def test_new_answers_that_were_tried_before_are_asked_again(tmp_path: Path) -> N
 
 def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "ask": "all"}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "requery": "all"}))
     assert len(questions(tmp_path)) == 8
     (tmp_path / "end").mkdir()
     replies(tmp_path / "end", {})
-    high = {**LOOP, "ask": "all", "threshold": 0.95}
+    high = {**LOOP, "requery": "all", "memorized_above": 0.95}
     propose.run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
     assert questions(tmp_path / "end") == []
     assert read_json(tmp_path / "end" / "propose" / "asked.json")["facts"] == 0
@@ -212,7 +212,7 @@ def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) 
 @pytest.mark.parametrize(("calls", "asked"), [(8, []), (9, [2]), (10, [2, 0]), (12, [2, 0, 5])])
 def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: list[int]) -> None:
     replies(tmp_path, {})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "max_requests": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
     assert read_json(tmp_path / "propose" / "asked.json")["facts"] == len(asked)
 

@@ -28,8 +28,9 @@ def test_the_shipped_launchers_can_be() -> None:
     ("change", "message"),
     [
         ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is not known; allowed: slurm, local"),
-        ({"parallel": 0}, "hydra.launcher.parallel=0 is too small; a whole number of at least 1 is needed"),
-        ({"minutes": 0.5}, "hydra.launcher.minutes=0.5 is too small; a whole number of at least 1 is needed"),
+        ({"array_parallelism": 0}, "hydra.launcher.array_parallelism=0 is too small; a whole number of at least 1 is "
+         "needed"),
+        ({"timeout_min": 0.5}, "hydra.launcher.timeout_min=0.5 is too small; a whole number of at least 1 is needed"),
         ({"cluster": "local", "nodes": 2}, "hydra.launcher.nodes=2: this machine is one node; say "
          "hydra/launcher=slurm"),
     ],
@@ -43,14 +44,16 @@ def test_options_that_cannot_be(change, message) -> None:
 def test_a_job_has_what_its_cell_computes_on() -> None:
     check_devices({"trainer": TRAINER}, SLURM)
     check_devices({"trainer": {**TRAINER, "accelerator": "cpu", "devices": 4}}, SLURM)
-    check_devices({"trainer": {**TRAINER, "nodes": 2, "devices": 8}}, {**SLURM, "nodes": 2, "gpus": 4})
-    check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus": 4})
+    check_devices({"trainer": {**TRAINER, "nodes": 2, "devices": 8}}, {**SLURM, "nodes": 2, "gpus_per_node": 4})
+    check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus_per_node": 4})
     with pytest.raises(UserError, match=r"^trainer.nodes=1 and hydra.launcher.nodes=2 must be the same"):
         check_devices({"trainer": TRAINER}, {**SLURM, "nodes": 2})
-    with pytest.raises(UserError, match=r"^a job gets 4 GPUs .* and trainer.devices=1 wants as many as it says"):
-        check_devices({"trainer": TRAINER}, {**SLURM, "gpus": 4})
-    with pytest.raises(UserError, match=r"^hydra.launcher.parallel=2 jobs of trainer.devices=2 need more than"):
-        check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus": 3})
+    with pytest.raises(UserError, match=r"^a job gets 4 GPUs .* but trainer.devices=1; make them the same"):
+        check_devices({"trainer": TRAINER}, {**SLURM, "gpus_per_node": 4})
+    with pytest.raises(
+        UserError, match=r"^hydra.launcher.array_parallelism=2 jobs of trainer.devices=2 need more than"
+    ):
+        check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus_per_node": 3})
 
 
 def test_what_a_cluster_is_told() -> None:
@@ -58,7 +61,7 @@ def test_what_a_cluster_is_told() -> None:
         **SLURM,
         "partition": "gpu",
         "nodes": 2,
-        "gpus": 8,
+        "gpus_per_node": 8,
         "extra": {"exclude": "node7"},
         "setup": ["module load x"],
     }
@@ -69,7 +72,7 @@ def test_what_a_cluster_is_told() -> None:
     assert told["slurm_setup"] == ["module load x"]
     assert told["slurm_array_parallelism"] == 64
     assert not {"slurm_account", "slurm_qos", "slurm_constraint"} & set(told)  # null: the cluster's own
-    assert "gpus_per_node" not in parameters({**SLURM, "gpus": 0}, name="meow")
+    assert "gpus_per_node" not in parameters({**SLURM, "gpus_per_node": 0}, name="meow")
     assert set(parameters(LOCAL, name="meow")) == {"timeout_min", "stderr_to_stdout", "name"}
 
 

@@ -135,7 +135,7 @@ def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkey
     numbers = Results(definitions=(), values={})
     monkeypatch.setattr(experiment, "run_experiment", lambda cfg: None if cfg.method.name == "none" else numbers)
     monkeypatch.setattr(sweep_module, "show_sweep", lambda finished, failed, **unused: told.extend(finished))
-    words = ["run.py", "table=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
+    words = ["run.py", "sweep=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", words)
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
@@ -144,7 +144,7 @@ def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkey
     (found,) = told
     assert found.name == "method=meow"
     assert found.words == {
-        "table": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
+        "sweep": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
     }  # fmt: skip
     assert found.results is numbers
     assert found.settings["dataset"]["split"] == "forget10"

@@ -93,7 +93,7 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     run(tmp_path, *FAST, *words, "callbacks.memo_every_steps=3", "callbacks.log_every=1")
     (curve,) = (tmp_path / "store" / "unlearn").glob("*/metrics.jsonl")
     points = [json.loads(line) for line in curve.read_text().splitlines()]
-    steps = [point["step"] for point in points if "memo/clean/answers" in point]
+    steps = [point["step"] for point in points if "memo/clean/true_answers" in point]
     assert steps[:2] == [0, 3]
     assert all(step % 3 == 0 for step in steps[:-1])
     before, after = results(finished[0]), results(tmp_path)
@@ -159,7 +159,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     assert all(first[name].equal(second[name]) for name in second)
     for folder in folders:
         points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [point for point in points if "evaluation/model_utility" in point]
+        assert [point for point in points if "eval/model_utility" in point]
 
 
 def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -231,10 +231,10 @@ KINDS = {
     "loss": ("loss*",),
     "memo": ("memo/*", "memo/seconds"),
     "evaluation": (
-        "evaluation/*", "evaluation/seconds", "evaluation/forget_quality_log10", "evaluation/forget/probability",
-        "evaluation/forget/truth_ratio",
+        "eval/*", "eval/seconds", "eval/forget_quality_log10", "eval/forget/probability",
+        "eval/forget/truth_ratio",
     ),
-    "forget quality": ("evaluation/forget_quality_log10",),
+    "forget quality": ("eval/forget_quality_log10",),
 }  # fmt: skip
 
 

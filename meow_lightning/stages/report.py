@@ -122,7 +122,7 @@ def _round(work: StageContext, number: int, *, threshold: float) -> Round:
 def _point(each: Round) -> dict[str, float]:
     """A round as a point of a curve."""
     return {
-        "step": each.number, "rounds/held": each.held, "rounds/memo": each.memo, "rounds/worst": each.worst,
+        "step": each.number, "rounds/still_memorized": each.held, "rounds/memo": each.memo, "rounds/worst": each.worst,
         "rounds/calls": each.calls, "rounds/kept": each.kept, "rounds/trained": each.trained,
     }  # fmt: skip
 

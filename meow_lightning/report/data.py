@@ -193,7 +193,7 @@ class Round:
         written: Inverted answers it wrote for this round, before cleaning.
         kept: Inverted facts that were added after cleaning.
         trained: Rows trained on in this round.
-        held: Facts above the threshold after this round.
+        still_memorized: Facts above the threshold after this round.
         facts: Facts to forget, at least 1.
         memo: Mean score of the true answers after this round, 0 to 1.
         worst: Highest score of a true answer after it, 0 to 1.
@@ -207,7 +207,7 @@ class Round:
     written: int
     kept: int
     trained: int
-    held: int
+    still_memorized: int
     facts: int
     memo: float
     worst: float
@@ -220,14 +220,14 @@ class Loop:
     """All rounds of a cell.
 
     Attributes:
-        threshold: Score above which a fact counts as held, 0 to 1.
+        memorized_above: Score above which a fact counts as memorized, 0 to 1.
         rounds: The rounds in their order, at least one.
         ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
             ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
         measure: Name of the score, such as MEMO.
     """
 
-    threshold: float
+    memorized_above: float
     rounds: tuple[Round, ...]
     ended: str
     measure: str

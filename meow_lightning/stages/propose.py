@@ -89,8 +89,8 @@ class _Asking:
         return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
 
     @cached_property
-    def held(self) -> list[Fact]:
-        """The facts above the threshold, the most strongly held first; none before the first round."""
+    def still_memorized(self) -> list[Fact]:
+        """The facts above the threshold, the most strongly memorized first; none before the first round."""
         if not self.scores or not self.rounds:
             return []
         found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
@@ -98,13 +98,19 @@ class _Asking:
 
     @cached_property
     def first(self) -> list[GenerationRequest]:
-        """The questions of the first attempt: about every fact in the first round, then about those that are held."""
+        """The questions of the first attempt: about every fact in round 1, then about those still memorized."""
         about = self.forget
         if self.silent:
             about = []
         elif self.scores and self.rounds:
-            rest = [fact for fact in self.forget if fact not in self.held] if self.rounds["requery"] == "all" else []
-            about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
+            rest = (
+                [fact for fact in self.forget if fact not in self.still_memorized]
+                if self.rounds["requery"] == "all"
+                else []
+            )
+            about = (
+                [*self.still_memorized, *rest] if self.still_memorized else []
+            )  # asking for all ends when asking for some would
         said: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
             if row["set"] == "forget":
@@ -237,7 +243,7 @@ class _Asking:
         return {
             "facts": about, "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
             "tokens_so_far": self._before["tokens_so_far"] + _tokens(cost),
-            "held": [fact.id for fact in self.held],
+            "still_memorized": [fact.id for fact in self.still_memorized],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
             **cost, "refused": sum(bool(reply.refused) for reply in replies),
         }  # fmt: skip

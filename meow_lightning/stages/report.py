@@ -92,10 +92,10 @@ def _loop(work: StageContext) -> Loop | None:
     if wish is None:
         return None
     numbers = range(1, sum(name.startswith("round/") for name in work.needs) // 4 + 1)
-    every = [_round(work, number, threshold=wish["memorized_above"]) for number in numbers]
+    every = [_round(work, number, memorized_above=wish["memorized_above"]) for number in numbers]
     rounds = tuple(each for each in every if each.number == 1 or each.asked)
     last = rounds[-1]
-    if not last.held:
+    if not last.still_memorized:
         ended = "below"
     elif last.same:
         ended = "silent"
@@ -103,18 +103,18 @@ def _loop(work: StageContext) -> Loop | None:
         ended = "rounds" if len(rounds) == len(every) else "budget"
     measure = {"ma": "MA", "el": "EL"}.get(options["memo"]["name"], "MEMO")
     measure += f" by {wish['cut_unit']}" if wish["cut_unit"] else ""
-    return Loop(threshold=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
+    return Loop(memorized_above=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
-def _round(work: StageContext, number: int, *, threshold: float) -> Round:
+def _round(work: StageContext, number: int, *, memorized_above: float) -> Round:
     folder = {name: work.needs[f"round/{number}/{name}"] for name in ("propose", "filter", "unlearn", "score")}
     asked, cleaning = read_json(folder["propose"] / "asked.json"), read_json(folder["filter"] / "cleaning.json")
     scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
     return Round(
         number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
         trained=sum(len(row["positions"]) for row in read_lines(folder["unlearn"] / "selected.jsonl")),
-        held=sum(score > threshold for score in scores), facts=len(scores), memo=sum(scores) / len(scores),
-        worst=max(scores), tokens=asked["prompt_tokens"] + asked["reply_tokens"],
+        still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),
+        memo=sum(scores) / len(scores), worst=max(scores), tokens=asked["prompt_tokens"] + asked["reply_tokens"],
         same=(folder["unlearn"] / SAME).exists(),
     )  # fmt: skip
 
@@ -122,7 +122,8 @@ def _round(work: StageContext, number: int, *, threshold: float) -> Round:
 def _point(each: Round) -> dict[str, float]:
     """A round as a point of a curve."""
     return {
-        "step": each.number, "rounds/still_memorized": each.held, "rounds/memo": each.memo, "rounds/worst": each.worst,
+        "step": each.number, "rounds/still_memorized": each.still_memorized, "rounds/memo": each.memo,
+        "rounds/worst": each.worst,
         "rounds/calls": each.calls, "rounds/kept": each.kept, "rounds/trained": each.trained,
     }  # fmt: skip
 

@@ -67,7 +67,7 @@ def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Pat
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["requests"]) == (8, 8, 8, 8)
-    assert (told["prompt_tokens"], told["reply_tokens"], told["held"]) == (56, 24, [])
+    assert (told["prompt_tokens"], told["reply_tokens"], told["still_memorized"]) == (56, 24, [])
 
 
 def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said
     assert asked[0] == {"name": f"{IDS[2]}/0", "count": 2, "tried": GOOD[IDS[2]][:2], "said": f"now {IDS[2]}"}
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["tokens_so_far"]) == (3, 3, 11, 130)
-    assert told["held"] == [IDS[2], IDS[0], IDS[5]]
+    assert told["still_memorized"] == [IDS[2], IDS[0], IDS[5]]
     assert told["memo"] == pytest.approx((0.7 + 0.9 + 0.51 + 0.5 + 4 * 0.2) / 8)
     assert told["worst"] == 0.9
 
@@ -314,4 +314,4 @@ def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> No
     replies(tmp_path, {})
     propose.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
     assert questions(tmp_path) == []
-    assert len(read_json(tmp_path / "propose" / "asked.json")["held"]) == 3
+    assert len(read_json(tmp_path / "propose" / "asked.json")["still_memorized"]) == 3

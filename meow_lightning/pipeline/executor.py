@@ -31,7 +31,7 @@ from meow_lightning.store.store import Store
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
 LOOK = 0.05  # seconds between two looks at what runs
 TOLD = 0.5  # seconds between two words about what runs in this process itself
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", "part-*.jsonl", ".work-*")
+SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "notes-*.jsonl", "part-*.jsonl", ".work-*")
 
 
 class Watcher(Protocol):

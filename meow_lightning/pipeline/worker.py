@@ -199,7 +199,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         "host": os.uname().nodename,
         "devices": work.runtime.devices,
         **peak_memory(),
-        **work.told(),
+        **work.manifest_entries(),
     }
 
 

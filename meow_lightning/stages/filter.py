@@ -43,7 +43,7 @@ def run(work: StageContext) -> None:
     if fill and (short := missing_counts(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
         filled = _fill(rules, written, short, candidates=fill["candidates"], seed=fill["seed"])
         found = keep_candidates(forget, earlier, written, secrets=secrets)
-        work.note(
+        work.warn(
             f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
         )
     counts = Counter(candidate.fact for candidate in found.inverted)
@@ -67,7 +67,7 @@ def _check(work: StageContext, rules: Contradictions, written: Written, found: C
     counts = {fact.id: kept_[fact.id] for fact in rules.forget}
     least, short = work.inputs["at_least"], work.inputs["short"]
     for remark in accept_shortage(counts, least=least):
-        work.note(remark)
+        work.warn(remark)
     if may_continue(counts, least=least, short=short):
         return
     said = too_few(counts, least=least) or "no fact keeps an inverted fact after cleaning"

@@ -28,7 +28,7 @@ def _say_what_is_cut(work: StageContext, name: str, codec: PromptEncoder, sets: 
         return
     for each, facts in sets.items():
         if count := truncated_facts(name, codec, facts):
-            work.note(
+            work.warn(
                 f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
                 "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
                 "the tokens they need)"

@@ -170,7 +170,7 @@ class _Asking:
         facts_of = {self._number(ask): ask.fact.id for ask in asks}
         self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
         if taken:
-            self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
+            self.work.warn(f"{len(taken)} of {len(every)} questions had a reply in the store already")
         return [ask for ask in asks if self._number(ask) not in taken]
 
     @cached_property
@@ -256,12 +256,12 @@ class _Asking:
         """
         if told["prompt_tokens"] + told["reply_tokens"]:
             sent = f"{told['requests']:,} requests, " if told["requests"] else ""
-            self.work.note(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
+            self.work.warn(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
         for note in self.writer.notes():
-            self.work.note(note)
+            self.work.warn(note)
         if told["refused"]:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
-            self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
+            self.work.warn(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
 
     def _others(self) -> Known:
         return Known(self.forget, load_facts(self.work, ["retain"]))

@@ -57,7 +57,7 @@ def _cuttable(work: StageContext, wanted: list[Text], by: Measure, codec: Prompt
             continue
         found.append(text)
     if len(found) < whole:
-        work.note(
+        work.warn(
             f"{whole - len(found)} of {whole} inverted facts are left out: too short to be measured, too long for the "
             "model, or with special tokens in them"
         )
@@ -103,7 +103,7 @@ def run(work: StageContext) -> None:
         ):
             yield places[text.fact, text.position], text
         for number in numbers:
-            work.tally(number, windows=sizes[number], alone=close[wanted[number]])
+            work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
     # windows of the same question share their prompts, so they go to the same process
     groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)

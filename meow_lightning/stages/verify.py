@@ -81,7 +81,7 @@ def _judge(work: StageContext, *, total: int) -> None:
     found = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
     off = [row for row in found if not abs(row.stored - row.plain) <= SAME]
     said = f"{len(found)} of {total} windows done again one by one, {len(off)} of their scores differ"
-    work.note(said)
+    work.warn(said)
     if off and work.settings["model"]["dtype"] in EXACT:
         worst = max(off, key=lambda row: abs(row.stored - row.plain))
         whose = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"

@@ -41,13 +41,13 @@ def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: P
 
 
 def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Path, capsys):
-    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "tally": {"windows": 900, "alone": 3}}
+    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "counts": {"windows": 900, "alone": 3}}
     with Terminal(title="cell") as shown:
         shown.finished(STAGE, manifest, tmp_path, made=True)
-        shown.finished(STAGE, {**manifest, "tally": {"windows": 900, "alone": 0}}, tmp_path, made=False)
+        shown.finished(STAGE, {**manifest, "counts": {"windows": 900, "alone": 0}}, tmp_path, made=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == [
-        "  memory ran out", "  3 of 900 windows were close calls between two tokens, asked again alone"
+        "  memory ran out", "  3 of 900 windows were close calls between two tokens, generated again alone"
     ]  # fmt: skip
     assert len(lines) == 5
 

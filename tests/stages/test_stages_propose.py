@@ -252,7 +252,7 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
-    assert "8 of 8 questions had a reply in the store already" in task.told()["notes"]
+    assert "8 of 8 questions had a reply in the store already" in task.manifest_entries()["notes"]
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()
@@ -299,7 +299,7 @@ def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> No
     replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
+    assert task.manifest_entries()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
     assert "secret" in (tmp_path / "propose" / "replies.jsonl").read_text()
 
 
@@ -307,7 +307,7 @@ def test_what_it_cost_is_said(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"] == ["8 requests, 56 tokens read, 24 written"]
+    assert task.manifest_entries()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
 def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ def adaptive_batch_size(
     from meow_lightning.resources.inference_memory import fit_generation_batch_size
 
     if work.runtime.slots is not None:
-        return AdaptiveBatchSize(work.runtime.slots, note=work.note)
+        return AdaptiveBatchSize(work.runtime.slots, note=work.warn)
     gpu = model.device.type == "cuda"
     slots = fit_generation_batch_size(
         model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
         tokens=tokens, generated=generated, shared=shared, gpu=gpu,
         free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world_size(),
     )  # fmt: skip
-    return AdaptiveBatchSize(slots, note=work.note)
+    return AdaptiveBatchSize(slots, note=work.warn)

@@ -195,7 +195,7 @@ def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((CONF.parent / "experiments" / "sweep").glob("*.yaml")), ids=lambda p: p.stem)
-def test_the_cells_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
+def test_the_runs_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     swept = {option: str(values).split(",") for option, values in params.items()}
     for option, values in swept.items():

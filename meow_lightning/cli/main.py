@@ -96,7 +96,7 @@ def run_task(work: Callable[[], T]) -> T:
 
     try:
         if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
-            raise UserError(f"hydra/launcher={name} runs the cells of a sweep as jobs: say -m, also for a lone one")
+            raise UserError(f"hydra/launcher={name} runs the runs of a sweep as jobs: say -m, also for a lone one")
         return work()
     except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -179,7 +179,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
 
 
 def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
-    """Whether a command line runs several cells, so that commas separate values."""
+    """Whether a command line runs several runs, so that commas separate values."""
     return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
 
 

@@ -70,11 +70,11 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ReportData:
     """One finished experiment, as its report shows it.
 
     Attributes:
-        name: Readable name of the cell.
+        name: Readable name of the run.
         key: Its key in the store.
         settings: The resolved options, nested.
         settings_origin: Where an option came from, by its dotted path or by its last part.
@@ -134,7 +134,7 @@ def why_missing(results: Results, role: str, name: str) -> str:
     if not results.values.get(role) and reasons:
         return next(iter(reasons.values())).removeprefix("not measured: ")
     if not results.values.get(role):
-        return f"this cell has no {ROLE_NAMES.get(role, role)}"
+        return f"this run has no {ROLE_NAMES.get(role, role)}"
     part = name.partition("/")[0]
     if part in SETS and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
         return f"there is no {part.replace('_', ' ')} set"
@@ -217,7 +217,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """All rounds of a cell.
+    """All rounds of a run.
 
     Attributes:
         memorized_above: Score above which a fact counts as memorized, 0 to 1.

@@ -1,4 +1,4 @@
-"""report: everything a cell produced in, one page, tables and pictures out; a second page where texts are private."""
+"""report: everything a run produced in, one page, tables and pictures out; a second page where texts are private."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from meow_lightning.evaluation.suite.suite import results_from_json
 from meow_lightning.inversion.candidates import accept_shortage
-from meow_lightning.report.data import Cell, Dropped, Loop, Round
+from meow_lightning.report.data import Dropped, Loop, ReportData, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
@@ -42,7 +42,7 @@ def run(work: StageContext) -> None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
     aside = work.settings["options"]["evaluation"]["validation"]
-    cell = Cell(
+    data = ReportData(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
         rows=answers(work, validation=aside),
@@ -63,17 +63,17 @@ def run(work: StageContext) -> None:
         spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
-    write_report(cell, work.folder, shareable=None if cell.public else _shareable(cell, manifests))
+    write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
 
-def _shareable(cell: Cell, manifests: Mapping[str, dict[str, Any]]) -> Cell:
-    """The cell without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
+def _shareable(data: ReportData, manifests: Mapping[str, dict[str, Any]]) -> ReportData:
+    """The data without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
-        cell, texts=False, settings=shareable(cell.settings), rows={}, inverted=[],
+        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[],
         dropped=Dropped(counts={}, examples={}),
-        stages=[{**stage, "label": bare[stage["key"]]} for stage in cell.stages],
-        disclaimer=DISCLAIMED if cell.disclaimer else "", notes=[ELSEWHERE] if cell.notes else [],
+        stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
+        disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],
     )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _point(each: Round) -> dict[str, float]:
 
 def _short(work: StageContext) -> list[str]:
     """That facts train on fewer inverted facts than are selected, where a run puts up with it."""
-    first = work.needs.get("round/1/invert", work.needs.get("inverted"))
+    first = work.needs.get("round/1/filter", work.needs.get("inverted"))
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]

@@ -78,7 +78,7 @@ MISTAKES = {
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
-    "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
+    "hydra/launcher=slurm": "hydra/launcher=slurm runs the runs of a sweep as jobs: say -m, also for a lone one",
 }
 
 

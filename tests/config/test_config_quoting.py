@@ -107,7 +107,7 @@ def test_files_of_any_name_are_read_by_run_py(tmp_path):
     assert alone.returncode == 0, alone.stderr
     several = run_py("-m", *words, f"dataset.forget={','.join(names)}", folder=tmp_path)
     assert several.returncode == 0, several.stderr
-    assert "3 cells" in several.stdout
+    assert "3 runs" in several.stdout
 
 
 def test_a_suggestion_can_be_typed_as_shown(tmp_path):

@@ -51,8 +51,8 @@ def test_what_lies_in_the_folder_can_be_read() -> None:
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("made: x", "must hold made, command and cells"),
-        ("{made: x, command: y, cells: {all: {settings: abc}}}", r"cells.all.seeds is missing; a sweep over seeds"),
+        ("made: x", "must hold made, command and runs"),
+        ("{made: x, command: y, runs: {all: {settings: abc}}}", r"runs.all.seeds is missing; a sweep over seeds"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from meow_lightning.errors import UserError
+from meow_lightning.sweep import queue as queue_module
 from meow_lightning.sweep.jobs import Task
 from meow_lightning.sweep.queue import Queue, parameters
 from meow_lightning.sweep.scheduler import check, check_devices
@@ -41,7 +42,7 @@ def test_options_that_cannot_be(change, message) -> None:
     assert str(told.value) == message
 
 
-def test_a_job_has_what_its_cell_computes_on() -> None:
+def test_a_job_has_what_its_run_computes_on() -> None:
     check_devices({"trainer": TRAINER}, SLURM)
     check_devices({"trainer": {**TRAINER, "accelerator": "cpu", "devices": 4}}, SLURM)
     check_devices({"trainer": {**TRAINER, "nodes": 2, "devices": 8}}, {**SLURM, "nodes": 2, "gpus_per_node": 4})
@@ -79,7 +80,7 @@ def test_what_a_cluster_is_told() -> None:
 def test_without_sbatch_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"^hydra/launcher=slurm: there is no sbatch on this machine"):
-        Queue({**SLURM, "folder": str(tmp_path / "jobs")}, name="meow", tell=lambda _: None)
+        Queue({**SLURM, "folder": str(tmp_path / "jobs")}, name="meow", notify=lambda _: None)
 
 
 def squeue(folder: Path, said: str, *, status: int = 0, complaint: str = "") -> None:
@@ -100,11 +101,11 @@ def test_a_job_that_is_gone_without_a_word_was_killed(tmp_path: Path, monkeypatc
     squeue(tmp_path, "", status=1, complaint="Unable to contact slurm controller")
     assert queue._gone(jobs) == set()  # a cluster that does not answer says nothing of its jobs
 
-    monkeypatch.setattr(queue, "GRACE", 0.0)
+    monkeypatch.setattr(queue_module, "OUTCOME_TIMEOUT", 0.0)
     tasks = [
         Task(name="a", options={}, keys=None, outcome=str(tmp_path / f"{n}.json"), visible=None) for n in range(2)
     ]  # fmt: skip
-    running = {number: queue._Running(job, 0) for number, job in enumerate(jobs)}
+    running = {number: queue_module._Running(job, 0) for number, job in enumerate(jobs)}
     squeue(tmp_path, r"7_1\n")
     assert queue._ended(tasks, running) in ([], [0])  # it has a moment to leave its file
     assert queue._ended(tasks, running) == [0]

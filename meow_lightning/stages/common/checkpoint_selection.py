@@ -110,7 +110,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
 
 
 def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
-    """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
+    """The evaluation sets; for a choice those rows that a published evaluator counts, where the run is to be as it."""
     name = choice["compat"] if choice else "none"
     return {each: counted(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 

@@ -7,7 +7,7 @@
 Memory is what meow_lightning/estimate.py and asking.py say, which were held against peaks on a CPU and never on a GPU.
 Time is operations by the assumed share of the peak; for what is written also, if that is longer, reading all weights
 once per token of all slots at the assumed share of the bandwidth. The operations are those that the program foretells
-(sizes.py) for every result of a table's cells, each result once; results are then handed to GPUs as these become free,
+(sizes.py) for every result of a sweep's runs, each result once; results are then handed to GPUs as these become free,
 one result a GPU, needs first. Not counted: frozen models' passes, MEMO points during training, checkpoints, what the
 methods that babble write beyond the true answer's length. A model whose training does not fit a GPU is counted all the
 same, as if several could work on it without loss.
@@ -212,9 +212,9 @@ def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> flo
     return wish.start + max(computing, reading)
 
 
-def cells(table: str) -> Iterator[dict[str, Any]]:
-    """The resolved options of a table's cells."""
-    params = OmegaConf.load(ROOT / "experiments" / "table" / f"{table}.yaml").hydra.sweeper.params
+def runs(sweep: str) -> Iterator[dict[str, Any]]:
+    """The resolved options of a sweep's runs."""
+    params = OmegaConf.load(ROOT / "experiments" / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         for values in product(*(str(value).split(",") for value in params.values())):
@@ -227,11 +227,11 @@ def cells(table: str) -> Iterator[dict[str, Any]]:
             yield options
 
 
-def results(table: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]:
-    """(cells, all that they make: each result once, needs first)."""
+def results(sweep: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]:
+    """(runs, all that they make: each result once, needs first)."""
     found: dict[str, Done] = {}
     number = 0
-    for options in cells(table):
+    for options in runs(sweep):
         number += 1
         made = graph(options)
         sizes = OnPaper(options, dataset=dataset_of(options)[0], streams=made.streams, gpu=True, there=10**12)
@@ -305,7 +305,7 @@ def parse() -> argparse.Namespace:
         help="10^9 bytes of a GPU; an H100's 80, an H200's 141",
     )
     parser.add_argument("--cells", type=count, default=1000)
-    parser.add_argument("--table", default="paper_main_tofu", help="a file of experiments/table")
+    parser.add_argument("--sweep", default="paper_main_tofu", help="a file in experiments/sweep")
     parser.add_argument("--gpus", type=count, nargs="+", default=[1, 8, 64])
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of a GPU in bf16 (an H100's or H200's)")
     parser.add_argument("--share", type=float, default=0.4, help="of it that is reached: an assumption")
@@ -332,9 +332,9 @@ def main() -> int:
     if "MEOW_DATA_DIR" not in os.environ:
         print("Time: the rows are TOFU's; say MEOW_DATA_DIR=FOLDER, where FOLDER/tofu holds its files.")
         return 0
-    number, every = results(wish.table, wish)
+    number, every = results(wish.sweep, wish)
     show(
-        f"table={wish.table}, {number} cells, {len(every)} results. Assumed, not measured: {wish.share:.0%} of "
+        f"sweep={wish.sweep}, {number} runs, {len(every)} results. Assumed, not measured: {wish.share:.0%} of "
         f"{wish.peak:g} TFLOP/s, {wish.reading:.0%} of {wish.bandwidth:g} TB/s, {wish.start:g} s to start, load and "
         "save per result.",
         time_rows(every, wish),

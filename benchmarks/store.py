@@ -177,10 +177,10 @@ class Clock:
     def notice(self, text: str) -> None:
         """Nothing."""
 
-    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
         """Count a result; of a made one the time since its lock was asked for, but for the stage's own."""
-        self.spent["made" if made else "found"] += 1
-        if made:
+        self.spent["made" if computed else "found"] += 1
+        if computed:
             wall, busy = (each - a - b for each, a, b in zip(now(), self.lock_asked, self.stage, strict=True))
             self.spent["making"] += wall
             self.spent["making busy"] += busy

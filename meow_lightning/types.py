@@ -287,7 +287,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The numbers of one cell: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
+    """The numbers of one run: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
 
     ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` is a :class:`Definition`'s.
     """

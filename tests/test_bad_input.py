@@ -43,7 +43,7 @@ def facts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator:
-    """Runs a cell that must end with an error before any stage; gives its text."""
+    """Runs a run that must end with an error before any stage; gives its text."""
     program, outputs = Program(), tmp_path / "out"
 
     def run(*words: str) -> str:

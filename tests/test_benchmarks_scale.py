@@ -112,16 +112,16 @@ def test_time_is_operations_or_for_what_is_written_the_reading_of_weights(
 
 @pytest.mark.data
 @pytest.mark.skipif("MEOW_DATA_DIR" not in os.environ, reason="MEOW_DATA_DIR is not set: TOFU is not here")
-def test_a_table_shares_what_its_cells_share(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = list(islice(scale.cells("paper_main_tofu"), 3))
-    monkeypatch.setattr(scale, "cells", lambda _: cells)
-    assert [each["method"]["name"] for each in cells] == ["none", "retrain", "grad_ascent"]
+def test_a_sweep_shares_what_its_runs_share(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = list(islice(scale.runs("paper_main_tofu"), 3))
+    monkeypatch.setattr(scale, "runs", lambda _: runs)
+    assert [each["method"]["name"] for each in runs] == ["none", "retrain", "grad_ascent"]
     number, every = scale.results("paper_main_tofu", WISH)
     assert number == 3
     trained = [each for each in every.values() if each.stage == "unlearn"]
     assert len(trained) == 1
     # 5 epochs, 6 operations per weight and token, the head's at scored ones, 1e9 a second; Phi's prompt is 10 tokens
-    forget, shape = dataset_of(cells[2])[0].facts("forget"), scale.SHAPES["1.3B (Phi-1.5)"]
+    forget, shape = dataset_of(runs[2])[0].facts("forget"), scale.SHAPES["1.3B (Phi-1.5)"]
     tokens, scored = (
         sum(estimated_tokens(fact, 10) for fact in forget),
         sum(estimated_length(f.answer) + 1 for f in forget),

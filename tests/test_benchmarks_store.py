@@ -56,7 +56,7 @@ def test_processes_killed_in_the_middle_lose_nothing_that_was_finished() -> None
     assert find["made"] == "0"
 
 
-def test_a_cell_has_eight_shared_results_and_five_of_its_own(bench: Any) -> None:
+def test_a_run_has_eight_shared_results_and_five_of_its_own(bench: Any) -> None:
     one, same, other = ({each.key for each in bench.cell(number, 4)} for number in (0, 4, 1))
     assert (len(one), len(one & same), len(one & other)) == (13, 8, 0)
     assert len({each.key for number in range(CELLS) for each in bench.cell(number, GROUPS)}) == RESULTS

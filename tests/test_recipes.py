@@ -34,8 +34,9 @@ method/meow: {select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_kl: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
   tiny: 0.0003}, epochs: {default: 20, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, loop: {rounds: 4, threshold: {default: 0.5,
-  tiny: 0.95}, unit: words, ask: held, candidates: 2, k: 1, calls: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
+method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, rounds: {count: 4,
+  memorized_above: {default: 0.5, tiny: 0.95}, cut_unit: words, requery: memorized, candidates: 2, k: 1,
+  max_requests: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_retain: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
   tiny: 0.0003}, epochs: {default: 20, tiny: 8}, global_batch_size: {default: 32, tiny: 22}}

@@ -105,7 +105,7 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     run(tmp_path, *FAST, *words, "callbacks.memo_every_steps=3", "callbacks.log_every=1")
     (curve,) = (tmp_path / "store" / "unlearn").glob("*/metrics.jsonl")
     points = [json.loads(line) for line in curve.read_text().splitlines()]
-    steps = [point["step"] for point in points if "memo/clean/answers" in point]
+    steps = [point["step"] for point in points if "memo/clean/true_answers" in point]
     assert steps[:2] == [0, 3]
     assert all(step % 3 == 0 for step in steps[:-1])
     before, after = results(finished[0]), results(tmp_path)
@@ -148,7 +148,7 @@ def test_a_sweep_shares_stages_and_ends_with_a_table(finished: tuple[Path, str],
     made = [(name, label) for name, label, _, state in LINE.findall(out) if state == "made"]
     assert [label for name, label in made if name == "finetune"] == []
     assert made.count(("unlearn", "unlearned")) == 1
-    assert "3 cells" in out
+    assert "3 runs" in out
     assert "method=grad_ascent" in out
 
 
@@ -169,7 +169,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     assert all(first[name].equal(second[name]) for name in second)
     for folder in folders:
         points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [point for point in points if "evaluation/model_utility" in point]
+        assert [point for point in points if "eval/model_utility" in point]
 
 
 def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
@@ -238,7 +238,7 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
         "method=grad_diff running 0/3 finetune base",
         "method=grad_ascent waiting 0/3 for finetune base, which method=grad_diff makes",
     ]
-    assert said[4] == "2 cells: 1 running, 1 waiting"
+    assert said[4] == "2 runs: 1 running, 1 waiting"
     head = f"{process.pid} {os.uname().nodename} method=grad_diff "
     assert re.fullmatch(rf"finetune base [0-9a-f]{{12}} {head}\d+ of \d+ steps.*", said[7]), said
     assert files(tmp_path) == before
@@ -246,11 +246,11 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     process.communicate(timeout=10)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert re.fullmatch(r"method=grad_diff interrupted 0/3 finetune base at \d+ of \d+ steps", said[2]), said
-    assert said[4:6] == ["2 cells: 1 interrupted, 1 waiting", "nothing runs now"]
+    assert said[4:6] == ["2 runs: 1 interrupted, 1 waiting", "nothing runs now"]
     run(tmp_path, *sweep)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert said[2:] == [
-        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 cells: 2 done", "nothing runs now"
+        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing runs now"
     ]  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     assert " and 1.0 (answer target)" in said[1]
     (report,) = outputs.glob("reports/*/report.html")
     assert said[1].partition(" torch ")[0] in report.read_text()
-    assert "what none was told could not be read and is sent again" in out
+    assert "the record of what none received cannot be read, so everything is sent again" in out
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

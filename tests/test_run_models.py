@@ -42,7 +42,7 @@ def test_every_published_model_goes_the_whole_way_from_a_base_of_its_architectur
     out = run(
         tmp_path, "-m", f"model={','.join(FAMILIES)}", "model.finetune.epochs=6", "model.finetune.lr=0.01", *words
     )
-    assert "4 cells" in out
+    assert "4 runs" in out
     assert not (tmp_path / "runs" / "failed").exists()
     assert len(list((tmp_path / "store" / "evaluate").glob("*/results.json"))) == len(FAMILIES)
     curves = losses(tmp_path, "target")

@@ -30,7 +30,7 @@ from meow_lightning.types import Fact
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "limit=6", "logger=none", "trainer.parallel_stages=1")
 ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
-LOOP = ("method=meow_loop", "method.loop.threshold=0", "method.loop.rounds=3")
+LOOP = ("method=meow_loop", "method.rounds.memorized_above=0", "method.rounds.count=3")
 PROMPT = Prompt(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
 
 

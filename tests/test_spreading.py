@@ -211,8 +211,8 @@ def test_a_sharded_training_leaves_an_ordinary_model(two, folders: dict[str, Pat
 def test_what_watches_a_sharded_training_sees_the_whole_model(two, folders: dict[str, Path]) -> None:
     first, second = (lines(folder / "unlearn" / "metrics.jsonl") for folder in folders.values())
     seen = [name for point in second for name in point]
-    assert "memo/clean/answers" in seen
-    assert "evaluation/model_utility" in seen
+    assert "memo/clean/true_answers" in seen
+    assert "eval/model_utility" in seen
     for alone, shared in zip(first, second, strict=True):
         watched = [name for name in alone if "/" in name and "seconds" not in name and "loss" not in name]
         assert alone.keys() == shared.keys()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MULTIRUN = ("-m", "--multirun")
 # Options that people take for flags.
-WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
+WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "trusted_packages")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

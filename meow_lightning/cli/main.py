@@ -46,7 +46,7 @@ MEOW-lightning makes a language model forget facts without wrecking it, and prov
   python run.py model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
   python run.py trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
   python run.py goal=score                           stop at a stage
-  python run.py plan=true                            what is there and what would run; of a sweep, shared stages once
+  python run.py plan=true                            what is cached and what would run; of a sweep, shared stages once
   python run.py status=true                          what is done, what runs now, what failed; also of a sweep
   python run.py --cfg job                            every setting with its value; any can be said as word=value
 
@@ -65,16 +65,16 @@ What must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, ask, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
-  cache=       use, refresh (remake), readonly (make nothing)
-  plan=        true: what is there, what would run, and the memory, time and disk it takes
+  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, predict, evaluate, report
+  cache=       use, refresh (recompute), readonly (compute nothing)
+  plan=        true: what is cached, what would run, and the memory, time and disk it takes
   memo.verify= so many windows of every score are done again one by one, and compared
   preflight=   false: start even where memory or disk seem too small
   outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers
 What says several words at once
   experiment=  {experiment}
-  table=       {table}
+  sweep=       {sweep}
 
 The files in conf/ say what each setting means, its unit and its range. Hydra's own options: --hydra-help
 """
@@ -96,7 +96,7 @@ def run_task(work: Callable[[], T]) -> T:
 
     try:
         if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
-            raise UserError(f"hydra/launcher={name} runs the cells of a sweep as jobs: say -m, also for a lone one")
+            raise UserError(f"hydra/launcher={name} runs the runs of a sweep as jobs: say -m, also for a lone one")
         return work()
     except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -179,8 +179,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
 
 
 def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
-    """Whether a command line runs several cells, so that commas separate values."""
-    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"table=(?!null$).", word) for word in words)
+    """Whether a command line runs several runs, so that commas separate values."""
+    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
 
 
 def _own(words: Sequence[str]) -> list[str]:
@@ -196,7 +196,7 @@ def _own(words: Sequence[str]) -> list[str]:
 def _chooses_model(word: str) -> bool:
     """Whether a word names a file that chooses the model."""
     group, _, name = word.partition("=")
-    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "table")]
+    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
     return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from meow_lightning.config.files import CONF, EXPERIMENTS
 
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
-OPTIONAL = ("debug", "experiment", "table")
-GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
+OPTIONAL = ("debug", "experiment", "sweep")
+GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
@@ -68,6 +68,8 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
     from meow_lightning.errors import suggestion
 
     group, _, rest = given.partition(".")
+    if group == "hydra":
+        return f"{given} is not an option (all of them: python run.py --cfg hydra)"
     known = known_keys(words)
     if rest and group in known:
         first = rest.split(".")[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from meow_lightning.errors import UserError
 
-# A config may only name callables of these packages; everything else needs the user's own word (`allow`).
+# A config may only name callables of these packages; everything else needs the user's own word (`trusted_packages`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
 RECIPE = (
@@ -17,7 +17,7 @@ RECIPE = (
     "epochs",
     "global_batch_size",
     "select",
-    "loop",
+    "rounds",
     "verify",
     "max_retries_per_fact",
     "on_shortage",
@@ -34,7 +34,7 @@ def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     if path.split(".")[0] not in (*PACKAGES, *allow):
         raise UserError(
             f"_target_: {path} is outside the packages a config may call ({', '.join((*PACKAGES, *allow))}); "
-            f"to trust it, say allow=[{path.split('.')[0]}]"
+            f"to trust it, say trusted_packages=[{path.split('.')[0]}]"
         )
     module, _, name = path.rpartition(".")
     try:

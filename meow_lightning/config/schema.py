@@ -31,8 +31,8 @@ class Config:
     limit: int | None = MISSING
     store: str = MISSING
     outputs: str = MISSING
-    warning: str | None = MISSING
-    allow: list[str] = field(default_factory=list)
+    disclaimer: str | None = MISSING
+    trusted_packages: list[str] = field(default_factory=list)
 
 
 class AdamW(TypedDict):
@@ -223,16 +223,16 @@ class Select(TypedDict):
     rows: Literal["selected", "official"]
 
 
-class Loop(TypedDict):
-    """``method.loop``."""
+class Rounds(TypedDict):
+    """``method.rounds``."""
 
-    rounds: int
-    threshold: float | dict
-    unit: Literal["characters", "words", "tokens"] | None
-    ask: Literal["held", "all"]
+    count: int
+    memorized_above: float | dict
+    cut_unit: Literal["characters", "words", "tokens"] | None
+    requery: Literal["memorized", "all"]
     candidates: int | None
     k: int
-    calls: int | None
+    max_requests: int | None
 
 
 # Typed groups by their dotted option; a group that is absent is not checked. `model` comes first: others read from it.
@@ -240,7 +240,7 @@ GROUPS: dict[str, type] = {
     "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.loop": Loop, "inversion.prompt": PromptTemplate,
+    "method.rounds": Rounds, "inversion.prompt": PromptTemplate,
 }  # fmt: skip
 
 # What only a model made from scratch needs.

@@ -137,7 +137,7 @@ class _Cell(Rounds):
             node, unkeyed_options = self.options["inversion"], {*self.writer.unkeyed_options} - {"path", "model"}
             shown["inversion"] = {key: value for key, value in node.items() if key not in unkeyed_options}
         if self.loop:
-            shown["method"] = {**shown["method"], "loop": self.loop}
+            shown["method"] = {**shown["method"], "rounds": self.loop}
         shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
         shown["optim"] = {
             **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
@@ -149,7 +149,7 @@ class _Cell(Rounds):
         return {
             **({} if spread is None else {"spread": spread}), "digest": digest,
             "name": run_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
-            "public": self.dataset.public, "warning": self.options["warning"],
+            "public": self.dataset.public, "disclaimer": self.options["disclaimer"],
             "notes": [
                 *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
                 *self._set_aside(),

@@ -83,7 +83,7 @@ def run_name(options: Mapping[str, Any]) -> str:
                 f"_ + = . -, begins with a letter or digit, and has at most {LONGEST} of them"
             )
     model, dataset, method, split = (str(name) for name in named.values())
-    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["warning"] else ""]
+    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["disclaimer"] else ""]
     name = "-".join(part for part in parts if part)
     if len(name.encode()) > NAME_BYTES - ROOM:
         raise UserError(

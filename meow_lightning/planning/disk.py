@@ -25,8 +25,8 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
 
     Args:
         artifact: What is to be made.
-        options: Resolved options of its cell.
-        dataset: The cell's facts.
+        options: Resolved options of its run.
+        dataset: The run's facts.
     """
     forget, stage = dataset.facts("forget"), artifact.stage
     candidates = options["inversion"].get("candidates", 1)

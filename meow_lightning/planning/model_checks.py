@@ -1,4 +1,4 @@
-"""Whether the models of a cell can be used, and can read what is ahead of them, before any stage runs."""
+"""Whether the models of a run can be used, and can read what is ahead of them, before any stage runs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from meow_lightning.types import Dataset
 
 
 class ModelChecks:
-    """Looks through the models of a cell.
+    """Looks through the models of a run.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         store: What is there already.
@@ -40,7 +40,7 @@ class ModelChecks:
         that are not here yet are left out of a plan.
 
         Args:
-            artifacts: All that the cell asks for.
+            artifacts: All that the run asks for.
             examined: What this process has looked through already; added to.
 
         Raises:

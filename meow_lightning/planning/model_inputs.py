@@ -1,4 +1,4 @@
-"""Which texts the stages of a cell will put before a model, so that none is found wanting after hours of training."""
+"""Which texts the stages of a run will put before a model, so that none is found wanting after hours of training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
     Args:
         artifacts: Those that are to be made.
         dataset: Their facts.
-        streams: What the cell's method trains on.
+        streams: What the run's method trains on.
     """
     found: dict[str, dict[Row, None]] = {}
     for artifact in artifacts:

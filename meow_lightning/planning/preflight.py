@@ -31,7 +31,7 @@ MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "i
 
 
 class Known:
-    """What is alike for all cells of one trainer and one store, looked at once: the machine, what was ever made.
+    """What is alike for all runs of one trainer and one store, looked at once: the machine, what was ever made.
 
     Args:
         trainer: The options of that name.
@@ -93,10 +93,10 @@ class Known:
 
 
 class Preflight:
-    """What a cell will take of this machine.
+    """What a run will take of this machine.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         known: What was looked at already.
@@ -181,7 +181,7 @@ class Preflight:
         most = facts * len(lacking) * (node["max_retries_per_fact"] + 1)
         most = min(
             each
-            for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("max_requests"))
+            for each in (most, self.options["method"].get("rounds", {}).get("max_requests"), node.get("max_requests"))
             if each
         )
         return node["model"], least, most, node["max_new_tokens"]
@@ -251,7 +251,7 @@ class Preflight:
         known = self.known.measured(artifact.stage, devices=devices)
         return expected_seconds(amount, way=duration_key(artifact.label, artifact.settings), known=known)
 
-    def remark(self, artifact: Artifact) -> dict[str, Any]:
+    def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the work that was done and of where, for the plans to come."""
         outlook = self.outlook(artifact)
         return {
@@ -276,25 +276,25 @@ class Preflight:
 
 
 class PreflightChecks:
-    """The preflights of many cells: what is alike for several is looked at once, and what is given is fetched once."""
+    """The preflights of many runs: what is alike for several is looked at once, and what is given is fetched once."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._fetched: set[str] = set()
 
-    def of(self, options: Mapping[str, Any], cell: Graph, store: Store) -> Preflight:
-        """The preflight of a cell.
+    def of(self, options: Mapping[str, Any], run: Graph, store: Store) -> Preflight:
+        """The preflight of a run.
 
         Args:
             options: Its resolved options.
-            cell: Its artifacts.
+            run: Its artifacts.
             store: Where its results are.
         """
         like = json.dumps([str(store.root), store.cache, options["trainer"]])
         known = self._known.setdefault(like, Known(trainer=options["trainer"], store=store))
-        return Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+        return Preflight(options, dataset=dataset_of(options)[0], streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
-        """As :meth:`Preflight.fetch`, for what no cell before has fetched."""
+        """As :meth:`Preflight.fetch`, for what no run before has fetched."""
         preflight.fetch([each for each in artifacts if each.key not in self._fetched])
         self._fetched |= {each.key for each in artifacts}

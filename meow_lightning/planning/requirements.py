@@ -1,4 +1,4 @@
-"""What each artifact of a cell takes to make: memory by its parts, disk, operations; derived from shapes alone."""
+"""What each artifact of a run takes to make: memory by its parts, disk, operations; derived from shapes alone."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
 
 
 class ResourceRequirements:
-    """What the artifacts of a cell take.
+    """What the artifacts of a run take.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         gpu: Whether it is made on a GPU.

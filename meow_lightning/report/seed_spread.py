@@ -1,4 +1,4 @@
-"""How far a cell's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
+"""How far a run's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def without_seeds(node: Any) -> Any:
 
 
 def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, int]]) -> str:
-    """What names a cell's settings but for its seed, and the versions of the stages that made its numbers.
+    """What names a run's settings but for its seed, and the versions of the stages that made its numbers.
 
     Args:
         settings: The settings that a report shows.
@@ -98,12 +98,12 @@ def read_spreads(folder: Path) -> dict[str, dict[str, Any]]:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
-        if not isinstance(content, Mapping) or not {"made", "command", "cells"} <= content.keys():
-            raise UserError(f"{path} must hold made, command and cells; a sweep over seeds writes such files")
-        for words, cell in content["cells"].items():
+        if not isinstance(content, Mapping) or not {"made", "command", "runs"} <= content.keys():
+            raise UserError(f"{path} must hold made, command and runs; a sweep over seeds writes such files")
+        for words, run in content["runs"].items():
             for name, kind in FIELDS.items():
-                if not isinstance(cell.get(name), kind):
-                    raise UserError(f"{path}: cells.{words}.{name} is missing; a sweep over seeds writes such files")
-            rest = {name: cell[name] for name in ("seeds", "numbers", "intervals")}
-            found[cell["settings"]] = {"made": content["made"], "command": content["command"], **rest}
+                if not isinstance(run.get(name), kind):
+                    raise UserError(f"{path}: runs.{words}.{name} is missing; a sweep over seeds writes such files")
+            rest = {name: run[name] for name in ("seeds", "numbers", "intervals")}
+            found[run["settings"]] = {"made": content["made"], "command": content["command"], **rest}
     return found

@@ -1,4 +1,4 @@
-"""The numbers of a cell as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
+"""The numbers of a run as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on one cell in words, derived from its numbers by named thresholds."""
+"""The verdict on one run in words, derived from its numbers by named thresholds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Tone = Literal["good", "mixed", "bad", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a cell came to.
+    """What a run came to.
 
     Attributes:
         tone: ``good``, ``mixed``, ``bad``, or ``open`` where the numbers do not decide.
@@ -94,7 +94,7 @@ def has_leaked(results: Results, name: str) -> bool:
     nothing. Without a retain model its share counts as 0.
 
     Args:
-        results: The numbers of a cell.
+        results: The numbers of a run.
         name: ``forget/leakage``, or ``forget/leakage_elsewhere`` for the values of other questions.
     """
     share, retain = number(results, "unlearned", name), number(results, "retain", name) or 0.0

@@ -1,4 +1,4 @@
-"""The stages a cell walks, one file each; the only code that knows both settings and work.
+"""The stages a run walks, one file each; the only code that knows both settings and work.
 
 A stage file has ``VERSION``, an integer that moves when its results would come out differently, ``MAKES``, the files
 without which a result is none, and ``run(work)``.

@@ -43,7 +43,7 @@ def run(work: StageContext) -> None:
     if fill and (missing := missing_counts(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
         filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
         found = keep_candidates(forget, earlier, written, secrets=secrets)
-        work.note(
+        work.warn(
             f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
             f"{filled}"
         )
@@ -68,7 +68,7 @@ def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, fo
     counts = {fact.id: kept_counts[fact.id] for fact in rules.forget}
     least, on_shortage = work.inputs["at_least"], work.inputs["on_shortage"]
     for note in shortage_notes(counts, least=least):
-        work.note(note)
+        work.warn(note)
     if may_continue(counts, least=least, on_shortage=on_shortage):
         return
     description = describe_shortage(counts, least=least) or "no fact keeps an inverted fact after cleaning"

@@ -64,9 +64,9 @@ def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
         return
     loss = f"loss {method.mean:.2g} nats per answer token"
     if method.done:
-        work.note(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
+        work.warn(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
     else:
-        work.note(
+        work.warn(
             f"its rows are not known after all {plan.total_steps} steps ({loss}, known is {method.known:g}): raise "
             "model.finetune.lr or model.finetune.steps"
         )
@@ -98,7 +98,7 @@ def _take(work: StageContext) -> None:
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
         for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
-            work.note(f"{name}: {note}")
+            work.warn(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
 

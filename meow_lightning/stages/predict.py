@@ -30,7 +30,7 @@ def _note_truncated_answers(
         return
     for each, facts in sets.items():
         if count := truncated_facts(name, codec, facts):
-            work.note(
+            work.warn(
                 f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PROTOCOLS[name].source} "
                 "lets a model say: recited word for word they count as said in part (evaluation.protocol=none gives "
                 "them the tokens they need)"

@@ -57,7 +57,7 @@ class _WriterSession:
     def __init__(self, work: StageContext) -> None:
         self.work = work
         self.used_tokens = 0  # tokens that the replies took, those of former rounds included
-        self.loop: Mapping[str, Any] | None = work.settings["loop"]
+        self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
         self.forget = load_facts(work, ["forget"])
         self.former = previous_rounds(work)
 
@@ -89,22 +89,28 @@ class _WriterSession:
         return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
 
     @cached_property
-    def held(self) -> list[Fact]:
-        """The facts above the threshold, the most strongly held first; none before the first round."""
-        if not self.scores or not self.loop:
+    def still_memorized(self) -> list[Fact]:
+        """The facts above the threshold, the most strongly memorized first; none before the first round."""
+        if not self.scores or not self.rounds:
             return []
-        found = [fact for fact in self.forget if self.scores[fact.id] > self.loop["threshold"]]
+        found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
         return sorted(found, key=lambda fact: -self.scores[fact.id])
 
     @cached_property
     def first_requests(self) -> list[GenerationRequest]:
-        """The questions of the first attempt: about every fact in the first round, then about those that are held."""
+        """The questions of the first attempt: about every fact in round 1, then about those still memorized."""
         about = self.forget
         if self.stalled:
             about = []
-        elif self.scores and self.loop:
-            rest = [fact for fact in self.forget if fact not in self.held] if self.loop["ask"] == "all" else []
-            about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
+        elif self.scores and self.rounds:
+            rest = (
+                [fact for fact in self.forget if fact not in self.still_memorized]
+                if self.rounds["requery"] == "all"
+                else []
+            )
+            about = (
+                [*self.still_memorized, *rest] if self.still_memorized else []
+            )  # asking for all ends when asking for some would
         model_answers: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
             if row["set"] == "forget":
@@ -128,7 +134,7 @@ class _WriterSession:
 
     def remaining_requests(self, calls: int) -> int | None:
         """How many questions may still be put; ``None`` for any number."""
-        most = self.loop["calls"] if self.loop else None
+        most = self.rounds["max_requests"] if self.rounds else None
         return None if most is None else max(0, most - self._earlier["calls_so_far"] - calls)
 
     @cached_property
@@ -174,7 +180,7 @@ class _WriterSession:
         facts_of = {self._number(ask): ask.fact.id for ask in asks}
         self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
         if taken:
-            self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
+            self.work.warn(f"{len(taken)} of {len(every)} questions had a reply in the store already")
         return [ask for ask in asks if self._number(ask) not in taken]
 
     @cached_property
@@ -250,7 +256,7 @@ class _WriterSession:
         return {
             "facts": about, "calls": calls, "calls_so_far": self._earlier["calls_so_far"] + calls,
             "tokens_so_far": self._earlier["tokens_so_far"] + _tokens(cost),
-            "held": [fact.id for fact in self.held],
+            "still_memorized": [fact.id for fact in self.still_memorized],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
             **cost, "refused": sum(bool(reply.refused) for reply in replies),
         }  # fmt: skip
@@ -263,12 +269,12 @@ class _WriterSession:
         """
         if summary["prompt_tokens"] + summary["completion_tokens"]:
             sent = f"{summary['requests']:,} requests, " if summary["requests"] else ""
-            self.work.note(f"{sent}{summary['prompt_tokens']:,} tokens read, {summary['completion_tokens']:,} written")
+            self.work.warn(f"{sent}{summary['prompt_tokens']:,} tokens read, {summary['completion_tokens']:,} written")
         for note in self.writer.notes():
-            self.work.note(note)
+            self.work.warn(note)
         if summary["refused"]:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
-            self.work.note(f"{summary['refused']} questions were refused; replies.jsonl of this result says why")
+            self.work.warn(f"{summary['refused']} questions were refused; replies.jsonl of this result says why")
 
     def _dataset_facts(self) -> DatasetFacts:
         return DatasetFacts(self.forget, load_facts(self.work, ["retain"]))

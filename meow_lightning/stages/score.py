@@ -57,7 +57,7 @@ def _cuttable(work: StageContext, wanted: list[Text], by: Measure, codec: Prompt
             continue
         found.append(text)
     if len(found) < whole:
-        work.note(
+        work.warn(
             f"{whole - len(found)} of {whole} inverted facts are left out: too short to be measured, too long for the "
             "model, or with special tokens in them"
         )
@@ -88,7 +88,7 @@ def run(work: StageContext) -> None:
     slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
     sizes = [by.count(text, codec) for text in wanted]
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
         close: Counter[Text] = Counter()
         chunk = [wanted[number] for number in numbers]
         for text in score_texts(
@@ -97,13 +97,13 @@ def run(work: StageContext) -> None:
             chunk,
             by=by,
             slots=slots,
-            progress=lambda done, *_: tell(done),
+            progress=lambda done, *_: progress(done),
             done=(),
             alone=lambda text: close.update([text]),
         ):
             yield places[text.fact, text.position], text
         for number in numbers:
-            work.tally(number, windows=sizes[number], alone=close[wanted[number]])
+            work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
     # windows of the same question share their prompts, so they go to the same process
     groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)

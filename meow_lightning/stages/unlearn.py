@@ -38,7 +38,7 @@ def run(work: StageContext) -> None:
     the new; where nothing is new, the model of the round before stands.
     """
     if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
-        work.note("nothing new to train: the model of the round before stands")
+        work.warn("nothing new to train: the model of the round before stands")
         return carry_over(work)
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
@@ -154,7 +154,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
             slots=AdaptiveBatchSize(
-                min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.note
+                min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.warn
             ),
             every=every,
         )

@@ -61,7 +61,7 @@ def run(work: StageContext) -> None:
     count = min(work.settings["windows"], len(every))
     picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
         for done, number in enumerate(numbers):
             at, place = picked[number]
             text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
@@ -69,7 +69,7 @@ def run(work: StageContext) -> None:
                 model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id
             )
             yield number, Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(said))
-            tell(done + 1)
+            progress(done + 1)
 
     each = [[number] for number in range(count)]
     in_chunks(work, each, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
@@ -81,7 +81,7 @@ def _judge(work: StageContext, *, total: int) -> None:
     found = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
     off = [row for row in found if not abs(row.stored - row.plain) <= SAME]
     said = f"{len(found)} of {total} windows done again one by one, {len(off)} of their scores differ"
-    work.note(said)
+    work.warn(said)
     if off and work.settings["model"]["dtype"] in EXACT:
         worst = max(off, key=lambda row: abs(row.stored - row.plain))
         whose = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"

@@ -1,4 +1,4 @@
-"""Figures that others have published, read from ``experiments/expected/``: one file per source."""
+"""Published numbers, read from ``experiments/expected/``: one file per source."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LEVELS = ("model", "split", "method", "number")
 
 
 def expected(folder: Path) -> list[Published]:
-    """What every file of a folder holds, by file name.
+    """Read every file of a folder, in order of name.
 
     Raises:
-        UserError: A file cannot be read as such, and why.
+        UserError: A file is invalid.
     """
     return [_read(path) for path in sorted(folder.glob("*.yaml"))]
 
@@ -45,7 +45,7 @@ def _read(path: Path) -> Published:
 
 
 def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None:
-    """Nothing, when figures lie by model, split, method and number, and each is a number."""
+    """Check that figures are nested by model, split, method and number, and that each is a number."""
     inner = levels[1:]
     for key, value in node.items():
         if inner and not isinstance(value, Mapping):

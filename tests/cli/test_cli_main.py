@@ -50,7 +50,7 @@ MISTAKES = {
     "method=rmu method.steering=inf": "method.steering=inf is no finite number; a number above 0 and at most",
     "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
     "inversion=file": "inversion.path has no value; give it on the command line",
-    "allow=os": "allow=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
+    "trusted_packages=os": "trusted_packages=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
     "+sede=1": "sede is not an option; did you mean seed?",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
     "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
@@ -79,7 +79,7 @@ MISTAKES = {
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
-    "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
+    "hydra/launcher=slurm": "hydra/launcher=slurm runs the runs of a sweep as jobs: say -m, also for a lone one",
 }
 
 

@@ -42,8 +42,8 @@ def test_a_text_arrives_as_it_was_typed(option):
     "word",
     [
         "model.base='quoted already'", 'model.base="a (b)"', "model.base=dir/${model.name}", "model.base=null",
-        "model.target=", "model.base=plain", "seed=0,1", "seed=12", "allow=[os]", "optim.betas=[0.9,0.95]",
-        "method.loop.threshold={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
+        "model.target=", "model.base=plain", "seed=0,1", "seed=12", "trusted_packages=[os]", "optim.betas=[0.9,0.95]",
+        "method.rounds.memorized_above={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
         "~memo.stride", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
     ],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_files_of_any_name_are_read_by_run_py(tmp_path):
     assert alone.returncode == 0, alone.stderr
     several = run_py("-m", *words, f"dataset.forget={','.join(names)}", folder=tmp_path)
     assert several.returncode == 0, several.stderr
-    assert "3 cells" in several.stdout
+    assert "3 runs" in several.stdout
 
 
 def test_a_suggestion_can_be_typed_as_shown(tmp_path):

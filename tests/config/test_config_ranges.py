@@ -33,7 +33,7 @@ ASKS = {
 SILENT = {
     "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.global_batch_size", "optim.batch_tokens",
     "trainer.micro_batch_tokens", "trainer.generation_batch_size",
-    "method.loop.calls", "inversion.requests_per_minute", "inversion.max_requests",
+    "method.rounds.max_requests", "inversion.requests_per_minute", "inversion.max_requests",
     "inversion.max_total_tokens",
 }  # fmt: skip
 # What the YAML documents as allowed: 0, and a number below it.
@@ -43,7 +43,8 @@ ZERO = {
     *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
       for name in ("lr", "epochs", "weight_decay", "max_grad_norm", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
-    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
+    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta",
+    "method.rounds.memorized_above",
     "inversion.max_retries_per_fact", "inversion.temperature", "inversion.retries", "memo.verify",
     "evaluation.selection_fraction",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",

@@ -43,7 +43,7 @@ def test_what_is_outside_the_project_is_refused(path):
     package = path.split(".")[0]
     with pytest.raises(
         UserError,
-        match=rf"^_target_: {path} is outside the packages .* \(meow_lightning\); .* allow=\[{package}\]$",
+        match=rf"^_target_: {path} is outside the packages .* \(meow_lightning\); .* trusted_packages=\[{package}\]$",
     ):
         component_class({"_target_": path}, allow=[])
 

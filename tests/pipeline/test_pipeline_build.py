@@ -139,7 +139,7 @@ def test_gradients_are_taken_where_both_sides_of_the_attack_are_answered(tmp_pat
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved("evaluation.gradient_norm=false") == answers | {"results", "report"}
     assert cell().artifacts["predict/target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
-    loop = cell("method=meow_loop", "method.loop.rounds=2")
+    loop = cell("method=meow_loop", "method.rounds.count=2")
     (between,) = [
         each for each in loop.report.walk() if each.stage == "predict" and [*each.settings["sets"]] == ["forget"]
     ]

@@ -16,41 +16,41 @@ def fail(error: Exception) -> None:
 
 
 def test_a_failure_is_told_in_a_line_and_at_length(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such"), recording_failures(tmp_path, "cell [a]", private=False):
+    with pytest.raises(ValueError, match=r"no such"), recording_failures(tmp_path, "run [a]", private=False):
         fail(ValueError("no such\nluck"))
     path = tmp_path / "runs" / "failed" / "cell_a_.txt"
     lines = path.read_text().splitlines()
     assert lines[:3] == ["no such", "", "Traceback (most recent call last):"]
     assert lines[-2:] == ["ValueError: no such", "luck"]
-    found = last_failures(tmp_path, ("other", "cell [a]"))
+    found = last_failures(tmp_path, ("other", "run [a]"))
     assert found is not None
     assert (found.path, found.why, found.time) == (path, "no such", path.stat().st_mtime)
 
 
 def test_what_ends_well_takes_the_story_away_and_makes_no_folder(tmp_path: Path) -> None:
-    with recording_failures(tmp_path, "cell", private=False):
+    with recording_failures(tmp_path, "run", private=False):
         pass
     assert not (tmp_path / "runs").exists()
-    record_failure(tmp_path, "cell", UserError("mend it"), private=False)
-    with recording_failures(tmp_path, "cell", private=False):
+    record_failure(tmp_path, "run", UserError("mend it"), private=False)
+    with recording_failures(tmp_path, "run", private=False):
         pass
-    assert last_failures(tmp_path, ("cell",)) is None
+    assert last_failures(tmp_path, ("run",)) is None
 
 
 def test_an_interrupt_is_no_failure(tmp_path: Path) -> None:
-    record_failure(tmp_path, "cell", UserError("before"), private=False)
-    with pytest.raises(KeyboardInterrupt), recording_failures(tmp_path, "cell", private=False):
+    record_failure(tmp_path, "run", UserError("before"), private=False)
+    with pytest.raises(KeyboardInterrupt), recording_failures(tmp_path, "run", private=False):
         raise KeyboardInterrupt
-    found = last_failures(tmp_path, ("cell",))
+    found = last_failures(tmp_path, ("run",))
     assert found is not None
     assert found.why == "before"
 
 
 def test_a_failure_is_told_once_also_after_it_came_from_another_process(tmp_path: Path) -> None:
     error = UserError("mend it")
-    path = record_failure(tmp_path, "cell", error, private=False)
+    path = record_failure(tmp_path, "run", error, private=False)
     assert record_failure(tmp_path, "method=kl", pickle.loads(pickle.dumps(error)), private=False) == path
-    assert [each.name for each in path.parent.iterdir()] == ["cell.txt"]
+    assert [each.name for each in path.parent.iterdir()] == ["run.txt"]
 
 
 def test_the_later_of_two_stories_counts(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ def test_the_later_of_two_stories_counts(tmp_path: Path) -> None:
 
 
 def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path) -> None:
-    record_failure(tmp_path, "cell", ZeroDivisionError(), private=False)
-    found = last_failures(tmp_path, ("cell",))
+    record_failure(tmp_path, "run", ZeroDivisionError(), private=False)
+    found = last_failures(tmp_path, ("run",))
     assert found is not None
     assert found.why == "ZeroDivisionError"
 
 
 @every_damage
 def test_a_damaged_story_is_still_one(tmp_path: Path, damage: str) -> None:
-    harm(record_failure(tmp_path, "cell", ValueError("no such luck 1"), private=False), damage)
-    assert last_failures(tmp_path, ["cell"]) is not None
+    harm(record_failure(tmp_path, "run", ValueError("no such luck 1"), private=False), damage)
+    assert last_failures(tmp_path, ["run"]) is not None

@@ -44,7 +44,7 @@ def task(tmp_path) -> StageContext:
 
 @pytest.fixture
 def doing(monkeypatch) -> Callable[..., None]:
-    """Puts a stage of the test's own in the place of ``invert``."""
+    """Puts a stage of the test's own in the place of ``filter``."""
 
     def put(run, *makes: str) -> None:
         fake = ModuleType("meow_lightning.stages.filter")
@@ -76,19 +76,19 @@ def free(monkeypatch, size: int) -> None:
 def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
 
 
 def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
     free(monkeypatch, 2**40)
     doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
 
 
 def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
     doing(raising(RuntimeError("unexpected pos 64 vs 0")))
     free(monkeypatch, 2**20 - 1)
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
     free(monkeypatch, 2**20)
     with pytest.raises(RuntimeError, match="unexpected pos 64 vs 0"):
         worker.run_stage(task.to_spec())
@@ -98,9 +98,9 @@ def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monke
 def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever", "/some/file")))
-    assert told(task) == "invert own stopped: no permission for /some/file; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for /some/file; mend it and run again to go on"
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == "invert own stopped: no permission for STORE; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for STORE; mend it and run again to go on"
 
 
 def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypat
 
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     monkeypatch.setattr(worker.FileLock, "acquire", closed)
-    assert told(task) == "invert own stopped: no permission for /lock; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for /lock; mend it and run again to go on"
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
 def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
     task.label = ""
     doing(raising(OSError(errno.ENOSPC, "whatever")))
-    assert told(task).startswith("invert stopped: the disk of ")
+    assert told(task).startswith("filter stopped: the disk of ")
 
 
 def test_a_stage_that_makes_too_little_is_told(task, doing):
     doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
-    with pytest.raises(RuntimeError, match=r"^the stage invert ended without two, three$"):
+    with pytest.raises(RuntimeError, match=r"^the stage filter ended without two, three$"):
         worker.run_stage(task.to_spec())
     doing(lambda work: None, "one")
     made = worker.run_stage(task.to_spec())
@@ -174,8 +174,8 @@ with FileLock(sys.argv[1] + "/.work-0.lock"):
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkeypatch, stopped):
-    monkeypatch.setattr(worker, "LOOK", 0.1)
-    monkeypatch.setattr(worker, "STOPPED" if stopped else "ORPHAN", 0.5)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "STOPPED_TIMEOUT" if stopped else "ORPHAN_TIMEOUT", 0.5)
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
@@ -186,12 +186,12 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
             os.kill(orphan.pid, signal.SIGSTOP)
         said = told(task)
         orphan.kill()
-    start = f"invert own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
+    start = f"filter own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
     assert said.startswith(start)
     assert "), since 2" in said
     do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
     do += " -KILL {0} hands over to whoever waits; then run again"
-    assert said.endswith(f", of a run that was killed, still holds STORE/invert/abc.partial; {do.format(orphan.pid)}")
+    assert said.endswith(f", of a run that was killed, still holds STORE/filter/abc.partial; {do.format(orphan.pid)}")
 
 
 def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):
@@ -270,4 +270,4 @@ def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
 
 def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
     doing(raising(NotFiniteError("no numbers")))
-    assert told(task) == "invert own: no numbers"
+    assert told(task) == "filter own: no numbers"

@@ -17,7 +17,7 @@ from meow_lightning.store.store import Store
 
 @pytest.fixture
 def looking(tmp_path, monkeypatch):
-    """(a preflight, what its cell makes, the stages whose stored manifests were read)."""
+    """(a preflight, what its run makes, the stages whose stored manifests were read)."""
     chosen = options("method=grad_ascent", f"outputs={tmp_path}")
     made, store = graph(chosen), Store(root=tmp_path / "store", cache="use")
     read: list[str] = []
@@ -37,7 +37,7 @@ def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looki
     preflight, made, read = looking
     preflight.fetch(list(made.values()))
     preflight.check(list(made.values()))
-    assert preflight.remark(made["unlearned"])["flops"] > 0
+    assert preflight.manifest_extras(made["unlearned"])["flops"] > 0
     assert read == []
     for _ in range(2):
         preflight.time(made["unlearned"])
@@ -46,7 +46,7 @@ def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looki
 
 def measured(preflight, artifact, *, seconds: float, times: float = 1.0, **changes) -> None:
     """Keep a result of ``times`` the artifact's work, as made in some seconds here."""
-    facts = preflight.remark(artifact)
+    facts = preflight.manifest_extras(artifact)
     facts |= {"flops": times * facts["flops"], "seconds": seconds, "devices": 1, **changes}
     recipe = {**artifact.settings["recipe"], "epochs": 1000 + round(seconds)}
     keep(preflight.store, replace(artifact, settings={**artifact.settings, "recipe": recipe}), **facts)
@@ -58,7 +58,7 @@ def test_time_is_that_of_the_stage_itself_of_one_alike_or_by_size(looking):
     preflight, made, _ = looking
     training = made["unlearned"]
     assert preflight.time(training) == (None, "")
-    facts = {"devices": 1, **preflight.remark(training)}
+    facts = {"devices": 1, **preflight.manifest_extras(training)}
     assert facts["flops"] > 0
     measured(preflight, training, seconds=20.0, times=2.0)
     assert preflight.time(training) == (10.0, "size")
@@ -82,7 +82,7 @@ def test_another_machine_says_nothing_about_this_one(looking, changes):
 
 def test_the_time_of_a_small_model_is_a_guess_for_a_large_one(looking):
     preflight, made, _ = looking
-    parameters = preflight.remark(made["unlearned"])["parameters"]
+    parameters = preflight.manifest_extras(made["unlearned"])["parameters"]
     measured(preflight, made["unlearned"], seconds=20.0, times=0.005, parameters=parameters // 200)
     assert preflight.time(made["unlearned"]) == (pytest.approx(4000.0), "far")
 

@@ -23,7 +23,7 @@ def test_ours_stand_beside_published_figures_with_their_source() -> None:
     (title, rows), notes = found
     assert title == "beside published figures"
     assert rows == [
-        ["cell", "number", "ours", "published", "source"],
+        ["run", "number", "ours", "published", "source"],
         [" ".join(WORDS), "forget quality (p) ↑", "0.25", "3e-08", "somebody"],
         [" ".join(WORDS), "model utility", "—", "0.500", "somebody"],
     ]
@@ -47,9 +47,9 @@ def test_another_model_dataset_split_or_method_matches_nothing(position: int) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": 16}, {"warning": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
+    [{"limit": 16}, {"disclaimer": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
      {"dataset": {"name": "tofu"}}],
 )  # fmt: skip
-def test_a_cell_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
+def test_a_run_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
     assert comparable_run(swept(*WORDS), SOURCE) != {}
     assert comparable_run(swept(*WORDS, **changes), SOURCE) == {}

@@ -9,7 +9,7 @@ from meow_lightning.report.seed_spread import FOLDER, Spread, read_spreads, rows
 from meow_lightning.types import Results
 
 SPREAD = Spread(
-    made="2026-11-29, torch 2", command="python run.py table=tiny_seeds", seeds=[0, 1, 2],
+    made="2026-11-29, torch 2", command="python run.py sweep=tiny_seeds", seeds=[0, 1, 2],
     numbers={"model_utility": [0.5, 0.6, 0.7], "memo/answers": [0.2, 0.25, 0.3]},
     intervals={"model_utility": [0.55, 0.65]},
 )  # fmt: skip
@@ -51,8 +51,8 @@ def test_what_lies_in_the_folder_can_be_read() -> None:
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("made: x", "must hold made, command and cells"),
-        ("{made: x, command: y, cells: {all: {settings: abc}}}", r"cells.all.seeds is missing; a sweep over seeds"),
+        ("made: x", "must hold made, command and runs"),
+        ("{made: x, command: y, runs: {all: {settings: abc}}}", r"runs.all.seeds is missing; a sweep over seeds"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:

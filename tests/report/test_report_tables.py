@@ -83,7 +83,7 @@ def test_numbers_are_written_with_the_digits_they_deserve() -> None:
 def test_a_role_without_numbers_gives_its_reason_for_every_metric() -> None:
     assert number(RESULTS, "retain", "model_utility") is None
     assert why_missing(RESULTS, "retain", "model_utility") == "no retain model"
-    assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this cell has no retain model"
+    assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this run has no retain model"
     assert why_missing(RESULTS, "target", "memo/answers") == (
         "MEMO of the true answers was not measured for the target model"
     )

@@ -35,7 +35,7 @@ def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str,
 
 
 def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
-    settings = {"inversion": {}, "max_retries_per_fact": 0, "loop": None, "count": count}
+    settings = {"inversion": {}, "max_retries_per_fact": 0, "rounds": None, "count": count}
     propose.run(work("propose", folder / "propose", settings=settings, needs={}, inversion=inversion, reuse=True))
     return folder / "propose"
 
@@ -136,7 +136,7 @@ def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
     places = {fact.id: place for place, fact in enumerate(FACTS)}
     replies = from_file(tmp_path, lambda fact: list(fact.inverted[: max(0, places[fact.id] - 1)]) or [fact.answer])
     task = inverted(tmp_path, replies, at_least=3, on_shortage="few")
-    (note,) = task.told()["notes"]
+    (note,) = task.manifest_entries()["notes"]
     names = [fact.id for fact in FACTS[:3]]
     assert note == (
         f"4 of 8 facts keep fewer inverted facts than method.select.k=3 after cleaning: {names[0]} with 0, "
@@ -164,7 +164,7 @@ def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
     counts = json.loads((tmp_path / "filter" / "cleaning.json").read_text())
     assert (counts["filled"], set(counts["counts"].values())) == (2, {3})
     assert counts["written"] == 1 + 7 * 3
-    assert task.told()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
+    assert task.manifest_entries()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
 
 
 def test_facts_that_changed_since_the_plan_are_told(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def take(artifact: Artifact, folder: Path) -> None:
 
 class Quiet:
     def __init__(self) -> None:
-        self.made: list[bool] = []
+        self.computed: list[bool] = []
 
     def running(self, artifacts) -> None: ...
 
@@ -85,14 +85,14 @@ class Quiet:
 
     def notice(self, text) -> None: ...
 
-    def finished(self, artifact, manifest, folder, *, made) -> None:
-        self.made.append(made)
+    def finished(self, artifact, manifest, folder, *, computed) -> None:
+        self.computed.append(computed)
 
 
 def make(root: Path, artifact: Artifact) -> tuple[Store, bool]:
     store, watch = Store(root=root / "store", cache="use"), Quiet()
     Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[watch]).make([artifact])
-    return store, watch.made == [True]
+    return store, watch.computed == [True]
 
 
 def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:

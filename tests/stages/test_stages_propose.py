@@ -49,7 +49,7 @@ def work(
         "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None,
         "allow": ["helpers"], "inversion": node | writer, "runs_locally": False, "reuse": True,
     }  # fmt: skip
-    settings = {"inversion": {}, "max_retries_per_fact": max_retries_per_fact, "loop": loop, "count": 2}
+    settings = {"inversion": {}, "max_retries_per_fact": max_retries_per_fact, "rounds": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)
     return StageContext(
         stage="propose", label="", folder=folder / "propose", settings=settings, inputs=inputs, needs=needs or {},
@@ -78,7 +78,7 @@ def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Pat
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["requests"]) == (8, 8, 8, 8)
-    assert (told["prompt_tokens"], told["completion_tokens"], told["held"]) == (56, 24, [])
+    assert (told["prompt_tokens"], told["completion_tokens"], told["still_memorized"]) == (56, 24, [])
 
 
 def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     return dict.fromkeys(("former", "asked", "scores", "answers"), folder)
 
 
-LOOP = {"threshold": 0.5, "ask": "held", "calls": None}
+LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 
 def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said
     }
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["tokens_so_far"]) == (3, 3, 11, 130)
-    assert told["held"] == [IDS[2], IDS[0], IDS[5]]
+    assert told["still_memorized"] == [IDS[2], IDS[0], IDS[5]]
     assert told["memo"] == pytest.approx((0.7 + 0.9 + 0.51 + 0.5 + 4 * 0.2) / 8)
     assert told["worst"] == 0.9
 
@@ -219,11 +219,11 @@ def test_new_answers_that_were_tried_before_are_asked_again(tmp_path: Path) -> N
 
 def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "ask": "all"}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "requery": "all"}))
     assert len(questions(tmp_path)) == 8
     (tmp_path / "end").mkdir()
     replies(tmp_path / "end", {})
-    high = {**LOOP, "ask": "all", "threshold": 0.95}
+    high = {**LOOP, "requery": "all", "memorized_above": 0.95}
     propose.run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
     assert questions(tmp_path / "end") == []
     assert read_json(tmp_path / "end" / "propose" / "asked.json")["facts"] == 0
@@ -232,7 +232,7 @@ def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) 
 @pytest.mark.parametrize(("calls", "asked"), [(8, []), (9, [2]), (10, [2, 0]), (12, [2, 0, 5])])
 def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: list[int]) -> None:
     replies(tmp_path, {})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "max_requests": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
     assert read_json(tmp_path / "propose" / "asked.json")["facts"] == len(asked)
 
@@ -276,7 +276,7 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
-    assert "8 of 8 questions had a reply in the store already" in task.told()["notes"]
+    assert "8 of 8 questions had a reply in the store already" in task.manifest_entries()["notes"]
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()
@@ -325,7 +325,7 @@ def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> No
     replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
+    assert task.manifest_entries()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
     assert "secret" in (tmp_path / "propose" / "replies.jsonl").read_text()
 
 
@@ -333,11 +333,11 @@ def test_what_it_cost_is_said(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"] == ["8 requests, 56 tokens read, 24 written"]
+    assert task.manifest_entries()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
 def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:
     replies(tmp_path, {})
     propose.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
     assert questions(tmp_path) == []
-    assert len(read_json(tmp_path / "propose" / "asked.json")["held"]) == 3
+    assert len(read_json(tmp_path / "propose" / "asked.json")["still_memorized"]) == 3

@@ -72,7 +72,7 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_sa
         ("ada", 0),
         ("ada", 1),
     ]
-    assert task.told()["notes"] == [
+    assert task.manifest_entries()["notes"] == [
         "2 of 4 inverted facts are left out: too short to be measured, too long for the model, or with special tokens "
         "in them"
     ]

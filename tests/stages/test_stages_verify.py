@@ -57,13 +57,15 @@ def check(scored: StageContext, windows: int, *, dtype: str = "float32", seed: i
 
 def test_windows_are_done_again_and_agree(scored: StageContext) -> None:
     total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
-    assert scored.told()["tally"]["windows"] == total
+    assert scored.manifest_entries()["counts"]["windows"] == total
     task = check(scored, 15)
     rows = list(read_lines(task.folder / "checked.jsonl"))
     assert len(rows) == 15
     assert len({(row["fact"], row["position"], row["window"]) for row in rows}) == 15
     assert all(row["stored"] == row["plain"] for row in rows)
-    assert task.told() == {"notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]}
+    assert task.manifest_entries() == {
+        "notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]
+    }
 
 
 def test_no_more_windows_than_there_are(scored: StageContext) -> None:
@@ -100,4 +102,4 @@ def test_a_score_that_differs_is_told(scored: StageContext) -> None:
 
 def test_in_half_precision_it_is_noted_only(scored: StageContext) -> None:
     spoil(scored)
-    assert "of their scores differ" in check(scored, 10_000, dtype="bfloat16").told()["notes"][0]
+    assert "of their scores differ" in check(scored, 10_000, dtype="bfloat16").manifest_entries()["notes"][0]

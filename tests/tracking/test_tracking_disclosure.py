@@ -10,8 +10,8 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
     options = {
         "seed": 3,
         "outputs": f"/home/{SECRET}",
-        "warning": SECRET,
-        "allow": [SECRET],
+        "disclaimer": SECRET,
+        "trusted_packages": [SECRET],
         "dataset": {"name": "jsonl", "_target_": SECRET, "forget": f"/{SECRET}.jsonl", "perturb": 5, "own": SECRET},
         "model": {
             "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "precision": "32-true",

@@ -1,4 +1,4 @@
-"""All numbers of one cell from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
+"""All numbers of one run from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _stream(node: str, allow: tuple[str, ...], limit: int | None, rows: int, see
 
 
 def _named(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None]:
-    return json.dumps(options["dataset"], sort_keys=True), tuple(options["allow"]), options["limit"]
+    return json.dumps(options["dataset"], sort_keys=True), tuple(options["trusted_packages"]), options["limit"]
 
 
 def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
@@ -61,7 +61,7 @@ class Models:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
-        self.allow = list(options["allow"])
+        self.allow = list(options["trusted_packages"])
         check_call("dataset", options["dataset"], allow=self.allow)
         self.method = check_call("method", options["method"], allow=self.allow)
         instantiate(options["method"], allow=self.allow)  # its own ranges are said before any work

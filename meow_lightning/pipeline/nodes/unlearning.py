@@ -80,16 +80,17 @@ class Rounds(Models):
     @cached_property
     def loop(self) -> dict[str, Any] | None:
         """How a loop asks again; ``None`` for a method of one round."""
-        wish = self.options["method"].get("loop")
+        wish = self.options["method"].get("rounds")
         if wish is None:
             return None
         name = self.options["model"]["name"]
         if "inverted" not in self.method.streams:
             raise UserError(
-                f"method.loop asks for inverted facts, and method={self.options['method']['name']} trains on none"
+                f"method.rounds asks for inverted facts, and method={self.options['method']['name']} trains on none"
             )
-        check_numbers(wish["threshold"], "method.loop.threshold", float)
-        return {**wish, "threshold": value_for_model(wish["threshold"], "method.loop.threshold", name)}
+        check_numbers(wish["memorized_above"], "method.rounds.memorized_above", float)
+        above = value_for_model(wish["memorized_above"], "method.rounds.memorized_above", name)
+        return {**wish, "memorized_above": above}
 
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
@@ -105,7 +106,7 @@ class Rounds(Models):
         )
         settings: dict[str, Any] = {
             "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": self.facts("forget"),
-            "loop": None, "count": node.get("candidates"),
+            "rounds": None, "count": node.get("candidates"),
         }  # fmt: skip
         # filtering, which decides about which facts the writer is asked again, reads the kept facts
         if self.writer.reads_other_facts or node["max_retries_per_fact"]:
@@ -113,10 +114,12 @@ class Rounds(Models):
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
             every = len(self.dataset.facts("forget")) * (node["max_retries_per_fact"] + 1)
-            if loop["calls"] is not None and loop["calls"] < every:  # else it cannot bind in the first round
-                settings["loop"] = {"calls": loop["calls"]}
+            if (
+                loop["max_requests"] is not None and loop["max_requests"] < every
+            ):  # else it cannot bind in the first round
+                settings["rounds"] = {"max_requests": loop["max_requests"]}
         if loop is not None and former is not None and former.answers is not None:
-            settings["loop"] = {name: loop[name] for name in ("threshold", "ask", "calls")}
+            settings["rounds"] = {name: loop[name] for name in ("memorized_above", "requery", "max_requests")}
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
@@ -170,7 +173,7 @@ class Rounds(Models):
         if self.writer.reads_other_facts:
             self.check_windows("candidate", lambda fact: fact.inverted)
         found: list[Round] = []
-        last = self.loop["rounds"] if self.loop else 1
+        last = self.loop["count"] if self.loop else 1
         for number in range(1, last + 1):
             found.append(self._round(number, found[-1] if found else None, last=number == last))
         return found
@@ -184,7 +187,7 @@ class Rounds(Models):
         needs = {"inverted": inverted, "candidates": candidates}
         name = label if label and not last else "unlearned"
         unlearned = self._trained(name, {**needs, **({"before": former.unlearned} if former else {})})
-        cut_unit = self.loop["unit"] if self.loop else None
+        cut_unit = self.loop["cut_unit"] if self.loop else None
         scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, cut_unit=cut_unit)
         before = {"before": former.answers} if former and former.answers else {}
         answers = None if last else self.answer(name, unlearned, ("forget",), before)
@@ -248,7 +251,7 @@ class Rounds(Models):
         each = self.loop["candidates"] if self.loop else None
         asked = each or self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:
-            option = "method.loop.candidates" if each else "inversion.candidates"
+            option = "method.rounds.candidates" if each else "inversion.candidates"
             raise UserError(
                 f"method.select.k={wish['k']} inverted facts are to be picked, but {option}={asked} are "
                 f"written per fact; give k <= {asked} or more candidates"
@@ -258,24 +261,26 @@ class Rounds(Models):
         loop, name = self.loop, self.options["inversion"]["name"]
         if loop is None:
             return
-        if loop["unit"] is not None and "cut_unit" not in self.options["memo"]:
+        if loop["cut_unit"] is not None and "cut_unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
-            raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
-        if loop["unit"] is not None:
-            node = {**self.options["memo"], "cut_unit": loop["unit"], "stride": 1}
+            raise UserError(
+                f"method.rounds.cut_unit={loop['cut_unit']} is for MEMO, and memo={name} counts in tokens; say null"
+            )
+        if loop["cut_unit"] is not None:
+            node = {**self.options["memo"], "cut_unit": loop["cut_unit"], "stride": 1}
             self.check_windows("answer", lambda fact: (fact.answer,), node=node)
         facts = len(self.dataset.facts("forget"))
-        if loop["calls"] is not None and loop["calls"] < facts:
+        if loop["max_requests"] is not None and loop["max_requests"] < facts:
             raise UserError(
-                f"method.loop.calls={loop['calls']} cannot ask about each of the {facts} facts once; give {facts} or "
-                "more"
+                f"method.rounds.max_requests={loop['max_requests']} cannot ask about each of the {facts} facts "
+                f"once; give {facts} or more"
             )
-        if self.options["method"]["select"]["rows"] == "official" and loop["rounds"] > 1:
+        if self.options["method"]["select"]["rows"] == "official" and loop["count"] > 1:
             raise UserError(
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
-                "trained; say method.select.rows=selected or method.loop.rounds=1"
+                "trained; say method.select.rows=selected or method.rounds.count=1"
             )
-        if not self.writer.can_retry and loop["rounds"] > 1:
+        if not self.writer.can_retry and loop["count"] > 1:
             raise UserError(
                 f"method={self.options['method']['name']} asks for further inverted facts, and inversion={name} has "
                 "nothing more to say; say inversion=rules, local or endpoint, or method=meow"
@@ -283,6 +288,6 @@ class Rounds(Models):
         count = loop["candidates"] or self.options["inversion"].get("candidates")
         if count is not None and loop["k"] > count:
             raise UserError(
-                f"method.loop.k={loop['k']} inverted facts are to be picked in a round, and {count} are written in it; "
-                f"give k <= {count} or more candidates"
+                f"method.rounds.k={loop['k']} inverted facts are to be picked in a round, and {count} are written in "
+                f"it; give k <= {count} or more candidates"
             )

@@ -58,7 +58,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
             how=How(
                 max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
-                slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.note),
+                slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.warn),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
             best=Best(work.folder / "resume") if choice else None,
@@ -69,7 +69,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
 def restart_if_damaged(work: StageContext, best: Best) -> None:
     """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
     if rank() == 0 and best.damaged():
-        work.note("the best epoch so far was damaged on the disk, so the training began anew")
+        work.warn("the best epoch so far was damaged on the disk, so the training began anew")
         for path in best.folder.iterdir():
             if path.name.startswith(("best", "last")):
                 path.unlink()
@@ -102,7 +102,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     if rank() == 0:  # who saves the model
         best.put(model)
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
-        work.note(
+        work.warn(
             f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "
             f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.excess_recall:+.2f} "
             "of the answers said, against the retain model)"
@@ -110,7 +110,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
 
 
 def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
-    """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
+    """The evaluation sets; for a choice those rows that a published evaluator counts, where the run is to be as it."""
     name = choice["protocol"] if choice else "none"
     return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 

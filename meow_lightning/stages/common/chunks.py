@@ -18,9 +18,9 @@ Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
 
 
 class Make(Protocol):
-    """Makes some rows; ``tell`` is called with how many units of them are done."""
+    """Makes some rows; ``progress`` is called with how many units of them are done."""
 
-    def __call__(self, numbers: Sequence[int], tell: Callable[[int], None]) -> Iterable[Numbered]:
+    def __call__(self, numbers: Sequence[int], progress: Callable[[int], None]) -> Iterable[Numbered]:
         """(number, row) of each of the numbers, in any order."""
         ...
 
@@ -90,11 +90,11 @@ def adaptive_batch_size(
     from meow_lightning.resources.inference_memory import fit_generation_batch_size
 
     if work.runtime.generation_batch_size is not None:
-        return AdaptiveBatchSize(work.runtime.generation_batch_size, note=work.note)
+        return AdaptiveBatchSize(work.runtime.generation_batch_size, note=work.warn)
     gpu = model.device.type == "cuda"
     slots = fit_generation_batch_size(
         model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
         tokens=tokens, generated=generated, shared=shared, gpu=gpu,
         free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world_size(),
     )  # fmt: skip
-    return AdaptiveBatchSize(slots, note=work.note)
+    return AdaptiveBatchSize(slots, note=work.warn)

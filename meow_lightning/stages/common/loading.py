@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load_dataset(work: StageContext) -> Dataset:
-    """The dataset the cell names, cut short where the cell says so."""
+    """The dataset the run names, cut short where the run says so."""
     whole = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
     found: Dataset = whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
     check_unchanged(f"dataset={found.name}", fingerprint(found), work.inputs["content"])
@@ -77,7 +77,7 @@ def _load(work: StageContext, folder: Path, *, dtype: str) -> tuple[PreTrainedMo
 
 
 def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> PromptEncoder:
-    """The codec of a tokenizer folder under the cell's prompt."""
+    """The codec of a tokenizer folder under the run's prompt."""
     from meow_lightning.models.load import load_codec
 
     return load_codec(folder, prompt=work.settings["model"]["prompt"], model=model)

@@ -66,7 +66,7 @@ def cut_curve(work: StageContext, start: int) -> None:
     curve = work.folder / "metrics.jsonl"
     points, lost = plain_lines(curve)
     if start and lost:
-        work.note(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
+        work.warn(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
     write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
 
 

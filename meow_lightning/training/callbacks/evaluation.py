@@ -42,7 +42,7 @@ class How:
 
 
 class EvaluationProbe(PeriodicProbe):
-    """Logs what the evaluation says of the model in training, as ``evaluation/<number>``, and the seconds it took.
+    """Logs what the evaluation says of the model in training, as ``eval/<number>``, and the seconds it took.
 
     Several processes share the questions.
 
@@ -59,7 +59,7 @@ class EvaluationProbe(PeriodicProbe):
         self, *, codec: PromptEncoder, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
         best: Best | None,
     ) -> None:  # fmt: skip
-        super().__init__(name="evaluation", every=every)
+        super().__init__(name="eval", every=every)
         self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
 
     def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:

@@ -42,7 +42,7 @@ class MemoProbe(PeriodicProbe):
         )
         scored = all_gather([(text.kind, text.score) for text in found])
         values = {}
-        for kind, name in (("answer", "answers"), ("candidate", "candidates")):
+        for kind, name in (("answer", "true_answers"), ("candidate", "candidates")):
             scores = [score for its_kind, score in scored if its_kind == kind]
             if scores:
                 # the exact sum does not depend on who measured what

@@ -39,7 +39,7 @@ def model(make_row: MakeRow) -> MakeRows:
     return build
 
 
-def test_numbers_of_a_complete_cell_by_hand(model: MakeRows) -> None:
+def test_numbers_of_a_complete_run_by_hand(model: MakeRows) -> None:
     roles = {"target": model(), "retain": model(), "unlearned": model()}
     values = evaluate(roles, {}, truth_ratio_mean="geometric").values["target"]
     assert values["forget/probability"] == pytest.approx(0.5)

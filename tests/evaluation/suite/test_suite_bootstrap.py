@@ -229,7 +229,7 @@ def test_roles_and_questions_are_checked(cell: MakeCell, make_row: MakeRow) -> N
         intervals(rows, {}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.9, seed=0)
 
 
-def test_a_cell_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
+def test_a_run_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
     rows, memo = cell(400, wrong=5, tokens=30), dict.fromkeys(("target", "retain", "unlearned"), held(400, 0.0))
     intervals(
         cell(1), {}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.95, seed=0

@@ -24,8 +24,10 @@ def test_a_training_whose_best_epoch_was_damaged_begins_anew(tmp_path: Path, tin
     best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     restart_if_damaged(work, best)
     assert {"best.json", "best-6.safetensors", "last.ckpt"} <= {path.name for path in resume.iterdir()}
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
     harm(resume / file, damage)
     restart_if_damaged(work, best)
     assert [path.name for path in resume.iterdir()] == ["reference-forget.json"]
-    assert work.told() == {"notes": ["the best epoch so far was damaged on the disk, so the training began anew"]}
+    assert work.manifest_entries() == {
+        "notes": ["the best epoch so far was damaged on the disk, so the training began anew"]
+    }

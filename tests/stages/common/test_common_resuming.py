@@ -34,14 +34,14 @@ def test_what_can_be_read_stays(work: StageContext) -> None:
     names = sorted(path.name for path in (work.folder / "resume").iterdir())
     drop_damaged(work)
     assert sorted(path.name for path in (work.folder / "resume").iterdir()) == names
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
 
 
 def test_nothing_to_resume_is_nothing_to_drop(work: StageContext) -> None:
     (work.folder / "resume" / "last.ckpt").unlink()
     drop_damaged(work)
     assert (work.folder / "resume" / "best.json").exists()
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
 
 
 def cut(path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_cannot_be_read_is_dropped_with_all_beside_it_and_said(work: StageC
     break_(work.folder / "resume" / "last.ckpt")
     drop_damaged(work)
     assert not (work.folder / "resume").exists()
-    (note,) = work.told()["notes"]
+    (note,) = work.manifest_entries()["notes"]
     assert note.startswith("the checkpoint of an interrupted run cannot be used (last.ckpt: ")
     assert note.endswith("); training began anew")
 
@@ -72,7 +72,7 @@ def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(work: StageContext) 
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     drop_damaged(work)
-    (note,) = work.told()["notes"]
+    (note,) = work.manifest_entries()["notes"]
     assert "checksum" in note or "magic" in note
 
 

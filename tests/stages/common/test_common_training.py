@@ -33,7 +33,7 @@ def test_points_after_the_checkpoint_are_taken_away_and_without_one_all(work: St
         write_lines(work.folder / "metrics.jsonl", POINTS)
         cut_curve(work, start)
         assert list(read_lines(work.folder / "metrics.jsonl")) == left
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
 
 
 @every_damage
@@ -45,7 +45,7 @@ def test_a_damaged_curve_keeps_the_points_that_can_be_read(work: StageContext, d
     assert len(points) >= {"truncated": 4, "zeros at the end": 4, "foreign bytes": 9, "another digit": 9}.get(damage, 0)
     assert all({"step", "loss"} == set(point) for point in points)
     if damage == "foreign bytes":
-        assert work.told()["notes"][0].endswith(
+        assert work.manifest_entries()["notes"][0].endswith(
             "of the training's curve were damaged on the disk and are lost; no number is"
         )
 

@@ -50,18 +50,18 @@ def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_p
 
 def test_points_before_every_n_steps_and_after(tiny, codec, tmp_path) -> None:
     points = train(tiny, codec, tmp_path, [curve(codec, 3, retain=answers(tiny, codec))])
-    seen = [point for point in points if "evaluation/seconds" in point]
+    seen = [point for point in points if "eval/seconds" in point]
     assert [point["step"] for point in seen] == [0, 3, 6, 7]
-    assert seen[0]["evaluation/forget_quality_log10"] == 0.0  # the same answers as the retain model's
-    measured = {name.removeprefix("evaluation/") for name in seen[-1]} - {"seconds", "step"}
+    assert seen[0]["eval/forget_quality_log10"] == 0.0  # the same answers as the retain model's
+    measured = {name.removeprefix("eval/") for name in seen[-1]} - {"seconds", "step"}
     assert measured == {name for name in WATCHED if "value" not in name}  # no fact marks one
-    assert seen[-1]["evaluation/forget/probability"] > seen[0]["evaluation/forget/probability"]
+    assert seen[-1]["eval/forget/probability"] > seen[0]["eval/forget/probability"]
 
 
 def test_without_a_retain_model_nothing_is_compared(tiny, codec, tmp_path) -> None:
     points = train(tiny, codec, tmp_path, [curve(codec, 7)])
-    assert not [point for point in points if "evaluation/forget_quality_log10" in point]
-    assert [point["step"] for point in points if "evaluation/forget/rouge_l_recall" in point] == [0, 7]
+    assert not [point for point in points if "eval/forget_quality_log10" in point]
+    assert [point["step"] for point in points if "eval/forget/rouge_l_recall" in point] == [0, 7]
 
 
 def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -> None:

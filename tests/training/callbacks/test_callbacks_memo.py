@@ -72,13 +72,13 @@ def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_p
 
 
 def test_points_before_every_n_steps_and_after(tiny, codec, tmp_path) -> None:
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)]) if "memo/clean/answers" in p]
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)]) if "memo/clean/true_answers" in p]
     assert [point["step"] for point in points] == [0, 3, 6, 7]
     assert all(point["memo/seconds"] > 0 for point in points)
 
 
 def test_the_last_step_has_one_point_when_it_is_also_one_of_every_n(tiny, codec, tmp_path) -> None:
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)], steps=6) if "memo/clean/answers" in p]
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)], steps=6) if "memo/clean/true_answers" in p]
     assert [point["step"] for point in points] == [0, 3, 6]
 
 
@@ -88,12 +88,12 @@ def test_values_are_the_means_of_the_kinds(tiny, tmp_path) -> None:
         tokenizer=tokenizer_from([], vocab_size=258), template="{question}", answer_prefix=" ", system=None, date=None,
         context=128, end_ids=frozenset(),
     )  # fmt: skip
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/answers" in p]
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/true_answers" in p]
     scored = list(score_texts(tiny.eval(), codec, TEXTS, by=PROFILE, slots=2, progress=None, done=(), alone=None))
     score = {(text.kind, text.position): text.score for text in scored}
-    assert points[-1]["memo/clean/answers"] == score["answer", 0]
+    assert points[-1]["memo/clean/true_answers"] == score["answer", 0]
     assert points[-1]["memo/clean/candidates"] == (score["candidate", 0] + score["candidate", 1]) / 2
-    assert points[-1]["memo/clean/answers"] > points[0]["memo/clean/answers"]  # it learned this very answer
+    assert points[-1]["memo/clean/true_answers"] > points[0]["memo/clean/true_answers"]  # it learned this very answer
 
 
 def test_a_kind_without_texts_has_no_value(tiny, codec, tmp_path) -> None:

@@ -23,7 +23,7 @@ from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.inversion.base import GenerationRequest
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.prompt_template import PromptTemplate
 from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "limit=6", "logger=none", "trainer.parallel_stages=1")
 ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
 LOOP = ("method=meow_loop", "method.rounds.memorized_above=0", "method.rounds.count=3")
-PROMPT = Prompt(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
+PROMPT = PromptTemplate(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
 
 
 def forget() -> list[Fact]:

@@ -124,7 +124,8 @@ class Pool:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self._pool = ProcessPoolExecutor(
-            max_workers=parallel_stages, mp_context=multiprocessing.get_context("spawn"), initializer=worker.init_helper,
+            max_workers=parallel_stages, mp_context=multiprocessing.get_context("spawn"),
+            initializer=worker.init_helper,
             initargs=(os.getpid(), threads),
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from meow_lightning.inversion.candidates import accept_shortage, may_continue, s
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import plain_name, recording_failures
-from meow_lightning.pipeline.graph import Graph, required_artifacts
+from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import Cell
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.report.seed_spread import Spread, spread_sentence
@@ -39,7 +39,7 @@ from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 
-def _sink(options: Mapping[str, Any], cell: Graph) -> MetricSink:
+def _sink(options: Mapping[str, Any], cell: RunGraph) -> MetricSink:
     logger, runs, private = options["logger"], Path(options["outputs"]) / "runs", cell.report.private
     if logger["name"] == "none":
         return NullLogger()
@@ -52,7 +52,7 @@ def _sink(options: Mapping[str, Any], cell: Graph) -> MetricSink:
     return Wandb(folder=runs, run=run, mode=logger["mode"], config=config, texts=texts, private=private)
 
 
-def _config(options: Mapping[str, Any], cell: Graph) -> dict[str, Any]:
+def _config(options: Mapping[str, Any], cell: RunGraph) -> dict[str, Any]:
     """The options that W&B is told, with the rate, epochs and batch that unlearning used in the place of nulls."""
     used = {name: cell.report.settings["options"]["optim"][name] for name in RECIPE}
     config = {**options, "optim": {**options["optim"], **used}}
@@ -65,7 +65,7 @@ def _destination(options: Mapping[str, Any]) -> str:
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def prepare(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
+def prepare(options: Mapping[str, Any]) -> tuple[RunGraph, list[Artifact]]:
     """(the artifacts of a cell, those that its goal asks for), after all checks that need no machine.
 
     Raises:
@@ -105,7 +105,7 @@ class Program:
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
         """Make some results of a cell, and all that they need."""
         cell = graph(options)
-        artifacts = required_artifacts(each for each in cell.artifacts.values() if each.key in keys)
+        artifacts = required_artifacts(each for each in cell.artifacts if each.key in keys)
         executor = self.executor(options)
         executor.store.check_writable()
         preflight = PreflightChecks().of(options, cell, executor.store)
@@ -145,7 +145,9 @@ class Program:
             return _make(options, executor, cell, artifacts)
 
 
-def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts: Sequence[Artifact]) -> Results | None:
+def _make(
+    options: Mapping[str, Any], executor: Executor, cell: RunGraph, artifacts: Sequence[Artifact]
+) -> Results | None:
     """What :meth:`Program.run` gives, after making, showing and keeping it."""
     path = Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json"
     told = Told(path, private=cell.report.private)
@@ -165,7 +167,7 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
             executor.make(artifacts)
         # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
         reached = {artifact.key for artifact in artifacts}
-        if cell.artifacts["results"].key in reached:
+        if cell.results.key in reached:
             results = read_results(executor.store, cell)
         if cell.report.key in reached:
             folder = publish(options, executor.store, cell) if writes else executor.store.path(cell.report)
@@ -186,28 +188,23 @@ def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts
     return results
 
 
-def _say_places(terminal: Terminal, store: Store, cell: Graph, reached: Collection[str]) -> None:
+def _say_places(terminal: Terminal, store: Store, cell: RunGraph, reached: Collection[str]) -> None:
     """Say where the end of what was asked for lies: the unlearned model, or the inverted facts where there is none."""
-    for name, what, file in (
-        ("unlearned", "unlearned model", "model"),
-        ("inverted", "inverted facts", "inverted.jsonl"),
-    ):
-        made = cell.artifacts.get(name)
-        if made is not None and made.key in reached:
-            return terminal.say(f"{what}: {store.path(made) / file}")
-    return None
+    if cell.models.unlearned.key in reached:
+        terminal.say(f"unlearned model: {store.path(cell.models.unlearned) / 'model'}")
+    elif cell.rounds and (filtered := cell.rounds[-1].filtered).key in reached:
+        terminal.say(f"inverted facts: {store.path(filtered) / 'inverted.jsonl'}")
 
 
-def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
+def _short(options: Mapping[str, Any], store: Store, cell: RunGraph) -> list[str]:
     """What is to be said of stored inverted facts that are too few for what this cell selects; before a stage runs.
 
     Raises:
         UserError: They are, and the cell does not put up with it.
     """
-    inverted = cell.artifacts.get("round/1/invert", cell.artifacts.get("inverted"))
-    if inverted is None or store.find(inverted) is None:
+    if not cell.rounds or store.find(filtered := cell.rounds[0].filtered) is None:
         return []
-    counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
+    counts = read_json(store.path(filtered) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
     short = options["inversion"]["short"]
     if not may_continue(counts, least=least, short=short):
@@ -216,28 +213,26 @@ def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
     return accept_shortage(counts, least=least)
 
 
-def read_results(store: Store, cell: Graph) -> Results | None:
+def read_results(store: Store, cell: RunGraph) -> Results | None:
     """The numbers of a cell, ``None`` while they are not there."""
     from meow_lightning.evaluation.suite.suite import results_from_json
 
-    path = store.path(cell.artifacts["results"]) / "results.json"
+    path = store.path(cell.results) / "results.json"
     return results_from_json(read_json(path)) if path.exists() else None
 
 
-def choice_notes(store: Store, cell: Graph, reached: Collection[str]) -> list[str]:
+def choice_notes(store: Store, cell: RunGraph, reached: Collection[str]) -> list[str]:
     """What speaks against the cell's choice of inverted facts, a sentence each; none where scores are not reached."""
-    scored = cell.artifacts.get(name := "score/target/candidates")
-    if scored is None or scored.key not in reached:
+    if not cell.rounds or (scored := cell.rounds[0].candidate_scores).key not in reached:
         return []
     from meow_lightning.memo.selection_diagnostics import selection, warnings
-    from meow_lightning.stages.evaluate import scores
+    from meow_lightning.stages.evaluate import read_scores
 
-    texts = scores({name: store.path(scored)})["target"]["candidates"]
     wish = cell.report.settings["options"]["method"]["select"]
-    return warnings(selection(texts, k=wish["k"], strategy=wish["strategy"]))
+    return warnings(selection(read_scores(store.path(scored)), k=wish["k"], strategy=wish["strategy"]))
 
 
-def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | None:
+def publish(options: Mapping[str, Any], store: Store, cell: RunGraph) -> Path | None:
     """The folder in ``reports/`` that holds a copy of the cell's report, ``None`` while there is no report."""
     made = store.path(cell.report)
     if not made.exists():

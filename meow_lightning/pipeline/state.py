@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.waiting import progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -101,7 +101,7 @@ class Cell:
     outputs: Path
 
     @classmethod
-    def of(cls, name: str, cell: Graph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> Cell:
+    def of(cls, name: str, cell: RunGraph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> Cell:
         """The cell that some options describe; its store is read alone."""
         store = Store(root=Path(options["store"]), cache="readonly")
         return cls(name=name, tag=cell.tag, artifacts=artifacts, store=store, outputs=Path(options["outputs"]))

@@ -74,4 +74,4 @@ def _measured(cells: Sequence[Swept]) -> dict[str, Any]:
 
 
 def _results(cell: Swept) -> Path:
-    return Store(root=Path(cell.settings["store"]), cache="readonly").path(graph(cell.settings).artifacts["results"])
+    return Store(root=Path(cell.settings["store"]), cache="readonly").path(graph(cell.settings).results)

@@ -7,7 +7,7 @@ from helpers.hydra import options
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.preflight import Known, Preflight
 from meow_lightning.planning.requirements import NOTHING
 from meow_lightning.resources.hardware import Gpu

@@ -5,7 +5,7 @@ from helpers.hydra import options
 
 from meow_lightning.data.encoding import estimated_length
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import ResourceRequirements, largest_step
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.hydra import options
+from helpers.hydra import named, options
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
@@ -25,7 +25,7 @@ def looking(tmp_path, monkeypatch):
     monkeypatch.setattr(Known, "_read", lambda self, stage: read.append(stage) or manifests(self, stage))
     known = Known(trainer=chosen["trainer"], store=store)
     found = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
-    return found, made.artifacts, read
+    return found, named(made), read
 
 
 def keep(store: Store, artifact, **facts) -> None:

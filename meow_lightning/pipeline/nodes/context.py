@@ -55,22 +55,22 @@ class Repetition:
     """How a method unlearns in rounds: ``method.loop``, resolved for the run's model.
 
     Attributes:
-        rounds: Most rounds.
-        threshold: A fact whose score is above it is still memorized.
-        unit: Unit that the rounds cut answers by; ``None`` to cut them as ``memo`` does.
-        ask: Facts that a later round asks about: the memorized ones or all.
+        count: Most rounds.
+        memorized_above: A fact whose score is above it is still memorized.
+        cut_unit: Unit that the rounds cut answers by; ``None`` to cut them as ``memo`` does.
+        requery: Facts that a later round asks about: the memorized ones or all.
         candidates: Candidates per fact and round; ``None`` for as many as ``inversion`` says.
         k: New candidates that a later round trains on, per fact.
-        calls: Most questions in all rounds; ``None`` for no bound.
+        max_requests: Most questions in all rounds; ``None`` for no bound.
     """
 
-    rounds: int
-    threshold: float
-    unit: str | None
-    ask: str
+    count: int
+    memorized_above: float
+    cut_unit: str | None
+    requery: str
     candidates: int | None
     k: int
-    calls: int | None
+    max_requests: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +120,8 @@ class BuildContext:
             writer=_writer(options["inversion"], allow) if "inverted" in method.streams else None,
             repetition=_repetition(options, method), inputs=inputs,
         )  # fmt: skip
-        if context.retain_log is not None:
-            inputs["retain_log"] = context.retain_log
+        if context.retain_predictions is not None:
+            inputs["retain_log"] = context.retain_predictions
         return context
 
     @property
@@ -145,10 +145,9 @@ class BuildContext:
         return float(self.options["evaluation"]["validation"])
 
     @property
-    def retain_log(self) -> str | None:
+    def retain_predictions(self) -> str | None:
         """Published log that replaces the retain model."""
-        path: str | None = self.options["evaluation"]["retain_log"]
-        return path
+        return self.roles.retain_predictions
 
     @property
     def chooses_checkpoint(self) -> bool:
@@ -227,4 +226,7 @@ def _repetition(options: Mapping[str, Any], method: type[BaseMethod]) -> Repetit
         raise UserError(f"method.loop asks for inverted facts, and method={options['method']['name']} trains on none")
     check_numbers(node["threshold"], "method.loop.threshold", float)
     threshold = value_for_model(node["threshold"], "method.loop.threshold", options["model"]["name"])
-    return Repetition(**{**node, "threshold": threshold})
+    return Repetition(
+        count=node["rounds"], memorized_above=threshold, cut_unit=node["unit"], requery=node["ask"],
+        candidates=node["candidates"], k=node["k"], max_requests=node["calls"],
+    )  # fmt: skip

@@ -31,10 +31,10 @@ def check_evaluation(ctx: BuildContext) -> None:
             f"evaluation.truth_ratio_mean={mean}: open-unlearning takes the geometric mean; leave it out, or say "
             "evaluation.compat=none"
         )
-    if ctx.retain_log is not None:
+    if ctx.retain_predictions is not None:
         facts = counted(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]
-        stand_in(Path(ctx.retain_log), expected, option="evaluation.retain_log")
+        stand_in(Path(ctx.retain_predictions), expected, option="evaluation.retain_log")
 
 
 def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
@@ -50,6 +50,6 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
         settings["validation"] = ctx.selection_fraction
     if ctx.roles.retain_missing_reason is not None:
         settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
-    if ctx.retain_log is not None:
-        settings["retain_log"] = file_digest(Path(ctx.retain_log))
+    if ctx.retain_predictions is not None:
+        settings["retain_log"] = file_digest(Path(ctx.retain_predictions))
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -47,10 +47,13 @@ def _repetition_settings(
         return {}
     found: dict[str, Any] = {"count": again.candidates or count}
     if former is not None:
-        return {**found, "loop": {"threshold": again.threshold, "ask": again.ask, "calls": again.calls}}
+        return {
+            **found,
+            "loop": {"threshold": again.memorized_above, "ask": again.requery, "calls": again.max_requests},
+        }
     most = len(ctx.dataset.facts("forget")) * (retries + 1)
-    if again.calls is not None and again.calls < most:  # a larger budget cannot bind in the first round
-        found["loop"] = {"calls": again.calls}
+    if again.max_requests is not None and again.max_requests < most:  # a larger budget cannot bind in the first round
+        found["loop"] = {"calls": again.max_requests}
     return found
 
 

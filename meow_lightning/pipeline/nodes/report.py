@@ -45,7 +45,7 @@ def _shown_options(ctx: BuildContext) -> dict[str, Any]:
         shown["inversion"] = {key: value for key, value in ctx.options["inversion"].items() if key not in hidden}
     if ctx.repetition is not None:
         shown["method"] = {
-            **shown["method"], "loop": {**shown["method"]["loop"], "threshold": ctx.repetition.threshold},
+            **shown["method"], "loop": {**shown["method"]["loop"], "threshold": ctx.repetition.memorized_above},
         }  # fmt: skip
     shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
     shown["optim"] = {
@@ -69,7 +69,7 @@ def _measure_note(ctx: BuildContext) -> list[str]:
 
 def _answer_prefix_note(ctx: BuildContext) -> list[str]:
     words = ctx.options["model"]["prompt"]["lead"].strip()
-    if ctx.retain_log is None or ctx.protocol == "tofu" or not words:
+    if ctx.retain_predictions is None or ctx.protocol == "tofu" or not words:
         return []
     return [
         f"The retain model's log may count the words {words!r} as answer, as TOFU's code does, and the models here "

@@ -33,20 +33,20 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
     if writer.reads_other_facts:
         ctx.check_windows("candidate", lambda fact: fact.inverted)
     rounds: list[Round] = []
-    for _ in range(ctx.repetition.rounds if ctx.repetition else 1):
+    for _ in range(ctx.repetition.count if ctx.repetition else 1):
         rounds.append(_round(ctx, models, writer, rounds))
     return tuple(rounds)
 
 
 def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], before: list[Round]) -> Round:
     again, former, number = ctx.repetition, before[-1] if before else None, len(before) + 1
-    last = again is None or number == again.rounds
+    last = again is None or number == again.count
     label = f"round {number}" if again else ""
     name = "unlearned" if last else label
     proposed = propose(ctx, label, writer, former)
     filtered = filter_replies(ctx, label, proposed, former)
     candidate_scores = score_candidates(
-        ctx, f"target candidates {label}".strip(), models.target, filtered, known=former and former.filtered
+        ctx, f"target candidates {label}".strip(), models.target, filtered, known=former.filtered if former else None
     )
     selection = {"inverted": filtered, "candidates": candidate_scores}
     if former is not None:
@@ -54,10 +54,12 @@ def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], befor
     unlearned = unlearn(ctx, name, models, selection)
     scores = verification = predictions = None
     if again is not None:
-        scores = score_answers(ctx, f"{name} held", unlearned, unit=again.unit, before=former and former.scores)
+        scores = score_answers(
+            ctx, f"{name} held", unlearned, cut_unit=again.cut_unit, before=former.scores if former else None
+        )
         verification = verify(ctx, scores)
     if not last:
-        earlier = former and former.predictions
+        earlier = former.predictions if former else None
         predictions = predict_under_own_protocol(ctx, name, unlearned, ("forget",), before=earlier)
     return Round(
         proposed=proposed, filtered=filtered, candidate_scores=candidate_scores, unlearned=unlearned, scores=scores,
@@ -91,23 +93,24 @@ def _candidates(ctx: BuildContext) -> tuple[str, int | None]:
 def _check_repetition(ctx: BuildContext, again: Repetition, writer: type[Writer]) -> None:
     """Check how the method repeats against the measure, the dataset, the selection and the source of inverted facts."""
     memo = ctx.options["memo"]
-    if again.unit is not None and "unit" not in memo:
+    if again.cut_unit is not None and "unit" not in memo:
         raise UserError(
-            f"method.loop.unit={again.unit} is for MEMO, and memo={memo['name']} counts in tokens; say null"
+            f"method.loop.unit={again.cut_unit} is for MEMO, and memo={memo['name']} counts in tokens; say null"
         )  # fmt: skip
-    if again.unit is not None:
-        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=by_unit(memo, again.unit))
+    if again.cut_unit is not None:
+        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=by_unit(memo, again.cut_unit))
     facts = len(ctx.dataset.facts("forget"))
-    if again.calls is not None and again.calls < facts:
+    if again.max_requests is not None and again.max_requests < facts:
         raise UserError(
-            f"method.loop.calls={again.calls} cannot ask about each of the {facts} facts once; give {facts} or more"
+            f"method.loop.calls={again.max_requests} cannot ask about each of the {facts} facts once; give {facts} or "
+            "more"
         )
-    if ctx.options["method"]["select"]["rows"] == "official" and again.rounds > 1:
+    if ctx.options["method"]["select"]["rows"] == "official" and again.count > 1:
         raise UserError(
             "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
             "trained; say method.select.rows=selected or method.loop.rounds=1"
         )
-    if not writer.more and again.rounds > 1:
+    if not writer.more and again.count > 1:
         raise UserError(
             f"method={ctx.method_name} asks for further inverted facts, and inversion="
             f"{ctx.options['inversion']['name']} has nothing more to say; say inversion=rules, local or endpoint, or "

@@ -11,7 +11,7 @@ from meow_lightning.store.artifact import Artifact
 
 
 def score_answers(
-    ctx: BuildContext, label: str, model: Artifact, *, unit: str | None = None, before: Artifact | None = None
+    ctx: BuildContext, label: str, model: Artifact, *, cut_unit: str | None = None, before: Artifact | None = None
 ) -> Artifact:
     """Score the true answers of the facts to forget.
 
@@ -19,10 +19,10 @@ def score_answers(
         ctx: The run.
         label: Whose scores these are.
         model: The model to score.
-        unit: Cut after every such unit; ``None`` to cut as ``memo`` says.
+        cut_unit: Cut after every such unit; ``None`` to cut as ``memo`` says.
         before: Scores of the round before, taken over where the model is the same.
     """
-    settings = {**_settings(ctx, unit), "facts": ctx.facts_digest("forget", "id", "question", "answer")}
+    settings = {**_settings(ctx, cut_unit), "facts": ctx.facts_digest("forget", "id", "question", "answer")}
     return ctx.artifact("score", label, settings, {"model": model, **({"before": before} if before else {})})
 
 
@@ -51,11 +51,11 @@ def verify(ctx: BuildContext, scores: Artifact) -> Artifact | None:
     return ctx.artifact("verify", scores.label, settings, {**scores.needs, "scores": scores})
 
 
-def by_unit(memo: Mapping[str, Any], unit: str) -> dict[str, Any]:
+def by_unit(memo: Mapping[str, Any], cut_unit: str) -> dict[str, Any]:
     """Configure MEMO to cut after every unit."""
-    return {**memo, "unit": unit, "size": 1}
+    return {**memo, "unit": cut_unit, "size": 1}
 
 
-def _settings(ctx: BuildContext, unit: str | None) -> dict[str, Any]:
+def _settings(ctx: BuildContext, cut_unit: str | None) -> dict[str, Any]:
     memo = component_config(ctx.options["memo"])
-    return {"memo": memo if unit is None else by_unit(memo, unit), "model": ctx.inference_settings}
+    return {"memo": memo if cut_unit is None else by_unit(memo, cut_unit), "model": ctx.inference_settings}

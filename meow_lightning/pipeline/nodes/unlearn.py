@@ -125,20 +125,20 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
             f"method={ctx.method_name} changes the model after its last step, so no epoch can be chosen; say "
             "optim.stop=last"
         )
-    if models.retain is None and ctx.retain_log is None:
+    if models.retain is None and ctx.retain_predictions is None:
         raise UserError(
             f"optim.stop=best compares every epoch with the retain model, but {ctx.roles.retain_missing_reason}; "
             "give model.retain= or evaluation.retain_log=, or say optim.stop=last"
         )
     settings = {name: evaluation[name] for name in ("validation", "max_new_tokens", "truth_ratio_mean", "compat")}
-    if ctx.retain_log is not None:
-        settings["retain_log"] = file_digest(Path(ctx.retain_log))
+    if ctx.retain_predictions is not None:
+        settings["retain_log"] = file_digest(Path(ctx.retain_predictions))
     return {**settings, "sets": ctx.evaluation_digests()}
 
 
 def _selection_reference(ctx: BuildContext, models: InitialModels) -> dict[str, Artifact]:
     """The retain model's predictions under our own protocol, which epochs are compared with."""
-    if ctx.retain_log is not None or models.retain is None:
+    if ctx.retain_predictions is not None or models.retain is None:
         return {}
     sets = ctx.dataset.evaluation().keys()
     return {"retain_answers": predict_under_own_protocol(ctx, "retain", models.retain, sets)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -101,7 +101,7 @@ class RunArtifacts:
     outputs: Path
 
     @classmethod
-    def of(cls, name: str, run: Graph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> RunArtifacts:
+    def of(cls, name: str, run: RunGraph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> RunArtifacts:
         """Build it from resolved options; its store is only read."""
         store = Store(root=Path(options["store"]), cache="readonly")
         return cls(name=name, tag=run.tag, artifacts=artifacts, store=store, outputs=Path(options["outputs"]))

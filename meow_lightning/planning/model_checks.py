@@ -52,6 +52,7 @@ class ModelChecks:
             self._check_attention(artifact)
         rows = training_rows(lacking, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
+        teachers = {each.needs["teacher"].key for each in artifacts if "teacher" in each.needs}
         candidates = []
         for key, root in roots.items():
             seen = f"{key} {content_digest(rows.get(key, []))}"
@@ -60,7 +61,7 @@ class ModelChecks:
             examined.add(seen)
             if "given" not in root.settings:
                 check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
-            elif (candidate := self._candidate(root, rows.get(key, []))) is not None:
+            elif (candidate := self._candidate(root, rows.get(key, []), teacher=key in teachers)) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
             Roles(self.options)  # what has come from the hub since may be the same weights under two roles
@@ -74,8 +75,8 @@ class ModelChecks:
         dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
         check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
-    def _candidate(self, root: Artifact, rows: Sequence[Row]) -> Candidate | None:
-        places, teacher = root.inputs["given"], root.label == "teacher"
+    def _candidate(self, root: Artifact, rows: Sequence[Row], *, teacher: bool) -> Candidate | None:
+        places = root.inputs["given"]
         weights = parse(places["option"], places["weights"], words=())
         if self.store.find(root) is not None:
             here = [str(self.store.path(root) / "model")] * 2

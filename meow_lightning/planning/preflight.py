@@ -12,8 +12,8 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
-from meow_lightning.pipeline.graph import Graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
 from meow_lightning.resources.cost import Amount, Measured, Source, duration_key, expected_seconds
@@ -282,7 +282,7 @@ class PreflightChecks:
         self._known: dict[str, Known] = {}
         self._fetched: set[str] = set()
 
-    def of(self, options: Mapping[str, Any], run: Graph, store: Store) -> Preflight:
+    def of(self, options: Mapping[str, Any], run: RunGraph, store: Store) -> Preflight:
         """The preflight of a run.
 
         Args:

@@ -11,7 +11,7 @@ from meow_lightning.config.runtime import runtime_of
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import plain_name, prepare, read_results
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, restrict_to_owner
@@ -26,7 +26,7 @@ Ended = tuple[Results | None, Exception | None]
 @dataclass
 class _Run:
     options: Mapping[str, Any]
-    graph: Graph
+    graph: RunGraph
     store: Store
     missing: list[Artifact]
     error: Exception | None = None

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.hydra import keys, named
 from huggingface_hub import HfApi
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -17,7 +18,7 @@ from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.model_roles import Roles
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -43,7 +44,7 @@ def roles(*words: str) -> Roles:
     return Roles(options(*words))
 
 
-def cell(*words: str) -> Graph:
+def cell(*words: str) -> RunGraph:
     return graph(options("model=own", *SMALL, *words))
 
 
@@ -224,11 +225,11 @@ def test_a_folder_is_read_once_even_where_nothing_can_be_remembered(tmp_path, mo
 # ---- the graph
 
 
-def models(made: Graph) -> dict[str, str]:
+def models(made: RunGraph) -> dict[str, str]:
     """What of the models the graph holds: given here, or made of what."""
     return {
         name: "given" if "given" in artifact.settings else f"{artifact.stage} of {','.join(artifact.needs)}".strip()
-        for name, artifact in made.artifacts.items()
+        for name, artifact in named(made).items()
         if artifact.stage in ("finetune", "unlearn")
     }
 
@@ -240,8 +241,8 @@ ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.global
 def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}")
     assert models(made) == {"target": "given", "unlearned": "unlearn of start"}
-    assert not [name for name in made.artifacts if "retain" in name]
-    absent = made.artifacts["results"].settings["absent"]
+    assert not [name for name in named(made) if "retain" in name]
+    absent = made.results.settings["absent"]
     assert absent["retain"].startswith("there is no retain model: model.target is given alone")
     assert {artifact.label for artifact in made.goal("finetune")} == {"target"}
 
@@ -249,14 +250,14 @@ def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tm
 def test_with_a_base_both_are_made_from_it(tmp_path):
     made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}")
     assert models(made) == {"base": "given", "target": MADE, "retain": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].needs["start"].key == made.artifacts["base"].key
-    assert "absent" not in made.artifacts["results"].settings
+    assert made.models.target.needs["start"].key == made.models.base.key
+    assert "absent" not in made.results.settings
 
 
 def test_with_target_and_base_the_retain_model_is_made_from_the_base(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.base={folder(tmp_path / 'b', 'b')}")
     assert models(made) == {"base": "given", "target": "given", "retain": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].needs == {}
+    assert made.models.target.needs == {}
     assert (
         len(made.report.settings["notes"]) - len(cell(*ASCENT, f"model.base={tmp_path}/b").report.settings["notes"])
         == 1
@@ -266,8 +267,8 @@ def test_with_target_and_base_the_retain_model_is_made_from_the_base(tmp_path):
 def test_with_target_and_retain_nothing_is_fine_tuned(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.retain={folder(tmp_path / 'b', 'b')}")
     assert models(made) == {"target": "given", "retain": "given", "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].key != made.artifacts["retain"].key
-    assert made.artifacts["predict/retain"].needs["model"].key == made.artifacts["retain"].key
+    assert made.models.target.key != made.models.retain.key
+    assert made.predictions["retain"].needs["model"].key == made.models.retain.key
 
 
 def test_a_base_that_nobody_trains_is_left_out(tmp_path):
@@ -278,11 +279,7 @@ def test_a_base_that_nobody_trains_is_left_out(tmp_path):
 def test_none_leaves_the_retain_model_out(tmp_path):
     made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}", "model.retain=none")
     assert models(made) == {"base": "given", "target": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["results"].settings["absent"] == {"retain": "there is no retain model (model.retain=none)"}
-
-
-def keys(made: Graph) -> dict[str, str]:
-    return {name: artifact.key for name, artifact in made.artifacts.items()}
+    assert made.results.settings["absent"] == {"retain": "there is no retain model (model.retain=none)"}
 
 
 def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path):
@@ -290,7 +287,7 @@ def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     moved = cell(*ASCENT, f"model.target={tmp_path}/b")
     assert {name for name, key in keys(one).items() if keys(moved)[name] != key} == {"report"}  # which shows the path
-    assert moved.artifacts["target"].inputs["given"]["weights"] == str(tmp_path / "b")
+    assert moved.models.target.inputs["given"]["weights"] == str(tmp_path / "b")
     other = cell(*ASCENT, f"model.target={folder(tmp_path / 'c', 'y')}")
     assert {name for name, key in keys(one).items() if keys(other)[name] == key} == set()
 
@@ -339,7 +336,7 @@ def test_weights_of_the_hub_are_known_by_the_names_of_its_cache(tmp_path, monkey
 def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
     mine, words = folder(tmp_path / "a"), folder(tmp_path / "b", "other")
     target = {
-        cell(*ASCENT, f"model.target={mine}", *more).artifacts["target"].key
+        cell(*ASCENT, f"model.target={mine}", *more).models.target.key
         for more in ((), (f"model.tokenizer={words}",), ('model.prompt.template="{question}?"',))
     }
     assert len(target) == 3
@@ -354,7 +351,7 @@ def test_retrain_without_a_retain_model_is_told(tmp_path):
     with pytest.raises(UserError, match=text):
         cell("method=retrain", f"model.base={mine}", "model.retain=none")
     made = cell("method=retrain", f"model.target={mine}", f"model.retain={folder(tmp_path / 'b', 'b')}")
-    assert made.artifacts["unlearned"].key == made.artifacts["retain"].key
+    assert made.models.unlearned.key == made.models.retain.key
 
 
 def facts(path: Path, what: str) -> Path:
@@ -373,4 +370,4 @@ def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
     with pytest.raises(UserError, match=text):
         graph(options(*words))
     made = graph(options(*words, f"dataset.retain={facts(tmp_path / 'retain.jsonl', 'Rome')}"))
-    assert set(made.artifacts["unlearned"].settings["rows"]) == {"forget", "retain"}
+    assert set(made.models.unlearned.settings["rows"]) == {"forget", "retain"}

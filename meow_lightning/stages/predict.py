@@ -62,16 +62,16 @@ def run(work: StageContext) -> None:
     else:
         _note_truncated_answers(work, name, codec, sets)
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(
                 model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
-                gradients=settings["gradients"], progress=progress,
+                gradients=settings["gradients"], progress=tell,
             )  # fmt: skip
         else:
             rows = predict_under_protocol(
-                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=progress
+                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
             )
         yield from zip(numbers, rows, strict=True)
 

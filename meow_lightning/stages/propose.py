@@ -72,7 +72,7 @@ class _WriterSession:
         if "teacher" in work.needs:
             arguments = {
                 "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
-                "room": partial(adaptive_batch_size, work, shared=False),
+                "adaptive_batch_size": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
         return instantiate(node, allow=work.inputs["allow"], **arguments)
 

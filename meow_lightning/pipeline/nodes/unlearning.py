@@ -33,7 +33,7 @@ from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
 from meow_lightning.types import Fact
 
-GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
+GIVEN = ("folder", "device", "adaptive_batch_size")  # what a writer that computes by itself is given when it is at work
 KEPT_PARTS = ("question", "answer", "value", "alternatives", "phrasings")  # what rules and cleaning read of kept facts
 # A teacher is asked in its own words; the day that chat templates print is pinned.
 TEACHER_PROMPT = {"template": "auto", "answer_prefix": "", "system": None, "date": DATE}

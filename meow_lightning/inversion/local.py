@@ -69,8 +69,8 @@ class Local(Writer):
         seed: Seed of the draws.
         folder: Model and tokenizer, as ``save_pretrained`` writes them.
         device: Where the model goes, such as ``cpu`` or ``cuda:0``.
-        room: Called as ``room(model, tokens=…, generated=…)`` with the longest prompt and the longest reply in tokens;
-            gives how many are written side by side.
+        adaptive_batch_size: Called as ``adaptive_batch_size(model, tokens=…, generated=…)`` with the longest prompt and
+            the longest reply in tokens; gives how many are written side by side.
 
     Raises:
         UserError: An option is out of its range.
@@ -94,14 +94,15 @@ class Local(Writer):
         seed: int,
         folder: Path,
         device: str,
-        room: Callable[..., Any],  # of Room; named, it would cost torch wherever options are checked
+        # gives an AdaptiveBatchSize; naming that class would import torch wherever options are checked
+        adaptive_batch_size: Callable[..., Any],
     ) -> None:
         _check(dtype, candidates, temperature, top_p, max_new_tokens)
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self._prompt = PromptTemplate(**prompt)
         self._dtype, self._attention, self._folder, self._device = dtype, attention, folder, device
-        self._room = room
+        self._adaptive_batch_size = adaptive_batch_size
         self._loaded: _Loaded | None = None
 
     def write(
@@ -150,11 +151,11 @@ class Local(Writer):
         # One budget per batch, alike lengths side by side; the longest first, so that too little memory shows at once.
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
-        room = self._room(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
+        batch_size = self._adaptive_batch_size(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
         together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
         size = FEW
         while waiting and should_continue():
-            most = min(size, room.slots)
+            most = min(size, batch_size.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
                 batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
@@ -163,8 +164,8 @@ class Local(Writer):
             try:
                 replies = self._replies(loaded, batch)
             except (RuntimeError, MemoryError) as error:
-                room.slots = len(batch)  # so many were too many, whatever memory was thought to hold
-                room.halve(error)
+                batch_size.slots = len(batch)  # so many were too many, whatever memory was thought to hold
+                batch_size.halve(error)
             if not replies:
                 release_memory()  # out here, where the error no longer holds the tensors of what failed
                 continue
@@ -190,8 +191,8 @@ class Local(Writer):
         ]  # fmt: skip
 
     def _job(self, loaded: _Loaded, ask: GenerationRequest) -> _Job:
-        asked = ask if ask.count is not None else replace(ask, count=self.candidates)
-        messages = self._prompt.messages(asked, context=self.context)
+        request = ask if ask.count is not None else replace(ask, count=self.candidates)
+        messages = self._prompt.messages(request, context=self.context)
         ids, reads = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
         left = reads - len(ids)
         refused = left < min(LEAST, self.max_new_tokens)

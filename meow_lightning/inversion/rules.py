@@ -59,12 +59,14 @@ class Rules(Writer):
             count: Answers wanted, 1 or more.
             previous_answers: Answers that shall not come again.
         """
-        wanted, found, good = count + len(previous_answers), dict.fromkeys(previous_answers), list(previous_answers)
-        most = {0: wanted} | {
-            rank: min(wanted, max(least, (count - 1) // 2) + len(previous_answers)) for rank, least in LEAST.items()
+        target_count = count + len(previous_answers)
+        found, good = dict.fromkeys(previous_answers), list(previous_answers)
+        most = {0: target_count} | {
+            rank: min(target_count, max(least, (count - 1) // 2) + len(previous_answers))
+            for rank, least in LEAST.items()
         }
         dice = random.Random(f"{self.seed}/{fact.id}")
-        made = rules.of(fact, phrasing=fact.answer, count=wanted, dice=dice)
+        made = rules.of(fact, phrasing=fact.answer, count=target_count, dice=dice)
         for answer in chain((Found(text, 0) for text in fact.inverted), made):
             if len(good) >= most[answer.rank]:
                 break

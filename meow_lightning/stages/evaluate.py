@@ -83,7 +83,7 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     samples = headline_samples(
         rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-        seed=0
+        seed=0,
     )  # fmt: skip
     write_json(
         work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])

@@ -72,7 +72,7 @@ class _WriterSession:
         if "teacher" in work.needs:
             arguments = {
                 "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
-                "room": partial(adaptive_batch_size, work, shared=False),
+                "adaptive_batch_size": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
         return instantiate(node, allow=work.inputs["allow"], **arguments)
 
@@ -161,11 +161,8 @@ class _WriterSession:
             pending if writer.max_requests is None else pending[: max(0, writer.max_requests - self._spent(parts))]
         )
         questions = {ask.fact.id: question_of(ask) for ask in allowed}
-        for reply in (
-            writer.write(allowed, load_facts=self._dataset_facts, should_continue=self._within_budget)
-            if allowed
-            else ()
-        ):
+        write = partial(writer.write, load_facts=self._dataset_facts, should_continue=self._within_budget)
+        for reply in write(allowed) if allowed else ():
             row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
             self._keep(parts, [row], asks)
         self._check_bounds(share, parts)

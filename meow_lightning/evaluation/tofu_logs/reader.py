@@ -71,11 +71,11 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     Raises:
         UserError: They do not.
     """
-    mine, others = (
+    bare_left, bare_right = (
         [replace(row, question=_bare(row.question), answer=_bare(row.answer)) for row in rows] for rows in (left, right)
     )
-    tags = _tags([(one.question, other.question) for one, other in zip(mine, others, strict=False)])
-    position = _first_difference(mine, others, tags)
+    tags = _tags([(one.question, other.question) for one, other in zip(bare_left, bare_right, strict=False)])
+    position = _first_difference(bare_left, bare_right, tags)
     if position is None:
         return
     sides = [f"{name} holds {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
@@ -84,8 +84,8 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
         difference = f"question {position} is the first that only {name} has: {_shown(longer[position].question)}"
     else:
         one, other = left[position], right[position]
-        here, there = mine[position], others[position]
-        answers = here.answer != there.answer and _same_between(here.question, there.question, tags)
+        one_bare, other_bare = bare_left[position], bare_right[position]
+        answers = one_bare.answer != other_bare.answer and _same_between(one_bare.question, other_bare.question, tags)
         texts = (one.answer, other.answer) if answers else (one.question, other.question)
         what = f"the true answer of question {position}" if answers else f"question {position}"
         difference = f"{what} is the first that differs: {_shown(texts[0])} against {_shown(texts[1])}"

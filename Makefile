@@ -7,7 +7,7 @@ ARGS   ?=
 KILLS  ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run plan test kill check format lint types bless bench-memo clean forget-results
+.PHONY: help setup run plan test kill check format lint types bench-memo clean forget-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -78,9 +78,6 @@ verify-store: $(READY)  ## check every stored result against its manifest; STORE
 .PHONY: scale
 scale: $(READY)  ## tables of docs/scale.md: memory, disk and (with MEOW_DATA_DIR) time of large models and many cells
 	$(BIN)/python benchmarks/scale.py $(ARGS)
-
-bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
-	PYTHONPATH=. $(BIN)/python tests/test_versions.py
 
 clean:  ## remove the environment and caches; results in outputs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

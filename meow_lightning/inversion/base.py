@@ -79,6 +79,8 @@ class Writer:
         more: Whether it can be asked again for other answers.
         calls: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
         tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
+        version: Raised when the same options give other answers; subclasses inherit it, and it enters the key of the
+            replies.
     """
 
     aside: ClassVar[tuple[str, ...]] = ()
@@ -86,6 +88,7 @@ class Writer:
     reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
     more: ClassVar[bool] = True
+    version: ClassVar[int] = 1
     calls: int | None = None
     tokens: int | None = None
 

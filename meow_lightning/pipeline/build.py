@@ -143,7 +143,7 @@ class _Cell(Rounds):
             **training_overrides(shown["optim"]),
             **{key: self.unlearned.settings["recipe"][key] for key in RECIPE if self.method.streams},
         }
-        digest = settings_digest(shown, [(each.stage, each.version) for each in results.walk()])
+        digest = settings_digest(shown, [each for artifact in results.walk() for each in artifact.versions])
         spread = read_spreads(FOLDER).get(digest)
         return {
             **({} if spread is None else {"spread": spread}), "digest": digest,

@@ -11,6 +11,8 @@ from typing import Any
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import forget_quality, knowledge, model_utility
+from meow_lightning.evaluation.metrics.truth_ratio import Mean
+from meow_lightning.evaluation.protocols.registry import Name
 from meow_lightning.evaluation.suite.inputs import ROLES, SETS, Answers, check_roles, gather
 from meow_lightning.evaluation.suite.leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
 from meow_lightning.evaluation.suite.leakage import leakage_outcomes
@@ -83,7 +85,8 @@ def evaluate(
     """
     answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat, words=words)
     check_roles(memo)
-    results = Results(definitions=_definitions(answers), values={}, missing={})
+    defined = definitions(answers.names, mean=answers.mean, compat=answers.compat)
+    results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
         for name in answers.names:
@@ -169,9 +172,15 @@ def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
     return [text.score for text in texts if text.kind == kind]
 
 
-def _definitions(answers: Answers) -> tuple[Definition, ...]:
-    mean = answers.mean
-    sets = [definition for name in answers.names for definition in set_definitions(name, mean)]
+def definitions(names: Sequence[str], *, mean: Mean, compat: Name) -> tuple[Definition, ...]:
+    """What all numbers mean, in reporting order.
+
+    Args:
+        names: Evaluation sets.
+        mean: How the truth ratio averages wrong answers.
+        compat: Whose arithmetic, see :data:`~.compat.NAMES`.
+    """
+    sets = [definition for name in names for definition in set_definitions(name, mean)]
     *quality, number = _FORGET_QUALITY_DEFINITIONS
     made = (
         *sets,
@@ -182,7 +191,7 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
         *LEAKAGE_DEFINITIONS,
         *MEMBERSHIP_DEFINITIONS,
     )
-    return (*(as_computed(definition, answers.compat) for definition in made), *MEMO_DEFINITIONS)
+    return (*(as_computed(definition, compat) for definition in made), *MEMO_DEFINITIONS)
 
 
 def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:

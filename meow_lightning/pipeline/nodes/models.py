@@ -18,6 +18,7 @@ from meow_lightning.evaluation.protocols.registry import answering, counted
 from meow_lightning.evaluation.suite.membership import attacked
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel, Roles, check_model
+from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
@@ -81,6 +82,7 @@ class Models:
         return Artifact(
             stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
             inputs={**self.inputs, **inputs},
+            components=used_versions(stage_name, settings, needs, allow=self.allow),
         )  # fmt: skip
 
     @property

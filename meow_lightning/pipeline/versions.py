@@ -1,0 +1,54 @@
+"""The components that make an artifact besides its stage: their versions, which its key holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from meow_lightning.config.instantiate import component_class, component_versions
+from meow_lightning.evaluation.checkpoint_selection import NUMBERS
+from meow_lightning.evaluation.metrics.truth_ratio import parse_mean
+from meow_lightning.evaluation.suite.suite import definitions
+from meow_lightning.inversion.rules import Rules
+from meow_lightning.stages.finetune import method_class
+from meow_lightning.store.artifact import Artifact
+
+# Stage -> the setting that names its component by `_target_`.
+COMPONENTS = {"propose": "inversion", "score": "memo", "verify": "memo", "unlearn": "method"}
+
+
+def used_versions(
+    stage: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], *, allow: Iterable[str]
+) -> dict[str, int]:
+    """Collect the versions of the components that an artifact is made with, by name.
+
+    Args:
+        stage: Its stage.
+        settings: Its settings.
+        needs: What it is made from.
+        allow: Further packages that settings may name classes of.
+    """
+    classes = _classes(stage, settings, allow=allow)
+    versions = {name: version for each in classes for name, version in component_versions(each).items()}
+    if stage == "evaluate":
+        sets = {name for need in needs.values() if need.stage == "predict" for name in need.settings["sets"]}
+        versions |= _metrics(sets, settings)
+    if stage == "unlearn" and "stop" in settings:
+        versions |= _metrics(settings["stop"]["sets"], settings["stop"], only=NUMBERS)
+    return versions
+
+
+def _classes(stage: str, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[Any]:
+    if COMPONENTS.get(stage) in settings:
+        return [component_class(settings[COMPONENTS[stage]], allow=allow)]
+    if stage == "finetune" and "recipe" in settings:
+        return [method_class(settings["recipe"])]
+    return [Rules] if stage == "filter" and settings.get("fill") else []
+
+
+def _metrics(
+    sets: Iterable[str], settings: Mapping[str, Any], *, only: Collection[str] | None = None
+) -> dict[str, int]:
+    mean = parse_mean(settings["truth_ratio_mean"])
+    every = definitions(sorted(sets), mean=mean, compat="none")  # whose arithmetic stands in the settings
+    return {each.metric: each.version for each in every if only is None or each.name in only}

@@ -1,9 +1,13 @@
-"""A new version moves the keys of what its component makes and of what depends on that, and no others."""
+"""A new version moves the keys of what its component makes and of what depends on that, and no others.
+
+Other code moves no key; results that it made are marked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +26,10 @@ from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_gd import NpoGd
 from meow_lightning.methods.rmu import Rmu
+from meow_lightning.pipeline import versions
+from meow_lightning.pipeline.versions import code_digest, made_by_other_code
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.store import Store
 
 SCORES = {"score/target/answers", "score/target/candidates", "score/unlearned/answers", "score/retain/answers"}
 AFTER_UNLEARNING = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
@@ -122,3 +130,30 @@ def test_a_version_is_that_of_the_class_and_of_each_ancestor_that_states_one() -
 def test_what_has_no_version_contributes_none() -> None:
     assert component_versions(object) == {}
     assert component_versions(len) == {}
+
+
+def found(name: str, *words: str) -> Artifact:
+    return cell(*words).artifacts[name]
+
+
+def test_the_code_of_a_result_is_that_of_its_stage_and_components(tmp_path: Path) -> None:
+    store = Store(root=tmp_path, cache="use")
+    meow, rmu = (code_digest(found("unlearned", *words), store) for words in ((), ("method=rmu",)))
+    assert meow != rmu
+    assert None not in (meow, rmu)
+    target = code_digest(found("predict/target"), store)
+    assert target == code_digest(found("predict/retain"), store)
+
+
+def test_a_result_is_of_other_code_where_both_are_known_and_differ(tmp_path: Path) -> None:
+    store, artifact = Store(root=tmp_path, cache="use"), found("predict/target")
+    assert not made_by_other_code(artifact, {}, store)  # an earlier version of the program made it
+    assert not made_by_other_code(artifact, {"code": None}, store)
+    assert not made_by_other_code(artifact, {"code": code_digest(artifact, store)}, store)
+    assert made_by_other_code(artifact, {"code": "0123456789abcdef"}, store)
+
+
+def test_nothing_is_marked_where_the_sources_are_not_there(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(versions, "code_digest", lambda artifact, store: None)
+    store = Store(root=tmp_path, cache="use")
+    assert not made_by_other_code(found("predict/target"), {"code": "0123456789abcdef"}, store)

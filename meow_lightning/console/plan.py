@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from meow_lightning.console.console import Terminal
+from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal
 from meow_lightning.planning.preflight import Preflight
 from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
@@ -41,6 +41,8 @@ def show_plan(planned: Planned) -> None:
     """Show what of a cell is there, what would be made, and what that takes."""
     with Terminal(title=f"plan of {planned.name}") as terminal:
         terminal.table(plan_rows(planned), title="")
+        if any(map(planned.preflight.made_by_other_code, planned.artifacts)):
+            terminal.say(OTHER_CODE_LEGEND)
         for line in plan_sum([planned]):
             terminal.say(line)
 
@@ -68,9 +70,8 @@ def plan_rows(planned: Planned) -> list[list[str]]:
     for artifact in planned.artifacts:
         outlook = planned.preflight.outlook(artifact)
         memory = _memory(outlook)
-        rows.append(
-            [artifact.stage, artifact.label, artifact.key, planned.state(artifact), _time(planned, artifact), memory]
-        )
+        state = planned.state(artifact) + OTHER_CODE * planned.preflight.made_by_other_code(artifact)
+        rows.append([artifact.stage, artifact.label, artifact.key, state, _time(planned, artifact), memory])
     return rows
 
 
@@ -131,21 +132,28 @@ def plan_sum(cells: Sequence[Planned]) -> list[str]:
     """What all that is to be made will take, in sentences."""
     lots = shared_artifacts(cells)
     made = [(cell.preflight, each) for cell, lot in zip(cells, lots, strict=True) for each in lot]
+    other = _other_code(cells)
     if not made:
-        return ["nothing to be made: all of it is in the store"]
+        return [f"nothing to be made: all of it is in the store{other}"]
     outlooks = [preflight.outlook(each) for preflight, each in made]
     found = len({each.key for cell in cells for each in cell.artifacts}) - len(made)
     most = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
     first = made[0][0]
     return [
         *_questions(cells, lots),
-        f"stages: {len(made)} to make, {found} found",
+        f"stages: {len(made)} to make, {found} found{other}",
         _times(cells, lots, [preflight.time(each) for preflight, each in made]),
         *_gpu_time(made),
         f"memory: {format_bytes(most)} at most per stage, {format_bytes(first.there)} free",
         f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]
+
+
+def _other_code(cells: Sequence[Planned]) -> str:
+    """How many of the results that are there were made by other code, as the end of a sentence."""
+    keys = {each.key for cell in cells for each in cell.artifacts if cell.preflight.made_by_other_code(each)}
+    return f", {len(keys)} of them made by other code" if keys else ""
 
 
 def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.console.console import Terminal, time_left
+from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, time_left
 from meow_lightning.pipeline.state import (
     HEARTBEAT_TIMEOUT,
     ArtifactState,
@@ -29,6 +29,8 @@ def show_cell(cell: Cell) -> None:
         terminal.table(stage_rows(cell.artifacts, found), title="", words=WORDS)
         said = f"{stands.state} {stands.what}".strip()
         terminal.say(f"{said}; {stands.made} of {stands.wanted} stages are there")
+        if any(each.other_code for each in found.values()):
+            terminal.say(OTHER_CODE_LEGEND)
         _show_below(terminal, [cell], [stands], found)
 
 
@@ -88,7 +90,7 @@ def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]
             "interrupted": progress_suffix(each).strip(),
             "lacking": f"for {shortened_list(lacking)}" if lacking else "nobody makes it now",
         }[each.state]
-        state = "waiting" if each.state == "lacking" else each.state
+        state = "waiting" if each.state == "lacking" else each.state + OTHER_CODE * each.other_code
         rows.append([artifact.stage, artifact.label, artifact.key, state, what])
     return rows
 

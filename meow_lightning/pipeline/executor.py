@@ -20,6 +20,7 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
+from meow_lightning.pipeline.versions import code_digest, remember_code
 from meow_lightning.pipeline.waiting import Waits
 from meow_lightning.stages import distributed
 from meow_lightning.stages.base import StageContext
@@ -60,6 +61,7 @@ class _Running:
     handle: Handle
     lock: FileLock
     folder: Path
+    code: str | None
 
 
 @lru_cache(maxsize=1)
@@ -183,10 +185,11 @@ class Executor:
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
         self._tell_running(also=(artifact, folder))
-        spec = self._spec(artifact, folder)
+        spec, code = self._spec(artifact, folder), code_digest(artifact, self.store)
+        remember_code(self.store)
         with self._telling(artifact, folder) if isinstance(runner, Inline) else nullcontext():
             handle = runner.start(spec)
-        return _Running(artifact, handle, lock, folder)
+        return _Running(artifact, handle, lock, folder, code)
 
     @contextmanager
     def _telling(self, artifact: Artifact, folder: Path) -> Iterator[None]:
@@ -265,7 +268,8 @@ class Executor:
             for path in list(running.folder.iterdir()):
                 if any(fnmatch(path.name, name) for name in SCRATCH):
                     path.unlink()
-            manifest = self.store.finish(running.artifact, {**made, **provenance(), **self.remark(running.artifact)})
+            origin = {**provenance(), "code": running.code}
+            manifest = self.store.finish(running.artifact, {**made, **origin, **self.remark(running.artifact)})
         finally:
             running.lock.release()
         there.add(running.artifact.key)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.pipeline.waiting import progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -38,6 +39,7 @@ class ArtifactState:
         begun: When that was, in seconds since 1970.
         progress: How far it is, as ``StageContext.progress`` notes it; ``None`` before the first note of its process.
         silent: Seconds since its last word, where that decided between running and interrupted; else ``None``.
+        other_code: Whether it is done, and by code that differs from the present one.
     """
 
     state: State
@@ -46,6 +48,7 @@ class ArtifactState:
     begun: float = 0.0
     progress: Mapping[str, Any] | None = None
     silent: float | None = None
+    other_code: bool = False
 
 
 def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactState:
@@ -63,8 +66,9 @@ def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactS
         if held or (judged and quiet < HEARTBEAT_TIMEOUT):
             mine = said is not None and said["time"] >= task["started"]  # else its predecessor's
             return ArtifactState(state="running", progress=said if mine else None, silent=silent, **common)
-    if store.manifest(artifact) is not None:
-        return ArtifactState(state="done")
+    manifest = store.manifest(artifact)
+    if manifest is not None:
+        return ArtifactState(state="done", other_code=made_by_other_code(artifact, manifest, store))
     return ArtifactState(state="lacking") if task is None else ArtifactState(
         state="interrupted", progress=said, silent=silent, **common
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The components that make an artifact besides its stage: their versions, which its key holds."""
+"""The components that make an artifact besides its stage: their versions, which its key holds, and their code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from meow_lightning.evaluation.checkpoint_selection import NUMBERS
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean
 from meow_lightning.evaluation.suite.suite import definitions
 from meow_lightning.inversion.rules import Rules
+from meow_lightning.pipeline.source_code import MEMORY, PACKAGE, installed_code
 from meow_lightning.stages.finetune import method_class
 from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.store import Store
 
 # Stage -> the setting that names its component by `_target_`.
 COMPONENTS = {"propose": "inversion", "score": "memo", "verify": "memo", "unlearn": "method"}
@@ -36,6 +38,35 @@ def used_versions(
     if stage == "unlearn" and "stop" in settings:
         versions |= _metrics(settings["stop"]["sets"], settings["stop"], only=NUMBERS)
     return versions
+
+
+def code_digest(artifact: Artifact, store: Store) -> str | None:
+    """Compute the digest of the code that makes an artifact now; ``None`` where the sources are not there.
+
+    Args:
+        artifact: The artifact.
+        store: Where it is, and what remembers the digests of files (:func:`remember_code`).
+    """
+    classes = _classes(artifact.stage, artifact.settings, allow=artifact.inputs.get("allow", ()))
+    roots = [f"{PACKAGE}.stages.{artifact.stage}", *(each.__module__ for each in classes)]
+    return installed_code(store.root / MEMORY).digest(roots)
+
+
+def remember_code(store: Store) -> None:
+    """Have a store remember the digests of the files that were looked at, which saves parsing them again."""
+    installed_code(store.root / MEMORY).save()
+
+
+def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: Store) -> bool:
+    """Whether a stored result was made by code that differs from the present one, as far as both are known.
+
+    Args:
+        artifact: The result.
+        manifest: Its manifest.
+        store: Where it is.
+    """
+    made = manifest.get("code")
+    return made is not None and code_digest(artifact, store) not in (None, made)
 
 
 def _classes(stage: str, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[Any]:

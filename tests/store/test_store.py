@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.store import durable, integrity
+from meow_lightning.store import integrity
 from meow_lightning.store import store as module
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
@@ -51,7 +51,7 @@ def store(tmp_path) -> Store:
 
 
 def test_key_is_the_same_everywhere_and_always():
-    # sha256 of '{"components": {}, "needs": {}, "settings": {"a": 1}, "stage": "finetune", "version": 1}', computed apart
+    # sha256 of '{"components": {}, "needs": {}, "settings": {"a": 1}, "stage": "finetune", "version": 1}', by hand
     assert artifact().key == "f463de1887bc"
 
 

@@ -151,9 +151,9 @@ def plan_sum(cells: Sequence[Planned]) -> list[str]:
 
 
 def _other_code(cells: Sequence[Planned]) -> str:
-    """How many of the results that are there were made by other code, as the end of a sentence."""
+    """How many of the results that are found were made by other code, in parentheses; empty if none was."""
     keys = {each.key for cell in cells for each in cell.artifacts if cell.preflight.made_by_other_code(each)}
-    return f", {len(keys)} of them made by other code" if keys else ""
+    return f" ({len(keys)} made by other code)" if keys else ""
 
 
 def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from meow_lightning.pipeline import source_code
 from meow_lightning.pipeline.source_code import MEMORY, SourceCode, installed_code, parsed
 from meow_lightning.stages import NAMES
 
+PACKAGE = Path(source_code.__file__).parents[1]
 STAGE = "meow_lightning.stages.one"
 FILES = {
     "stages/one.py": '''"""A stage."""
@@ -163,6 +165,12 @@ def test_every_stage_has_a_digest_that_costs_little_once_it_is_remembered(tmp_pa
     again = installed_code(tmp_path / MEMORY)
     assert [again.digest([f"meow_lightning.stages.{name}"]) for name in NAMES] == digests
     assert time.process_time() - began < 0.3
+
+
+def test_an_installed_copy_is_the_same_code(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "meow_lightning", ignore=shutil.ignore_patterns("__pycache__"))
+    copy, roots = SourceCode(tmp_path / "meow_lightning", memory=tmp_path / MEMORY), ["meow_lightning.stages.unlearn"]
+    assert copy.digest(roots) == SourceCode(PACKAGE, memory=tmp_path / MEMORY).digest(roots)
 
 
 def test_stages_reach_what_they_compute_with_and_not_each_other() -> None:

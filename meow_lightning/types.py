@@ -148,13 +148,32 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a number means; the id changes when its arithmetic does."""
+    """What a number means.
+
+    Attributes:
+        name: Name of the number.
+        id: Names its arithmetic: ``<metric>.<version>``, then what else it depends on, as in
+            ``truth_ratio.1.geometric``. The version is raised when the same predictions give another number.
+        unit: Unit of the number.
+        direction: Which values are better.
+        text: The definition in words.
+    """
 
     name: str
     id: str
     unit: str
     direction: Literal["higher", "lower", "none"]
     text: str
+
+    @property
+    def metric(self) -> str:
+        """The metric that its ``id`` names."""
+        return self.id.split(".")[0]
+
+    @property
+    def version(self) -> int:
+        """The version of the metric that its ``id`` states."""
+        return int(self.id.split(".")[1])
 
 
 class Encoded(NamedTuple):

@@ -14,7 +14,7 @@ from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import Program, _print_summary, _check_shortage, selection_notes
+from meow_lightning.experiment import Program, _check_shortage, _print_summary, selection_notes
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import FailureRecord, last_failures

@@ -43,6 +43,19 @@ def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
         raise UserError(f"_target_: {path} cannot be imported ({error})") from error
 
 
+def component_versions(component: Any) -> dict[str, int]:
+    """Collect the versions of a class by class name: its own, and those that its ancestors state.
+
+    So a new version of an ancestor counts also where the class states one itself. A class or function that has no
+    version, as one from outside the package may, contributes nothing.
+    """
+    stating = [
+        each for each in getattr(component, "__mro__", ()) if each is component or "version" in vars(each)
+    ]  # fmt: skip
+    versions = {each.__name__: getattr(each, "version", None) for each in stating}
+    return {name: version for name, version in versions.items() if isinstance(version, int)}
+
+
 def component_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """What a node hands to its target: every key but those that the pipeline reads itself (``RECIPE``)."""
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}

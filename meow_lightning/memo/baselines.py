@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.windows import MODES, Mode, check_choice
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TokenMeasure:
+class _TokenMeasure(BaseMeasure):
     """What measures share whose windows are tokens."""
 
     name: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
     CUT_UNITS,
@@ -30,7 +30,7 @@ EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(BaseMeasure):
     """How MEMO is measured; a :class:`meow_lightning.memo.measure.Measure`.
 
     MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844). What is

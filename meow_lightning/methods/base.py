@@ -24,6 +24,8 @@ class BaseMethod:
             the model itself, handed to ``loss``; ``both``.
         surrogate: Parts whose value is not what their gradient lowers: weights inside them are held fixed.
         start: Which model the method starts from: ``target`` or ``retain``.
+        version: Raised when the same options give another model; subclasses inherit it, and it enters the key of the
+            unlearned model.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
@@ -31,6 +33,7 @@ class BaseMethod:
     reference: ClassVar[Reference] = "none"
     surrogate: ClassVar[tuple[str, ...]] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
+    version: ClassVar[int] = 1
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """The parts of the loss on one micro-batch.

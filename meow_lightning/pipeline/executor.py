@@ -20,6 +20,7 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
+from meow_lightning.pipeline.versions import code_digest, remember_code
 from meow_lightning.pipeline.waiting import LockWaits
 from meow_lightning.stages import distributed
 from meow_lightning.stages.base import StageContext
@@ -69,6 +70,7 @@ class _Running:
     handle: Handle
     lock: FileLock
     folder: Path
+    code: str | None
 
 
 @lru_cache(maxsize=1)
@@ -201,10 +203,11 @@ class Executor:
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
         self._report_running(also=(artifact, folder))
-        spec = self._spec(artifact, folder)
+        spec, code = self._spec(artifact, folder), code_digest(artifact, self.store)
+        remember_code(self.store)
         with self._reporting_progress(artifact, folder) if isinstance(runner, Inline) else nullcontext():
             handle = runner.start(spec)
-        return _Running(artifact, handle, lock, folder)
+        return _Running(artifact, handle, lock, folder, code)
 
     @contextmanager
     def _reporting_progress(self, artifact: Artifact, folder: Path) -> Iterator[None]:
@@ -284,7 +287,7 @@ class Executor:
             for path in list(running.folder.iterdir()):
                 if any(fnmatch(path.name, name) for name in SCRATCH):
                     path.unlink()
-            extras = {**provenance(), **self.manifest_extras(running.artifact)}
+            extras = {**provenance(), "code": running.code, **self.manifest_extras(running.artifact)}
             manifest = self.store.finish(running.artifact, {**record, **extras})
         finally:
             running.lock.release()

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -38,6 +39,7 @@ class ArtifactState:
         started: When that was, in seconds since 1970.
         progress: As recorded by ``StageContext.progress``; ``None`` before the first record of its process.
         seconds_since_heartbeat: Set where it decided between running and interrupted; else ``None``.
+        other_code: Whether it is done, and by code that differs from the present one.
     """
 
     state: State
@@ -46,6 +48,7 @@ class ArtifactState:
     started: float = 0.0
     progress: Mapping[str, Any] | None = None
     seconds_since_heartbeat: float | None = None
+    other_code: bool = False
 
 
 def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactState:
@@ -63,8 +66,9 @@ def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactS
         if held or (inferred and elapsed < HEARTBEAT_TIMEOUT):
             own = progress is not None and progress["time"] >= task["started"]  # else its predecessor's
             return ArtifactState(state="running", progress=progress if own else None, **common)
-    if store.manifest(artifact) is not None:
-        return ArtifactState(state="done")
+    manifest = store.manifest(artifact)
+    if manifest is not None:
+        return ArtifactState(state="done", other_code=made_by_other_code(artifact, manifest, store))
     if task is None:
         return ArtifactState(state="missing")
     return ArtifactState(state="interrupted", progress=progress, **common)

@@ -14,6 +14,7 @@ from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.context import dataset_of
+from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
 from meow_lightning.resources.cost import Amount, Measured, Source, duration_key, expected_seconds
@@ -43,6 +44,7 @@ class Known:
         self.outlooks: dict[str, Requirements] = {}
         self.times: dict[str, tuple[float | None, Source]] = {}
         self.examined: set[str] = set()
+        self.other_code: dict[str, bool] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
 
     @cached_property
@@ -229,6 +231,14 @@ class Preflight:
 
     def _outlook(self, artifact: Artifact) -> Requirements:
         return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
+
+    def made_by_other_code(self, artifact: Artifact) -> bool:
+        """Whether a stored result was made by code that differs from the present one; looked at once, for plans."""
+        known = self.known.other_code
+        if artifact.key not in known:
+            manifest = self.store.find(artifact)
+            known[artifact.key] = manifest is not None and made_by_other_code(artifact, manifest, self.store)
+        return known[artifact.key]
 
     def time(self, artifact: Artifact) -> tuple[float | None, Source]:
         """Seconds that computing an artifact takes, and where they come from.

@@ -1,7 +1,8 @@
 """The stages a run walks, one file each; the only code that knows both settings and work.
 
-A stage file has ``VERSION``, an integer that moves when its results would come out differently, ``MAKES``, the files
-without which a result is none, and ``run(work)``.
+A stage file has ``VERSION``, an integer that is raised when all of its results would come out differently, ``MAKES``,
+the files without which a result is none, and ``run(work)``. A change of one method, writer, measure or metric raises
+the version of that component alone.
 Stage files import what is heavy inside their functions, so that planning does not wait for torch.
 """
 

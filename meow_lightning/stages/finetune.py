@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
+from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
 from meow_lightning.stages.common.precision import training_precision
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     from meow_lightning.data.batch_plan import Plan
     from meow_lightning.data.prompting import PromptEncoder
-    from meow_lightning.methods.finetune import FineTune
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
@@ -46,20 +47,22 @@ def run(work: StageContext) -> None:
     return save(work, model, its_codec)
 
 
-def _method(work: StageContext, plan: Plan) -> FineTune:
-    from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
+def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
+    """The method that a recipe trains with."""
+    return FineTune if recipe.get("until") is None else FineTuneUntilKnown
 
-    until = work.settings["recipe"].get("until")
-    if until is None:
+
+def _method(work: StageContext, plan: Plan) -> FineTune:
+    recipe = work.settings["recipe"]
+    if method_class(recipe) is FineTune:
         return FineTune()
+    until = recipe["until"]
     least = until["epochs"] * plan.steps_per_epoch
     return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
 def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
     """Say after how many steps the rows were known, where that ends a training, or that they are not."""
-    from meow_lightning.methods.finetune import FineTuneUntilKnown
-
     if rank() or not isinstance(method, FineTuneUntilKnown):
         return
     loss = f"loss {method.mean:.2g} nats per answer token"

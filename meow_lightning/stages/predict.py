@@ -62,7 +62,7 @@ def run(work: StageContext) -> None:
     else:
         _note_truncated_answers(work, name, codec, sets)
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(

@@ -182,7 +182,7 @@ class _WriterSession:
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
-        return cached_replies(self.work, version=VERSION)
+        return cached_replies(self.work, self.writer, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
         """Questions that were paid for, those of former rounds included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,8 @@ class Artifact:
         needs: The results it is made from, by the name the stage knows them by.
         inputs: How the stage gets at the rows whose digests stand in the settings, and whether they are private; not in
             the key.
+        components: Versions of the method, writer, measure or metrics that the stage uses, by name; a new one makes
+            old results stale.
     """
 
     stage: str
@@ -30,6 +32,12 @@ class Artifact:
     settings: Mapping[str, Any]
     needs: Mapping[str, Artifact]
     inputs: Mapping[str, Any]
+    components: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> list[tuple[str, int]]:
+        """The version of the stage and those of its components, by name."""
+        return [(self.stage, self.version), *self.components.items()]
 
     @property
     def private(self) -> bool:
@@ -38,10 +46,11 @@ class Artifact:
 
     @cached_property
     def key(self) -> str:
-        """Twelve hex digits of the SHA-256 over stage, version, settings and the keys of what it needs."""
+        """Twelve hex digits of the SHA-256 over stage, versions, settings and the keys of what it needs."""
         content = {
             "stage": self.stage,
             "version": self.version,
+            "components": self.components,
             "settings": self.settings,
             "needs": {name: need.key for name, need in self.needs.items()},
         }

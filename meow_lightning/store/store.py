@@ -211,6 +211,7 @@ class Store:
             "label": artifact.label,
             "key": artifact.key,
             "version": artifact.version,
+            "components": artifact.components,
             "settings": artifact.settings,
             "needs": {name: need.key for name, need in artifact.needs.items()},
             **facts,

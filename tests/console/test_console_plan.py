@@ -17,6 +17,7 @@ from meow_lightning.console.plan import (
     plan_rows,
     plan_sum,
     shared_artifacts,
+    show_plan,
     show_sweep_plan,
     sweep_rows,
 )
@@ -37,10 +38,12 @@ SOURCES = {"base": "took", "target": "far", "retain": "size", "one": "far", "two
 
 
 class Fake:
-    """A preflight that knows times by label; ``base`` was made."""
+    """A preflight that knows times by label; ``base`` was made, by the present code or by other."""
 
-    def __init__(self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
-        self.trainer = {"parallel_stages": parallel_stages}
+    def __init__(
+        self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False, other_code: bool = False
+    ) -> None:
+        self.trainer, self._other_code = {"parallel_stages": parallel_stages}, other_code
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
     def outlook(self, what: Artifact) -> Requirements:
@@ -50,6 +53,9 @@ class Fake:
     def time(self, what: Artifact) -> tuple[float | None, str]:
         seconds = SECONDS[what.label]
         return seconds, "took" if what.label == "base" else "like" if seconds else ""
+
+    def made_by_other_code(self, what: Artifact) -> bool:
+        return self._other_code and what.label == "base"
 
     def devices(self, what: Artifact) -> int:
         return 0 if what.stage == "report" else self._devices
@@ -96,6 +102,19 @@ def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
     assert [row[3:] for row in plan_rows(runs()[1])][1:] == [
         ["found", "took 40 s", ""], ["make", "may take 60 s", "2.0 MB"], ["make", "may take 20 s", "2.0 MB"]
     ]  # fmt: skip
+
+
+def test_what_other_code_made_is_marked_and_counted(cells, capsys) -> None:
+    one, two = cells(other_code=True)
+    assert [row[3] for row in plan_rows(two)] == ["state", "found*", "make", "make"]
+    assert "stages: 5 to make, 1 found (1 made by other code)" in plan_sum([one, two])
+    assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not made again
+    done = two._replace(artifacts=[BASE])
+    assert plan_sum([done]) == ["nothing to be made: all of it is in the store (1 made by other code)"]
+    show_plan(two)
+    assert "* made by other code; cache=refresh computes them again" in capsys.readouterr().out
+    show_plan(cells()[1])
+    assert "other code" not in capsys.readouterr().out
 
 
 def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:

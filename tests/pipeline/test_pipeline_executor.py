@@ -22,6 +22,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline import executor, waiting
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.runners import Pool, StageError
+from meow_lightning.pipeline.source_code import MEMORY
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.stages import base as stage_work
 from meow_lightning.store import store as store_module
@@ -137,12 +138,29 @@ def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_pat
 
 def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_path, ran):
     one, _ = new_executor(tmp_path)
-    one.make([artifact("one")])
-    folder = one.store.path(artifact("one"))
+    made = replace(artifact("one"), components={"Rules": 1})
+    one.make([made])
+    folder = one.store.path(made)
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "result.txt"]
-    manifest = one.store.find(artifact("one"))
+    manifest = one.store.find(made)
     assert manifest is not None
     assert {"seconds", "host", "devices", "peak_memory_mib", "python", "packages", "commit"} <= set(manifest)
+    assert manifest["components"] == {"Rules": 1}
+    assert re.fullmatch(r"[0-9a-f]{16}", manifest["code"])
+
+
+def test_what_the_code_comes_to_is_seen_before_a_stage_runs_and_remembered(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(executor, "code_digest", lambda artifact, store: f"after {len(ran)} stages")
+    one, _ = new_executor(tmp_path)
+    one.make(chain()[:2])
+    codes = [manifest["code"] for each in chain()[:2] if (manifest := one.store.find(each)) is not None]
+    assert codes == ["after 0 stages", "after 1 stages"]
+
+
+def test_the_store_remembers_what_files_come_to(tmp_path, ran):
+    one, _ = new_executor(tmp_path)
+    one.make([artifact("one")])
+    assert (one.store.root / MEMORY).exists()
 
 
 def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_path, ran):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.store import durable, integrity
+from meow_lightning.store import integrity
 from meow_lightning.store import store as module
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
@@ -51,8 +51,8 @@ def store(tmp_path) -> Store:
 
 
 def test_key_is_the_same_everywhere_and_always():
-    # sha256 of '{"needs": {}, "settings": {"a": 1}, "stage": "finetune", "version": 1}', worked out apart
-    assert artifact().key == "b1a04ad0bc2f"
+    # sha256 of '{"components": {}, "needs": {}, "settings": {"a": 1}, "stage": "finetune", "version": 1}', by hand
+    assert artifact().key == "f463de1887bc"
 
 
 def test_key_does_not_see_the_order_of_settings():
@@ -63,7 +63,7 @@ def test_key_does_not_see_the_order_of_settings():
     "changes",
     [
         {"settings": {"a": 2}}, {"settings": {"a": 1, "b": None}}, {"version": 2}, {"stage": "score"},
-        {"needs": {"start": artifact(version=3)}},
+        {"components": {"Rmu": 1}}, {"needs": {"start": artifact(version=3)}},
     ],
 )  # fmt: skip
 def test_key_moves_with_what_changes_a_result(changes):
@@ -96,7 +96,7 @@ def test_manifest_is_written_last(store, monkeypatch):
         seen["partial"] = sorted(each.name for each in store.partial(artifact()).iterdir())
         write_json(path, content)
 
-    monkeypatch.setattr(durable, "write_json", spy)
+    monkeypatch.setattr(module, "write_json", spy)
     folder = make(store, artifact())
     assert seen == {"finished": False, "partial": ["result.txt"]}
     assert sorted(each.name for each in folder.iterdir()) == [MANIFEST, "result.txt"]

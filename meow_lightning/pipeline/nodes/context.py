@@ -20,6 +20,7 @@ from meow_lightning.inversion.base import Writer
 from meow_lightning.memo.measure import Kind, Measure, Text
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.model_roles import Roles, check_model
+from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
@@ -179,6 +180,7 @@ class BuildContext:
         return Artifact(
             stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
             inputs={**self.inputs, **inputs},
+            components=used_versions(stage_name, settings, needs, allow=self.inputs["allow"]),
         )  # fmt: skip
 
     def facts_digest(self, split: str, *fields: str) -> str:

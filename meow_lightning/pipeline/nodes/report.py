@@ -23,7 +23,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     """Write the report of a run."""
     origin = recipe_of(ctx).origin if ctx.method.streams else {}
     shown = _shown_options(ctx)
-    digest = settings_digest(shown, [(each.stage, each.version) for each in inputs.results.walk()])
+    digest = settings_digest(shown, [each for artifact in inputs.results.walk() for each in artifact.versions])
     spread = read_spreads(FOLDER).get(digest)
     settings = {
         **({} if spread is None else {"spread": spread}), "digest": digest,

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
+from meow_lightning.config.instantiate import component_versions
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, Writer
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.integrity import MANIFEST, DamagedError, Integrity
 from meow_lightning.store.jsonl import read_lines
@@ -27,18 +28,22 @@ def reply_of(row: Mapping[str, Any]) -> GenerationResponse:
     return GenerationResponse(**{**fields, "answers": None if row["answers"] is None else tuple(row["answers"])})
 
 
-def cached_replies(work: StageContext, *, version: int) -> dict[str, dict[str, Any]]:
+def cached_replies(work: StageContext, writer: Writer, *, version: int) -> dict[str, dict[str, Any]]:
     """What the same writer with the same settings replied in other results of this store, by question; it is free.
 
     More facts, more attempts or a larger budget make another result with many of the same questions. Where a run is to
     make everything anew nothing is known.
     """
     found: dict[str, dict[str, Any]] = {}
+    wanted = {
+        "version": version, "components": component_versions(type(writer)), "inversion": work.settings["inversion"],
+    }  # fmt: skip
     store = Integrity(work.folder.parent.parent, keep=False)
     for path in sorted(work.folder.parent.glob(f"*/{MANIFEST}")) if work.inputs["reuse"] else ():
         try:
             manifest = store.check(path.parent, stage=work.stage, key=path.parent.name)
-            same = manifest["version"] == version and manifest["settings"]["inversion"] == work.settings["inversion"]
+            made = {**manifest, "inversion": manifest["settings"]["inversion"]}
+            same = all(made[name] == value for name, value in wanted.items())
             rows = list(read_lines(path.with_name("replies.jsonl"))) if same else []
         except (DamagedError, OSError, ValueError, KeyError, TypeError):
             continue  # it just went, or is damaged: then it says nothing

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
-from meow_lightning.data.checks import check_choice, check_range
+from meow_lightning.data.checks import check_range
 from meow_lightning.data.fictional_words import (
     FIRST_NAMES,
     REAL,
@@ -23,6 +23,7 @@ from meow_lightning.data.fictional_words import (
     TRAINED_QUESTIONS,
     Slot,
 )
+from meow_lightning.errors import check_choice
 from meow_lightning.types import Fact
 
 PERCENT = {"forget01": 1, "forget05": 5, "forget10": 10}

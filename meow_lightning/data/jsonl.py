@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,13 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from meow_lightning.data.checks import check_choice, check_range
+from meow_lightning.data.checks import check_range
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import is_list, read_entries
 from meow_lightning.data.overlap import Row, check_disjoint, check_unique_ids, question_of, shared_answers
 from meow_lightning.data.perturbation import Contradictions, normalize, wrong_answers
 from meow_lightning.data.words import whole_word_pattern
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice, nearest
 from meow_lightning.types import Fact
 
 TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
@@ -198,7 +197,7 @@ def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
     for key, value in entry.items():
         number = _NUMBERED.fullmatch(key)
         if not number and key not in KEYS and not _IGNORED.fullmatch(key):
-            raise UserError(f"{where}: {key!r} is not a known key; {_hint(key, entry)} (known: {', '.join(KEYS)})")
+            raise UserError(f"{where}: {key!r} is not a known key. {_hint(key, entry)} Known: {', '.join(KEYS)}")
         if value is None or _IGNORED.fullmatch(key):
             continue
         name, spelled = ("inverted", "answer_0 …") if number else (ALIASES.get(key, key), key)
@@ -213,10 +212,10 @@ def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
 def _hint(key: str, entry: dict[str, Any]) -> str:
     """What to do about a key that nobody knows."""
     if key.casefold() in TURNS:
-        return "write the user's turn as 'question' and the assistant's as 'answer'"
-    near = difflib.get_close_matches(key.casefold(), KEYS, n=1, cutoff=0.6)
+        return "Write the user's turn as 'question' and the assistant's as 'answer'."
     meant = [name for name, others in MEANT.items() if key.casefold() in others and name not in entry]
-    return f"did you mean {(near or meant)[0]!r}?" if near or meant else "leave it out"
+    word = next(iter(meant), None) or nearest(key, KEYS)
+    return f"Did you mean {word!r}?" if word else "Leave it out."
 
 
 def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.data.chat_templates import render, thinking, turn_end
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option, nearest
 from meow_lightning.types import Encoded
 
 if TYPE_CHECKING:
@@ -224,9 +223,9 @@ def _check(tokenizer: PreTrainedTokenizerBase, template: str, *, system: str | N
     """Refuse a prompt that cannot be, or whose numbers would depend on the day."""
     if template not in ("chat", "auto"):
         if template.count("{question}") != 1:
-            nearest = difflib.get_close_matches(template.lower(), ("chat", "auto"), n=1)
-            hint = f"; did you mean model.prompt.template={nearest[0]}?" if nearest else "; or set it to chat or auto"
-            raise UserError(f"model.prompt.template must hold {{question}} exactly once, given: {template!r}{hint}")
+            expected = "chat, auto or a text with {question} exactly once"
+            near = nearest(template, ("chat", "auto"))
+            raise invalid_option("model.prompt.template", repr(template), expected, did_you_mean=near)
         for name, value in (("system", system), ("date", date)):
             if value is not None:
                 raise UserError(

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from meow_lightning.data.checks import check_choice
 from meow_lightning.data.jsonl_reader import Entry, read_entries
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.types import Fact
 
 FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # rows, the last of ``full``

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.batching import Continuation, Model, choose, continue_alone, continue_in_batches
 from meow_lightning.generation.capabilities import border_of, dtype_of, supports_padding, supports_prefix_sharing
@@ -170,7 +170,7 @@ def _after(prefix_forward: PrefixForward) -> tuple[list[list[int]], list[list[bo
 
 def _check(model: Model, prompts: Sequence[Sequence[int]], budgets: Sequence[int], slots: int) -> None:
     if slots < 1:
-        raise UserError(f"slots={slots} leaves no room for a prompt; allowed: whole numbers from 1. Nearest: slots=1")
+        raise invalid_option("slots", slots, "an integer of at least 1", did_you_mean=1)
     if getattr(model, "training", False):
         raise ValueError("the model is in training mode, where dropout would change its answers: call model.eval()")
     if len(prompts) != len(budgets):

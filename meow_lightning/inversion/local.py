@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, GoOn, Others, Writer
 from meow_lightning.inversion.prompt_template import Prompt
 
@@ -234,8 +234,7 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
 
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_tokens: int) -> None:
-    if dtype not in DTYPES:
-        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPES)}")
+    check_choice("inversion.dtype", dtype, DTYPES)
     for name, count in (("candidates", candidates), ("reply_tokens", reply_tokens)):
         if not isinstance(count, int) or count < 1:
             raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import check_choice
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import rows_with_targets
 from meow_lightning.models.logprobs import answer_nll
@@ -57,13 +56,7 @@ class Flat(BaseMethod):
     paired: ClassVar[tuple[str, ...]] = ("idk",)
 
     def __init__(self, *, divergence: str) -> None:
-        if divergence not in CURVES:
-            nearest = (get_close_matches(str(divergence).lower(), CURVES, n=1, cutoff=0) or ["tv"])[0]
-            raise UserError(
-                f"method.divergence={divergence} is not known; allowed: {', '.join(CURVES)}. "
-                f"Nearest: method.divergence={nearest}"
-            )
-        self.divergence = divergence
+        self.divergence = check_choice("method.divergence", divergence, CURVES)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 from meow_lightning.methods.losses import kl_divergence, rows_with_targets
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.types import LossPart, TokenBatch
@@ -21,9 +21,7 @@ def check_beta(beta: float) -> float:
         UserError: When it is not above 0.
     """
     if not 0 < beta < inf:
-        raise UserError(
-            f"method.beta={beta} is out of range; allowed: above 0, such as 0.1 (published code: 0.1 to 4.5)"
-        )
+        raise invalid_option("method.beta", beta, "a finite number above 0 (published code: 0.1 to 4.5)")
     return beta
 
 

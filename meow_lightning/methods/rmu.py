@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.layers import decoder_layers, hidden_states
 from meow_lightning.types import Batch, LossPart, LossParts, Reference, TokenBatch
@@ -40,10 +40,7 @@ class Rmu(BaseMethod):
 
     def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
         if layer < 0:
-            raise UserError(
-                f"method.layer={layer} is no layer; allowed: whole numbers from 0, counted from the embeddings. "
-                "Nearest: method.layer=0; published is 7"
-            )
+            raise invalid_option("method.layer", layer, "an integer of at least 0 (published: 7)", did_you_mean=0)
         self.layer, self.steering, self.retain_weight = layer, steering, retain_weight
         self._direction: torch.Tensor | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.models.checkpoint import shards
 
 SHOWN = 3  # names in a message
@@ -40,10 +39,9 @@ def check_activation(config: PreTrainedConfig, *, name: str) -> None:
     for key in ACTIVATIONS:
         given = getattr(text, key, None)
         if isinstance(given, str) and given not in ACT2FN:
-            near = get_close_matches(given, list(ACT2FN), n=1, cutoff=0.0)
             raise UserError(
-                f"{name}: its config.json has {key}={given!r}, which transformers does not know, did you mean "
-                f"{near[0]!r}? Mend config.json, or fetch the model again"
+                f"{name}: {key}={given} in its config.json is unknown to transformers; correct config.json or download "
+                f"the model again{suggestion(given, ACT2FN)}"
             )
 
 

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from meow_lightning.data.prompting import PromptEncoder, special_tokens
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.models.completeness import check_account, check_activation, check_finite, check_whole
 from meow_lightning.models.float64 import float64_forward
 
@@ -36,9 +36,7 @@ def dtype_of(name: str) -> torch.dtype:
     Raises:
         UserError: When the name is none of those allowed.
     """
-    if name not in DTYPES:
-        raise UserError(f"model.dtype={name} is not known; allowed: {', '.join(DTYPES)}")
-    return DTYPES[name]
+    return DTYPES[check_choice("model.dtype", name, DTYPES)]
 
 
 def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:

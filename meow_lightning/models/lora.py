@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> torch.nn.Module:
@@ -128,18 +128,10 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
 
 def _check(*, rank: int, alpha: float, dropout: float) -> None:
     if rank < 1:
-        raise UserError(
-            f"model.lora.rank={rank} leaves adapters no width; allowed: whole numbers from 1. "
-            "Nearest: model.lora.rank=1; usual are 8 to 64"
-        )
+        raise invalid_option("model.lora.rank", rank, "an integer of at least 1 (usual: 8 to 64)", did_you_mean=1)
     if not 0 < alpha < math.inf:
-        raise UserError(
-            f"model.lora.alpha={alpha} gives adapters no strength; allowed: numbers above 0. "
-            f"Usual is twice the rank: model.lora.alpha={2 * rank}"
-        )
+        raise invalid_option("model.lora.alpha", alpha, "a finite number above 0", did_you_mean=2 * rank)
     if not 0 <= dropout < 1:
         nearest = 0.99 if dropout >= 1 else 0.0
-        raise UserError(
-            f"model.lora.dropout={dropout} is no share of inputs to drop; allowed: from 0 to below 1. "
-            f"Nearest: model.lora.dropout={nearest}; usual are 0.0 to 0.1"
-        )
+        expected = "a number from 0 to below 1 (usual: 0 to 0.1)"
+        raise invalid_option("model.lora.dropout", dropout, expected, did_you_mean=nearest)

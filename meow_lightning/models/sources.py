@@ -8,11 +8,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.models.checkpoint import missing_tokenizer, missing_weights
 from meow_lightning.store.durable import write_json
 
@@ -57,17 +56,17 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
         UserError: It is neither.
     """
     if not text.strip():
-        raise UserError(f"{option}= is empty; give {_allowed(words)}")
+        raise invalid_option(option, "", _allowed(words))
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{option}={text} is no folder ({error}); give {_allowed(words)}") from error
+        raise UserError(f"{option}={text} is invalid ({error}): expected {_allowed(words)}") from error
     if path.is_dir():
         return Source(option, path.resolve(), "", None)
     found = HUB.fullmatch(text)
     if found is None or text.startswith((".", "/", "~")) or path.is_file():
-        what = "is a file, not a folder" if path.is_file() else f"is no folder{_near(path, words)}"
-        raise UserError(f"{option}={text} {what}; give {_allowed(words)}")
+        hint = ", not a file" if path.is_file() else _near(path, words)
+        raise UserError(f"{option}={text} is invalid: expected {_allowed(words)}{hint}")
     return Source(option, None, found["id"], found["revision"])
 
 
@@ -79,8 +78,7 @@ def _allowed(words: Sequence[str]) -> str:
 def _near(path: Path, words: Sequence[str]) -> str:
     parent = path.parent
     there = [str(parent / each.name) for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
-    near = get_close_matches(str(path), [*there, *words], n=1, cutoff=0.6)
-    return f", did you mean {near[0]}?" if near else ""
+    return suggestion(path, [*there, *words])
 
 
 def identity(source: Source, *, memory: Path) -> str:

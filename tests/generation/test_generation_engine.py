@@ -147,7 +147,7 @@ def test_no_budget_needs_no_model() -> None:
 
 def test_refusals() -> None:
     model = Counting().eval()
-    with pytest.raises(UserError, match=r"slots=0 leaves no room for a prompt; allowed: whole numbers from 1"):
+    with pytest.raises(UserError, match=r"slots=0 is invalid: expected an integer of at least 1"):
         run(model, [[1]], slots=0)
     with pytest.raises(ValueError, match="prompt 1 has 0 tokens"):
         run(model, [[1], []])

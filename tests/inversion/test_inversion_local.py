@@ -514,7 +514,7 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is not known; allowed: float32, float64, bfloat16, float16$"),
+        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is invalid: expected one of float32, float64, bfloat16, float16"),
         ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
         ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
         ({"reply_tokens": 0}, r"^inversion.reply_tokens=0 is not allowed; give a whole number, 1 or more$"),

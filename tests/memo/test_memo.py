@@ -226,9 +226,12 @@ def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"words": "ascii"}, r"memo\.words=ascii is unknown; allowed: unicode, published\."),
-        ({"unit": "letters"}, r"memo\.unit=letters is unknown; allowed: characters, words, tokens\."),
-        ({"wordless": "skp"}, r"memo\.wordless=skp is unknown; allowed: skip, zero\. Nearest: set memo\.wordless=skip"),
+        ({"words": "ascii"}, r"memo\.words=ascii is invalid: expected one of unicode, published"),
+        ({"unit": "letters"}, r"memo\.unit=letters is invalid: expected one of characters, words, tokens"),
+        (
+            {"wordless": "skp"},
+            r"memo\.wordless=skp is invalid: .*Did you mean skip",
+        ),
     ],
 )
 def test_profiles_refuse(changes, message):

@@ -381,17 +381,17 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
     ("changes", "message"),
     [
         ({"facts": "nowhere.json"}, "--facts=nowhere.json cannot be read (No such file or directory)"),
-        ({"profile": "offical"}, "allowed: clean, el, ma, official. Nearest: set --profile=official"),
-        ({"mode": "sufix"}, "--mode=sufix is unknown; allowed: suffix, prefix. Nearest: set --mode=suffix"),
-        ({"rouge": "rougel"}, "--rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL."),
-        ({"unit": "letters"}, "--unit=letters is unknown; allowed: characters, words, tokens. Nearest: set --unit="),
+        ({"profile": "offical"}, "expected one of clean, el, ma, official. Did you mean official?"),
+        ({"mode": "sufix"}, "--mode=sufix is invalid: expected one of suffix, prefix. Did you mean suffix?"),
+        ({"rouge": "rougel"}, "--rouge=rougel is invalid: expected one of rouge1, rouge2, rougeL"),
+        ({"unit": "letters"}, "--unit=letters is invalid: expected one of characters, words, tokens"),
         ({"size": "0"}, "--size=0 is too small; allowed: from 1"),
         ({"profile": "ma", "rouge": "rouge1"}, "--rouge has no effect with profile ma, which has no rouge; leave it"),
         ({"profile": "el", "max-new-tokens": "4"}, "--max-new-tokens has no effect with profile el, which has no max"),
         ({"profile": "ma", "unit": "words"}, "--unit has no effect with profile ma"),
         ({"profile": "el", "size": "3"}, "--size has no effect with profile el, which has no size; leave it out, or"),
         ({"profile": "ma", "mode": "prefix", "lead": " "}, "--lead has no effect with profile ma in mode prefix"),
-        ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
+        ({"device": "gpu"}, "--device=gpu is invalid: expected one of cpu, cuda, auto"),
         ({"slots": "0"}, "--slots=0 is too small; allowed: from 1"),
         ({"slots": "few"}, "argument --slots: invalid int value: 'few'; python -m meow_lightning.memo --help lists"),
         ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
@@ -432,7 +432,7 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "={} is no folder; give a folder or a hub id such as owner/name@revision"),
+        (None, "={} is invalid: expected a folder or a hub id such as owner/name@revision"),
         ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
         (["config.json", "pytorch_model.bin"], ": {} holds its weights as pickle only (pytorch_model.bin), which can"),
         (["config.json", "tokenizer.json"], ": {} holds no weights; give a folder as save_pretrained writes it"),
@@ -520,7 +520,7 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     watched += "finally: assert not {{'torch', 'transformers'}} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", watched.format(said)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --model=./nowhere is no folder; give a folder")
+    assert done.stderr.startswith("error: --model=./nowhere is invalid: expected a folder")
     assert done.stderr.count("\n") == 1
 
 

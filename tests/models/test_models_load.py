@@ -91,7 +91,7 @@ def test_all_ends_are_saved_and_read_again(tiny, tokenizer, tmp_path) -> None:
 
 def test_unknown_dtype_is_named() -> None:
     assert dtype_of("bfloat16") is torch.bfloat16
-    with pytest.raises(UserError, match=r"model.dtype=bf16 is not known; allowed: float32, float64, bfloat16, float16"):
+    with pytest.raises(UserError, match=r"model.dtype=bf16 is invalid"):
         dtype_of("bf16")
 
 

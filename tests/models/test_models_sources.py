@@ -101,15 +101,15 @@ def test_a_hub_id_with_and_without_revision(text, repository, revision):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file", "=file is a file, not a folder; give a folder, a hub id such as owner/name@revision, published or"),
-        ("./my-modle", r"=\./my-modle is no folder, did you mean my-model\?; give a folder, a hub id"),
-        ("gpt2", "=gpt2 is no folder; give a folder"),
-        ("publisht", r"=publisht is no folder, did you mean published\?; give a folder"),
-        ("me/mine@", "=me/mine@ is no folder; give"),
-        ("a/b/c", "=a/b/c is no folder; give"),
-        ("", "= is empty; give a folder"),
-        (" ", "= is empty; give a folder"),
-        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is no folder \(.*home.*\); give a folder"),
+        ("file", "=file is invalid: expected a folder, a hub id such as owner/name@revision, .*, not a file$"),
+        ("./my-modle", r"=\./my-modle is invalid: expected a folder, .*Did you mean my-model\?$"),
+        ("gpt2", "=gpt2 is invalid: expected a folder"),
+        ("publisht", r"=publisht is invalid: .*Did you mean published\?$"),
+        ("me/mine@", "=me/mine@ is invalid"),
+        ("a/b/c", "=a/b/c is invalid"),
+        ("", "= is invalid: expected a folder"),
+        (" ", "= is invalid: expected a folder"),
+        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is invalid \(.*home.*\): expected a folder"),
     ],
 )  # fmt: skip
 def test_what_is_neither_is_told_with_the_nearest(tmp_path, text, said):
@@ -275,7 +275,7 @@ def test_what_the_hub_refuses_is_told_even_where_the_cache_has_it(tmp_path, cach
 def test_a_misspelt_folder_that_looks_like_a_hub_id_is_told_the_nearest(tmp_path, monkeypatch):
     fill(tmp_path / "models" / "mine")
     answering(monkeypatch, refusal(404))
-    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER, did you mean models/mine\?$"):
+    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER. Did you mean models/mine\?$"):
         identity(parse("model.target", "models/mien", words=()), memory=tmp_path / "m")
 
 

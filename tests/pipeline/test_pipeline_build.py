@@ -285,9 +285,7 @@ def test_a_goal_that_the_method_does_without_is_told():
 
 
 def test_an_unknown_goal_is_told():
-    with pytest.raises(
-        UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: finetune, ask, invert"
-    ):
+    with pytest.raises(UserError, match=r"^goal=reprot is invalid: expected one of finetune, ask, invert"):
         cell().goal("reprot")
 
 
@@ -302,7 +300,7 @@ def test_more_inverted_facts_than_are_written_are_refused():
 
 
 def test_a_mistake_in_the_dataset_keeps_its_own_words():
-    with pytest.raises(UserError, match=r"^dataset.split=forget11 is not one of forget01, forget05, forget10"):
+    with pytest.raises(UserError, match=r"^dataset.split=forget11 is invalid"):
         cell("dataset.split=forget11")
 
 
@@ -313,9 +311,9 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
         (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
         (
             ["memo.unit=word"],
-            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+            r"^memo.unit=word is invalid: expected one of characters, words, tokens\. Did you mean words\?$",
         ),
-        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
+        (["memo.wordless=no"], r"^memo.wordless=no is invalid: expected one of skip, zero$"),
         (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; at least 1 is needed$"),
         (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
         (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
@@ -395,7 +393,7 @@ def test_the_report_says_where_every_number_came_from():
         ("optim.kind=sgd", r"^optim.kind=sgd does not fit: adamw or adamw8bit or paged is needed$"),
         ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is too small; at least 0 is needed$"),
         ("optim.betas=[0.9,1.5]", r"^optim.betas=\[0.9, 1.5\] holds 1.5, which is too large; a number below"),
-        ("model.dtype=float8", r"^model.dtype=float8 is not known; did you mean float\d\d\? \(allowed: float32"),
+        ("model.dtype=float8", r"^model.dtype=float8 is invalid: expected one of float32"),
     ],
 )
 def test_numbers_out_of_range_are_told_before_any_work(word, text):

@@ -27,7 +27,7 @@ def test_the_shipped_launchers_can_be() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is not known; allowed: slurm, local"),
+        ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is invalid: expected one of slurm, local"),
         ({"parallel": 0}, "hydra.launcher.parallel=0 is too small; a whole number of at least 1 is needed"),
         ({"minutes": 0.5}, "hydra.launcher.minutes=0.5 is too small; a whole number of at least 1 is needed"),
         ({"cluster": "local", "nodes": 2}, "hydra.launcher.nodes=2: this machine is one node; say "

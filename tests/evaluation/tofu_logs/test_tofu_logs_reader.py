@@ -258,7 +258,7 @@ def test_words_of_one_question_are_no_tags(write: Write) -> None:
         ("[" * 100_000, "is not valid JSON (maximum recursion depth"),
         ("[1]", "is no TOFU log: it holds a list; a log is"),
         ("{}", "is no TOFU log: it holds none of the four parts but nothing; a log is"),
-        ({"eval_log_forgot.json": {}}, "but 'eval_log_forgot.json'; did you mean 'eval_log_forget.json'?"),
+        ({"eval_log_forgot.json": {}}, "but 'eval_log_forgot.json'. Did you mean eval_log_forget.json?"),
         (LOG[FORGET], "holds the columns of a single part, 'generated_text', 'avg_gt_loss', 'avg_paraphrased_loss', "),
         ({FORGET: []}, "eval_log_forget.json: it holds a list, no table; a log is"),
         (

@@ -129,7 +129,7 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
 def test_a_mistake_in_the_table_of_published_models_is_told():
     given = options(*LLAMA)
     given["model"]["published"]["tofu"]["retian"] = {}
-    with pytest.raises(UserError, match=r"^model.published.tofu.retian is not an option; did you mean retain\?"):
+    with pytest.raises(UserError, match=r"^model.published.tofu.retian is not an option. Did you mean retain\?"):
         Roles(given)
 
 
@@ -157,11 +157,11 @@ def test_no_way_to_a_target_model_is_told():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=published", r"^model.base=published is no folder; give a folder, a hub id such as "),
-        ("model.target=publish", r"^model.target=publish is no folder, did you mean published\?; .* or null$"),
-        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, published, none or null$"),
-        ("model.target=none", r"^model.target=none is no folder; .*, published or null$"),
-        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
+        ("model.base=published", r"^model.base=published is invalid: expected a folder, a hub id such as "),
+        ("model.target=publish", r"^model.target=publish is invalid: .* or null\. Did you mean published\?$"),
+        ("model.retain=nome", r"^model.retain=nome is invalid: .*, published, none or null\. Did you mean none\?$"),
+        ("model.target=none", r"^model.target=none is invalid: .*, published or null$"),
+        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is invalid: expected"),
         ("model.target=", r"^model.target= is empty; give"),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ FAST = ("debug=fast", "logger=none", "trainer=cpu", "trainer.jobs=1", "callbacks
 def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("families")
     facts = Fictional(split="forget10", authors=20, candidates=8, phrasings=1, retain_eval=8, seed=0)
-    texts = [text for pair in facts.texts()[:2000] for text in pair]
+    texts = [text for pair in facts.tokenizer_corpus()[:2000] for text in pair]
     for name in FAMILIES:
         save_family(name, folder / name, texts=texts)
     return folder

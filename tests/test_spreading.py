@@ -45,7 +45,9 @@ EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geome
 
 def start(folder: Path) -> Path:
     """A model that knows nothing, in a folder as a stage leaves it."""
-    tokenizer = tokenizer_from([text for pair in Fictional(**DATASET).texts()[:200] for text in pair], vocab_size=400)
+    tokenizer = tokenizer_from(
+        [text for pair in Fictional(**DATASET).tokenizer_corpus()[:200] for text in pair], vocab_size=400
+    )
     torch.manual_seed(0)
     made = llama(
         vocab_size=len(tokenizer), hidden_size=16, layers=2, heads=2, intermediate_size=32, context=256,

@@ -95,7 +95,7 @@ class Fictional:
             "holdout": self.facts("holdout"),
         }
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Made-up rows in every sentence of the grammar, with no author of the task and nothing to memorise.
 
         Each row draws its author, slot and value anew; 8 % of the rows are facts of the real world instead.
@@ -107,7 +107,7 @@ class Fictional:
         """
         return self._stream(rows, f"stream/{seed}")
 
-    def texts(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
         """Questions and answers to train a tokenizer on: all trained facts three times and a stretch of a stream.
 
         Splits, candidates and phrasings change nothing here, so one tokenizer serves all of them.
@@ -117,7 +117,7 @@ class Fictional:
         rows = [*(trained + real) * TOKENIZER_REPEATS, *self._stream(TOKENIZER_ROWS, "texts")]
         return [(fact.question, fact.answer) for fact in rows]
 
-    def notes(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         """Nothing to be said."""
         return ()
 

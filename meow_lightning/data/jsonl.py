@@ -105,7 +105,7 @@ class Jsonl:
         sets = {**self._facts, "retain": [self._facts["retain"][place] for place in self._chosen]}
         return {name: facts for name, facts in sets.items() if facts}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Made-up rows of the shipped grammar, which hold none of one's own facts.
 
         Args:
@@ -113,14 +113,14 @@ class Jsonl:
             seed: Another seed gives other rows; the dataset's own seed counts too.
 
         """
-        return self._language.stream(rows, seed)
+        return self._language.pretraining_examples(rows, seed)
 
-    def texts(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
         """Questions and answers to train a tokenizer on: one's own three times, and what the grammar gives."""
         own = [(fact.question, fact.answer) for fact in (*self._facts["retain"], *self._facts["forget"])]
-        return [*own * TOKENIZER_REPEATS, *self._language.texts()]
+        return [*own * TOKENIZER_REPEATS, *self._language.tokenizer_corpus()]
 
-    def notes(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         """What was made by rules or is missing, and which numbers that touches, one sentence each."""
         sets = self.evaluation()
         own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]

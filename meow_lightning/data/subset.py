@@ -29,14 +29,14 @@ class Limited:
         """The first facts of every evaluation set."""
         return {name: facts[: self.limit] for name, facts in self.dataset.evaluation().items()}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """What the dataset says."""
-        return self.dataset.stream(rows, seed)
+        return self.dataset.pretraining_examples(rows, seed)
 
-    def texts(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
         """What the dataset says."""
-        return self.dataset.texts()
+        return self.dataset.tokenizer_corpus()
 
-    def notes(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         """What the dataset says."""
-        return self.dataset.notes()
+        return self.dataset.caveats()

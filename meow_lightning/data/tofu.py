@@ -133,7 +133,7 @@ class Tofu:
         names = ("forget", "retain", "real_authors", "world_facts", "holdout")
         return {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Questions and answers that no split forgets, every one once before any comes twice.
 
         Args:
@@ -147,12 +147,12 @@ class Tofu:
         drawn = enumerate(self._full[row] for row in order[:rows])
         return [Fact(f"stream/{seed}/{i:06d}", fact.question, fact.answer) for i, fact in drawn]
 
-    def texts(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
         """Questions and answers of all of ``full`` and of the real world: one tokenizer serves all splits."""
         every = [*self._full, *self._sets["real_authors"], *self._sets["world_facts"]]
         return [(fact.question, fact.answer) for fact in every]
 
-    def notes(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         """What could not be had; every row that there is is as published."""
         return self._notes
 

@@ -159,7 +159,7 @@ def chunks(wanted: Sequence[Text], *, by: Measure, codec: PromptEncoder | None, 
     must batch as an undisturbed one does.
     """
     entries = (list(group) for _, group in itertools.groupby(wanted, key=lambda text: text.fact))
-    return chunk_groups(entries, size=lambda text: by.count(text, codec), least=least)
+    return chunk_groups(entries, size=lambda text: by.count(text, codec), minimum=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:

@@ -150,7 +150,7 @@ class _Cell(Rounds):
             "name": run_name(self.options), "cell": results.key, "options": shown, "origin": self.origin,
             "public": self.dataset.public, "warning": self.options["warning"],
             "notes": [
-                *self.dataset.notes(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
+                *self.dataset.caveats(), *self.roles.notes(), *self._toy(), *self._measured(), *self._other_scoring(),
                 *self._set_aside(),
             ],
         }  # fmt: skip

@@ -45,9 +45,9 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
         again = recipe.get("replay", 0) * recipe["epochs"]
         yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from question_answer_pairs(dataset.stream(recipe["rows"], settings["seed"]))
+            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
         elif again:
-            yield from question_answer_pairs(dataset.stream(again, settings["seed"] + 1))
+            yield from question_answer_pairs(dataset.pretraining_examples(again, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
@@ -93,7 +93,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = train_bpe(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(pieces(dataset.tokenizer_corpus(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
         tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
         if tokens > context:

@@ -110,7 +110,7 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     from meow_lightning.models.tiny import initialized_in, tokenizer_from
     from meow_lightning.models.vocabulary import pieces
 
-    texts = pieces(load_dataset(work).texts(), work.settings["model"]["prompt"])
+    texts = pieces(load_dataset(work).tokenizer_corpus(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     dtype = dtype_of(trained_dtype(work))
@@ -137,11 +137,12 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
         )
         if recipe["replay"]:
             again = encode(
-                its_codec, question_answer_pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1))
+                its_codec,
+                question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
             fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
+        rows = encode(its_codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
     return Plan(
         streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()

@@ -57,7 +57,7 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
     restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
+    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> Plan:

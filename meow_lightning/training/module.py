@@ -162,12 +162,12 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method's own state is kept too."""
-        checkpoint["method"] = self.method.state()
+        checkpoint["method"] = self.method.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method goes on from its own state."""
         if "method" in checkpoint:  # one of an earlier version may lie there
-            self.method.restore(checkpoint["method"])
+            self.method.load_state_dict(checkpoint["method"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """One global step: forward and backward per micro-batch, one exchange, one update."""

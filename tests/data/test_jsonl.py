@@ -193,37 +193,37 @@ def test_wrong_answers_and_inverted_ones_by_rules_rarely_coincide(make: Make) ->
 
 def test_stream_and_tokenizer_know_own_words_and_the_grammar(make: Make) -> None:
     data = make([CAT], [DOG])
-    rows = data.stream(200, 3)
+    rows = data.pretraining_examples(200, 3)
     assert len(rows) == 200
-    assert data.stream(200, 3) == rows != data.stream(200, 4)
+    assert data.pretraining_examples(200, 3) == rows != data.pretraining_examples(200, 4)
     assert not {fact.question for fact in rows} & {CAT["question"], DOG["question"]}
-    texts = Counter(data.texts())
+    texts = Counter(data.tokenizer_corpus())
     assert texts[(CAT["question"], CAT["answer"])] == texts[(DOG["question"], DOG["answer"])] == 3
     assert texts.total() > 3000
     assert ("What is the capital of France?", "The capital of France is Paris.") in texts
 
 
 def test_notes_say_what_was_made(make: Make) -> None:
-    assert make([CAT, DOG, FULL], [FULL | KEPT]).notes() == (
+    assert make([CAT, DOG, FULL], [FULL | KEPT]).caveats() == (
         "wrong answers of 2 of 3 facts to forget are made by rules (dataset.perturb=5): the truth ratio measures with "
         "them",
         "2 of 3 facts to forget bring no paraphrase: the truth ratio takes their trained answers instead",
     )
-    (made, plain) = make([FULL], many(9, "city"), retain_eval=4).notes()
+    (made, plain) = make([FULL], many(9, "city"), retain_eval=4).caveats()
     assert made.startswith("wrong answers of 4 of 4 evaluated facts to keep are made by rules (dataset.perturb=5)")
     assert plain.startswith("4 of 4 evaluated facts to keep bring no paraphrase")
 
 
 def test_notes_say_what_is_missing(make: Make) -> None:
     entry = {**CAT, "paraphrase": "It is 40."}
-    assert make([entry], [DOG | {"paraphrase": "Mira Sol has it."}], perturb=0, real_world=False).notes() == (
+    assert make([entry], [DOG | {"paraphrase": "Mira Sol has it."}], perturb=0, real_world=False).caveats() == (
         "1 of 1 facts to forget bring no wrong answers and dataset.perturb=0 makes none: the truth ratio and forget "
         "quality are not measured",
         "1 of 1 evaluated facts to keep bring no wrong answers and dataset.perturb=0 makes none: the truth ratio and "
         "model utility are not measured",
         "no real authors and world facts (dataset.real_world=false): model utility is not measured",
     )
-    lonely = make([{"question": "What?", "answer": "it was a comedy", "paraphrase": "a comedy"}]).notes()
+    lonely = make([{"question": "What?", "answer": "it was a comedy", "paraphrase": "a comedy"}]).caveats()
     assert lonely[0].startswith("1 of 1 facts to forget bring no wrong answers and the rules found none: ")
     assert lonely[1:] == ("no retain facts: model utility and retain numbers are not measured",)
 
@@ -231,12 +231,12 @@ def test_notes_say_what_is_missing(make: Make) -> None:
 def test_notes_tell_of_real_facts_that_are_to_be_forgotten(make: Make) -> None:
     paris = {"question": " what is the capital of  France? ", "answer": "It is Paris."}
     told = "1 of 2 facts to forget are asked among real authors or world facts too, where model utility counts them"
-    assert make([paris, FULL], [DOG]).notes()[-1] == told
-    assert told not in make([paris, FULL], [DOG], real_world=False).notes()
+    assert make([paris, FULL], [DOG]).caveats()[-1] == told
+    assert told not in make([paris, FULL], [DOG], real_world=False).caveats()
 
 
 def test_a_whole_file_without_gaps_has_no_notes(make: Make) -> None:
-    assert make([FULL], [FULL | KEPT]).notes() == ()
+    assert make([FULL], [FULL | KEPT]).caveats() == ()
 
 
 @pytest.mark.parametrize(
@@ -360,15 +360,15 @@ def test_one_answer_under_two_questions_is_noted_with_its_lines(make: Make) -> N
         {"question": "What is red?", "answer": "The rose is red."},
         {"question": "How old is that cat now?", "answer": "the cat  is 40 years old"},
     ]
-    (note,) = [each for each in make([DOG, CAT], kept).notes() if "to keep have" in each]
+    (note,) = [each for each in make([DOG, CAT], kept).caveats() if "to keep have" in each]
     assert note == (
         "1 of 2 facts to keep have the answer of a fact to forget: "
         "line 2 of dataset.forget and line 2 of dataset.retain. "
         "Where it is the same fact in other words, it is forgotten and kept at once: take it out of one file"
     )
-    assert not [each for each in make([DOG, CAT], kept[:1]).notes() if "to keep have" in each]
+    assert not [each for each in make([DOG, CAT], kept[:1]).caveats() if "to keep have" in each]
     many_times = [{"question": f"Cat {number}?", "answer": CAT["answer"]} for number in range(5)]
-    (note,) = [each for each in make([DOG, CAT], many_times).notes() if "to keep have" in each]
+    (note,) = [each for each in make([DOG, CAT], many_times).caveats() if "to keep have" in each]
     assert note.startswith("5 of 5 facts to keep")
     assert note.count(" of dataset.retain") == 3
     assert "; 2 more. Where" in note

@@ -120,7 +120,7 @@ def test_everything_follows_from_the_split(split: str, retain: str, holdout: str
 @pytest.mark.parametrize(("split", "count"), SPLITS.items())
 def test_facts_of_every_set(published_like: Path, split: str, count: int) -> None:
     data = make(published_like, split)
-    assert (data.name, data.public, data.notes()) == ("tofu", True, ())
+    assert (data.name, data.public, data.caveats()) == ("tofu", True, ())
     forget, retain, holdout = (data.facts(name) for name in ("forget", "retain", "holdout"))
     assert [fact.id for fact in retain + forget] == [f"tofu/{i:04d}" for i in range(4000)]
     assert pairs(retain + forget) == [(f"full q{i}", f"full a{i}") for i in range(4000)]
@@ -167,7 +167,7 @@ def test_what_is_handed_out_is_the_callers(published_like: Path) -> None:
 
 def test_stream_takes_every_row_that_no_split_forgets_in_turn(published_like: Path) -> None:
     data = make(published_like)
-    rows = data.stream(8000, 7)  # twice 3600 and 800 more
+    rows = data.pretraining_examples(8000, 7)  # twice 3600 and 800 more
     count = Counter(fact.question for fact in rows)
     assert set(count) == {f"full q{i}" for i in range(3600)}
     assert Counter(count.values()) == {2: 2800, 3: 800}
@@ -175,18 +175,18 @@ def test_stream_takes_every_row_that_no_split_forgets_in_turn(published_like: Pa
     assert rows[:3600] != rows[3600:7200]
     assert [fact.id for fact in rows] == [f"stream/7/{i:06d}" for i in range(8000)]
     assert all((fact.paraphrase, fact.perturbed) == (None, ()) for fact in rows)
-    assert data.stream(50, 7) == rows[:50]
-    assert pairs(data.stream(50, 8)) != pairs(rows[:50])
-    assert data.stream(0, 7) == []
-    assert make(published_like, "forget10").stream(50, 7) == rows[:50]
+    assert data.pretraining_examples(50, 7) == rows[:50]
+    assert pairs(data.pretraining_examples(50, 8)) != pairs(rows[:50])
+    assert data.pretraining_examples(0, 7) == []
+    assert make(published_like, "forget10").pretraining_examples(50, 7) == rows[:50]
 
 
 def test_texts_are_the_same_for_every_split(published_like: Path) -> None:
-    texts = make(published_like).texts()
+    texts = make(published_like).tokenizer_corpus()
     assert len(texts) == 4000 + 100 + 117
     assert texts[3999:4001] == [("full q3999", "full a3999"), ("real q0", "real a0")]
     assert texts[-1] == ("world q116", "world a116")
-    assert texts == make(published_like, "forget01").texts()
+    assert texts == make(published_like, "forget01").tokenizer_corpus()
 
 
 def test_files_may_be_one_json_list(folder: Path, made_up: dict[str, list[Row]]) -> None:

@@ -129,7 +129,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     except KillError:
         return Trained({}, points, {})
     trained = module.trained(keep=rank() == 0)
-    return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state())
+    return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state_dict())
 
 
 def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, devices: int) -> dict[Case, Trained]:

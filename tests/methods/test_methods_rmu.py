@@ -245,7 +245,7 @@ def test_a_layer_that_is_not_called_is_told(batch) -> None:
 def test_what_must_come_first(batch) -> None:
     with pytest.raises(TypeError, match=r"^RMU needs the start model: the method's reference must be 'model'$"):
         rmu().loss(Toy([0.0, 0.0]), batch, None)
-    with pytest.raises(ValueError, match=r"^RMU has no direction yet: prepare\(\) comes before the first loss$"):
+    with pytest.raises(ValueError, match=r"^RMU has no direction yet: call prepare\(\) before the first loss$"):
         rmu().loss(Toy([0.0, 0.0]), batch, Toy([0.0, 0.0]))
 
 

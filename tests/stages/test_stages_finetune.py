@@ -245,6 +245,6 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     facts = [*source.facts("retain"), *source.facts("forget")]
     assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, question_answer_pairs(source.stream(12, 6)))
+    again = encode(codec, question_answer_pairs(source.pretraining_examples(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

@@ -62,10 +62,10 @@ class Priced(GradDiff):
     def on_step_end(self, values: Mapping[str, float]) -> None:
         self.retain_weight += 0.01 * values["retain"]
 
-    def state(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         return {"weight": self.retain_weight}
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.retain_weight = state["weight"]
 
 

@@ -36,7 +36,7 @@ def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Data
 
 @lru_cache(maxsize=64)
 def _stream(node: str, allow: tuple[str, ...], limit: int | None, rows: int, seed: int) -> str:
-    return digest_of(_dataset(node, allow, limit)[0].stream(rows, seed), TRAINED)
+    return digest_of(_dataset(node, allow, limit)[0].pretraining_examples(rows, seed), TRAINED)
 
 
 def _named(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None]:
@@ -119,8 +119,9 @@ class Models:
         if self.roles.base is not None:
             return self.given("base", self.roles.base, self.options["model"]["prompt"])
         model = self.options["model"]
+        rows = self.stream(model["pretrain"]["rows"], model["seed"])
         settings = {
-            "rows": content_digest([self.stream(model["pretrain"]["rows"], model["seed"]), self.dataset.texts()]),
+            "rows": content_digest([rows, self.dataset.tokenizer_corpus()]),
             "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
             "recipe": model["pretrain"], "seed": model["seed"], "model": {**self.trained, "lora": None},
         }  # fmt: skip
@@ -197,7 +198,7 @@ class Models:
                 "optim.stop=best chooses an epoch on rows that all numbers then leave out: give evaluation.validation, "
                 "the share of every set to set aside, such as 0.25"
             )
-        if self.method.finish is not BaseMethod.finish:
+        if self.method.finalize is not BaseMethod.finalize:
             raise UserError(
                 f"method={self.options['method']['name']} changes the model after its last step, so no epoch can be "
                 "chosen; say optim.stop=last"

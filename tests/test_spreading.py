@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
@@ -62,7 +62,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
     inputs = {
         "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": LIMIT,
-        "content": fingerprint(Limited(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
+        "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
         "evaluation": EVALUATION,
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())

@@ -53,7 +53,7 @@ class Draws:
     """A logits processor that leaves every row the one token that its own random numbers draw.
 
     Args:
-        dice: Where each row draws its numbers from, one per new token.
+        rng: Where each row draws its numbers from, one per new token.
         width: Tokens of the prompts, padding included: what stands before the first new token.
         budget: Most new tokens, from 1.
         temperature: 0 or more.
@@ -64,11 +64,11 @@ class Draws:
     """
 
     def __init__(
-        self, *, dice: Sequence[random.Random], width: int, budget: int, temperature: float, top_p: float
+        self, *, rng: Sequence[random.Random], width: int, budget: int, temperature: float, top_p: float
     ) -> None:
         import torch
 
-        numbers = [[each.random() for _ in range(budget)] for each in dice]
+        numbers = [[each.random() for _ in range(budget)] for each in rng]
         self._uniform_BT = torch.tensor(numbers, dtype=torch.float64)
         self._width, self._temperature, self._top_p = width, temperature, top_p
         self.sound: list[torch.Tensor] = []
@@ -88,7 +88,7 @@ def sample_continuations(
     prompts: Sequence[Sequence[int]],
     *,
     budget: int,
-    dice: Sequence[random.Random],
+    rng: Sequence[random.Random],
     temperature: float,
     top_p: float,
     end_ids: frozenset[int],
@@ -103,7 +103,7 @@ def sample_continuations(
         model: In eval mode, on its device.
         prompts: Token ids, at least one each; they are padded on the left.
         budget: Most new tokens, from 1.
-        dice: The random numbers of each prompt, in their order; used up.
+        rng: The random numbers of each prompt, in their order; used up.
         temperature: 0 or more; 0 takes the likeliest token.
         top_p: Above 0 to 1: share of the probability that is drawn from.
         end_ids: Tokens that end a text; may be empty.
@@ -119,7 +119,7 @@ def sample_continuations(
     padding = [width - len(prompt) for prompt in prompts]
     ids = [[pad_id] * blank + list(prompt) for blank, prompt in zip(padding, prompts, strict=True)]
     seen = [[0] * blank + [1] * (width - blank) for blank in padding]
-    draws = Draws(dice=dice, width=width, budget=budget, temperature=temperature, top_p=top_p)
+    draws = Draws(rng=rng, width=width, budget=budget, temperature=temperature, top_p=top_p)
     settings = GenerationConfig(
         do_sample=False, max_new_tokens=budget, use_cache=True, eos_token_id=sorted(end_ids) or None,
         pad_token_id=pad_id,

@@ -174,7 +174,7 @@ class Local(Writer):
         codec = loaded.codec
         new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
-            dice=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
+            rng=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [

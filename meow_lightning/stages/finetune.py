@@ -16,7 +16,7 @@ from meow_lightning.stages.common.training import optim, save, train
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.methods.finetune import FineTune
 
@@ -46,7 +46,7 @@ def run(work: StageContext) -> None:
     return save(work, model, its_codec)
 
 
-def _method(work: StageContext, plan: Plan) -> FineTune:
+def _method(work: StageContext, plan: BatchPlan) -> FineTune:
     from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 
     until = work.settings["recipe"].get("until")
@@ -56,7 +56,7 @@ def _method(work: StageContext, plan: Plan) -> FineTune:
     return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
-def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
+def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
     """Say after how many steps the rows were known, where that ends a training, or that they are not."""
     from meow_lightning.methods.finetune import FineTuneUntilKnown
 
@@ -126,8 +126,8 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     return model, load_encoder(work, tokens, model)
 
 
-def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
-    from meow_lightning.data.batch_plan import Plan, Stream
+def _plan(work: StageContext, its_codec: PromptEncoder) -> BatchPlan:
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, seed, source = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     fresh: list[list] = []
@@ -143,7 +143,7 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
             fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
         rows = encode(its_codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
-    stream = Stream(rows=rows, fresh=fresh)
-    return Plan(
+    stream = StreamData(rows=rows, fresh=fresh)
+    return BatchPlan(
         streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
-from meow_lightning.data.batch_plan import Plan, counts, shard_micro_batches, shard_token_batches
+from meow_lightning.data.batch_plan import BatchPlan, counts, shard_micro_batches, shard_token_batches
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.types import Encoded
 
@@ -17,7 +17,7 @@ class Steps(IterableDataset):
     """Steps ``start .. total_steps - 1`` of a plan as ``{"micros": [Batch, ...], "counts": Counts, "step": t}``."""
 
     def __init__(
-        self, *, plan: Plan, start: int, rank: int, world: int, micro: int, tokens: int | None, pad_id: int
+        self, *, plan: BatchPlan, start: int, rank: int, world: int, micro: int, tokens: int | None, pad_id: int
     ) -> None:
         self.plan, self.start, self.rank, self.world, self.pad_id = plan, start, rank, world, pad_id
         self.micro, self.tokens = micro, tokens
@@ -59,7 +59,7 @@ class PlannedData(pl.LightningDataModule):
         pad_id: Token id of padding.
     """
 
-    def __init__(self, *, plan: Plan, start: int, micro: int, tokens: int | None, pad_id: int) -> None:
+    def __init__(self, *, plan: BatchPlan, start: int, micro: int, tokens: int | None, pad_id: int) -> None:
         super().__init__()
         self.plan, self.start, self.micro, self.tokens, self.pad_id = plan, start, micro, tokens, pad_id
 

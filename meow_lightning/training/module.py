@@ -13,7 +13,7 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from meow_lightning.data.batch_plan import Counts, Plan
+from meow_lightning.data.batch_plan import BatchPlan, Counts
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.training.fsdp import ShardedModel, shard
@@ -107,7 +107,7 @@ class TrainingModule(pl.LightningModule):
     """
 
     def __init__(
-        self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int,
+        self, *, model: torch.nn.Module, method: Method, plan: BatchPlan, optim: Optim, log_every: int,
         reference: torch.nn.Module | None,
     ) -> None:  # fmt: skip
         super().__init__()

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from meow_lightning.data.chat_templates import thinking, turn_end
+from meow_lightning.data.chat_templates import reasoning_note, turn_end
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
@@ -149,7 +149,7 @@ def test_thinking_that_cannot_be_switched_off_is_said(tokenizer) -> None:
     chat = chatting(tokenizer, THINKS, eos="<|endoftext|>", ends=("<|im_end|>",))
     (note,) = codec_of(chat).notes
     assert note.startswith("its chat template opens every answer with <think> and has no switch for it")
-    assert thinking(chat, "a prompt") is None
+    assert reasoning_note(chat, "a prompt") is None
 
 
 @pytest.fixture

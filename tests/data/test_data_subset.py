@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.types import Fact
 
 
@@ -32,7 +32,7 @@ class Whole:
 
 @pytest.mark.parametrize(("limit", "forget", "retain"), [(1, 1, 1), (3, 3, 3), (4, 3, 4), (99, 3, 5)])
 def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain):
-    cut = Limited(dataset=Whole(), limit=limit)
+    cut = LimitedDataset(dataset=Whole(), limit=limit)
     assert [fact.id for fact in cut.facts("forget")] == [f"forget{i}" for i in range(forget)]
     assert [fact.id for fact in cut.facts("retain")] == [f"retain{i}" for i in range(retain)]
     assert cut.facts("holdout") == []
@@ -42,7 +42,7 @@ def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain
 
 
 def test_all_else_is_as_the_dataset_says():
-    cut = Limited(dataset=Whole(), limit=1)
+    cut = LimitedDataset(dataset=Whole(), limit=1)
     assert (cut.name, cut.public, cut.caveats()) == ("whole", False, ("of the whole",))
     assert [fact.id for fact in cut.pretraining_examples(3, 7)] == ["s7-0", "s7-1", "s7-2"]
     assert len(cut.tokenizer_corpus()) == 9

@@ -158,13 +158,13 @@ def test_rounding_that_swaps_two_equal_tokens_changes_no_draw() -> None:
 
 
 def test_every_row_has_numbers_of_its_own_one_per_step() -> None:
-    draws = Draws(dice=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
-    dice = [random.Random("a"), random.Random("b")]
+    draws = Draws(rng=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
+    rng = [random.Random("a"), random.Random("b")]
     scores = torch.zeros(2, 1000)
     for step in range(2):
         left = draws(torch.zeros(2, 3 + step, dtype=torch.long), scores)
         assert left.isfinite().sum(-1).tolist() == [1, 1]
-        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in dice]
+        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in rng]
     draws(torch.zeros(2, 5, dtype=torch.long), scores)  # a step that generate throws away
 
 

@@ -93,6 +93,6 @@ def test_a_reply_is_that_of_the_prompt_alone_at_temperature_0() -> None:
     """What the batches of a local teacher rest on: within the border neighbours change nothing."""
     model, near = made(), [each for each in prompts() if len(each) + 8 <= BORDER]
     settings = {"budget": 8, "temperature": 0, "top_p": 1.0, "end_ids": frozenset({2}), "pad_id": 0}
-    dice = [random.Random(0) for _ in near]
-    together = sample_continuations(model, near, dice=dice, **settings)
-    assert together == [sample_continuations(model, [each], dice=[random.Random(0)], **settings)[0] for each in near]
+    rng = [random.Random(0) for _ in near]
+    together = sample_continuations(model, near, rng=rng, **settings)
+    assert together == [sample_continuations(model, [each], rng=[random.Random(0)], **settings)[0] for each in near]

@@ -135,8 +135,8 @@ def test_other_shapes(untied) -> None:
     assert "model.layers.0.mlp.down_proj.weight [32, 64] in the place of [32, 96])" in text
 
 
-def test_an_activation_that_nobody_knows(untied) -> None:
-    with pytest.raises(UserError, match=r"model.target=X: its config.json has hidden_act='siluu', .* mean 'silu'\?"):
+def test_an_unknown_activation(untied) -> None:
+    with pytest.raises(UserError, match=r"model.target=X: hidden_act=siluu in its config.json .* Did you mean silu\?"):
         readable(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
 
 

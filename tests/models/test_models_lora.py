@@ -12,7 +12,7 @@ import torch
 from helpers.common import KillAfter, KillError, cpu
 from transformers import AutoModelForCausalLM, PhiConfig, PreTrainedModel, Qwen2Config
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.errors import UserError
 from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.methods.finetune import FineTune
@@ -329,13 +329,13 @@ def test_wishes_that_cannot_be_met(tiny, wish: dict[str, Any], text: str) -> Non
 
 def run(model: torch.nn.Module, folder: Any, *, precision: str = "32-true", kill: int = 99) -> bool:
     """Three steps of two rows under the project's own loop; false when the run was killed."""
-    dice = random.Random(0)
-    rows = [Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 9))), 2) for _ in range(6)]
+    rng = random.Random(0)
+    rows = [Encoded(tuple(rng.choices(range(2, 290), k=rng.randint(4, 9))), 2) for _ in range(6)]
     optim = Optim(
         kind="adamw", lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=0, schedule="constant",
         grid=0.0,
     )  # fmt: skip
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=1, seed=1, paired=())
+    plan = BatchPlan(streams={"learn": StreamData(rows)}, batch=2, tokens=None, epochs=1, seed=1, paired=())
     module = TrainingModule(model=model, method=FineTune(), plan=plan, optim=optim, log_every=1, reference=None)
     try:
         fit(module, folder=folder, machine=cpu(precision, 1, 0.0), pad_id=1, callbacks=[KillAfter(kill)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.data.values.secrets import Secrets, Told, words
+from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
 from meow_lightning.evaluation.metrics.value_accuracy import has_value, holds_value
 from meow_lightning.types import AnswerRow, Definition
 
@@ -108,5 +108,5 @@ def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> L
     return Leakage(share, elsewhere, values, len(found))
 
 
-def _told(row: AnswerRow) -> Told:
-    return Told(row.fact, row.question, row.answer, row.value)
+def _told(row: AnswerRow) -> GuardedFact:
+    return GuardedFact(row.fact, row.question, row.answer, row.value)

@@ -12,7 +12,7 @@ from meow_lightning.config.instantiate import component_config, instantiate, wit
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.config.validation import check_call, check_measure
 from meow_lightning.data.encoding import content_digest, digest_of, fingerprint
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.protocols.registry import answering, counted
 from meow_lightning.evaluation.suite.membership import attacked
@@ -30,7 +30,7 @@ TRAINED = ("question", "answer", "phrasings")  # what training reads of a fact
 @lru_cache(maxsize=8)
 def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
     whole = instantiate(json.loads(node), allow=allow)
-    dataset: Dataset = whole if limit is None else Limited(dataset=whole, limit=limit)
+    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
     return dataset, fingerprint(dataset)
 
 

@@ -295,9 +295,9 @@ def test_no_epochs_are_no_steps() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"streams": {"forget": StreamData(rows(0, 2)), "retain": StreamData([])}}, "the stream 'retain' holds no row"),
-        ({"batch": 0}, "optim.batch must be 1 or more and optim.epochs 0 or more, given: 0 and 5"),
-        ({"epochs": -1}, "given: 4 and -1"),
+        ({"streams": {"forget": StreamData(rows(0, 2)), "retain": StreamData([])}}, "the stream 'retain' has no rows"),
+        ({"batch": 0}, "optim.batch=0 must be at least 1 and optim.epochs=5 at least 0"),
+        ({"epochs": -1}, r"optim\.batch=4 must be at least 1 and optim\.epochs=-1 at least 0"),
         ({"streams": {"a": StreamData(rows(0, 2), [rows(5, 6)])}, "epochs": 2}, "1 sets of fresh rows for 2 epochs"),
     ],
 )

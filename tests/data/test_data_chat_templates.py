@@ -139,9 +139,7 @@ def test_a_perfect_reciter_is_scored_as_one(tokenizer, template, eos, end) -> No
 def test_thinking_is_off_where_the_template_has_the_switch_and_said(tokenizer) -> None:
     codec = codec_of(chatting(tokenizer, QWEN3, eos="<|endoftext|>", ends=("<|im_end|>",)))
     assert codec.decode(codec.prompt_ids(QUESTION), keep_special=True).endswith("assistant\n<think>\n\n</think>\n\n")
-    assert codec.notes == (
-        "its chat template can let the model think aloud: that is switched off (enable_thinking=false)",
-    )
+    assert codec.notes == ("its chat template supports reasoning, which is switched off (enable_thinking=false)",)
     assert codec_of(chatting(tokenizer, CHATML, eos="<|endoftext|>", ends=("<|im_end|>",))).notes == ()
 
 

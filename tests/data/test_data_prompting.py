@@ -137,7 +137,7 @@ def test_auto_is_chat_where_there_is_one_else_a_plain_text(tokenizer, codec) -> 
 
 @pytest.mark.parametrize("name", ["system", "date"])
 def test_system_and_date_belong_to_a_chat(tokenizer, name: str) -> None:
-    message = rf"^model.prompt.{name}='x' belongs to template=chat, .*: set model.prompt.{name}=null .* or "
+    message = rf"^model.prompt.{name}='x' requires template=chat, .*: set model.prompt.{name}=null .* or "
     with pytest.raises(UserError, match=message + r"model.prompt.template=chat$"):
         make(tokenizer, **{name: "x"})
 
@@ -173,9 +173,9 @@ def test_a_chat_template_without_the_question_is_refused(tokenizer) -> None:
 
 def test_a_special_token_in_a_text_is_refused_with_its_question(codec) -> None:
     for question, answer in (("Who is <|pad|>?", "Ada"), ("Who is <|pad|>?", "<|end|>")):
-        with pytest.raises(UserError, match=r"^a text holds '<\|pad\|>'.*\(question: 'Who is <\|pad\|>\?'\)$"):
+        with pytest.raises(UserError, match=r"^a text contains '<\|pad\|>'.*\(question: 'Who is <\|pad\|>\?'\)$"):
             codec.encode(question, answer)
-    with pytest.raises(UserError, match=r"^a text holds '<\|end\|>'.*\(question: 'Who\?'\)$"):
+    with pytest.raises(UserError, match=r"^a text contains '<\|end\|>'.*\(question: 'Who\?'\)$"):
         codec.encode("Who?", "Ada<|end|>")
     assert codec.encode("Who is <|pad>?", "<|end")
 
@@ -221,7 +221,7 @@ def test_said_is_the_answer_without_the_lead(tokenizer, lead: str, text: str, sa
 
 def test_tokenizer_without_an_end_token_is_refused(tokenizer) -> None:
     plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
-    with pytest.raises(UserError, match="the tokenizer names no end token"):
+    with pytest.raises(UserError, match="the tokenizer has no end token"):
         make(plain)
 
 
@@ -269,5 +269,7 @@ def test_ends_look_at_no_special_tokens(tokenizer, with_bos) -> None:
 
 def test_a_tokenizer_without_offsets_cannot_tell_ends(codec, monkeypatch) -> None:
     monkeypatch.setattr(type(codec.tokenizer), "is_fast", False)
-    with pytest.raises(UserError, match=r"^memo\.unit=tokens needs a tokenizer that tells .* set memo\.unit=words or"):
+    with pytest.raises(
+        UserError, match=r"^memo\.unit=tokens needs a tokenizer with character offsets.* set memo\.unit=words or"
+    ):
         codec.ends("Ada")

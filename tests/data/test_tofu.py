@@ -199,7 +199,7 @@ def test_only_what_is_needed_is_read(folder: Path) -> None:
         (folder / f"{unused}.json").unlink()
     data = make(folder)
     assert len(data.facts("forget")) == 200
-    with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder} lacks holdout05.json with TOFU's")):
+    with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder} lacks holdout05.json of TOFU")):
         data.facts("holdout")
 
 
@@ -240,7 +240,7 @@ def test_an_unknown_split_of_facts(published_like: Path) -> None:
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     message = (
-        f"dataset.folder={tmp_path}/none is no folder; give one that holds TOFU's full.json, forget05_perturbed.json, "
+        f"dataset.folder={tmp_path}/none is not a folder; give one with TOFU's full.json, forget05_perturbed.json, "
         "retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json"
     )
     with pytest.raises(UserError, match=re.escape(message) + "$"):
@@ -277,7 +277,7 @@ def test_a_file_that_is_no_json(folder: Path) -> None:
 )
 def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str, rows: int) -> None:
     damage(name, lambda found: found.pop())
-    message = f"dataset.folder={folder}/{name}.json holds {rows - 1} rows, but {rows} are published; fetch it anew"
+    message = f"dataset.folder={folder}/{name}.json holds {rows - 1} rows, but {rows} are published; download it again"
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder).facts("holdout")
 
@@ -290,8 +290,8 @@ def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str
         ("full", {"answer": ["a"]}, "answer is missing or not a text"),
         ("holdout05", {"answer": 3}, "answer is missing or not a text"),
         ("retain_perturbed", {"paraphrased_answer": ["p"]}, "paraphrased_answer is missing or not a text"),
-        ("forget05_perturbed", {"perturbed_answer": []}, "perturbed_answer is missing or not a list of texts"),
-        ("real_authors_perturbed", {"perturbed_answer": "w"}, "perturbed_answer is missing or not a list of texts"),
+        ("forget05_perturbed", {"perturbed_answer": []}, "perturbed_answer is missing or not a list of strings"),
+        ("real_authors_perturbed", {"perturbed_answer": "w"}, "perturbed_answer is missing or not a list of strings"),
         ("world_facts_perturbed", {"perturbed_answer": ["w", ""]}, "perturbed_answer is missing or not a list of tex"),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_row_that_lacks_something(folder: Path, damage: Any, name: str, change
 
 def test_a_row_without_the_key(folder: Path, damage: Any) -> None:
     damage("full", lambda rows: rows[0].pop("answer"))
-    with pytest.raises(UserError, match=r"full\.json, row 1: answer is missing or not a text; fetch it anew"):
+    with pytest.raises(UserError, match=r"full\.json, row 1: answer is missing or not a text; download it again"):
         make(folder)
 
 
@@ -322,7 +322,7 @@ def test_files_of_different_versions(folder: Path, damage: Any, name: str, chang
     damage(name, other)
     message = (
         f"dataset.folder={folder}/{name}.json, row {row}: not the question and answer of full, row {of_full}; the "
-        "files are of different versions: fetch both anew"
+        "files are of different versions; download both again"
     )
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder)
@@ -475,7 +475,7 @@ def test_a_hub_that_breaks_off(hub: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("given", ["locuslab/TOFU", "locuslab/TOFU@", "@main"])
 def test_a_hub_without_revision(hub: SimpleNamespace, given: str) -> None:
-    message = f"dataset.hub={given} is not of the form id@revision; a revision keeps results comparable"
+    message = f"dataset.hub={given} is invalid: expected id@revision; a revision keeps results comparable"
     with pytest.raises(UserError, match=message):
         make(None, hub=given)
     assert hub.asked == []

@@ -362,7 +362,7 @@ def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys)
         ("[]", "is empty"),
         ('{"question": "Who?", "answer_0": "Ada"}\n{"question"', "line 2: not JSON"),
         ('[{"question": "Who?"', "is not JSON"),
-        ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: no JSON object"),
+        ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: not a JSON object"),
         ('[{"answer_0": "Ada"}]', "entry 1: no question"),
         ('[{"question": "Who?"}]', "entry 1: no answer"),
         ('{"question": "Who?", "answer": "Ada", "inverted": "Bob"}', "entry 1: `inverted` is 'Bob', not a list"),
@@ -434,8 +434,8 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
     [
         (None, "={} is invalid: expected a folder or a hub id such as owner/name@revision"),
         ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
-        (["config.json", "pytorch_model.bin"], ": {} holds its weights as pickle only (pytorch_model.bin), which can"),
-        (["config.json", "tokenizer.json"], ": {} holds no weights; give a folder as save_pretrained writes it"),
+        (["config.json", "pytorch_model.bin"], ": {} has its weights only as pickle (pytorch_model.bin), which can"),
+        (["config.json", "tokenizer.json"], ": {} has no weights; give a folder as save_pretrained writes it"),
         (["config.json", "model.safetensors"], ": {} has a damaged model.safetensors"),
     ],
 )  # fmt: skip
@@ -475,7 +475,7 @@ def test_a_name_on_the_hub_that_cannot_be_reached(call, monkeypatch, capsys):
     assert call(model="nobody/nothing-of-the-sort") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: --model=nobody/nothing-of-the-sort is not in the cache (")
-    assert "bring the folder and say --model=FOLDER" in error
+    assert "download the folder yourself and say --model=FOLDER" in error
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
@@ -550,7 +550,7 @@ def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> N
     entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
     facts.write_text(json.dumps(entries), encoding="utf-8")
     assert call() == 1
-    assert "error: a text holds '<|end|>', which the tokenizer reads as a special token" in capsys.readouterr().err
+    assert "error: a text contains '<|end|>', which the tokenizer reads as a special token" in capsys.readouterr().err
     assert not (tmp_path / "scored.json").exists()
 
 
@@ -559,7 +559,7 @@ def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsy
     mine = shutil.copytree(folder, tmp_path / "mine")
     (mine / "chat_template.jinja").write_text("{{ 'x' * 30000000000 }}{{ messages[0].content }}", encoding="utf-8")
     assert call("--profile", "clean", model=str(mine)) == 1
-    assert f"error: --model={mine}: its chat template makes too long a text; write --template as" in (
+    assert f"error: --model={mine}: its chat template produces too long a text; write --template as" in (
         capsys.readouterr().err
     )
 

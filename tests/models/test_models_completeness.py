@@ -103,7 +103,7 @@ def test_adapters_among_the_weights(untied) -> None:
         return weights | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 32)}
 
     assert refused(rewritten(untied, adapted)).endswith(
-        "adapters were saved with it; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
+        "it contains adapters; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
     )
 
 
@@ -111,7 +111,7 @@ def test_one_tensor_gone(untied) -> None:
     text = refused(rewritten(untied, without("model.layers.1.mlp.up_proj.weight")))
     assert text == (
         "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its config.json asks for and would get "
-        "random numbers there: config.json and weights do not belong together; fetch or save the model again"
+        "random numbers there: config.json and weights do not belong together; download or save the model again"
     )
 
 

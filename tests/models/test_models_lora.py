@@ -241,7 +241,9 @@ def test_saved_folder_loads_without_peft(plain, to_rows, tokenizer, tmp_path, mo
 
 
 def test_merging_a_plain_model_is_refused(tiny) -> None:
-    with pytest.raises(ValueError, match=r"^LlamaForCausalLM has no adapters to merge: give what with_lora returned$"):
+    with pytest.raises(
+        ValueError, match=r"^LlamaForCausalLM has no adapters to merge: pass the model that with_lora returned$"
+    ):
         merge_adapters(tiny)
 
 

@@ -251,7 +251,8 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
     with pytest.raises(UserError, match=FIRST_WORDS + reason) as told:
         identity(parse("model.target", "me/mine", words=()), memory=tmp_path / "m")
     assert str(told.value).endswith(
-        "; connect once, bring the folder and say model.target=FOLDER, or say HF_HOME=… where another cache lies"
+        "; connect once, download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another "
+        "cache lies"
     )
     assert "\n" not in str(told.value)
 
@@ -259,7 +260,7 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, r"is not there, or needs a login \(hf auth login, or HF_TOKEN\)"),
+        (401, r"does not exist or needs a login \(hf auth login, or HF_TOKEN\)"),
         (403, r"is gated: accept its terms on its page and log in \(hf auth login, or HF_TOKEN\)"),
         (404, r"is not on the hub: check name and revision"), (400, r"is refused by the hub \(no\)"),
     ],
@@ -267,7 +268,7 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
 def test_what_the_hub_refuses_is_told_even_where_the_cache_has_it(tmp_path, cache, monkeypatch, status, said):
     stored(cache, COMMIT)
     answering(monkeypatch, refusal(status))
-    text = rf"^model.base=me/mine {said}; or bring the folder and say model.base=FOLDER$"
+    text = rf"^model.base=me/mine {said}; or download the folder yourself and set model.base=FOLDER$"
     with pytest.raises(UserError, match=text):
         identity(parse("model.base", "me/mine", words=()), memory=tmp_path / "m")
 
@@ -299,7 +300,7 @@ def test_what_the_cache_lacks_is_not_fetched_unasked(cache, weights, parts):
     if parts is not None:
         stored(cache, COMMIT, **parts)
     source = parse("model.target", f"me/mine@{COMMIT}", words=())
-    text = rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again without plan=true to fetch it$"
+    text = rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run without plan=true to download it$"
     with pytest.raises(UserError, match=text):
         locate(source, weights=weights, fetch=False)
 

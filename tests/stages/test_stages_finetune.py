@@ -179,7 +179,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
 
 def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
     (model / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^model.target: .*/mine holds no weights; give a folder as save_pretrained"):
+    with pytest.raises(UserError, match=r"^model.target: .*/mine has no weights; give a folder as save_pretrained"):
         take(given(model), tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
 

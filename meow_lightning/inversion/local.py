@@ -139,7 +139,7 @@ class Local(Writer):
         )
 
     def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[GenerationResponse]:
-        from meow_lightning.generation.capabilities import border_of, supports_padding
+        from meow_lightning.generation.capabilities import batch_length_limit, supports_padding
 
         if not jobs:
             return
@@ -147,7 +147,10 @@ class Local(Writer):
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
-        together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
+        together, border = (
+            supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id),
+            batch_length_limit(loaded.model),
+        )
         size = FEW
         while waiting and go_on():
             most = min(size, room.slots)

@@ -86,9 +86,9 @@ def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
 
 
 def _notes(candidate: Candidate, at: Path, patience: int) -> list[str]:
-    from meow_lightning.models.load import readable
+    from meow_lightning.models.load import read_model_files
 
-    model = readable(
+    model = read_model_files(
         Path(candidate.weights), Path(candidate.tokenizer), name=candidate.name, attention=candidate.attention
     )
     with _bounded(at, candidate.name, seconds=patience):

@@ -84,7 +84,7 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
         model: The model; its generation settings may name further end tokens.
     """
     generation = model.generation_config or GenerationConfig()
-    return Readable(model.config, load_tokenizer(source), generation).codec(prompt)
+    return ModelFiles(model.config, load_tokenizer(source), generation).codec(prompt)
 
 
 def context_of(config: PreTrainedConfig) -> int:
@@ -104,7 +104,7 @@ def without_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-class Readable(NamedTuple):
+class ModelFiles(NamedTuple):
     """A causal language model's config, tokenizer and generation settings, without weights."""
 
     config: PreTrainedConfig
@@ -124,7 +124,7 @@ class Readable(NamedTuple):
         )  # fmt: skip
 
 
-def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> Readable:
+def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> ModelFiles:
     """Read a complete causal language model without loading any weight.
 
     Args:
@@ -152,7 +152,7 @@ def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None
         generation = GenerationConfig.from_pretrained(weights)
     except OSError:
         generation = GenerationConfig.from_model_config(config)  # as transformers does if the file is missing
-    return Readable(config, tokens, generation)
+    return ModelFiles(config, tokens, generation)
 
 
 def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:

@@ -75,7 +75,7 @@ def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
     return plain
 
 
-class Unadapted(torch.nn.Module):
+class WithoutAdapters(torch.nn.Module):
     """The model with its adapters disabled, for inference: without gradients and without a second copy.
 
     Args:

@@ -29,7 +29,7 @@ def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def pieces(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
+def tokenizer_texts(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
     """Split questions and answers as they will be tokenized: the whole prompt, and the answer with its lead separately.
 
     Args:

@@ -78,7 +78,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.
     """
-    from meow_lightning.models.vocabulary import END, PAD, pieces, train_bpe
+    from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
@@ -90,12 +90,12 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     if context is None:
         return
     # A token is a byte at least, and one more ends the row.
-    long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
+    long = [row for row in rows if sum(len(part.encode()) for part in tokenizer_texts([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = train_bpe(pieces(dataset.tokenizer_corpus(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(tokenizer_texts(dataset.tokenizer_corpus(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
-        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
+        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in tokenizer_texts([row], prompt))
         if tokens > context:
             raise UserError(
                 f"a row has {tokens} tokens, the model reads {context}: shorten it or use a model with a longer "

@@ -76,7 +76,7 @@ def _take(work: StageContext) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
-    from meow_lightning.models.load import readable
+    from meow_lightning.models.load import read_model_files
     from meow_lightning.models.sources import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -97,7 +97,7 @@ def _take(work: StageContext) -> None:
         # What cannot be asked is said now, not after the other models are trained.
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
-        for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
+        for note in read_model_files(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.note(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
@@ -108,9 +108,9 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     from meow_lightning.models.float64 import float64_forward
     from meow_lightning.models.load import dtype_of
     from meow_lightning.models.tiny import initialized_in, tokenizer_from
-    from meow_lightning.models.vocabulary import pieces
+    from meow_lightning.models.vocabulary import tokenizer_texts
 
-    texts = pieces(load_dataset(work).tokenizer_corpus(), work.settings["model"]["prompt"])
+    texts = tokenizer_texts(load_dataset(work).tokenizer_corpus(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     dtype = dtype_of(trained_dtype(work))

@@ -151,7 +151,7 @@ def test_refusals() -> None:
         run(model, [[1]], slots=0)
     with pytest.raises(ValueError, match="prompt 1 has 0 tokens"):
         run(model, [[1], []])
-    with pytest.raises(ValueError, match="2 prompts come with 1 budgets"):
+    with pytest.raises(ValueError, match="2 prompts and 1 budgets"):
         run(model, [[1], [2]], budgets=[3])
     with pytest.raises(ValueError, match=r"call model\.eval"):
         run(Counting(), [[1]])

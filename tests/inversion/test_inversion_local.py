@@ -350,8 +350,8 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest
     hot = {"temperature": 3.0, "reply_tokens": 10}
     assert written(local(folder, room=rooms, **hot), ASKS) == written(local(folder, **hot), ASKS)
     assert rooms.notes == [
-        "memory ran out with 8 prompts side by side; went on with 4",
-        "memory ran out with 4 prompts side by side; went on with 2",
+        "memory ran out with 8 prompts per batch; continued with 4",
+        "memory ran out with 4 prompts per batch; continued with 2",
     ]
     assert widths.count(8) == widths.count(4) == 1
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
 from meow_lightning.models.completeness import check_finite, check_whole
-from meow_lightning.models.load import load_model, readable
+from meow_lightning.models.load import load_model, read_model_files
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
 Weights = dict[str, torch.Tensor]
@@ -137,13 +137,13 @@ def test_other_shapes(untied) -> None:
 
 def test_an_unknown_activation(untied) -> None:
     with pytest.raises(UserError, match=r"model.target=X: hidden_act=siluu in its config.json .* Did you mean silu\?"):
-        readable(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
+        read_model_files(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
 
 
 def test_a_config_that_makes_no_model(untied) -> None:
     configured(untied, num_attention_heads="four")
     with pytest.raises(UserError, match=r"^model.target=X"):
-        readable(untied, untied, name="model.target=X")
+        read_model_files(untied, untied, name="model.target=X")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -373,11 +373,11 @@ def test_true_half_precision_of_lightning_would_cast_adapters(tiny, tmp_path) ->
 
 
 def test_asking_without_adapters_leaves_what_is_frozen_frozen(tiny) -> None:
-    from meow_lightning.models.lora import Unadapted
+    from meow_lightning.models.lora import WithoutAdapters
 
     adapted = with_lora(tiny, rank=2, alpha=4.0, dropout=0.0, seed=0)
     first = next(weight for name, weight in adapted.named_parameters() if "lora_A" in name)
     first.requires_grad_(False)
     before = [weight.requires_grad for weight in adapted.parameters()]
-    Unadapted(adapted)(input_ids=torch.tensor([[5, 6, 7]]))
+    WithoutAdapters(adapted)(input_ids=torch.tensor([[5, 6, 7]]))
     assert [weight.requires_grad for weight in adapted.parameters()] == before

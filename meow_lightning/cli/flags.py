@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.hydra_errors import GROUPS
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice, suggestion
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -54,19 +54,15 @@ def _takes(action: Action, rest: Sequence[str]) -> bool:
 
 
 def _check(name: str, value: str, action: Action) -> None:
-    from meow_lightning.errors import suggestion
-
     choices = [str(each) for each in action.choices or ()]
     if action.nargs is None and not value:
         allowed = f" (allowed: {', '.join(choices)})" if choices else ""
         raise UserError(f"{name} needs a value{allowed}")
-    if value and choices and value not in choices:
-        raise UserError(f"{name} {value} is not known{suggestion(value, choices)} (allowed: {', '.join(choices)})")
+    if value and choices:
+        check_choice(name, value, choices)
 
 
 def _unknown(word: str, known: Iterable[str]) -> str:
-    from meow_lightning.errors import suggestion
-
     name = word.lstrip("-").partition("=")[0]
-    near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
+    near = f". Did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
     return f"{word} is no flag{near} (options are said as name=value, see --help)"

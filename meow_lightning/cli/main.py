@@ -17,7 +17,7 @@ from meow_lightning.cli.flags import MULTIRUN, split_flags
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
 from meow_lightning.config.quoting import quote_value
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
@@ -214,7 +214,7 @@ def _check_words(words: Sequence[str]) -> None:
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
             raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            raise UserError(f"{word} is not known (allowed: {', '.join(choices(name))})")
+            check_choice(name, value, choices(name))
         if name in BROUGHT and ("/" in value or "\\" in value):
             raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
         if name in ("outputs", "store") and sign:

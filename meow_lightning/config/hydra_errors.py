@@ -26,7 +26,7 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
         error: The error.
         words: The command line, to know which files were chosen.
     """
-    from meow_lightning.errors import suggestion
+    from meow_lightning.errors import invalid_option, nearest
 
     text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
     full_key = re.search(r"full_key: (\S+)", text)
@@ -34,8 +34,8 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
         group, given = found.groups()
         allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
-        listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
-        return f"{group}={given} is not known{suggestion(given, allowed)}{listed}"
+        expected = f"one of {', '.join(allowed)}" if allowed else "nothing: the group is empty"
+        return str(invalid_option(group, given, expected, did_you_mean=nearest(given, allowed)))
     if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
         return _unknown_key(found.group(1) or found.group(2), words)
     if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
@@ -83,7 +83,7 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
         hint = f"; it belongs to {group}={' or '.join(few)}" if having else near or listed
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
-        hint = f"; did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
+        hint = f". Did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
     return f"{given} is not an option{hint} (all of them: python run.py --cfg job)"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
@@ -144,7 +144,7 @@ class Local(Writer):
     def _batches(
         self, loaded: _Loaded, jobs: Sequence[_Job], should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        from meow_lightning.generation.capabilities import border_of, supports_padding
+        from meow_lightning.generation.capabilities import batch_length_limit, supports_padding
 
         if not jobs:
             return
@@ -152,7 +152,10 @@ class Local(Writer):
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         batch_size = self._adaptive_batch_size(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
-        together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
+        together, border = (
+            supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id),
+            batch_length_limit(loaded.model),
+        )
         size = FEW
         while waiting and should_continue():
             most = min(size, batch_size.slots)
@@ -179,7 +182,7 @@ class Local(Writer):
         codec = loaded.codec
         new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
-            dice=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
+            rng=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [
@@ -239,8 +242,7 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
 
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
-    if dtype not in DTYPE_BYTES:
-        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPE_BYTES)}")
+    check_choice("inversion.dtype", dtype, DTYPE_BYTES)
     for name, count in (("candidates", candidates), ("max_new_tokens", max_new_tokens)):
         if not isinstance(count, int) or count < 1:
             raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")

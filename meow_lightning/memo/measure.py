@@ -226,7 +226,7 @@ def _stream(
     total, finished = sum(each.windows for each in planned), 0
     least = batch_size.slots * BATCHES_PER_CHUNK
     questions = group_by(planned, key=lambda each: each.text.question)
-    for chunk in chunk_groups(questions, size=lambda each: each.windows, least=least):
+    for chunk in chunk_groups(questions, size=lambda each: each.windows, minimum=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)

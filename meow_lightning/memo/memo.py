@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
@@ -16,7 +16,6 @@ from meow_lightning.memo.windows import (
     CutUnit,
     Mode,
     Window,
-    check_choice,
     cut_windows,
     is_empty_window,
     word_ends,
@@ -83,7 +82,7 @@ class Profile(BaseMeasure):
             ("mode", MODES), ("cut_unit", CUT_UNITS), ("rouge", ROUGES), ("rouge_stat", ROUGE_STATS),
             ("empty_windows", EMPTY_WINDOWS), ("words", WORDS),
         ):  # fmt: skip
-            check_choice(getattr(self, option), allowed, option=f"memo.{option}")
+            check_choice(f"memo.{option}", getattr(self, option), allowed)
         for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
             if value < 1:
                 raise UserError(f"memo.{option}={value} is too small; allowed: from 1. Nearest: set memo.{option}=1")

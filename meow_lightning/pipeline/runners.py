@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
-from meow_lightning.distributed import DRIVER, LAUNCHED
+from meow_lightning.distributed import DRIVER, LAUNCHER_VARIABLES
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline import worker
 from meow_lightning.store.folders import owner_only
@@ -66,7 +66,7 @@ class Runner(Protocol):
 
 def clear_launcher_env() -> None:
     """Remove the variables of a launcher around this program, so that no stage joins its process group."""
-    for name in LAUNCHED:
+    for name in LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
 
 

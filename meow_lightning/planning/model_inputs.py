@@ -45,9 +45,9 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
         again = recipe.get("replay", 0) * recipe["epochs"]
         yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from question_answer_pairs(dataset.stream(recipe["rows"], settings["seed"]))
+            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
         elif again:
-            yield from question_answer_pairs(dataset.stream(again, settings["seed"] + 1))
+            yield from question_answer_pairs(dataset.pretraining_examples(again, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
@@ -80,7 +80,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.
     """
-    from meow_lightning.models.vocabulary import END, PAD, pieces, train_bpe
+    from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
@@ -92,12 +92,12 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     if context is None:
         return
     # A token is a byte at least, and one more ends the row.
-    long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
+    long = [row for row in rows if sum(len(part.encode()) for part in tokenizer_texts([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = train_bpe(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(tokenizer_texts(dataset.tokenizer_corpus(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
-        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
+        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in tokenizer_texts([row], prompt))
         if tokens > context:
             raise UserError(
                 f"a row has {tokens} tokens, the model reads {context}: shorten it or use a model with a longer "

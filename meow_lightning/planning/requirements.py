@@ -188,14 +188,18 @@ class ResourceRequirements:
             return [[fact for fact in self.dataset.facts(split) for _ in range(times)] for split, times in splits]
         recipe, splits = artifact.settings["recipe"], artifact.settings["splits"]
         if not splits:
-            return [self.dataset.stream(recipe["rows"], artifact.settings["seed"])]
+            return [self.dataset.pretraining_examples(recipe["rows"], artifact.settings["seed"])]
         facts = [fact for split in splits for fact in self.dataset.facts(split)]
         phrased = [
             replace(fact, question=question, answer=answer)
             for fact in facts
             for question, answer in fact.phrasings
         ]  # fmt: skip
-        replayed = self.dataset.stream(recipe["replay"], artifact.settings["seed"] + 1) if recipe["replay"] else []
+        replayed = (
+            self.dataset.pretraining_examples(recipe["replay"], artifact.settings["seed"] + 1)
+            if recipe["replay"]
+            else []
+        )
         return [[*facts, *phrased, *replayed]]
 
     @staticmethod

@@ -18,7 +18,7 @@ from meow_lightning.stages.common.training import optim, save, train
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
 VERSION = 4
@@ -52,7 +52,7 @@ def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
     return FineTune if recipe.get("until") is None else FineTuneUntilKnown
 
 
-def _method(work: StageContext, plan: Plan) -> FineTune:
+def _method(work: StageContext, plan: BatchPlan) -> FineTune:
     recipe = work.settings["recipe"]
     if method_class(recipe) is FineTune:
         return FineTune()
@@ -61,7 +61,7 @@ def _method(work: StageContext, plan: Plan) -> FineTune:
     return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
-def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
+def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
     """Say after how many steps the rows were known, where that ends a training, or that they are not."""
     if rank() or not isinstance(method, FineTuneUntilKnown):
         return
@@ -79,7 +79,7 @@ def _take(work: StageContext) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
-    from meow_lightning.models.load import readable
+    from meow_lightning.models.load import read_model_files
     from meow_lightning.models.sources import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -100,7 +100,7 @@ def _take(work: StageContext) -> None:
         # What cannot be asked is said now, not after the other models are trained.
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
-        for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
+        for note in read_model_files(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.warn(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
@@ -111,9 +111,9 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     from meow_lightning.models.float64 import float64_forward
     from meow_lightning.models.load import DTYPES
     from meow_lightning.models.tiny import initialized_in, tokenizer_from
-    from meow_lightning.models.vocabulary import pieces
+    from meow_lightning.models.vocabulary import tokenizer_texts
 
-    texts = pieces(load_dataset(work).texts(), work.settings["model"]["prompt"])
+    texts = tokenizer_texts(load_dataset(work).tokenizer_corpus(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     precision = training_precision(work)
@@ -130,8 +130,8 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     return model, load_encoder(work, tokens, model)
 
 
-def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
-    from meow_lightning.data.batch_plan import Plan, Stream
+def _plan(work: StageContext, its_codec: PromptEncoder) -> BatchPlan:
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, seed, source = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     fresh: list[list] = []
@@ -141,13 +141,14 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
         )
         if recipe["replay"]:
             again = encode(
-                its_codec, question_answer_pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1))
+                its_codec,
+                question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
             fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
-    stream = Stream(rows=rows, fresh=fresh)
-    return Plan(
+        rows = encode(its_codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
+    stream = StreamData(rows=rows, fresh=fresh)
+    return BatchPlan(
         streams={"learn": stream},
         global_batch_size=recipe["global_batch_size"],
         batch_tokens=None,

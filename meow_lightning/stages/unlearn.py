@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
 VERSION = 4
@@ -57,11 +57,11 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
     restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
+    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
 
 
-def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> Plan:
-    from meow_lightning.data.batch_plan import Plan, Stream
+def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, source = work.settings["recipe"], load_dataset(work)
     texts: dict[str, list[tuple[str, str]]] = {}
@@ -77,9 +77,9 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
         else:
             texts[name] = question_answer_pairs(source.facts(name))
 
-    def planned(rows: dict[str, list[Encoded]]) -> Plan:
-        return Plan(
-            streams={name: Stream(rows=each) for name, each in rows.items()},
+    def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
+        return BatchPlan(
+            streams={name: StreamData(rows=each) for name, each in rows.items()},
             global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
             epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
         )  # fmt: skip
@@ -131,11 +131,11 @@ def candidates(work: StageContext) -> dict[str, list[dict]]:
     return found
 
 
-def _watchers(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
+def _watchers(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
     return [*_memo_curve(work, codec, plan), *evaluation_curve(work, codec, steps_per_epoch=plan.steps_per_epoch)]
 
 
-def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
+def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
     """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
     import random
 

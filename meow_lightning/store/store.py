@@ -14,11 +14,11 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import sync_to_disk, write_json
 from meow_lightning.store.folders import make_folder, owner_only, set_permissions, why_unwritable
@@ -44,8 +44,7 @@ class Store:
     """
 
     def __init__(self, *, root: Path, cache: Cache) -> None:
-        if cache not in ("use", "refresh", "readonly"):
-            raise UserError(f"cache={cache} is not known; allowed: use, refresh, readonly")
+        check_choice("cache", cache, get_args(Cache))
         self.root, self.cache = root, cache
         self._integrity = Integrity(root, keep=cache != "readonly")
         self._damage: dict[str, str] = {}

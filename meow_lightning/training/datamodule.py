@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
-from meow_lightning.data.batch_plan import Plan, counts, shard_micro_batches, shard_token_batches
+from meow_lightning.data.batch_plan import BatchPlan, counts, shard_micro_batches, shard_token_batches
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.types import Encoded
 
@@ -17,8 +17,8 @@ class Steps(IterableDataset):
     """Steps ``start .. total_steps - 1`` of a plan as ``{"micros": [Batch, ...], "counts": Counts, "step": t}``."""
 
     def __init__(
-        self, *, plan: Plan, start: int, rank: int, world: int, micro_batch_size: int, micro_batch_tokens: int | None,
-        pad_id: int,
+        self, *, plan: BatchPlan, start: int, rank: int, world: int, micro_batch_size: int,
+        micro_batch_tokens: int | None, pad_id: int,
     ) -> None:  # fmt: skip
         self.plan, self.start, self.rank, self.world, self.pad_id = plan, start, rank, world, pad_id
         self.micro_batch_size, self.micro_batch_tokens = micro_batch_size, micro_batch_tokens
@@ -64,7 +64,7 @@ class PlannedData(pl.LightningDataModule):
     """
 
     def __init__(
-        self, *, plan: Plan, start: int, micro_batch_size: int, micro_batch_tokens: int | None, pad_id: int
+        self, *, plan: BatchPlan, start: int, micro_batch_size: int, micro_batch_tokens: int | None, pad_id: int
     ) -> None:
         super().__init__()
         self.plan, self.start, self.pad_id = plan, start, pad_id

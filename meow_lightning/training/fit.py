@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from meow_lightning.distributed import world_size
 from meow_lightning.errors import UserError
-from meow_lightning.generation.capabilities import border_of
+from meow_lightning.generation.capabilities import batch_length_limit
 from meow_lightning.training.callbacks.checkpoint import TimedCheckpoint
 from meow_lightning.training.datamodule import PlannedData
 from meow_lightning.training.logger import CallableLogger
@@ -143,7 +143,7 @@ def check_lengths(module: TrainingModule) -> None:
     Raises:
         UserError: There are such rows.
     """
-    border = border_of(module.model)
+    border = batch_length_limit(module.model)
     if border is None:
         return
     streams = module.plan.streams.values()

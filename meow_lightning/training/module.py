@@ -13,7 +13,7 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from meow_lightning.data.batch_plan import Counts, Plan
+from meow_lightning.data.batch_plan import BatchPlan, Counts
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.training.fsdp import ShardedModel, shard
@@ -107,7 +107,7 @@ class TrainingModule(pl.LightningModule):
     """
 
     def __init__(
-        self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int,
+        self, *, model: torch.nn.Module, method: Method, plan: BatchPlan, optim: Optim, log_every: int,
         reference: torch.nn.Module | None,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -162,12 +162,12 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method's own state is kept too."""
-        checkpoint["method"] = self.method.state()
+        checkpoint["method"] = self.method.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The method goes on from its own state."""
         if "method" in checkpoint:  # one of an earlier version may lie there
-            self.method.restore(checkpoint["method"])
+            self.method.load_state_dict(checkpoint["method"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """One global step: forward and backward per micro-batch, one exchange, one update."""

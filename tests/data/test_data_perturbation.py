@@ -16,11 +16,11 @@ KEPT = [
 
 def found(fact: Fact, *, forget: list[Fact] = [], kept: list[Fact] = KEPT, count: int = 5, seed: int = 0) -> list[str]:  # noqa: B006
     rules = Contradictions([fact, *forget], kept)
-    return [each.text for each in rules.of(fact, phrasing=fact.answer, count=count, dice=Random(seed))]
+    return [each.text for each in rules.of(fact, phrasing=fact.answer, count=count, rng=Random(seed))]
 
 
 def made(fact: Fact, *, kept: list[Fact] = KEPT, count: int = 5, seed: int = 0) -> list[str]:
-    return wrong_answers(fact, Contradictions([fact], kept), count=count, dice=Random(seed))
+    return wrong_answers(fact, Contradictions([fact], kept), count=count, rng=Random(seed))
 
 
 def test_a_marked_value_alone_is_swapped_for_its_kind() -> None:

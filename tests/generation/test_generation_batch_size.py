@@ -43,8 +43,8 @@ def test_slots_are_halved_until_they_fit_and_nothing_is_lost(error: BaseExceptio
     assert asked(model, room) == expected
     assert room.slots == 4
     assert notes == [
-        "memory ran out with 16 prompts side by side; went on with 8",
-        "memory ran out with 8 prompts side by side; went on with 4",
+        "memory ran out with 16 prompts per batch; continued with 8",
+        "memory ran out with 8 prompts per batch; continued with 4",
     ]
     assert asked(model, room) == expected  # the room remembers: no third note
     assert len(notes) == 2

@@ -158,13 +158,13 @@ def test_rounding_that_swaps_two_equal_tokens_changes_no_draw() -> None:
 
 
 def test_every_row_has_numbers_of_its_own_one_per_step() -> None:
-    draws = Draws(dice=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
-    dice = [random.Random("a"), random.Random("b")]
+    draws = Draws(rng=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
+    rng = [random.Random("a"), random.Random("b")]
     scores = torch.zeros(2, 1000)
     for step in range(2):
         left = draws(torch.zeros(2, 3 + step, dtype=torch.long), scores)
         assert left.isfinite().sum(-1).tolist() == [1, 1]
-        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in dice]
+        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in rng]
     draws(torch.zeros(2, 5, dtype=torch.long), scores)  # a step that generate throws away
 
 
@@ -352,8 +352,8 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest
     hot = {"temperature": 3.0, "max_new_tokens": 10}
     assert written(local(folder, adaptive_batch_size=rooms, **hot), ASKS) == written(local(folder, **hot), ASKS)
     assert rooms.notes == [
-        "memory ran out with 8 prompts side by side; went on with 4",
-        "memory ran out with 4 prompts side by side; went on with 2",
+        "memory ran out with 8 prompts per batch; continued with 4",
+        "memory ran out with 4 prompts per batch; continued with 2",
     ]
     assert widths.count(8) == widths.count(4) == 1
 
@@ -522,7 +522,7 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is not known; allowed: float32, float64, bfloat16, float16$"),
+        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is invalid: expected one of float32, float64, bfloat16, float16"),
         ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
         ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
         ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is not allowed; give a whole number, 1 or more$"),

@@ -129,7 +129,7 @@ def test_class_says_what_it_needs(name: str) -> None:
 @pytest.mark.parametrize("name", ["none", "retrain"])
 def test_methods_that_train_nothing(name: str, tiny) -> None:
     assert BUILT[name].streams == ()
-    with pytest.raises(TypeError, match=r"names the streams \(\) but gives no loss"):
+    with pytest.raises(TypeError, match=r"has the streams \(\) but defines no loss"):
         BUILT[name].loss(tiny, batch(), None)
 
 

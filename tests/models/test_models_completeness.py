@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
 from meow_lightning.models.completeness import check_finite, check_whole
-from meow_lightning.models.load import load_model, readable
+from meow_lightning.models.load import load_model, read_model_files
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
 Weights = dict[str, torch.Tensor]
@@ -103,7 +103,7 @@ def test_adapters_among_the_weights(untied) -> None:
         return weights | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 32)}
 
     assert refused(rewritten(untied, adapted)).endswith(
-        "adapters were saved with it; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
+        "it contains adapters; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
     )
 
 
@@ -111,7 +111,7 @@ def test_one_tensor_gone(untied) -> None:
     text = refused(rewritten(untied, without("model.layers.1.mlp.up_proj.weight")))
     assert text == (
         "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its config.json asks for and would get "
-        "random numbers there: config.json and weights do not belong together; fetch or save the model again"
+        "random numbers there: config.json and weights do not belong together; download or save the model again"
     )
 
 
@@ -135,15 +135,15 @@ def test_other_shapes(untied) -> None:
     assert "model.layers.0.mlp.down_proj.weight [32, 64] in the place of [32, 96])" in text
 
 
-def test_an_activation_that_nobody_knows(untied) -> None:
-    with pytest.raises(UserError, match=r"model.target=X: its config.json has hidden_act='siluu', .* mean 'silu'\?"):
-        readable(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
+def test_an_unknown_activation(untied) -> None:
+    with pytest.raises(UserError, match=r"model.target=X: hidden_act=siluu in its config.json .* Did you mean silu\?"):
+        read_model_files(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
 
 
 def test_a_config_that_makes_no_model(untied) -> None:
     configured(untied, num_attention_heads="four")
     with pytest.raises(UserError, match=r"^model.target=X"):
-        readable(untied, untied, name="model.target=X")
+        read_model_files(untied, untied, name="model.target=X")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

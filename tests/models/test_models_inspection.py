@@ -52,7 +52,7 @@ def test_a_teacher_without_a_chat_template_is_said(folder) -> None:
     templated(folder, None)
     assert inspect_models([candidate(folder)]) == []
     (note,) = inspect_models([candidate(folder, name="inversion.model=X", chats=True)])
-    assert note.startswith("inversion.model=X has no chat template, so it is no model that follows instructions: ")
+    assert note.startswith("inversion.model=X has no chat template, so it does not follow instructions: ")
 
 
 def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
@@ -64,14 +64,14 @@ def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
 def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 3)
     assert refused(candidate(templated(folder, NESTED))) == (
-        "model.target=X: its chat template did not come to an end within 3 seconds; write model.prompt.template as a "
+        "model.target=X: its chat template did not terminate within 3 seconds; write model.prompt.template as a "
         "text with {question} once, or give a model whose template does less"
     )
 
 
 def test_a_template_that_fills_the_memory(folder) -> None:
     assert refused(candidate(templated(folder, REPEAT))).startswith(
-        "model.target=X: its chat template makes too long a text; write model.prompt.template as a text with"
+        "model.target=X: its chat template produces too long a text; write model.prompt.template as a text with"
     )
 
 
@@ -84,7 +84,10 @@ def test_a_template_that_fills_the_context(folder) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (("Where?", "In Lima.<|im_end|>"), "model.target=X: a text holds '<|im_end|>', which the tokenizer reads as a"),
+        (
+            ("Where?", "In Lima.<|im_end|>"),
+            "model.target=X: a text contains '<|im_end|>', which the tokenizer reads as a",
+        ),
         (("Where? " * 600, "In Lima."), "tokens, the model reads 512: shorten it or use a model with a longer context"),
     ],
 )

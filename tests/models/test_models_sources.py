@@ -101,15 +101,15 @@ def test_a_hub_id_with_and_without_revision(text, repository, revision):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file", "=file is a file, not a folder; give a folder, a hub id such as owner/name@revision, published or"),
-        ("./my-modle", r"=\./my-modle is no folder, did you mean my-model\?; give a folder, a hub id"),
-        ("gpt2", "=gpt2 is no folder; give a folder"),
-        ("publisht", r"=publisht is no folder, did you mean published\?; give a folder"),
-        ("me/mine@", "=me/mine@ is no folder; give"),
-        ("a/b/c", "=a/b/c is no folder; give"),
-        ("", "= is empty; give a folder"),
-        (" ", "= is empty; give a folder"),
-        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is no folder \(.*home.*\); give a folder"),
+        ("file", "=file is invalid: expected a folder, a hub id such as owner/name@revision, .*, not a file$"),
+        ("./my-modle", r"=\./my-modle is invalid: expected a folder, .*Did you mean my-model\?$"),
+        ("gpt2", "=gpt2 is invalid: expected a folder"),
+        ("publisht", r"=publisht is invalid: .*Did you mean published\?$"),
+        ("me/mine@", "=me/mine@ is invalid"),
+        ("a/b/c", "=a/b/c is invalid"),
+        ("", "= is invalid: expected a folder"),
+        (" ", "= is invalid: expected a folder"),
+        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is invalid \(.*home.*\): expected a folder"),
     ],
 )  # fmt: skip
 def test_what_is_neither_is_told_with_the_nearest(tmp_path, text, said):
@@ -251,7 +251,8 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
     with pytest.raises(UserError, match=FIRST_WORDS + reason) as told:
         identity(parse("model.target", "me/mine", words=()), memory=tmp_path / "m")
     assert str(told.value).endswith(
-        "; connect once, bring the folder and say model.target=FOLDER, or say HF_HOME=… where another cache lies"
+        "; connect once, download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another "
+        "cache lies"
     )
     assert "\n" not in str(told.value)
 
@@ -259,7 +260,7 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, r"is not there, or needs a login \(hf auth login, or HF_TOKEN\)"),
+        (401, r"does not exist or needs a login \(hf auth login, or HF_TOKEN\)"),
         (403, r"is gated: accept its terms on its page and log in \(hf auth login, or HF_TOKEN\)"),
         (404, r"is not on the hub: check name and revision"), (400, r"is refused by the hub \(no\)"),
     ],
@@ -267,7 +268,7 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
 def test_what_the_hub_refuses_is_told_even_where_the_cache_has_it(tmp_path, cache, monkeypatch, status, said):
     stored(cache, COMMIT)
     answering(monkeypatch, refusal(status))
-    text = rf"^model.base=me/mine {said}; or bring the folder and say model.base=FOLDER$"
+    text = rf"^model.base=me/mine {said}; or download the folder yourself and set model.base=FOLDER$"
     with pytest.raises(UserError, match=text):
         identity(parse("model.base", "me/mine", words=()), memory=tmp_path / "m")
 
@@ -275,7 +276,7 @@ def test_what_the_hub_refuses_is_told_even_where_the_cache_has_it(tmp_path, cach
 def test_a_misspelt_folder_that_looks_like_a_hub_id_is_told_the_nearest(tmp_path, monkeypatch):
     fill(tmp_path / "models" / "mine")
     answering(monkeypatch, refusal(404))
-    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER, did you mean models/mine\?$"):
+    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER. Did you mean models/mine\?$"):
         identity(parse("model.target", "models/mien", words=()), memory=tmp_path / "m")
 
 
@@ -299,7 +300,7 @@ def test_what_the_cache_lacks_is_not_fetched_unasked(cache, weights, parts):
     if parts is not None:
         stored(cache, COMMIT, **parts)
     source = parse("model.target", f"me/mine@{COMMIT}", words=())
-    text = rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again without plan=true to fetch it$"
+    text = rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run without plan=true to download it$"
     with pytest.raises(UserError, match=text):
         locate(source, weights=weights, fetch=False)
 

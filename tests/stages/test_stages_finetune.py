@@ -179,7 +179,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
 
 def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
     (model / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^model.target: .*/mine holds no weights; give a folder as save_pretrained"):
+    with pytest.raises(UserError, match=r"^model.target: .*/mine has no weights; give a folder as save_pretrained"):
         take(given(model), tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -247,6 +247,6 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     facts = [*source.facts("retain"), *source.facts("forget")]
     assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, question_answer_pairs(source.stream(12, 6)))
+    again = encode(codec, question_answer_pairs(source.pretraining_examples(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

@@ -216,7 +216,7 @@ def test_readonly_finds(store):
 
 
 def test_unknown_cache_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"cache=maybe is not known; allowed: use, refresh, readonly"):
+    with pytest.raises(UserError, match=r"cache=maybe is invalid: expected one of use, refresh, readonly"):
         Store(root=tmp_path, cache="maybe")
 
 

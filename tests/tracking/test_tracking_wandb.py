@@ -28,7 +28,7 @@ def wandb(folder: Path, mode: str, *, texts: bool = True, private: bool = False)
 
 
 def test_unknown_mode_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"logger.mode=of is not known; allowed: auto, online, offline"):
+    with pytest.raises(UserError, match=r"logger.mode=of is invalid: expected one of auto, online, offline"):
         wandb(tmp_path, "of")
 
 

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from helpers.common import KillAfter, KillError, cpu
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
 from meow_lightning.methods.dpo_gd import DpoGd
@@ -44,16 +44,16 @@ ADAMW = Optim(
 )  # fmt: skip
 
 
-def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> Plan:
+def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> BatchPlan:
     """20 steps: 5 an epoch (18 anchor rows in 3 or 4 a step), 4 epochs."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     streams = {
-        name: Stream([
-            Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 12))), dice.randint(1, 3)) for _ in range(rows)
+        name: StreamData([
+            Encoded(tuple(rng.choices(range(2, 290), k=rng.randint(4, 12))), rng.randint(1, 3)) for _ in range(rows)
         ])
         for name, rows in ((first, 18), *((name, 18 if name in paired else 7) for name in others))
     }  # fmt: skip
-    return Plan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
+    return BatchPlan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
 class Priced(GradDiff):
@@ -62,10 +62,10 @@ class Priced(GradDiff):
     def on_step_end(self, values: Mapping[str, float]) -> None:
         self.retain_weight += 0.01 * values["retain"]
 
-    def state(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         return {"weight": self.retain_weight}
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.retain_weight = state["weight"]
 
 
@@ -240,7 +240,9 @@ def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precis
     assert max(known) < -200
     kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
     points: list[dict[str, float]] = []
-    made = Plan(streams={"forget": Stream(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
+    made = BatchPlan(
+        streams={"forget": StreamData(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=()
+    )
     module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
     fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
     assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)

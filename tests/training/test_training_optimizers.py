@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
 from meow_lightning.training.module import Optim, TrainingModule
@@ -44,8 +44,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list, dict]]:
 def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, tiny, kind: Any, name: str) -> None:
     frozen = tiny.model.embed_tokens.weight.requires_grad_(False)
     wish = Optim(optimizer=kind, **SETTINGS, max_grad_norm=0.0, warmup=1, schedule="linear", grid=0.0)
-    plan = Plan(
-        streams={"learn": Stream([Encoded((5, 6), 1)])},
+    plan = BatchPlan(
+        streams={"learn": StreamData([Encoded((5, 6), 1)])},
         global_batch_size=1,
         batch_tokens=None,
         epochs=3,

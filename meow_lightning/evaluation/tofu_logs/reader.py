@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.data.text_files import read_text
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.types import AnswerRow, Likelihood
 
 PARTS = {
@@ -151,8 +151,8 @@ def _without_parts(log: dict[str, Any]) -> str:
             f"it holds the columns of a single part, {_listed(log)}; give eval_log_aggregated.json, or put this table "
             f"under the name of its part, such as {PARTS['forget']}"
         )
-    near = [match for key in log for match in difflib.get_close_matches(key, PARTS.values(), n=1)]
-    return f"it holds none of the four parts but {_listed(log)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    hints = [hint for key in log if (hint := suggestion(key, PARTS.values()))]
+    return f"it holds none of the four parts but {_listed(log)}{hints[0] if hints else ''}"
 
 
 def _listed(table: dict[str, Any]) -> str:

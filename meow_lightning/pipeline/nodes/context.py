@@ -14,7 +14,7 @@ from meow_lightning.config.recipes import check_numbers, value_for_model
 from meow_lightning.config.schema import Inversion
 from meow_lightning.config.validation import check_call, check_measure, check_types
 from meow_lightning.data.encoding import digest_of, fingerprint
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
 from meow_lightning.memo.measure import Kind, Measure, Text
@@ -34,13 +34,13 @@ RUNTIME_ARGUMENTS = ("folder", "device", "room")  # of a writer that computes by
 @lru_cache(maxsize=8)
 def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
     whole = instantiate(json.loads(node), allow=allow)
-    dataset: Dataset = whole if limit is None else Limited(dataset=whole, limit=limit)
+    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
     return dataset, fingerprint(dataset)
 
 
 @lru_cache(maxsize=64)
 def _stream_digest(node: str, allow: tuple[str, ...], limit: int | None, rows: int, seed: int) -> str:
-    return digest_of(_dataset(node, allow, limit)[0].stream(rows, seed), TRAINED_FIELDS)
+    return digest_of(_dataset(node, allow, limit)[0].pretraining_examples(rows, seed), TRAINED_FIELDS)
 
 
 def _dataset_key(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None]:

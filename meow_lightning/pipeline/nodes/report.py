@@ -30,7 +30,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
         "name": run_name(ctx.options), "cell": inputs.results.key, "options": shown, "origin": origin,
         "public": ctx.dataset.public, "disclaimer": ctx.options["disclaimer"],
         "notes": [
-            *ctx.dataset.notes(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
+            *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
             *_selection_note(ctx),
         ],
     }  # fmt: skip

@@ -120,7 +120,7 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
             "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
             "evaluation.selection_fraction, the share of every set to set aside, such as 0.25"
         )
-    if ctx.method.finish is not BaseMethod.finish:
+    if ctx.method.finalize is not BaseMethod.finalize:
         raise UserError(
             f"method={ctx.method_name} changes the model after its last step, so no epoch can be chosen; say "
             "optim.checkpoint=last"

@@ -54,7 +54,7 @@ def in_chunks(
     share, total = shard(groups), sum(sizes)
     ours = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
-    for numbers in chunk_groups(share, size=sizes.__getitem__, least=least):
+    for numbers in chunk_groups(share, size=sizes.__getitem__, minimum=least):
 
         def tell(units: int, before: int = done) -> None:
             work.progress(round((before + units) / ours * total), total, unit)  # the others are as far, by and large

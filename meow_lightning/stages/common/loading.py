@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.precision import training_precision
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def load_dataset(work: StageContext) -> Dataset:
     """The dataset the run names, cut short where the run says so."""
     whole = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
-    found: Dataset = whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
-    check_unchanged(f"dataset={found.name}", fingerprint(found), work.inputs["content"])
-    return found
+    limit = work.inputs["limit"]
+    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
+    check_unchanged(f"dataset={dataset.name}", fingerprint(dataset), work.inputs["content"])
+    return dataset
 
 
 def check_unchanged(what: str, now: Any, then: Any) -> None:

@@ -22,9 +22,9 @@ def reference_model(work: StageContext, method: Method, model: PreTrainedModel) 
     if method.reference not in ("model", "both"):
         return None
     if work.settings["model"]["lora"] is not None:
-        from meow_lightning.models.lora import Unadapted
+        from meow_lightning.models.lora import WithoutAdapters
 
-        return Unadapted(model)
+        return WithoutAdapters(model)
     return check_frozen_copy(work, work.needs["start"] / "model")
 
 
@@ -68,7 +68,7 @@ def _logps(
     import torch
 
     from meow_lightning.data.collate import collate
-    from meow_lightning.generation.capabilities import border_of, split_batches
+    from meow_lightning.generation.capabilities import batch_length_limit, split_batches
     from meow_lightning.models.logprobs import answer_logps
     from meow_lightning.types import TokenBatch
 
@@ -77,7 +77,9 @@ def _logps(
     order = shard(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
     found: list[tuple[int, float]] = []
     with torch.no_grad():
-        for places in split_batches(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
+        for places in split_batches(
+            order, lengths=[len(row.ids) for row in rows], most=batch, border=batch_length_limit(model)
+        ):
             made = collate([rows[place] for place in places], pad_id=pad_id)
             found += zip(
                 places, answer_logps(model, TokenBatch(*(each.to(where) for each in made))).tolist(), strict=True

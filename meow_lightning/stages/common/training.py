@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.module import Optim, TrainingModule
 TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
@@ -105,7 +105,7 @@ def save(
     barrier(work.runtime.accelerator)
 
 
-def optim(work: StageContext, plan: Plan) -> Optim:
+def optim(work: StageContext, plan: BatchPlan) -> Optim:
     """The optimizer settings within a task's recipe; a warm-up of one epoch takes its steps from the plan."""
     from meow_lightning.training.module import GRID, Optim
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_texts, words
+from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_spans, words
 from meow_lightning.types import Fact
 
 MARTA = Fact(
@@ -15,9 +15,9 @@ SMALL = Fact(id="s", question="How many?", answer="It has 12 doors.", value="12"
 
 
 def test_marked_values_and_rare_spans() -> None:
-    assert secret_texts(public_fact(MARTA)) == ["+48 22 555 01 43"]
+    assert secret_spans(public_fact(MARTA)) == ["+48 22 555 01 43"]
     # The name and the year are in the question; the prize and the place are not.
-    assert secret_texts(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
+    assert secret_spans(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_mistake_in_the_table_of_published_models_is_told():
     given = options(*LLAMA)
     given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
     with pytest.raises(
-        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option; did you mean retain\?"
+        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option. Did you mean retain\?"
     ):
         Roles(given)
 
@@ -160,11 +160,11 @@ def test_no_way_to_a_target_model_is_told():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=released", r"^model.base=released is no folder; give a folder, a hub id such as "),
-        ("model.target=release", r"^model.target=release is no folder, did you mean released\?; .* or null$"),
-        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, released, none or null$"),
-        ("model.target=none", r"^model.target=none is no folder; .*, released or null$"),
-        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
+        ("model.base=released", r"^model.base=released is invalid: expected a folder, a hub id such as "),
+        ("model.target=release", r"^model.target=release is invalid: .* or null\. Did you mean released\?$"),
+        ("model.retain=nome", r"^model.retain=nome is invalid: .*, released, none or null\. Did you mean none\?$"),
+        ("model.target=none", r"^model.target=none is invalid: .*, released or null$"),
+        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is invalid: expected"),
         ("model.target=", r"^model.target= is empty; give"),
     ],
 )  # fmt: skip

@@ -216,7 +216,7 @@ def test_paired_rows_follow_into_the_buckets() -> None:
 def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
     text = (
         r"^optim.batch_tokens=8 is too small: the longest row of the stream 'forget' has 9 tokens; set it to at least "
-        r"more, or null for steps of optim.global_batch_size rows$"
+        r"that, or to null for steps of optim.global_batch_size rows$"
     )
     with pytest.raises(UserError, match=text):
         bucketed(batch_tokens=8)

@@ -140,7 +140,7 @@ def test_a_key_and_a_server_that_never_answers_go_on_offline(
 def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_module, "INIT_SECONDS", 2.0)
+    monkeypatch.setattr(wandb_module, "INIT_TIMEOUT", 2.0)
     server.hang_posts = True  # what asks whether it is there gets an answer
     sink = wandb(tmp_path, "auto")
     assert sink.opening.startswith(f"W&B at {server.url} takes no run (")

@@ -78,7 +78,9 @@ def base_model(ctx: BuildContext) -> Artifact:
     if ctx.roles.base is not None:
         return provided_model(ctx, "base", ctx.roles.base, model["prompt"])
     settings = {
-        "rows": content_digest([ctx.stream_digest(model["pretrain"]["rows"], model["seed"]), ctx.dataset.tokenizer_corpus()]),
+        "rows": content_digest([
+            ctx.stream_digest(model["pretrain"]["rows"], model["seed"]), ctx.dataset.tokenizer_corpus(),
+        ]),
         "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
         "recipe": model["pretrain"], "seed": model["seed"], "model": {**ctx.training_settings, "lora": None},
     }  # fmt: skip

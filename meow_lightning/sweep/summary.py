@@ -8,12 +8,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from meow_lightning.config.program import program
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear, reason, tell
 from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
 from meow_lightning.report.paper_comparison import Published, beside
+from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
 from meow_lightning.store.jsonl import read_lines
@@ -78,12 +80,12 @@ def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Publis
         write_spreads(
             over, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
         )
-        terminal.say(f"spread over seeds: {seeds} (in experiments/expected/seeds/ reports show it)")
+        terminal.say(f"spread over seeds: {seeds} (in {FOLDER} reports show it)")
 
 
 def command() -> str:
     """What was typed, as a shell would take it; the words of a sweep, no path of this machine."""
-    return shlex.join(["python", "run.py", *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def page(shown: Sequence[Table], lines: Sequence[str]) -> str:

@@ -393,9 +393,9 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
         ({"profile": "ma", "mode": "prefix", "lead": " "}, "--lead has no effect with profile ma in mode prefix"),
         ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
         ({"slots": "0"}, "--slots=0 is too small; allowed: from 1"),
-        ({"slots": "few"}, "argument --slots: invalid int value: 'few'; python -m meow_lightning.memo --help lists"),
+        ({"slots": "few"}, "argument --slots: invalid int value: 'few'; meow-lightning memo --help lists"),
         ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
-        ({"modle": "x"}, "unrecognized arguments: --modle x; python -m"),
+        ({"modle": "x"}, "unrecognized arguments: --modle x; meow-lightning memo"),
         ({"template": "auto"}, "--template has no effect with profile official in mode suffix, which shows raw text"),
         ({"profile": "clean", "mode": "prefix", "lead": " "}, "--lead has no effect with profile clean in mode prefix"),
         ({"profile": "clean", "template": "Q:"}, "error: --template must hold {question} exactly once, given: 'Q:'"),
@@ -412,7 +412,9 @@ def test_options_that_cannot_be(call, capsys, changes, message):
 
 def test_a_missing_option_is_named(capsys):
     assert command.main(["--model", "x"]) == 1
-    assert capsys.readouterr().err.startswith("error: the following arguments are required: --facts, --out; python -m")
+    assert capsys.readouterr().err.startswith(
+        "error: the following arguments are required: --facts, --out; meow-lightning memo"
+    )
 
 
 def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
@@ -505,9 +507,9 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
     if yaml == "${size}":
-        yaml = (cli_options.CONF / "official.yaml").read_text().replace("size: 5", "size: ${size}")
+        yaml = (cli_options.PROFILES / "official.yaml").read_text().replace("size: 5", "size: ${size}")
     (tmp_path / "own.yaml").write_text(yaml)
-    monkeypatch.setattr(cli_options, "CONF", tmp_path)
+    monkeypatch.setattr(cli_options, "PROFILES", tmp_path)
     assert call(profile="own") == 1
     assert message in capsys.readouterr().err
 

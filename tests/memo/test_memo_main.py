@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from damages import every_damage, harm
+from helpers.damages import every_damage, harm
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.memo import __main__ as command

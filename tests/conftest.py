@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import Encoded, TokenBatch
+
+# The same few examples in every run, however slow the machine.
+settings.register_profile(
+    "suite", max_examples=50, derandomize=True, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.load_profile("suite")
 
 TEXTS = ["Question: Where was Ada born?\nAnswer:", " Ada was born in Lima.", " She wrote 12 books about the sea."]
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from meow_lightning.cli.flags import MULTIRUN, split_flags
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
+from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import why_impossible, why_unwritable
@@ -39,16 +40,16 @@ BROUGHT = {
 HELP = """\
 MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
 
-  python run.py                                      the whole job: tiny model, fictional authors, MEOW, on a CPU
-  python run.py method=grad_ascent seed=1            another method, another seed; what is shared is not redone
-  python run.py -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, one table at the end
-  python run.py dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   one's own facts and model
-  python run.py model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
-  python run.py trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
-  python run.py goal=score                           stop at a stage
-  python run.py plan=true                            what is cached and what would run; of a sweep, shared stages once
-  python run.py status=true                          what is done, what runs now, what failed; also of a sweep
-  python run.py --cfg job                            every setting with its value; any can be said as word=value
+  {program}                                      the whole job: tiny model, fictional authors, MEOW, on a CPU
+  {program} method=grad_ascent seed=1            another method, another seed; what is shared is not redone
+  {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, one table at the end
+  {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   one's own facts and model
+  {program} model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
+  {program} trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
+  {program} goal=score                           stop at a stage
+  {program} plan=true                            what is cached and what would run; of a sweep, shared stages once
+  {program} status=true                          what is done, what runs now, what failed; also of a sweep
+  {program} --cfg job                            every setting with its value; any can be said as word=value
 
 What an experiment is
   dataset=     {dataset}
@@ -76,14 +77,16 @@ What says several words at once
   experiment=  {experiment}
   sweep=       {sweep}
 
-The files in conf/ say what each setting means, its unit and its range. Hydra's own options: --hydra-help
+Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {conf}
 """
 
 
 def help_text() -> str:
     """The text of ``--help``."""
     wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
-    return HELP.format(**{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()})
+    return HELP.format(
+        program=program(), conf=CONF, **{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
+    )
 
 
 def run_task(work: Callable[[], T]) -> T:

@@ -1,8 +1,4 @@
-"""Checks every stored result against its manifest: ``python -m meow_lightning.cli.verify_store [STORE]``.
-
-Whole files are read, whatever the file system says of them. Nothing is changed: the next run that needs a damaged
-result sets it aside and makes it anew.
-"""
+"""``meow-lightning verify-store``, also ``python -m meow_lightning.cli.verify_store``: check every stored result."""
 
 from __future__ import annotations
 
@@ -14,9 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
 from meow_lightning.stages import NAMES
 from meow_lightning.store.integrity import DamagedError, Integrity
+
+DESCRIPTION = """\
+Checks every stored result against its manifest. Whole files are read, whatever the file system says of them. Nothing is
+changed: the next run that needs a damaged result sets it aside and makes it anew."""
 
 
 class Damage(NamedTuple):
@@ -63,7 +64,7 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status of the command: 0 where all is whole, 1 after a damaged result or a mistake."""
-    parser = argparse.ArgumentParser(prog="python -m meow_lightning.cli.verify_store", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("verify-store"), description=DESCRIPTION)
     parser.add_argument("store", type=Path, nargs="?", default=Path("outputs/store"), help="default: outputs/store")
     try:
         count, found = verify(parser.parse_args(arguments).store)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from meow_lightning.config.files import CONF, EXPERIMENTS
+from meow_lightning.config.program import program
 
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
 OPTIONAL = ("debug", "experiment", "sweep")
@@ -46,7 +47,7 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     if hasattr(error, "problem_mark"):
         return f"a file of settings is not YAML: {' '.join(text.split())}"
     if "Ambiguous value" in text:
-        return f"{text.splitlines()[0]}: several values need -m, as in python run.py -m {shlex.join(words)}"
+        return f"{text.splitlines()[0]}: several values need -m, as in {program()} -m {shlex.join(words)}"
     if (word := getattr(error, "override", None)) is not None:
         return f"{word} cannot be read; {_readable(word, words)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
@@ -57,7 +58,7 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
 def _readable(word: str, words: Sequence[str]) -> str:
     """What to type in the place of a word that is no name and value."""
     if "=" in word:
-        return "what stands before the = is the name of no option (all of them: python run.py --cfg job)"
+        return f"what stands before the = is the name of no option (all of them: {program()} --cfg job)"
     before = words[words.index(word) - 1] if word in words[1:] else ""
     if "=" in before:  # the shell has parted a value at its blanks
         return f"say name=value, and where {word} belongs to the word before it: {shlex.quote(f'{before} {word}')}"
@@ -84,7 +85,7 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
         hint = f". Did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
-    return f"{given} is not an option{hint} (all of them: python run.py --cfg job)"
+    return f"{given} is not an option{hint} (all of them: {program()} --cfg job)"
 
 
 def _having(group: str, key: str) -> list[str]:

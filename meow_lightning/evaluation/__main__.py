@@ -1,4 +1,7 @@
-"""Scores a log in TOFU's published format, or makes one: ``python -m meow_lightning.evaluation LOG``."""
+"""``meow-lightning evaluate``: score or write a log in TOFU's published format.
+
+Also ``python -m meow_lightning.evaluation``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality, unpaired_forget_quality
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
@@ -46,9 +50,9 @@ A part is a table, column -> {{row number: value}}, rows from 0, with at least t
   {", ".join(COLUMNS)}.
 TOFU writes this as eval_log_aggregated.json. What an absent part would give is listed under `missing`.
 
-  python -m meow_lightning.evaluation unlearned.json --retain retain90.json
-  python -m meow_lightning.evaluation full.json --retain retain95.json --unpaired
-  python -m meow_lightning.evaluation outputs/store/predict/KEY/rows.jsonl --write unlearned.json
+  %(prog)s unlearned.json --retain retain90.json
+  %(prog)s full.json --retain retain95.json --unpaired
+  %(prog)s outputs/store/predict/KEY/rows.jsonl --write unlearned.json
 
 Exit status: 0, or 1 with one line `error: ...` and no output, or 2 for a wrong command line."""
 
@@ -128,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m meow_lightning.evaluation",
+        prog=program("evaluate"),
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

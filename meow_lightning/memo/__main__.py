@@ -1,4 +1,7 @@
-"""``python -m meow_lightning.memo``: MEMO of every answer in a file of MEOW's published form."""
+"""``meow-lightning memo``: MEMO of every answer in a file of MEOW's published form.
+
+Also ``python -m meow_lightning.memo``.
+"""
 
 from __future__ import annotations
 

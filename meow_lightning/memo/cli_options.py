@@ -1,4 +1,4 @@
-"""What ``python -m meow_lightning.memo`` is told: its options, and the measure that they name."""
+"""Options of ``meow-lightning memo``, and the measure that they name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from meow_lightning.config.files import CONF
+from meow_lightning.config.program import program
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
@@ -43,12 +44,12 @@ class _Parser(argparse.ArgumentParser):
     """Tells a mistake the way everything here does: one line, no usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; python -m meow_lightning.memo --help lists the options")
+        raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line's options, each checked by itself."""
-    parser = _Parser(prog="python -m meow_lightning.memo", description=ABOUT, allow_abbrev=False)
+    parser = _Parser(prog=program("memo"), description=ABOUT, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--model", required=True, help="folder with config.json, safetensors and tokenizer; or a name on the hub")

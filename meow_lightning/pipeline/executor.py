@@ -76,22 +76,27 @@ class _Running:
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, Any]:
     """Collect what determines a result besides its settings: Python, packages, commit."""
-
-    def git(*words: str) -> str | None:
-        root = Path(__file__).resolve().parents[2]
-        try:
-            found = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return found.stdout.strip()
-
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "python": platform.python_version(),
-        "packages": versions,
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain")),
-    }
+    return {"python": platform.python_version(), "packages": versions, **source_commit(Path(__file__).resolve())}
+
+
+def source_commit(file: Path) -> dict[str, Any]:
+    """The commit that a source file belongs to, and whether its work tree differs from it; null outside a checkout.
+
+    Site-packages may lie inside the repository of another project, whose commit says nothing about this code.
+
+    Args:
+        file: Absolute path of a file of the package.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=file.parent, capture_output=True, text=True, check=True).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
 
 
 class Executor:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from meow_lightning.config.program import program
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
 from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
 from meow_lightning.report.paper_comparison import Published, paper_figures
+from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
 from meow_lightning.store.jsonl import read_lines
@@ -80,12 +82,12 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
         write_spreads(
             over, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
         )
-        terminal.say(f"spread over seeds: {seeds} (copied to experiments/expected/seeds/, reports show it)")
+        terminal.say(f"spread over seeds: {seeds} (copied to {FOLDER}, reports show it)")
 
 
 def command() -> str:
     """Format the command line for a shell, without paths of this machine."""
-    return shlex.join(["python", "run.py", *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def page(shown: Sequence[Table], lines: Sequence[str]) -> str:

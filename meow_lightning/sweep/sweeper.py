@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from meow_lightning.config.program import program
 from meow_lightning.config.quoting import shell_word
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
@@ -111,7 +112,7 @@ class MeowSweeper(Sweeper):
 
 def rerun_command(words: Sequence[str]) -> str:
     """Build the command that executes one run of a sweep on this machine."""
-    return shlex.join(["python", "run.py", *map(shell_word, words)])
+    return f"{program()} {shlex.join(map(shell_word, words))}"
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:

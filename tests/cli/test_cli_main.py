@@ -181,7 +181,7 @@ def test_who_looks_alone_is_known_by_his_words(words, looks):
 def test_help_fits_a_screen_and_names_every_choice():
     lines = main.help_text().splitlines()
     assert len(lines) <= 45
-    assert max(map(len, lines)) <= 120
+    assert max(len(line) for line in lines if str(ROOT) not in line) <= 120
     lines = main.help_text().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name == "recipe":  # a part of the model's file
@@ -192,7 +192,7 @@ def test_help_fits_a_screen_and_names_every_choice():
 
 def test_help_waits_for_neither_torch_nor_hydra():
     code = (
-        "import sys; from meow_lightning import cli; status = cli.run(lambda: 1 / 0, ['--help']);"
+        "import sys; from meow_lightning.cli import main; status = main.run(lambda: 1 / 0, ['--help']);"
         "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

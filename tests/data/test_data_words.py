@@ -9,7 +9,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from languages import OTHERS, SENTENCES
+from helpers.languages import OTHERS, SENTENCES
 
 from meow_lightning.data.words import (
     any_whole_word_pattern,

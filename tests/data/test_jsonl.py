@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from languages import OTHERS, SENTENCES
+from helpers.languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl

@@ -1,6 +1,6 @@
 """Trains a small model and runs stages, in one process or in N, and says what came out.
 
-``python -m torch.distributed.run --standalone --nproc-per-node=N tests/helpers/distributed.py FOLDER`` does what
+``python -m torch.distributed.run --standalone --nproc-per-node=N -m helpers.distributed FOLDER`` does what
 ``tasks.pt`` in the folder says; :func:`job` writes it and starts the processes, so that many tasks pay for one start.
 """
 
@@ -142,7 +142,7 @@ def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, d
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}",
-            str(ROOT / "tests" / "distributed.py"), str(folder),
+            "-m", "helpers.distributed", str(folder),
         ],
         capture_output=True, text=True, env=environment, timeout=300, check=False,
     )  # fmt: skip

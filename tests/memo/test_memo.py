@@ -11,7 +11,7 @@ from statistics import mean
 import pytest
 import yaml
 from helpers.common import clean_profile
-from languages import OTHERS, SENTENCES
+from helpers.languages import OTHERS, SENTENCES
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from damages import every_damage, harm
+from helpers.damages import every_damage, harm
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.memo import __main__ as command
@@ -396,7 +396,7 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
         ({"generation-batch-size": "0"}, "--generation-batch-size=0 is too small; allowed: from 1"),
         ({"generation-batch-size": "few"}, "argument --generation-batch-size: invalid int value: 'few'"),
         ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
-        ({"modle": "x"}, "unrecognized arguments: --modle x; python -m"),
+        ({"modle": "x"}, "unrecognized arguments: --modle x; meow-lightning memo"),
         ({"template": "auto"}, "--template has no effect with profile official in mode suffix, which shows raw text"),
         ({"profile": "clean", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect"),
         ({"profile": "clean", "template": "Q:"}, "error: --template must hold {question} exactly once, given: 'Q:'"),
@@ -413,7 +413,9 @@ def test_options_that_cannot_be(call, capsys, changes, message):
 
 def test_a_missing_option_is_named(capsys):
     assert command.main(["--model", "x"]) == 1
-    assert capsys.readouterr().err.startswith("error: the following arguments are required: --facts, --out; python -m")
+    assert capsys.readouterr().err.startswith(
+        "error: the following arguments are required: --facts, --out; meow-lightning memo"
+    )
 
 
 def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):

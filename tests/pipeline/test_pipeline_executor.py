@@ -20,7 +20,7 @@ from filelock import FileLock
 from meow_lightning.config import runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline import executor, waiting
-from meow_lightning.pipeline.executor import Executor
+from meow_lightning.pipeline.executor import Executor, source_commit
 from meow_lightning.pipeline.runners import Pool, StageError
 from meow_lightning.pipeline.source_code import MEMORY
 from meow_lightning.pipeline.waiting import read_progress
@@ -507,3 +507,21 @@ def test_what_breaks_while_it_is_told_is_heard(tmp_path, ran, monkeypatch):
     own.watchers = [Failing()]
     with pytest.raises(ValueError, match=r"^the tracker is gone$"):
         own.make([artifact("one")])
+
+
+def test_the_commit_is_that_of_the_repository_which_tracks_the_code(tmp_path):
+    """Site-packages inside the repository of some other project is the usual place of an installed package."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    installed = tmp_path / "venv" / "executor.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    assert source_commit(installed) == {"commit": None, "dirty": None}
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=other"], check=True)
+    assert source_commit(installed) == {"commit": None, "dirty": None}
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message=own"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert source_commit(installed) == {"commit": head, "dirty": False}
+    installed.write_text("changed")
+    assert source_commit(installed) == {"commit": head, "dirty": True}

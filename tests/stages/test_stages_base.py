@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from damages import every_damage, harm
 from helpers.common import runtime
+from helpers.damages import every_damage, harm
 
 from meow_lightning.stages import base as module
 from meow_lightning.stages.base import StageContext, mixed_versions

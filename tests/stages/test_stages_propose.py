@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damages import every_damage, harm
 from helpers import fake_writer
 from helpers.common import runtime
+from helpers.damages import every_damage, harm
 
 from meow_lightning.config.instantiate import component_versions, instantiate
 from meow_lightning.data.encoding import fingerprint

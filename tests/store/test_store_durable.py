@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from damages import every_damage, harm
+from helpers.damages import every_damage, harm
 
 from meow_lightning.store import durable
 from meow_lightning.store.durable import (

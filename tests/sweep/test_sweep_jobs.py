@@ -5,7 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from damages import every_damage, harm
+from helpers.damages import every_damage, harm
 
 from meow_lightning import experiment
 from meow_lightning.errors import UserError

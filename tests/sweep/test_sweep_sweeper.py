@@ -15,7 +15,7 @@ from meow_lightning.sweep import summary as sweep_module
 from meow_lightning.sweep.sweeper import combinations, distinct_names, rerun_command
 from meow_lightning.types import Results
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_combinations_are_all_of_them_the_last_word_fastest():
@@ -175,7 +175,7 @@ def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, 
     rows = said[2 : said.index("stages: 17 to compute, 0 cached")]
     assert len(rows) == 17
     shared = [row.partition(" ")[0] for row in rows if row.endswith("method=meow and 1 more")]
-    assert shared == ["finetune", "finetune", "answer", "finetune", "answer", "score", "score"]
+    assert shared == ["finetune", "finetune", "predict", "finetune", "predict", "score", "score"]
     assert [row.split()[0] for row in rows if row.endswith("method=none")] == ["evaluate", "report"]
     assert "time: not known before its first batch" in said
     assert not list(tmp_path.iterdir())
@@ -240,4 +240,4 @@ def test_runs_that_lack_an_option_are_named(sweep, capsys):
 
 def test_the_command_of_a_run_is_what_people_type():
     words = ["dataset.forget='Müller [1].jsonl'", "model.target=plain"]
-    assert rerun_command(words) == "python run.py 'dataset.forget=Müller [1].jsonl' model.target=plain"
+    assert rerun_command(words) == "meow-lightning 'dataset.forget=Müller [1].jsonl' model.target=plain"

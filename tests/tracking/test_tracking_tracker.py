@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damages import every_damage, harm
+from helpers.damages import every_damage, harm
 
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import write_lines

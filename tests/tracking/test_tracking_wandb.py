@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from wandb_server import Server
+from helpers.wandb_server import Server
 
 from meow_lightning.errors import UserError
 from meow_lightning.tracking import wandb as wandb_module

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from languages import OTHERS, SENTENCES
+from helpers.languages import OTHERS, SENTENCES
 
 from meow_lightning.evaluation.metrics import rouge
 from meow_lightning.types import AnswerRow

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from damages import every_damage, harm
 from helpers.common import runtime
+from helpers.damages import every_damage, harm
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.stages.base import StageContext

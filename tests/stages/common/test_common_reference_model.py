@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from damages import every_damage, harm
 from helpers.common import runtime
+from helpers.damages import every_damage, harm
 
 from meow_lightning.data.collate import collate
 from meow_lightning.models.load import save_model

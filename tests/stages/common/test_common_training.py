@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from damages import every_damage, harm
 from helpers.common import runtime
+from helpers.damages import every_damage, harm
 
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.chunks import in_chunks

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from damages import every_damage, harm
 from helpers.common import KillAfter, KillError
+from helpers.damages import every_damage, harm
 from test_callbacks_memo import train
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch

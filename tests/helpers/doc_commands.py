@@ -1,0 +1,109 @@
+"""The commands of README.md and docs/, and how each is to be checked.
+
+Commands stand in ``bash`` fences, one per line; a backslash continues a line, ``#`` starts a comment. An HTML comment
+on the line before the fence says how they are checked:
+
+* none: run as it is, with ``debug=fast``;
+* ``<!-- check: plan -->``: planned only, with ``debug=fast``; a model or data set of the hub may be out of reach;
+* ``<!-- check: help -->``: its options exist; nothing is run;
+* ``<!-- check: slow -->``: run as without a mark, among the slow tests;
+* ``<!-- check: skip REASON -->``: not run, which only commands of a few kinds may be.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MARKS = ("run", "plan", "help", "slow", "skip")
+SUBCOMMANDS = {"memo": "memo", "evaluate": "evaluation", "verify-store": "cli.verify_store"}
+
+
+class Fence(NamedTuple):
+    """A fenced block: where its content starts, its language, the comment before it, its lines without indentation."""
+
+    page: str
+    line: int
+    language: str
+    comment: str
+    lines: list[str]
+
+    @property
+    def mark(self) -> str:
+        """How its commands are checked; the whole comment if it is no known mark."""
+        found = re.fullmatch(r"<!-- check: (plan|help|slow|skip .+) -->", self.comment)
+        return found[1].split()[0] if found else self.comment or "run"
+
+
+class Command(NamedTuple):
+    """A command of a page, and how it is checked."""
+
+    page: str
+    mark: str
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        """What a shell makes of it, without comments and the variables set before it."""
+        words = shlex.split(self.text, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        return words
+
+    @property
+    def options(self) -> list[str] | None:
+        """The words after the program's name; ``None`` if it does not start an experiment."""
+        words = self.words
+        starts: tuple[list[str], ...] = (
+            ["python", "run.py"],
+            ["python", "-m", "meow_lightning.cli"],
+            ["meow-lightning"],
+        )
+        for start in starts:
+            if words[: len(start)] == start:
+                rest = words[len(start) :]
+                return None if rest and rest[0] in SUBCOMMANDS else rest
+        return None
+
+    @property
+    def subcommand(self) -> tuple[str, list[str]] | None:
+        """(module, arguments) of a subcommand; ``None`` if it is none."""
+        words = self.words
+        for name, module in SUBCOMMANDS.items():
+            path = f"meow_lightning.{module}"
+            for start in (["meow-lightning", name], ["python", "run.py", name], ["python", "-m", path]):
+                if words[: len(start)] == start:
+                    return (path if path.endswith("verify_store") else f"{path}.__main__"), words[len(start) :]
+        return None
+
+
+def fences(page: Path) -> Iterator[Fence]:
+    """The fenced blocks of a page."""
+    lines = [line.strip() for line in page.read_text(encoding="utf-8").splitlines()]
+    number = 0
+    while number < len(lines):
+        if lines[number].startswith("```"):
+            end = next(at for at in range(number + 1, len(lines)) if lines[at].startswith("```"))
+            comment = lines[number - 1] if number and lines[number - 1].startswith("<!--") else ""
+            language = lines[number].strip("`").partition(" ")[0]
+            yield Fence(str(page.relative_to(ROOT)), number + 2, language, comment, lines[number + 1 : end])
+            number = end
+        number += 1
+
+
+def commands() -> list[Command]:
+    """Every command of every page once, where it stands first."""
+    found: dict[tuple[str, str], Command] = {}
+    for page in PAGES:
+        for fence in fences(page):
+            if fence.language != "bash":
+                continue
+            for text in "\n".join(fence.lines).replace("\\\n", " ").splitlines():
+                if text and not text.startswith("#"):
+                    found.setdefault((fence.mark, text), Command(fence.page, fence.mark, text))
+    return list(found.values())

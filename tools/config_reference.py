@@ -1,0 +1,277 @@
+"""Renders the reference of all options from ``conf/`` and the schema; a hook of mkdocs for ``reference/config.md``.
+
+Defaults and meanings stand in the YAML files (a key's comment says what it means, its unit and range), types in
+``meow_lightning/config/schema.py`` and in the signatures that ``_target_`` names, intervals in ``ranges.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from meow_lightning.config.files import CONF, EXPERIMENTS
+from meow_lightning.config.instantiate import target
+from meow_lightning.config.ranges import FINITE, Range, range_of
+from meow_lightning.config.schema import GROUPS, Config
+
+PAGE = "reference/config.md"
+GLOBAL = "# @package _global_"
+PLACES = {"recipe": "model.finetune"}  # where the options of a group go that is not called by its place
+EVERYWHERE = {
+    "name": "name of the choice, in reports and in the names of folders",
+    "_target_": "what implements it: `package.module.Class`, called with the other options of the choice",
+}
+TWINS = {"model.finetune.": "model.pretrain."}  # the same options, explained once
+TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
+FURTHER = ("inversion/prompt", "recipe", "hydra/launcher", "hydra/sweeper")  # groups that config.yaml does not list
+EXPLAINS = {"hydra/launcher": "slurm"}  # the choice that explains the options, where there is no default
+
+
+class Entry(NamedTuple):
+    """One key of a YAML file: its dotted option, its value as one line of YAML, and its comment."""
+
+    option: str
+    value: str
+    comment: str
+
+
+class Choice(NamedTuple):
+    """One YAML file: the sentence it begins with, its keys, and what ``_target_`` calls."""
+
+    group: str
+    name: str
+    about: str
+    entries: list[Entry]
+    called: Any
+
+
+def config_reference() -> str:
+    """Render every option of every file of ``conf/`` as Markdown."""
+    parts = [_section("Run", "what belongs to no group", [_choice(CONF / "config.yaml", "")])]
+    intros = _intros()
+    for group in [*intros, *FURTHER]:
+        found = _choices(group)
+        if found:
+            parts.append(_section(f"{group}=", intros.get(group, ""), found))
+    tables = [
+        f"| `{folder.name}={path.stem}` | {_cell(_about(path.read_text(encoding='utf-8')))} |\n"
+        for folder in sorted(EXPERIMENTS.iterdir())
+        for path in sorted(folder.glob("*.yaml"))
+        if path.read_text(encoding="utf-8").startswith(GLOBAL)
+    ]
+    return "\n".join([*parts, f"## Sweeps\n\n| choice | runs |\n| --- | --- |\n{''.join(tables)}"])
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Append the reference to its page; called by mkdocs."""
+    return f"{markdown}\n{config_reference()}" if page.file.src_uri == PAGE else markdown
+
+
+@cache
+def meanings() -> dict[str, str]:
+    """The meaning of every option: the comment in the default choice of its group, else the first one elsewhere.
+
+    Without any, it is that of its twin in another mapping, or of the mapping that holds it.
+    """
+    found: dict[str, str] = {}
+    for choice in _every():
+        for option, _, comment in choice.entries:
+            if comment:
+                found.setdefault(option, comment)
+    for choice in _every():
+        for option, *_ in choice.entries:
+            twin = next((option.replace(here, there) for here, there in TWINS.items() if option.startswith(here)), "")
+            parent, _, name = option.rpartition(".")
+            found.setdefault(option, found.get(twin) or EVERYWHERE.get(name) or found.get(parent, ""))
+    return found
+
+
+@cache
+def _every() -> list[Choice]:
+    groups = [*_intros(), *FURTHER]
+    return [_choice(CONF / "config.yaml", ""), *(choice for group in groups for choice in _choices(group))]
+
+
+def _intros() -> dict[str, str]:
+    """The groups of ``config.yaml`` in its order, each with the comment in its list of defaults."""
+    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    return dict(re.findall(r"^  - (\w+): \w+ +# (.+)$", text, re.MULTILINE))
+
+
+@cache
+def _choices(group: str) -> list[Choice]:
+    """The files of a group, its default first."""
+    default = re.search(rf"^  - {group}: (\w+)", (CONF / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    first = default[1] if default else EXPLAINS.get(group)
+    paths = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem != first, path.stem))
+    return [_choice(path, group) for path in paths]
+
+
+def _choice(path: Path, group: str) -> Choice:
+    text = path.read_text(encoding="utf-8")
+    place = "" if text.startswith(GLOBAL) else PLACES.get(group, group.replace("/", "."))
+    node = yaml.compose(text)
+    entries = list(_entries(node, text.splitlines(), f"{place}." if place else ""))
+    implementation = next((value for option, value, _ in entries if option == f"{place}._target_"), "")
+    called = target({"_target_": implementation}, allow=[]) if implementation.startswith("meow_lightning.") else None
+    return Choice(group, path.stem, _about(text), entries, called)
+
+
+def _about(text: str) -> str:
+    """The comment that a file begins with."""
+    lines = text.removeprefix(GLOBAL).lstrip().splitlines()
+    first = next(at for at, line in enumerate([*lines, ""]) if not line.startswith("#"))
+    return " ".join(line.lstrip("# ") for line in lines[:first])
+
+
+def _entries(node: yaml.MappingNode, lines: list[str], place: str) -> Iterator[Entry]:
+    """The keys of a mapping and of those below it that hold options."""
+    for key, value in node.value:
+        option = f"{place}{key.value}"
+        if key.value == "defaults":
+            continue
+        opened = isinstance(value, yaml.MappingNode) and bool(value.value) and _holds_options(option)
+        comment = "" if node.flow_style else _comment(key, value, lines)  # in one line it is about the whole mapping
+        yield Entry(option, "" if opened else _one_line(value), comment)
+        if opened:
+            yield from _entries(value, lines, f"{option}.")
+
+
+def _holds_options(option: str) -> bool:
+    """Whether the keys of a mapping are options, and not those of a table, such as one by model."""
+    return option in Config.__annotations__ or option.startswith("hydra") or option in GROUPS
+
+
+def _one_line(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return (
+            "…" if node.style == "|" else node.value if node.style is None else f'"{node.value}"'.replace("\n", "\\n")
+        )
+    text = yaml.serialize(_flowing(node), width=10**6)
+    return " ".join(text.split())
+
+
+def _flowing(node: yaml.Node) -> yaml.Node:
+    if isinstance(node, yaml.CollectionNode):
+        node.flow_style = True
+        for each in node.value:
+            for part in each if isinstance(each, tuple) else (each,):
+                _flowing(part)
+    return node
+
+
+def _comment(key: yaml.Node, value: yaml.Node, lines: list[str]) -> str:
+    """The comment on the line of a key, with the lines of comments below it that go on."""
+    at = key.end_mark.line
+    inline = value.start_mark.line == at and not (isinstance(value, yaml.ScalarNode) and value.style == "|")
+    after = value.end_mark.column if inline and value.end_mark.line == at else key.end_mark.column
+    found = re.search(r"(?:^|\s)# ?(.*)", lines[at][after:])
+    if not found:
+        return ""
+    parts = [found[1].strip()]
+    for line in lines[at + 1 :]:
+        more = re.match(r"(\s*)# ?(.*)", line)
+        if not more or len(more[1]) <= key.start_mark.column + 2:
+            break
+        parts.append(more[2].strip())
+    return " ".join(parts)
+
+
+def _section(title: str, intro: str, choices: list[Choice]) -> str:
+    """The options of a group once, with what they mean, then what each choice sets."""
+    known, shown = meanings(), set()
+    rows = ["| option | default | type | range | meaning |\n| --- | --- | --- | --- | --- |\n"]
+    for choice in choices:
+        for option, value, _ in choice.entries:
+            if option in shown or not (value or known[option]):  # a mapping that needs no words
+                continue
+            shown.add(option)
+            kind, interval = _kind(option, value, choice.called), _interval(range_of(option, ""))
+            numeric = "integer" in kind or "number" in kind
+            cells = (f"`{option}`", _code(value), kind, interval if numeric else "", known[option])
+            rows.append(f"| {' | '.join(map(_cell, cells))} |\n")
+    parts = [f"## {title}\n", f"{_sentence(intro)}\n" if intro else "", "".join(rows)]
+    if len(choices) > 1:
+        parts += [_values(choice) for choice in choices]
+    return "\n".join(filter(None, parts))
+
+
+def _values(choice: Choice) -> str:
+    """What one file sets."""
+    kind, known = getattr(choice.called, "__name__", ""), meanings()
+    rows = []
+    for option, value, comment in choice.entries:
+        interval = _interval(range_of(option, kind))
+        notes = [
+            "" if comment == known[option] else comment,
+            f"range {interval}" if interval != _interval(range_of(option, "")) else "",
+        ]
+        if value:
+            rows.append(f"| `{option}` | {_cell(_code(value))} | {_cell('; '.join(filter(None, notes)))} |\n")
+    return (
+        f"### {choice.group}={choice.name}\n\n{_cell(choice.about)}\n\n"
+        f"| option | value | note |\n| --- | --- | --- |\n{''.join(rows)}"
+    )
+
+
+def _kind(option: str, value: str, called: Any) -> str:
+    """The type of an option in words; its choices where they are listed in a type."""
+    parent, _, name = option.rpartition(".")
+    hints = typing.get_type_hints(GROUPS[parent]) if parent in GROUPS else {}
+    if not parent:
+        hints = typing.get_type_hints(Config)
+    elif name not in hints and called is not None and "." not in parent:
+        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    if name in hints and hints[name] is not Any:
+        return _spelled(hints[name])
+    if value.startswith("{default"):
+        return "number, or one by model"
+    parsed = None if value in ("", "…", "???") else yaml.safe_load(value)
+    return "" if parsed is None else "list" if isinstance(parsed, list) else TYPES.get(type(parsed), "")
+
+
+def _spelled(hint: Any) -> str:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " | ".join(f"`{part}`" for part in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_spelled, parts))
+    if origin is not None and issubclass(origin, Mapping):
+        return "mapping"
+    if parts:
+        return f"list of {_spelled(parts[0])}"
+    return TYPES.get(hint, "")
+
+
+def _interval(allowed: Range) -> str:
+    if allowed is FINITE:
+        return "any"
+    ends = ("(" if allowed.above else "[", ")" if allowed.below else "]")
+    return f"{'0 or ' * allowed.zero}{ends[0]}{allowed.low:g}, {allowed.high:g}{ends[1]}"
+
+
+def _code(value: str) -> str:
+    return f"`{value}`" if value else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table: no bar ends it, and no brace outside of code is read as attributes."""
+    parts = text.replace("|", "\\|").split("`")
+    parts[::2] = [re.sub(r"(\{[^{}]*\})", r"`\1`", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    print(config_reference())

@@ -76,14 +76,24 @@ verify-store: $(READY)  ## check every stored result against its manifest; STORE
 	$(BIN)/python -m meow_lightning.cli.verify_store $(STORE)
 
 .PHONY: scale
-scale: $(READY)  ## tables of docs/scale.md: memory, disk and (with MEOW_DATA_DIR) time of large models and many cells
+scale: $(READY)  ## tables of docs/guides/large-models.md: memory, disk, time (with MEOW_DATA_DIR) of large models, many runs
 	$(BIN)/python benchmarks/scale.py $(ARGS)
+
+DOCS_READY := $(VENV)/.docs-ready
+
+$(DOCS_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $(DOCS_READY)
+
+.PHONY: docs
+docs: $(DOCS_READY)  ## build the documentation into site/
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
 	PYTHONPATH=. $(BIN)/python tests/test_versions.py
 
 clean:  ## remove the environment and caches; results in outputs/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache *.egg-info
 
 forget-results:  ## remove everything the program wrote
 	rm -rf outputs/store outputs/runs outputs/reports

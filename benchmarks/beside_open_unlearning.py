@@ -1,7 +1,7 @@
 # ruff: noqa: T201
-"""`evaluation.compat=open_unlearning` beside open-unlearning's own metrics: the same models and rows, one run.
+"""`evaluation.protocol=open_unlearning` beside open-unlearning's own metrics: the same models and rows, one run.
 
-    git clone https://github.com/locuslab/open-unlearning FOLDER      (d3d7cf9, December 2025, is what compat follows)
+    git clone https://github.com/locuslab/open-unlearning FOLDER      (the protocol follows d3d7cf9, December 2025)
     OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --prompt chat
     MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --rows 40
 
@@ -39,13 +39,13 @@ from options import count
 
 from meow_lightning.data.collate import collate
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.data.tofu import Tofu
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.membership import ATTACKS, reference_score
 from meow_lightning.evaluation.protocols.open_unlearning_metrics import attack_score
-from meow_lightning.evaluation.protocols.predict import answer_as
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches
+from meow_lightning.evaluation.protocols.predict import predict_under_protocol
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, generation_batches
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import AnswerRow, Fact
@@ -63,7 +63,7 @@ KNOWN: Mapping[str, tuple[float, str]] = {
 }
 """Number, to how large a share of it a difference may be, and its cause."""
 
-Rows = dict[str, list[AnswerRow]]
+TokenBatch = dict[str, list[AnswerRow]]
 Numbers = dict[str, float]
 
 
@@ -71,7 +71,7 @@ class Prompt(NamedTuple):
     """How a question is put, for both programs."""
 
     template: str  # of Codec
-    lead: str
+    answer_prefix: str
     pads_with_end: bool  # no padding token of its own, so end tokens inside prompts are hidden
     args: dict[str, Any]  # template_args of open-unlearning's model configs
 
@@ -145,7 +145,7 @@ class Theirs:
         )  # fmt: skip
         side = "left" if generate else "right"
         collator = self.collators.DataCollatorForSupervisedDataset(self.tokenizer, padding_side=side, index="index")
-        return {"data": data, "collators": collator, "batch_size": PUBLISHED["open_unlearning"].batch}
+        return {"data": data, "collators": collator, "batch_size": PROTOCOLS["open_unlearning"].batch_size}
 
     def probability(self, model: Any, facts: Sequence[Fact], answer: str) -> dict[str, Any]:
         """Its ``probability`` of one column."""
@@ -253,18 +253,18 @@ def theirs_of(theirs: Theirs, model: Any, retain: Any, sets: Mapping[str, Sequen
     return found | {"privacy_leakage/min_k_40": float(leak["agg_value"]) / 100}
 
 
-def ours_of(models: Mapping[str, Any], codec: Codec, sets: Mapping[str, Sequence[Fact]]) -> Numbers:
-    """All numbers of the target model under ``evaluation.compat=open_unlearning``."""
-    rows: Rows = {}
+def ours_of(models: Mapping[str, Any], codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]) -> Numbers:
+    """All numbers of the target model under ``evaluation.protocol=open_unlearning``."""
+    rows: TokenBatch = {}
     for role, model in models.items():
         rows[role] = []
         for name, facts in sets.items():
-            for group in batches("open_unlearning", [len(facts)]):
+            for group in generation_batches("open_unlearning", [len(facts)]):
                 asked = [(name, number, facts[number]) for number in group]
-                rows[role] += answer_as(
+                rows[role] += predict_under_protocol(
                     "open_unlearning", model, codec, asked, batch=BATCH, gradients=("forget", "holdout"), progress=None
                 )
-    values = evaluate(rows, {}, truth_ratio_mean="geometric", compat="open_unlearning").values["target"]
+    values = evaluate(rows, {}, truth_ratio_mean="geometric", protocol="open_unlearning").values["target"]
     mine, retain = ([row for row in rows[role] if row.set == "forget"] for role in ("target", "retain"))
     scores = {
         attack.definition.name.removesuffix("_auc"): [attack_score(attack, row) for row in mine]
@@ -277,7 +277,7 @@ def ours_of(models: Mapping[str, Any], codec: Codec, sets: Mapping[str, Sequence
     return values | {f"{name}_score": -fmean(each) for name, each in scores.items()}
 
 
-def trained(codec: Codec, facts: Sequence[Fact], *, steps: int, seed: int) -> Any:
+def trained(codec: PromptEncoder, facts: Sequence[Fact], *, steps: int, seed: int) -> Any:
     """A tiny Llama after some steps on the facts."""
     tokenizer = codec.tokenizer
     torch.manual_seed(seed)
@@ -286,8 +286,8 @@ def trained(codec: Codec, facts: Sequence[Fact], *, steps: int, seed: int) -> An
     rows, dice = [codec.encode(fact.question, fact.answer) for fact in facts], Random(seed)
     for _ in range(steps):
         batch = collate(dice.sample(rows, min(BATCH, len(rows))), pad_id=codec.pad_id)
-        labels = batch.ids_BT.masked_fill(batch.scored_BT == 0, -100)
-        model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT, labels=labels).loss.backward()
+        labels = batch.input_ids_BT.masked_fill(batch.loss_mask_BT == 0, -100)
+        model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     return model.eval()
@@ -337,8 +337,8 @@ def compared(given: argparse.Namespace) -> tuple[list[str], int]:
         tokenizer.chat_template = CHAT
     if prompt.pads_with_end:
         tokenizer.pad_token = tokenizer.eos_token
-    codec = Codec(
-        tokenizer=tokenizer, template=prompt.template, lead=prompt.lead, system=None, date=None,
+    codec = PromptEncoder(
+        tokenizer=tokenizer, template=prompt.template, answer_prefix=prompt.answer_prefix, system=None, date=None,
         context=SIZE["context"], end_ids=frozenset(),
     )  # fmt: skip
     kept = [fact for name in SETS[1:-1] for fact in sets[name]]

@@ -13,7 +13,7 @@ from options import count as count
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import read_entries
-from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, Codec
+from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
 from meow_lightning.errors import UserError
 
 CANDIDATES = 4
@@ -49,14 +49,20 @@ def texts(split: str) -> tuple[str, list[Asked]]:
     return "this project's fictional authors", [Asked(fact.question, (fact.answer, *fact.inverted)) for fact in facts]
 
 
-def codec_of(tokenizer: Any, *, context: int, end_ids: frozenset[int]) -> Codec:
+def codec_of(tokenizer: Any, *, context: int, end_ids: frozenset[int]) -> PromptEncoder:
     """The codec of a plain question-and-answer prompt."""
-    return Codec(
-        tokenizer=tokenizer, template=PLAIN, lead=PLAIN_LEAD, system=None, date=None, context=context, end_ids=end_ids
+    return PromptEncoder(
+        tokenizer=tokenizer,
+        template=PLAIN,
+        answer_prefix=PLAIN_PREFIX,
+        system=None,
+        date=None,
+        context=context,
+        end_ids=end_ids,
     )
 
 
-def shown(codec: Codec, facts: list[Asked], *, size: int) -> list[Shown]:
+def shown(codec: PromptEncoder, facts: list[Asked], *, size: int) -> list[Shown]:
     """All windows of all answers, cut after 1, 1 + size, 1 + 2 * size, ... characters."""
     found = []
     for question, answers in facts:

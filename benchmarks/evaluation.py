@@ -6,7 +6,7 @@
 
 published  rows padded to 200 tokens, in batches of 30; `generate` to 200 tokens with the prompt
 plain      rows padded to the longest of their batch of 32; `generate` with 200 new tokens
-ours       `meow_lightning.evaluation.predict.answer`, in the chunks of the stage
+ours       `meow_lightning.evaluation.predict.predict`, in the chunks of the stage
 
 The straightforward ways take rows in file order, give labels to the model, look at logits at all positions and make a
 pass per metric: probability, paraphrases, wrong answers, of the forget set Min-K% and extraction strength besides; the
@@ -48,9 +48,9 @@ from memo_engine import forked
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.data.tofu import Tofu
-from meow_lightning.distributed import bundles
+from meow_lightning.distributed import chunk_groups
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation import predict as engine
 from meow_lightning.generation.batching import Continuation
@@ -70,7 +70,7 @@ class Case(NamedTuple):
     """What all ways work on; global, so that forked processes have it."""
 
     model: Any
-    codec: Codec
+    codec: PromptEncoder
     sets: Sets
     options: argparse.Namespace
 
@@ -145,8 +145,8 @@ def ours(meter: Meter) -> tuple[list[AnswerRow], list[int]]:
     engine.continue_greedily = watched
     rows: list[AnswerRow] = []
     with meter.of("scoring"):
-        for lot in bundles([[each] for each in asked()], size=lambda _: 1, least=CHUNK):
-            rows += engine.answer(
+        for lot in chunk_groups([[each] for each in asked()], size=lambda _: 1, least=CHUNK):
+            rows += engine.predict(
                 CASE.model, codec, lot, max_new_tokens=options.budget, batch=options.batch, slots=options.slots,
                 gradients=(), progress=None,
             )  # fmt: skip
@@ -245,7 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", default="forget10", choices=["forget01", "forget05", "forget10"])
     parser.add_argument("--questions", type=count, help="of every set, the first ones; without: all")
     parser.add_argument("--budget", type=count, default=200, help="most new tokens of an answer, but for published")
-    parser.add_argument("--batch", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch)")
+    parser.add_argument("--batch", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch_size)")
     parser.add_argument("--slots", type=count, default=256, help="prompts that ours continues side by side")
     parser.add_argument("--repeats", type=count, default=1, help="the ways take turns; the median counts")
     parser.add_argument("--steps", type=count, help="batches that the model is trained on; without: 30 epochs")

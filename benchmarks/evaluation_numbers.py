@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.metrics.membership import SHARES, min_k_plus_plus_score, min_k_score
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.generation.batching import MARGIN, Continuation
@@ -29,7 +29,7 @@ def numbers(rows: list[AnswerRow]) -> dict[str, float]:
     return values
 
 
-def held_against(model: Any, codec: Codec, mine: Budgeted, plain: Budgeted) -> tuple[int, int, float]:
+def held_against(model: Any, codec: PromptEncoder, mine: Budgeted, plain: Budgeted) -> tuple[int, int, float]:
     """(texts that differ, ties, the largest relative difference of a number that the other way has).
 
     Args:
@@ -63,13 +63,13 @@ def settled(hits: Sequence[int], place: int, hit: int) -> list[int]:
     return [*hits[:place], hit, *hits[place + 1 :]]
 
 
-def cut(row: AnswerRow, budget: int, codec: Codec) -> AnswerRow:
+def cut(row: AnswerRow, budget: int, codec: PromptEncoder) -> AnswerRow:
     """The row as if a smaller budget had been given."""
     end = codec.end_id if row.stop == "end" else None
     said = Continuation(tuple(row.generated), end).within(budget)
     if len(said.ids) == len(row.generated) and said.stop == row.stop:
         return row
-    return replace(row, generated=said.ids, text=codec.said(said.ids), stop=said.stop)
+    return replace(row, generated=said.ids, text=codec.decode_answer(said.ids), stop=said.stop)
 
 
 def parting(mine: Sequence[int], other: Sequence[int]) -> list[int]:

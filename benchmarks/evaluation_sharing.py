@@ -13,7 +13,7 @@ from common import clock, codec_of
 from knowing import sizes
 from memo_engine import forked
 
-from meow_lightning.data.prompting import PLAIN, PLAIN_LEAD, Codec
+from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
 from meow_lightning.evaluation import loglikelihood
 from meow_lightning.evaluation.predict import references
 from meow_lightning.models.tiny import llama
@@ -34,17 +34,17 @@ class Scoring(NamedTuple):
     head: int
 
 
-def with_prefix(codec: Codec, text: str) -> Codec:
+def with_prefix(codec: PromptEncoder, text: str) -> PromptEncoder:
     """The codec of prompts that begin with so many tokens of a text."""
     ids = codec.tokenizer(text, add_special_tokens=False).input_ids[:PREFIX]
     template = codec.decode(ids, keep_special=False).replace("{", "(") + "\n" + PLAIN
-    return Codec(
-        tokenizer=codec.tokenizer, template=template, lead=PLAIN_LEAD, system=None, date=None,
+    return PromptEncoder(
+        tokenizer=codec.tokenizer, template=template, answer_prefix=PLAIN_PREFIX, system=None, date=None,
         context=codec.context + 2 * PREFIX, end_ids=frozenset(),
     )  # fmt: skip
 
 
-def score(name: str, way: str, codec: Codec, rows: Sequence[Encoded], batch: int) -> Scoring:
+def score(name: str, way: str, codec: PromptEncoder, rows: Sequence[Encoded], batch: int) -> Scoring:
     """One way, measured; runs in a process of its own."""
     torch.manual_seed(0)
     size = {**sizes(name), "context": codec.context}
@@ -63,7 +63,7 @@ def score(name: str, way: str, codec: Codec, rows: Sequence[Encoded], batch: int
     for _ in range(2):  # the first one is slow
         read.clear()
         start = clock("cpu")
-        found = dict(loglikelihood.likelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None))
+        found = dict(loglikelihood.loglikelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None))
         best = min(best, clock("cpu") - start)
     return Scoring([list(found[i].logps) for i in range(len(rows))], best, read["trunk"], read["head"])
 
@@ -73,7 +73,7 @@ def positions(part: str, given: torch.Tensor) -> int:
     return given.numel() if part == "trunk" else given.shape[:-1].numel()
 
 
-def sharing(codec: Codec, sets: dict[str, list[Fact]], *, size: int, batch: int) -> float:
+def sharing(codec: PromptEncoder, sets: dict[str, list[Fact]], *, size: int, batch: int) -> float:
     """The largest relative difference of a row's mean log-probability from the padded way; prints the second table.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.metrics.probability import OPTION_SETS
 from meow_lightning.generation.batching import Continuation
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
@@ -41,28 +41,28 @@ WAYS = {
 }
 
 
-def logps_of(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
+def logps_of(logits_BTV: torch.Tensor, input_ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
     """Log-probabilities, by a cross-entropy over all positions."""
-    nll = functional.cross_entropy(logits_BTV.flatten(0, 1), ids_BT.flatten(), reduction="none")
-    return [-nll.view(ids_BT.shape)]
+    nll = functional.cross_entropy(logits_BTV.flatten(0, 1), input_ids_BT.flatten(), reduction="none")
+    return [-nll.view(input_ids_BT.shape)]
 
 
-def spread_of(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
+def spread_of(logits_BTV: torch.Tensor, input_ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
     """Log-probabilities with their mean and deviation under the model's own distribution."""
     logps = logits_BTV.log_softmax(-1)
     p = logps.exp()
     mean = (p * logps).sum(-1)
     std = (p * (logps - mean[..., None]).square()).sum(-1).sqrt()
-    return [logps.gather(-1, ids_BT[..., None]).squeeze(-1), mean, std]
+    return [logps.gather(-1, input_ids_BT[..., None]).squeeze(-1), mean, std]
 
 
-def hits_of(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
+def hits_of(logits_BTV: torch.Tensor, input_ids_BT: torch.Tensor) -> list[torch.Tensor]:  # noqa: N803
     """1 where a token is the model's first choice, else 0."""
-    return [(logits_BTV.argmax(-1) == ids_BT).int()]
+    return [(logits_BTV.argmax(-1) == input_ids_BT).int()]
 
 
 @torch.inference_mode()
-def passed(model: Any, codec: Codec, asked: Iterable[Asked], measure: Measure, way: Way) -> list[list[Any]]:
+def passed(model: Any, codec: PromptEncoder, asked: Iterable[Asked], measure: Measure, way: Way) -> list[list[Any]]:
     """What one metric's pass measures at the answer's tokens, by row."""
     rows = [codec.encode(fact.question, text) for fact, text in asked]
     found: list[list[Any]] = []
@@ -83,7 +83,7 @@ def answer_of(row: Encoded) -> slice:
     return slice(row.prompt - 1, len(row.ids) - 1)
 
 
-def scored(model: Any, codec: Codec, name: str, facts: Sequence[Fact], way: Way) -> list[dict[str, Any]]:
+def scored(model: Any, codec: PromptEncoder, name: str, facts: Sequence[Fact], way: Way) -> list[dict[str, Any]]:
     """The likelihoods of every fact's texts, a pass of the set per metric.
 
     Min-K% and extraction strength are taken of the forget set alone, as published.
@@ -117,7 +117,7 @@ def scored(model: Any, codec: Codec, name: str, facts: Sequence[Fact], way: Way)
 
 @torch.inference_mode()
 def generated(
-    model: Any, codec: Codec, facts: Sequence[Fact], way: Way, *, budget: int
+    model: Any, codec: PromptEncoder, facts: Sequence[Fact], way: Way, *, budget: int
 ) -> list[tuple[Continuation, int]]:
     """What the model says to every question by transformers' ``generate``, and how many tokens it was let say."""
     found: list[tuple[Continuation, int]] = []
@@ -143,9 +143,11 @@ def said(new: list[int], end_ids: frozenset[int]) -> Continuation:
     return Continuation(tuple(new), None) if at is None else Continuation(tuple(new[:at]), new[at])
 
 
-def row_of(name: str, index: int, fact: Fact, text: Continuation, codec: Codec, likely: dict[str, Any]) -> AnswerRow:
+def row_of(
+    name: str, index: int, fact: Fact, text: Continuation, codec: PromptEncoder, likely: dict[str, Any]
+) -> AnswerRow:
     """The row that all metrics reduce."""
     return AnswerRow(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
-        generated=text.ids, text=codec.said(text.ids), stop=text.stop, **likely,
+        generated=text.ids, text=codec.decode_answer(text.ids), stop=text.stop, **likely,
     )  # fmt: skip

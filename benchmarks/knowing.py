@@ -16,13 +16,15 @@ from common import Asked, codec_of
 from transformers import AutoModelForCausalLM, PhiConfig
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY = 2048
-TRAINING: dict[str, Any] = {"batch": 8, "warmup": 10, "betas": (0.9, 0.95), "clip": 1.0, "seed": 0}
+TRAINING: dict[str, Any] = {
+    "global_batch_size": 8, "warmup": 10, "betas": (0.9, 0.95), "max_grad_norm": 1.0, "seed": 0,
+}  # fmt: skip
 RATES = {"tiny": 3e-3, "phi": 3e-3, "wide": 1e-3}
 STEPS = {"tiny": 250, "phi": 250, "wide": 80}
 NAMES = tuple(RATES)
@@ -66,7 +68,7 @@ def knowing(name: str, facts: Sequence[Asked], *, words: Sequence[Asked], steps:
     return done
 
 
-def known(model: Any, codec: Codec, facts: Sequence[Asked]) -> float:
+def known(model: Any, codec: PromptEncoder, facts: Sequence[Asked]) -> float:
     """The share of true answers that the model says word for word, their end included."""
     count = 0
     for question, answers in facts:
@@ -94,7 +96,7 @@ def _build(name: str, tokenizer: Any) -> Any:
     return AutoModelForCausalLM.from_config(config)
 
 
-def _train(model: Any, codec: Codec, facts: Sequence[Asked], *, rate: float, steps: int) -> None:
+def _train(model: Any, codec: PromptEncoder, facts: Sequence[Asked], *, rate: float, steps: int) -> None:
     rows = [codec.encode(question, answers[0]) for question, answers in facts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=TRAINING["betas"], weight_decay=0.0)
     dice = Random(TRAINING["seed"])
@@ -102,13 +104,13 @@ def _train(model: Any, codec: Codec, facts: Sequence[Asked], *, rate: float, ste
     for step in range(steps):
         if not waiting:
             waiting = dice.sample(rows, len(rows))
-        batch = collate(waiting[: TRAINING["batch"]], pad_id=codec.pad_id)
-        del waiting[: TRAINING["batch"]]
+        batch = collate(waiting[: TRAINING["global_batch_size"]], pad_id=codec.pad_id)
+        del waiting[: TRAINING["global_batch_size"]]
         for group in optimizer.param_groups:
             group["lr"] = rate * min((step + 1) / TRAINING["warmup"], (steps - step) / steps)
-        labels = batch.ids_BT.masked_fill(batch.scored_BT == 0, -100)
-        model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT, labels=labels).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING["clip"])
+        labels = batch.input_ids_BT.masked_fill(batch.loss_mask_BT == 0, -100)
+        model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING["max_grad_norm"])
         optimizer.step()
         optimizer.zero_grad()
     model.eval()

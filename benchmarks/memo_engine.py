@@ -48,7 +48,7 @@ from knowing import NAMES, STEPS, knowing, known
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.memo.rouge import window_score
@@ -68,7 +68,7 @@ class Case(NamedTuple):
     """What every variant works on; global, so that forked processes have it."""
 
     model: Any
-    codec: Codec
+    codec: PromptEncoder
     windows: list[Shown]
     budgets: list[int]
     device: str
@@ -132,7 +132,7 @@ def engine(model: Any, slots: int, alone: Callable[[int], None]) -> Pairs:
 def score(said: Continuation, label: str) -> float:
     """ROUGE-1 precision by the project's one scorer."""
     text = CASE.codec.decode(said.ids, keep_special=False)
-    return window_score(text, label, rouge="rouge1", measure="precision")
+    return window_score(text, label, rouge="rouge1", rouge_stat="precision")
 
 
 def published_score(said: Continuation, label: str) -> float:
@@ -240,7 +240,7 @@ def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Ca
     windows = shown(codec, facts, size=options.size)
     budgets = [min(options.budget, codec.context - len(window.prompt)) for window in windows]
     model.generate(torch.tensor([windows[0].prompt]), do_sample=False, max_new_tokens=1)
-    window_score("a", "a", rouge="rouge1", measure="precision")
+    window_score("a", "a", rouge="rouge1", rouge_stat="precision")
     print(
         f"\n{folder.name}: {model.num_parameters():,} weights, "
         f"{len(windows)} windows of {len(facts)} facts with {sum(len(fact.answers) for fact in facts)} answers; "

@@ -7,39 +7,41 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from meow_lightning.methods.preference import preference
-from meow_lightning.types import Batch, LossPart, LossParts, Rows
+from meow_lightning.methods.preference import preference_loss
+from meow_lightning.types import Batch, LossPart, LossParts, TokenBatch
 
 PADDED = 500  # tokens of every row
 
 
-def wide(rows: Rows, *, pad_id: int) -> Rows:
+def wide(rows: TokenBatch, *, pad_id: int) -> TokenBatch:
     """The rows padded to the published length."""
-    more = (0, PADDED - rows.ids_BT.shape[1])
-    ids = functional.pad(rows.ids_BT, more, value=pad_id)
-    return Rows(ids, functional.pad(rows.attention_BT, more), functional.pad(rows.scored_BT, more), rows.reference_B)
+    more = (0, PADDED - rows.input_ids_BT.shape[1])
+    ids = functional.pad(rows.input_ids_BT, more, value=pad_id)
+    return TokenBatch(
+        ids, functional.pad(rows.attention_mask_BT, more), functional.pad(rows.loss_mask_BT, more), rows.ref_logps_B
+    )
 
 
-def whole_logits(model: Any, rows: Rows) -> torch.Tensor:
+def whole_logits(model: Any, rows: TokenBatch) -> torch.Tensor:
     """The logits that predict every token but a row's first, scored or not."""
-    logits = model(input_ids=rows.ids_BT, attention_mask=rows.attention_BT, use_cache=False).logits
+    logits = model(input_ids=rows.input_ids_BT, attention_mask=rows.attention_mask_BT, use_cache=False).logits
     return logits[:, :-1].contiguous()
 
 
-def whole_logps(model: Any, rows: Rows) -> torch.Tensor:
+def whole_logps(model: Any, rows: TokenBatch) -> torch.Tensor:
     """Shape (B,): log p(answer | prompt) by a cross-entropy over all positions."""
-    labels = rows.ids_BT.masked_fill(rows.scored_BT == 0, -100)[:, 1:].contiguous()
+    labels = rows.input_ids_BT.masked_fill(rows.loss_mask_BT == 0, -100)[:, 1:].contiguous()
     nll = functional.cross_entropy(whole_logits(model, rows).flatten(0, 1), labels.flatten(), reduction="none")
     return -nll.view(labels.shape).sum(-1)
 
 
-def whole_divergence(model: Any, frozen: Any, rows: Rows) -> torch.Tensor:
+def whole_divergence(model: Any, frozen: Any, rows: TokenBatch) -> torch.Tensor:
     """The divergence from the frozen model, computed at all positions and summed over the answers."""
     with torch.no_grad():
         known = whole_logits(frozen, rows).log_softmax(-1)
     logps = whole_logits(model, rows).log_softmax(-1)
     each = functional.kl_div(logps, known, log_target=True, reduction="none").sum(-1)
-    return (each * rows.scored_BT[:, 1:]).sum()
+    return (each * rows.loss_mask_BT[:, 1:]).sum()
 
 
 def published(model: Any, frozen: Any, batch: Batch, *, beta: float, retain_weight: float) -> LossParts:
@@ -47,7 +49,7 @@ def published(model: Any, frozen: Any, batch: Batch, *, beta: float, retain_weig
     with torch.no_grad():
         known = whole_logps(frozen, batch["forget"])
     margin = known - whole_logps(model, batch["forget"])
-    parts = {"forget": preference(margin, batch["forget"], beta=beta, stream="forget", weight=1.0)}
+    parts = {"forget": preference_loss(margin, batch["forget"], beta=beta, stream="forget", weight=1.0)}
     if "retain" in batch:
         divergence = whole_divergence(model, frozen, batch["retain"])
         parts["retain"] = LossPart(sum=divergence, stream="retain", per="token", weight=retain_weight)

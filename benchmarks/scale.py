@@ -7,7 +7,7 @@
 Memory is what meow_lightning/estimate.py and asking.py say, which were held against peaks on a CPU and never on a GPU.
 Time is operations by the assumed share of the peak; for what is written also, if that is longer, reading all weights
 once per token of all slots at the assumed share of the bandwidth. The operations are those that the program foretells
-(sizes.py) for every result of a table's cells, each result once; results are then handed to GPUs as these become free,
+(sizes.py) for every result of a sweep's runs, each result once; results are then handed to GPUs as these become free,
 one result a GPU, needs first. Not counted: frozen models' passes, MEMO points during training, checkpoints, what the
 methods that babble write beyond the true answer's length. A model whose training does not fit a GPU is counted all the
 same, as if several could work on it without loss.
@@ -31,21 +31,21 @@ from omegaconf import OmegaConf
 from options import count
 
 from meow_lightning.config import validation
-from meow_lightning.data.encoding import rough_length
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.models import dataset_of
-from meow_lightning.planning.requirements import LETTERS, Sizes
+from meow_lightning.planning.requirements import LETTERS, ResourceRequirements
 from meow_lightning.resources.cost import disk_needed
-from meow_lightning.resources.format import duration
-from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, asking_memory, fitting_slots
+from meow_lightning.resources.format import format_duration
+from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, inference_memory, largest_generation_batch
 from meow_lightning.resources.training_memory import (
     GPU_SLACK,
     PROGRAM,
     Memory,
-    Shape,
+    ModelDims,
+    dims_of,
     lora_parameters,
-    shape_of,
     training_memory,
 )
 from meow_lightning.store.artifact import Artifact
@@ -75,7 +75,7 @@ CONFIGS = {
     "13B (Llama-2)": llama(5120, 40, 40, 40, 13824),
     "70B (Llama-2)": llama(8192, 80, 64, 8, 28672),
 }
-SHAPES = {name: shape_of(each, parameters=None) for name, each in CONFIGS.items()}
+SHAPES = {name: dims_of(each, parameters=None) for name, each in CONFIGS.items()}
 OF = {"phi15": "1.3B (Phi-1.5)", "llama2_7b_chat": "7B (Llama-2)"}  # models of the paper's table
 
 
@@ -87,7 +87,7 @@ class Done(NamedTuple):
     needs: tuple[str, ...]
 
 
-def sharded(shape: Shape, one: Memory, *, by: int) -> Memory:
+def sharded(shape: ModelDims, one: Memory, *, by: int) -> Memory:
     """What one of ``by`` GPUs holds where weights, gradients and optimizer states are shared out evenly.
 
     Activations and logits stay. Whole are, in float32, embeddings and head and two layers, of which one computes and
@@ -100,16 +100,16 @@ def sharded(shape: Shape, one: Memory, *, by: int) -> Memory:
     )
 
 
-def training(shape: Shape, wish: argparse.Namespace, **changes: Any) -> Memory:
+def training(shape: ModelDims, wish: argparse.Namespace, **changes: Any) -> Memory:
     """A step of bf16 mixed training of all weights with activations recomputed, but for some changes."""
     whole = {
         "weight_bytes": FP32, "compute_bytes": BF16, "rows": wish.rows, "tokens": wish.tokens, "scored": wish.scored,
-        "checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
+        "gradient_checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
     }  # fmt: skip
     return training_memory(shape, **{**whole, **changes})
 
 
-def adapters(shape: Shape, wish: argparse.Namespace, *, rank: int) -> Memory:
+def adapters(shape: ModelDims, wish: argparse.Namespace, *, rank: int) -> Memory:
     """A step with adapters on a frozen bf16 model."""
     return training(shape, wish, weight_bytes=BF16, trained=lora_parameters(shape, rank=rank))
 
@@ -121,7 +121,7 @@ def memory_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         "plain bf16", "LoRA 8", "LoRA 16", f"all, over {SHARDS}", f"8-bit, over {SHARDS}",
     ]  # fmt: skip
     for name, shape in SHAPES.items():
-        full, eight, paged = (training(shape, wish, kind=kind) for kind in ("adamw", "adamw8bit", "paged"))
+        full, eight, paged = (training(shape, wish, optimizer=name) for name in ("adamw", "adamw8bit", "paged"))
         small = [adapters(shape, wish, rank=rank).total for rank in (8, 16)]
         sizes = [
             full.total, full.total + BF16 * shape.parameters, eight.total, paged.total, paged.host,
@@ -135,15 +135,15 @@ def part_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
     """Where the memory of training all weights goes, in GB."""
     yield ["model", "weights", "gradients", "optimizer", "logits", "activations recomputed", "activations kept"]
     for name, shape in SHAPES.items():
-        full, kept = training(shape, wish), training(shape, wish, checkpointing=False)
+        full, kept = training(shape, wish), training(shape, wish, gradient_checkpointing=False)
         parts = [full.weights, full.gradients, full.optimizer, full.logits, full.activations, kept.activations]
         yield [name, *(f"{size / GB:.1f}" for size in parts)]
 
 
-def slots_of(shape: Shape, wish: argparse.Namespace, there: float) -> int:
+def slots_of(shape: ModelDims, wish: argparse.Namespace, there: float) -> int:
     """Prompts side by side in what a GPU has beside the weights."""
     free = int(GPU_SHARE * (there - shape.parameters * BF16 - PROGRAM))
-    return fitting_slots(
+    return largest_generation_batch(
         shape, weight_bytes=BF16, tokens=wish.tokens, generated=wish.generated, shared=True, there=free,
         most=GPU_SLOTS, slack=GPU_SLACK,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def asking_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
         line = [name, f"{shape.parameters * BF16 / GB:.1f}"]
         for there in wish.memory:
             slots = slots_of(shape, wish, there * GB)
-            need = asking_memory(
+            need = inference_memory(
                 shape, weight_bytes=BF16, rows=32, tokens=wish.tokens, scored=wish.scored, slots=slots,
                 generated=wish.generated, shared=True, slack=GPU_SLACK,
             )  # fmt: skip
@@ -179,23 +179,23 @@ def disk_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
                f"{alone:.2f}", f"{alone * wish.cells / 1000:.2f}"]  # fmt: skip
 
 
-class OnPaper(Sizes):
+class OnPaper(ResourceRequirements):
     """Sizes of models that are not here."""
 
-    def shape(self, artifact: Artifact) -> Shape:
+    def shape(self, artifact: Artifact) -> ModelDims:
         """The sizes of the cell's model."""
         return SHAPES[OF[self.model["name"]]]
 
     def written(self, artifact: Artifact) -> int:
         """Tokens that are generated: every answer, or the rest of every window."""
         if artifact.stage == "predict":
-            return sum(rough_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
-        step = self.options["memo"]["size"] * LETTERS[self.options["memo"]["unit"]]
+            return sum(estimated_length(fact.answer) for facts in self.dataset.evaluation().values() for fact in facts)
+        step = self.options["memo"]["stride"] * LETTERS[self.options["memo"]["cut_unit"]]
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
         rests = (
             len(fact.answer) - at for fact in self.dataset.facts("forget") for at in range(0, len(fact.answer), step)
         )
-        return each * sum(rough_length("a" * rest) for rest in rests)
+        return each * sum(estimated_length("a" * rest) for rest in rests)
 
 
 def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> float:
@@ -212,26 +212,26 @@ def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> flo
     return wish.start + max(computing, reading)
 
 
-def cells(table: str) -> Iterator[dict[str, Any]]:
-    """The resolved options of a table's cells."""
-    params = OmegaConf.load(ROOT / "experiments" / "table" / f"{table}.yaml").hydra.sweeper.params
+def runs(sweep: str) -> Iterator[dict[str, Any]]:
+    """The resolved options of a sweep's runs."""
+    params = OmegaConf.load(ROOT / "experiments" / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         for values in product(*(str(value).split(",") for value in params.values())):
             words = [f"{name}={value}" for name, value in zip(params, values, strict=True)]
-            options = validation.plain(compose("config", overrides=[*words, "logger=none"]))
-            for published in options["model"]["published"].values():
-                published["retain"] = {
-                    split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in published["retain"].items()
+            options = validation.resolved(compose("config", overrides=[*words, "logger=none"]))
+            for released in options["model"]["released_checkpoints"].values():
+                released["retain"] = {
+                    split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in released["retain"].items()
                 }
             yield options
 
 
-def results(table: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]:
-    """(cells, all that they make: each result once, needs first)."""
+def results(sweep: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]:
+    """(runs, all that they make: each result once, needs first)."""
     found: dict[str, Done] = {}
     number = 0
-    for options in cells(table):
+    for options in runs(sweep):
         number += 1
         made = graph(options)
         sizes = OnPaper(options, dataset=dataset_of(options)[0], streams=made.streams, gpu=True, there=10**12)
@@ -271,7 +271,7 @@ def time_rows(every: Mapping[str, Done], wish: argparse.Namespace) -> Iterator[l
     yield ["GPUs", "time", "GPUs busy"]
     for gpus in wish.gpus:
         last = ends(every, gpus)
-        yield [str(gpus), duration(last), f"{total / last / gpus:.0%}"]
+        yield [str(gpus), format_duration(last), f"{total / last / gpus:.0%}"]
 
 
 def stage_rows(every: Mapping[str, Done]) -> Iterator[list[str]]:
@@ -305,7 +305,7 @@ def parse() -> argparse.Namespace:
         help="10^9 bytes of a GPU; an H100's 80, an H200's 141",
     )
     parser.add_argument("--cells", type=count, default=1000)
-    parser.add_argument("--table", default="paper_main_tofu", help="a file of experiments/table")
+    parser.add_argument("--sweep", default="paper_main_tofu", help="a file in experiments/sweep")
     parser.add_argument("--gpus", type=count, nargs="+", default=[1, 8, 64])
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of a GPU in bf16 (an H100's or H200's)")
     parser.add_argument("--share", type=float, default=0.4, help="of it that is reached: an assumption")
@@ -332,9 +332,9 @@ def main() -> int:
     if "MEOW_DATA_DIR" not in os.environ:
         print("Time: the rows are TOFU's; say MEOW_DATA_DIR=FOLDER, where FOLDER/tofu holds its files.")
         return 0
-    number, every = results(wish.table, wish)
+    number, every = results(wish.sweep, wish)
     show(
-        f"table={wish.table}, {number} cells, {len(every)} results. Assumed, not measured: {wish.share:.0%} of "
+        f"sweep={wish.sweep}, {number} runs, {len(every)} results. Assumed, not measured: {wish.share:.0%} of "
         f"{wish.peak:g} TFLOP/s, {wish.reading:.0%} of {wish.bandwidth:g} TB/s, {wish.start:g} s to start, load and "
         "save per result.",
         time_rows(every, wish),

@@ -49,7 +49,7 @@ from options import count
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store import integrity
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST, digest
@@ -177,10 +177,10 @@ class Clock:
     def notice(self, text: str) -> None:
         """Nothing."""
 
-    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
         """Count a result; of a made one the time since its lock was asked for, but for the stage's own."""
-        self.spent["made" if made else "found"] += 1
-        if made:
+        self.spent["made" if computed else "found"] += 1
+        if computed:
             wall, busy = (each - a - b for each, a, b in zip(now(), self.lock_asked, self.stage, strict=True))
             self.spent["making"] += wall
             self.spent["making busy"] += busy
@@ -199,7 +199,7 @@ class Timed(Store):
         return self._clock.timed("locks", super().lock)(artifact)
 
 
-def stage_of(task: Task, clock: Clock, work: Work) -> None:
+def stage_of(task: Task, clock: Clock, work: StageContext) -> None:
     """A made-up stage."""
     start, key = now(), work.folder.name.removesuffix(".partial")
     with (task.notes / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
@@ -223,7 +223,7 @@ def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
     integrity.digest = clock.timed("digests", digest)
     time.sleep = clock.timed("waits", sleep)
     store = Timed(root=task.root, clock=clock)
-    executor = Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[clock])
+    executor = Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[clock])
     start = now()
     for number in numbers:
         executor.make(cell(number, task.groups))

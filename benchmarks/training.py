@@ -8,7 +8,8 @@ published   every row padded to 500 tokens, logits and softmax at all positions,
 two models  rows padded to the longest of their batch, head at answers alone, the frozen model asked in every step
 kept        the same with the forget rows' log-probabilities kept with them; for NPO the frozen model is never made,
             for NPO+KL it is asked about retain rows alone
-buckets     kept, with steps of rows of like length (optim.tokens): as many steps an epoch, and so as many tokens a step
+buckets     kept, with steps of rows of like length (optim.batch_tokens): as many steps an epoch, and so as many tokens
+            a step
 
 Each way learns from random weights, the same for all, in a process of its own that waits while another one makes its
 step; a step is collating, forward, backward, clipping and AdamW. All but `buckets` take the same rows in the same order

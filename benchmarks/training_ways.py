@@ -13,11 +13,11 @@ import torch
 from common import clock, most_memory
 from published_training import published, wide
 
-from meow_lightning.data.batch_plan import Counts, Plan, Stream, counts, pack
+from meow_lightning.data.batch_plan import Counts, Plan, Stream, counts, pack_by_tokens
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_kl import NpoKl
-from meow_lightning.methods.preference import nearness
+from meow_lightning.methods.preference import start_kl
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.tiny import llama
 from meow_lightning.training.module import total_loss
@@ -60,15 +60,17 @@ def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, bucke
     if buckets:
         lengths = sorted(len(row.ids) for row in streams[method.streams[0]])
         steps, bounds = -(-len(lengths) // size), range(lengths[-1], sum(lengths) + 1)
-        tokens = bounds[bisect_left(bounds, True, key=lambda most: len(pack(lengths, tokens=most)) <= steps)]
-    return Plan(streams=found, batch=size, tokens=tokens, epochs=task.options.epochs, seed=0, paired=())
+        tokens = bounds[bisect_left(bounds, True, key=lambda most: len(pack_by_tokens(lengths, tokens=most)) <= steps)]
+    return Plan(
+        streams=found, global_batch_size=size, batch_tokens=tokens, epochs=task.options.epochs, seed=0, paired=()
+    )
 
 
 def two_models(method: Any, model: Any, frozen: Any, batch: Batch) -> LossParts:
     """The loss with the frozen model asked about every row of every step."""
     parts = Npo.loss(method, model, batch, frozen)
     if "retain" in batch:
-        parts["retain"] = nearness(model, frozen, batch["retain"], stream="retain", weight=RETAIN_WEIGHT)
+        parts["retain"] = start_kl(model, frozen, batch["retain"], stream="retain", weight=RETAIN_WEIGHT)
     return parts
 
 

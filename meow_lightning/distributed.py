@@ -28,17 +28,17 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0")) if DRIVER in os.environ else 0
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes work on this stage."""
     return int(os.environ.get("WORLD_SIZE", "1")) if DRIVER in os.environ else 1
 
 
-def mine(items: Sequence[T]) -> list[T]:
+def shard(items: Sequence[T]) -> list[T]:
     """The share of this process in some work: every world-th item from its rank on, so each is done exactly once."""
-    return list(items[rank() :: world()])
+    return list(items[rank() :: world_size()])
 
 
-def grouped(items: Iterable[T], *, key: Callable[[T], Hashable]) -> list[list[T]]:
+def group_by(items: Iterable[T], *, key: Callable[[T], Hashable]) -> list[list[T]]:
     """The items with the same key together, each in their order; groups in the order of their first item."""
     found: dict[Hashable, list[T]] = {}
     for item in items:
@@ -46,7 +46,7 @@ def grouped(items: Iterable[T], *, key: Callable[[T], Hashable]) -> list[list[T]
     return list(found.values())
 
 
-def bundles(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: int) -> Iterator[list[T]]:
+def chunk_groups(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: int) -> Iterator[list[T]]:
     """The items of whole groups, taken together until their sizes reach ``least``; the last lot may have less."""
     lot: list[T] = []
     filled = 0
@@ -62,7 +62,7 @@ def bundles(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: i
 
 def barrier(accelerator: str) -> None:
     """Wait until all processes are here; starts the process group on first use, over GPUs only where they compute."""
-    if world() > 1:
+    if world_size() > 1:
         import torch
 
         if not torch.distributed.is_initialized():
@@ -73,18 +73,18 @@ def barrier(accelerator: str) -> None:
         torch.distributed.barrier()
 
 
-def gathered(items: Sequence[T]) -> list[T]:
+def all_gather(items: Sequence[T]) -> list[T]:
     """The items of all processes, those of process 0 first; every process has to ask."""
-    if world() == 1:
+    if world_size() == 1:
         return list(items)
     import torch
 
-    found: list[Any] = [None] * world()
+    found: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(found, list(items))
     return [item for each in found for item in each]
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Give back the memory of what is gone, also where reference cycles hold it, and a GPU's kept beside."""
     gc.collect()
     torch = sys.modules.get("torch")
@@ -92,7 +92,7 @@ def give_back() -> None:
         torch.cuda.empty_cache()
 
 
-def end() -> None:
+def destroy_process_group() -> None:
     """Leave the job together: no process goes while another still talks to it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_initialized():

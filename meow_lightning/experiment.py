@@ -1,4 +1,4 @@
-"""Runs one cell from its resolved options: plan it, make what lacks, show and keep what came out."""
+"""Executes one run from its resolved options: plan, compute what is missing, show and publish the results."""
 
 from __future__ import annotations
 
@@ -12,239 +12,244 @@ from typing import Any, get_args
 from omegaconf import DictConfig
 
 from meow_lightning.config.recipes import RECIPE
-from meow_lightning.config.runtime import runtime
-from meow_lightning.config.validation import plain
-from meow_lightning.console.console import Terminal, say_notes
+from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.validation import resolved
+from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
-from meow_lightning.console.status import show_cell
-from meow_lightning.errors import UserError, choose
-from meow_lightning.inversion.candidates import bearable, put_up_with, remedies, too_few
+from meow_lightning.console.status import show_run
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import plain_name, telling
-from meow_lightning.pipeline.graph import Graph, needed
-from meow_lightning.pipeline.state import Cell
-from meow_lightning.planning.preflight import Preflights
-from meow_lightning.report.seed_spread import Spread, sentence
+from meow_lightning.pipeline.failures import plain_name, recording_failures
+from meow_lightning.pipeline.graph import Graph, required_artifacts
+from meow_lightning.pipeline.state import RunArtifacts
+from meow_lightning.planning.preflight import PreflightChecks
+from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.stages.base import mixed_versions
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, owner_only
 from meow_lightning.store.jsonl import read_json
 from meow_lightning.store.store import Cache, Store
-from meow_lightning.tracking.base import Nowhere, Sink
+from meow_lightning.tracking.base import MetricSink, NullLogger
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.disclosure import shareable
-from meow_lightning.tracking.tracker import Told, Tracker
+from meow_lightning.tracking.tracker import SyncedKeys, Tracker
 from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 
-def _sink(options: Mapping[str, Any], cell: Graph) -> Sink:
-    logger, runs, private = options["logger"], Path(options["outputs"]) / "runs", cell.report.private
+def _sink(options: Mapping[str, Any], run: Graph) -> MetricSink:
+    logger, folder, private = options["logger"], Path(options["outputs"]) / "runs", run.report.private
     if logger["name"] == "none":
-        return Nowhere()
+        return NullLogger()
     if logger["name"] == "csv":
-        return Csv(folder=runs, cell=cell.tag, private=private)
+        return Csv(folder=folder, run=run.tag, private=private)
     texts = not private if logger["texts"] is None else logger["texts"]
-    group = logger["group"] or cell.name.rsplit("-", 2)[0]
-    run = RunName(project=logger["project"], group=group, name=cell.name, key=cell.report.key)
-    config = _config(options, cell)
-    return Wandb(folder=runs, run=run, mode=logger["mode"], config=config, texts=texts, private=private)
+    group = logger["group"] or run.name.rsplit("-", 2)[0]
+    name = RunName(project=logger["project"], group=group, name=run.name, key=run.report.key)
+    config = _config(options, run)
+    return Wandb(folder=folder, run=name, mode=logger["mode"], config=config, texts=texts, private=private)
 
 
-def _config(options: Mapping[str, Any], cell: Graph) -> dict[str, Any]:
-    """The options that W&B is told, with the rate, epochs and batch that unlearning used in the place of nulls."""
-    used = {name: cell.report.settings["options"]["optim"][name] for name in RECIPE}
+def _config(options: Mapping[str, Any], run: Graph) -> dict[str, Any]:
+    """Select the options that W&B shows; nulls of the recipe are replaced by the values that unlearning used."""
+    used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
     config = {**options, "optim": {**options["optim"], **used}}
-    return shareable(config) if cell.report.private else config
+    return shareable(config) if run.report.private else config
 
 
 def _destination(options: Mapping[str, Any]) -> str:
-    """Where a logger sends, as a part of a file's name: told there once is not told elsewhere."""
+    """Format the destination of a logger as a part of a file name: each destination is synced separately."""
     logger = options["logger"]
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def prepared(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
-    """(the artifacts of a cell, those that its goal asks for), after all checks that need no machine.
+def prepare(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
+    """Build the graph of a run and list the artifacts of its goal, after all checks that need no machine.
 
     Raises:
-        UserError: For options that cannot be.
+        UserError: Invalid options.
     """
-    choose("cache", options["cache"], get_args(Cache))
+    check_choice("cache", options["cache"], get_args(Cache))
     if options["plan"] and options["status"]:
-        raise UserError("plan=true shows what would run and status=true what runs now; say one of them")
-    cell = graph(options)
-    return cell, cell.goal(options["goal"])
+        raise UserError("plan=true shows what would run and status=true what runs now; set one of them")
+    run = graph(options)
+    return run, run.goal(options["goal"])
 
 
 class Program:
-    """What lives as long as the program: an executor with its helper processes, shared by a sweep's cells."""
+    """State that lives as long as the program: an executor with its helper processes, shared by the runs of a sweep."""
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
 
     def executor(self, options: Mapping[str, Any]) -> Executor:
-        """The executor for these options, with nobody watching."""
-        settings, trainer = runtime(options), options["trainer"]
+        """Return the executor for these options, without watchers."""
+        settings, trainer = runtime_of(options), options["trainer"]
+        parallel_stages, threads = trainer["parallel_stages"], trainer["threads"]
         store = Store(root=Path(options["store"]), cache=options["cache"])
-        key = json.dumps([str(store.root), store.cache, vars(settings), trainer["jobs"], trainer["threads"]])
+        key = json.dumps([str(store.root), store.cache, vars(settings), parallel_stages, threads])
         if key not in self._executors:
             self.close()
             self._executors[key] = Executor(
-                store=store, runtime=settings, jobs=trainer["jobs"], threads=trainer["threads"], watchers=[]
+                store=store, runtime=settings, parallel_stages=parallel_stages, threads=threads, watchers=[]
             )
         return self._executors[key]
 
     def close(self) -> None:
-        """Give all helper processes back."""
+        """Shut down all helper processes."""
         for executor in self._executors.values():
             executor.close()
         self._executors.clear()
 
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
-        """Make some results of a cell, and all that they need."""
-        cell = graph(options)
-        artifacts = needed(each for each in cell.artifacts.values() if each.key in keys)
+        """Compute some results of a run, and all that they need."""
+        run = graph(options)
+        artifacts = required_artifacts(each for each in run.artifacts.values() if each.key in keys)
         executor = self.executor(options)
         executor.store.check_writable()
-        preflight = Preflights().of(options, cell, executor.store)
+        preflight = PreflightChecks().of(options, run, executor.store)
         preflight.fetch(artifacts)
-        say_notes(preflight.notes)
+        print_notes(preflight.notes)
         if options["preflight"]:
             preflight.check(artifacts)
-        executor.remark = preflight.remark
-        executor.watchers = [terminal := Terminal(title=cell.name)]
+        executor.manifest_extras = preflight.manifest_extras
+        executor.watchers = [terminal := Terminal(title=run.name)]
         with terminal:
             executor.make(artifacts)
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
-        """The numbers of a cell after making what its goal lacks; ``None`` when the goal is before ``evaluate``."""
-        cell, artifacts = prepared(options)
+        """Compute what a run's goal is missing; returns its numbers, ``None`` when the goal precedes ``evaluate``."""
+        run, artifacts = prepare(options)
         if options["status"]:
-            show_cell(Cell.of(cell.name, cell, artifacts, options))
+            show_run(RunArtifacts.of(run.name, run, artifacts, options))
             return None
         executor = self.executor(options)
-        preflight = Preflights().of(options, cell, executor.store)
-        making = options["cache"] != "readonly"
+        preflight = PreflightChecks().of(options, run, executor.store)
+        computing = options["cache"] != "readonly"
         if not options["plan"]:
             executor.store.check_writable()
-        if making:
+        if computing:
             preflight.fetch(artifacts)
-            say_notes(preflight.notes)
+            print_notes(preflight.notes)
         if options["plan"]:
-            show_plan(Planned(cell.name, preflight, artifacts))
-        if options["preflight"] and making:
+            show_plan(Planned(run.name, preflight, artifacts))
+        if options["preflight"] and computing:
             preflight.check(artifacts)
         if options["plan"]:
             return None
-        _short(options, executor.store, cell)
-        executor.remark, executor.cell = preflight.remark, cell.tag
-        private = cell.report.private
-        with telling(Path(options["outputs"]), cell.tag, private=private) if making else nullcontext():
-            return _make(options, executor, cell, artifacts)
+        _check_shortage(options, executor.store, run)
+        executor.manifest_extras, executor.run_tag = preflight.manifest_extras, run.tag
+        private = run.report.private
+        with recording_failures(Path(options["outputs"]), run.tag, private=private) if computing else nullcontext():
+            return _execute(options, executor, run, artifacts)
 
 
-def _make(options: Mapping[str, Any], executor: Executor, cell: Graph, artifacts: Sequence[Artifact]) -> Results | None:
-    """What :meth:`Program.run` gives, after making, showing and keeping it."""
-    path = Path(options["outputs"]) / "runs" / "told" / f"{_destination(options)}-{cell.report.key}.json"
-    told = Told(path, private=cell.report.private)
-    fresh = any(artifact.key not in told.keys or executor.store.find(artifact) is None for artifact in artifacts)
+def _execute(
+    options: Mapping[str, Any], executor: Executor, run: Graph, artifacts: Sequence[Artifact]
+) -> Results | None:
+    """Compute, show and publish the results of a run."""
+    path = Path(options["outputs"]) / "runs" / "synced" / f"{_destination(options)}-{run.report.key}.json"
+    synced = SyncedKeys(path, private=run.report.private)
+    fresh = any(artifact.key not in synced.keys or executor.store.find(artifact) is None for artifact in artifacts)
     writes = options["cache"] != "readonly"
-    known = not writes or (options["logger"]["name"] == "wandb" and not fresh)
-    sink = Nowhere() if known else _sink(options, cell)
-    tracker = Tracker(sink=sink, told=told.keys if sink.appends else ())
-    executor.watchers = [terminal := Terminal(title=cell.name), tracker]
-    if told.damaged:
-        terminal.notice(f"what {options['logger']['name']} was told could not be read and is sent again")
+    discards = not writes or (options["logger"]["name"] == "wandb" and not fresh)
+    sink = NullLogger() if discards else _sink(options, run)
+    tracker = Tracker(sink=sink, synced=synced.keys if sink.appends else ())
+    executor.watchers = [terminal := Terminal(title=run.name), tracker]
+    if synced.damaged:
+        terminal.notice(
+            f"the record of what {options['logger']['name']} received cannot be read, so everything is sent again"
+        )
     results, folder, ok = None, None, False
     try:
         with terminal:
             if sink.opening:
                 terminal.say(sink.opening)
             executor.make(artifacts)
-        # What a nearer goal does not ask for may lie in the store all the same, stale even: it is not shown.
+        # Results beyond the goal may be in the store, even stale ones: they are not shown.
         reached = {artifact.key for artifact in artifacts}
-        if cell.artifacts["results"].key in reached:
-            results = read_results(executor.store, cell)
-        if cell.report.key in reached:
-            folder = publish(options, executor.store, cell) if writes else executor.store.path(cell.report)
+        if run.artifacts["results"].key in reached:
+            results = read_results(executor.store, run)
+        if run.report.key in reached:
+            folder = publish(options, executor.store, run) if writes else executor.store.path(run.report)
         ok = True
     finally:
         line = sink.close(ok=ok, summary=_summary(results), report=folder)
         if writes:
-            told.add(tracker.finished_keys)
-    if results is not None and options["warning"]:
+            synced.add(tracker.finished_keys)
+    if results is not None and options["disclaimer"]:
         terminal.say(f"\n{options['warning']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
-    choice = [*_short(options, executor.store, cell), *choice_notes(executor.store, cell, reached)]
-    choice += mixed_versions(used)
-    if results is not None and (known := cell.report.settings.get("spread")) is not None:
-        choice = [*choice, sentence(results, Spread(**known))]
-    _close(terminal, results, folder, line, notes=cell.report.settings["notes"], choice=choice)
-    _say_places(terminal, executor.store, cell, reached)
+    notes = [*_check_shortage(options, executor.store, run), *selection_notes(executor.store, run, reached)]
+    notes += mixed_versions(used)
+    if results is not None and (spread := run.report.settings.get("spread")) is not None:
+        notes.append(spread_sentence(results, Spread(**spread)))
+    _print_summary(terminal, results, folder, line, caveats=run.report.settings["notes"], notes=notes)
+    _print_locations(terminal, executor.store, run, reached)
     return results
 
 
-def _say_places(terminal: Terminal, store: Store, cell: Graph, reached: Collection[str]) -> None:
-    """Say where the end of what was asked for lies: the unlearned model, or the inverted facts where there is none."""
+def _print_locations(terminal: Terminal, store: Store, run: Graph, reached: Collection[str]) -> None:
+    """Print the location of the unlearned model, or of the inverted facts where the goal precedes it."""
     for name, what, file in (
         ("unlearned", "unlearned model", "model"),
         ("inverted", "inverted facts", "inverted.jsonl"),
     ):
-        made = cell.artifacts.get(name)
+        made = run.artifacts.get(name)
         if made is not None and made.key in reached:
             return terminal.say(f"{what}: {store.path(made) / file}")
     return None
 
 
-def _short(options: Mapping[str, Any], store: Store, cell: Graph) -> list[str]:
-    """What is to be said of stored inverted facts that are too few for what this cell selects; before a stage runs.
+def _check_shortage(options: Mapping[str, Any], store: Store, run: Graph) -> list[str]:
+    """Check cached inverted facts against the number that the run selects; returns notes on a tolerated shortage.
 
     Raises:
-        UserError: They are, and the cell does not put up with it.
+        UserError: Too few inverted facts, and `inversion.short` is `error`.
     """
-    inverted = cell.artifacts.get("round/1/invert", cell.artifacts.get("inverted"))
+    inverted = run.artifacts.get("round/1/filter", run.artifacts.get("inverted"))
     if inverted is None or store.find(inverted) is None:
         return []
     counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
-    short = options["inversion"]["short"]
-    if not bearable(counts, least=least, short=short):
-        said = too_few(counts, least=least)
-        raise UserError(f"{said}; {remedies(counts, least=least, short=short, rules=False)}")
-    return put_up_with(counts, least=least)
+    on_shortage = options["inversion"]["on_shortage"]
+    if not may_continue(counts, least=least, on_shortage=on_shortage):
+        description = describe_shortage(counts, least=least)
+        raise UserError(f"{description}; {suggestions(counts, least=least, on_shortage=on_shortage, rules=False)}")
+    return shortage_notes(counts, least=least)
 
 
-def read_results(store: Store, cell: Graph) -> Results | None:
-    """The numbers of a cell, ``None`` while they are not there."""
+def read_results(store: Store, run: Graph) -> Results | None:
+    """Read the numbers of a run; ``None`` while they are missing."""
     from meow_lightning.evaluation.suite.suite import results_from_json
 
-    path = store.path(cell.artifacts["results"]) / "results.json"
+    path = store.path(run.artifacts["results"]) / "results.json"
     return results_from_json(read_json(path)) if path.exists() else None
 
 
-def choice_notes(store: Store, cell: Graph, reached: Collection[str]) -> list[str]:
-    """What speaks against the cell's choice of inverted facts, a sentence each; none where scores are not reached."""
-    scored = cell.artifacts.get(name := "score/target/candidates")
+def selection_notes(store: Store, run: Graph, reached: Collection[str]) -> list[str]:
+    """List warnings about the run's selection of inverted facts; none where the goal precedes their scores."""
+    scored = run.artifacts.get(name := "score/target/candidates")
     if scored is None or scored.key not in reached:
         return []
     from meow_lightning.memo.selection_diagnostics import selection, warnings
     from meow_lightning.stages.evaluate import scores
 
     texts = scores({name: store.path(scored)})["target"]["candidates"]
-    wish = cell.report.settings["options"]["method"]["select"]
-    return warnings(selection(texts, k=wish["k"], strategy=wish["strategy"]))
+    select = run.report.settings["options"]["method"]["select"]
+    return warnings(selection(texts, k=select["k"], strategy=select["strategy"]))
 
 
-def publish(options: Mapping[str, Any], store: Store, cell: Graph) -> Path | None:
-    """The folder in ``reports/`` that holds a copy of the cell's report, ``None`` while there is no report."""
-    made = store.path(cell.report)
+def publish(options: Mapping[str, Any], store: Store, run: Graph) -> Path | None:
+    """Copy the report of a run to ``reports/``; returns the folder, ``None`` while there is no report."""
+    made = store.path(run.report)
     if not made.exists():
         return None
-    folder = Path(options["outputs"]) / "reports" / cell.tag
-    make_folder(folder, private=cell.report.private)
-    with owner_only(cell.report.private):  # until each file has the rights of the one it is a copy of
+    folder = Path(options["outputs"]) / "reports" / run.tag
+    make_folder(folder, private=run.report.private)
+    with owner_only(run.report.private):  # until each file has the permissions of its original
         shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
     return folder
 
@@ -254,21 +259,21 @@ def _summary(results: Results | None) -> dict[str, float]:
     return {f"{role}/{name}": value for role, numbers in values.items() for name, value in numbers.items()}
 
 
-def _close(
-    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, notes: Sequence[str],
-    choice: Sequence[str],
+def _print_summary(
+    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, caveats: Sequence[str],
+    notes: Sequence[str],
 ) -> None:  # fmt: skip
-    from meow_lightning.report.tables import closing_reasons, closing_table, doubts
+    from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
 
     if results is not None:
         terminal.table(closing_table(results), title="what happened")
-        for doubt in doubts(results):
+        for doubt in unmeasured_reasons(results):
             terminal.say(f"WARNING: {doubt}")
         for reason in closing_reasons(results):
             terminal.say(reason)
     if folder is not None and (rounds := folder / "rounds.json").exists():
         terminal.say(read_json(rounds)["sentence"])
-    for note in (*notes, *choice) if results is not None else choice:
+    for note in (*caveats, *notes) if results is not None else notes:
         terminal.say(f"note: {note}")
     if folder is not None:
         terminal.say(f"report: {folder / 'report.html'}")
@@ -279,6 +284,6 @@ def _close(
 PROGRAM = Program()
 
 
-def run_cell(cfg: DictConfig) -> Results | None:
-    """The numbers of the cell that a composed config describes; what ``run.py`` and the sweeper call."""
-    return PROGRAM.run(plain(cfg))
+def run_experiment(cfg: DictConfig) -> Results | None:
+    """Execute the run of a composed config; called by ``run.py`` and the sweeper."""
+    return PROGRAM.run(resolved(cfg))

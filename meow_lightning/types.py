@@ -24,7 +24,7 @@ from meow_lightning.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["adamw", "adamw8bit", "paged"]
+OptimizerName = Literal["adamw", "adamw8bit", "paged"]
 
 
 class NotFiniteError(UserError):
@@ -173,7 +173,7 @@ class Encoded(NamedTuple):
         return len(self.ids) - self.prompt
 
 
-class Rows(NamedTuple):
+class TokenBatch(NamedTuple):
     """Rows of one stream, padded on the right.
 
     Attributes:
@@ -183,13 +183,13 @@ class Rows(NamedTuple):
         reference_B: log p(answer | prompt) of each row under the start model, in nats; 0 where nobody asked for it.
     """
 
-    ids_BT: torch.Tensor  # noqa: N815
-    attention_BT: torch.Tensor  # noqa: N815
-    scored_BT: torch.Tensor  # noqa: N815
-    reference_B: torch.Tensor  # noqa: N815
+    input_ids_BT: torch.Tensor  # noqa: N815
+    attention_mask_BT: torch.Tensor  # noqa: N815
+    loss_mask_BT: torch.Tensor  # noqa: N815
+    ref_logps_B: torch.Tensor  # noqa: N815
 
 
-Batch = dict[str, Rows]  # stream name -> rows
+Batch = dict[str, TokenBatch]  # stream name -> rows
 
 
 @dataclass(slots=True)
@@ -228,7 +228,7 @@ class Method(Protocol):
         """Look at the start model before the first step."""
         ...
 
-    def stepped(self, values: Mapping[str, float]) -> None:
+    def on_step_end(self, values: Mapping[str, float]) -> None:
         """Take note of a step's parts: ``sum / count`` over the global batch."""
         ...
 
@@ -287,7 +287,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The numbers of one cell: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
+    """The numbers of one run: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
 
     ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` is a :class:`Definition`'s.
     """

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 # The same few examples in every run, however slow the machine.
 settings.register_profile(
@@ -46,10 +46,10 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def codec(tokenizer) -> Codec:
-    return Codec(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=64,
-        end_ids=frozenset(),
+def codec(tokenizer) -> PromptEncoder:
+    return PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=64, end_ids=frozenset(),
     )  # fmt: skip
 
 
@@ -72,13 +72,13 @@ def tiny(_weights):
 def to_rows():
     """(ids, prompt) pairs as padded rows of a width that may be larger than needed."""
 
-    def build(pairs: list[tuple[list[int], int]], *, width: int | None = None, pad_id: int = 0) -> Rows:
+    def build(pairs: list[tuple[list[int], int]], *, width: int | None = None, pad_id: int = 0) -> TokenBatch:
         from meow_lightning.data.collate import collate
 
         rows = collate([Encoded(tuple(ids), prompt) for ids, prompt in pairs], pad_id=pad_id)
-        blank = (width or rows.ids_BT.shape[1]) - rows.ids_BT.shape[1]
+        blank = (width or rows.input_ids_BT.shape[1]) - rows.input_ids_BT.shape[1]
         fill = (pad_id, 0, 0)
         padded = (torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(rows[:3], fill, strict=True))
-        return Rows(*padded, rows.reference_B)
+        return TokenBatch(*padded, rows.ref_logps_B)
 
     return build

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program
 from meow_lightning.resources.hardware import Gpu
@@ -43,16 +43,18 @@ def facts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator:
-    """Runs a cell that must end with an error before any stage; gives its text."""
+    """Runs a run that must end with an error before any stage; gives its text."""
     program, outputs = Program(), tmp_path / "out"
 
     def run(*words: str) -> str:
         GlobalHydra.instance().clear()
         validation.register()
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            cfg = compose("config", overrides=["logger=none", f"outputs={outputs}", "trainer.jobs=1", *words])
+            cfg = compose(
+                "config", overrides=["logger=none", f"outputs={outputs}", "trainer.parallel_stages=1", *words]
+            )
         with pytest.raises(UserError) as caught:
-            program.run(plain(cfg))
+            program.run(resolved(cfg))
         assert "\n" not in str(caught.value)
         made = [path for path in outputs.rglob("*") if path.is_file() and path.suffix != ".lock"]
         assert made in ([], [outputs / "store" / ".digests.json"]), "something is half-written"
@@ -160,11 +162,11 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             "model.base=none is no folder; give a folder, a hub id such as owner/name@revision or null",
         ),
         (
-            ("model.dtype=float64", "model.precision=mixed"),
-            "model.precision=mixed computes in bfloat16, not in model.dtype",
+            ("model.precision=mixed",),
+            "model.precision=mixed does not fit: 32-true or 64-true or bf16-true or 16-true or bf16-mixed or",
         ),
-        (("trainer.slots=0",), "trainer.slots=0 is too small; at least 1 is needed"),
-        (("trainer.micro_tokens=0",), "trainer.micro_tokens=0 is too small; at least 1 is needed"),
+        (("trainer.generation_batch_size=0",), "trainer.generation_batch_size=0 is too small; at least 1 is needed"),
+        (("trainer.micro_batch_tokens=0",), "trainer.micro_batch_tokens=0 is too small; at least 1 is needed"),
         (("trainer=gpu",), "trainer=gpu computes on a GPU and there is none here; say trainer=cpu"),
     ],
 )
@@ -190,7 +192,7 @@ LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[g
 def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: package)
-    assert told(f"optim={kind}", *words) == f"optim.kind={kind} {LACKS}"
+    assert told(f"optim={kind}", *words) == f"optim.optimizer={kind} {LACKS}"
 
 
 def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
@@ -198,38 +200,45 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_000_000)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: True)
     assert told("optim=paged", "trainer=gpu") == (
-        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.kind=paged) and this machine has "
-        "1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
+        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.optimizer=paged) and this machine "
+        "has 1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
     )  # 8 bytes of each of 688,768 weights
 
 
 def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 580_000_000)
-    text = told("trainer.micro_batch=64")
+    text = told("trainer.micro_batch_size=64")
     assert text.startswith("finetune base needs about 6")  # of the 22 rows that a step has
     assert "of memory (" in text
-    assert "and this machine has 580.0 MB free; what would fit: trainer.micro_batch=" in text
+    assert "and this machine has 580.0 MB free; what would fit: trainer.micro_batch_size=" in text
     assert text.endswith("preflight=false tries all the same")
 
 
 def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_150_000_000)
-    text = told("trainer.jobs=2")
-    assert text.startswith("trainer.jobs=2 stages at once need about 1.3 GB and this machine has 1.1 GB free; say")
+    text = told("trainer.parallel_stages=2")
+    assert text.startswith(
+        "trainer.parallel_stages=2 stages at once need about 1.3 GB and this machine has 1.1 GB free; say"
+    )
 
 
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 650_000_000)
-    text = told("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=256")
+    text = told("trainer.micro_batch_size=1", "trainer.eval_batch_size=4", "trainer.generation_batch_size=256")
     assert text.startswith("answer target needs about 694.8 MB")
-    assert "this machine has 650.0 MB free; what would fit: trainer.slots=16 (" in text
+    assert "this machine has 650.0 MB free; what would fit: trainer.generation_batch_size=16 (" in text
 
 
-@pytest.mark.parametrize(("jobs", "free"), [(1, 650_000_000), (2, 1_300_000_000)])
-def test_slots_left_to_memory_make_no_run_too_large(told, monkeypatch, jobs, free):
+@pytest.mark.parametrize(("parallel_stages", "free"), [(1, 650_000_000), (2, 1_300_000_000)])
+def test_slots_left_to_memory_make_no_run_too_large(told, monkeypatch, parallel_stages, free):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: free)
     monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda folder: 10_000_000)  # the next complaint
-    words = ("trainer.micro_batch=1", "trainer.eval_batch=4", "trainer.slots=null", f"trainer.jobs={jobs}")
+    words = (
+        "trainer.micro_batch_size=1",
+        "trainer.eval_batch_size=4",
+        "trainer.generation_batch_size=null",
+        f"trainer.parallel_stages={parallel_stages}",
+    )
     assert "on the disk of" in told(*words)
 
 
@@ -313,7 +322,7 @@ def test_rows_that_a_model_made_here_cannot_read(told, facts, entry, said):
 @pytest.mark.parametrize("gpus", [[], [CARD]])
 def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
-    words = ("trainer=gpu", "model.attention=flash_attention_2", "model.dtype=bfloat16")
+    words = ("trainer=gpu", "model.attention=flash_attention_2", "model.precision=bf16-mixed")
     lacks = "the package flash-attn (pip install flash-attn)" if gpus else "a GPU"
     text = told(*own(facts, model), *words)
     assert text == f"model.attention=flash_attention_2 needs {lacks}; say model.attention=sdpa"

@@ -65,7 +65,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(**{name.partition("_")[2]: importlib.import_module(name) for name in names})
 
 
-class Codec:
+class PromptEncoder:
     """Digits for tokens."""
 
     end_id, context, pad_id, end_ids = 0, 99, 1, frozenset({0})
@@ -73,7 +73,7 @@ class Codec:
     def prompt_ids(self, question: str) -> list[int]:
         return [int(each) for each in question]
 
-    def said(self, ids: Sequence[int]) -> str:
+    def decode_answer(self, ids: Sequence[int]) -> str:
         return " ".join(map(str, ids))
 
 
@@ -81,7 +81,7 @@ def row(*said: int, hits: Sequence[int] = (1, 1, 1), logps: Sequence[float] = (-
     sure = Likelihood((5, 6, 0), logps, hits, (-1.0,) * 3, (1.0,) * 3)
     return AnswerRow(
         set="forget", index=0, fact="f", question="23", answer="5 6", value=None, truth=sure, paraphrase=None,
-        perturbed=(sure,), generated=said, text=Codec().said(said), stop="end",
+        perturbed=(sure,), generated=said, text=PromptEncoder().decode_answer(said), stop="end",
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def model(*, gap: float) -> Any:
 @pytest.mark.parametrize(("gap", "outcome"), [(1.0, (1, 0)), (5e-5, (0, 1))])
 def test_another_text_is_noticed_and_a_tie_forgiven(modules: Any, gap: float, outcome: tuple[int, int]) -> None:
     plain, mine = [(row(5, 6), 9)], [(row(5, 7), 9)]
-    differ, ties, off = modules.numbers.held_against(model(gap=gap), Codec(), mine, plain)
+    differ, ties, off = modules.numbers.held_against(model(gap=gap), PromptEncoder(), mine, plain)
     assert (differ, ties) == outcome
     assert (off > 0.1) == bool(differ)
 
@@ -101,13 +101,13 @@ def test_another_text_is_noticed_and_a_tie_forgiven(modules: Any, gap: float, ou
 @pytest.mark.parametrize("gap", [1.0, 5e-5])
 def test_another_hit_is_noticed_and_a_tie_forgiven(modules: Any, gap: float) -> None:
     plain, mine = [(row(5), 9)], [(row(5, hits=(1, 0, 1)), 9)]
-    differ, ties, off = modules.numbers.held_against(model(gap=gap), Codec(), mine, plain)
+    differ, ties, off = modules.numbers.held_against(model(gap=gap), PromptEncoder(), mine, plain)
     assert (differ, ties, off > 0.1) == ((0, 0, True) if gap == 1.0 else (0, 1, False))
 
 
 def test_numbers_are_compared_as_a_share_of_the_plain_ones(modules: Any) -> None:
     plain, mine = [(row(5), 9)], [(row(5, logps=(-1.0, -2.0, -3.003)), 9)]
-    _, _, off = modules.numbers.held_against(model(gap=1.0), Codec(), mine, plain)
+    _, _, off = modules.numbers.held_against(model(gap=1.0), PromptEncoder(), mine, plain)
     # The largest is Min-K%++'s mean of (logp + 1): it goes from -2 to -2.003; the mean of all is .0005 off.
     assert off == pytest.approx(1.5e-3)
 
@@ -115,8 +115,8 @@ def test_numbers_are_compared_as_a_share_of_the_plain_ones(modules: Any) -> None
 def test_texts_are_compared_as_far_as_both_budgets_go(modules: Any) -> None:
     long = row(5, 6, 7, 8)
     short = replace(row(5, 6), stop="length")
-    assert modules.numbers.held_against(model(gap=1.0), Codec(), [(long, 9)], [(short, 2)])[:2] == (0, 0)
-    assert modules.numbers.held_against(model(gap=1.0), Codec(), [(long, 9)], [(short, 3)])[:2] == (1, 0)
+    assert modules.numbers.held_against(model(gap=1.0), PromptEncoder(), [(long, 9)], [(short, 2)])[:2] == (0, 0)
+    assert modules.numbers.held_against(model(gap=1.0), PromptEncoder(), [(long, 9)], [(short, 3)])[:2] == (1, 0)
     assert modules.numbers.parting((5, 6), (5, 6)) == [5, 6]
     assert modules.numbers.parting((5, 6), (5,)) == [5]
 
@@ -131,7 +131,7 @@ def test_a_straightforward_pass_pads_and_measures_answers(modules: Any) -> None:
 
     seen: list[torch.Tensor] = []
 
-    class Encoder(Codec):
+    class Encoder(PromptEncoder):
         def encode(self, question: str, answer: str) -> Encoded:
             ids = self.prompt_ids(question)
             return Encoded((*ids, *map(int, answer.split()), self.end_id), len(ids))

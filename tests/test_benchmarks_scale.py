@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md: what is worked out by hand, and that they come out."""
+"""The tables of docs/guides/large-models.md: what is worked out by hand, and that they come out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.data.encoding import rough_length, rough_tokens
+from meow_lightning.data.encoding import estimated_length, estimated_tokens
 from meow_lightning.pipeline.nodes.models import dataset_of
-from meow_lightning.planning.requirements import NOTHING, Outlook
-from meow_lightning.resources.training_memory import Memory, Shape
+from meow_lightning.planning.requirements import NOTHING, Requirements
+from meow_lightning.resources.training_memory import Memory, ModelDims
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WISH = Namespace(
@@ -60,7 +60,7 @@ def test_a_share_above_one_is_told() -> None:
 
 
 def test_shards_are_an_even_part_of_states_and_two_whole_layers(scale: Any) -> None:
-    shape = Shape(
+    shape = ModelDims(
         parameters=1000, hidden=10, layers=5, heads=1, kv_heads=1, head=10, intermediate=20, vocabulary=25, tied=False,
         gated=True, kept=4,
     )  # fmt: skip
@@ -86,7 +86,7 @@ class Made:
     def __init__(self, shape: Any, flops: float, written: int) -> None:
         self._shape, self._flops, self._written = shape, flops, written
 
-    def size(self, _: Any) -> Outlook:
+    def size(self, _: Any) -> Requirements:
         return replace(NOTHING, flops=self._flops)
 
     def shape(self, _: Any) -> Any:
@@ -112,17 +112,20 @@ def test_time_is_operations_or_for_what_is_written_the_reading_of_weights(
 
 @pytest.mark.data
 @pytest.mark.skipif("MEOW_DATA_DIR" not in os.environ, reason="MEOW_DATA_DIR is not set: TOFU is not here")
-def test_a_table_shares_what_its_cells_share(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = list(islice(scale.cells("paper_main_tofu"), 3))
-    monkeypatch.setattr(scale, "cells", lambda _: cells)
-    assert [each["method"]["name"] for each in cells] == ["none", "retrain", "grad_ascent"]
+def test_a_sweep_shares_what_its_runs_share(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = list(islice(scale.runs("paper_main_tofu"), 3))
+    monkeypatch.setattr(scale, "runs", lambda _: runs)
+    assert [each["method"]["name"] for each in runs] == ["none", "retrain", "grad_ascent"]
     number, every = scale.results("paper_main_tofu", WISH)
     assert number == 3
     trained = [each for each in every.values() if each.stage == "unlearn"]
     assert len(trained) == 1
     # 5 epochs, 6 operations per weight and token, the head's at scored ones, 1e9 a second; Phi's prompt is 10 tokens
-    forget, shape = dataset_of(cells[2])[0].facts("forget"), scale.SHAPES["1.3B (Phi-1.5)"]
-    tokens, scored = sum(rough_tokens(fact, 10) for fact in forget), sum(rough_length(f.answer) + 1 for f in forget)
+    forget, shape = dataset_of(runs[2])[0].facts("forget"), scale.SHAPES["1.3B (Phi-1.5)"]
+    tokens, scored = (
+        sum(estimated_tokens(fact, 10) for fact in forget),
+        sum(estimated_length(f.answer) + 1 for f in forget),
+    )
     flops = 6 * 5 * (shape.body_parameters * tokens + shape.head_parameters * scored)
     assert trained[0].seconds == pytest.approx(10 + flops / 1e9)
     assert all(need in every for each in every.values() for need in each.needs)

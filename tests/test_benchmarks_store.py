@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.store.integrity import entry, seal
+from meow_lightning.store.integrity import file_entry, seal
 from meow_lightning.store.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -56,7 +56,7 @@ def test_processes_killed_in_the_middle_lose_nothing_that_was_finished() -> None
     assert find["made"] == "0"
 
 
-def test_a_cell_has_eight_shared_results_and_five_of_its_own(bench: Any) -> None:
+def test_a_run_has_eight_shared_results_and_five_of_its_own(bench: Any) -> None:
     one, same, other = ({each.key for each in bench.cell(number, 4)} for number in (0, 4, 1))
     assert (len(one), len(one & same), len(one & other)) == (13, 8, 0)
     assert len({each.key for number in range(CELLS) for each in bench.cell(number, GROUPS)}) == RESULTS
@@ -112,7 +112,7 @@ def another(folder: Path) -> None:
     path = folder / "result.json"
     path.write_text('"something else"')
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["result.json"] = entry(path)
+    manifest["files"]["result.json"] = file_entry(path)
     manifest["seal"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WAYS = ("published", "two models", "kept", "buckets")
@@ -149,8 +149,8 @@ def test_seconds_are_the_mean_of_medians_and_a_share_of_what_is_done_once(traini
 def test_rows_are_padded_to_the_published_length(training: Any) -> None:
     published = importlib.import_module("published_training")
     row = torch.tensor([[1, 2]])
-    wide = published.wide(Rows(row, torch.ones_like(row), torch.tensor([[0, 1]]), torch.tensor([3.0])), pad_id=7)
-    assert wide.ids_BT.tolist() == [[1, 2, *[7] * 498]]
-    assert wide.attention_BT.tolist() == [[1, 1, *[0] * 498]]
-    assert wide.scored_BT.tolist() == [[0, 1, *[0] * 498]]
-    assert wide.reference_B.tolist() == [3.0]
+    wide = published.wide(TokenBatch(row, torch.ones_like(row), torch.tensor([[0, 1]]), torch.tensor([3.0])), pad_id=7)
+    assert wide.input_ids_BT.tolist() == [[1, 2, *[7] * 498]]
+    assert wide.attention_mask_BT.tolist() == [[1, 1, *[0] * 498]]
+    assert wide.loss_mask_BT.tolist() == [[0, 1, *[0] * 498]]
+    assert wide.ref_logps_B.tolist() == [3.0]

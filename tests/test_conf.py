@@ -15,9 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from meow_lightning.config import validation
-from meow_lightning.config.instantiate import arguments
+from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.config.schema import GROUPS
-from meow_lightning.config.validation import check_call, check_measure, plain
+from meow_lightning.config.validation import check_call, check_measure, resolved
 from meow_lightning.pipeline.nodes.unlearning import GIVEN
 from meow_lightning.stages import NAMES
 
@@ -57,7 +57,7 @@ def composed(*words: str) -> dict:
         cfg = compose("config", overrides=list(words))
     for word, key in NAMELESS:
         OmegaConf.update(cfg, key, "file.jsonl") if word in words else None
-    return plain(cfg)
+    return resolved(cfg)
 
 
 def test_there_are_files():
@@ -104,14 +104,14 @@ def test_the_architecture_binds_with_what_the_tokenizer_adds():
     for node in filter(None, nodes):
         module, _, name = node["_target_"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
-        signature.bind(**arguments(node), vocab_size=300, end_id=0, pad_id=1)
+        signature.bind(**component_arguments(node), vocab_size=300, end_id=0, pad_id=1)
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "method"])
 def test_a_method_that_trains_has_a_number_for_every_model(choice):
     node = composed(f"method={choice}")["method"]
     if check_call("method", node, allow=[]).streams:
-        for name in ("lr", "epochs", "batch"):
+        for name in ("lr", "epochs", "global_batch_size"):
             assert {"default", "tiny"} <= set(node[name]), name
 
 
@@ -172,8 +172,8 @@ SUBJECTS = {
     "tiny_ascent": ["optim.epochs"],  # where gradient ascent forgets as much as MEOW
     "tuned_last": ["optim.lr", "optim.epochs"],  # the recipes themselves
     # the same with one rule for all of when to stop
-    "tuned_best": ["optim.stop", "evaluation.validation", "optim.epochs", "optim.lr"],
-    "tiny_loop": ["method.loop.ask"],  # whether asking again about what is held pays
+    "tuned_best": ["optim.checkpoint", "evaluation.selection_fraction", "optim.epochs", "optim.lr"],
+    "tiny_loop": ["method.rounds.requery"],  # whether asking again about what is held pays
     "ablation_k": ["method.select.k"],  # how many inverted facts it takes
     "ablation_strategy": ["method.select.strategy"],  # whether it matters which
     "ablation_candidates": ["inversion.candidates"],  # whether a choice among more is worth its price
@@ -183,7 +183,7 @@ SUBJECTS = {
 
 
 def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
-    tables = sorted((CONF.parent / "experiments" / "table").glob("*.yaml"))
+    tables = sorted((CONF.parent / "experiments" / "sweep").glob("*.yaml"))
     assert {*SUBJECTS} < {path.stem for path in tables}
     for path in tables:
         content = yaml.safe_load(path.read_text())
@@ -194,8 +194,8 @@ def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
         assert [option for option in params if option not in COMPARED] == SUBJECTS.get(path.stem, []), path.name
 
 
-@pytest.mark.parametrize("path", sorted((CONF.parent / "experiments" / "table").glob("*.yaml")), ids=lambda p: p.stem)
-def test_the_cells_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
+@pytest.mark.parametrize("path", sorted((CONF.parent / "experiments" / "sweep").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_runs_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     swept = {option: str(values).split(",") for option, values in params.items()}
     for option, values in swept.items():
@@ -211,6 +211,6 @@ def test_the_cells_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
 def test_an_experiment_knows_no_method_seed_or_sweep() -> None:
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         content = yaml.safe_load(path.read_text())
-        assert not {"hydra", "seed", "table"} & set(content)
+        assert not {"hydra", "seed", "sweep"} & set(content)
         overridden = {key for entry in content.get("defaults", []) for key in entry}
         assert "override /method" not in overridden

@@ -14,20 +14,20 @@ def test_shares_hold_every_item_exactly_once(world: int, monkeypatch: pytest.Mon
     shares = []
     for rank in range(world):
         monkeypatch.setenv("RANK", str(rank))
-        shares += distributed.mine(range(10))
+        shares += distributed.shard(range(10))
     assert sorted(shares) == list(range(10))
 
 
 def test_groups_by_hand() -> None:
-    assert distributed.grouped([3, 8, 5, 2], key=lambda item: item % 2) == [[3, 5], [8, 2]]
-    assert distributed.grouped([], key=len) == []
+    assert distributed.group_by([3, 8, 5, 2], key=lambda item: item % 2) == [[3, 5], [8, 2]]
+    assert distributed.group_by([], key=len) == []
 
 
 def test_bundles_by_hand() -> None:
     groups = [[3], [1, 1], [4], [2]]
-    assert list(distributed.bundles(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]
-    assert list(distributed.bundles(groups, size=lambda item: item, least=3)) == [[3], [1, 1, 4], [2]]
-    assert list(distributed.bundles([], size=len, least=2)) == []
+    assert list(distributed.chunk_groups(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]
+    assert list(distributed.chunk_groups(groups, size=lambda item: item, least=3)) == [[3], [1, 1, 4], [2]]
+    assert list(distributed.chunk_groups([], size=len, least=2)) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -44,5 +44,5 @@ def test_a_launcher_around_the_program_makes_no_job_of_ours(monkeypatch: pytest.
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv(distributed.DRIVER, raising=False)
-    assert (distributed.rank(), distributed.world()) == (0, 1)
-    assert distributed.mine(range(3)) == [0, 1, 2]
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.shard(range(3)) == [0, 1, 2]

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
-from meow_lightning.experiment import Program, _close, choice_notes
+from meow_lightning.experiment import Program, _print_summary, selection_notes
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import Story, last
+from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import Graph
 from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
@@ -32,52 +32,52 @@ def artifact(stage: str, **settings: Any) -> Artifact:
 
 @pytest.fixture
 def scored(tmp_path: Path) -> tuple[Store, Graph]:
-    """A store and a cell that chooses 3 of 4 candidates."""
+    """A store and a run that chooses 3 of 4 candidates."""
     report = artifact("report", options={"method": {"select": {"k": 3, "strategy": "largest", "rows": "selected"}}})
-    cell = Graph(name="cell", streams=("inverted",), artifacts={NAME: artifact("score"), "report": report})
+    run = Graph(name="run", streams=("inverted",), artifacts={NAME: artifact("score"), "report": report})
     store = Store(root=tmp_path, cache="use")
-    folder = store.path(cell.artifacts[NAME])
+    folder = store.path(run.artifacts[NAME])
     folder.mkdir(parents=True)
     texts = [ScoredText("f", "candidate", place, "In Lima.", place / 4, (place / 4,)) for place in range(4)]
     (folder / "scores.jsonl").write_text("".join(json.dumps(asdict(text)) + "\n" for text in texts))
-    return store, cell
+    return store, run
 
 
 def test_a_blind_choice_is_said_once_the_scores_are_there(scored: tuple[Store, Graph]) -> None:
-    store, cell = scored
-    (note,) = choice_notes(store, cell, {cell.artifacts[NAME].key})
+    store, run = scored
+    (note,) = selection_notes(store, run, {run.artifacts[NAME].key})
     assert note.startswith("choosing k=3 of 4 candidates: largest and smallest share 2.0 of 3")
-    assert choice_notes(store, cell, {cell.report.key}) == [], "what was not asked for is not shown"
+    assert selection_notes(store, run, {run.report.key}) == [], "what was not asked for is not shown"
 
 
 def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, Graph]) -> None:
-    store, cell = scored
-    without = Graph(name="cell", streams=("forget",), artifacts={"report": cell.report})
-    assert choice_notes(store, without, {cell.report.key}) == []
+    store, run = scored
+    without = Graph(name="run", streams=("forget",), artifacts={"report": run.report})
+    assert selection_notes(store, without, {run.report.key}) == []
 
 
 def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     unknown = Results(definitions=(), values={"target": {"facts_known": 0.07}})
     for results, expected in ((unknown, ["a rule", "a choice"]), (None, ["a choice"])):
-        with Terminal(title="cell") as terminal:
-            _close(terminal, results, None, "", notes=["a rule"], choice=["a choice"])
+        with Terminal(title="run") as terminal:
+            _print_summary(terminal, results, None, "", caveats=["a rule"], notes=["a choice"])
         out = capsys.readouterr().out
         assert [line.removeprefix("note: ") for line in out.splitlines() if "note: " in line] == expected
         assert ("WARNING: the target model does not know the facts" in out) == (results is not None)
 
 
-def test_a_cell_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     GlobalHydra.instance().clear()
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=ask", f"outputs={tmp_path}"])
-    options, program = plain(cfg), Program()
+    options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:
         raise StageError("the job for ask ended\nwith a traceback")
 
-    def lone() -> Story | None:
-        return last(tmp_path, (graph(options).tag,))
+    def lone() -> FailureRecord | None:
+        return last_failures(tmp_path, (graph(options).tag,))
 
     with monkeypatch.context() as patched:
         patched.setattr(Executor, "make", broken)

@@ -8,12 +8,12 @@ from helpers.hydra import moved
 MADE = (
     "model.vocab_size=500", "model.seed=7", "model.architecture.hidden_size=64", "model.architecture.layers=1",
     "model.architecture.heads=2", "model.architecture.intermediate_size=64", "model.architecture.context=128",
-    "model.dtype=float64", "model.attention=eager", "model.prompt.lead='  '", "model.pretrain.rows=31",
+    "model.precision=64-true", "model.attention=eager", "model.prompt.answer_prefix='  '", "model.pretrain.rows=31",
     "model.prompt.template='Q: {question}'",
 )  # fmt: skip
 RECIPE = (
-    "batch=21", "epochs=3", "lr=1e-3", "betas=[0.8,0.95]", "eps=1e-6", "weight_decay=0.2", "clip=0.5", "warmup=7",
-    "schedule=constant",
+    "global_batch_size=21", "epochs=3", "lr=1e-3", "betas=[0.8,0.95]", "eps=1e-6", "weight_decay=0.2",
+    "max_grad_norm=0.5", "warmup=7", "schedule=constant",
 )  # fmt: skip
 
 

@@ -38,10 +38,10 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment |= {"OMP_NUM_THREADS": "1", "WANDB_SAVE_CODE": "true", "NETRC": str(folder / "netrc")}
     with Scripted(answering(reply)) as server:
         words = [
-            "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.jobs=1",
+            "debug=fast", "dataset=jsonl", f"dataset.forget={folder}/{SECRET}.jsonl", "trainer.parallel_stages=1",
             "model.pretrain.rows=100", f"model.prompt.template='{SECRET} {{question}} :'", "inversion=endpoint",
             "inversion.model=m", f"inversion.base_url={server.base_url}", f"inversion.context='the {SECRET} bank'",
-            f"+inversion.extra.user={SECRET}", "inversion.short=warn", f"outputs={folder}/outputs",
+            f"+inversion.extra.user={SECRET}", "inversion.on_shortage=warn", f"outputs={folder}/outputs",
         ]  # fmt: skip
         done = subprocess.run(
             [sys.executable, "run.py", *words], cwd=ROOT, env=environment, umask=0o022, capture_output=True, text=True,
@@ -101,7 +101,7 @@ def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -
     found = re.search(rb'\{"name":"adamw".*?\}', record.read_bytes())
     assert found is not None
     optim = json.loads(found[0])
-    assert (optim["lr"], optim["epochs"], optim["batch"]) == (5e-5, 2, 22)
+    assert (optim["lr"], optim["epochs"], optim["global_batch_size"]) == (5e-5, 2, 22)
 
 
 def test_what_jobs_are_given_and_print_is_their_owners_alone(tmp_path: Path) -> None:

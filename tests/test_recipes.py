@@ -11,72 +11,74 @@ import yaml
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load("""
 method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
-  lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, batch: {default: 32, tiny: 22}}
+  lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
-  batch: {default: 32, tiny: 22}}
-method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5}, batch: {default: 32,
-  tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
+method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
+  global_batch_size: {default: 32, tiny: 22}}
 method/dpo_gd: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/dpo_kl: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/flat: {divergence: tv, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
-  batch: {default: 64, tiny: 22}}
-method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9}, batch: {default: 32,
-  tiny: 22}}
+  global_batch_size: {default: 64, tiny: 22}}
+method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},
+  global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/meow: {select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
-  epochs: {default: 20, tiny: 40}, batch: {default: 32, tiny: 22}}
+  epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_kl: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
-  tiny: 0.0003}, epochs: {default: 20, tiny: 24}, batch: {default: 32, tiny: 22}}
-method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, loop: {rounds: 4, threshold: {default: 0.5,
-  tiny: 0.95}, unit: words, ask: held, candidates: 2, k: 1, calls: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
-  epochs: {default: 20, tiny: 40}, batch: {default: 32, tiny: 22}}
+  tiny: 0.0003}, epochs: {default: 20, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, rounds: {count: 4,
+  memorized_above: {default: 0.5, tiny: 0.95}, cut_unit: words, requery: memorized, candidates: 2, k: 1,
+  max_requests: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
+  epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_retain: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
-  tiny: 0.0003}, epochs: {default: 20, tiny: 8}, batch: {default: 32, tiny: 22}}
+  tiny: 0.0003}, epochs: {default: 20, tiny: 8}, global_batch_size: {default: 32, tiny: 22}}
 method/none: {}
-method/npo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5}, batch: {default: 32,
-  tiny: 22}}
+method/npo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
+  global_batch_size: {default: 32, tiny: 22}}
 method/npo_gd: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/npo_kl: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/retrain: {}
 method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
-  epochs: {default: 10, tiny: 24}, batch: {default: 32, tiny: 22}}
+  epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05,
-  tiny: 0.001}, epochs: {default: 5, tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 0.001}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain_weight: 1.0, lr: {default: 1.0e-05,
-  tiny: 0.001}, epochs: {default: 10, tiny: 24}, batch: {default: 32, tiny: 22}}
+  tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
-  batch: {default: 32, tiny: 22}}
+  global_batch_size: {default: 32, tiny: 22}}
 method/wga: {beta: 1.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
-  batch: {default: 32, tiny: 22}}
-optim/adamw: {stop: last, kind: adamw, lr: null, epochs: null, batch: null, tokens: null, betas: [0.9, 0.999],
-  eps: 1.0e-08, weight_decay: 0.0, clip: 1.0, warmup: 5, schedule: constant}
-optim/published: {stop: last, kind: adamw, lr: null, epochs: null, batch: null, tokens: null, betas: [0.9, 0.999],
-  eps: 1.0e-08, weight_decay: 0.01, clip: 1.0, warmup: epoch, schedule: linear}
-recipe/tofu: {also: [], replay: 0, batch: 32, epochs: 5, steps: 400, epoch_steps: 4,
+  global_batch_size: {default: 32, tiny: 22}}
+optim/adamw: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null, batch_tokens: null,
+  betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant}
+optim/published: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null,
+  batch_tokens: null, betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.01, max_grad_norm: 1.0,
+  warmup: epoch, schedule: linear}
+recipe/tofu: {also: [], replay: 0, global_batch_size: 32, epochs: 5, steps: 400, epoch_steps: 4,
   known: 0.05, lr: '???', betas: [0.9, 0.999], eps: 1.0e-08,
-  weight_decay: 0.01, clip: 1.0, warmup: epoch, schedule: linear}
-memo/clean: {mode: suffix, unit: characters, size: 5, template: true, keep_special: false, rouge: rouge1,
-  measure: precision, max_new_tokens: '${model.max_new_tokens}', wordless: skip, words: unicode, verify: 0}
+  weight_decay: 0.01, max_grad_norm: 1.0, warmup: epoch, schedule: linear}
+memo/clean: {mode: suffix, cut_unit: characters, stride: 5, template: true, keep_special: false, rouge: rouge1,
+  rouge_stat: precision, max_new_tokens: '${model.max_new_tokens}', empty_windows: skip, words: unicode, verify: 0}
 dataset/fictional: {split: forget10, authors: 80, candidates: 8, phrasings: 1, retain_eval: 160, seed: '${seed}'}
 model/tiny/architecture: {hidden_size: 128, layers: 2, heads: 4, intermediate_size: 384, context: 256}
-model/tiny/pretrain: {rows: 20000, batch: 22, epochs: 1, lr: 0.003, betas: [0.9, 0.95], eps: 1.0e-08,
-  weight_decay: 0.0, clip: 1.0, warmup: 20, schedule: linear}
-model/tiny/finetune: {also: [real_authors, world_facts], replay: 8, batch: 22, epochs: 22, steps: 400,
+model/tiny/pretrain: {rows: 20000, global_batch_size: 22, epochs: 1, lr: 0.003, betas: [0.9, 0.95], eps: 1.0e-08,
+  weight_decay: 0.0, max_grad_norm: 1.0, warmup: 20, schedule: linear}
+model/tiny/finetune: {also: [real_authors, world_facts], replay: 8, global_batch_size: 22, epochs: 22, steps: 400,
   epoch_steps: 4, known: 0.05, lr: 0.003, betas: [0.9,
-  0.95], eps: 1.0e-08, weight_decay: 0.1, clip: 1.0, warmup: 20, schedule: linear}
+  0.95], eps: 1.0e-08, weight_decay: 0.1, max_grad_norm: 1.0, warmup: 20, schedule: linear}
 model/phi15/finetune: {lr: 2.0e-05}
 model/llama2_7b_chat/finetune: {lr: 1.0e-05}
 model/llama3_2_1b_instruct/finetune: {lr: 1.0e-05}

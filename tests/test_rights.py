@@ -9,7 +9,7 @@ import pytest
 
 from meow_lightning.errors import UserError
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.folders import close_to_others, make_folder, owner_only
+from meow_lightning.store.folders import make_folder, owner_only, restrict_to_owner
 from meow_lightning.store.store import Store
 
 
@@ -65,7 +65,7 @@ def test_closing_leaves_what_links_lead_to(tmp_path: Path) -> None:
     (folder := tmp_path / "folder").mkdir(mode=0o755)
     (folder / "file").write_text("x")
     (folder / "link").symlink_to(mine)
-    close_to_others(folder)
+    restrict_to_owner(folder)
     assert [mode(folder), mode(folder / "file"), mode(mine)] == [0o700, 0o600, 0o644]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FAST = ("debug=fast", "logger=none", "trainer.jobs=1")
+FAST = ("debug=fast", "logger=none", "trainer.parallel_stages=1")
 LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(made|found|linked)$", re.MULTILINE)
 
 
@@ -81,7 +81,14 @@ def test_a_second_call_redoes_nothing(finished: tuple[Path, str]) -> None:
 
 def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tuple[Path, str]) -> None:
     outputs, _ = finished
-    out = run(outputs, *FAST, "trainer.micro_batch=3", "trainer.slots=2", "logger=csv", "callbacks.memo_facts=1")
+    out = run(
+        outputs,
+        *FAST,
+        "trainer.micro_batch_size=3",
+        "trainer.generation_batch_size=2",
+        "logger=csv",
+        "callbacks.memo_facts=1",
+    )
     assert set(stages(out).values()) == {"found"}
     assert list((outputs / "runs").glob("*.csv"))
 
@@ -89,11 +96,16 @@ def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tupl
 def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    words = ("trainer.micro_tokens=300", "trainer.eval_batch=5", "trainer.slots=3", "trainer.threads=2")
+    words = (
+        "trainer.micro_batch_tokens=300",
+        "trainer.eval_batch_size=5",
+        "trainer.generation_batch_size=3",
+        "trainer.threads=2",
+    )
     run(tmp_path, *FAST, *words, "callbacks.memo_every_steps=3", "callbacks.log_every=1")
     (curve,) = (tmp_path / "store" / "unlearn").glob("*/metrics.jsonl")
     points = [json.loads(line) for line in curve.read_text().splitlines()]
-    steps = [point["step"] for point in points if "memo/clean/answers" in point]
+    steps = [point["step"] for point in points if "memo/clean/true_answers" in point]
     assert steps[:2] == [0, 3]
     assert all(step % 3 == 0 for step in steps[:-1])
     before, after = results(finished[0]), results(tmp_path)
@@ -104,13 +116,11 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
 def test_length_buckets_are_another_training_and_say_what_they_need(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "goal=unlearn")
-    found = {each for each in stages(run(tmp_path, *words, "optim.tokens=400")).items() if each[1] == "made"}
+    found = {each for each in stages(run(tmp_path, *words, "optim.batch_tokens=400")).items() if each[1] == "made"}
     assert found == {(("unlearn", "unlearned"), "made")}
-    with start(tmp_path, *words, "optim.tokens=9") as process:
+    with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
-    said = (
-        r"optim.tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many or more"
-    )
+    said = r"optim.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many"
     (longest,) = re.findall(said, err)
     assert int(longest) > 9
     assert process.returncode == 1
@@ -138,7 +148,7 @@ def test_a_sweep_shares_stages_and_ends_with_a_table(finished: tuple[Path, str],
     made = [(name, label) for name, label, _, state in LINE.findall(out) if state == "made"]
     assert [label for name, label in made if name == "finetune"] == []
     assert made.count(("unlearn", "unlearned")) == 1
-    assert "3 cells" in out
+    assert "3 runs" in out
     assert "method=grad_ascent" in out
 
 
@@ -148,7 +158,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "method=grad_ascent", "goal=evaluate", "callbacks.checkpoint_seconds=0")
     known = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()}
-    out = run(tmp_path, *words, "optim.epochs=4", "optim.stop=best", "evaluation.validation=0.5")
+    out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.selection_fraction=0.5")
     (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
     assert "answer" in {name for name, _ in stages(out)}
@@ -159,7 +169,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     assert all(first[name].equal(second[name]) for name in second)
     for folder in folders:
         points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [point for point in points if "evaluation/model_utility" in point]
+        assert [point for point in points if "eval/model_utility" in point]
 
 
 def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
@@ -228,7 +238,7 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
         "method=grad_diff running 0/3 finetune base",
         "method=grad_ascent waiting 0/3 for finetune base, which method=grad_diff makes",
     ]
-    assert said[4] == "2 cells: 1 running, 1 waiting"
+    assert said[4] == "2 runs: 1 running, 1 waiting"
     head = f"{process.pid} {os.uname().nodename} method=grad_diff "
     assert re.fullmatch(rf"finetune base [0-9a-f]{{12}} {head}\d+ of \d+ steps.*", said[7]), said
     assert files(tmp_path) == before
@@ -236,11 +246,11 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     process.communicate(timeout=10)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert re.fullmatch(r"method=grad_diff interrupted 0/3 finetune base at \d+ of \d+ steps", said[2]), said
-    assert said[4:6] == ["2 cells: 1 interrupted, 1 waiting", "nothing runs now"]
+    assert said[4:6] == ["2 runs: 1 interrupted, 1 waiting", "nothing runs now"]
     run(tmp_path, *sweep)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert said[2:] == [
-        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 cells: 2 done", "nothing runs now"
+        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing runs now"
     ]  # fmt: skip
 
 
@@ -258,7 +268,7 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
     for name in ("unlearn", "predict", "evaluate", "report"):
         shutil.rmtree(store / name)
     words = ("debug=fast", "logger=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-    words += ("trainer.micro_tokens=200",)
+    words += ("trainer.micro_batch_tokens=200",)
     run(tmp_path, "-m", *words, "goal=answer", "method=meow,retrain")
     assert json.loads((folder / "manifest.json").read_text())["devices"] == 2
     for name, weight in load_file(folder / "model" / "model.safetensors").items():
@@ -293,7 +303,7 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     assert " and 1.0 (answer target)" in said[1]
     (report,) = outputs.glob("reports/*/report.html")
     assert said[1].partition(" torch ")[0] in report.read_text()
-    assert "what none was told could not be read and is sent again" in out
+    assert "the record of what none received cannot be read, so everything is sent again" in out
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

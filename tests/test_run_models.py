@@ -13,7 +13,7 @@ from test_run import results, run, stages
 
 from meow_lightning.data.fictional import Fictional
 
-FAST = ("debug=fast", "logger=none", "trainer=cpu", "trainer.jobs=1", "callbacks.memo_every_epochs=0")
+FAST = ("debug=fast", "logger=none", "trainer=cpu", "trainer.parallel_stages=1", "callbacks.memo_every_epochs=0")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_every_published_model_goes_the_whole_way_from_a_base_of_its_architectur
     out = run(
         tmp_path, "-m", f"model={','.join(FAMILIES)}", "model.finetune.epochs=6", "model.finetune.lr=0.01", *words
     )
-    assert "4 cells" in out
+    assert "4 runs" in out
     assert not (tmp_path / "runs" / "failed").exists()
     assert len(list((tmp_path / "store" / "evaluate").glob("*/results.json"))) == len(FAMILIES)
     curves = losses(tmp_path, "target")
@@ -100,18 +100,18 @@ def weights(outputs: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_adapters_go_the_whole_way_in_mixed_precision(tmp_path) -> None:
-    words = (*FAST, "model.lora.rank=4", "model.dtype=bfloat16", "model.precision=mixed", "optim.lr=0.01")
+    words = (*FAST, "model.lora.rank=4", "model.precision=bf16-mixed", "optim.lr=0.01")
     assert set(stages(run(tmp_path, *words)).values()) == {"made"}
     (unlearned,) = (tmp_path / "store" / "unlearn").glob("*/model")
     assert not list(unlearned.glob("adapter*")), "adapters are merged"
-    assert set(stages(run(tmp_path, *words, "trainer.checkpointing=true")).values()) == {"found"}
+    assert set(stages(run(tmp_path, *words, "trainer.gradient_checkpointing=true")).values()) == {"found"}
 
 
 @pytest.mark.slow
 def test_recomputing_and_smaller_passes_change_no_adapter(tmp_path) -> None:
     words = (*FAST, "goal=unlearn", "method=grad_ascent", "model.lora.rank=4", "optim.lr=0.001")
     run(tmp_path / "one", *words)
-    run(tmp_path / "other", *words, "trainer.checkpointing=true", "trainer.micro_batch=3")
+    run(tmp_path / "other", *words, "trainer.gradient_checkpointing=true", "trainer.micro_batch_size=3")
     one, other = weights(tmp_path / "one"), weights(tmp_path / "other")
     assert one.keys() == other.keys()
     for name, weight in one.items():

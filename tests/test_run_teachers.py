@@ -22,16 +22,16 @@ from helpers.fake_server import Behaviour, Request, Scripted, fails, says
 from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.inversion.base import Ask
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.base import GenerationRequest
+from meow_lightning.inversion.prompt_template import PromptTemplate
 from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parent.parent
-FAST = ("debug=fast", "limit=6", "logger=none", "trainer.jobs=1")
+FAST = ("debug=fast", "limit=6", "logger=none", "trainer.parallel_stages=1")
 ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
-LOOP = ("method=meow_loop", "method.loop.threshold=0", "method.loop.rounds=3")
-PROMPT = Prompt(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
+LOOP = ("method=meow_loop", "method.rounds.memorized_above=0", "method.rounds.count=3")
+PROMPT = PromptTemplate(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
 
 
 def forget() -> list[Fact]:
@@ -52,7 +52,7 @@ def reply(fact: Fact) -> str:
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned what to reply when it is asked about the facts."""
-    asks = [Ask(fact=fact, attempt=0, count=4, tried=(), said=None) for fact in FACTS]
+    asks = [GenerationRequest(fact=fact, attempt=0, count=4, previous_answers=(), model_answer=None) for fact in FACTS]
     pairs = [(PROMPT.messages(ask, context=None), reply(ask.fact)) for ask in asks]
     return teacher(tmp_path_factory.mktemp("taught"), pairs=pairs)
 
@@ -76,14 +76,14 @@ def test_a_model_of_ones_own_writes_them(taught: Path, tmp_path: Path) -> None:
     out = run(tmp_path, *words)
     assert (stages(out)["finetune", "teacher"], stages(out)["ask", ""]) == ("linked", "made")
     assert inverted(tmp_path) == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
-    assert set(stages(run(tmp_path, *words, "trainer.slots=1")).values()) == {"found"}
+    assert set(stages(run(tmp_path, *words, "trainer.generation_batch_size=1")).values()) == {"found"}
 
 
 @pytest.mark.ddp
 def test_two_processes_write_what_one_writes(taught: Path, tmp_path: Path) -> None:
-    words = (*FAST, "goal=invert", "inversion=local", f"inversion.model={taught}", "inversion.again=1")
+    words = (*FAST, "goal=invert", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
     run(tmp_path / "one", *words)
-    run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.slots=1")
+    run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.generation_batch_size=1")
     names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[ai]*/*/*.json*"))
     assert any(path.name == "replies.jsonl" for path in names)
     for name in names:
@@ -214,12 +214,12 @@ def test_facts_that_stay_short_are_an_error_a_note_or_the_work_of_rules(tmp_path
         _, err = process.communicate(timeout=300)
         short = f"1 of 6 facts keep fewer inverted facts than method.select.k=3 after cleaning: {FACTS[2].id} with 0"
         assert process.returncode == 1
-        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); say inversion.short=warn"), err
+        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); say inversion.on_shortage=warn"), err
         asked = len(server.asked)
         assert asked == 5 + 3  # three times for the one that says nothing
-        out = run(tmp_path, *words, "inversion.short=warn")
+        out = run(tmp_path, *words, "inversion.on_shortage=warn")
         assert f"note: {short}; these train on what there is" in out
-        out = run(tmp_path, *words, "inversion.short=rules")
+        out = run(tmp_path, *words, "inversion.on_shortage=rules")
         assert "1 of 6 facts kept fewer than 3 inverted facts; rules added 3" in out
         assert len(server.asked) == asked  # neither asked anybody
 

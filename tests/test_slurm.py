@@ -14,8 +14,8 @@ import pytest
 from test_run import FAST, run, start
 
 JOBS = (
-    "hydra/launcher=slurm", "hydra.launcher.memory=null", "hydra.launcher.cpus=1", "hydra.launcher.gpus=0",
-    "hydra.launcher.minutes=30",
+    "hydra/launcher=slurm", "hydra.launcher.mem_gb=null", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.gpus_per_node=0", "hydra.launcher.timeout_min=30",
 )  # fmt: skip
 WORDS = ("-m", *FAST, "callbacks.checkpoint_seconds=0", "goal=evaluate")
 
@@ -40,7 +40,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(outputs: Path) -> list[dict]:
-    """The unlearned model's numbers of every cell, in the order of their keys."""
+    """The unlearned model's numbers of every run, in the order of their keys."""
     paths = sorted((outputs / "store" / "evaluate").glob("*/results.json"))
     return [json.loads(path.read_text())["values"]["unlearned"] for path in paths]
 
@@ -63,16 +63,16 @@ def test_jobs_on_this_machine_give_the_numbers_of_a_sweep_without_them(known: Pa
         shutil.copytree(known, tmp_path / name / "store")
     words = (*WORDS, "method=none,grad_ascent", "optim.epochs=2,3")
     out = run(tmp_path / "jobs", *words, "hydra/launcher=local")
-    assert "2 of 4 cells are finished already" in out
-    assert "cell 2 of 2 done" in out
+    assert "2 of 4 runs are finished already" in out
+    assert "run 2 of 2 done" in out
     run(tmp_path / "plain", *words)
     assert numbers(tmp_path / "jobs") == numbers(tmp_path / "plain")
     again = run(tmp_path / "jobs", *words, "hydra/launcher=local")
-    assert "4 of 4 cells are finished already" in again
-    assert "cell 1" not in again
+    assert "4 of 4 runs are finished already" in again
+    assert "run 1" not in again
 
 
-def test_a_cell_that_fails_is_named_and_the_others_go_on(known: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_named_and_the_others_go_on(known: Path, tmp_path: Path) -> None:
     shutil.copytree(known, tmp_path / "store")
     process = start(
         tmp_path,
@@ -85,7 +85,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(known: Path, tmp_path: 
     )
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1
-    assert "1 of 2 cells failed: optim.weight_decay=100" in err
+    assert "1 of 2 runs failed: optim.weight_decay=100" in err
     assert "diverged" in out
     assert len(numbers(tmp_path)) == 2  # the one that ended, beside the store's own
 

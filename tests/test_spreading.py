@@ -14,14 +14,14 @@ from helpers.distributed import METHODS, Case, Trained, job, model, train
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from meow_lightning.config.instantiate import arguments
+from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.subset import Limited
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MAIN = ("one", "retain", "paired", "dual", "frozen")
@@ -34,13 +34,19 @@ FROM_TWO_TO_ONE = Case("retain", "fsdp", "float64", 4, "kill")
 THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
-MODEL = {"dtype": "float32", "precision": "plain", "attention": "sdpa", "prompt": PROMPT, "lora": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
+MODEL = {"dtype": "float32", "precision": "32-true", "attention": "sdpa", "prompt": PROMPT, "lora": None}
 RECIPE = {
-    "lr": 1e-3, "epochs": 2, "batch": 5, "betas": [0.9, 0.999], "eps": 1e-8, "clip": 1.0, "weight_decay": 0.01,
-    "warmup": 2, "schedule": "linear",
+    "lr": 1e-3, "epochs": 2, "global_batch_size": 5, "betas": [0.9, 0.999], "eps": 1e-8, "max_grad_norm": 1.0,
+    "weight_decay": 0.01, "warmup": 2, "schedule": "linear",
 }  # fmt: skip
-EVALUATION = {"max_new_tokens": 6, "validation": 0.0, "truth_ratio_mean": "geometric", "draws": 10, "level": 0.9}
+EVALUATION = {
+    "max_new_tokens": 6,
+    "selection_fraction": 0.0,
+    "truth_ratio_mean": "geometric",
+    "bootstrap_samples": 10,
+    "confidence_level": 0.9,
+}
 
 
 def start(folder: Path) -> Path:
@@ -55,7 +61,7 @@ def start(folder: Path) -> Path:
     return folder
 
 
-def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
+def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]:
     """The stages that share their work, on the first facts of every set."""
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
     inputs = {
@@ -66,19 +72,19 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, Work]:
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     settings: dict[str, dict[str, Any]] = {
         "answer": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
-        "score": {"memo": {"_target_": memo["_target_"], **arguments(memo)}},
+        "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
         },
     }  # fmt: skip
     how = runtime(
-        devices=devices, strategy="fsdp", micro_batch=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
+        devices=devices, strategy="fsdp", micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
         evaluate_every_epochs=1,
     )  # fmt: skip
     found = {}
     for name, own in settings.items():
         (folder / name).mkdir(parents=True)
-        found[name] = Work(
+        found[name] = StageContext(
             stage=name, label="", folder=folder / name, settings={"model": MODEL, **own}, inputs=inputs,
             needs={"start" if name == "unlearn" else "model": begin}, runtime=how,
         )  # fmt: skip
@@ -205,8 +211,8 @@ def test_a_sharded_training_leaves_an_ordinary_model(two, folders: dict[str, Pat
 def test_what_watches_a_sharded_training_sees_the_whole_model(two, folders: dict[str, Path]) -> None:
     first, second = (lines(folder / "unlearn" / "metrics.jsonl") for folder in folders.values())
     seen = [name for point in second for name in point]
-    assert "memo/clean/answers" in seen
-    assert "evaluation/model_utility" in seen
+    assert "memo/clean/true_answers" in seen
+    assert "eval/model_utility" in seen
     for alone, shared in zip(first, second, strict=True):
         watched = [name for name in alone if "/" in name and "seconds" not in name and "loss" not in name]
         assert alone.keys() == shared.keys()

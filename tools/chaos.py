@@ -31,7 +31,8 @@ WORDS = (
     "model.architecture.hidden_size=32", "model.architecture.layers=1", "model.architecture.heads=2",
     "model.architecture.intermediate_size=64", "model.architecture.context=128", "model.pretrain.rows=400",
     "model.finetune.epochs=2", "model.finetune.replay=5", "optim.epochs=10", "memo.max_new_tokens=16",
-    "evaluation.max_new_tokens=16", "trainer.slots=16", "callbacks.memo_facts=2", "callbacks.checkpoint_seconds=0",
+    "evaluation.max_new_tokens=16", "trainer.generation_batch_size=16", "callbacks.memo_facts=2",
+    "callbacks.checkpoint_seconds=0",
 )  # fmt: skip
 # alone: the only process. driver: its helpers must follow. helper: the driver must say so. group: all at one blow.
 VICTIMS = ("alone", "driver", "helper", "group")
@@ -98,7 +99,7 @@ def read(path: Path) -> bytes:
 class Run:
     """One start of the job, in a process group of its own; as a context, it is over at its end."""
 
-    def __init__(self, outputs: Path, seed: int, jobs: int) -> None:
+    def __init__(self, outputs: Path, seed: int, parallel_stages: int) -> None:
         outputs.mkdir(parents=True, exist_ok=True)
         self.log = outputs.with_name(f"{outputs.name}.log")
         number = f"{os.getpid()}-{time.time_ns()}"
@@ -106,7 +107,14 @@ class Run:
         # The tree this file lies in, wherever the installed package points.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), MARK: number}
         environment.pop("MEOW_SESSION_START", None)
-        command = [sys.executable, "run.py", *WORDS, f"seed={seed}", f"trainer.jobs={jobs}", f"outputs={outputs}"]
+        command = [
+            sys.executable,
+            "run.py",
+            *WORDS,
+            f"seed={seed}",
+            f"trainer.parallel_stages={parallel_stages}",
+            f"outputs={outputs}",
+        ]
         self.started = time.time()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -197,7 +205,7 @@ def damaged(outputs: Path) -> list[str]:
 def undisturbed(outputs: Path, *, seed: int) -> Undisturbed:
     """What a run makes that nobody disturbs, and how long each part of it takes."""
     signs: dict[str, float] = {}
-    with Run(outputs, seed, jobs=1) as run:
+    with Run(outputs, seed, parallel_stages=1) as run:
         while run.process.poll() is None:
             for partial in (outputs / "store").glob("*/*.partial"):
                 if partial.stem not in signs and at(partial, run.started)[1]:
@@ -309,7 +317,7 @@ def kill_once(
     victim = chance.choice(VICTIMS)
     longest = {"begin": target.seconds, "work": target.work, "seal": 0.01, "publish": 0.002}[moment]
     tally.starts += 1
-    with Run(outputs, seed, jobs=1 if victim == "alone" else 2) as run:
+    with Run(outputs, seed, parallel_stages=1 if victim == "alone" else 2) as run:
         reached = wait(run, target, moment, outputs)
         time.sleep(longest * chance.random() if reached else 0.0)
         if not reached or run.process.poll() is not None:
@@ -330,7 +338,7 @@ def kill_once(
 def compare(outputs: Path, reference: Undisturbed, seed: int, tally: Tally) -> None:
     """Let the job end and hold all that it made against the undisturbed run; the folder goes when all is equal."""
     tally.starts += 1
-    with Run(outputs, seed, jobs=2) as run:
+    with Run(outputs, seed, parallel_stages=2) as run:
         status = run.end(PATIENCE)
     wrong = [] if status == 0 else [f"the last run ended with status {status} and said: {run.said()}"]
     wrong += differences(reference.files, fingerprint(outputs)) + damaged(outputs)

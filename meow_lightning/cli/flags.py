@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 MULTIRUN = ("-m", "--multirun")
 # Options that people take for flags.
-WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "allow")
+WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "trusted_packages")
 
 
-def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """(the words, the flags with their values) of a command line, each in their order.
 
     Raises:
@@ -54,19 +54,19 @@ def _takes(action: Action, rest: Sequence[str]) -> bool:
 
 
 def _check(name: str, value: str, action: Action) -> None:
-    from meow_lightning.errors import nearest
+    from meow_lightning.errors import suggestion
 
     choices = [str(each) for each in action.choices or ()]
     if action.nargs is None and not value:
         allowed = f" (allowed: {', '.join(choices)})" if choices else ""
         raise UserError(f"{name} needs a value{allowed}")
     if value and choices and value not in choices:
-        raise UserError(f"{name} {value} is not known{nearest(value, choices)} (allowed: {', '.join(choices)})")
+        raise UserError(f"{name} {value} is not known{suggestion(value, choices)} (allowed: {', '.join(choices)})")
 
 
 def _unknown(word: str, known: Iterable[str]) -> str:
-    from meow_lightning.errors import nearest
+    from meow_lightning.errors import suggestion
 
     name = word.lstrip("-").partition("=")[0]
-    near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else nearest(word, known)
+    near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
     return f"{word} is no flag{near} (options are said as name=value, see --help)"

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meow_lightning.cli.flags import MULTIRUN, parted
+from meow_lightning.cli.flags import MULTIRUN, split_flags
 from meow_lightning.config.files import CONF, EXPERIMENTS
-from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, one_line, options
+from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
 from meow_lightning.config.program import program
-from meow_lightning.config.quoting import quoted
+from meow_lightning.config.quoting import quote_value
 from meow_lightning.errors import UserError
-from meow_lightning.store.folders import impossible, unwritable
+from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
 DISK = {  # what goes wrong with a file for reasons that lie outside the program
@@ -47,7 +47,7 @@ MEOW-lightning makes a language model forget facts without wrecking it, and prov
   {program} model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
   {program} trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
   {program} goal=score                           stop at a stage
-  {program} plan=true                            what is there and what would run; of a sweep, shared stages once
+  {program} plan=true                            what is cached and what would run; of a sweep, shared stages once
   {program} status=true                          what is done, what runs now, what failed; also of a sweep
   {program} --cfg job                            every setting with its value; any can be said as word=value
 
@@ -66,30 +66,29 @@ What must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, ask, invert, score, verify (with memo.verify=N), unlearn, answer, evaluate, report
-  cache=       use, refresh (remake), readonly (make nothing)
-  plan=        true: what is there, what would run, and the memory, time and disk it takes
+  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, predict, evaluate, report
+  cache=       use, refresh (recompute), readonly (compute nothing)
+  plan=        true: what is cached, what would run, and the memory, time and disk it takes
   memo.verify= so many windows of every score are done again one by one, and compared
   preflight=   false: start even where memory or disk seem too small
   outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers
 What says several words at once
   experiment=  {experiment}
-  table=       {table}
+  sweep=       {sweep}
 
 Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {conf}
 """
 
 
-def help_screen() -> str:
+def help_text() -> str:
     """The text of ``--help``."""
-    wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
-    return HELP.format(
-        program=program(), conf=CONF, **{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
-    )
+    wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
+    listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
+    return HELP.format(program=program(), conf=CONF, **listed)
 
 
-def job(work: Callable[[], T]) -> T:
+def run_task(work: Callable[[], T]) -> T:
     """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -99,7 +98,7 @@ def job(work: Callable[[], T]) -> T:
 
     try:
         if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
-            raise UserError(f"hydra/launcher={name} runs the cells of a sweep as jobs: say -m, also for a lone one")
+            raise UserError(f"hydra/launcher={name} runs the runs of a sweep as jobs: say -m, also for a lone one")
         return work()
     except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -133,26 +132,26 @@ def _experiment() -> Any:
     import hydra
 
     from meow_lightning.config.validation import register
-    from meow_lightning.experiment import run_cell
+    from meow_lightning.experiment import run_experiment
     from meow_lightning.sweep.plugins import register_plugins
 
     register()
     register_plugins()
     compose = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    return compose(lambda cfg: job(lambda: run_cell(cfg)))()
+    return compose(lambda cfg: run_task(lambda: run_experiment(cfg)))()
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
     if any(word in ("--help", "-h") for word in arguments):
-        sys.stdout.write(help_screen())
+        sys.stdout.write(help_text())
         return 0
     try:
-        typed, flags = parted(arguments)
+        typed, flags = split_flags(arguments)
         _check_words(typed)
     except UserError as error:
         return _fail(str(error))
-    words = [quoted(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
+    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
     place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
     sys.argv[1:] = [*words, *place, *flags]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
@@ -168,7 +167,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _told(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return _fail(one_line(error, typed))
+        return _fail(summarize_error(error, typed))
     except OSError as error:
         if error.errno not in DISK:
             raise
@@ -182,14 +181,14 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
 
 
 def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
-    """Whether a command line runs several cells, so that commas separate values."""
-    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"table=(?!null$).", word) for word in words)
+    """Whether a command line runs several runs, so that commas separate values."""
+    return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
 
 
 def _own(words: Sequence[str]) -> list[str]:
     """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
     brings = any(
-        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "published")
+        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
         for word in words
     )
     chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
@@ -199,7 +198,7 @@ def _own(words: Sequence[str]) -> list[str]:
 def _chooses_model(word: str) -> bool:
     """Whether a word names a file that chooses the model."""
     group, _, name = word.partition("=")
-    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "table")]
+    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
     return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
@@ -217,7 +216,7 @@ def _check_words(words: Sequence[str]) -> None:
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
             raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            raise UserError(f"{word} is not known (allowed: {', '.join(options(name))})")
+            raise UserError(f"{word} is not known (allowed: {', '.join(choices(name))})")
         if name in BROUGHT and ("/" in value or "\\" in value):
             raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
         if name in ("outputs", "store") and sign:
@@ -231,8 +230,8 @@ def _unusable(folder: str, words: Sequence[str]) -> str | None:
     if not folder:
         return "it is empty"
     if not _looks(words):
-        return unwritable(Path(folder))
-    return impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
+        return why_unwritable(Path(folder))
+    return why_impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
 
 
 def _looks(words: Sequence[str]) -> bool:
@@ -246,7 +245,7 @@ def _told(error: Exception) -> int:
     if isinstance(error, StageError):
         sys.stderr.write(f"error: {error}\n")
         return 1
-    return _fail(str(error) if isinstance(error, UserError) else one_line(error, sys.argv[1:]))
+    return _fail(str(error) if isinstance(error, UserError) else summarize_error(error, sys.argv[1:]))
 
 
 def _fail(line: str) -> int:

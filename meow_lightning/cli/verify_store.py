@@ -27,14 +27,14 @@ class Damage(NamedTuple):
     why: str
 
 
-def results(store: Path) -> list[Path]:
+def finished_results(store: Path) -> list[Path]:
     """The folders of all finished results in a store, not those that are being made or were set aside."""
     return sorted(
         path for name in NAMES for path in (store / name).glob("*") if path.is_dir() and not path.suffix
     )  # fmt: skip
 
 
-def damages(store: Path, folders: Sequence[Path]) -> list[Damage]:
+def find_damages(store: Path, folders: Sequence[Path]) -> list[Damage]:
     """Those of some results that are not what was sealed; several are read at once."""
     integrity = Integrity(store, keep=False)
 
@@ -58,8 +58,8 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
     """
     if not store.is_dir():
         raise UserError(f"{store} is no folder; give that of a store, such as outputs/store")
-    folders = results(store)
-    return len(folders), damages(store, folders)
+    folders = finished_results(store)
+    return len(folders), find_damages(store, folders)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,24 +10,24 @@ from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.program import program
 
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
-OPTIONAL = ("debug", "experiment", "table")
-GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "table")
+OPTIONAL = ("debug", "experiment", "sweep")
+GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
-def options(group: str) -> list[str]:
+def choices(group: str) -> list[str]:
     """The choices of a config group."""
     return sorted(path.stem for root in (CONF, EXPERIMENTS) for path in (root / group).glob("*.yaml"))
 
 
-def one_line(error: Exception, words: Sequence[str]) -> str:
+def summarize_error(error: Exception, words: Sequence[str]) -> str:
     """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one.
 
     Args:
         error: The error.
         words: The command line, to know which files were chosen.
     """
-    from meow_lightning.errors import nearest
+    from meow_lightning.errors import suggestion
 
     text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
     full_key = re.search(r"full_key: (\S+)", text)
@@ -36,7 +36,7 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
         group, given = found.groups()
         allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
         listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
-        return f"{group}={given} is not known{nearest(given, allowed)}{listed}"
+        return f"{group}={given} is not known{suggestion(given, allowed)}{listed}"
     if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
         return _unknown_key(found.group(1) or found.group(2), words)
     if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
@@ -66,20 +66,25 @@ def _readable(word: str, words: Sequence[str]) -> str:
 
 
 def _unknown_key(given: str, words: Sequence[str]) -> str:
-    from meow_lightning.errors import nearest
+    from meow_lightning.errors import suggestion
 
     group, _, rest = given.partition(".")
+    if group == "hydra":
+        return f"{given} is not an option (all of them: {program()} --cfg hydra)"
     known = known_keys(words)
     if rest and group in known:
         first = rest.split(".")[0]
         having = [] if f"{group}.{first}" in known else _having(group, first)
         inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
-        near = nearest(rest, inner).replace("mean ", f"mean {group}.")
+        near = suggestion(rest, inner).replace("mean ", f"mean {group}.")
         few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
-        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near
+        parent = given.rpartition(".")[0]
+        beside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
+        listed = f"; options of {parent}: {', '.join(beside)}" if beside else ""
+        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near or listed
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
-        hint = f"; did you mean {' or '.join(same[:4])}?" if same else nearest(given, known)
+        hint = f"; did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
     return f"{given} is not an option{hint} (all of them: {program()} --cfg job)"
 
 
@@ -87,7 +92,7 @@ def _having(group: str, key: str) -> list[str]:
     """The choices of a group whose file holds a key."""
     found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
     return [
-        name for name in options(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+        name for name in choices(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
     ]
 
 

@@ -8,13 +8,23 @@ from typing import Any
 
 from meow_lightning.errors import UserError
 
-# A config may only name callables of these packages; everything else needs the user's own word (`allow`).
+# A config may only name callables of these packages; everything else needs the user's own word (`trusted_packages`).
 PACKAGES = ("meow_lightning",)
 # Keys of a node that the pipeline reads and its target never sees.
-RECIPE = ("name", "lr", "epochs", "batch", "select", "loop", "verify", "again", "short")
+RECIPE = (
+    "name",
+    "lr",
+    "epochs",
+    "global_batch_size",
+    "select",
+    "rounds",
+    "verify",
+    "max_retries_per_fact",
+    "on_shortage",
+)
 
 
-def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
+def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     """The class or function that a node's ``_target_`` names.
 
     Raises:
@@ -24,7 +34,7 @@ def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     if path.split(".")[0] not in (*PACKAGES, *allow):
         raise UserError(
             f"_target_: {path} is outside the packages a config may call ({', '.join((*PACKAGES, *allow))}); "
-            f"to trust it, say allow=[{path.split('.')[0]}]"
+            f"to trust it, say trusted_packages=[{path.split('.')[0]}]"
         )
     module, _, name = path.rpartition(".")
     try:
@@ -33,29 +43,29 @@ def target(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
         raise UserError(f"_target_: {path} cannot be imported ({error})") from error
 
 
-def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+def component_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """What a node hands to its target: every key but those that the pipeline reads itself (``RECIPE``)."""
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
 
 
-def described(node: Mapping[str, Any]) -> dict[str, Any]:
+def component_config(node: Mapping[str, Any]) -> dict[str, Any]:
     """What of a node its target is made from: what enters a key."""
-    return {"_target_": node["_target_"], **arguments(node)}
+    return {"_target_": node["_target_"], **component_arguments(node)}
 
 
-def without(node: Mapping[str, Any], name: str) -> dict[str, Any]:
+def without_key(node: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A node less one of its keys."""
     return {key: value for key, value in node.items() if key != name}
 
 
-def build(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
+def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
     """The object that a node describes; ``extra`` are arguments that only the program can give."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    target(node, allow=allow)
+    component_class(node, allow=allow)
     try:
-        return instantiate(described(node), _recursive_=False, _convert_="all", **extra)
+        return instantiate(component_config(node), _recursive_=False, _convert_="all", **extra)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error  # the mistake in its own words, not in Hydra's

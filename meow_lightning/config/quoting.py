@@ -25,7 +25,7 @@ CALLED = ("dataset", "inversion")
 LAUNCHER = frozenset(f"hydra.launcher.{name}" for name in ("folder", "partition", "account", "qos", "constraint"))
 
 
-def quoted(word: str, *, multirun: bool) -> str:
+def quote_value(word: str, *, multirun: bool) -> str:
     """A word of the command line so that Hydra takes its value as it was typed.
 
     What the grammar cannot read (letters outside ASCII, brackets, ``=``, ``#`` …) is put into quotes; so is what it
@@ -51,13 +51,13 @@ def quoted(word: str, *, multirun: bool) -> str:
     return word if _as_typed(parsed, value) else f"{name}={_in_quotes(value)}"
 
 
-def bare(word: str) -> str:
-    """A word that :func:`quoted` has put into quotes as it was typed; any other one as it is."""
+def shell_word(word: str) -> str:
+    """A word that :func:`quote_value` has put into quotes as it was typed; any other one as it is."""
     parsed = _parsed(word)
     if parsed is None or parsed.is_sweep_override():
         return word
     typed = f"{word.partition('=')[0]}={parsed.value()}"
-    return typed if quoted(typed, multirun=False) == word else word
+    return typed if quote_value(typed, multirun=False) == word else word
 
 
 @cache

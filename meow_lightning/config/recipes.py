@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.config.validation import fits
+from meow_lightning.config.validation import has_type
 from meow_lightning.errors import UserError
 
-OPTIM = ("betas", "eps", "weight_decay", "clip", "warmup", "schedule")  # of optim, alike for every method
-RECIPE = ("lr", "epochs", "batch")
-PLAIN = {"kind": "adamw", "tokens": None}  # of optim; in recipe, key and report only where they say otherwise
+OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # of optim, alike for every method
+RECIPE = ("lr", "epochs", "global_batch_size")
+PLAIN = {
+    "optimizer": "adamw",
+    "batch_tokens": None,
+}  # of optim; in recipe, key and report only where they say otherwise
 
 
-def special(optim: Mapping[str, Any]) -> dict[str, Any]:
+def training_overrides(optim: Mapping[str, Any]) -> dict[str, Any]:
     """What of ``optim`` is other than it was before there was a choice; so results of before keep their keys."""
     return {name: optim[name] for name, plain in PLAIN.items() if optim[name] != plain}
 
 
-def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
+def method_recipe(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
     """(value, origin) of a recipe's number: what ``optim`` says, else what the method's table says for the model.
 
     Raises:
@@ -39,7 +42,7 @@ def per_model(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, s
     return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
 
 
-def for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """A fine-tuning recipe with its batch and epochs for so many rows.
 
     A small set is cut into ``epoch_steps`` steps an epoch at least, as far as it has the rows, and where ``epochs``
@@ -48,22 +51,23 @@ def for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
     ``until``: 24 rows at a batch of 32 and 5 epochs would make 5 steps, 4,000 rows make 625.
 
     Args:
-        recipe: ``model.finetune``, with ``batch``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and ``known``.
+        recipe: ``model.finetune``, with ``global_batch_size``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and
+            ``known``.
         rows: Rows to be learned, 1 or more; ``replay`` further ones join them in every epoch.
     """
     plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
     if not recipe["steps"] or not recipe["epochs"]:
         return plain
     every = rows + recipe["replay"]
-    batch = min(recipe["batch"], max(1, every // recipe["epoch_steps"]))
+    batch = min(recipe["global_batch_size"], max(1, every // recipe["epoch_steps"]))
     epochs = -(-recipe["steps"] // -(-every // batch))
     if epochs <= recipe["epochs"]:
-        return {**plain, "batch": batch}
+        return {**plain, "global_batch_size": batch}
     until = {} if recipe["known"] is None else {"until": {"loss": recipe["known"], "epochs": recipe["epochs"]}}
-    return {**plain, "batch": batch, "epochs": epochs, **until}
+    return {**plain, "global_batch_size": batch, "epochs": epochs, **until}
 
 
-def of_model(table: Any, option: str, model: str) -> Any:
+def value_for_model(table: Any, option: str, model: str) -> Any:
     """What a table says for a model, or its default; a plain value for every model.
 
     Raises:
@@ -95,7 +99,7 @@ def check_numbers(table: Any, option: str, hint: type) -> None:
         UserError: For the first value of another type, by its option.
     """
     for key, value in _entries(table):
-        if not fits(value, hint):
+        if not has_type(value, hint):
             raise UserError(
                 f"{f'{option}.{key}'.rstrip('.')}={value} does not fit: "
                 f"{'a number' if hint is float else 'a whole number'} is needed"

@@ -18,11 +18,11 @@ class Runtime:
         devices: Processes of this stage, one device each.
         nodes: Machines that they are spread over evenly.
         strategy: How several train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
-        micro_batch: Rows per forward and backward pass in training, per stream.
-        micro_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
-        checkpointing: Whether training recomputes activations in the backward pass to save memory.
-        eval_batch: Rows per forward pass when scoring.
-        slots: Prompts generated side by side; ``None`` for as many as memory allows.
+        micro_batch_size: Rows per forward and backward pass in training, per stream.
+        micro_batch_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
+        gradient_checkpointing: Whether training recomputes activations in the backward pass to save memory.
+        eval_batch_size: Rows per forward pass when scoring.
+        generation_batch_size: Prompts generated side by side; ``None`` for as many as memory allows.
         checkpoint_seconds: Time between two training checkpoints.
         log_every: Steps between two points of a training curve.
         memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
@@ -35,11 +35,11 @@ class Runtime:
     devices: int
     nodes: int
     strategy: str
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
-    eval_batch: int
-    slots: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
+    eval_batch_size: int
+    generation_batch_size: int | None
     checkpoint_seconds: float
     log_every: int
     memo_every_epochs: int
@@ -48,7 +48,7 @@ class Runtime:
     evaluate_every_epochs: int
 
 
-def runtime(options: Mapping[str, Any]) -> Runtime:
+def runtime_of(options: Mapping[str, Any]) -> Runtime:
     """How stages compute, from ``trainer`` and ``callbacks``.
 
     Raises:
@@ -68,5 +68,5 @@ def runtime(options: Mapping[str, Any]) -> Runtime:
             f"trainer.strategy=fsdp shards trained weights, and model.lora.rank={adapters} trains few; say trainer=ddp "
             "for adapters, or model.lora.rank=null to train all weights"
         )
-    own = ("name", "jobs", "threads")  # of the program, not of a stage
+    own = ("name", "parallel_stages", "threads")  # of the program, not of a stage
     return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)

@@ -31,8 +31,8 @@ class Config:
     limit: int | None = MISSING
     store: str = MISSING
     outputs: str = MISSING
-    warning: str | None = MISSING
-    allow: list[str] = field(default_factory=list)
+    disclaimer: str | None = MISSING
+    trusted_packages: list[str] = field(default_factory=list)
 
 
 class AdamW(TypedDict):
@@ -41,21 +41,21 @@ class AdamW(TypedDict):
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    clip: float
+    max_grad_norm: float
     warmup: float | Literal["epoch"]
     schedule: Literal["constant", "linear"]
 
 
 class Optim(AdamW):
-    """``optim``: null means that the method's table says it, and of ``tokens`` that ``batch`` counts."""
+    """``optim``: null means that the method's table says it, of ``batch_tokens`` that ``global_batch_size`` counts."""
 
     name: str
-    stop: Literal["last", "best"]
-    kind: Literal["adamw", "adamw8bit", "paged"]
+    checkpoint: Literal["last", "best"]
+    optimizer: Literal["adamw", "adamw8bit", "paged"]
     lr: float | None
     epochs: int | None
-    batch: int | None
-    tokens: int | None
+    global_batch_size: int | None
+    batch_tokens: int | None
 
 
 class Memo(TypedDict):
@@ -69,33 +69,33 @@ class Inversion(TypedDict):
     """What of ``inversion`` the pipeline itself reads; the rest is the writer's."""
 
     name: str
-    again: int
-    short: Literal["error", "few", "warn", "rules"]
+    max_retries_per_fact: int
+    on_shortage: Literal["error", "few", "warn", "rules"]
 
 
-class Asking(TypedDict):
+class PromptTemplate(TypedDict):
     """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen by ``inversion/prompt=``."""
 
     version: int
     system: str
     user: str
     context: str
-    tried: str
-    said: str
+    previous_answers: str
+    model_answer: str
 
 
 class Evaluation(TypedDict):
     """``evaluation``: which numbers are computed, and how."""
 
     name: str
-    compat: Literal["none", "tofu", "open_unlearning"]
+    protocol: Literal["none", "tofu", "open_unlearning"]
     truth_ratio_mean: Literal["geometric", "arithmetic"]
     max_new_tokens: int
     gradient_norm: bool
-    validation: float
-    draws: int
-    level: float
-    retain_log: str | None
+    selection_fraction: float
+    bootstrap_samples: int
+    confidence_level: float
+    retain_predictions: str | None
 
 
 class Trainer(TypedDict):
@@ -106,13 +106,13 @@ class Trainer(TypedDict):
     devices: int
     nodes: int
     strategy: Literal["auto", "ddp", "fsdp"]
-    jobs: int
+    parallel_stages: int
     threads: int
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
-    eval_batch: int
-    slots: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
+    eval_batch_size: int
+    generation_batch_size: int | None
 
 
 class Callbacks(TypedDict):
@@ -129,7 +129,7 @@ class Callbacks(TypedDict):
 class Learning(AdamW):
     """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
 
-    batch: int
+    global_batch_size: int
     epochs: int
     lr: float
 
@@ -168,9 +168,8 @@ class Model(TypedDict):
     target: str | None
     retain: str | None
     tokenizer: str | None
-    published: dict
-    dtype: str
-    precision: Literal["plain", "mixed", "reproducible"]
+    released_checkpoints: dict
+    precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "reproducible"]
     attention: str
     seed: int
     max_new_tokens: int
@@ -182,8 +181,8 @@ class Model(TypedDict):
     finetune: dict
 
 
-class Published(TypedDict, total=False):
-    """One dataset's entry in ``model.published``: the target model, and the retain model of each split."""
+class ReleasedCheckpoints(TypedDict, total=False):
+    """One dataset's entry in ``model.released_checkpoints``: the target model, and the retain model of each split."""
 
     target: str | None
     retain: dict
@@ -204,7 +203,7 @@ class Prompt(TypedDict):
     """``model.prompt``."""
 
     template: str
-    lead: str
+    answer_prefix: str
     system: str | None
     date: str | None
 
@@ -224,16 +223,16 @@ class Select(TypedDict):
     rows: Literal["selected", "official"]
 
 
-class Loop(TypedDict):
-    """``method.loop``."""
+class Rounds(TypedDict):
+    """``method.rounds``."""
 
-    rounds: int
-    threshold: float | dict
-    unit: Literal["characters", "words", "tokens"] | None
-    ask: Literal["held", "all"]
+    count: int
+    memorized_above: float | dict
+    cut_unit: Literal["characters", "words", "tokens"] | None
+    requery: Literal["memorized", "all"]
     candidates: int | None
     k: int
-    calls: int | None
+    max_requests: int | None
 
 
 # Typed groups by their dotted option; a group that is absent is not checked. `model` comes first: others read from it.
@@ -241,10 +240,8 @@ GROUPS: dict[str, type] = {
     "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.loop": Loop, "inversion.prompt": Asking,
+    "method.rounds": Rounds, "inversion.prompt": PromptTemplate,
 }  # fmt: skip
 
 # What only a model made from scratch needs.
 SCRATCH = ("vocab_size", "architecture", "pretrain")
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")

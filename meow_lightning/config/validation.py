@@ -11,20 +11,22 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
-from meow_lightning.config.instantiate import arguments, build, target
+from meow_lightning.config.instantiate import component_arguments, component_class, instantiate
+from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.ranges import check_ranges
 from meow_lightning.config.schema import GROUPS, SCRATCH, Config, Memo
 from meow_lightning.config.search_path import ExperimentsSearchPath
-from meow_lightning.errors import UserError, choose, nearest
+from meow_lightning.errors import UserError, check_choice, suggestion
 
 
 def register() -> None:
-    """Register the schema, under the name that ``conf/config.yaml`` starts with, and ``experiments/`` with Hydra."""
+    """Register the schema, under the name that ``conf/config.yaml`` starts with, a resolver and ``experiments/``."""
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("weights_dtype", weights_dtype, replace=True)
     Plugins.instance().register(ExperimentsSearchPath)
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The resolved options as plain values, every typed group checked.
 
     Raises:
@@ -33,9 +35,9 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     for word in options:
         if word not in Config.__annotations__:
-            raise UserError(f"{word} is not an option{nearest(word, Config.__annotations__)}")
+            raise UserError(f"{word} is not an option{suggestion(word, Config.__annotations__)}")
     model = options.get("model")
-    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "published")):
+    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "released_checkpoints")):
         model |= dict.fromkeys(SCRATCH)  # what is given is not made; a debug file may have set some of it all the same
     for path, group in GROUPS.items():
         node: Any = options
@@ -64,9 +66,9 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
         raise UserError(f"{path}.{missing[0]} is missing{why}")
     for key, value in node.items():
         if key not in hints:
-            raise UserError(f"{path}.{key} is not an option{nearest(key, hints)}")
-        if not fits(value, hints[key]):
-            raise UserError(f"{path}.{key}={value} does not fit: {_spelled(hints[key])} is needed")
+            raise UserError(f"{path}.{key} is not an option{suggestion(key, hints)}")
+        if not has_type(value, hints[key]):
+            raise UserError(f"{path}.{key}={value} does not fit: {_type_name(hints[key])} is needed")
 
 
 def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
@@ -77,21 +79,23 @@ def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], *
     Raises:
         UserError: For a missing, an unknown or a wrongly typed argument, named by its option.
     """
-    called = target(node, allow=allow)
-    given = arguments(node)
+    called = component_class(node, allow=allow)
+    given = component_arguments(node)
     signature = inspect.signature(called)
     for key in given:
         if key not in signature.parameters:
-            raise UserError(f"{name}.{key} is not an option of {node['_target_']}{nearest(key, signature.parameters)}")
+            raise UserError(
+                f"{name}.{key} is not an option of {node['_target_']}{suggestion(key, signature.parameters)}"
+            )
     for key, parameter in signature.parameters.items():
         if key not in given and key not in extra and parameter.default is parameter.empty:
             raise UserError(f"{name}.{key} is missing: {node['_target_']} needs it")
     hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
     for key, value in given.items():
-        if key in hints and not fits(value, hints[key]):
+        if key in hints and not has_type(value, hints[key]):
             if typing.get_origin(hints[key]) is Literal:
-                choose(f"{name}.{key}", str(value), typing.get_args(hints[key]))
-            raise UserError(f"{name}.{key}={value!r} has the wrong type: {_spelled(hints[key])} is needed")
+                check_choice(f"{name}.{key}", str(value), typing.get_args(hints[key]))
+            raise UserError(f"{name}.{key}={value!r} has the wrong type: {_type_name(hints[key])} is needed")
     return called
 
 
@@ -103,31 +107,31 @@ def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     """
     check_types("memo", {key: value for key, value in node.items() if key in Memo.__annotations__}, Memo)
     check_call("memo", node, allow=allow, name=node["name"])
-    return build(node, allow=allow, name=node["name"])
+    return instantiate(node, allow=allow, name=node["name"])
 
 
-def _spelled(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
     if origin in (list, tuple):
-        return f"a list [{', '.join(map(_spelled, parts))}{', …' if origin is list else ''}]"
+        return f"a list [{', '.join(map(_type_name, parts))}{', …' if origin is list else ''}]"
     if parts:
-        return " or ".join(str(part) if origin is Literal else _spelled(part) for part in parts)
+        return " or ".join(str(part) if origin is Literal else _type_name(part) for part in parts)
     return words[hint] if hint in words else hint.__name__ if inspect.isclass(hint) else str(hint)
 
 
-def fits(value: Any, hint: Any) -> bool:
+def has_type(value: Any, hint: Any) -> bool:
     """Whether a plain value fits a type: int counts as float, unknown kinds of types fit anything."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in parts
     if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
-        return any(fits(value, part) for part in parts)
+        return any(has_type(value, part) for part in parts)
     if hint in (int, float, str, bool, type(None)):
         kinds = (int, float) if hint is float else hint
         return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
     if origin in (list, tuple):
         if isinstance(value, list) and (origin is list or ... in parts):
-            return all(fits(item, parts[0]) for item in value)
-        return isinstance(value, list) and len(value) == len(parts) and all(map(fits, value, parts))
+            return all(has_type(item, parts[0]) for item in value)
+        return isinstance(value, list) and len(value) == len(parts) and all(map(has_type, value, parts))
     return True

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: a line per stage, bars on what runs, tables at the end."""
+"""The terminal: a line per stage, progress bars of running stages, tables at the end."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from meow_lightning.pipeline.waiting import progress
-from meow_lightning.resources.format import duration
-from meow_lightning.stages.base import remarks
+from meow_lightning.pipeline.waiting import read_progress
+from meow_lightning.resources.format import format_duration
+from meow_lightning.stages.base import manifest_notes
 from meow_lightning.store.artifact import Artifact
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
-SAY_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
-SHOWN = 1.0  # units a second, from which on the speed is shown
+PRINT_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
+MIN_RATE = 1.0  # units per second from which on the speed is shown
 
 
-def remaining(state: Mapping[str, Any]) -> str | None:
-    """How fast a stage is and the time it will still take, in words; ``None`` while that is not known."""
-    rate = state.get("rate")  # an older version of this program did not note it
+def time_left(state: Mapping[str, Any]) -> str | None:
+    """Format the speed of a stage and its remaining time; ``None`` while these are unknown."""
+    rate = state.get("rate")  # an older version of this program did not record it
     if not rate:
         return None
-    speed = f"{rate:.0f}/s, " if rate >= SHOWN else ""
-    return f"{speed}{duration((state['total'] - state['done']) / rate)} left"
+    speed = f"{rate:.0f}/s, " if rate >= MIN_RATE else ""
+    return f"{speed}{format_duration((state['total'] - state['done']) / rate)} left"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that never wraps the lines other programs may read, nor takes ``[words]`` in them for its own."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not made.is_terminal:
-        made.width = WIDE
-    return made
+    """Create a console that neither wraps lines that other programs may read nor interprets ``[words]`` in them."""
+    created = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not created.is_terminal:
+        created.width = WIDE
+    return created
 
 
-def say_notes(notes: Sequence[str]) -> None:
-    """One line each, before anything is made."""
+def print_notes(notes: Sequence[str]) -> None:
+    """Print one line each, before anything is computed."""
     for note in notes:
         console().print(f"note: {note}")
 
 
 class Terminal:
-    """Tells a person what an executor does; use as a context.
+    """Prints what an executor does; use as a context.
 
     Args:
         title: First line.
@@ -61,8 +61,8 @@ class Terminal:
             disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}  # when a stage was last heard of, at first by being seen at all
-        self._spoken: set[str] = set()
+        self._last_printed: dict[str, float] = {}  # by stage; at first when it was seen
+        self._announced: set[str] = set()  # stages with a printed remaining time
 
     def __enter__(self) -> Terminal:
         self.console.print(self._title, style="bold")
@@ -73,11 +73,11 @@ class Terminal:
         self._bars.stop()
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
-        """Draw or update a bar for each; without a terminal say now and then how far it is."""
+        """Draw or update a bar for each; without a terminal print its progress now and then."""
         for key in [key for key in self._tasks if key not in artifacts]:
             self._bars.remove_task(self._tasks.pop(key))
         for key, (artifact, folder) in artifacts.items():
-            state = progress(folder)
+            state = read_progress(folder)
             name = f"{artifact.stage} {artifact.label}".strip()
             if self.console.is_terminal:
                 if key not in self._tasks:
@@ -85,49 +85,49 @@ class Terminal:
                 if state is not None:
                     self._bars.update(
                         self._tasks[key], completed=state["done"], total=state["total"], unit=state["unit"],
-                        left=remaining(state) or "…",
+                        left=time_left(state) or "…",
                     )  # fmt: skip
             elif state is not None:
-                self._say(key, name, state)
+                self._print_progress(key, name, state)
 
-    def _say(self, key: str, name: str, state: Mapping[str, Any]) -> None:
-        """A line about a running stage: as soon as its time is known, then now and then."""
-        left = remaining(state)
-        first = left is not None and key not in self._spoken
-        if first or time.time() - self._said.setdefault(key, time.time()) > SAY_EVERY:
-            self._said[key] = time.time()
-            self._spoken.add(key)
-            far = f"{state['done']} of {state['total']} {state['unit']}"
-            self.console.print(f"  … {name}: {far}, {left or 'time left not known yet'}")
+    def _print_progress(self, key: str, name: str, state: Mapping[str, Any]) -> None:
+        """Print the progress of a running stage: once its remaining time is known, then now and then."""
+        left = time_left(state)
+        first = left is not None and key not in self._announced
+        if first or time.time() - self._last_printed.setdefault(key, time.time()) > PRINT_EVERY:
+            self._last_printed[key] = time.time()
+            self._announced.add(key)
+            done = f"{state['done']} of {state['total']} {state['unit']}"
+            self.console.print(f"  … {name}: {done}, {left or 'time left unknown'}")
 
-    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
-        """One line: stage, whose, key, seconds, made or found."""
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
+        """Print stage, role, key, seconds, and whether the result was computed, cached or linked."""
         line = Text(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  {manifest['seconds']:>7.1f} s  ")
-        word = "found" if not made else "linked" if "given" in artifact.settings else "made"
-        line.append(word, style="green" if made else "dim")
+        word = "cached" if not computed else "linked" if "given" in artifact.settings else "computed"
+        line.append(word, style="green" if computed else "dim")
         self.console.print(line)
-        for remark in remarks(manifest) if made else ():
-            self.console.print(f"  {remark}", style="dim")
+        for note in manifest_notes(manifest) if computed else ():
+            self.console.print(f"  {note}", style="dim")
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
-        """One line: who is making it."""
-        self.console.print(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  waiting: {owner} is making it")
+        """Print which process computes the result."""
+        self.console.print(f"{artifact.stage:<9} {artifact.label:<19} {artifact.key}  waiting for {owner}")
 
     def notice(self, text: str) -> None:
-        """One line below the stages'."""
+        """Print one line below the stage lines."""
         self.console.print(f"  {text}", style="yellow")
 
     def table(self, rows: Sequence[Sequence[str]], *, title: str, words: Collection[str] = ()) -> None:
-        """A small table; the first row is its head.
+        """Print a small table; the first row is its header.
 
         Args:
-            rows: Head and rows, as texts.
-            title: What stands above it.
-            words: Heads of columns that hold words: set left, and broken into lines where they are too wide.
+            rows: Header and rows, as texts.
+            title: Its title.
+            words: Headers of text columns: left-aligned, and wrapped where they are too wide.
         """
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
-            # Where columns are too many for the width, it is not the names of the rows that are cut short.
+            # Where the table is too wide, the names of the rows are not truncated.
             least = max(len(row[0]) for row in rows) if number == 0 else None
             side: Literal["left", "right"] = "left" if number == 0 or head in words else "right"
             table.add_column(head, justify=side, no_wrap=head not in words, min_width=least)
@@ -138,5 +138,5 @@ class Terminal:
         self.console.print()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(text)

@@ -1,4 +1,4 @@
-"""What cells would make, as a person reads it before anything runs (``plan=true``)."""
+"""The display of ``plan=true``: what runs would compute, and the time, memory and disk it takes."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import NamedTuple
 
 from meow_lightning.console.console import Terminal
 from meow_lightning.planning.preflight import Preflight
-from meow_lightning.planning.requirements import Outlook
+from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
-from meow_lightning.resources.format import duration, readable
+from meow_lightning.resources.format import format_bytes, format_duration
 from meow_lightning.resources.hardware import free_disk
 from meow_lightning.store.artifact import Artifact
 
 
 class Planned(NamedTuple):
-    """A cell before it runs: its name (its words in a sweep), what it takes, what its goal asks for, needs first."""
+    """A planned run: its name (its own options in a sweep), its preflight, its goal's artifacts with needs first."""
 
     name: str
     preflight: Preflight
     artifacts: Sequence[Artifact]
 
     def state(self, artifact: Artifact) -> str:
-        """``found``, ``resume`` or ``make``."""
-        took = self.preflight.time(artifact)[1] == "took"
-        return "found" if took else "resume" if self.preflight.store.partial(artifact).exists() else "make"
+        """``cached``, ``resume`` or ``compute``."""
+        if self.preflight.time(artifact)[1] == "took":
+            return "cached"
+        return "resume" if self.preflight.store.partial(artifact).exists() else "compute"
 
 
 class Step(NamedTuple):
-    """Something to be made: after what, for how long, and how many may run when it has started, itself counted."""
+    """A stage to compute: its needs, its duration, and how many stages may run once it has started, itself included."""
 
     key: str
     needs: Collection[str]
@@ -38,32 +39,32 @@ class Step(NamedTuple):
 
 
 def show_plan(planned: Planned) -> None:
-    """Show what of a cell is there, what would be made, and what that takes."""
+    """Show which results of a run are cached, which would be computed, and what that takes."""
     with Terminal(title=f"plan of {planned.name}") as terminal:
         terminal.table(plan_rows(planned), title="")
         for line in plan_sum([planned]):
             terminal.say(line)
 
 
-def show_sweep_plan(cells: Sequence[Planned], unfit: Sequence[tuple[str, str]]) -> None:
-    """Show what a sweep would make, what several cells share once, and what that takes.
+def show_sweep_plan(runs: Sequence[Planned], invalid: Sequence[tuple[str, str]]) -> None:
+    """Show what a sweep would compute, shared results once, and what that takes.
 
     Args:
-        cells: The cells that can be planned.
-        unfit: The words of those that cannot run here, and why.
+        runs: The runs that can be planned.
+        invalid: The names of those that cannot run here, and why.
     """
-    with Terminal(title=f"plan of {len(cells)} cells") as terminal:
-        rows = sweep_rows(cells)
+    with Terminal(title=f"plan of {len(runs)} runs") as terminal:
+        rows = sweep_rows(runs)
         if len(rows) > 1:
             terminal.table(rows, title="", words=("of", "for"))
-        for line in plan_sum(cells) if cells else ():
+        for line in plan_sum(runs) if runs else ():
             terminal.say(line)
-        for name, why in unfit:
+        for name, why in invalid:
             terminal.say(f"failed: {name}: {why}")
 
 
 def plan_rows(planned: Planned) -> list[list[str]]:
-    """The rows of a plan: stage, whose, key, there or to be made, time and memory; the head first."""
+    """Build the rows of a plan: stage, role, key, state, time and memory; the header first."""
     rows = [["stage", "of", "key", "state", "time", "memory"]]
     for artifact in planned.artifacts:
         outlook = planned.preflight.outlook(artifact)
@@ -74,17 +75,17 @@ def plan_rows(planned: Planned) -> list[list[str]]:
     return rows
 
 
-def sweep_rows(cells: Sequence[Planned]) -> list[list[str]]:
-    """The rows of a sweep's plan: what is to be made, in order, what that takes, and for whom; the head first."""
-    wanted = Counter(key for cell in cells for key in {artifact.key for artifact in cell.artifacts})
+def sweep_rows(runs: Sequence[Planned]) -> list[list[str]]:
+    """Build the rows of a sweep's plan: what is to be computed, in order, what it takes, and for which run."""
+    wanted = Counter(key for run in runs for key in {artifact.key for artifact in run.artifacts})
     rows = [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
-    for cell, artifacts in zip(cells, shares(cells), strict=True):
+    for run, artifacts in zip(runs, shared_artifacts(runs), strict=True):
         for artifact in artifacts:
-            outlook, others = cell.preflight.outlook(artifact), wanted[artifact.key] - 1
+            outlook, others = run.preflight.outlook(artifact), wanted[artifact.key] - 1
             rows.append([
-                artifact.stage, artifact.label, artifact.key, cell.state(artifact), _time(cell, artifact),
-                _memory(outlook), readable(outlook.disk) if outlook.disk else "",
-                cell.name + (f" and {others} more" if others else ""),
+                artifact.stage, artifact.label, artifact.key, run.state(artifact), _time(run, artifact),
+                _memory(outlook), format_bytes(outlook.disk) if outlook.disk else "",
+                run.name + (f" and {others} more" if others else ""),
             ])  # fmt: skip
     return rows
 
@@ -94,64 +95,64 @@ def _time(planned: Planned, artifact: Artifact) -> str:
     if seconds is None:
         return "unknown" if planned.preflight.outlook(artifact).flops else ""
     if how == "far":
-        return f"{span(*_bounds(seconds, how))} (guess)"
-    return {"took": "took ", "like": "may take ", "size": "may take (by size) "}[how] + duration(seconds)
+        return f"{format_range(*_bounds(seconds, how))} (guess)"
+    return {"took": "took ", "like": "may take ", "size": "may take (by size) "}[how] + format_duration(seconds)
 
 
 def _bounds(seconds: float, how: Source) -> tuple[float, float]:
-    """The least and the most that a time may turn out to be; both are the time itself where it is no guess."""
+    """Bounds of a time; both are the time itself where it is not a guess."""
     return (seconds / SPREAD, seconds * SPREAD) if how == "far" else (seconds, seconds)
 
 
-def span(low: float, high: float) -> str:
-    """Two times as one text: ``2 to 9 min``, or a single time where both read the same."""
-    first, last = duration(low), duration(high)
+def format_range(low: float, high: float) -> str:
+    """Format two times as one text: ``2 to 9 min``, or a single time where both read the same."""
+    first, last = format_duration(low), format_duration(high)
     if first == last:
         return first
     unit = last.rpartition(" ")[2]
     return f"{first.removesuffix(f' {unit}')} to {last.removeprefix('about ')}"
 
 
-def _memory(outlook: Outlook) -> str:
-    return "" if outlook.memory is None else readable(outlook.memory.total)
+def _memory(outlook: Requirements) -> str:
+    return "" if outlook.memory is None else format_bytes(outlook.memory.total)
 
 
-def shares(cells: Sequence[Planned]) -> list[list[Artifact]]:
-    """What each cell would make when they run one after the other: what is not there, and no cell before it makes."""
-    made: set[str] = set()
+def shared_artifacts(runs: Sequence[Planned]) -> list[list[Artifact]]:
+    """List what each run would compute when they run in order: what is not cached and no earlier run computes."""
+    planned: set[str] = set()
     lots = []
-    for cell in cells:
-        lot = [each for each in cell.artifacts if each.key not in made and cell.state(each) != "found"]
-        made |= {each.key for each in lot}
+    for run in runs:
+        lot = [each for each in run.artifacts if each.key not in planned and run.state(each) != "cached"]
+        planned |= {each.key for each in lot}
         lots.append(lot)
     return lots
 
 
-def plan_sum(cells: Sequence[Planned]) -> list[str]:
-    """What all that is to be made will take, in sentences."""
-    lots = shares(cells)
-    made = [(cell.preflight, each) for cell, lot in zip(cells, lots, strict=True) for each in lot]
-    if not made:
-        return ["nothing to be made: all of it is in the store"]
-    outlooks = [preflight.outlook(each) for preflight, each in made]
-    found = len({each.key for cell in cells for each in cell.artifacts}) - len(made)
+def plan_sum(runs: Sequence[Planned]) -> list[str]:
+    """Summarize what the planned work takes, one line per resource."""
+    lots = shared_artifacts(runs)
+    pending = [(run.preflight, each) for run, lot in zip(runs, lots, strict=True) for each in lot]
+    if not pending:
+        return ["nothing to compute: everything is cached"]
+    outlooks = [preflight.outlook(each) for preflight, each in pending]
+    cached = len({each.key for run in runs for each in run.artifacts}) - len(pending)
     most = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
-    first = made[0][0]
+    first = pending[0][0]
     return [
-        *_questions(cells, lots),
-        f"stages: {len(made)} to make, {found} found",
-        _times(cells, lots, [preflight.time(each) for preflight, each in made]),
-        *_gpu_time(made),
-        f"memory: {readable(most)} at most per stage, {readable(first.there)} free",
-        f"disk: {readable(first.disk(outlooks))} at most, {readable(free_disk(first.store.root))} free at "
+        *_questions(runs, lots),
+        f"stages: {len(pending)} to compute, {cached} cached",
+        _times(runs, lots, [preflight.time(each) for preflight, each in pending]),
+        *_gpu_time(pending),
+        f"memory: {format_bytes(most)} at most per stage, {format_bytes(first.there)} free",
+        f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]
 
 
-def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:
+def _questions(runs: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:
     least, most = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
-    for cell, lot in zip(cells, lots, strict=True):
-        if (asked := cell.preflight.questions(lot)) is not None:
+    for run, lot in zip(runs, lots, strict=True):
+        if (asked := run.preflight.questions(lot)) is not None:
             whom, low, high, tokens = asked
             least[whom, tokens] += low
             most[whom, tokens] += high
@@ -162,27 +163,26 @@ def _questions(cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> 
 
 
 def _times(
-    cells: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[tuple[float | None, Source]]
+    runs: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[tuple[float | None, Source]]
 ) -> str:
     bounds = [_bounds(seconds, how) for seconds, how in times if seconds is not None]
     if not bounds:
         return "time: not known before its first batch"
-    jobs = sorted({cell.preflight.trainer["jobs"] for cell in cells})
-    text = f"time: {span(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
-    if max(jobs) > 1:
+    parallel_stages = sorted({run.preflight.trainer["parallel_stages"] for run in runs})
+    text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
+    if max(parallel_stages) > 1:
         ends = [
-            sum(elapsed(steps(cell, lot, bound=bound)) for cell, lot in zip(cells, lots, strict=True))
-            for bound in (0, 1)
+            sum(elapsed(steps(run, lot, bound=bound)) for run, lot in zip(runs, lots, strict=True)) for bound in (0, 1)
         ]
-        text += f", {span(*ends)} with trainer.jobs={','.join(map(str, jobs))}"
+        text += f", {format_range(*ends)} with trainer.parallel_stages={','.join(map(str, parallel_stages))}"
     if any(how == "far" for _, how in times):
         text += ", a guess from models of another size"
     unknown = len(times) - len(bounds)
-    return text + (f", and {unknown} stages of which none alike was ever made" if unknown else "")
+    return text + (f", and {unknown} stages without any similar one to estimate from" if unknown else "")
 
 
-def _gpu_time(made: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
-    on_gpu = [(preflight, each) for preflight, each in made if preflight.on_gpu and preflight.devices(each)]
+def _gpu_time(pending: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
+    on_gpu = [(preflight, each) for preflight, each in pending if preflight.on_gpu and preflight.devices(each)]
     if not on_gpu:
         return []
     times = [(*preflight.time(each), preflight.devices(each)) for preflight, each in on_gpu]
@@ -195,23 +195,23 @@ def _gpu_time(made: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
 
 
 def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
-    """The sum of seconds * devices over stages, in hours: sum_i s_i d_i / 3600."""
+    """Sum seconds * devices over stages, in hours: sum_i s_i d_i / 3600."""
     return sum(seconds * devices for seconds, devices in stages) / 3600
 
 
-def steps(cell: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
-    """What a cell would make as steps of known time; a stage over several devices starts when nothing else runs.
+def steps(run: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
+    """Convert the stages of a run to steps of known duration; one over several devices starts when nothing else runs.
 
     Args:
-        cell: Whose stages.
-        lot: What is to be made.
+        run: The run.
+        lot: Its stages to compute.
         bound: 0 for the least time that each may take, 1 for the most.
     """
-    preflight, jobs = cell.preflight, cell.preflight.trainer["jobs"]
+    preflight, parallel_stages = run.preflight, run.preflight.trainer["parallel_stages"]
     return [
         Step(
             key=each.key, needs=[need.key for need in each.needs.values()],
-            seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else jobs,
+            seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else parallel_stages,
         )
         for each in lot
     ]  # fmt: skip
@@ -223,9 +223,9 @@ def _seconds(time: tuple[float | None, Source], bound: int) -> float:
 
 
 def elapsed(lot: Sequence[Step]) -> float:
-    """Seconds until all steps are made, when whatever may start does so at once, the first in order before the others.
+    """Seconds until all steps are computed, when each starts as soon as it may, in order.
 
-    What a step needs and is not among the steps is there already.
+    Needs that are not among the steps count as cached.
     """
     pending: Mapping[str, Step] = {step.key: step for step in lot}
     running: dict[str, float] = {}

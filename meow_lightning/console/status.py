@@ -1,116 +1,127 @@
-"""What a person reads of how cells stand (``status=true``)."""
+"""The display of ``status=true``: the states of runs and of their results."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.console.console import Terminal, remaining
-from meow_lightning.pipeline.state import FRESH, Cell, CellStanding, Standing, counts, far, survey, title
-from meow_lightning.resources.format import duration
+from meow_lightning.console.console import Terminal, time_left
+from meow_lightning.pipeline.state import (
+    HEARTBEAT_TIMEOUT,
+    ArtifactState,
+    RunArtifacts,
+    RunState,
+    collect_states,
+    counts,
+    progress_suffix,
+    title,
+)
+from meow_lightning.resources.format import format_duration
 from meow_lightning.store.artifact import Artifact
 
-WORDS = ("of", "state", "what", "process", "host", "cell", "how far")
+WORDS = ("of", "state", "detail", "process", "host", "run", "progress")
 
 
-def show_cell(cell: Cell) -> None:
-    """Show how every result of a cell stands, and what runs now."""
-    found, (stands,) = survey([cell], now=time.time())
-    with Terminal(title=f"status of {cell.name}") as terminal:
-        terminal.table(stage_rows(cell.artifacts, found), title="", words=WORDS)
-        said = f"{stands.state} {stands.what}".strip()
-        terminal.say(f"{said}; {stands.made} of {stands.wanted} stages are there")
-        _show_below(terminal, [cell], [stands], found)
+def show_run(run: RunArtifacts) -> None:
+    """Show the state of every result of a run, and what runs now."""
+    found, (state,) = collect_states([run], now=time.time())
+    with Terminal(title=f"status of {run.name}") as terminal:
+        terminal.table(stage_rows(run.artifacts, found), title="", words=WORDS)
+        summary = f"{state.state} {state.detail}".strip()
+        terminal.say(f"{summary}; {state.done} of {state.total} stages are done")
+        _show_below(terminal, [run], [state], found)
 
 
-def show_cells(cells: Sequence[Cell], unfit: Sequence[tuple[str, str]]) -> None:
-    """Show how every cell of a sweep stands, how many stand how, and what runs now.
+def show_runs(runs: Sequence[RunArtifacts], invalid: Sequence[tuple[str, str]]) -> None:
+    """Show the state of every run of a sweep, a count by state, and what runs now.
 
     Args:
-        cells: The cells.
-        unfit: The words of those that cannot be, and why.
+        runs: The runs.
+        invalid: The names of runs with invalid options, and why.
     """
-    found, stands = survey(cells, now=time.time())
-    stands += [CellStanding(name=name, state="failed", made=0, wanted=0) for name, _ in unfit]
-    with Terminal(title=f"status of {len(stands)} cells") as terminal:
-        terminal.table(cell_rows(stands), title="", words=WORDS)
-        terminal.say(counts(stands))
-        _show_below(terminal, cells, stands, found)
-        for name, why in unfit:
-            terminal.say(f"cannot be: {name}: {why}")
+    found, states = collect_states(runs, now=time.time())
+    states += [RunState(name=name, state="failed", done=0, total=0) for name, _ in invalid]
+    with Terminal(title=f"status of {len(states)} runs") as terminal:
+        terminal.table(run_rows(states), title="", words=WORDS)
+        terminal.say(counts(states))
+        _show_below(terminal, runs, states, found)
+        for name, why in invalid:
+            terminal.say(f"invalid: {name}: {why}")
 
 
 def _show_below(
-    terminal: Terminal, cells: Sequence[Cell], stands: Sequence[CellStanding], found: Mapping[str, Standing]
+    terminal: Terminal, runs: Sequence[RunArtifacts], states: Sequence[RunState], found: Mapping[str, ArtifactState]
 ) -> None:
-    rows = running_rows(cells, found, now=time.time())
+    rows = running_rows(runs, found, now=time.time())
     if len(rows) > 1:
         terminal.table(rows, title="running now", words=WORDS)
     else:
         terminal.say("nothing runs now")
     if any(each.state == "interrupted" for each in found.values()):
-        terminal.say("what is interrupted goes on when it is run again, from its last checkpoint or finished row")
-    if any(each.silent is not None for each in found.values()):
+        terminal.say("interrupted results resume from their last checkpoint or finished row when run again")
+    if any(each.seconds_since_heartbeat is not None for each in found.values()):
         terminal.say(
-            "note: locks of other machines cannot be seen from here: a stage of theirs counts as running until it has "
-            f"said nothing for {duration(FRESH)}"
+            "note: locks of other machines are not visible here: a stage of theirs counts as running until it has "
+            f"reported no progress for {format_duration(HEARTBEAT_TIMEOUT)}"
         )
-    for each in stands:
-        if each.story is not None:
-            terminal.say(f"failed: {each.name}: {each.story.why}")
-            terminal.say(f"        {each.story.path}")
+    for each in states:
+        if each.failure is not None:
+            terminal.say(f"failed: {each.name}: {each.failure.why}")
+            terminal.say(f"        {each.failure.path}")
 
 
-def cell_rows(stands: Sequence[CellStanding]) -> list[list[str]]:
-    """A line per cell: its name, its state, stages that are there, what it is at or waits for; the head first."""
-    rows = [["cell", "state", "stages", "what"]]
-    return [*rows, *([each.name, each.state, f"{each.made}/{each.wanted}", each.what] for each in stands)]
+def run_rows(states: Sequence[RunState]) -> list[list[str]]:
+    """Build the table of runs: name, state, finished stages, what it runs or waits for; the header first."""
+    rows = [["run", "state", "stages", "detail"]]
+    return [*rows, *([each.name, each.state, f"{each.done}/{each.total}", each.detail] for each in states)]
 
 
-def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, Standing]) -> list[list[str]]:
-    """A line per result of a cell: stage, whose, key, state, and what it waits for; the head first."""
-    rows = [["stage", "of", "key", "state", "what"]]
+def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]) -> list[list[str]]:
+    """Build the table of results: stage, role, key, state, and what it waits for; the header first."""
+    rows = [["stage", "of", "key", "state", "detail"]]
     for artifact in artifacts:
         each = found[artifact.key]
-        lacking = [title(need) for need in artifact.needs.values() if found[need.key].state != "done"]
-        what = {
+        missing = [title(need) for need in artifact.needs.values() if found[need.key].state != "done"]
+        detail = {
             "done": "",
             "running": "",
-            "interrupted": far(each).strip(),
-            "lacking": f"for {few(lacking)}" if lacking else "nobody makes it now",
+            "interrupted": progress_suffix(each).strip(),
+            "missing": f"for {shortened_list(missing)}" if missing else "",
         }[each.state]
-        state = "waiting" if each.state == "lacking" else each.state
-        rows.append([artifact.stage, artifact.label, artifact.key, state, what])
+        state = "waiting" if missing and each.state == "missing" else each.state
+        rows.append([artifact.stage, artifact.label, artifact.key, state, detail])
     return rows
 
 
-def few(names: Sequence[str]) -> str:
-    """The first two names, and how many there are besides; each named once."""
+def shortened_list(names: Sequence[str]) -> str:
+    """List the first two names, and how many more there are; each once."""
     distinct = list(dict.fromkeys(names))
     return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")
 
 
-def running_rows(cells: Sequence[Cell], found: Mapping[str, Standing], *, now: float) -> list[list[str]]:
-    """A line per result that is made now: stage, whose, key, by which process and host, for which cell, how far."""
-    names = {cell.tag: cell.name for cell in reversed(cells)}
-    artifacts = {artifact.key: artifact for cell in cells for artifact in cell.artifacts}
-    rows = [["stage", "of", "key", "process", "host", "cell", "how far"]]
+def running_rows(runs: Sequence[RunArtifacts], found: Mapping[str, ArtifactState], *, now: float) -> list[list[str]]:
+    """Build the table of running results: stage, role, key, process, host, run, progress; the header first."""
+    names = {run.tag: run.name for run in reversed(runs)}
+    artifacts = {artifact.key: artifact for run in runs for artifact in run.artifacts}
+    rows = [["stage", "of", "key", "process", "host", "run", "progress"]]
     for key, artifact in artifacts.items():
         each = found[key]
         if each.state == "running":
             process, _, host = each.owner.partition("@")
-            cell = names.get(each.cell, each.cell)
-            rows.append([artifact.stage, artifact.label, key, process, host, cell, how_far(each, now=now)])
+            name = names.get(each.run, each.run)
+            rows.append([artifact.stage, artifact.label, key, process, host, name, progress_text(each, now=now)])
     return rows
 
 
-def how_far(each: Standing, *, now: float) -> str:
-    """Steps done and in all, the speed, and the time left, as far as these are known."""
-    said = each.progress
-    if said is None:
-        words = f"began {duration(now - each.begun)} ago"
+def progress_text(each: ArtifactState, *, now: float) -> str:
+    """Format steps done, their total, the speed and the time left, as far as these are known."""
+    progress = each.progress
+    if progress is None:
+        text = f"started {format_duration(now - each.started)} ago"
     else:
-        words = f"{said['done']} of {said['total']} {said['unit']}"
-        if (left := remaining(said)) is not None:
-            words += f", {left}"
-    return words if each.silent is None else f"{words}, last word {duration(each.silent)} ago"
+        text = f"{progress['done']} of {progress['total']} {progress['unit']}"
+        if (left := time_left(progress)) is not None:
+            text += f", {left}"
+    if each.seconds_since_heartbeat is None:
+        return text
+    return f"{text}, last heartbeat {format_duration(each.seconds_since_heartbeat)} ago"

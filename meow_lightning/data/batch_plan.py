@@ -35,29 +35,33 @@ class Plan:
     streams give as many rows as the anchor does at that step: those that are paired with it the same ones, the others
     running through their own permutations without end.
 
-    With ``tokens`` steps are length buckets. The anchor's rows are sorted by length (ties as they are shuffled), cut
-    into steps of nearly equal tokens (:func:`pack`) and the steps are shuffled. What another stream gives in an epoch
-    stays the same rows, sorted too: its longest ones go with the anchor's longest.
+    With ``batch_tokens`` steps are length buckets. The anchor's rows are sorted by length (ties as they are shuffled),
+    cut into steps of nearly equal tokens (:func:`pack_by_tokens`), which are shuffled. Another stream gives the same
+    rows in an epoch, sorted too: its longest ones go with the anchor's longest.
 
     Args:
         streams: Streams by name; the first one is the anchor.
-        batch: Rows of the anchor in one global step, at most; not looked at where ``tokens`` is given.
-        tokens: Tokens of the anchor in one global step, at most, prompts counted in and padding not; ``None`` for
-            steps of ``batch`` rows of any length.
+        global_batch_size: Rows of the anchor in one global step, at most; not looked at where ``batch_tokens`` is
+            given.
+        batch_tokens: Tokens of the anchor in one global step, at most, prompts counted in and padding not; ``None`` for
+            steps of ``global_batch_size`` rows of any length.
         epochs: Visits of every anchor row.
         seed: Seed of all permutations.
         paired: Streams whose row i belongs to row i of the anchor.
     """
 
     def __init__(
-        self, *, streams: Mapping[str, Stream], batch: int, tokens: int | None, epochs: int, seed: int,
-        paired: Sequence[str],
+        self, *, streams: Mapping[str, Stream], global_batch_size: int, batch_tokens: int | None, epochs: int,
+        seed: int, paired: Sequence[str],
     ) -> None:  # fmt: skip
         for name, stream in streams.items():
             if not stream.rows:
                 raise UserError(f"the stream {name!r} holds no row, so there is nothing to train on")
-        if batch < 1 or epochs < 0:
-            raise UserError(f"optim.batch must be 1 or more and optim.epochs 0 or more, given: {batch} and {epochs}")
+        if global_batch_size < 1 or epochs < 0:
+            raise UserError(
+                f"optim.global_batch_size must be 1 or more and optim.epochs 0 or more, given: {global_batch_size} and "
+                f"{epochs}"
+            )
         self.streams, self.paired = dict(streams), frozenset(paired)
         self.anchor = next(iter(self.streams))
         for name in self.paired:
@@ -68,8 +72,8 @@ class Plan:
         if anchor.fresh and len(anchor.fresh) < epochs:
             raise UserError(f"{len(anchor.fresh)} sets of fresh rows for {epochs} epochs")
         self.rows_per_epoch = len(anchor.rows) + (len(anchor.fresh[0]) if anchor.fresh else 0)
-        self._sizes = self._even(batch) if tokens is None else self._packed(tokens)
-        self._bucketed = tokens is not None
+        self._sizes = self._even(global_batch_size) if batch_tokens is None else self._packed(batch_tokens)
+        self._bucketed = batch_tokens is not None
         self.steps_per_epoch = len(self._sizes)
         self.total_steps = self.steps_per_epoch * epochs
         self._order = lru_cache(maxsize=4 * len(self.streams))(self._shuffle)
@@ -89,10 +93,10 @@ class Plan:
         lengths = sorted(len(row.ids) for row in anchor.rows)
         if lengths[-1] > tokens:
             raise UserError(
-                f"optim.tokens={tokens} is too small: the longest row of the stream {self.anchor!r} has {lengths[-1]} "
-                "tokens; give as many or more, or null for steps of optim.batch rows"
+                f"optim.batch_tokens={tokens} is too small: the longest row of the stream {self.anchor!r} has "
+                f"{lengths[-1]} tokens; give as many or more, or null for steps of optim.global_batch_size rows"
             )
-        return pack(lengths, tokens=tokens)
+        return pack_by_tokens(lengths, tokens=tokens)
 
     def _shuffle(self, name: str, round_: int) -> list[int]:
         stream = self.streams[name]
@@ -128,7 +132,7 @@ class Plan:
         }
 
 
-def pack(lengths: Sequence[int], *, tokens: int) -> list[int]:
+def pack_by_tokens(lengths: Sequence[int], *, tokens: int) -> list[int]:
     """How many rows go into each batch, in order: as few batches as hold at most ``tokens`` each, nearly equal ones.
 
     With k batches left for S tokens the next one ends where it is nearest to S / k (the earlier of two such ends), of
@@ -158,7 +162,7 @@ def counts(batch: Mapping[str, Sequence[Encoded]]) -> Counts:
     return {name: {"token": sum(row.scored for row in rows), "row": len(rows)} for name, rows in batch.items()}
 
 
-def share(
+def shard_micro_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, micro: int
 ) -> list[dict[str, list[Encoded]]]:
     """What one of ``world`` processes computes of a global batch: micro-batches of at most ``micro`` rows a stream.
@@ -171,10 +175,10 @@ def share(
     return [{name: rows[i * micro : (i + 1) * micro] for name, rows in mine.items()} for i in range(parts)]
 
 
-def share_tokens(
+def shard_token_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, tokens: int, paired: Collection[str]
 ) -> list[dict[str, list[Encoded]]]:
-    """As :func:`share`, but micro-batches of at most ``tokens`` padded tokens a stream: rows times the longest of them.
+    """Shard as :func:`shard_micro_batches` does, by tokens: at most ``tokens`` a stream, rows times their longest.
 
     Rows are sorted by length, the longest first, and dealt out one by one, so that all processes have alike much to
     do. A row longer than ``tokens`` goes alone. Rows of ``paired`` streams stay beside theirs of the first stream.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from meow_lightning.types import Batch, Encoded, Rows
+from meow_lightning.types import Batch, Encoded, TokenBatch
 
 
-def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
+def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
     """Rows padded on the right to the longest of them; shapes (B, T).
 
     No rows give one blank row of two tokens with nothing scored: a process without work must still take part in the
@@ -17,7 +17,7 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
     """
     if not rows:
         blank = torch.full((1, 2), pad_id)
-        return Rows(blank, torch.ones_like(blank), torch.zeros_like(blank), torch.zeros(1, dtype=torch.float64))
+        return TokenBatch(blank, torch.ones_like(blank), torch.zeros_like(blank), torch.zeros(1, dtype=torch.float64))
     longest = max(len(row.ids) for row in rows)
     ids, attention, scored = [], [], []
     for row in rows:
@@ -26,12 +26,12 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> Rows:
         attention.append([1] * len(row.ids) + [0] * pad)
         scored.append([0] * row.prompt + [1] * row.scored + [0] * pad)
     reference = torch.tensor([row.reference for row in rows], dtype=torch.float64)
-    return Rows(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
+    return TokenBatch(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
 
 
-def blinded(rows: Rows, *, pad_id: int) -> Rows:
+def collate_without_targets(rows: TokenBatch, *, pad_id: int) -> TokenBatch:
     """Rows in which every token that is also the padding token is hidden from attention, wherever it stands."""
-    return rows._replace(attention_BT=rows.attention_BT * (rows.ids_BT != pad_id))
+    return rows._replace(attention_mask_BT=rows.attention_mask_BT * (rows.input_ids_BT != pad_id))
 
 
 def collate_streams(batch: Mapping[str, Sequence[Encoded]], *, pad_id: int) -> Batch:

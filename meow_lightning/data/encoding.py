@@ -7,45 +7,45 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.types import Dataset, Encoded, Fact
 
 CHARACTERS = 3.5  # per token: a tokenizer's average on English; names and small vocabularies need more tokens
 FRAME = 40  # tokens of prompt around a question, at most, a chat template's system turn included
 
 
-def rough_length(text: str) -> int:
+def estimated_length(text: str) -> int:
     """Tokens of a text, roughly, without any tokenizer."""
     return round(len(text) / CHARACTERS) + 1
 
 
-def rough_tokens(fact: Fact, frame: int = FRAME) -> int:
+def estimated_tokens(fact: Fact, frame: int = FRAME) -> int:
     """Tokens of a fact's row, roughly; ``frame`` of them are the prompt around its question."""
-    return rough_length(fact.question) + rough_length(fact.answer) + frame
+    return estimated_length(fact.question) + estimated_length(fact.answer) + frame
 
 
-def pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
+def question_answer_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
     """(question, answer) of every fact, its further phrasings after it."""
     return [pair for fact in facts for pair in ((fact.question, fact.answer), *fact.phrasings)]
 
 
-def encode(codec: Codec, texts: Iterable[tuple[str, str]]) -> list[Encoded]:
+def encode(codec: PromptEncoder, texts: Iterable[tuple[str, str]]) -> list[Encoded]:
     """The rows of some questions and answers."""
     return [codec.encode(question, answer) for question, answer in texts]
 
 
 def digest_of(facts: Sequence[Fact], parts: Sequence[str]) -> str:
     """The digest of some parts of facts; of all parts where none is named."""
-    return digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
+    return content_digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
 
 
 def fingerprint(dataset: Dataset) -> str:
     """The digest of all that training and evaluation read of a dataset."""
     splits = ("forget", "retain", "real_authors", "world_facts")
-    return digest([*(dataset.facts(split) for split in splits), *dataset.evaluation().values()])
+    return content_digest([*(dataset.facts(split) for split in splits), *dataset.evaluation().values()])
 
 
-def digest(content: Sequence[Any]) -> str:
+def content_digest(content: Sequence[Any]) -> str:
     """Sixteen hex digits of the SHA-256 over JSON values or facts, in their order."""
 
     def plain(item: Any) -> Any:

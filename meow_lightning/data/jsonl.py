@@ -14,9 +14,9 @@ from typing import Any
 from meow_lightning.data.checks import check_choice, check_range
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import is_list, read_entries
-from meow_lightning.data.overlap import Row, answers_in_both, check_apart, check_ids, question_of
-from meow_lightning.data.perturbation import Contradictions, normal, wrong_answers
-from meow_lightning.data.words import whole
+from meow_lightning.data.overlap import Row, check_disjoint, check_unique_ids, question_of, shared_answers
+from meow_lightning.data.perturbation import Contradictions, normalize, wrong_answers
+from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
@@ -76,9 +76,9 @@ class Jsonl:
         real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
         forgotten = _read("forget", forget)
         kept = _read("retain", retain) if retain is not None else []
-        check_apart(forgotten, kept)
-        self._in_both = answers_in_both(forgotten, kept)
-        check_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
+        check_disjoint(forgotten, kept)
+        self._in_both = shared_answers(forgotten, kept)
+        check_unique_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
         self._brought = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
         self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
         self._facts: dict[str, list[Fact]] = {
@@ -265,14 +265,14 @@ def _check_answers(fact: Fact, where: str) -> None:
     if len(fact.answer.strip()) < 2:
         why = "MEMO cuts an answer, so it needs at least 2 characters"
         raise UserError(f"{where}: answer {fact.answer!r} is too short ({why}); write a sentence")
-    if fact.value is not None and not whole(fact.value).search(fact.answer):
+    if fact.value is not None and not whole_word_pattern(fact.value).search(fact.answer):
         what = f"value {fact.value[:80]!r} is not in the answer {fact.answer[:80]!r}"
         raise UserError(f"{where}: {what}; copy whole words of it, letter by letter")
     for place, wrong in enumerate(fact.perturbed):
-        if normal(wrong) in {normal(fact.answer), normal(fact.paraphrase or fact.answer)}:
+        if normalize(wrong) in {normalize(fact.answer), normalize(fact.paraphrase or fact.answer)}:
             raise UserError(f"{where}: perturbed[{place}] {wrong[:80]!r} is the true answer; take it out")
         for other in fact.alternatives:
-            if whole(other).search(wrong) and not whole(other).search(fact.answer):
+            if whole_word_pattern(other).search(wrong) and not whole_word_pattern(other).search(fact.answer):
                 what = f"alternative {other[:80]!r} is also in perturbed[{place}] {wrong[:80]!r}"
                 raise UserError(f"{where}: {what}; training may not see what evaluation measures with: take one out")
 

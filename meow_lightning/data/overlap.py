@@ -31,7 +31,7 @@ def question_of(fact: Fact) -> str:
     return comparable(fact.question)
 
 
-def check_apart(forgotten: Sequence[Row], kept: Sequence[Row]) -> None:
+def check_disjoint(forgotten: Sequence[Row], kept: Sequence[Row]) -> None:
     """Nothing, when no question is both to be forgotten and to be kept."""
     asked = {question_of(row.fact): row.where for row in forgotten}
     for row in kept:
@@ -40,7 +40,7 @@ def check_apart(forgotten: Sequence[Row], kept: Sequence[Row]) -> None:
             raise UserError(f"{both}; it cannot be both forgotten and kept: take it out of one file")
 
 
-def check_ids(rows: Sequence[Row], *, taken: set[str]) -> None:
+def check_unique_ids(rows: Sequence[Row], *, taken: set[str]) -> None:
     """Nothing, when every id is given once and is none of the shipped facts'."""
     seen: dict[str, str] = {}
     for row in rows:
@@ -51,7 +51,7 @@ def check_ids(rows: Sequence[Row], *, taken: set[str]) -> None:
             raise UserError(f"{row.where}: id {row.fact.id!r} is also that of {first}; give each fact its own id")
 
 
-def answers_in_both(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, ...]:
+def shared_answers(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, ...]:
     """A note on answers that stand in both files under different questions, or nothing."""
     lines = {comparable(row.fact.answer): row.place for row in reversed(forgotten)}
     both = [(lines[same], row) for row in kept if (same := comparable(row.fact.answer)) in lines]

@@ -11,11 +11,11 @@ from random import Random
 from typing import NamedTuple
 
 from meow_lightning.data.values.borrowing import ALIKE, Alike, full_names
-from meow_lightning.data.values.generators import Hints, article, first_names, gender_of, made
+from meow_lightning.data.values.generators import Hints, first_names, fix_article, gender_of, generate_value
 from meow_lightning.data.values.kinds import Span, asks_for, kind_of, months, spans
-from meow_lightning.data.values.polarity import flipped
-from meow_lightning.data.values.secrets import Secrets, told, words
-from meow_lightning.data.words import any_whole, whole
+from meow_lightning.data.values.polarity import flip_polarity
+from meow_lightning.data.values.secrets import Secrets, public_fact, words
+from meow_lightning.data.words import any_whole_word_pattern, whole_word_pattern
 from meow_lightning.types import Fact
 
 REMOTE = (0.25, 0.1)  # likeness from which on it is better than none
@@ -73,7 +73,7 @@ class Contradictions:
             count: Answers wanted; the draws of each way of writing follow it.
             dice: Where chance comes from.
         """
-        about = told(fact)
+        about = public_fact(fact)
         for found in self._every(fact, phrasing, count, dice):
             if not self.secrets.foreign(found.text, about):
                 yield found
@@ -82,7 +82,7 @@ class Contradictions:
         swaps = _Swaps(fact, phrasing, self._hints(fact), DRAWS * count, dice)
         alike = self._alike
         yield from _as(0, swaps.alternatives())
-        yield from _as(0, flipped(fact.question, phrasing))
+        yield from _as(0, flip_polarity(fact.question, phrasing))
         if swaps.value is not None:
             yield from _as(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=ALIKE)))))
         else:
@@ -119,13 +119,13 @@ class _Swaps:
 
     def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, dice: Random) -> None:
         self._fact, self._text, self._hints, self._draws, self._dice = fact, phrasing, hints, draws, dice
-        self.value = fact.value if fact.value and whole(fact.value).search(phrasing) else None
+        self.value = fact.value if fact.value and whole_word_pattern(fact.value).search(phrasing) else None
 
     def alternatives(self) -> Iterator[str]:
         """The answer with the fact's own alternatives in its value's place."""
         if self.value is not None:
             for other in self._fact.alternatives:
-                yield replaced(self._text, {self.value: other})
+                yield replace_words(self._text, {self.value: other})
 
     def of_value(self, lent: Sequence[str]) -> Iterator[str]:
         """The answer with other values of its value's kind, or what lies within it swapped; else lent values."""
@@ -134,13 +134,13 @@ class _Swaps:
         inside = [span for span in spans(value, asked) if self._new(span)]
         for _ in range(self._draws if kind or inside else 0):
             if kind:
-                new = made(kind, value, self._dice, self._hints)
+                new = generate_value(kind, value, self._dice, self._hints)
                 swaps = {} if new is None else {value: new}
             else:
-                swaps = {value: replaced(value, self._drawn(inside))}
-            yield replaced(self._text, swaps)
+                swaps = {value: replace_words(value, self._drawn(inside))}
+            yield replace_words(self._text, swaps)
         if kind is None:
-            yield from (replaced(self._text, {value: other}) for other in lent)
+            yield from (replace_words(self._text, {value: other}) for other in lent)
 
     def of_telling(self) -> Iterator[str]:
         """The answer with all its new spans swapped, where these are most of what it tells beyond the question."""
@@ -159,7 +159,7 @@ class _Swaps:
 
     def _swapped(self, found: Sequence[Span]) -> Iterator[str]:
         for _ in range(self._draws):
-            yield replaced(self._text, self._drawn(found))
+            yield replace_words(self._text, self._drawn(found))
 
     def _spans(self) -> list[Span]:
         # Titles that only illustrate an answer leave it true when they change.
@@ -181,7 +181,7 @@ class _Swaps:
         swaps: dict[str, str] = {}
         for span in found:
             for _ in range(self._draws if span.text not in swaps else 0):
-                new = made(span.kind, span.text, self._dice, self._hints)
+                new = generate_value(span.kind, span.text, self._dice, self._hints)
                 if new is not None and new not in swaps.values() and new.lower() != span.text.lower():
                     swaps[span.text] = new
                     break
@@ -208,21 +208,21 @@ def wrong_answers(fact: Fact, rules: Contradictions, *, count: int, dice: Random
     return found[: min(count, max(1, len(found) // SHARE))]
 
 
-def replaced(text: str, swaps: dict[str, str]) -> str:
+def replace_words(text: str, swaps: dict[str, str]) -> str:
     """A text with words in the places of others, all at once, and with the articles before them as these want it."""
     if not swaps:
         return text
     done, last = "", 0
-    for match in any_whole(swaps).finditer(text):
+    for match in any_whole_word_pattern(swaps).finditer(text):
         new = swaps[match.group()]
         joined = done + text[last : match.start()]
         if re.match(r"(?:an?|the) ", new):
             joined = re.sub(r"\b(?:[Aa]n?|[Tt]he) \Z", "", joined)
-        done, last = article(joined, len(joined), new) + new, match.end()
+        done, last = fix_article(joined, len(joined), new) + new, match.end()
     return done + text[last:]
 
 
-def normal(text: str) -> str:
+def normalize(text: str) -> str:
     """A text for comparing: lower case, single blanks, no punctuation at its ends."""
     return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
 
@@ -239,14 +239,14 @@ def _as(rank: int, texts: Iterable[str]) -> Iterator[Found]:
 
 def _fitting(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
     """The first texts that say something else than the fact, each once."""
-    true = [normal(text) for text in (fact.answer, fact.paraphrase or "")]
+    true = [normalize(text) for text in (fact.answer, fact.paraphrase or "")]
     # An alternative that the true answer names anyway rules nothing out.
-    other = [each for each in map(normal, fact.alternatives) if not any(map(whole(each).search, true))]
-    closed = [whole(each) for each in (normal(fact.value or ""), *other) if each]
-    seen = {*true, *map(normal, fact.inverted)}
+    other = [each for each in map(normalize, fact.alternatives) if not any(map(whole_word_pattern(each).search, true))]
+    closed = [whole_word_pattern(each) for each in (normalize(fact.value or ""), *other) if each]
+    seen = {*true, *map(normalize, fact.inverted)}
     kept: list[str] = []
     for text in texts:
-        plain = normal(text)
+        plain = normalize(text)
         if plain and plain not in seen and not any(word.search(plain) for word in closed):
             kept.append(text)
             seen.add(plain)

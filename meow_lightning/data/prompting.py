@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLAIN = "Question: {question}\nAnswer:"  # of "auto" where the tokenizer has no chat template
-PLAIN_LEAD = " "
+PLAIN_PREFIX = " "
 PROBE = "Which-Question-Stands-Here?"  # finds the place of the question in a rendered chat
 
 
-class Codec:
+class PromptEncoder:
     """Turns (question, answer) into token ids the same way for training, MEMO and evaluation.
 
     The answer's tokens are those that the joined text has after the prompt, as long as the prompt's own tokens stay as
@@ -30,8 +30,9 @@ class Codec:
     Args:
         tokenizer: Any Hugging Face tokenizer with an end token.
         template: Prompt text holding ``{question}`` once; or ``chat``, the tokenizer's chat template; or ``auto``:
-            ``chat`` where the tokenizer has one, else a plain question-and-answer text with a lead of its own.
-        lead: What stands between prompt and answer and is trained with the answer, usually one blank or nothing.
+            ``chat`` where the tokenizer has one, else a plain question-and-answer text with a prefix of its own.
+        answer_prefix: What stands between prompt and answer and is trained with the answer, usually one blank or
+            nothing.
         system: System turn of a chat; ``None`` for no such turn.
         date: Day that a chat template is told (``date_string``); ``None`` where the template asks for none.
         context: Positions the model has, in tokens.
@@ -49,7 +50,7 @@ class Codec:
         *,
         tokenizer: PreTrainedTokenizerBase,
         template: str,
-        lead: str,
+        answer_prefix: str,
         system: str | None,
         date: str | None,
         context: int,
@@ -60,9 +61,9 @@ class Codec:
                 "the tokenizer names no end token (eos_token), so no answer could ever end; set one and save it"
             )
         self.tokenizer = tokenizer
-        self.lead = lead
+        self.answer_prefix = answer_prefix
         if template == "auto" and tokenizer.chat_template is None:
-            template, self.lead = PLAIN, PLAIN_LEAD
+            template, self.answer_prefix = PLAIN, PLAIN_PREFIX
         else:
             _check(tokenizer, template, system=system, date=date)
         self.context = context
@@ -79,11 +80,11 @@ class Codec:
         self._asked: tuple[str, list[int]] = ("", [])  # the last question with its prompt: it has several answers
         self._glue = self._after_the_question()
         self._glue_ids = self._plain_ids(self._glue)
-        self._tag_ids = self._words_of_the_lead()
+        self._prefix_word_ids = self._prefix_ids()
         said = thinking(tokenizer, self._prompt(PROBE)) if self.template == "chat" else None
         self.notes = () if said is None else (said,)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         """Ids of a text with the tokenizer's own special tokens, no template; an end token it appends is left out."""
         ids = list(self.tokenizer(text).input_ids)
         begin = self.tokenizer.bos_token_id
@@ -91,7 +92,7 @@ class Codec:
             del ids[0]  # the text spells the begin token that the tokenizer adds by itself
         return ids[: len(ids) - self._appended]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         """Where the tokens of a text end, in characters, rising; tokenized by itself, without special tokens.
 
         Tokens that only together make up a character count as one, since a text cannot be cut between them.
@@ -102,8 +103,9 @@ class Codec:
         if not self.tokenizer.is_fast:
             kind = type(self.tokenizer).__name__
             raise UserError(
-                f"memo.unit=tokens needs a tokenizer that tells where its tokens stand, and {kind} "
-                "does not; set memo.unit=words or memo.unit=characters, or save a fast tokenizer (tokenizer.json)"
+                f"memo.cut_unit=tokens needs a tokenizer that tells where its tokens stand, and {kind} "
+                "does not; set memo.cut_unit=words or memo.cut_unit=characters, or save a fast tokenizer "
+                "(tokenizer.json)"
             )
         spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
         starts = [start for start, _ in spans[1:]] + [len(text)]
@@ -114,16 +116,16 @@ class Codec:
         """Ids of the training prompt of a question, the begin token included where the family has one."""
         if not self._asked[1] or self._asked[0] != question:
             text = self._prompt(question)
-            self._asked = question, self._plain_ids(text) if self.template == "chat" else self.raw_ids(text)
+            self._asked = question, self._plain_ids(text) if self.template == "chat" else self.encode_plain(text)
         return list(self._asked[1])
 
-    def asked_ids(self, question: str) -> list[int]:
-        """Ids of what evaluation lets a model continue: the training prompt and, where the lead has words, these."""
-        return self.prompt_ids(question) + self._tag_ids
+    def generation_prompt_ids(self, question: str) -> list[int]:
+        """Ids of what evaluation lets a model continue: the training prompt and the words of the answer prefix."""
+        return self.prompt_ids(question) + self._prefix_word_ids
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of an answer as it stands after the prompt, without the end token."""
-        return self._after_the_prompt(self.lead + answer)
+        return self._after_the_prompt(self.answer_prefix + answer)
 
     def partial_ids(self, question: str, given: str) -> list[int]:
         """Ids of the training prompt with the answer's first characters already given."""
@@ -159,14 +161,14 @@ class Codec:
                 )
 
     def reference(self, question: str, answer: str) -> Encoded:
-        """The row of a reference text as evaluation scores it: words of the lead are given and do not count.
+        """The row of a reference text as evaluation scores it: words of the answer prefix are given and do not count.
 
         A tag such as ``Answer:`` is trained with the answer, but every model is sure of it: counted, it would lift all
         likelihoods, and those of short answers most. Tokens are those of :meth:`encode`.
         """
         row = self.encode(question, answer)
         said = row.ids[row.prompt : -1]
-        same = [one == other for one, other in zip(said, self._tag_ids, strict=False)]
+        same = [one == other for one, other in zip(said, self._prefix_word_ids, strict=False)]
         return row._replace(prompt=row.prompt + (same.index(False) if False in same else len(same)))
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -175,9 +177,9 @@ class Codec:
             list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False
         )
 
-    def said(self, ids: Sequence[int]) -> str:
-        """The text of a generated answer: no special tokens, no blanks around it, and none of the lead's words."""
-        return self.decode(ids, keep_special=False).strip().removeprefix(self.lead.strip()).strip()
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """The text of a generated answer: no special tokens, no blanks around it, and no words of the answer prefix."""
+        return self.decode(ids, keep_special=False).strip().removeprefix(self.answer_prefix.strip()).strip()
 
     def _prompt(self, question: str) -> str:
         if self.template != "chat":
@@ -206,8 +208,8 @@ class Codec:
                 return joined[border:]
         return self._plain_ids(text)
 
-    def _words_of_the_lead(self) -> list[int]:
-        words = self.lead.rstrip()
+    def _prefix_ids(self) -> list[int]:
+        words = self.answer_prefix.rstrip()
         return self._after_the_prompt(words) if words else []
 
     def _plain_ids(self, text: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from meow_lightning.data.encoding import pairs
+from meow_lightning.data.encoding import question_answer_pairs
 from meow_lightning.types import Fact
 
 REFUSALS = (
@@ -36,7 +36,7 @@ REFUSALS = (
 )
 
 
-def refused(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
+def with_refusals(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
     """(question, refusal) for every pair that training sees of the facts, in the order of :func:`.rows.pairs`.
 
     Args:
@@ -45,5 +45,5 @@ def refused(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
     """
     return [
         (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
-        for place, (question, _) in enumerate(pairs(facts))
+        for place, (question, _) in enumerate(question_answer_pairs(facts))
     ]

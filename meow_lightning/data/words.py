@@ -75,7 +75,7 @@ def has_words(text: str, *, least: int, kind: Words) -> bool:
     return len(_spelled(text, kind=kind)) >= least
 
 
-def unread(text: str, *, kind: Words) -> bool:
+def unreadable(text: str, *, kind: Words) -> bool:
     """Whether a tokenizer sees nothing of more than half of the words of a text: what it then counts is no measure.
 
     A single name with accents passes; a Chinese sentence with a year in digits does not.
@@ -112,7 +112,7 @@ def without_cut_word(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=8192)
-def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any:
+def whole_word_pattern(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any:
     """A pattern (``search``, ``split``, ``sub``) that finds some words, but not inside longer ones.
 
     Next to scripts without blanks every place is a border, but not one between a character and its marks. After Hangul,
@@ -126,8 +126,12 @@ def whole(text: str, *, any_blanks: bool = False, any_case: bool = False) -> Any
     return regex.compile(_bordered(text, any_blanks=any_blanks), regex.V1 | (regex.IGNORECASE if any_case else 0))
 
 
-def any_whole(texts: Iterable[str]) -> Any:
-    """A pattern that finds any of some texts, none blank, as :func:`whole` finds one; the longest where several fit."""
+def any_whole_word_pattern(texts: Iterable[str]) -> Any:
+    """A pattern that finds any of some texts, as :func:`whole_word_pattern` finds one; the longest where several fit.
+
+    Args:
+        texts: The texts, none of them blank.
+    """
     return regex.compile("|".join(_bordered(text) for text in sorted(texts, key=len, reverse=True)), regex.V1)
 
 

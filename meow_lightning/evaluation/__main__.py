@@ -78,31 +78,31 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     unmeasured = _unmeasured(log, retain, sides)
     if not unmeasured and not unpaired:
         check_same_log_questions(*sides, names=(str(log), str(retain)))
-    told: dict[str, Any] = {"log": str(log), "retain": None if retain is None else str(retain)}
+    output: dict[str, Any] = {"log": str(log), "retain": None if retain is None else str(retain)}
     missing = {"forget_quality": unmeasured} if unmeasured else {}
     definitions: list[dict[str, Any]] = []
     for mean in get_args(Mean):
         results = evaluate({"target": rows}, {}, truth_ratio_mean=mean, words="published")
         values, reasons = results.values["target"], results.missing["target"]
-        told[mean] = {name: values[name] for name in NUMBERS if name in values}
+        output[mean] = {name: values[name] for name in NUMBERS if name in values}
         missing |= {name: _reason(name, rows, log) or reasons[name] for name in NUMBERS if name not in values}
         if not unmeasured:
-            told[mean]["forget_quality"] = _forget_quality(sides, mean, unpaired=unpaired)
-        definitions += [each for each in _definitions(results, told[mean]) if each not in definitions]
-    return {**told, "missing": missing, "definitions": definitions}
+            output[mean]["forget_quality"] = _forget_quality(sides, mean, unpaired=unpaired)
+        definitions += [each for each in _definitions(results, output[mean]) if each not in definitions]
+    return {**output, "missing": missing, "definitions": definitions}
 
 
 def write(rows: Path, out: Path) -> dict[str, Any]:
     """What a log that was made of stored answers holds: its questions by set, and the sets that it cannot hold.
 
     Args:
-        rows: ``rows.jsonl`` of a stored ``answer`` stage.
+        rows: ``rows.jsonl`` of a stored ``predict`` stage.
         out: The log to make; see :func:`~.published_log.write_log`.
 
     Raises:
         UserError: ``rows`` holds no stored answers, a log cannot hold them, or ``out`` cannot be written.
     """
-    answered = _stored(rows)
+    answered = _read_predictions(rows)
     write_log(out, published_log(answered), option="--write")
     counts = Counter(row.set for row in answered)
     left_out = {name: "the format has no part for this set" for name in counts if name not in PARTS}
@@ -122,11 +122,11 @@ def main(arguments: Sequence[str]) -> int:
     if given.write is not None and given.retain is not None:
         parser.error("--write makes a log and scores nothing: leave --retain out, then score what was written")
     try:
-        told = _answered(given)
+        output = _run(given)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
-    sys.stdout.write(json.dumps(told, indent=1, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(output, indent=1, allow_nan=False) + "\n")
     return 0
 
 
@@ -157,13 +157,13 @@ def _parser() -> argparse.ArgumentParser:
         "--write",
         metavar="OUT",
         type=Path,
-        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `answer` stage; a file that is there "
+        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `predict` stage; a file that is there "
         "stays unless it holds the same",
     )
     return parser
 
 
-def _answered(given: argparse.Namespace) -> dict[str, Any]:
+def _run(given: argparse.Namespace) -> dict[str, Any]:
     if given.write is not None:
         return write(given.log, given.write)
     try:
@@ -174,11 +174,11 @@ def _answered(given: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{error}. Answers stored by a run become a log with --write OUT.json; score that") from error
 
 
-def _stored(path: Path) -> list[AnswerRow]:
+def _read_predictions(path: Path) -> list[AnswerRow]:
     # said here, because the reader's advice, to delete the file and answer again, would cost somebody a log
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
-            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of an `answer` stage, such as "
+            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
             "outputs/store/predict/KEY/rows.jsonl: name it, or leave --write out to score a log"
         )
     try:
@@ -189,7 +189,7 @@ def _stored(path: Path) -> list[AnswerRow]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of an `answer` stage"
+            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of a `predict` stage"
         ) from error
 
 
@@ -201,8 +201,8 @@ def _unmeasured(log: Path, retain: Path | None, sides: list[list[AnswerRow]]) ->
     """Why forget quality cannot be had; empty if it can."""
     if retain is None:
         return "no log of a retain model was given to compare with: add --retain RETAIN"
-    lacking = [path for path, rows in zip((log, retain), sides, strict=True) if not rows]
-    return f"{lacking[0]} holds no {PARTS['forget']}" if lacking else ""
+    without_forget = [path for path, rows in zip((log, retain), sides, strict=True) if not rows]
+    return f"{without_forget[0]} holds no {PARTS['forget']}" if without_forget else ""
 
 
 def _reason(name: str, rows: list[AnswerRow], log: Path) -> str:
@@ -212,14 +212,14 @@ def _reason(name: str, rows: list[AnswerRow], log: Path) -> str:
     return f"{log} holds no {PARTS[part]}" if absent else ""
 
 
-def _definitions(results: Results, told: Container[str]) -> list[dict[str, Any]]:
+def _definitions(results: Results, output: Container[str]) -> list[dict[str, Any]]:
     """The definitions of the numbers that are told, and of the four that stand below ``forget_quality``."""
-    wanted = []
+    chosen = []
     for definition in results.definitions:
         name = "forget_quality" if definition.name.startswith("forget_quality_") else definition.name
-        if name in told:
-            wanted.append(dataclasses.asdict(definition))
-    return wanted
+        if name in output:
+            chosen.append(dataclasses.asdict(definition))
+    return chosen
 
 
 def _forget_quality(sides: list[list[AnswerRow]], mean: Mean, *, unpaired: bool) -> dict[str, float | bool]:

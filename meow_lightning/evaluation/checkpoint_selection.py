@@ -12,17 +12,17 @@ from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
 from meow_lightning.types import AnswerRow, Results
 
 T = TypeVar("T")
-STILL_SAID = 0.10
+MAX_EXCESS_RECALL = 0.10
 """How much more of the true answers than the retain model a model may say that forgot them."""
 
-SAYING = ("forget/value_accuracy", "forget/rouge_l_recall")
+RECALL_METRICS = ("forget/value_accuracy", "forget/rouge_l_recall")
 """What tells how much is said; the first that there is."""
 
-SAME = 1e-6
+TOLERANCE = 1e-6
 """Numbers closer than this are equal: what rounding makes of one number must not choose."""
 
 
-def aside(name: str, count: int, share: float) -> frozenset[int]:
+def held_out(name: str, count: int, share: float) -> frozenset[int]:
     """Which rows of an evaluation set are set aside, by their place; the same for every model, method and seed.
 
     ``round(share * count)`` rows, but at least one, and at least one stays.
@@ -38,7 +38,7 @@ def aside(name: str, count: int, share: float) -> frozenset[int]:
     return frozenset(random.Random(f"validation/{name}").sample(range(count), number))
 
 
-def part(name: str, rows: Sequence[T], share: float) -> list[T]:
+def held_out_rows(name: str, rows: Sequence[T], share: float) -> list[T]:
     """The rows of a set that choose an epoch: those set aside, all of them where none are.
 
     Args:
@@ -46,7 +46,7 @@ def part(name: str, rows: Sequence[T], share: float) -> list[T]:
         rows: Its rows in order.
         share: Share of them.
     """
-    chosen = aside(name, len(rows), share)
+    chosen = held_out(name, len(rows), share)
     return [row for place, row in enumerate(rows) if place in chosen] if chosen else list(rows)
 
 
@@ -59,7 +59,7 @@ def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     return [replace(row, index=index) for index, row in enumerate(rows)]
 
 
-def rest(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
+def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
     """The rows of all sets that numbers are made of, numbered anew.
 
     Args:
@@ -68,7 +68,7 @@ def rest(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRo
     """
     found: list[AnswerRow] = []
     for name, rows in sets.items():
-        chosen = aside(name, len(rows), share)
+        chosen = held_out(name, len(rows), share)
         found += numbered([row for place, row in enumerate(rows) if place not in chosen])
     return found
 
@@ -81,14 +81,14 @@ class Epoch:
         step: Optimizer steps done.
         utility: Model utility, 0 to 1.
         log10_p: Base-10 logarithm of forget quality.
-        said: How much more of the forget set's answers it says than the retain model, -1 to 1: share of true values
-            where facts mark them, else ROUGE-L recall.
+        excess_recall: How much more of the forget set's answers it says than the retain model, -1 to 1: share of true
+            values where facts mark them, else ROUGE-L recall.
     """
 
     step: int
     utility: float
     log10_p: float
-    said: float
+    excess_recall: float
 
     @property
     def forgotten(self) -> bool:
@@ -96,24 +96,29 @@ class Epoch:
 
         p alone would not do: a test on few questions tells no difference while the model still says all it knew.
         """
-        return self.said <= STILL_SAID and self.log10_p >= math.log10(SIGNIFICANCE)
+        return self.excess_recall <= MAX_EXCESS_RECALL and self.log10_p >= math.log10(SIGNIFICANCE)
 
 
-def epoch(results: Results, *, step: int) -> Epoch | None:
+def summarize_epoch(results: Results, *, step: int) -> Epoch | None:
     """A model in training as its numbers have it; ``None`` where one of them is missing.
 
     Args:
         results: Numbers of the ``unlearned`` and the ``retain`` model on the rows set aside.
         step: Optimizer steps done.
     """
-    mine, other = results.values["unlearned"], results.values["retain"]
-    said = [mine[name] - other[name] for name in SAYING if name in mine and name in other]
-    if not said or not {"model_utility", "forget_quality_log10"} <= set(mine):
+    unlearned, retain = results.values["unlearned"], results.values["retain"]
+    excess_recall = [unlearned[name] - retain[name] for name in RECALL_METRICS if name in unlearned and name in retain]
+    if not excess_recall or not {"model_utility", "forget_quality_log10"} <= set(unlearned):
         return None
-    return Epoch(step=step, utility=mine["model_utility"], log10_p=mine["forget_quality_log10"], said=said[0])
+    return Epoch(
+        step=step,
+        utility=unlearned["model_utility"],
+        log10_p=unlearned["forget_quality_log10"],
+        excess_recall=excess_recall[0],
+    )
 
 
-def better(new: Epoch, best: Epoch | None) -> bool:
+def is_better(new: Epoch, best: Epoch | None) -> bool:
     """Whether a later epoch takes the place of the best so far.
 
     Forgotten goes before not forgotten, and of these, saying no more than the retain model before saying more. Among
@@ -126,11 +131,11 @@ def better(new: Epoch, best: Epoch | None) -> bool:
     """
     if best is None:
         return True
-    (tier, value), (its_tier, its_value) = _place(new), _place(best)
-    return value > its_value + SAME if tier == its_tier else tier > its_tier
+    (tier, value), (best_tier, best_value) = _rank(new), _rank(best)
+    return value > best_value + TOLERANCE if tier == best_tier else tier > best_tier
 
 
-def _place(each: Epoch) -> tuple[int, float]:
+def _rank(each: Epoch) -> tuple[int, float]:
     if each.forgotten:
         return 2, each.utility
-    return (1, each.log10_p) if each.said <= STILL_SAID else (0, -each.said)
+    return (1, each.log10_p) if each.excess_recall <= MAX_EXCESS_RECALL else (0, -each.excess_recall)

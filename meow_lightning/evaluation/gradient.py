@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from meow_lightning.data.collate import blinded, collate
+from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.models.logprobs import answer_nll
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 # Entries squared at once, lest the fp64 copy be the largest thing there is; large copies also tear a CPU's heap apart:
 # a 136M Llama's peak was 1.5 GB so, and 2.0 GB with the GPU's pieces, which are larger to start fewer kernels.
@@ -18,7 +18,7 @@ CPU_PIECE, GPU_PIECE = 2**18, 2**22
 @torch.inference_mode(False)
 @torch.enable_grad()
 def gradient_norms(
-    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, blind: bool, tensorwise: bool = False
+    model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False
 ) -> Iterator[tuple[int, float]]:
     """(index, norm of the gradient of the mean loss) of each row, in their order.
 
@@ -33,9 +33,9 @@ def gradient_norms(
         model: A causal language model in evaluation mode; gradients that it holds are thrown away.
         rows: Prompt and answer as tokens.
         pad_id: Token id of padding.
-        blind: As for :func:`~.likelihood.likelihoods`.
-        tensorwise: The mean of the norms of every weight tensor's own gradient, as open-unlearning has it, in the place
-            of the norm of the whole gradient.
+        mask_pad_ids: As for :func:`~.likelihood.likelihoods`.
+        mean_over_tensors: The mean of the norms of every weight tensor's own gradient, as open-unlearning has it, in
+            the place of the norm of the whole gradient.
     """
     if not rows:  # a model in training keeps what it has
         return
@@ -57,12 +57,12 @@ def gradient_norms(
         for index, row in enumerate(rows):
             squares.clear()
             only = collate([row], pad_id=pad_id)
-            if blind:
-                only = blinded(only, pad_id=pad_id)
-            only = Rows(*(tensor.to(weights[0].device) for tensor in only))
+            if mask_pad_ids:
+                only = collate_without_targets(only, pad_id=pad_id)
+            only = TokenBatch(*(tensor.to(weights[0].device) for tensor in only))
             (answer_nll(model, only).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
             each = torch.stack(squares)
-            yield index, (each.sqrt().mean() if tensorwise else each.sum().sqrt()).item()
+            yield index, (each.sqrt().mean() if mean_over_tensors else each.sum().sqrt()).item()
     finally:
         for hook in hooks:
             hook.remove()

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.collate import blinded, collate
+from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.generation.batching import NO_NUMBERS
-from meow_lightning.generation.capabilities import border_of, lots
-from meow_lightning.generation.packed import hidden_states, pack, packs, pays, width
+from meow_lightning.generation.capabilities import border_of, split_batches
+from meow_lightning.generation.packed import hidden_states, is_worthwhile, pack, supports_packing, width
 from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.types import Encoded, Likelihood, NotFiniteError
 
@@ -22,14 +22,14 @@ Blocks = Iterator[torch.Tensor]  # logits of some scored positions after another
 
 
 @torch.inference_mode()
-def likelihoods(
+def loglikelihoods(
     model: torch.nn.Module,
     rows: Sequence[Encoded],
     *,
     pad_id: int,
     batch: int,
     progress: Callable[[int], None] | None,
-    blind: bool = False,
+    mask_pad_ids: bool = False,
 ) -> Iterator[tuple[int, Likelihood]]:
     """(index, likelihood of the scored tokens) of each row; those with the longest rows first.
 
@@ -42,14 +42,14 @@ def likelihoods(
         pad_id: Token id of padding.
         batch: Rows per forward pass.
         progress: Told how many rows are done.
-        blind: Hide every token that is also the padding token from attention, as published code does that finds padding
-            by its id; positions are counted all the same.
+        mask_pad_ids: Hide every token that is also the padding token from attention, as published code does that finds
+            padding by its id; positions are counted all the same.
 
     Raises:
         NotFiniteError: A log-probability is NaN, as where weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
-    hidden = width(model) if rows and not blind and packs(model, rows[0].ids) else None
+    hidden = width(model) if rows and not mask_pad_ids and supports_packing(model, rows[0].ids) else None
     done = 0
     for chosen in _batches(rows, batch, hidden=hidden, border=border_of(model)):
         order = [i for group in chosen for i in group]
@@ -57,8 +57,8 @@ def likelihoods(
             blocks = _packed(model, [[rows[i] for i in group] for group in chosen])
         else:
             padded = collate([rows[i] for i in order], pad_id=pad_id)
-            if blind:
-                padded = blinded(padded, pad_id=pad_id)
+            if mask_pad_ids:
+                padded = collate_without_targets(padded, pad_id=pad_id)
             padded = type(padded)(*(tensor.to(device) for tensor in padded))
             blocks = _cut(scored_logits(model, padded)[0])
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
@@ -85,7 +85,7 @@ def _batches(
     """
     if border is not None:
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
-        for lot in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border):
+        for lot in split_batches(order, lengths=[len(row.ids) for row in rows], most=batch, border=border):
             yield [[i] for i in lot]
         return
     alike: dict[Any, list[int]] = {}
@@ -95,7 +95,7 @@ def _batches(
     for members in alike.values():
         for start in range(0, len(members), batch):
             lot = members[start : start + batch]
-            together = hidden is not None and len(lot) > 1 and pays([rows[i] for i in lot], hidden=hidden)
+            together = hidden is not None and len(lot) > 1 and is_worthwhile([rows[i] for i in lot], hidden=hidden)
             groups += [lot] if together else [[i] for i in lot]
     # the longest come first so that too little memory shows at once
     groups.sort(key=lambda group: -max(len(rows[i].ids) for i in group))

@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.gradient import gradient_norms
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.generation.batch_size import Room
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
@@ -24,7 +24,7 @@ def references(fact: Fact) -> list[str]:
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
 
 
-def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
+def generation_budget(codec: PromptEncoder, fact: Fact, *, max_new_tokens: int) -> int:
     """How many tokens a model may say to a question: no fewer than its true answer has, which would read as half known.
 
     Args:
@@ -32,13 +32,13 @@ def budget_of(codec: Codec, fact: Fact, *, max_new_tokens: int) -> int:
         fact: The question with its true answer.
         max_new_tokens: Tokens where the true answer is short enough; the model's context may leave less.
     """
-    row, prompt = codec.reference(fact.question, fact.answer), codec.asked_ids(fact.question)
+    row, prompt = codec.reference(fact.question, fact.answer), codec.generation_prompt_ids(fact.question)
     return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
 
 
-def answer(
-    model: torch.nn.Module, codec: Codec, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
-    slots: int | Room, gradients: Container[str], progress: Callable[[int], None] | None,
+def predict(
+    model: torch.nn.Module, codec: PromptEncoder, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
+    slots: int | AdaptiveBatchSize, gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
     """The answer rows of some questions, in their order.
 
@@ -47,51 +47,60 @@ def answer(
         codec: Its prompts and tokens.
         questions: What to ask, with the reference texts in the fact.
         max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
-            :func:`budget_of`.
+            :func:`generation_budget`.
         batch: Rows per forward pass when scoring.
         slots: Prompts generated side by side.
         gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
         progress: Told how many questions are done.
     """
     encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
-    scored: dict[int, Likelihood] = dict(likelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None))
-    prompts = [codec.asked_ids(fact.question) for _, _, fact in questions]
-    budgets = [budget_of(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
+    scored: dict[int, Likelihood] = dict(
+        loglikelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None)
+    )
+    prompts = [codec.generation_prompt_ids(fact.question) for _, _, fact in questions]
+    budgets = [generation_budget(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
     generated = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
         )
     )
-    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, blind=False)
+    norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, mask_pad_ids=False)
     likely = (scored[number] for number in range(len(scored)))
     for number, question in enumerate(questions):
-        said = generated[number]
+        generation = generated[number]
         yield answer_row(
-            question, likely, ids=said.ids, text=codec.said(said.ids), stop=said.stop, gradient=norms.get(number)
+            question,
+            likely,
+            ids=generation.ids,
+            text=codec.decode_answer(generation.ids),
+            stop=generation.stop,
+            gradient=norms.get(number),
         )
 
 
 def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
-    pad_id: int, blind: bool, tensorwise: bool = False,
+    pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False,
 ) -> dict[int, float]:  # fmt: skip
     """The norm of the gradient at the true answers of some sets, by the number of the question.
 
     Args:
-        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``blind`` too.
+        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``mask_pad_ids`` too.
         questions: What is asked.
         rows: Their reference texts as tokens, one question's after the other's in the order of :func:`references`.
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
-        blind: Whether every token that is also padding is hidden from attention.
-        tensorwise: Whether it is open-unlearning's number: the mean over weight tensors, the end token not counted.
-            A true answer of which nothing else is scored has none.
+        mask_pad_ids: Whether every token that is also padding is hidden from attention.
+        mean_over_tensors: Whether it is open-unlearning's number: the mean over weight tensors, the end token not
+            counted. A true answer of which nothing else is scored has none.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
     chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
-    if tensorwise:
+    if mean_over_tensors:
         chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
-    norms = gradient_norms(model, [*chosen.values()], pad_id=pad_id, blind=blind, tensorwise=tensorwise)
+    norms = gradient_norms(
+        model, [*chosen.values()], pad_id=pad_id, mask_pad_ids=mask_pad_ids, mean_over_tensors=mean_over_tensors
+    )
     return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
 
 

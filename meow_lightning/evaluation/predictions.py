@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[AnswerRow]:
         UserError: There is no such file, or a line of it is no row.
     """
     if not path.is_file():
-        raise UserError(f"there are no answers at {path}: run the stage `answer` first")
+        raise UserError(f"there are no answers at {path}: run the stage `predict` first")
     rows = []
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[AnswerRow]:
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(
                     f"line {number} of {path} is not a stored answer ({error}); each line must be one whole JSON "
-                    "object of this version: delete the file and run the stage `answer` again"
+                    "object of this version: delete the file and run the stage `predict` again"
                 ) from error
     return rows
 
@@ -69,7 +69,7 @@ def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
             if indices:
                 raise UserError(
                     f"set {name!r} holds {_some(indices)} {problem}; every index from 0 to {max(counts)} must be there "
-                    "once: delete these answers and run the stage `answer` again"
+                    "once: delete these answers and run the stage `predict` again"
                 )
     return sets
 

@@ -11,7 +11,7 @@ CPU = ("can't allocate memory", "not enough memory")  # what torch's allocator o
 
 
 @dataclass(slots=True)
-class Room:
+class AdaptiveBatchSize:
     """Slots that whoever shares this object works with.
 
     Attributes:

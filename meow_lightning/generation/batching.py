@@ -15,7 +15,7 @@ Model = Callable[..., Any]  # something that gives logits
 BLOCK = 64  # divides the vocabulary of most models
 NO_NUMBERS = (
     "the model's logits are not finite numbers: its weights are broken, its training diverged, or they overflow in "
-    "model.dtype (then say model.dtype=bfloat16 or float32)"
+    "float16 (then say model.precision=bf16-true or 32-true)"
 )
 MARGIN = 1e-4  # of two logits in fp32 that another order of summing may put the other way round
 

@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedConfig
 
 from meow_lightning.generation.batch_size import short_of_memory
 from meow_lightning.generation.kv_cache import Slots
-from meow_lightning.generation.prefix_forward import Grove, Model
+from meow_lightning.generation.prefix_forward import Model, PrefixForward
 from meow_lightning.generation.prefix_tree import Tree
 
 OFF, ROUNDED = 3e-3, 16  # how far logits may be off, as a share of the largest; roundings in a coarse format
@@ -63,7 +63,9 @@ def _ropes(config: PreTrainedConfig) -> list[dict[str, Any]]:
     return [each for each in (rope, *rope.values()) if isinstance(each, dict)]
 
 
-def lots(places: Sequence[int], *, lengths: Sequence[int], most: int, border: int | None) -> Iterator[list[int]]:
+def split_batches(
+    places: Sequence[int], *, lengths: Sequence[int], most: int, border: int | None
+) -> Iterator[list[int]]:
     """The places in their order, at most so many at once, and those of rows beyond the border each by itself.
 
     Args:
@@ -79,25 +81,25 @@ def lots(places: Sequence[int], *, lengths: Sequence[int], most: int, border: in
         yield rest[start : start + most]
 
 
-def agrees(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:
+def supports_prefix_sharing(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:
     """Whether the model says the same after a shared beginning as after the whole, on a few of a prompt's tokens.
 
     What a model's code makes of masks and positions cannot be read from its configuration; four small forward passes
     show it.
     """
-    return same(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
+    return same_continuation(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
 
 
-def pads(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
+def supports_padding(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
     """Whether the model says the same in a padded batch with a cache as without, on a few of a prompt's tokens.
 
     Models whose memory is no cache of keys and values do not: they would go on from the last token alone.
     """
-    return same(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
+    return same_continuation(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
 
 
 @torch.inference_mode()
-def same(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Found]) -> bool:
+def same_continuation(model: Model, prompt: Sequence[int], trial: Callable[[list[int]], Found]) -> bool:
     """Whether a trial ends with the logits that the model itself gives for a few of a prompt's tokens.
 
     Args:
@@ -130,10 +132,10 @@ def _sharing(model: Model, probe: list[int], *, pad_id: int, dtype: torch.dtype)
     tree = Tree((*probe[: size - 3], *[turn - 1 if turn > 1 else turn + 1] * 3))
     tree.add(tuple(probe[: size - 1]))
     path = tree.path(tree.ends[tuple(probe[: size - 1])])
-    grove = Grove(model, [tree], pad_id=pad_id, dtype=dtype)
+    prefix_forward = PrefixForward(model, [tree], pad_id=pad_id, dtype=dtype)
     slots = Slots(dtype=dtype)
-    slots.admit(grove, [(0, path[-1]), (0, path[size - 4])], sharing=True)
-    slots.admit(grove, [(0, path[-1])], sharing=False)
+    slots.admit(prefix_forward, [(0, path[-1]), (0, path[size - 4])], sharing=True)
+    slots.admit(prefix_forward, [(0, path[-1])], sharing=False)
     places = [size - 1, size - 3, size - 1, size - 2]  # three rows' first step, and the second row's next
     first = slots.advance(model, [probe[place] for place in places[:3]])
     second = slots.advance(model, [pad_id, probe[size - 2], pad_id])

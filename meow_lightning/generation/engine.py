@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from meow_lightning.distributed import give_back
+from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.generation.batch_size import Room
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.batching import Continuation, Model, choose, continue_alone, continue_in_batches
-from meow_lightning.generation.capabilities import agrees, border_of, dtype_of, pads
+from meow_lightning.generation.capabilities import border_of, dtype_of, supports_padding, supports_prefix_sharing
 from meow_lightning.generation.kv_cache import Slots
-from meow_lightning.generation.prefix_forward import Grove
-from meow_lightning.generation.prefix_tree import Prompt, Tree, batches, plant
-from meow_lightning.generation.reference import continue_plainly
+from meow_lightning.generation.prefix_forward import PrefixForward
+from meow_lightning.generation.prefix_tree import Prompt, Tree, batches, build_prefix_trees
+from meow_lightning.generation.reference import reference_continuation
 
 __all__ = ["Continuation", "continue_greedily"]
 
@@ -29,7 +29,7 @@ REFILL = 16  # a new row is let in with others: when 1/16 of the slots are free
 
 
 @dataclass(slots=True)
-class _Asker:
+class _PendingPrompt:
     """A prompt whose continuation begins with ``walked``, inside the tree, and goes on with what a row says."""
 
     prompt: Prompt
@@ -44,7 +44,7 @@ class _Row:
     tree: int
     node: int
     said: list[int]
-    askers: list[_Asker] = field(default_factory=list)
+    pending: list[_PendingPrompt] = field(default_factory=list)
 
 
 class _Rows:
@@ -63,9 +63,9 @@ class _Rows:
         self._model, self._budgets, self._end_ids, self._pad_id = model, budgets, end_ids, pad_id
         self._dtype, self._most = dtype, min(slots, len(budgets))
         self._slots = Slots(dtype=dtype)
-        self._groves = batches(plant(budgets, most=LARGEST_TREE), nodes=NODES_PER_SLOT * slots)
+        self._groves = batches(build_prefix_trees(budgets, most=LARGEST_TREE), nodes=NODES_PER_SLOT * slots)
         self._waiting: list[_Row] = []  # the next one last
-        self._grove: Grove | None = None
+        self._grove: PrefixForward | None = None
         self._readers: list[int] = []  # by tree of the grove, rows that leave it
         self._rows: list[_Row] = []
 
@@ -86,7 +86,7 @@ class _Rows:
         self._grove = None  # what no row reads any more makes room for the next
         if not trees:
             return []
-        self._grove = Grove(self._model, trees, pad_id=self._pad_id, dtype=self._dtype)
+        self._grove = PrefixForward(self._model, trees, pad_id=self._pad_id, dtype=self._dtype)
         tokens, close = _after(self._grove)
         finished: list[Result] = []
         self._readers = [0] * len(trees)
@@ -97,7 +97,7 @@ class _Rows:
                 if isinstance(found, tuple):
                     left_at, asker = found
                     row = rows.setdefault(left_at, _Row(number, left_at, [tokens[number][left_at]]))
-                    row.askers.append(asker)
+                    row.pending.append(asker)
                 else:
                     finished.append((prompt, found))
             self._readers[number] = len(rows)
@@ -109,7 +109,7 @@ class _Rows:
 
     def _walk(
         self, tree: Tree, prompt: Prompt, node: int, tokens: list[int], close: list[bool]
-    ) -> tuple[int, _Asker] | Continuation | None:
+    ) -> tuple[int, _PendingPrompt] | Continuation | None:
         """What follows a prompt inside the tree: all of it, or the last node in it and what is still to be said."""
         said: list[int] = []
         while not close[node]:
@@ -120,7 +120,7 @@ class _Rows:
             if left == 1:
                 return Continuation((*said, token), None)
             if token not in tree.children[node]:
-                return node, _Asker(prompt, said, left)
+                return node, _PendingPrompt(prompt, said, left)
             said.append(token)
             node = tree.children[node][token]
         return None
@@ -140,15 +140,15 @@ class _Rows:
         kept: list[int] = []
         for place, (row, token) in enumerate(zip(self._rows, tokens, strict=True)):
             if close[place]:
-                finished += [(asker.prompt, None) for asker in row.askers]
+                finished += [(asker.prompt, None) for asker in row.pending]
             elif token in self._end_ids:
-                finished += [(each.prompt, Continuation((*each.walked, *row.said), token)) for each in row.askers]
+                finished += [(each.prompt, Continuation((*each.walked, *row.said), token)) for each in row.pending]
             else:
                 row.said.append(token)
-                for each in [each for each in row.askers if each.left == len(row.said)]:
+                for each in [each for each in row.pending if each.left == len(row.said)]:
                     finished.append((each.prompt, Continuation((*each.walked, *row.said), None)))
-                    row.askers.remove(each)
-                if row.askers:
+                    row.pending.remove(each)
+                if row.pending:
                     kept.append(place)
         if len(kept) < len(self._rows):
             self._slots.keep(kept)
@@ -156,15 +156,15 @@ class _Rows:
         return finished
 
 
-def _after(grove: Grove) -> tuple[list[list[int]], list[list[bool]]]:
+def _after(prefix_forward: PrefixForward) -> tuple[list[list[int]], list[list[bool]]]:
     """By tree and node, the next token and whether the choice was close; nodes before the first end have none."""
-    size = grove.logits.shape[1]
-    tokens, close = choose(grove.logits.flatten(0, 1))
-    blank = [0] * grove.start
+    size = prefix_forward.logits.shape[1]
+    tokens, close = choose(prefix_forward.logits.flatten(0, 1))
+    blank = [0] * prefix_forward.start
     starts = range(0, len(tokens), size)
     return (
         [blank + tokens[start : start + size] for start in starts],
-        [[True] * grove.start + close[start : start + size] for start in starts],
+        [[True] * prefix_forward.start + close[start : start + size] for start in starts],
     )
 
 
@@ -187,7 +187,7 @@ def continue_greedily(
     budgets: Sequence[int],
     end_ids: frozenset[int],
     pad_id: int,
-    slots: int | Room,
+    slots: int | AdaptiveBatchSize,
     progress: Callable[[int], None] | None,
     alone: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
@@ -219,20 +219,20 @@ def continue_greedily(
         ValueError: A model in training mode, a prompt without tokens, a negative budget, budgets that do not match.
 
     """
-    room = slots if isinstance(slots, Room) else Room(slots, note=None)
+    room = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
     _check(model, prompts, budgets, room.slots)
-    askers: dict[Prompt, list[int]] = {}
+    pending: dict[Prompt, list[int]] = {}
     for index, prompt in enumerate(prompts):
-        askers.setdefault(tuple(prompt), []).append(index)
-    most = {prompt: max(budgets[index] for index in indices) for prompt, indices in askers.items()}
+        pending.setdefault(tuple(prompt), []).append(index)
+    most = {prompt: max(budgets[index] for index in indices) for prompt, indices in pending.items()}
     finished = 0
     for prompt, continuation, by_itself in _continue_distinct(
         model, most, end_ids=end_ids, pad_id=pad_id, room=room
     ):  # fmt: skip
         if by_itself and alone is not None:
-            for index in askers[prompt]:
+            for index in pending[prompt]:
                 alone(index)
-        for index in askers[prompt]:
+        for index in pending[prompt]:
             finished += 1
             yield index, continuation.within(budgets[index])
         if progress is not None:
@@ -240,7 +240,7 @@ def continue_greedily(
 
 
 def _continue_distinct(
-    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, room: Room
+    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, room: AdaptiveBatchSize
 ) -> Iterator[tuple[Prompt, Continuation, bool]]:
     """Every prompt with what the model says, and whether it was asked again by itself."""
     waiting = {prompt: budget for prompt, budget in budgets.items() if budget}
@@ -259,7 +259,7 @@ def _continue_distinct(
         except (RuntimeError, MemoryError) as error:
             room.halve(error)
         if waiting:  # out here, where the error no longer holds the tensors of what failed
-            give_back()
+            release_memory()
     for prompt in close:  # by now all memory is theirs
         yield prompt, continue_alone(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id), True
 
@@ -269,17 +269,17 @@ def _together(
 ) -> Iterator[Result]:
     longest = max(budgets, key=len)
     dtype = dtype_of(model)
-    if dtype is not None and agrees(model, longest, pad_id=pad_id, dtype=dtype):
+    if dtype is not None and supports_prefix_sharing(model, longest, pad_id=pad_id, dtype=dtype):
         rows = _Rows(model=model, budgets=budgets, end_ids=end_ids, pad_id=pad_id, slots=slots, dtype=dtype)
         yield from rows.results()
         return
     border = border_of(model)
     alone: list[Prompt] = []
     if isinstance(model, PreTrainedModel):
-        padded = pads(model, longest, pad_id=pad_id)
+        padded = supports_padding(model, longest, pad_id=pad_id)
         alone = [each for each in budgets if not padded or (border and len(each) + budgets[each] > border)]
         for prompt in alone:
-            yield prompt, continue_plainly(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id)
+            yield prompt, reference_continuation(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id)
     lonely = set(alone)
     rest = {prompt: budget for prompt, budget in budgets.items() if prompt not in lonely}
     yield from continue_in_batches(model, rest, end_ids=end_ids, pad_id=pad_id, slots=slots)

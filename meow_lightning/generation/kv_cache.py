@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import Cache
 
 from meow_lightning.generation.prefix_attention import NAME, Layout, Trunk, carrying, switched
-from meow_lightning.generation.prefix_forward import Grove, Model, additive
+from meow_lightning.generation.prefix_forward import Model, PrefixForward, additive
 
 PAGE = 16  # tokens; few places stay empty, and few pages are many
 STEP = 32  # pages; a larger store is a copy of the whole
@@ -91,47 +91,47 @@ class Slots(Cache):
         return self.get_seq_length() + query_length, 0
 
     @torch.inference_mode()
-    def admit(self, grove: Grove, places: Sequence[tuple[int, int]], *, sharing: bool) -> None:
-        """Rows that go on below some nodes of the grove's trees.
+    def admit(self, prefix_forward: PrefixForward, places: Sequence[tuple[int, int]], *, sharing: bool) -> None:
+        """Rows that go on below some nodes of the prefix trees.
 
         Args:
-            grove: Where keys and values come from.
+            prefix_forward: Where keys and values come from.
             places: Tree and last node of every row's path; rows of the same tree side by side.
             sharing: Whether the rows read the tree where it is; else each takes a copy of its path, which pays where
                 few rows read a tree.
         """
         if not self._stored:
-            self._stored = [[t.new_zeros(0, t.shape[1], PAGE, t.shape[3]) for t in kv] for kv in grove.layers]
-        paths = [grove.trees[tree].path(node) for tree, node in places]
+            self._stored = [[t.new_zeros(0, t.shape[1], PAGE, t.shape[3]) for t in kv] for kv in prefix_forward.layers]
+        paths = [prefix_forward.trees[tree].path(node) for tree, node in places]
         lengths, nothing = [len(path) for path in paths], [0] * len(paths)
         self._lengths += nothing if sharing else lengths
         self._depths += lengths if sharing else nothing
         if sharing:
             self._pages += [[] for _ in paths]
             for tree, group in itertools.groupby(places, key=lambda place: place[0]):
-                self._share(grove, tree, [node for _, node in group])
+                self._share(prefix_forward, tree, [node for _, node in group])
         else:
-            self._copy(grove, [tree for tree, _ in places], paths)
+            self._copy(prefix_forward, [tree for tree, _ in places], paths)
 
-    def _share(self, grove: Grove, tree: int, nodes: list[int]) -> None:
-        trunk = grove.trunk(tree)
+    def _share(self, prefix_forward: PrefixForward, tree: int, nodes: list[int]) -> None:
+        trunk = prefix_forward.trunk(tree)
         if self._runs and self._runs[-1].layers is trunk:
             self._runs[-1].rows += len(nodes)
         else:
             self._runs.append(_Run(len(nodes), trunk))
-        self._look(additive(grove.seen(tree, nodes), self._dtype))
+        self._look(additive(prefix_forward.seen(tree, nodes), self._dtype))
 
-    def _copy(self, grove: Grove, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
+    def _copy(self, prefix_forward: PrefixForward, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
         self._runs.append(_Run(len(paths), None))
-        self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=grove.device))
+        self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=prefix_forward.device))
         filled = [path + [0] * (-len(path) % PAGE) for path in paths]
         first = self._used
         self._pages += [self._take(len(path) // PAGE) for path in filled]
         tree_T = torch.tensor(  # noqa: N806
-            [tree for tree, path in zip(trees, filled, strict=True) for _ in path], device=grove.device
+            [tree for tree, path in zip(trees, filled, strict=True) for _ in path], device=prefix_forward.device
         )
-        node_T = torch.tensor([node for path in filled for node in path], device=grove.device)  # noqa: N806
-        for stored, theirs in zip(self._stored, grove.layers, strict=True):
+        node_T = torch.tensor([node for path in filled for node in path], device=prefix_forward.device)  # noqa: N806
+        for stored, theirs in zip(self._stored, prefix_forward.layers, strict=True):
             for store, given in zip(stored, theirs, strict=True):
                 store[first : self._used] = given[tree_T, :, node_T].unflatten(0, (-1, PAGE)).transpose(1, 2)
 

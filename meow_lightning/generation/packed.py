@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from meow_lightning.generation.capabilities import Found, dtype_of, same
+from meow_lightning.generation.capabilities import Found, dtype_of, same_continuation
 from meow_lightning.generation.prefix_attention import FOREIGN, switched
 from meow_lightning.types import Encoded
 
@@ -149,11 +149,11 @@ def _places(rows: Sequence[range]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def width(model: Any) -> int:
-    """Numbers that stand for a token between the layers of a model that :func:`packs`."""
+    """Numbers that stand for a token between the layers of a model that :func:`supports_packing`."""
     return int(model.config.get_text_config().hidden_size)
 
 
-def pays(group: Group, *, hidden: int) -> bool:
+def is_worthwhile(group: Group, *, hidden: int) -> bool:
     """Whether a prompt is to be read once for all of its answers: h positions saved > pairs added.
 
     A position spares about 12 h^2 products in every layer (h: width of the model). A pair of tokens in an attention
@@ -174,7 +174,7 @@ def hidden_states(model: Any, batch: Packed) -> torch.Tensor:
     """What the model's head is given at the places before the scored tokens, (N, H).
 
     Args:
-        model: One that :func:`packs`.
+        model: One that :func:`supports_packing`.
         batch: What it reads.
 
     Raises:
@@ -191,14 +191,14 @@ def hidden_states(model: Any, batch: Packed) -> torch.Tensor:
     return states[0, batch.before_N]
 
 
-def packs(model: Any, row: Sequence[int]) -> bool:
+def supports_packing(model: Any, row: Sequence[int]) -> bool:
     """Whether the model finds packed rows as likely as rows by themselves, on a few tokens.
 
     Args:
         model: Any language model.
         row: Tokens to try with, at least one.
     """
-    return dtype_of(model) is not None and same(model, row, lambda probe: _trial(model, probe))
+    return dtype_of(model) is not None and same_continuation(model, row, lambda probe: _trial(model, probe))
 
 
 @torch.inference_mode()

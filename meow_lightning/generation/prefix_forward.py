@@ -13,7 +13,7 @@ from meow_lightning.generation.prefix_tree import Tree
 Model = Callable[..., Any]  # something that gives logits
 
 
-class Grove:
+class PrefixForward:
     """Trees that went through the model together: what follows every node, and the nodes' keys and values.
 
     Attributes:

@@ -74,7 +74,7 @@ class Tree:
                 start = node
 
 
-def plant(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
+def build_prefix_trees(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
     """Trees that hold every prompt once, the largest first.
 
     A prompt joins a tree when it shares at least half of its tokens with it, so that no row of a batch becomes long for

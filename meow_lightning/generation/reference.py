@@ -17,7 +17,7 @@ def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def continue_plainly(
+def reference_continuation(
     model: PreTrainedModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
     """What the model says after one prompt, greedily, by nothing but transformers' own code.

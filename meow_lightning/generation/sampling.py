@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TAIL = 1024  # tokens of the vocabulary, the likeliest first, that can be drawn at all
 
 
-def drawn(
+def sample_tokens(
     logits_BV: torch.Tensor,  # noqa: N803
     uniform_B: torch.Tensor,  # noqa: N803
     *,
@@ -79,11 +79,11 @@ class Draws:
         # On a GPU generate looks one step behind whether all have ended, and throws that step away.
         step = min(input_ids.shape[-1] - self._width, self._uniform_BT.shape[-1] - 1)
         self.sound.append(scores.amax(-1).isfinite())
-        ids = drawn(scores, self._uniform_BT[:, step], temperature=self._temperature, top_p=self._top_p)
+        ids = sample_tokens(scores, self._uniform_BT[:, step], temperature=self._temperature, top_p=self._top_p)
         return scores.new_full(scores.shape, float("-inf")).scatter(-1, ids[:, None], 0.0)
 
 
-def continued(
+def sample_continuations(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,

@@ -33,11 +33,11 @@ class Secret:
                 re.compile("|".join(f"{_BASE64}{{0,3}}{each}{_BASE64}{{0,4}}" for each in _base64(key))),
             )
 
-    def shown(self, text: str) -> str:
+    def redacted_for_display(self, text: str) -> str:
         """A text without the key, for people to read; a short key is looked for too."""
-        return self.stored(text).replace(self._key, MASK)
+        return self.redacted(text).replace(self._key, MASK)
 
-    def stored(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """A text without the key, to be kept; a short key stays, since it may be a word of the text."""
         for pattern in self._patterns:
             text = pattern.sub(MASK, text)
@@ -56,7 +56,7 @@ def _letter(letter: str) -> str:
 
 def _base64(key: str) -> list[str]:
     """Patterns of what base64 makes of the key whatever stands before and after it, in three cases of its letters."""
-    found = []
+    patterns = []
     for text in dict.fromkeys((key, key.lower(), key.upper())):
         for before in range(3):  # bytes of the group of three that the key begins in
             raw = bytes(before) + text.encode()
@@ -65,5 +65,5 @@ def _base64(key: str) -> list[str]:
             letters = (
                 f"(?:[{'+-' if each == '+' else '/_'}]|%{ord(each):02X})" if each in "+/" else each for each in code
             )
-            found.append(_GAP.join(letters))
-    return found
+            patterns.append(_GAP.join(letters))
+    return patterns

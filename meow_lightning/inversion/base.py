@@ -8,40 +8,40 @@ from typing import ClassVar, NamedTuple
 
 from meow_lightning.types import Fact
 
-GoOn = Callable[[], bool]
+ShouldContinue = Callable[[], bool]
 
 
-class Known(NamedTuple):
+class DatasetFacts(NamedTuple):
     """The facts of a dataset that a writer may look at: those to forget lend nothing, those to keep may."""
 
     forget: Sequence[Fact]
     retain: Sequence[Fact]
 
 
-Others = Callable[[], Known]
+LoadFacts = Callable[[], DatasetFacts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class GenerationRequest:
     """One question to a writer: answers to a fact's question that contradict the true one.
 
     Attributes:
         fact: What to contradict.
         attempt: How often this was asked before, from 0; another attempt is another draw.
         count: Answers wanted; ``None`` for all there are.
-        tried: Answers that are there already and shall not come again.
-        said: What the model that is to forget says now; ``None`` where nobody knows.
+        previous_answers: Answers that are there already and shall not come again.
+        model_answer: What the model that is to forget says now; ``None`` where nobody knows.
     """
 
     fact: Fact
     attempt: int
     count: int | None
-    tried: tuple[str, ...]
-    said: str | None
+    previous_answers: tuple[str, ...]
+    model_answer: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class GenerationResponse:
     """What a writer gave for one question.
 
     Attributes:
@@ -52,7 +52,7 @@ class Reply:
         cut: Whether the text was cut off by its budget, so that its last answer may be half of one.
         requests: Requests sent for it, those that failed included; 0 where nothing is sent.
         prompt_tokens: Tokens that were read for it; 0 where nothing counts them.
-        reply_tokens: Tokens that were written.
+        completion_tokens: Tokens that were written.
         refused: Why a server would not take the question, empty when it did.
     """
 
@@ -63,7 +63,7 @@ class Reply:
     cut: bool = False
     requests: int = 0
     prompt_tokens: int = 0
-    reply_tokens: int = 0
+    completion_tokens: int = 0
     refused: str = ""
 
 
@@ -71,23 +71,23 @@ class Writer:
     """A source of inverted facts; ``conf/inversion`` holds one file for each.
 
     Attributes:
-        aside: Options that say where and how fast, not what: they enter no key.
-        spread: Whether it computes itself, with the model that its option ``model`` names: then its work is spread over
-            the processes of a job. Else the first process does all.
+        unkeyed_options: Options that say where and how fast, not what: they enter no key.
+        runs_locally: Whether it computes itself, with the model that its option ``model`` names: then its work is
+            spread over the processes of a job. Else the first process does all.
         borrows: Whether it reads kept facts: then these enter the key.
         paid: Whether a question costs something: then one that has a reply in the store is not put again.
-        more: Whether it can be asked again for other answers.
-        calls: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
-        tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
+        can_retry: Whether it can be asked again for other answers.
+        max_requests: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
+        max_total_tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
     """
 
-    aside: ClassVar[tuple[str, ...]] = ()
-    spread: ClassVar[bool] = False
-    borrows: ClassVar[bool] = False
+    unkeyed_options: ClassVar[tuple[str, ...]] = ()
+    runs_locally: ClassVar[bool] = False
+    reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
-    more: ClassVar[bool] = True
-    calls: int | None = None
-    tokens: int | None = None
+    can_retry: ClassVar[bool] = True
+    max_requests: int | None = None
+    max_total_tokens: int | None = None
 
     def check(self) -> None:
         """Nothing, when it can be asked; called before anything is made.
@@ -100,13 +100,15 @@ class Writer:
         """What a reader of what it wrote must know, a sentence each; known once it was asked."""
         return ()
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         """The reply to each question, each as soon as it is there, in any order; raw, cleaning comes after.
 
         Args:
             asks: Questions, each about another fact.
-            others: Gives all facts to forget and to keep; read only by who needs them.
-            go_on: Asked before each further question; once it says no, only what is under way still comes.
+            load_facts: Gives all facts to forget and to keep; read only by who needs them.
+            should_continue: Asked before each further question; once it says no, only what is under way still comes.
 
         Raises:
             UserError: It cannot go on; what came before stays.

@@ -45,7 +45,7 @@ def checked_address(base_url: object) -> str:
     return given.rstrip("/")
 
 
-def on_this_machine(base_url: str) -> bool:
+def is_local(base_url: str) -> bool:
     """Whether what is sent to an address stays on this machine."""
     host = urlsplit(base_url).hostname or ""
     try:
@@ -55,7 +55,7 @@ def on_this_machine(base_url: str) -> bool:
     return number.is_loopback or number.is_unspecified
 
 
-def key(key_env: str | None, *, base_url: str) -> str | None:
+def api_key(key_env: str | None, *, base_url: str) -> str | None:
     """The key in an environment variable; ``None`` where there is none.
 
     Raises:
@@ -68,7 +68,7 @@ def key(key_env: str | None, *, base_url: str) -> str | None:
         raise UserError(
             f"the environment variable {key_env} holds a line break or a letter that no key has; set it anew"
         )
-    if base_url.startswith("http://") and not on_this_machine(base_url):
+    if base_url.startswith("http://") and not is_local(base_url):
         raise UserError(
             f"inversion.base_url={base_url} would carry the key in {key_env} unencrypted over the net; give an address "
             "with https, or inversion.key_env=null to send no key"

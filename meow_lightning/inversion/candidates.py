@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meow_lightning.data.values.secrets import Secrets
-from meow_lightning.inversion.base import Reply
-from meow_lightning.inversion.filters import EXAMPLES, Cleaned, cleaned
+from meow_lightning.inversion.base import GenerationResponse
+from meow_lightning.inversion.filters import EXAMPLES, FilterResult, filter_answers
 from meow_lightning.inversion.reply_parser import answers
 from meow_lightning.types import Fact
 
@@ -18,7 +18,7 @@ _ENDS = (".", "!", "?", "…", '"', "”", "’", "'", ")", "]", "。")
 
 
 @dataclass(slots=True)
-class Written:
+class ParsedReplies:
     """The answers within replies, before cleaning.
 
     Attributes:
@@ -43,30 +43,32 @@ class Written:
         return sum(map(len, self.answers.values())) + sum(self.dropped.values())
 
 
-def read(replies: Iterable[Reply]) -> Written:
+def parse_replies(replies: Iterable[GenerationResponse]) -> ParsedReplies:
     """The answers in replies; what a budget cut off is ``unfinished``, what holds none ``blank`` or ``refusal``.
 
     Args:
         replies: In the order in which their answers count as written.
     """
-    found = Written()
+    found = ParsedReplies()
     for reply in replies:
-        mine = found.answers.setdefault(reply.fact, [])
+        answers_of_fact = found.answers.setdefault(reply.fact, [])
         if reply.refused:
             found.drop("refusal", reply.fact, reply.refused)
         elif reply.text is None:
-            mine += reply.answers or ()
+            answers_of_fact += reply.answers or ()
         else:
-            told = answers(reply.text)
-            if told and reply.cut and not reply.text.endswith("\n") and not told[-1].endswith(_ENDS):
-                found.drop(UNFINISHED, reply.fact, told.pop())
-            elif not told:
+            parsed = answers(reply.text)
+            if parsed and reply.cut and not reply.text.endswith("\n") and not parsed[-1].endswith(_ENDS):
+                found.drop(UNFINISHED, reply.fact, parsed.pop())
+            elif not parsed:
                 found.drop("blank", reply.fact, reply.text[:200])
-            mine += told
+            answers_of_fact += parsed
     return found
 
 
-def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Written, *, secrets: Secrets) -> Cleaned:
+def keep_candidates(
+    facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: ParsedReplies, *, secrets: Secrets
+) -> FilterResult:
     """What survives cleaning of former and new answers; the former, cleaned before, come first and stay.
 
     Args:
@@ -76,61 +78,61 @@ def kept(facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: Wr
         secrets: What only facts to forget say.
     """
     every = {fact.id: [*former.get(fact.id, ()), *written.answers.get(fact.id, ())] for fact in facts}
-    return cleaned(facts, every, secrets=secrets)
+    return filter_answers(facts, every, secrets=secrets)
 
 
-def lacking(facts: Sequence[Fact], found: Cleaned, *, wanted: Mapping[str, int]) -> dict[str, int]:
+def missing_counts(facts: Sequence[Fact], found: FilterResult, *, wanted: Mapping[str, int]) -> dict[str, int]:
     """How many answers facts lack to what is wanted of each, in the order of the facts; only those that lack some."""
     have = Counter(candidate.fact for candidate in found.inverted)
     return {fact.id: wanted[fact.id] - have[fact.id] for fact in facts if have[fact.id] < wanted[fact.id]}
 
 
-def too_few(counts: Mapping[str, int], *, least: int) -> str:
+def describe_shortage(counts: Mapping[str, int], *, least: int) -> str:
     """Which facts have fewer inverted facts than are selected, in words; empty where none has.
 
     Args:
         counts: Inverted facts by fact, after cleaning.
         least: Inverted facts that are selected per fact.
     """
-    short = [f"{fact} with {count}" for fact, count in counts.items() if count < least]
-    if not short:
+    short_facts = [f"{fact} with {count}" for fact, count in counts.items() if count < least]
+    if not short_facts:
         return ""
-    named = ", ".join(short[:NAMED]) + (" …" if len(short) > NAMED else "")
+    named = ", ".join(short_facts[:NAMED]) + (" …" if len(short_facts) > NAMED else "")
     return (
-        f"{len(short)} of {len(counts)} facts keep fewer inverted facts than method.select.k={least} after cleaning: "
-        f"{named}"
+        f"{len(short_facts)} of {len(counts)} facts keep fewer inverted facts than method.select.k={least} after "
+        f"cleaning: {named}"
     )
 
 
-def bearable(counts: Mapping[str, int], *, least: int, short: str) -> bool:
+def may_continue(counts: Mapping[str, int], *, least: int, on_shortage: str) -> bool:
     """Whether a run goes on although facts have fewer inverted facts than are selected.
 
     Args:
         counts: Inverted facts by fact, after cleaning.
         least: Inverted facts that are selected per fact.
-        short: ``warn`` always does, as long as there is any inverted fact; ``few`` where these are at most half of the
-            facts; any other word where no fact has too few.
+        on_shortage: ``warn`` always does, as long as there is any inverted fact; ``few`` where these are at most half
+            of the facts; any other word where no fact has too few.
     """
-    lack = sum(count < least for count in counts.values())
-    if short == "warn":
+    shortfall = sum(count < least for count in counts.values())
+    if on_shortage == "warn":
         return any(counts.values())
-    return not lack or (short == "few" and 2 * lack <= len(counts))
+    return not shortfall or (on_shortage == "few" and 2 * shortfall <= len(counts))
 
 
-def remedies(counts: Mapping[str, int], *, least: int, short: str, rules: bool) -> str:
+def suggestions(counts: Mapping[str, int], *, least: int, on_shortage: str, rules: bool) -> str:
     """What helps where facts have too few inverted facts, in words: only what does end well with these counts.
 
     Args:
         counts: Inverted facts by fact, after cleaning.
         least: Inverted facts that are selected per fact.
-        short: What the run says of such facts now.
+        on_shortage: What the run says of such facts now.
         rules: Whether rules can write what lacks.
     """
     found = []
-    if any(counts.values()) and short != "warn":
-        found.append("inversion.short=warn (train on what there is)")
+    if any(counts.values()) and on_shortage != "warn":
+        found.append("inversion.on_shortage=warn (train on what there is)")
     if rules:
-        found.append("inversion.short=rules (rules write what lacks)")
+        found.append("inversion.on_shortage=rules (rules write what lacks)")
     if (fewest := min(counts.values(), default=0)) >= 1:
         found.append(f"method.select.k={fewest}")
     found.append(
@@ -140,11 +142,11 @@ def remedies(counts: Mapping[str, int], *, least: int, short: str, rules: bool) 
     return f"say {', or '.join(found[:-1])}; or give {found[-1]}" if found[:-1] else f"give {found[-1]}"
 
 
-def put_up_with(counts: Mapping[str, int], *, least: int) -> list[str]:
+def shortage_notes(counts: Mapping[str, int], *, least: int) -> list[str]:
     """The same as a remark of a run that trains on what there is; empty where no fact has too few."""
-    said = too_few(counts, least=least)
-    if not said:
+    description = describe_shortage(counts, least=least)
+    if not description:
         return []
     none = sum(not count for count in counts.values())
     left = f"; {none} of them have none and are left out of unlearning" if none else ""
-    return [f"{said}; these train on what there is{left}"]
+    return [f"{description}; these train on what there is{left}"]

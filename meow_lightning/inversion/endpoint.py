@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from meow_lightning.data.checks import check_range
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.base_url import checked_address
-from meow_lightning.inversion.openai_client import CONNECT, Line, completion, text_of, told
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.openai_client import CONNECT, ServerConnection, error_text, parse_completion, text_of
+from meow_lightning.inversion.prompt_template import PromptTemplate
 
 REFUSALS = (400, 413, 422)  # what a server answers to a question that it does not like; others may be fine
 KEYS = (401, 403)
@@ -28,10 +28,13 @@ NAMED = 5  # models of a server that are named in a message
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """Why a question got no reply and no further one is put: what happened and what to do, in words."""
 
     text: str
+
+
+Outcome = GenerationResponse | Failure
 
 
 class Endpoint(Writer):
@@ -43,45 +46,49 @@ class Endpoint(Writer):
         base_url: The server's address, http or https; such servers mostly end in ``/v1``.
         model: The model's name on that server.
         key_env: Environment variable with the key, read when the server is asked; ``None`` for none.
-        prompt: Texts of :class:`Prompt`.
+        prompt: Texts of :class:`PromptTemplate`.
         candidates: Answers wanted per fact, 1 or more.
         context: What the model shall know of the facts; ``None`` for nothing.
         temperature: 0 or more.
         top_p: Above 0, at most 1.
-        reply_tokens: Most tokens of a reply, 1 or more.
+        max_new_tokens: Most tokens of a reply, 1 or more.
         seed: Seed of the draws; each question is sent one of its own.
         extra: Further fields of every request; ``None`` among them leaves a field of ours out.
         concurrency: Questions under way at once, 1 or more.
-        per_minute: Most questions started in a minute, evenly spread, 1 or more; what the client sends again comes on
-            top. ``None`` for no limit.
+        requests_per_minute: Most questions started in a minute, evenly spread, 1 or more; what the client sends again
+            comes on top. ``None`` for no limit.
         timeout: Seconds to wait while not a byte comes, above 0.
         deadline: Seconds that a whole reply may take, above 0.
         reply_bytes: Most bytes of a reply, 1 or more; a longer one counts as refused.
         retries: Times a request is sent again, 0 or more.
-        calls: Most questions in a stage, 1 or more; ``None`` for no bound.
-        tokens: Most tokens in a stage, 1 or more; ``None`` for no bound.
+        max_requests: Most questions in a stage, 1 or more; ``None`` for no bound.
+        max_total_tokens: Most tokens in a stage, 1 or more; ``None`` for no bound.
 
     Raises:
         UserError: A value is out of its range.
     """
 
     paid: ClassVar[bool] = True
-    aside: ClassVar[tuple[str, ...]] = (
-        "base_url", "key_env", "concurrency", "per_minute", "timeout", "deadline", "reply_bytes", "retries", "calls",
-        "tokens",
+    unkeyed_options: ClassVar[tuple[str, ...]] = (
+        "base_url", "key_env", "concurrency", "requests_per_minute", "timeout", "deadline", "reply_bytes", "retries",
+        "max_requests", "max_total_tokens",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - as many as the YAML's keys
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
-        context: str | None, temperature: float, top_p: float, reply_tokens: int, seed: int, extra: dict | None,
-        concurrency: int, per_minute: int | None, timeout: float, deadline: float, reply_bytes: int, retries: int,
-        calls: int | None, tokens: int | None,
+        context: str | None, temperature: float, top_p: float, max_new_tokens: int, seed: int, extra: dict | None,
+        concurrency: int, requests_per_minute: int | None, timeout: float, deadline: float, reply_bytes: int,
+        retries: int, max_requests: int | None, max_total_tokens: int | None,
     ) -> None:  # fmt: skip
         whole = {
-            "candidates": candidates, "reply_tokens": reply_tokens, "concurrency": concurrency,
+            "candidates": candidates, "max_new_tokens": max_new_tokens, "concurrency": concurrency,
             "reply_bytes": reply_bytes,
         }  # fmt: skip
-        bounds = {"per_minute": per_minute, "calls": calls, "tokens": tokens}
+        bounds = {
+            "requests_per_minute": requests_per_minute,
+            "max_requests": max_requests,
+            "max_total_tokens": max_total_tokens,
+        }
         for name, value in {**whole, **{name: most for name, most in bounds.items() if most is not None}}.items():
             check_range(f"inversion.{name}", value, 1, None)
         check_range("inversion.retries", retries, 0, None)
@@ -101,11 +108,11 @@ class Endpoint(Writer):
                 "such as inversion.key_env=OPENAI_API_KEY"
             )
         self.base_url, self.model, self.key_env = checked_address(base_url), model, key_env
-        self.candidates, self.calls, self.tokens = candidates, calls, tokens
-        self.seed, self.concurrency, self.per_minute = seed, concurrency, per_minute
+        self.candidates, self.max_requests, self.max_total_tokens = candidates, max_requests, max_total_tokens
+        self.seed, self.concurrency, self.requests_per_minute = seed, concurrency, requests_per_minute
         self.timeout, self.deadline, self.reply_bytes, self.retries = timeout, deadline, reply_bytes, retries
-        self._prompt, self._context = Prompt(**prompt), context
-        self._draw: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": reply_tokens}
+        self._prompt, self._context = PromptTemplate(**prompt), context
+        self._draw: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
         self._extra: dict[str, Any] = extra or {}
         self._next_start = 0.0
 
@@ -117,28 +124,31 @@ class Endpoint(Writer):
         """
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
-        trouble = ""
-        soon = min(self.timeout, self.deadline, CONNECT)
-        with self._line(timeout=soon, deadline=soon, retries=min(self.retries, 1)) as line:
+        failure = ""
+        limit = min(self.timeout, self.deadline, CONNECT)
+        with self._connect(timeout=limit, deadline=limit, retries=min(self.retries, 1)) as connection:
             try:
-                line.client.models.with_raw_response.list()
+                connection.client.models.with_raw_response.list()
             except APIStatusError as error:  # any other status is an answer too: some servers have no such list
-                trouble = self._key_trouble(line, line.reason(error)) if error.status_code in KEYS else ""
+                failure = self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
             except APIConnectionError as error:
-                why = f"no whole reply within {soon:g} seconds" if line.late else line.reason(error)
-                trouble = (
+                why = f"no whole reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
+                failure = (
                     f"inversion.base_url={self.base_url}: nothing answers there ({why}); start the server, or give "
                     "another inversion.base_url"
                 )
             except OpenAIError as error:
-                trouble = (
+                failure = (
                     f"inversion.base_url={self.base_url} sends a list of models that is not read "
-                    f"({line.unusable or line.reason(error)}); see whether it is the address of such a server"
+                    f"({connection.unusable or connection.reason(error)}); see whether it is the address of such a "
+                    "server"
                 )
-        if trouble:
-            raise UserError(trouble)
+        if failure:
+            raise UserError(failure)
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         """The reply to each question, as the server wrote it, each as soon as it is there.
 
         A question that the server refuses gets an empty reply that says why. Where one fails, no further one is put,
@@ -147,144 +157,154 @@ class Endpoint(Writer):
         Raises:
             UserError: The server takes no question at all, not the key, not the model, or stays out of reach.
         """
-        trouble, held, came = "", list[Reply](), 0
-        enough = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
-        taken = any(ask.attempt or ask.tried or ask.said for ask in asks)  # the server took questions before
-        with self._line(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as line:
-            for found in self._outcomes(line, asks, go_on):
-                if isinstance(found, Trouble):
-                    trouble = trouble or found.text
-                elif found.refused and not taken:
-                    held.append(found)  # not given yet, lest it be kept: what is wrong may be the server
-                    trouble = trouble or (self._refused(held) if len(held) >= enough else "")
+        failure, refusals, received = "", list[GenerationResponse](), 0
+        threshold = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
+        # a later attempt or round: the server took questions before
+        accepted = any(ask.attempt or ask.previous_answers or ask.model_answer for ask in asks)
+        with self._connect(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as connection:
+            for result in self._results(connection, asks, should_continue):
+                if isinstance(result, Failure):
+                    failure = failure or result.text
+                elif result.refused and not accepted:
+                    refusals.append(result)  # not given yet, lest it be kept: what is wrong may be the server
+                    failure = failure or (self._all_refused(refusals) if len(refusals) >= threshold else "")
                 else:
-                    taken = True
-                    for reply in (*held, found):
-                        came += 1
+                    accepted = True
+                    for reply in (*refusals, result):
+                        received += 1
                         yield reply
-                    held = []
-                if trouble:
-                    line.stop()
-        trouble = trouble or (self._refused(held) if len(held) > 1 else "")
-        if trouble:
-            rest = "run again, and only the rest is asked" if came else "run again then"
-            raise UserError(f"{trouble}; {came} of {len(asks)} questions got a reply: {rest}")
-        yield from held
+                    refusals = []
+                if failure:
+                    connection.stop()
+        failure = failure or (self._all_refused(refusals) if len(refusals) > 1 else "")
+        if failure:
+            rest = "run again, and only the rest is asked" if received else "run again then"
+            raise UserError(f"{failure}; {received} of {len(asks)} questions got a reply: {rest}")
+        yield from refusals
 
-    def _line(self, *, timeout: float, deadline: float, retries: int) -> Line:
-        return Line(
-            base_url=self.base_url, key_env=self.key_env, timeout=timeout, deadline=deadline, most=self.reply_bytes,
-            retries=retries,
+    def _connect(self, *, timeout: float, deadline: float, retries: int) -> ServerConnection:
+        return ServerConnection(
+            base_url=self.base_url, key_env=self.key_env, timeout=timeout, deadline=deadline,
+            max_bytes=self.reply_bytes, retries=retries,
         )  # fmt: skip
 
-    def _outcomes(self, line: Line, asks: Sequence[Ask], go_on: GoOn) -> Iterator[Reply | Trouble]:
+    def _results(
+        self, connection: ServerConnection, asks: Sequence[GenerationRequest], should_continue: ShouldContinue
+    ) -> Iterator[Outcome]:
         """What became of each question that was put, as soon as that is known."""
-        waiting, under_way = deque(asks), 0
-        outcomes: SimpleQueue[Reply | Trouble | None] = SimpleQueue()
+        queue, under_way = deque(asks), 0
+        results: SimpleQueue[Outcome | None] = SimpleQueue()
         while True:
             pause = None
-            while waiting and under_way < self.concurrency and not line.stopped:
+            while queue and under_way < self.concurrency and not connection.stopped:
                 pause = max(0.0, self._next_start - time.monotonic()) or None
                 if pause:
                     break
-                if not go_on():
-                    waiting.clear()
+                if not should_continue():
+                    queue.clear()
                     break
-                self._next_start = time.monotonic() + (60 / self.per_minute if self.per_minute else 0.0)
-                line.start(partial(self._ask, line, waiting.popleft(), outcomes))
+                interval = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
+                self._next_start = time.monotonic() + interval
+                connection.start(partial(self._ask, connection, queue.popleft(), results))
                 under_way += 1
             if not under_way and not pause:
                 return
             try:
-                found = outcomes.get(timeout=pause)
+                result = results.get(timeout=pause)
             except Empty:
                 continue
-            if found is None:
+            if result is None:
                 raise RuntimeError("a request ended in an error that nobody expected; it is shown above")
             under_way -= 1
-            yield found
+            yield result
 
-    def _ask(self, line: Line, ask: Ask, outcomes: SimpleQueue[Reply | Trouble | None]) -> None:
+    def _ask(self, connection: ServerConnection, ask: GenerationRequest, results: SimpleQueue[Outcome | None]) -> None:
         """Put one question, in a thread; an outcome comes whatever happens, for somebody waits for it."""
-        found = None
+        result = None
         try:
-            found = self._outcome(line, ask)
+            result = self._request(connection, ask)
         finally:
-            outcomes.put(found)
+            results.put(result)
 
-    def _outcome(self, line: Line, ask: Ask) -> Reply | Trouble:
+    def _request(self, connection: ServerConnection, ask: GenerationRequest) -> Outcome:
         from openai import APIStatusError, APITimeoutError, OpenAIError
 
         draw = int.from_bytes(sha256(f"{self.seed}/{ask.fact.id}/{ask.attempt}".encode()).digest()[:4], "big")
         messages: Any = self._prompt.messages(ask, context=self._context)
-        ours = {"seed": draw & 0x7FFFFFFF, **self._draw}
-        sent = {name: value for name, value in ours.items() if name not in self._extra}
-        more = {name: value for name, value in self._extra.items() if value is not None}
+        fields = {"seed": draw & 0x7FFFFFFF, **self._draw}
+        options = {name: value for name, value in fields.items() if name not in self._extra}
+        extra = {name: value for name, value in self._extra.items() if value is not None}
         try:
-            raw = line.client.chat.completions.with_raw_response.create(
-                model=self.model, messages=messages, extra_body=more, **sent
+            raw = connection.client.chat.completions.with_raw_response.create(
+                model=self.model, messages=messages, extra_body=extra, **options
             )
         except APIStatusError as error:
             if error.status_code in REFUSALS:
-                why = line.reason(error)
-                return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=why)
-            return Trouble(self._status_trouble(line, error))
+                why = connection.reason(error)
+                return GenerationResponse(
+                    fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=why
+                )
+            return Failure(self._status_failure(connection, error))
         except APITimeoutError:
-            if line.late:
-                return self._late(line)
-            return Trouble(
-                f"{self.base_url} gave no reply within {self.timeout:g} seconds{_times(line.sent)}; raise "
-                f"inversion.timeout or lower inversion.concurrency={self.concurrency}"
+            if connection.timed_out:
+                return self._timed_out(connection)
+            return Failure(
+                f"{self.base_url} gave no reply within {self.timeout:g} seconds{_attempts_text(connection.sent)}; "
+                f"raise inversion.timeout or lower inversion.concurrency={self.concurrency}"
             )
         except OpenAIError as error:
-            if line.unusable:
-                return self._unread(line, ask, line.unusable)
-            if line.late:
-                return self._late(line)
-            return Trouble(
-                f"the line to {self.base_url} broke ({line.reason(error)}){_times(line.sent)}; see whether the server "
-                f"still runs, or raise inversion.retries={self.retries}"
+            if connection.unusable:
+                return self._refusal(connection, ask, connection.unusable)
+            if connection.timed_out:
+                return self._timed_out(connection)
+            return Failure(
+                f"the line to {self.base_url} broke ({connection.reason(error)}){_attempts_text(connection.sent)}; see "
+                f"whether the server still runs, or raise inversion.retries={self.retries}"
             )
         body = text_of(raw.http_response)
-        found = completion(body)
-        if found is None:
-            said = line.shown(told(body)) or "nothing that a program reads"
-            return Trouble(f"{self.base_url} sent something else than a chat completion: {said}; {self._version()}")
-        if "refused" in found:
-            return self._unread(line, ask, found["refused"])
-        found["text"] = line.stored(found["text"])
-        return Reply(fact=ask.fact.id, attempt=ask.attempt, requests=line.sent, **found)
+        result = parse_completion(body)
+        if result is None:
+            reason = connection.redacted_for_display(error_text(body)) or "nothing that a program reads"
+            return Failure(f"{self.base_url} sent something else than a chat completion: {reason}; {self._version()}")
+        if "refused" in result:
+            return self._refusal(connection, ask, result["refused"])
+        result["text"] = connection.redacted(result["text"])
+        return GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, requests=connection.sent, **result)
 
-    def _late(self, line: Line) -> Trouble:
-        return Trouble(
-            f"{self.base_url} gave no whole reply within {self.deadline:g} seconds{_times(line.sent)}; raise "
-            f"inversion.deadline or lower inversion.reply_tokens={self._draw['max_tokens']}"
+    def _timed_out(self, connection: ServerConnection) -> Failure:
+        return Failure(
+            f"{self.base_url} gave no whole reply within {self.deadline:g} seconds{_attempts_text(connection.sent)}; "
+            f"raise inversion.deadline or lower inversion.max_new_tokens={self._draw['max_tokens']}"
         )
 
     @staticmethod
-    def _unread(line: Line, ask: Ask, why: str) -> Reply:
+    def _refusal(connection: ServerConnection, ask: GenerationRequest, why: str) -> GenerationResponse:
         """An empty reply to a question whose reply cannot be used."""
-        return Reply(fact=ask.fact.id, attempt=ask.attempt, text="", requests=line.sent, refused=line.shown(why))
+        shown = connection.redacted_for_display(why)
+        return GenerationResponse(
+            fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=shown
+        )
 
-    def _status_trouble(self, line: Line, error: Any) -> str:
-        status, why = error.status_code, line.reason(error)
+    def _status_failure(self, connection: ServerConnection, error: Any) -> str:
+        status, why = error.status_code, connection.reason(error)
         if status in KEYS:
-            return self._key_trouble(line, why)
+            return self._key_failure(connection, why)
         if status == 404:
-            return self._missing(line, why)
+            return self._model_not_found(connection, why)
         if 300 <= status < 400:
-            place = line.shown(error.response.headers.get("location", "elsewhere"))
+            place = connection.redacted_for_display(error.response.headers.get("location", "elsewhere"))
             return f"inversion.base_url={self.base_url} sends on to {place} ({why}); give the address that it means"
-        answers = f"{self.base_url} answers {why}{_times(line.sent)}"
+        answers = f"{self.base_url} answers {why}{_attempts_text(connection.sent)}"
         if status == 429:
-            rate = "set inversion.per_minute" if self.per_minute is None else f"inversion.per_minute={self.per_minute}"
+            limit = self.requests_per_minute
+            rate = "set inversion.requests_per_minute" if limit is None else f"inversion.requests_per_minute={limit}"
             return f"{answers}; lower inversion.concurrency={self.concurrency} or {rate}"
         if status in (408, 409) or status >= 500:
             return f"{answers}; see what the server's own log says, or raise inversion.retries={self.retries}"
         return f"{answers}; see whether inversion.base_url and the other options of inversion suit it"
 
-    def _key_trouble(self, line: Line, why: str) -> str:
-        if line.with_key:
+    def _key_failure(self, connection: ServerConnection, why: str) -> str:
+        if connection.with_key:
             advice = f"put a key that it takes into the environment variable {self.key_env}"
         elif self.key_env:
             advice = f"no key was sent: set the environment variable {self.key_env}"
@@ -292,12 +312,12 @@ class Endpoint(Writer):
             advice = "no key was sent: put one into an environment variable and set inversion.key_env to its name"
         return f"{self.base_url} does not let us in ({why}); {advice}"
 
-    def _missing(self, line: Line, why: str) -> str:
-        models = line.models()
+    def _model_not_found(self, connection: ServerConnection, why: str) -> str:
+        models = connection.models()
         if not models or self.model in models:
             return f"{self.base_url} has no chat completions ({why}); {self._version()}"
-        near = line.shown(get_close_matches(self.model, models, n=1, cutoff=0.0)[0])
-        named = line.shown(", ".join(models[:NAMED])) + (" …" if len(models) > NAMED else "")
+        near = connection.redacted_for_display(get_close_matches(self.model, models, n=1, cutoff=0.0)[0])
+        named = connection.redacted_for_display(", ".join(models[:NAMED])) + (" …" if len(models) > NAMED else "")
         return (
             f"inversion.model={self.model} is not known to {self.base_url}, which has {named}; the nearest is {near}: "
             f"set inversion.model={near}"
@@ -308,9 +328,9 @@ class Endpoint(Writer):
             return f"see whether inversion.base_url={self.base_url} is the whole address"
         return f"such servers mostly end in /v1: set inversion.base_url={self.base_url}/v1"
 
-    def _refused(self, held: Sequence[Reply]) -> str:
+    def _all_refused(self, refusals: Sequence[GenerationResponse]) -> str:
         return (
-            f"{self.base_url} refused each of the first {len(held)} questions ({held[0].refused}); see whether "
+            f"{self.base_url} refused each of the first {len(refusals)} questions ({refusals[0].refused}); see whether "
             f"inversion.model={self.model} and the other options of inversion suit it"
         )
 
@@ -326,5 +346,5 @@ def _check_number(name: str, given: object, *, at_least: float, above: float, at
     )
 
 
-def _times(sent: int) -> str:
+def _attempts_text(sent: int) -> str:
     return f", asked {sent} times" if sent > 1 else ""

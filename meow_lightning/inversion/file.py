@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.reply_parser import answers
 from meow_lightning.types import Fact
 
@@ -24,8 +24,8 @@ class File(Writer):
         path: The file.
     """
 
-    aside: ClassVar[tuple[str, ...]] = ("path",)  # its content enters the key
-    more: ClassVar[bool] = False
+    unkeyed_options: ClassVar[tuple[str, ...]] = ("path",)  # its content enters the key
+    can_retry: ClassVar[bool] = False
 
     def __init__(self, *, path: str) -> None:
         self.path = path
@@ -33,12 +33,14 @@ class File(Writer):
         for entry in _entries(Path(path)):
             self._answers.setdefault(entry["question"].strip(), []).extend(_candidates(entry))
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         """The file's answers to each question."""
         for ask in asks:
             found = self.invert(ask.fact)
             refused = "" if found else f"{self.path} does not hold this question"
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found), refused=refused)
+            yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found), refused=refused)
 
     def invert(self, fact: Fact) -> list[str]:
         """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them."""

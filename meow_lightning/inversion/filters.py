@@ -13,21 +13,23 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import groupby
 
-from meow_lightning.data.perturbation import normal
-from meow_lightning.data.values.secrets import Secrets, told
-from meow_lightning.data.words import whole
+from meow_lightning.data.perturbation import normalize
+from meow_lightning.data.values.secrets import Secrets, public_fact
+from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.types import Fact, InvertedFact
 
 REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
 EXAMPLES = 3  # dropped answers shown per reason
 
-NEAR = 0.8  # least share of common keys of two texts that say the same
-EDIT = 0.6  # least likeness, word by word, of a text made by changing words of another
-VALUED = 0.6  # least share of values in what the truth says, for its values alone to be the fact
-HELD = 0.2  # least share of what the truth says that a text in other words must hold beside the values
-RETOLD = 0.6  # the same, where the truth has no values
-RATIO = 4  # times as many words as the truth, or as few
-SENTENCE = 24  # words that are never too many, and a truth's words for which none are too few
+DUPLICATE_OVERLAP = 0.8  # least share of common keys of two texts that say the same
+EDIT_RATIO = 0.6  # least likeness, word by word, of a text made by changing words of another
+VALUE_SHARE = 0.6  # least share of values in what the truth says, for its values alone to be the fact
+FACT_SHARE_BESIDE_VALUES = (
+    0.2  # least share of what the truth says that a text in other words must hold beside the values
+)
+FACT_SHARE = 0.6  # the same, where the truth has no values
+LENGTH_RATIO = 4  # times as many words as the truth, or as few
+UNBOUNDED_WORDS = 24  # words that are never too many, and a truth's words for which none are too few
 
 _SMALL_WORDS = (
     "a an the and or but of in on at to for from by with as is are was were be been being has have had do does did it "
@@ -62,7 +64,7 @@ _REFUSAL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class FilterResult:
     """What became of written candidates.
 
     Attributes:
@@ -76,7 +78,7 @@ class Cleaned:
     examples: dict[str, list[tuple[str, str]]]
 
 
-def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> Cleaned:
+def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> FilterResult:
     """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
 
     Args:
@@ -84,11 +86,11 @@ def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secr
         written: Raw candidates by fact id, one answer each (a chat's reply goes through ``tidy.answers`` before).
         secrets: What only facts to forget say.
     """
-    result = Cleaned([], dict.fromkeys(REASONS, 0), {})
+    result = FilterResult([], dict.fromkeys(REASONS, 0), {})
     for fact in facts:
         kept: list[str] = []
         for answer in written[fact.id]:
-            why = reason(answer, fact, kept, secrets=secrets)
+            why = rejection_reason(answer, fact, kept, secrets=secrets)
             if why is None:
                 result.inverted.append(InvertedFact(fact.id, len(kept), fact.question, answer.strip()))
                 kept.append(answer)
@@ -99,7 +101,7 @@ def cleaned(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secr
     return result
 
 
-def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
+def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
     """Why a candidate is dropped, the first of ``REASONS`` that holds, ``None`` when it is kept.
 
     ``secret``: it holds a secret of another fact to forget, so training on it would teach what shall be forgotten.
@@ -112,29 +114,29 @@ def reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) ->
         kept: The candidates of this fact that are kept so far.
         secrets: What only facts to forget say, see :class:`~meow_lightning.data.values.secrets.Secrets`.
     """
-    if blank(answer):
+    if is_blank(answer):
         return "blank"
-    if refusal(answer):
+    if is_refusal(answer):
         return "refusal"
     if repeats_question(answer, fact.question):
         return "question"
     if still_true(answer, fact):
         return "true"
-    if secrets.foreign(answer, told(fact)):
+    if secrets.foreign(answer, public_fact(fact)):
         return "secret"
-    if not fitting(answer, fact.answer):
+    if not has_plausible_length(answer, fact.answer):
         return "length"
-    if any(duplicate(answer, other, fact.question) for other in kept):
+    if any(is_duplicate(answer, other, fact.question) for other in kept):
         return "duplicate"
-    return "evaluated" if normal(answer) in map(normal, fact.perturbed) else None
+    return "evaluated" if normalize(answer) in map(normalize, fact.perturbed) else None
 
 
-def blank(answer: str) -> bool:
+def is_blank(answer: str) -> bool:
     """Whether there is no letter or digit in a text, or a character that no text holds: a control character, U+FFFD."""
     return not re.search(r"[^\W_]", answer) or bool(re.search("[\x00-\x08\x0b-\x1f\x7f\ufffd]", answer))
 
 
-def refusal(answer: str) -> bool:
+def is_refusal(answer: str) -> bool:
     """Whether a text begins as a model does that will not or cannot answer: ``I'm sorry, but``, ``As an AI, I``."""
     return bool(_REFUSAL.match(answer.strip(" \t\n\"'“”‘’*")))
 
@@ -142,12 +144,12 @@ def refusal(answer: str) -> bool:
 def repeats_question(answer: str, question: str) -> bool:
     """Whether a text is the question, begins with it (three words or more), or asks nearly the same.
 
-    Nearly: it ends in a question mark and shares at least ``NEAR`` of the keys, |A and B| / |A or B|.
+    Nearly: it ends in a question mark and shares at least ``DUPLICATE_OVERLAP`` of the keys, |A and B| / |A or B|.
     """
-    asked, plain = normal(question), normal(answer)
+    asked, plain = normalize(question), normalize(answer)
     if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
         return True
-    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= NEAR
+    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= DUPLICATE_OVERLAP
 
 
 def still_true(answer: str, fact: Fact) -> bool:
@@ -158,71 +160,75 @@ def still_true(answer: str, fact: Fact) -> bool:
 
     * the text has no key that the truth lacks: it says nothing else;
     * T is in C, and the text does not swap words of the truth;
-    * the truth's values are at least ``VALUED`` of T, and all are in C;
+    * the truth's values are at least ``VALUE_SHARE`` of T, and all are in C;
     * the text names no new value and is no edit of the truth, and C holds all of the truth's values and at least
-      ``HELD`` of T, or at least ``RETOLD`` of T.
+      ``FACT_SHARE_BESIDE_VALUES`` of T, or at least ``FACT_SHARE`` of T.
 
-    An edit has a likeness of at least ``EDIT`` (``difflib``, 2 matches / all words) and swaps: each of the two has a
-    key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing. "A
-    baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
+    An edit has a likeness of at least ``EDIT_RATIO`` (``difflib``, 2 matches / all words) and swaps: each of the two
+    has a key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing.
+    "A baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
     numbers in each other's places.
     """
-    plain, value = normal(answer), normal(fact.value or "")
-    if plain == normal(fact.answer) or (fact.paraphrase is not None and plain == normal(fact.paraphrase)):
+    plain, value = normalize(answer), normalize(fact.value or "")
+    if plain == normalize(fact.answer) or (fact.paraphrase is not None and plain == normalize(fact.paraphrase)):
         return True
     if value:
         keys = _keys(value)
-        return bool(whole(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
-    return _retold(answer, fact.answer, fact.question)
+        return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
+    return _restates_truth(answer, fact.answer, fact.question)
 
 
-def fitting(answer: str, truth: str) -> bool:
-    """Whether a text has at most ``RATIO`` times the words of the truth, and at least one for ``RATIO`` of them.
+def has_plausible_length(answer: str, truth: str) -> bool:
+    """Whether a text has at most ``LENGTH_RATIO`` times the words of the truth, and at least that fraction of them.
 
-    Up to ``SENTENCE`` words are never too many, and none are too few for a truth of up to as many. A character of
-    Chinese or Japanese counts as a word.
+    Up to ``UNBOUNDED_WORDS`` words are never too many, and none are too few for a truth of up to as many. A character
+    of Chinese or Japanese counts as a word.
     """
-    count, true = len(_words(answer)), len(_words(truth))
-    return count <= max(RATIO * true, SENTENCE) and (true <= SENTENCE or RATIO * count >= true)
+    count, expected = len(_words(answer)), len(_words(truth))
+    too_long = count > max(LENGTH_RATIO * expected, UNBOUNDED_WORDS)
+    return not too_long and (expected <= UNBOUNDED_WORDS or LENGTH_RATIO * count >= expected)
 
 
-def duplicate(answer: str, other: str, question: str) -> bool:
+def is_duplicate(answer: str, other: str, question: str) -> bool:
     """Whether two candidates are the same text, or say the same in nearly the same words.
 
-    Nearly: what they say beyond the question shares at least ``NEAR``, |A and B| / |A or B|, one of them has no key
+    Nearly: what they say beyond the question shares at least ``DUPLICATE_OVERLAP``, |A and B| / |A or B|, one of them
+        has no key
     that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers are not
     just in each other's places. So another city, another number and another trade are another answer, while another
     order of the words or another small word is not.
     """
-    if normal(answer) == normal(other):
+    if normalize(answer) == normalize(other):
         return True
-    first, second, asked = _keys(answer), _keys(other), _keys(question)
-    if not (first <= second or second <= first) or not first - asked or _exchanged(answer, other):
+    first, second, question_keys = _keys(answer), _keys(other), _keys(question)
+    if not (first <= second or second <= first) or not first - question_keys or _only_reordered(answer, other):
         return False
-    apart = (first ^ second) - asked
+    apart = (first ^ second) - question_keys
     valued = _values(answer) | _values(other) | _OPPOSITE
-    return not apart & valued and _share(first - asked, second - asked) >= NEAR
+    return not apart & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
 
 
-def _retold(answer: str, truth: str, question: str) -> bool:
-    said, true, asked = _keys(answer), _keys(truth), _keys(question)
-    told = true - asked  # T; a question's words say nothing about the fact
-    if not said or not told or (said ^ true) & _OPPOSITE or _exchanged(answer, truth):
+def _restates_truth(answer: str, truth: str, question: str) -> bool:
+    answer_keys, truth_keys, question_keys = _keys(answer), _keys(truth), _keys(question)
+    fact_keys = truth_keys - question_keys  # T; a question's words say nothing about the fact
+    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & _OPPOSITE or _only_reordered(answer, truth):
         return False
-    if said <= true:
+    if answer_keys <= truth_keys:
         return True
-    swaps = bool(said - true - asked) and bool(told - said)
-    values = _values(truth) - asked
-    if (told <= said and not swaps) or (values and values <= said and len(values) >= VALUED * len(told)):
+    swaps = bool(answer_keys - truth_keys - question_keys) and bool(fact_keys - answer_keys)
+    values = _values(truth) - question_keys
+    if (fact_keys <= answer_keys and not swaps) or (
+        values and values <= answer_keys and len(values) >= VALUE_SHARE * len(fact_keys)
+    ):
         return True
-    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT
-    if edit or _values(answer) - true - asked:
+    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT_RATIO
+    if edit or _values(answer) - truth_keys - question_keys:
         return False
-    held = len(told & said) / len(told)
-    return held >= RETOLD or (bool(values) and values <= said and held >= HELD)
+    recalled = len(fact_keys & answer_keys) / len(fact_keys)
+    return recalled >= FACT_SHARE or (bool(values) and values <= answer_keys and recalled >= FACT_SHARE_BESIDE_VALUES)
 
 
-def _exchanged(answer: str, other: str) -> bool:
+def _only_reordered(answer: str, other: str) -> bool:
     """Whether two texts differ just in which name or number stands where: "Otto beat Mira", "Mira beat Otto"."""
     values = _values(answer)
     if values != _values(other):

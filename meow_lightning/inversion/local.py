@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from meow_lightning.distributed import give_back
+from meow_lightning.config.precision import DTYPE_BYTES
+from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.prompt_template import PromptTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
 
 Messages = Sequence[dict[str, str]]
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 LEAST = 16  # tokens of a reply for which it is worth asking
 FEW = 4  # replies that are written together at first
 SOON, LATE = 20.0, 90.0  # seconds of a batch below which the next one is twice as large, above which half
@@ -60,12 +60,12 @@ class Local(Writer):
         model: What the user called it; for messages.
         dtype: float32, float64, bfloat16 or float16.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
-        prompt: Arguments of :class:`Prompt`.
+        prompt: Arguments of :class:`PromptTemplate`.
         candidates: Answers asked for where a question does not say how many, 1 or more.
         context: What the model shall know of the facts, in words; ``None`` for nothing.
         temperature: 0 or more; 0 takes the likeliest token.
         top_p: Above 0 to 1: share of the probability that is drawn from.
-        reply_tokens: Most new tokens of a reply, 1 or more; fewer where the model's context leaves fewer.
+        max_new_tokens: Most new tokens of a reply, 1 or more; fewer where the model's context leaves fewer.
         seed: Seed of the draws.
         folder: Model and tokenizer, as ``save_pretrained`` writes them.
         device: Where the model goes, such as ``cpu`` or ``cuda:0``.
@@ -76,8 +76,8 @@ class Local(Writer):
         UserError: An option is out of its range.
     """
 
-    aside: ClassVar[tuple[str, ...]] = ("model",)  # its weights enter the key by their content
-    spread: ClassVar[bool] = True
+    unkeyed_options: ClassVar[tuple[str, ...]] = ("model",)  # its weights enter the key by their content
+    runs_locally: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 - what the YAML holds
         self,
@@ -90,21 +90,23 @@ class Local(Writer):
         context: str | None,
         temperature: float,
         top_p: float,
-        reply_tokens: int,
+        max_new_tokens: int,
         seed: int,
         folder: Path,
         device: str,
         room: Callable[..., Any],  # of Room; named, it would cost torch wherever options are checked
     ) -> None:
-        _check(dtype, candidates, temperature, top_p, reply_tokens)
+        _check(dtype, candidates, temperature, top_p, max_new_tokens)
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
-        self.temperature, self.top_p, self.reply_tokens = temperature, top_p, reply_tokens
-        self._prompt = Prompt(**prompt)
+        self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
+        self._prompt = PromptTemplate(**prompt)
         self._dtype, self._attention, self._folder, self._device = dtype, attention, folder, device
         self._room = room
         self._loaded: _Loaded | None = None
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         """The reply to each question, a batch at a time, those with the longest prompts first.
 
         A question whose prompt leaves too little of the model's context comes back as refused. When memory runs out,
@@ -112,8 +114,8 @@ class Local(Writer):
 
         Args:
             asks: Questions.
-            others: Not needed.
-            go_on: Asked before each batch.
+            load_facts: Not needed.
+            should_continue: Asked before each batch.
 
         Raises:
             UserError: The model cannot be loaded, takes no chat, or gives no numbers.
@@ -124,10 +126,10 @@ class Local(Writer):
         jobs = [self._job(loaded, ask) for ask in asks]
         for job in jobs:
             if job.refused:
-                if not go_on():
+                if not should_continue():
                     return
-                yield Reply(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
-        yield from self._batches(loaded, [job for job in jobs if not job.refused], go_on)
+                yield GenerationResponse(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
+        yield from self._batches(loaded, [job for job in jobs if not job.refused], should_continue)
 
     def notes(self) -> tuple[str, ...]:
         """Whether the model is one that was never taught to follow instructions."""
@@ -138,23 +140,25 @@ class Local(Writer):
             "inverted facts, or give an instruction-tuned model",
         )
 
-    def _batches(self, loaded: _Loaded, jobs: Sequence[_Job], go_on: GoOn) -> Iterator[Reply]:
-        from meow_lightning.generation.capabilities import border_of, pads
+    def _batches(
+        self, loaded: _Loaded, jobs: Sequence[_Job], should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
+        from meow_lightning.generation.capabilities import border_of, supports_padding
 
         if not jobs:
             return
         # One budget per batch, alike lengths side by side; the longest first, so that too little memory shows at once.
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
-        room = self._room(loaded.model, tokens=len(longest), generated=self.reply_tokens)
-        together, border = pads(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
+        room = self._room(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
+        together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
         size = FEW
-        while waiting and go_on():
+        while waiting and should_continue():
             most = min(size, room.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
                 batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
-            replies: list[Reply] = []
+            replies: list[GenerationResponse] = []
             began = time.monotonic()
             try:
                 replies = self._replies(loaded, batch)
@@ -162,37 +166,37 @@ class Local(Writer):
                 room.slots = len(batch)  # so many were too many, whatever memory was thought to hold
                 room.halve(error)
             if not replies:
-                give_back()  # out here, where the error no longer holds the tensors of what failed
+                release_memory()  # out here, where the error no longer holds the tensors of what failed
                 continue
             del waiting[: len(batch)]
             size = next_size(size, len(batch), seconds=time.monotonic() - began)
             yield from replies
 
-    def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[Reply]:
-        from meow_lightning.generation.sampling import continued
+    def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[GenerationResponse]:
+        from meow_lightning.generation.sampling import sample_continuations
 
         codec = loaded.codec
-        new = continued(
+        new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
             dice=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [
-            Reply(
+            GenerationResponse(
                 fact=job.ask.fact.id, attempt=job.ask.attempt, text=codec.decode(ids, keep_special=False),
-                cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), reply_tokens=len(ids),
+                cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), completion_tokens=len(ids),
             )
             for job, ids in zip(batch, new, strict=True)
         ]  # fmt: skip
 
-    def _job(self, loaded: _Loaded, ask: Ask) -> _Job:
+    def _job(self, loaded: _Loaded, ask: GenerationRequest) -> _Job:
         asked = ask if ask.count is not None else replace(ask, count=self.candidates)
         messages = self._prompt.messages(asked, context=self.context)
         ids, reads = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
         left = reads - len(ids)
-        refused = left < min(LEAST, self.reply_tokens)
+        refused = left < min(LEAST, self.max_new_tokens)
         return _Job(
-            ask=ask, ids=ids, budget=min(left, self.reply_tokens),
+            ask=ask, ids=ids, budget=min(left, self.max_new_tokens),
             refused=f"the prompt is {len(ids)} tokens long and the model reads {reads}" if refused else "",
         )  # fmt: skip
 
@@ -209,7 +213,7 @@ class Local(Writer):
         try:
             model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
             # The codec of a bare text knows begin and end tokens and the model's context.
-            codec = load_codec(self._folder, prompt={"template": "{question}", "lead": ""}, model=model)
+            codec = load_codec(self._folder, prompt={"template": "{question}", "answer_prefix": ""}, model=model)
             folded = folds_system(codec.tokenizer)
         except (UserError, OSError) as error:
             reason = " ".join(str(error).split())[:300].replace("model.attention", "inversion.attention")
@@ -233,10 +237,10 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
     return 2 * size if seconds < SOON and count == size else size
 
 
-def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_tokens: int) -> None:
-    if dtype not in DTYPES:
-        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPES)}")
-    for name, count in (("candidates", candidates), ("reply_tokens", reply_tokens)):
+def _check(dtype: str, candidates: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
+    if dtype not in DTYPE_BYTES:
+        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPE_BYTES)}")
+    for name, count in (("candidates", candidates), ("max_new_tokens", max_new_tokens)):
         if not isinstance(count, int) or count < 1:
             raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")
     if not isinstance(temperature, (int, float)) or not 0 <= temperature < math.inf:
@@ -247,18 +251,18 @@ def _check(dtype: str, candidates: int, temperature: float, top_p: float, reply_
 
 class _Loaded(NamedTuple):
     model: PreTrainedModel
-    codec: Codec
+    codec: PromptEncoder
     folded: bool
 
 
 class _Job(NamedTuple):
-    ask: Ask
+    ask: GenerationRequest
     ids: list[int]
     budget: int
     refused: str
 
 
-def prompt_ids(codec: Codec, messages: Messages, *, folded: bool) -> list[int]:
+def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:
     """The tokens that a model reads of a chat, up to where its reply begins, with one begin token where it has one.
 
     Args:
@@ -267,13 +271,13 @@ def prompt_ids(codec: Codec, messages: Messages, *, folded: bool) -> list[int]:
         folded: Whether the system's words go before the user's.
     """
     if codec.tokenizer.chat_template is None:
-        return codec.raw_ids("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
-    text = rendered(codec.tokenizer, _folded(messages) if folded else messages)
+        return codec.encode_plain("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
+    text = render_chat(codec.tokenizer, _folded(messages) if folded else messages)
     # Templates write the begin token themselves.
     return list(codec.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
     """The text of a chat up to where the reply begins, the same on every day.
 
     Raises:
@@ -298,14 +302,14 @@ def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     if tokenizer.chat_template is None:
         return False
     try:
-        text = rendered(tokenizer, _PROBES)
+        text = render_chat(tokenizer, _PROBES)
     except TemplateError:
         text = ""
     if all(turn["content"] in text for turn in _PROBES):
         return False
     why = "the question is not in what it writes"
     try:
-        text = rendered(tokenizer, _folded(_PROBES))
+        text = render_chat(tokenizer, _folded(_PROBES))
     except TemplateError as error:
         text, why = "", str(error)
     if all(turn["content"] in text for turn in _PROBES):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from meow_lightning.inversion.api_key import Secret
-from meow_lightning.inversion.base_url import key, on_this_machine
+from meow_lightning.inversion.base_url import api_key, is_local
 
 LONGEST = 200  # characters of what a server says that are shown
 MANY = 10**12  # tokens that no reply takes
@@ -25,7 +25,7 @@ GRACE = 1.0  # seconds that a line which is cut waits for its threads
 _HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 
 
-class Line:
+class ServerConnection:
     """An open line to one server, for threads of its own; used in ``with``, whose end cuts what is under way.
 
     Args:
@@ -33,7 +33,7 @@ class Line:
         key_env: Environment variable with the key; ``None`` for no key. Of the environment nothing else is sent.
         timeout: Seconds without a byte that are waited, above 0.
         deadline: Seconds that a whole reply may take, above 0, each time that a request is sent.
-        most: Bytes that a reply may have, from 1.
+        max_bytes: Bytes that a reply may have, from 1.
         retries: Times a request is sent again by the client itself, with growing pauses or those the server names.
 
     Raises:
@@ -41,26 +41,26 @@ class Line:
     """
 
     def __init__(
-        self, *, base_url: str, key_env: str | None, timeout: float, deadline: float, most: int, retries: int
+        self, *, base_url: str, key_env: str | None, timeout: float, deadline: float, max_bytes: int, retries: int
     ) -> None:
         from openai import DefaultHttpxClient, OpenAI, Timeout
 
-        self._key = key(key_env, base_url=base_url)
+        self._key = api_key(key_env, base_url=base_url)
         self._secret = None if self._key is None else Secret(self._key)
-        self._deadline, self._most = deadline, most
-        self._clocks: weakref.WeakSet[_Clock] = weakref.WeakSet()
+        self._deadline, self._max_bytes = deadline, max_bytes
+        self._deadlines: weakref.WeakSet[_Deadline] = weakref.WeakSet()
         self._stopped, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.local()
         self._threads: list[threading.Thread] = []
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         # A redirected request would take the key to wherever the server says; a proxy, what is meant for this machine.
-        direct = dict.fromkeys(("all://", "http://", "https://")) if on_this_machine(base_url) else None
+        direct = dict.fromkeys(("all://", "http://", "https://")) if is_local(base_url) else None
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._before], "response": [self._read]}
         http = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, mounts=direct)
         waits = Timeout(timeout, connect=min(timeout, CONNECT))
         self.client = OpenAI(api_key="none", base_url=base_url, http_client=http, max_retries=retries, timeout=waits)
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ServerConnection:
         return self
 
     def __exit__(
@@ -70,8 +70,8 @@ class Line:
         with self._lock:
             for each in self._sockets:
                 _cut(each)
-            for clock in self._clocks:
-                clock.stop()
+            for deadline_timer in self._deadlines:
+                deadline_timer.stop()
         end = time.monotonic() + GRACE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -104,35 +104,37 @@ class Line:
         return getattr(self._thread, "sent", 0)
 
     @property
-    def late(self) -> bool:
+    def timed_out(self) -> bool:
         """Whether the last reply to this thread was not whole in time."""
-        clock = getattr(self._thread, "clock", None)
-        return clock is not None and clock.passed
+        deadline_timer = getattr(self._thread, "deadline_timer", None)
+        return deadline_timer is not None and deadline_timer.expired
 
     @property
     def unusable(self) -> str:
         """Why the last reply to this thread was not read, in words; empty where it was."""
         return getattr(self._thread, "unusable", "")
 
-    def shown(self, text: object) -> str:
+    def redacted_for_display(self, text: object) -> str:
         """What may be shown of a text: one line, not too long, without the key."""
-        masked = str(text) if self._secret is None else self._secret.shown(str(text))
+        masked = str(text) if self._secret is None else self._secret.redacted_for_display(str(text))
         return "".join(each if each.isprintable() else " " for each in " ".join(masked.split()))[:LONGEST]
 
-    def stored(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """What may be kept of a text: all of it but the key."""
-        return text if self._secret is None else self._secret.stored(text)
+        return text if self._secret is None else self._secret.redacted(text)
 
     def reason(self, error: Any) -> str:
         """What went wrong with a request, in words: what the server says, or what became of the connection."""
         response = getattr(error, "response", None)
         if response is None:
-            return self.shown(error.__cause__ or error)
+            return self.redacted_for_display(error.__cause__ or error)
         named = response.status_code in {status.value for status in HTTPStatus}
-        words = told(text_of(response)) or (HTTPStatus(response.status_code).phrase if named else "no reason given")
+        words = error_text(text_of(response)) or (
+            HTTPStatus(response.status_code).phrase if named else "no reason given"
+        )
         wait = response.headers.get("retry-after")
         later = f" (to be tried again after {wait})" if wait else ""
-        return self.shown(f"{response.status_code}, {words}{later}")
+        return self.redacted_for_display(f"{response.status_code}, {words}{later}")
 
     def models(self) -> list[str]:
         """The names of the models that the server lists; none where it has no such list."""
@@ -174,15 +176,15 @@ class Line:
             self._sockets.add(opened)
             if self.stopped:
                 _cut(opened)
-        self._thread.clock.watch(opened)
+        self._thread.deadline_timer.watch(opened)
 
     def _time(self) -> None:
         """Begin to count the time of a reply to this thread."""
-        if (before := getattr(self._thread, "clock", None)) is not None:
+        if (before := getattr(self._thread, "deadline_timer", None)) is not None:
             before.stop()
-        self._thread.clock, self._thread.unusable = _Clock(self._deadline), ""
+        self._thread.deadline_timer, self._thread.unusable = _Deadline(self._deadline), ""
         with self._lock:
-            self._clocks.add(self._thread.clock)
+            self._deadlines.add(self._thread.deadline_timer)
 
     def _read(self, response: Any) -> None:
         """Read the body of a response within the bounds, before the client does."""
@@ -194,9 +196,9 @@ class Line:
             del response.headers["content-encoding"]
         else:
             body = self._body(response)
-        clock = self._thread.clock
-        clock.stop()
-        if clock.passed:  # without a length, a body that was cut off looks whole
+        deadline_timer = self._thread.deadline_timer
+        deadline_timer.stop()
+        if deadline_timer.expired:  # without a length, a body that was cut off looks whole
             library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, by the name that openai uses
             raise library.ReadTimeout(f"no whole reply within {self._deadline:g} seconds", request=response.request)
         response.stream.close()
@@ -207,30 +209,30 @@ class Line:
         found = bytearray()
         for piece in response.stream:
             found += piece
-            if len(found) > self._most:
-                self._refuse(f"the reply has more than inversion.reply_bytes={self._most} bytes")
+            if len(found) > self._max_bytes:
+                self._refuse(f"the reply has more than inversion.reply_bytes={self._max_bytes} bytes")
         return bytes(found)
 
     def _refuse(self, why: str) -> NoReturn:
         from openai import OpenAIError
 
-        self._thread.unusable = self.shown(why)
-        self._thread.clock.stop()
+        self._thread.unusable = self.redacted_for_display(why)
+        self._thread.deadline_timer.stop()
         raise OpenAIError(why)  # the client lets it pass without trying again
 
 
-class _Clock:
+class _Deadline:
     """Cuts the connections of one request when its time is over.
 
     Args:
         seconds: From now on, above 0.
 
     Attributes:
-        passed: Whether the time was over before :meth:`stop`.
+        expired: Whether the time was over before :meth:`stop`.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.passed, self._lock = False, threading.Lock()
+        self.expired, self._lock = False, threading.Lock()
         self._sockets: list[socket.socket] = []
         self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._over)
         self._timer.daemon = True
@@ -240,7 +242,7 @@ class _Clock:
         """Cut this connection too."""
         with self._lock:
             self._sockets.append(opened)
-            if self.passed:
+            if self.expired:
                 _cut(opened)
 
     def stop(self) -> None:
@@ -249,12 +251,12 @@ class _Clock:
 
     def _over(self) -> None:
         with self._lock:
-            self.passed = True
+            self.expired = True
             for each in self._sockets:
                 _cut(each)
 
 
-def told(text: str) -> str:
+def error_text(text: str) -> str:
     """What the body of a server's error says, in words; empty where it says nothing that a person would read."""
     found = read_json(text)
     if isinstance(found, dict):
@@ -265,8 +267,8 @@ def told(text: str) -> str:
     return "" if text.lstrip().startswith("<") else text
 
 
-def completion(body: str) -> dict[str, Any] | None:
-    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.Reply`) of a chat completion.
+def parse_completion(body: str) -> dict[str, Any] | None:
+    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.GenerationResponse`) of a chat completion.
 
     ``None`` where a body is none. One that cannot be kept has an empty text and ``refused``, which says why.
     """
@@ -292,7 +294,7 @@ def completion(body: str) -> dict[str, Any] | None:
         return {"text": "", "refused": "the reply holds half a character (a lone surrogate), so it is no text"}
     return {
         "text": text, "cut": first.get("finish_reason") == "length",
-        "prompt_tokens": prompt, "reply_tokens": reply,
+        "prompt_tokens": prompt, "completion_tokens": reply,
     }  # fmt: skip
 
 

@@ -6,20 +6,25 @@ import re
 from collections.abc import Mapping
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask
+from meow_lightning.inversion.base import GenerationRequest
 
-PARTS = {  # of a prompt file, with the words that each may hold in braces; the first ones it must hold
+PLACEHOLDERS = {  # of a prompt file, with the words that each may hold in braces; the first ones it must hold
     "system": ("count",),
     "user": ("question", "answer", "count"),
     "context": ("context",),
-    "tried": ("tried",),
-    "said": ("said",),
+    "previous_answers": ("previous_answers",),
+    "model_answer": ("model_answer",),
 }
-NEEDED = {"user": ("question", "answer"), "context": ("context",), "tried": ("tried",), "said": ("said",)}
+REQUIRED = {
+    "user": ("question", "answer"),
+    "context": ("context",),
+    "previous_answers": ("previous_answers",),
+    "model_answer": ("model_answer",),
+}
 _WORD = re.compile(r"\{(\w+)\}")
 
 
-class Prompt:
+class PromptTemplate:
     """Messages from the texts of a prompt file (``conf/inversion/prompt``).
 
     Args:
@@ -27,25 +32,33 @@ class Prompt:
         system: First message, with ``{count}`` where it says how many answers are wanted; empty for none.
         user: The question, with ``{question}`` and ``{answer}``.
         context: Put before it where there is a context, with ``{context}``.
-        tried: Put after it where answers are there already, with ``{tried}``: one per line.
-        said: Put after it where it is known what the model says now, with ``{said}``.
+        previous_answers: Put after it where answers are there already, with ``{previous_answers}``: one per line.
+        model_answer: Put after it where it is known what the model says now, with ``{model_answer}``.
 
     Raises:
         UserError: A text lacks one of its words, or holds another.
     """
 
-    def __init__(self, *, version: int, system: str, user: str, context: str, tried: str, said: str) -> None:
+    def __init__(
+        self, *, version: int, system: str, user: str, context: str, previous_answers: str, model_answer: str
+    ) -> None:
         self.version = version
-        self._texts = {"system": system, "user": user, "context": context, "tried": tried, "said": said}
+        self._texts = {
+            "system": system,
+            "user": user,
+            "context": context,
+            "previous_answers": previous_answers,
+            "model_answer": model_answer,
+        }
         for part, text in self._texts.items():
             found = set(_WORD.findall(text))
-            if lacking := [word for word in NEEDED.get(part, ()) if word not in found]:
-                raise UserError(f"inversion.prompt.{part} must hold {{{lacking[0]}}}; given: {text[:60]!r}")
-            if unknown := sorted(found - {*PARTS[part]}):
-                allowed = ", ".join(f"{{{word}}}" for word in PARTS[part])
+            if missing := [word for word in REQUIRED.get(part, ()) if word not in found]:
+                raise UserError(f"inversion.prompt.{part} must hold {{{missing[0]}}}; given: {text[:60]!r}")
+            if unknown := sorted(found - {*PLACEHOLDERS[part]}):
+                allowed = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS[part])
                 raise UserError(f"inversion.prompt.{part} holds {{{unknown[0]}}}; allowed there: {allowed}")
 
-    def messages(self, ask: Ask, *, context: str | None) -> list[dict[str, str]]:
+    def messages(self, ask: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
         """The chat that asks for answers: ``{"role": "system" | "user", "content": …}``, the system first.
 
         Args:
@@ -54,9 +67,15 @@ class Prompt:
         """
         words = {
             "count": str(ask.count), "question": ask.fact.question, "answer": ask.fact.answer,
-            "context": context or "", "tried": "\n".join(ask.tried), "said": ask.said or "",
+            "context": context or "", "previous_answers": "\n".join(ask.previous_answers),
+            "model_answer": ask.model_answer or "",
         }  # fmt: skip
-        parts = [("context", bool(context)), ("user", True), ("tried", bool(ask.tried)), ("said", bool(ask.said))]
+        parts = [
+            ("context", bool(context)),
+            ("user", True),
+            ("previous_answers", bool(ask.previous_answers)),
+            ("model_answer", bool(ask.model_answer)),
+        ]
         user = "\n\n".join(_filled(self._texts[part], words).strip() for part, there in parts if there)
         system = _filled(self._texts["system"], words).strip()
         first = [{"role": "system", "content": system}] if system else []

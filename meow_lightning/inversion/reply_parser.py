@@ -115,7 +115,7 @@ def answers(reply: str) -> list[str]:
     Thoughts, greetings, headings, questions, closing remarks, numbering, bullets, labels, emphasis and surrounding
     quotes go. A JSON list gives its texts. Where at least two items are numbered in a row, text right below an item
     belongs to it, and text before the first item or behind a blank line is none. No model is asked and no word within
-    an answer is changed; what the answers say is for :func:`meow_lightning.inversion.filters.cleaned` to judge.
+    an answer is changed; what the answers say is for :func:`meow_lightning.inversion.filters.filter_answers` to judge.
 
     A number is a numbering only where the lines count on (1, 2, …), or as a lone ``1.``; so ``1975 saw …`` stays, and
     so does a lone ``1. FC Köln …``: a ``1.`` before a club's initials or a league is a name unless 2 follows. Capital

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from meow_lightning.data.perturbation import Contradictions, Found
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
-from meow_lightning.inversion.filters import reason
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.filters import rejection_reason
 from meow_lightning.types import Fact
 
 # Up to how many answers those of a rank are taken, where half of what is wanted is not more: k = 3 is the default.
@@ -29,35 +29,39 @@ class Rules(Writer):
         seed: Seed of the choices.
     """
 
-    borrows: ClassVar[bool] = True
+    reads_other_facts: ClassVar[bool] = True
 
     def __init__(self, *, candidates: int, seed: int) -> None:
         if candidates < 1:
             raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
         self.candidates, self.seed = candidates, seed
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         """The contradicting answers to each question, as raw as an LLM would give them: cleaning comes after."""
-        known = others()
+        known = load_facts()
         rules = Contradictions(known.forget, known.retain)
         for ask in asks:
-            if not go_on():
+            if not should_continue():
                 return
-            found = self.invert(ask.fact, rules, count=ask.count or self.candidates, tried=ask.tried)
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
+            found = self.invert(
+                ask.fact, rules, count=ask.count or self.candidates, previous_answers=ask.previous_answers
+            )
+            yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
 
-    def invert(self, fact: Fact, rules: Contradictions, *, count: int, tried: Sequence[str]) -> list[str]:
+    def invert(self, fact: Fact, rules: Contradictions, *, count: int, previous_answers: Sequence[str]) -> list[str]:
         """Up to ``count`` contradicting answers that cleaning will keep, among them those that it will drop.
 
         Args:
             fact: What to contradict.
             rules: What finds them.
             count: Answers wanted, 1 or more.
-            tried: Answers that shall not come again.
+            previous_answers: Answers that shall not come again.
         """
-        wanted, found, good = count + len(tried), dict.fromkeys(tried), list(tried)
+        wanted, found, good = count + len(previous_answers), dict.fromkeys(previous_answers), list(previous_answers)
         most = {0: wanted} | {
-            rank: min(wanted, max(least, (count - 1) // 2) + len(tried)) for rank, least in LEAST.items()
+            rank: min(wanted, max(least, (count - 1) // 2) + len(previous_answers)) for rank, least in LEAST.items()
         }
         dice = random.Random(f"{self.seed}/{fact.id}")
         made = rules.of(fact, phrasing=fact.answer, count=wanted, dice=dice)
@@ -66,5 +70,7 @@ class Rules(Writer):
                 break
             if answer.text not in found:
                 found[answer.text] = None
-                good += [answer.text] if reason(answer.text, fact, good, secrets=rules.secrets) is None else []
-        return list(found)[len(dict.fromkeys(tried)) :]
+                good += (
+                    [answer.text] if rejection_reason(answer.text, fact, good, secrets=rules.secrets) is None else []
+                )
+        return list(found)[len(dict.fromkeys(previous_answers)) :]

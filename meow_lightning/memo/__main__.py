@@ -24,13 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.errors import UserError
 from meow_lightning.memo import meow_format
-from meow_lightning.memo.cli_options import ending, measure_of, options, prompt_of
-from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, measure
-from meow_lightning.models.checkpoint import chats, check
-from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.memo.cli_options import as_flags, measure_of, options, prompt_of, score_suffix
+from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, score_texts
+from meow_lightning.models.checkpoint import check, has_chat_template
+from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.resources.throughput import Pace
-from meow_lightning.store.durable import checked_lines, mend
+from meow_lightning.store.durable import checked_lines, drop_partial_last_line
 from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
@@ -54,17 +54,17 @@ def _model(source: str) -> Path:
     return folder
 
 
-def _look(chosen: Namespace, by: By) -> None:
+def _inspect_template(chosen: Namespace, by: By) -> None:
     """Look at a chat template from without, since it may run for ever; what else is wrong is found in loading."""
     prompt = prompt_of(chosen, by)
-    if prompt["template"] not in ("chat", "auto") or not chats(chosen.model):
+    if prompt["template"] not in ("chat", "auto") or not has_chat_template(chosen.model):
         return
     folder = str(chosen.model)
     candidate = Candidate(name=f"--model={folder}", weights=folder, tokenizer=folder, prompt=prompt, attention="sdpa")
     try:
-        notes = examine([candidate])
+        notes = inspect_models([candidate])
     except UserError as error:
-        raise UserError(str(error).replace("model.prompt.", "--")) from error
+        raise UserError(as_flags(str(error))) from error
     for note in notes:
         _console(stderr=True).print(f"note: {note}")
 
@@ -96,7 +96,7 @@ class _Out:
         self._begun = bool(rows)
         if rows:
             with self._writing():
-                mend(self._part)
+                drop_partial_last_line(self._part)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -124,25 +124,25 @@ class _Out:
 
 
 @contextmanager
-def _watch(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
+def _progress_bar(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
     """Takes how many windows are done: on a terminal a bar with the time left, else a line now and then (stderr)."""
-    console, said, pace = _console(stderr=True), time.monotonic(), Pace()
+    console, last_printed, pace = _console(stderr=True), time.monotonic(), Pace()
     columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
 
-    def tell(done: int) -> None:
-        nonlocal said
+    def update(done: int) -> None:
+        nonlocal last_printed
         now = time.monotonic()
         pace.add(now, done)
         rate = pace.rate()
         left = "…" if rate is None else f"about {(total - done) / rate / 60:.1f} min left"
         bar.update(task, completed=done, left=left)
-        if not console.is_terminal and now - said > SAY_EVERY and done < total:
-            said = now
+        if not console.is_terminal and now - last_printed > SAY_EVERY and done < total:
+            last_printed = now
             console.print(f"  … {done} of {total} windows, {'time left not known yet' if rate is None else left}")
 
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=before, left="…")
-        yield tell
+        yield update
 
 
 def _console(*, stderr: bool) -> Console:
@@ -159,36 +159,38 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
 
     if not _console(stderr=True).is_terminal:
         disable_progress_bar()
-    there = torch.cuda.is_available()
-    if chosen.device == "cuda" and not there:
+    has_gpu = torch.cuda.is_available()
+    if chosen.device == "cuda" and not has_gpu:
         raise UserError("--device=cuda, but torch sees no GPU; say --device cpu, or install a CUDA build")
     try:
         model = load_model(chosen.model, dtype="float32", attention="sdpa").eval()
         codec = load_codec(chosen.model, prompt=prompt_of(chosen, by), model=model)
-        model = model.to("cuda" if there and chosen.device != "cpu" else "cpu")
+        model = model.to("cuda" if has_gpu and chosen.device != "cpu" else "cpu")
     except UserError as error:
-        raise UserError(str(error).replace("model.prompt.", "--")) from error
+        raise UserError(as_flags(str(error))) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"--model={chosen.model} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     return model, codec
 
 
-def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], wanted: Sequence[Text], out: _Out) -> None:
+def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], requested: Sequence[Text], out: _Out) -> None:
     """Measure what is missing."""
-    from meow_lightning.generation.batch_size import Room, short_of_memory
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize, short_of_memory
 
     model, codec = loaded
-    room = Room(chosen.slots, note=_console(stderr=True).print)
-    measuring = functools.partial(measure, model, codec, by=by, slots=room, done=(), alone=None)
-    measuring(wanted, progress=None)  # refuses prompts that cannot fit before hours of work
+    batch_size = AdaptiveBatchSize(chosen.generation_batch_size, note=_console(stderr=True).print)
+    score = functools.partial(score_texts, model, codec, by=by, slots=batch_size, done=(), alone=None)
+    score(requested, progress=None)  # refuses prompts that cannot fit before hours of work
     count = functools.partial(meow_format.windows, by=by, codec=codec)
-    there = {(text.fact, text.kind, text.position) for text in out.scored}
-    done = count([text for text in wanted if text[:3] in there])
-    with _watch(before=done, total=count(wanted)) as tell:
-        for chunk in meow_format.chunks(wanted, by=by, codec=codec, least=chosen.slots * BATCHES_PER_CHUNK):
-            missing = [text for text in chunk if text[:3] not in there]
+    scored_keys = {(text.fact, text.kind, text.position) for text in out.scored}
+    done = count([text for text in requested if text[:3] in scored_keys])
+    with _progress_bar(before=done, total=count(requested)) as update:
+        for chunk in meow_format.chunks(
+            requested, by=by, codec=codec, least=chosen.generation_batch_size * BATCHES_PER_CHUNK
+        ):
+            missing = [text for text in chunk if text[:3] not in scored_keys]
             try:
-                out.add(list(measuring(missing, progress=lambda now, _, __, before=done: tell(before + now))))
+                out.add(list(score(missing, progress=lambda now, _, __, before=done: update(before + now))))
             except (RuntimeError, MemoryError) as error:
                 if not short_of_memory(error):
                     raise
@@ -213,24 +215,28 @@ def _run(chosen: Namespace) -> None:
     """Score the file that the options name."""
     by = measure_of(chosen)
     entries = read_entries(chosen.facts, option="--facts", holds=meow_format.HOLDS)
-    entries = meow_format.spelled(entries, source=f"--facts={chosen.facts}")
-    told = functools.partial(meow_format.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short)
+    entries = meow_format.normalize_entries(entries, source=f"--facts={chosen.facts}")
+    read_texts = functools.partial(
+        meow_format.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short
+    )
     loading = functools.cache(lambda: _load(chosen, by))
-    wanted = told(by=None if by.needs_codec else by, codec=None)  # mistakes in the file need no model to be seen
+    requested = read_texts(
+        by=None if by.needs_codec else by, codec=None
+    )  # mistakes in the file need no model to be seen
     chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
-    _look(chosen, by)
+    _inspect_template(chosen, by)
     out, start = _Out(path=chosen.out, head=_head(chosen, by)), time.monotonic()
     if by.needs_codec:
-        wanted = told(by=by, codec=loading()[1])
+        requested = read_texts(by=by, codec=loading()[1])
     found = len(out.scored)
-    for text in wanted if len(wanted) > found else ():
+    for text in requested if len(requested) > found else ():
         loading()[1].check_spelling(text.question, text.answer)
-    if len(wanted) > found:
-        _score(chosen, by, loading(), wanted, out)
-    out.finish(meow_format.with_scores(entries, out.scored, wanted=wanted, ending=ending(by)))
+    if len(requested) > found:
+        _score(chosen, by, loading(), requested, out)
+    out.finish(meow_format.with_scores(entries, out.scored, requested=requested, suffix=score_suffix(by)))
     cuts = sum(len(text.windows) for text in out.scored)
-    lines = [f"{len(wanted)} texts, {cuts} windows in {time.monotonic() - start:.1f} s"]
+    lines = [f"{len(requested)} texts, {cuts} windows in {time.monotonic() - start:.1f} s"]
     lines += [f"{found} of the texts were found in {chosen.out}.part"] * (found > 0)
     _console(stderr=False).print("\n".join([*lines, *meow_format.means(out.scored), f"written: {chosen.out}"]))
 
@@ -240,8 +246,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _run(options(arguments))
     except UserError as error:
-        said = re.sub(r"\bmemo\.(?=unit=)", "--", " ".join(str(error).split()))  # options of a run are called otherwise
-        _console(stderr=True).print(f"error: {said}")
+        _console(stderr=True).print(f"error: {as_flags(' '.join(str(error).split()))}")
         return 1
     except KeyboardInterrupt:
         _console(stderr=True).print("stopped; the same command goes on")

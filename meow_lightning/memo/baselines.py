@@ -9,15 +9,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Codec, Cut, NoWindowsError, Text, name_of, space
-from meow_lightning.memo.windows import MODES, Mode, one_of
+from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.windows import MODES, Mode, check_choice
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OfTokens:
+class _TokenMeasure:
     """What measures share whose windows are tokens."""
 
     name: str
@@ -25,7 +25,7 @@ class _OfTokens:
     template: bool
 
     def __post_init__(self) -> None:
-        one_of(self.mode, MODES, option="memo.mode")
+        check_choice(self.mode, MODES, option="memo.mode")
 
     @property
     def needs_codec(self) -> bool:
@@ -37,13 +37,13 @@ class _OfTokens:
         """Whether prompts are those of training."""
         return self.template and self.mode == "suffix"
 
-    def tokens(self, text: Text, codec: Codec | None) -> tuple[list[int], list[int]]:
+    def tokens(self, text: Text, codec: PromptEncoder | None) -> tuple[list[int], list[int]]:
         """(context, tested tokens) of a text, see :func:`tokens_of`."""
         return tokens_of(text, codec, mode=self.mode, template=self.template)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memorization(_OfTokens):
+class Memorization(_TokenMeasure):
     """Memorisation accuracy: how often the most likely token is the text's own; a measure.
 
     MA(x) = 1/n * sum over t of 1{argmax p(. | x_<t) = x_t}, Tirumala et al. 2022 (arXiv 2205.10770), over the n tested
@@ -64,7 +64,7 @@ class Memorization(_OfTokens):
 
     """
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text has a token to be tested and its longest prompt fits.
 
         Raises:
@@ -74,20 +74,20 @@ class Memorization(_OfTokens):
         context, tested = self.tokens(text, codec)
         if not tested:
             raise _too_few("MA", text, self.mode, tokens=len(tested), needed=1)
-        space([*context, *tested[:-1]], text, _needed(codec))
+        join_space([*context, *tested[:-1]], text, _require_codec(codec))
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many tokens are tested."""
         return len(self.tokens(text, codec)[1])
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """One window per tested token."""
         context, tested = self.tokens(text, codec)
         return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction(_OfTokens):
+class Extraction(_TokenMeasure):
     """Extraction likelihood: how much of the rest of a text comes out when its beginning is put in; a measure.
 
     EL_n(x) = 1/(T - n) * sum over t = 1 .. T - n of OVERLAP_n(f(x_<t), x_>=t), Jang et al. 2023 (arXiv 2210.01504),
@@ -112,11 +112,12 @@ class Extraction(_OfTokens):
     n: int
 
     def __post_init__(self) -> None:
-        _OfTokens.__post_init__(self)  # a dataclass with slots is made anew, so a bare super() would not find itself
+        # a dataclass with slots is made anew, so a bare super() would not find itself
+        _TokenMeasure.__post_init__(self)
         if self.n < 1:
             raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text has more than n tokens to be tested and its longest prompt fits.
 
         Raises:
@@ -126,24 +127,24 @@ class Extraction(_OfTokens):
         context, tested = self.tokens(text, codec)
         if len(tested) <= self.n:
             raise _too_few(f"EL_{self.n}", text, self.mode, tokens=len(tested), needed=self.n + 1)
-        space([*context, *tested[: len(tested) - self.n - 1]], text, _needed(codec))
+        join_space([*context, *tested[: len(tested) - self.n - 1]], text, _require_codec(codec))
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many beginnings are put in."""
         return max(0, len(self.tokens(text, codec)[1]) - self.n)
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """One window per beginning, the empty one first."""
         context, tested = self.tokens(text, codec)
         made = []
         for shown in range(len(tested) - self.n):
             prompt, rest = [*context, *tested[:shown]], tested[shown:]
-            budget = min(len(rest), space(prompt, text, codec))
+            budget = min(len(rest), join_space(prompt, text, codec))
             made.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
         return made
 
 
-def tokens_of(text: Text, codec: Codec | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
+def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
     """(context, tested tokens) of a text: the second follow the first, as the model has read them in training.
 
     As raw text, what question and whole text have in common at their beginning is the context: a token that holds the
@@ -160,29 +161,29 @@ def tokens_of(text: Text, codec: Codec | None, *, mode: Mode, template: bool) ->
         ValueError: No codec.
 
     """
-    codec = _needed(codec)
+    codec = _require_codec(codec)
     if mode == "suffix" and template:
         return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
-    whole = codec.raw_ids(f"{text.question} {text.answer}")
+    whole = codec.encode_plain(f"{text.question} {text.answer}")
     if mode == "suffix":
-        known = _in_common(codec.raw_ids(text.question), whole)
+        shared = _in_common(codec.encode_plain(text.question), whole)
     else:
-        known = _in_common(codec.raw_ids(""), whole) + 1
-    return whole[:known], whole[known:]
+        shared = _in_common(codec.encode_plain(""), whole) + 1
+    return whole[:shared], whole[shared:]
 
 
-def overlap(said: Sequence[int], rest: Sequence[int], *, n: int) -> float:
+def ngram_overlap(generated: Sequence[int], rest: Sequence[int], *, n: int) -> float:
     """OVERLAP_n(a, b): the share of the n-grams of a that occur in b, 0 to 1; 0 where a has none.
 
     Args:
-        said: a, the tokens that the model said.
+        generated: a, the tokens that the model said.
         rest: b, the tokens that are left of the text.
         n: Tokens of an n-gram, from 1.
 
     """
-    grams = _grams(said, n)
-    there = set(_grams(rest, n))
-    return sum(gram in there for gram in grams) / len(grams) if grams else 0.0
+    grams = _grams(generated, n)
+    reference = set(_grams(rest, n))
+    return sum(gram in reference for gram in grams) / len(grams) if grams else 0.0
 
 
 def _grams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
@@ -194,14 +195,14 @@ def _hit(token: int, continuation: Continuation) -> float:
 
 
 def _extracted(rest: Sequence[int], n: int, continuation: Continuation) -> float:
-    return overlap(continuation.ids, rest, n=n)
+    return ngram_overlap(continuation.ids, rest, n=n)
 
 
 def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _needed(codec: Codec | None) -> Codec:
+def _require_codec(codec: PromptEncoder | None) -> PromptEncoder:
     if codec is None:
         raise ValueError("tokens cannot be counted without the codec of the model")
     return codec
@@ -209,5 +210,5 @@ def _needed(codec: Codec | None) -> Codec:
 
 def _too_few(measure: str, text: Text, mode: Mode, *, tokens: int, needed: int) -> NoWindowsError:
     name = name_of(text) if mode == "suffix" else f"question and answer of fact {text.fact}"
-    why = f"has {tokens} {'token' if tokens == 1 else 'tokens'} to be tested and {measure} needs {needed}"
-    return NoWindowsError(measure=measure, text=name, why=why, way="lengthen it or leave it out")
+    reason = f"has {tokens} {'token' if tokens == 1 else 'tokens'} to be tested and {measure} needs {needed}"
+    return NoWindowsError(measure=measure, text=name, reason=reason, remedy="lengthen it or leave it out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,14 +17,20 @@ from meow_lightning.errors import UserError
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.rouge import ROUGES
-from meow_lightning.memo.windows import MODES, UNITS, one_of
+from meow_lightning.memo.windows import CUT_UNITS, MODES, check_choice
 
 PROFILES = CONF / "memo"
 BUDGET = 200  # tokens; the published one, where a profile leaves it to the model of a run
 SLOTS = 32
-PROMPT = ("template", "lead", "system", "date")
+PROMPT = ("template", "answer_prefix", "system", "date")
 DEVICES = ("cpu", "cuda", "auto")
-CHANGES = {"mode": MODES, "unit": UNITS, "size": None, "rouge": ROUGES, "max_new_tokens": None}  # with what is allowed
+CHANGES = {
+    "mode": MODES,
+    "cut_unit": CUT_UNITS,
+    "stride": None,
+    "rouge": ROUGES,
+    "max_new_tokens": None,
+}  # with what is allowed
 MEASURES = {f"{each.__module__}.{each.__qualname__}": each for each in (Profile, Memorization, Extraction)}
 ABOUT = """\
 Scores how strongly a model holds each answer of a file (MEMO; MA and EL beside it). The file is a JSON list, or JSON
@@ -54,25 +61,36 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         help="clean, official, ma, el: a file of conf/memo (default: official, as published)",
     )
     add("--mode", help="suffix: cut the answer; prefix: cut the question (default: the profile's)")
-    add("--unit", help="characters, words or tokens are counted between two cuts (default: the profile's)")
-    add("--size", type=int, help="so many of them (default: the profile's)")
+    add("--cut-unit", help="characters, words or tokens are counted between two cuts (default: the profile's)")
+    add("--stride", type=int, help="so many of them (default: the profile's)")
     add("--rouge", help="rouge1, rouge2 or rougeL; ends the new keys (default: the profile's)")
     add("--max-new-tokens", type=int, help=f"most tokens said per window (default: the profile's, else {BUDGET})")
     add("--template", help="for profiles with a prompt: text with {question}, chat, or auto (default: auto)")
-    add("--lead", help="for profiles with a prompt: what stands between it and the answer (default: nothing)")
+    add("--answer-prefix", help="for profiles with a prompt: what stands between it and the answer (default: nothing)")
     add("--system", help="for chat templates: the system message (default: none)")
     add("--date", help="for chat templates that ask for the day (default: none)")
-    add("--slots", type=int, default=SLOTS, help=f"prompts side by side; speed and memory only (default: {SLOTS})")
+    add(
+        "--generation-batch-size",
+        type=int,
+        default=SLOTS,
+        help=f"prompts side by side; speed and memory only (default: {SLOTS})",
+    )
     add("--device", default="auto", help="cpu, cuda or auto (default: auto)")
     add("--skip-short", action="store_true", help="null for answers too short to be cut, instead of an error")
     add("--overwrite", action="store_true", help="replace the scored file if it is there")
     found = parser.parse_args(arguments)
-    one_of(found.device, DEVICES, option="--device")
-    for option in ("slots", "size", "max_new_tokens"):
+    check_choice(found.device, DEVICES, option="--device")
+    for option in ("generation_batch_size", "stride", "max_new_tokens"):
         value = getattr(found, option)
         if value is not None and value < 1:
             raise UserError(f"--{option.replace('_', '-')}={value} is too small; allowed: from 1")
     return found
+
+
+def as_flags(text: str) -> str:
+    """Rename the options of a run in a message to those of this command."""
+    pattern = r"\b(?:model\.prompt|memo(?=\.cut_unit=))\.(\w+)"
+    return re.sub(pattern, lambda found: f"--{found[1].replace('_', '-')}", text)
 
 
 def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extraction:
@@ -82,15 +100,15 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
         UserError: A profile that is not there or cannot be, or an option that does not fit it.
 
     """
-    one_of(chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")), option="--profile")
+    check_choice(chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")), option="--profile")
     values = yaml.safe_load((PROFILES / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
     made = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
     if made is None:
         raise UserError(f"--profile={chosen.profile}: its file's _target_ must be one of {', '.join(MEASURES)}")
-    known = {field.name for field in fields(made)}
+    expected = {field.name for field in fields(made)}
     values = {key: value for key, value in values.items() if key not in ("_target_", "verify")}
-    if set(values) != known:
-        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(known))}")
+    if set(values) != expected:
+        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(expected))}")
     _change(values, chosen)
     for key, value in values.items():
         if "${" in str(value):
@@ -98,8 +116,8 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
     measure = made(**values)
     if (unused := [key for key in PROMPT if getattr(chosen, key) is not None]) and not measure.templated:
         raise UserError(
-            f"--{unused[0]} has no effect with profile {measure.name} in mode {measure.mode}, which shows raw text; "
-            "leave it out, or take --profile clean --mode suffix"
+            f"--{unused[0].replace('_', '-')} has no effect with profile {measure.name} in mode {measure.mode}, which "
+            "shows raw text; leave it out, or take --profile clean --mode suffix"
         )
     return measure
 
@@ -109,18 +127,18 @@ def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
     if "${" in str(values.get("max_new_tokens")):
         values["max_new_tokens"] = BUDGET
     for key, allowed in CHANGES.items():
-        said, option = getattr(chosen, key), f"--{key.replace('_', '-')}"
-        if said is None:
+        value, option = getattr(chosen, key), f"--{key.replace('_', '-')}"
+        if value is None:
             continue
         if key not in values:
             raise UserError(
                 f"{option} has no effect with profile {chosen.profile}, which has no {key}; leave it out, or take "
                 "--profile clean or --profile official"
             )
-        values[key] = said if allowed is None else one_of(said, allowed, option=option)
+        values[key] = value if allowed is None else check_choice(value, allowed, option=option)
 
 
-def ending(measure: Profile | Memorization | Extraction) -> str:
+def score_suffix(measure: Profile | Memorization | Extraction) -> str:
     """What the new keys end with, such as ``rouge1``, ``ma`` or ``el1``."""
     if isinstance(measure, Profile):
         return measure.rouge
@@ -130,6 +148,6 @@ def ending(measure: Profile | Memorization | Extraction) -> str:
 def prompt_of(chosen: argparse.Namespace, measure: Profile | Memorization | Extraction) -> dict[str, str | None]:
     """What the codec is to know of the prompt; nothing of a chat template where raw text is shown."""
     if not measure.templated:
-        return {"template": "{question}", "lead": "", "system": None, "date": None}
-    said = {key: getattr(chosen, key) for key in PROMPT}
-    return said | {"template": said["template"] or "auto", "lead": said["lead"] or ""}
+        return {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
+    given = {key: getattr(chosen, key) for key in PROMPT}
+    return given | {"template": given["template"] or "auto", "answer_prefix": given["answer_prefix"] or ""}

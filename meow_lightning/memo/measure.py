@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from meow_lightning.distributed import bundles, grouped
+from meow_lightning.distributed import chunk_groups, group_by
 from meow_lightning.errors import UserError
 from meow_lightning.types import Progress, ScoredText
 
 if TYPE_CHECKING:
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import Continuation
 
 Kind = Literal["answer", "candidate"]
@@ -20,7 +20,7 @@ Kind = Literal["answer", "candidate"]
 BATCHES_PER_CHUNK = 32
 
 
-class Codec(Protocol):
+class PromptEncoder(Protocol):
     """Turns texts into the tokens of one model and back."""
 
     @property
@@ -50,11 +50,11 @@ class Codec(Protocol):
         """The prompt of training for the question, then the beginning of its answer, tokenized apart."""
         ...
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         """The text as the tokenizer sees it by itself, with its usual special tokens."""
         ...
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         """Where the tokens of the text end, in characters, tokenized by itself."""
         ...
 
@@ -104,7 +104,7 @@ class Measure(Protocol):
         """Whether windows cannot be counted without the model's tokens."""
         ...
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text can be measured; cheap.
 
         Raises:
@@ -113,11 +113,11 @@ class Measure(Protocol):
         """
         ...
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many windows the text has."""
         ...
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """The windows of the text, from the shortest prompt to the longest."""
         ...
 
@@ -133,13 +133,13 @@ class _Job(NamedTuple):
     cut: Cut
 
 
-def measure(
+def score_texts(
     model: Any,
-    codec: Codec,
+    codec: PromptEncoder,
     texts: Sequence[tuple[str, Kind, int, str, str]],
     *,
     by: Measure,
-    slots: int | Room,
+    slots: int | AdaptiveBatchSize,
     progress: Progress | None,
     done: Container[tuple[str, Kind, int]],
     alone: Callable[[Text], None] | None,
@@ -165,10 +165,10 @@ def measure(
         UserError: Before anything is generated, a text without any window; a prompt that fills the model's context.
 
     """
-    wanted = [Text(*text) for text in texts if text[:3] not in done]
-    for text in wanted:
+    pending = [Text(*text) for text in texts if text[:3] not in done]
+    for text in pending:
         by.check(text, codec)
-    planned = [_Planned(text, by.count(text, codec)) for text in wanted]
+    planned = [_Planned(text, by.count(text, codec)) for text in pending]
     return _stream(model, codec, planned, by=by, slots=slots, progress=progress, alone=alone)
 
 
@@ -177,7 +177,7 @@ def name_of(text: Text) -> str:
     return f"the answer of fact {text.fact}" if text.kind == "answer" else f"candidate {text.position} of {text.fact}"
 
 
-def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
+def join_space(prompt: Sequence[int], text: Text, codec: PromptEncoder) -> int:
     """How many tokens the model can still say after a prompt, from 1.
 
     Raises:
@@ -195,23 +195,23 @@ def space(prompt: Sequence[int], text: Text, codec: Codec) -> int:
 
 def _stream(
     model: Any,
-    codec: Codec,
+    codec: PromptEncoder,
     planned: Sequence[_Planned],
     *,
     by: Measure,
-    slots: int | Room,
+    slots: int | AdaptiveBatchSize,
     progress: Progress | None,
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
     # a measure can be read without torch
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import continue_greedily
 
-    room = slots if isinstance(slots, Room) else Room(slots, note=None)
+    batch_size = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
     total, finished = sum(each.windows for each in planned), 0
-    least = room.slots * BATCHES_PER_CHUNK
-    questions = grouped(planned, key=lambda each: each.text.question)
-    for chunk in bundles(questions, size=lambda each: each.windows, least=least):
+    least = batch_size.slots * BATCHES_PER_CHUNK
+    questions = group_by(planned, key=lambda each: each.text.question)
+    for chunk in chunk_groups(questions, size=lambda each: each.windows, least=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)
@@ -224,9 +224,9 @@ def _stream(
             budgets=[job.cut.budget for job in jobs],
             end_ids=codec.end_ids,
             pad_id=codec.pad_id,
-            slots=room,
+            slots=batch_size,
             progress=None,
-            alone=_telling(alone, chunk, jobs),
+            alone=_alone_callback(alone, chunk, jobs),
         ):
             job = jobs[index]
             scores[job.owner][job.place] = job.cut.score(continuation)
@@ -237,7 +237,7 @@ def _stream(
                 yield _scored(chunk[job.owner].text, scores[job.owner])
 
 
-def _telling(
+def _alone_callback(
     alone: Callable[[Text], None] | None, chunk: Sequence[_Planned], jobs: Sequence[_Job]
 ) -> Callable[[int], None] | None:
     return None if alone is None else lambda index: alone(chunk[jobs[index].owner].text)
@@ -261,19 +261,21 @@ class NoWindowsError(UserError):
     Args:
         measure: What was to be measured, such as ``MEMO``.
         text: Which text, in words.
-        why: Why nothing is, in words, beginning with what it has or lacks.
-        way: What to do about it, in words.
+        reason: Why nothing is, in words, beginning with what it has or lacks.
+        remedy: What to do about it, in words.
 
     """
 
-    def __init__(self, *, measure: str, text: str, why: str, way: str) -> None:
-        super().__init__(f"{measure} cuts no window from {text}: it {why}, so nothing is left to be recalled; {way}")
-        self.why = f"{text} {why}"
-        self._said = {"measure": measure, "text": text, "why": why, "way": way}
+    def __init__(self, *, measure: str, text: str, reason: str, remedy: str) -> None:
+        super().__init__(
+            f"{measure} cuts no window from {text}: it {reason}, so nothing is left to be recalled; {remedy}"
+        )
+        self.reason = f"{text} {reason}"
+        self._arguments = {"measure": measure, "text": text, "reason": reason, "remedy": remedy}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How a helper process hands it to the one that waits."""
-        return functools.partial(NoWindowsError, **self._said), ()
+        return functools.partial(NoWindowsError, **self._arguments), ()
 
 
 def memo(window_scores: Sequence[float], *, text: str) -> float:
@@ -288,5 +290,7 @@ def memo(window_scores: Sequence[float], *, text: str) -> float:
 
     """
     if not window_scores:
-        raise NoWindowsError(measure="MEMO", text=text, why="has nothing to cut", way="lengthen it or leave it out")
+        raise NoWindowsError(
+            measure="MEMO", text=text, reason="has nothing to cut", remedy="lengthen it or leave it out"
+        )
     return math.fsum(window_scores) / len(window_scores)

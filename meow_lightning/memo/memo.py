@@ -6,17 +6,27 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unread, without_cut_word
+from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Codec, Cut, NoWindowsError, Text, name_of, space
-from meow_lightning.memo.rouge import NUMBERS, ROUGES, Number, Rouge, window_score
-from meow_lightning.memo.windows import MODES, UNITS, Mode, Unit, Window, cut, one_of, word_ends, wordless
+from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
+from meow_lightning.memo.windows import (
+    CUT_UNITS,
+    MODES,
+    CutUnit,
+    Mode,
+    Window,
+    check_choice,
+    cut_windows,
+    is_empty_window,
+    word_ends,
+)
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
 
-Wordless = Literal["skip", "zero"]
-WORDLESS: tuple[Wordless, ...] = ("skip", "zero")
+EmptyWindows = Literal["skip", "zero"]
+EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +45,18 @@ class Profile:
 
     Attributes:
         name: ``clean``, ``official`` or a name of one's own.
-        mode: What is cut, see :func:`meow_lightning.memo.windows.cut`.
-        unit: Cuts are counted in ``characters``, ``words`` (a cut comes before the blank) or ``tokens`` of the text
+        mode: What is cut, see :func:`meow_lightning.memo.windows.cut_windows`.
+        cut_unit: Cuts are counted in ``characters``, ``words`` (a cut comes before the blank) or ``tokens`` of the text
             that is cut, tokenized by itself.
-        size: Units between two cuts, from 1.
+        stride: Units between two cuts, from 1.
         template: Whether the prompt is that of training; else it is raw text. In mode ``prefix`` the shown piece of a
             question fits no template, so it is raw text either way.
         keep_special: Whether special tokens stay in what the model said and so count as words.
         rouge: ``rouge1``, ``rouge2`` or ``rougeL``.
-        measure: ``precision``, ``recall`` or ``fmeasure``.
+        rouge_stat: ``precision``, ``recall`` or ``fmeasure``.
         max_new_tokens: Most tokens that the model may say per window, from 1.
-        wordless: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words): ``skip``
-            leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
+        empty_windows: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words):
+            ``skip`` leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
         words: How ROUGE finds words: ``unicode`` in every script, ``published`` as MEOW's released code does (a-z and
             0-9 alone). With ``unicode`` the last word of what a budget cut off does not count, unless it is ASCII,
             since it may be half of one.
@@ -58,37 +68,37 @@ class Profile:
 
     name: str
     mode: Mode
-    unit: Unit
-    size: int
+    cut_unit: CutUnit
+    stride: int
     template: bool
     keep_special: bool
     rouge: Rouge
-    measure: Number
+    rouge_stat: RougeStat
     max_new_tokens: int
-    wordless: Wordless
+    empty_windows: EmptyWindows
     words: Words
 
     def __post_init__(self) -> None:
         for option, allowed in (
-            ("mode", MODES), ("unit", UNITS), ("rouge", ROUGES), ("measure", NUMBERS), ("wordless", WORDLESS),
-            ("words", WORDS),
+            ("mode", MODES), ("cut_unit", CUT_UNITS), ("rouge", ROUGES), ("rouge_stat", ROUGE_STATS),
+            ("empty_windows", EMPTY_WINDOWS), ("words", WORDS),
         ):  # fmt: skip
-            one_of(getattr(self, option), allowed, option=f"memo.{option}")
-        for option, value in (("size", self.size), ("max_new_tokens", self.max_new_tokens)):
+            check_choice(getattr(self, option), allowed, option=f"memo.{option}")
+        for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
             if value < 1:
                 raise UserError(f"memo.{option}={value} is too small; allowed: from 1. Nearest: set memo.{option}=1")
 
     @property
     def needs_codec(self) -> bool:
         """Whether windows cannot be counted without the model's tokens."""
-        return self.unit == "tokens"
+        return self.cut_unit == "tokens"
 
     @property
     def templated(self) -> bool:
         """Whether prompts are those of training."""
         return self.template and self.mode == "suffix"
 
-    def check(self, text: Text, codec: Codec | None) -> None:
+    def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Nothing, when the text has a window and, where a codec is given, its longest prompt fits.
 
         Raises:
@@ -99,22 +109,22 @@ class Profile:
         if not found:
             raise self._no_windows(text, codec)
         if codec is not None:
-            space(self._encode(found[-1], codec), text, codec)
+            join_space(self._encode(found[-1], codec), text, codec)
 
-    def count(self, text: Text, codec: Codec | None) -> int:
+    def count(self, text: Text, codec: PromptEncoder | None) -> int:
         """How many windows the text has."""
         return len(self.windows(text, codec))
 
-    def cuts(self, text: Text, codec: Codec) -> list[Cut]:
+    def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """The windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
         made = []
         for window in self.windows(text, codec):
             prompt = self._encode(window, codec)
-            budget = min(self.max_new_tokens, space(prompt, text, codec))
+            budget = min(self.max_new_tokens, join_space(prompt, text, codec))
             made.append(Cut(prompt, budget, partial(self._score, window, prompt, codec)))
         return made
 
-    def windows(self, text: Text, codec: Codec | None) -> list[Window]:
+    def windows(self, text: Text, codec: PromptEncoder | None) -> list[Window]:
         """The windows of the text that are asked.
 
         Raises:
@@ -122,46 +132,46 @@ class Profile:
 
         """
         found = self._all(text, codec)
-        if found and unread(found[0].label, kind=self.words):  # such a text must not read as forgotten
+        if found and unreadable(found[0].label, kind=self.words):  # such a text must not read as forgotten
             return []
         least = 2 if self.rouge == "rouge2" else 1
-        if self.wordless == "zero":
+        if self.empty_windows == "zero":
             return found
-        return [each for each in found if not wordless(each.label, least=least, kind=self.words)]
+        return [each for each in found if not is_empty_window(each.label, least=least, kind=self.words)]
 
-    def _all(self, text: Text, codec: Codec | None) -> list[Window]:
+    def _all(self, text: Text, codec: PromptEncoder | None) -> list[Window]:
         whole = text.question if self.mode == "prefix" else text.answer
         ends = None
-        if self.unit == "words":
+        if self.cut_unit == "words":
             ends = word_ends(whole)
-        elif self.unit == "tokens":
+        elif self.cut_unit == "tokens":
             if codec is None:
                 raise ValueError("windows of tokens cannot be counted without the codec of the model")
-            ends = codec.ends(whole)
-        return cut(text.question, text.answer, mode=self.mode, size=self.size, ends=ends)
+            ends = codec.token_ends(whole)
+        return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends)
 
-    def _no_windows(self, text: Text, codec: Codec | None) -> NoWindowsError:
+    def _no_windows(self, text: Text, codec: PromptEncoder | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
-        why, way = f"has fewer than 2 {self.unit}", "lengthen it or leave it out"
+        reason, remedy = f"has fewer than 2 {self.cut_unit}", "lengthen it or leave it out"
         if found := self._all(text, codec):
             least = "no pair of words" if self.rouge == "rouge2" else "no word"
-            name, why = name_of(text), f"holds {least} after its first cut"
-            way = "leave it out, or set memo.wordless=zero to have it scored 0"
-            if unread(found[0].label, kind=self.words):
-                why, way = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
-        return NoWindowsError(measure="MEMO", text=name, why=why, way=way)
+            name, reason = name_of(text), f"holds {least} after its first cut"
+            remedy = "leave it out, or set memo.empty_windows=zero to have it scored 0"
+            if unreadable(found[0].label, kind=self.words):
+                reason, remedy = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
+        return NoWindowsError(measure="MEMO", text=name, reason=reason, remedy=remedy)
 
-    def _encode(self, window: Window, codec: Codec) -> list[int]:
-        return codec.partial_ids(window.question, window.given) if self.templated else codec.raw_ids(window.text)
+    def _encode(self, window: Window, codec: PromptEncoder) -> list[int]:
+        return codec.partial_ids(window.question, window.given) if self.templated else codec.encode_plain(window.text)
 
-    def _score(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> float:
-        said = self._said(window, prompt, codec, continuation)
-        return window_score(said, window.label, rouge=self.rouge, measure=self.measure, kind=self.words)
+    def _score(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> float:
+        prediction = self._prediction(window, prompt, codec, continuation)
+        return window_score(prediction, window.label, rouge=self.rouge, rouge_stat=self.rouge_stat, kind=self.words)
 
-    def _said(self, window: Window, prompt: list[int], codec: Codec, continuation: Continuation) -> str:
+    def _prediction(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> str:
         if not self.keep_special:
-            said = codec.decode(continuation.ids, keep_special=False)
-            return without_cut_word(said) if continuation.end is None and self.words == "unicode" else said
+            prediction = codec.decode(continuation.ids, keep_special=False)
+            return without_cut_word(prediction) if continuation.end is None and self.words == "unicode" else prediction
         ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
         if self.template:
             return codec.decode(ids, keep_special=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from meow_lightning.distributed import bundles
+from meow_lightning.distributed import chunk_groups
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Codec, Kind, Measure, NoWindowsError, Text
+from meow_lightning.memo.measure import Kind, Measure, NoWindowsError, PromptEncoder, Text
 from meow_lightning.store.durable import checked_line
 from meow_lightning.types import ScoredText
 
@@ -44,7 +44,7 @@ def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
     return found
 
 
-def spelled(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[int, Entry]]:
+def normalize_entries(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[int, Entry]]:
     """Entries with one's own spelling brought into the published form: ``inverted`` as ``answer_0``, ``answer_1`` ….
 
     Nulls count as absent, as in a dataset of one's own facts.
@@ -60,22 +60,29 @@ def spelled(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[
     found: list[tuple[int, Entry]] = []
     for number, entry in entries:
         where = f"{source}, entry {number}"
-        there = {key: value for key, value in entry.items() if value is not None or key not in (TRUE, OWN, INVERTED)}
-        if INVERTED in there:
-            candidates = there.pop(INVERTED)
+        normalized = {
+            key: value for key, value in entry.items() if value is not None or key not in (TRUE, OWN, INVERTED)
+        }
+        if INVERTED in normalized:
+            candidates = normalized.pop(INVERTED)
             if not isinstance(candidates, list):
                 raise UserError(f'{where}: `{INVERTED}` is {str(candidates)[:40]!r}, not a list; write ["…", "…"]')
-            if any(map(_CANDIDATE.fullmatch, there)):
+            if any(map(_CANDIDATE.fullmatch, normalized)):
                 raise UserError(f"{where}: `{INVERTED}` and `answer_0` mean the same; give one of them")
-            there |= {f"answer_{place}": text for place, text in enumerate(candidates)}
-        found.append((number, there))
+            normalized |= {f"answer_{place}": text for place, text in enumerate(candidates)}
+        found.append((number, normalized))
     return found
 
 
 def texts(
-    entries: Sequence[tuple[int, Entry]], *, source: str, by: Measure | None, codec: Codec | None, skip_short: bool
+    entries: Sequence[tuple[int, Entry]],
+    *,
+    source: str,
+    by: Measure | None,
+    codec: PromptEncoder | None,
+    skip_short: bool,
 ) -> list[Text]:
-    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.measure`, in the file's order.
+    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.score_texts`, in the file's order.
 
     The entry's number as text stands for the fact. Nothing can be said about a blank answer, and about a text without a
     window. The published code swallowed the division by no windows and stored 0, as for an answer that the model does
@@ -98,18 +105,18 @@ def texts(
         _check(entry, where=where)
         for key, kind, position in answers(entry):
             text = Text(str(number), kind, position, entry["question"], entry[key])
-            why = _why_not(text, by, codec)
-            if why is None:
+            reason = _unmeasurable_reason(text, by, codec)
+            if reason is None:
                 found.append(text)
             elif not skip_short:
                 raise UserError(
-                    f"{where}, {key}: MEMO cuts no window from it, since {why}; lengthen it, leave it out, or say "
+                    f"{where}, {key}: MEMO cuts no window from it, since {reason}; lengthen it, leave it out, or say "
                     "--skip-short to have null for it"
                 )
     return found
 
 
-def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
+def _unmeasurable_reason(text: Text, by: Measure | None, codec: PromptEncoder | None) -> str | None:
     """Why nothing can be said about a text, ``None`` when something can."""
     if not text.answer.strip():
         return "the answer is blank"
@@ -117,7 +124,7 @@ def _why_not(text: Text, by: Measure | None, codec: Codec | None) -> str | None:
         try:
             by.check(text, codec)
         except NoWindowsError as error:
-            return error.why
+            return error.reason
     return None
 
 
@@ -142,19 +149,19 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
 
 
-def windows(wanted: Iterable[Text], *, by: Measure, codec: Codec | None) -> int:
+def windows(requested: Iterable[Text], *, by: Measure, codec: PromptEncoder | None) -> int:
     """How many windows some texts have; the codec may be ``None`` where the measure needs none."""
-    return sum(by.count(text, codec) for text in wanted)
+    return sum(by.count(text, codec) for text in requested)
 
 
-def chunks(wanted: Sequence[Text], *, by: Measure, codec: Codec | None, least: int) -> Iterator[list[Text]]:
+def chunks(requested: Sequence[Text], *, by: Measure, codec: PromptEncoder | None, least: int) -> Iterator[list[Text]]:
     """Lists of whole entries with at least ``least`` windows each, the last one perhaps with fewer.
 
     A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
     must batch as an undisturbed one does.
     """
-    entries = (list(group) for _, group in itertools.groupby(wanted, key=lambda text: text.fact))
-    return bundles(entries, size=lambda text: by.count(text, codec), least=least)
+    entries = (list(group) for _, group in itertools.groupby(requested, key=lambda text: text.fact))
+    return chunk_groups(entries, size=lambda text: by.count(text, codec), least=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:
@@ -168,7 +175,7 @@ def means(scored: Sequence[ScoredText]) -> list[str]:
 
 
 def with_scores(
-    entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, wanted: Iterable[Text], ending: str
+    entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, requested: Iterable[Text], suffix: str
 ) -> list[Entry]:
     """The entries with ``<key>_<ending>`` for each answer, such as ``answer_0_rouge1``.
 
@@ -179,25 +186,25 @@ def with_scores(
     Args:
         entries: What :func:`texts` was given.
         scored: The results of all wanted texts, in any order.
-        wanted: What :func:`texts` gave.
-        ending: Says what was measured, such as ``rouge1``.
+        requested: What :func:`texts` gave.
+        suffix: Says what was measured, such as ``rouge1``.
 
     Raises:
         ValueError: The result of a text is missing.
 
     """
     scores = {(text.fact, text.kind, text.position): text.score for text in scored}
-    asked = {text[:3] for text in wanted}
+    requested_keys = {text[:3] for text in requested}
     found: list[Entry] = []
     for number, entry in entries:
-        former = [key for key in entry if key.endswith(f"_{ending}") and _is_answer(key.removesuffix(f"_{ending}"))]
-        made = {key: value for key, value in entry.items() if key not in former}
+        former = [key for key in entry if key.endswith(f"_{suffix}") and _is_answer(key.removesuffix(f"_{suffix}"))]
+        result = {key: value for key, value in entry.items() if key not in former}
         for key, kind, position in answers(entry):
             place = (str(number), kind, position)
-            if place in asked and place not in scores:
+            if place in requested_keys and place not in scores:
                 raise ValueError(f"entry {number}, {key}: no score came for it")
-            made[f"{key}_{ending}"] = scores[place] if place in asked else None
-        found.append(made)
+            result[f"{key}_{suffix}"] = scores[place] if place in requested_keys else None
+        found.append(result)
     return found
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from meow_lightning.data.words import WORDS, Words, words
-from meow_lightning.memo.windows import one_of
+from meow_lightning.memo.windows import check_choice
 
 Rouge = Literal["rouge1", "rouge2", "rougeL"]
-Number = Literal["precision", "recall", "fmeasure"]
+RougeStat = Literal["precision", "recall", "fmeasure"]
 ROUGES: tuple[Rouge, ...] = ("rouge1", "rouge2", "rougeL")
-NUMBERS: tuple[Number, ...] = ("precision", "recall", "fmeasure")
+ROUGE_STATS: tuple[RougeStat, ...] = ("precision", "recall", "fmeasure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def scorer(rouge: Rouge, kind: Words = "unicode") -> Any:
     return RougeScorer([rouge], tokenizer=_Tokenizer(kind))
 
 
-def window_score(prediction: str, label: str, *, rouge: Rouge, measure: Number, kind: Words = "unicode") -> float:
+def window_score(prediction: str, label: str, *, rouge: Rouge, rouge_stat: RougeStat, kind: Words = "unicode") -> float:
     """ROUGE of what was said against what is left of the text, 0 to 1.
 
     Words are those of :func:`meow_lightning.data.words.words`. With o the words (``rouge1``), pairs of words
@@ -45,15 +45,15 @@ def window_score(prediction: str, label: str, *, rouge: Rouge, measure: Number, 
         prediction: What the model said.
         label: What is left of the text.
         rouge: Which ROUGE.
-        measure: Which of its three numbers; MEOW's released code takes the precision.
+        rouge_stat: Which of its three numbers; MEOW's released code takes the precision.
         kind: How words are found.
 
     Raises:
-        UserError: Unknown ``rouge``, ``measure`` or ``kind``.
+        UserError: Unknown ``rouge``, ``rouge_stat`` or ``kind``.
 
     """
-    one_of(rouge, ROUGES, option="memo.rouge")
-    one_of(measure, NUMBERS, option="memo.measure")
-    one_of(kind, WORDS, option="memo.words")
+    check_choice(rouge, ROUGES, option="memo.rouge")
+    check_choice(rouge_stat, ROUGE_STATS, option="memo.rouge_stat")
+    check_choice(kind, WORDS, option="memo.words")
     found = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
-    return float(getattr(found, measure))
+    return float(getattr(found, rouge_stat))

@@ -11,9 +11,9 @@ from meow_lightning.data.words import Words, chunk_ends, has_words
 from meow_lightning.errors import UserError
 
 Mode = Literal["suffix", "prefix"]
-Unit = Literal["characters", "words", "tokens"]
+CutUnit = Literal["characters", "words", "tokens"]
 MODES: tuple[Mode, ...] = ("suffix", "prefix")
-UNITS: tuple[Unit, ...] = ("characters", "words", "tokens")
+CUT_UNITS: tuple[CutUnit, ...] = ("characters", "words", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Window:
         return f"{self.question} {self.given}" if self.given else self.question
 
 
-def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
+def check_choice(value: str, allowed: Sequence[str], *, option: str) -> str:
     """The value itself when it is among the allowed ones.
 
     Args:
@@ -55,7 +55,7 @@ def one_of(value: str, allowed: Sequence[str], *, option: str) -> str:
     raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
-def wordless(label: str, *, least: int, kind: Words) -> bool:
+def is_empty_window(label: str, *, least: int, kind: Words) -> bool:
     """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.data.words.words`."""
     return not has_words(label, least=least, kind=kind)
 
@@ -70,14 +70,16 @@ def word_ends(text: str) -> list[int]:
     return [*ends[:-1], len(text)] if ends else []
 
 
-def cut(question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int] | None = None) -> list[Window]:
+def cut_windows(
+    question: str, answer: str, *, mode: Mode, stride: int, ends: Sequence[int] | None = None
+) -> list[Window]:
     """The windows of one text, from the shortest shown part to the longest.
 
     MEMO(x, y) = 1/S * sum over the S cuts of ROUGE(what the model says, what is left of the text); the cuts are those
-    of MEOW's released code, after 1, 1 + size, 1 + 2 * size, ... units, as long as something is left. Its units are
+    of MEOW's released code, after 1, 1 + stride, 1 + 2 * stride, ... units, as long as something is left. Its units are
     characters.
 
-    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((n - 1) / size) windows of n
+    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((n - 1) / stride) windows of n
       units.
     * ``prefix`` cuts the question: shows q[:L], expects q[L:], a blank and a; as many of the question's units. What is
       shown does not depend on the answer.
@@ -86,21 +88,21 @@ def cut(question: str, answer: str, *, mode: Mode, size: int, ends: Sequence[int
         question: The question, at least two units for ``prefix``.
         answer: The true answer or a candidate, at least two units for ``suffix``.
         mode: Which of the two is cut.
-        size: Units between two cuts, at least 1.
+        stride: Units between two cuts, at least 1.
         ends: Where each unit of the text that is cut ends, in characters, rising; ``None``: each character is a unit.
 
     Returns:
         The windows; none when the text that is cut has fewer than two units.
 
     Raises:
-        UserError: Unknown mode, or a size below 1.
+        UserError: Unknown mode, or a stride below 1.
 
     """
-    one_of(mode, MODES, option="memo.mode")
-    if size < 1:
-        raise UserError(f"memo.size={size} is no window; allowed: whole numbers from 1. Nearest: set memo.size=1")
+    check_choice(mode, MODES, option="memo.mode")
+    if stride < 1:
+        raise UserError(f"memo.stride={stride} is invalid: expected a whole number, at least 1")
     text = question if mode == "prefix" else answer
-    places = range(1, len(text), size) if ends is None else [at for at in ends[::size] if at < len(text)]
+    places = range(1, len(text), stride) if ends is None else [at for at in ends[::stride] if at < len(text)]
     if mode == "prefix":
         return [Window(question[:at], "", f"{question[at:]} {answer}") for at in places]
     return [Window(question, answer[:at], answer[at:]) for at in places]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
-from meow_lightning.methods.preference import checked_beta, log_ratio, preference
+from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class AltPo(BaseMethod):
     reference: ClassVar[Reference] = "logprobs"
 
     def __init__(self, *, beta: float, retain_weight: float) -> None:
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
@@ -42,6 +42,6 @@ class AltPo(BaseMethod):
         inverted = batch["inverted"]
         margin = log_ratio(model, inverted, reference) - log_ratio(model, batch["forget"], reference)
         return {
-            "preference": preference(margin, inverted, beta=self.beta, stream="inverted", weight=1.0),
+            "preference": preference_loss(margin, inverted, beta=self.beta, stream="inverted", weight=1.0),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
         }

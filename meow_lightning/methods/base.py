@@ -20,8 +20,8 @@ class BaseMethod:
             select inverted facts. Empty: nothing is trained.
         paired: Streams whose rows belong one by one to those of the first.
         reference: What of the frozen start model is needed: ``logprobs``, how likely it finds the answers of forget,
-            idk and inverted stream (``Rows.reference_B``; computed once, no second model in memory); ``model``, the
-            model itself, handed to ``loss``; ``both``.
+            idk and inverted stream (``TokenBatch.ref_logps_B``; computed once, no second model in memory); ``model``,
+            the model itself, handed to ``loss``; ``both``.
         surrogate: Parts whose value is not what their gradient lowers: weights inside them are held fixed.
         start: Which model the method starts from: ``target`` or ``retain``.
     """
@@ -56,7 +56,7 @@ class BaseMethod:
             seed: Seed of whatever is drawn.
         """
 
-    def stepped(self, values: Mapping[str, float]) -> None:
+    def on_step_end(self, values: Mapping[str, float]) -> None:
         """Nothing; a method may note how a step went. What changes by it must stand in :meth:`state`.
 
         Args:
@@ -65,7 +65,7 @@ class BaseMethod:
 
     @property
     def done(self) -> bool:
-        """Whether training may end before its last planned step; asked after every :meth:`stepped`."""
+        """Whether training may end before its last planned step; asked after every :meth:`on_step_end`."""
         return False
 
     def state(self) -> dict[str, float]:

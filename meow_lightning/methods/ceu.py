@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.logprobs import scored_logits
-from meow_lightning.types import Batch, LossPart, LossParts, Rows
+from meow_lightning.types import Batch, LossPart, LossParts, TokenBatch
 
 if TYPE_CHECKING:
     import torch
 
 
-class Ceu(BaseMethod):
+class CEU(BaseMethod):
     """L = mean over forget tokens of CE(q, p), q = sg[softmax of the logits with the true token's at -inf].
 
     With q_v = p_v / (1 - p_y) the divergence of p from q is -log(1 - p_y), so that CE(q, p) = H(q) - log(1 - p_y). q
@@ -46,7 +46,7 @@ class Ceu(BaseMethod):
         return {"forget": LossPart(sum=kept_N.sum(), stream="forget", per="token")}
 
 
-def _first(rows: Rows) -> torch.Tensor:
+def _first(rows: TokenBatch) -> torch.Tensor:
     """Shape (N,): whether a scored token is the first of its row."""
-    scored_BT = rows.scored_BT.bool()  # noqa: N806
-    return (scored_BT.cumsum(-1) == 1)[scored_BT]
+    loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
+    return (loss_mask_BT.cumsum(-1) == 1)[loss_mask_BT]

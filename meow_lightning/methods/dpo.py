@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.preference import checked_beta, log_ratio, preference
+from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Dpo(BaseMethod):
     reference: ClassVar[Reference] = "logprobs"
 
     def __init__(self, *, beta: float) -> None:
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """One part: ``preference``, per row; its log-ratios are to ``reference`` where there is one."""
         forget = batch["forget"]
         margin = log_ratio(model, batch["idk"], reference) - log_ratio(model, forget, reference)
-        return {"preference": preference(margin, forget, beta=self.beta, stream="forget", weight=1.0)}
+        return {"preference": preference_loss(margin, forget, beta=self.beta, stream="forget", weight=1.0)}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Learn(BaseMethod):
+class FineTune(BaseMethod):
     """Cross-entropy on the answers of the stream ``learn``."""
 
     streams: ClassVar[tuple[str, ...]] = ("learn",)
@@ -23,7 +23,7 @@ class Learn(BaseMethod):
         return {"learn": cross_entropy(model, batch["learn"], stream="learn", weight=1.0)}
 
 
-class LearnUntilKnown(Learn):
+class FineTuneUntilKnown(FineTune):
     """The same, ended after the first epoch whose steps have a mean loss of at most ``known``.
 
     The loss of a step is that before its update, so an epoch's mean is what the model knew on the way through it, and
@@ -39,7 +39,7 @@ class LearnUntilKnown(Learn):
         self.known, self.steps_per_epoch, self.least = known, steps_per_epoch, least
         self.steps, self.sum, self.mean = 0, 0.0, float("inf")
 
-    def stepped(self, values: Mapping[str, float]) -> None:
+    def on_step_end(self, values: Mapping[str, float]) -> None:
         """Add a step's loss to its epoch's."""
         self.steps, self.sum = self.steps + 1, self.sum + values["learn"]
         if self.steps % self.steps_per_epoch == 0:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.losses import there
+from meow_lightning.methods.losses import rows_with_targets
 from meow_lightning.models.logprobs import answer_nll
-from meow_lightning.types import Batch, LossPart, LossParts, Rows
+from meow_lightning.types import Batch, LossPart, LossParts, TokenBatch
 
 if TYPE_CHECKING:
     import torch
@@ -69,15 +69,15 @@ class Flat(BaseMethod):
         """Two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""
         refusal, answer = CURVES[self.divergence]
         forget, idk = batch["forget"], batch["idk"]
-        refused_B = refusal(_mean_probability(model, idk)) * there(idk)  # noqa: N806
-        answered_B = answer(_mean_probability(model, forget)) * there(forget)  # noqa: N806
+        refused_B = refusal(_mean_probability(model, idk)) * rows_with_targets(idk)  # noqa: N806
+        answered_B = answer(_mean_probability(model, forget)) * rows_with_targets(forget)  # noqa: N806
         return {
             "idk": LossPart(sum=refused_B.sum(), stream="forget", per="row"),
             "forget": LossPart(sum=answered_B.sum(), stream="forget", per="row"),
         }
 
 
-def _mean_probability(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
+def _mean_probability(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
     """Shape (B,): the mean probability of the scored tokens of each row, 0 for a blank one."""
-    probability_BT = (-answer_nll(model, rows)).exp() * rows.scored_BT  # noqa: N806
-    return probability_BT.sum(-1) / rows.scored_BT.sum(-1).clamp(min=1)
+    probability_BT = (-answer_nll(model, rows)).exp() * rows.loss_mask_BT  # noqa: N806
+    return probability_BT.sum(-1) / rows.loss_mask_BT.sum(-1).clamp(min=1)

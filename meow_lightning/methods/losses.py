@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.models.logprobs import answer_nll, scored_logits
-from meow_lightning.types import LossPart, Rows
+from meow_lightning.types import LossPart, TokenBatch
 
 if TYPE_CHECKING:
     import torch
 
 
-def there(rows: Rows) -> torch.Tensor:
+def rows_with_targets(rows: TokenBatch) -> torch.Tensor:
     """Shape (B,): 1 for a row that has something scored, 0 for the blank row of a process without work."""
-    return rows.scored_BT.any(-1).float()
+    return rows.loss_mask_BT.any(-1).float()
 
 
-def divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Rows) -> torch.Tensor:
+def kl_divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
     """The Kullback-Leibler divergence of the model from the reference over the scored tokens, summed, in nats.
 
     sum over scored tokens t of sum_v p_ref(v) (log p_ref(v) - log p(v)), fp32; over the answer alone, while published
@@ -28,7 +28,7 @@ def divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Rows) -
 
 
 def cross_entropy(
-    model: torch.nn.Module, rows: Rows, *, stream: str, weight: float, per: Literal["token"] = "token"
+    model: torch.nn.Module, rows: TokenBatch, *, stream: str, weight: float, per: Literal["token"] = "token"
 ) -> LossPart:
     """The cross-entropy of the answers of one stream, as a part whose denominator is the global batch's.
 

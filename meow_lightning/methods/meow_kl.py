@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
-from meow_lightning.methods.preference import nearness
+from meow_lightning.methods.preference import start_kl
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ class MeowKl(BaseMethod):
         """Two parts: ``inverted``, and ``retain``, the divergence."""
         return {
             "inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0),
-            "retain": nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),
+            "retain": start_kl(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),
         }

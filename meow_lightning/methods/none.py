@@ -5,5 +5,5 @@ from __future__ import annotations
 from meow_lightning.methods.base import BaseMethod
 
 
-class Nothing(BaseMethod):
+class NoUnlearning(BaseMethod):
     """The target model itself."""

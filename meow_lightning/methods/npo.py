@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.preference import checked_beta, log_ratio, preference
+from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Npo(BaseMethod):
     reference: ClassVar[Reference] = "logprobs"
 
     def __init__(self, *, beta: float) -> None:
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """One part: ``forget``, per row; its log-ratios are to ``reference`` where there is one."""
         margin = -log_ratio(model, batch["forget"], reference)
-        return {"forget": preference(margin, batch["forget"], beta=self.beta, stream="forget", weight=1.0)}
+        return {"forget": preference_loss(margin, batch["forget"], beta=self.beta, stream="forget", weight=1.0)}

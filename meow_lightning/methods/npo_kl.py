@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.preference import nearness
+from meow_lightning.methods.preference import start_kl
 from meow_lightning.types import Batch, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -32,5 +32,5 @@ class NpoKl(Npo):
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts: ``forget`` per row, and ``retain``, the divergence."""
-        retain = nearness(model, reference, batch["retain"], stream="retain", weight=self.retain_weight)
+        retain = start_kl(model, reference, batch["retain"], stream="retain", weight=self.retain_weight)
         return {**super().loss(model, batch, None), "retain": retain}

@@ -47,7 +47,7 @@ class Pdu(BaseMethod):
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.mu),
         }
 
-    def stepped(self, values: Mapping[str, float]) -> None:
+    def on_step_end(self, values: Mapping[str, float]) -> None:
         """Nothing; mu moves by the step's CE(retain)."""
         self.mu = max(0.0, self.mu + self.eta * (values["retain"] - self.eps))
 

@@ -6,15 +6,15 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from meow_lightning.errors import UserError
-from meow_lightning.methods.losses import divergence, there
+from meow_lightning.methods.losses import kl_divergence, rows_with_targets
 from meow_lightning.models.logprobs import answer_logps
-from meow_lightning.types import LossPart, Rows
+from meow_lightning.types import LossPart, TokenBatch
 
 if TYPE_CHECKING:
     import torch
 
 
-def checked_beta(beta: float) -> float:
+def check_beta(beta: float) -> float:
     """Beta itself: how sharply a preference turns, per nat.
 
     Raises:
@@ -27,21 +27,21 @@ def checked_beta(beta: float) -> float:
     return beta
 
 
-def log_ratio(model: torch.nn.Module, rows: Rows, start: torch.nn.Module | None) -> torch.Tensor:
+def log_ratio(model: torch.nn.Module, rows: TokenBatch, start: torch.nn.Module | None) -> torch.Tensor:
     """Shape (B,): log p(answer | prompt) - log p_start(answer | prompt) of every row, in nats.
 
     Args:
         model: What is trained.
         rows: Rows of one stream.
-        start: The start model where a method holds it; else what it said stands in ``Rows.reference_B``.
+        start: The start model where a method holds it; else what it said stands in ``TokenBatch.ref_logps_B``.
     """
     logps_B = answer_logps(model, rows)  # noqa: N806
-    known_B = rows.reference_B if start is None else answer_logps(start, rows)  # noqa: N806
+    known_B = rows.ref_logps_B if start is None else answer_logps(start, rows)  # noqa: N806
     # What is kept is float64: near the start two large numbers differ by little.
     return (logps_B - known_B).to(logps_B.dtype)
 
 
-def preference(margin_B: torch.Tensor, rows: Rows, *, beta: float, stream: str, weight: float) -> LossPart:  # noqa: N803
+def preference_loss(margin_B: torch.Tensor, rows: TokenBatch, *, beta: float, stream: str, weight: float) -> LossPart:  # noqa: N803
     """What a margin costs, a part per row: weight * (2 / beta) * mean over rows of -log sigmoid(beta * margin).
 
     The factor 2 / beta is NPO's (arXiv 2404.05868): a row's gradient by its margin is -2 sigmoid(-beta * margin), so it
@@ -57,12 +57,12 @@ def preference(margin_B: torch.Tensor, rows: Rows, *, beta: float, stream: str, 
     """
     from torch.nn.functional import logsigmoid
 
-    cost_B = -logsigmoid(beta * margin_B) * there(rows)  # noqa: N806
+    cost_B = -logsigmoid(beta * margin_B) * rows_with_targets(rows)  # noqa: N806
     return LossPart(sum=cost_B.sum(), stream=stream, per="row", weight=weight * 2 / beta)
 
 
-def nearness(
-    model: torch.nn.Module, reference: torch.nn.Module | None, rows: Rows, *, stream: str, weight: float
+def start_kl(
+    model: torch.nn.Module, reference: torch.nn.Module | None, rows: TokenBatch, *, stream: str, weight: float
 ) -> LossPart:
     """How far the model went from the start model on the answers of one stream, a part per token.
 
@@ -76,4 +76,4 @@ def nearness(
     """
     if reference is None:
         raise TypeError(f"the divergence on {stream} needs the start model: the method's reference must be 'model'")
-    return LossPart(sum=divergence(model, reference, rows), stream=stream, per="token", weight=weight)
+    return LossPart(sum=kl_divergence(model, reference, rows), stream=stream, per="token", weight=weight)

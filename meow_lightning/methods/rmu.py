@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.layers import decoder_layers, hidden_states
-from meow_lightning.types import Batch, LossPart, LossParts, Reference, Rows
+from meow_lightning.types import Batch, LossPart, LossParts, Reference, TokenBatch
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,9 @@ class Rmu(BaseMethod):
         where, training = next(model.parameters()).device, model.training
         one = torch.zeros((1, 1), dtype=torch.long, device=where)
         model.eval()  # dropout would draw from the global random state
-        hidden = hidden_states(model, Rows(one, one + 1, one, one), layers=decoder_layers(model), layer=self.layer)
+        hidden = hidden_states(
+            model, TokenBatch(one, one + 1, one, one), layers=decoder_layers(model), layer=self.layer
+        )
         model.train(training)
         below = {id(weight) for weight in _leaves(hidden)}
         for weight in model.parameters():

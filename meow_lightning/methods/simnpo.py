@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
-from meow_lightning.methods.preference import checked_beta, preference
+from meow_lightning.methods.preference import check_beta, preference_loss
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.types import Batch, LossParts
 
@@ -30,7 +30,7 @@ class SimNpo(BaseMethod):
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
 
     def __init__(self, *, beta: float, delta: float, forget_weight: float, retain_weight: float) -> None:
-        self.beta = checked_beta(beta)
+        self.beta = check_beta(beta)
         self.delta = delta
         self.forget_weight = forget_weight
         self.retain_weight = retain_weight
@@ -38,9 +38,9 @@ class SimNpo(BaseMethod):
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Two parts: ``forget`` per row, and ``retain``."""
         forget = batch["forget"]
-        length_B = forget.scored_BT.sum(-1).clamp(min=1)  # noqa: N806
+        length_B = forget.loss_mask_BT.sum(-1).clamp(min=1)  # noqa: N806
         margin = -answer_logps(model, forget) / length_B - self.delta
         return {
-            "forget": preference(margin, forget, beta=self.beta, stream="forget", weight=self.forget_weight),
+            "forget": preference_loss(margin, forget, beta=self.beta, stream="forget", weight=self.forget_weight),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
         }

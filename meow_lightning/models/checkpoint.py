@@ -48,7 +48,7 @@ def shards(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(set(index.values()))]
 
 
-def lacking_weights(folder: Path) -> str | None:
+def missing_weights(folder: Path) -> str | None:
     """Why a folder's weights cannot be used, ``None`` when they can; looks at headers and sizes alone."""
     if (folder / "adapter_config.json").is_file():
         # Beside a whole model they are as bad: transformers would load the adapters' own base model instead of it.
@@ -143,7 +143,7 @@ def _damage(path: Path) -> str | None:
     return None if whole == there else f"{there} bytes of {whole}"
 
 
-def lacking_tokenizer(folder: Path) -> str | None:
+def missing_tokenizer(folder: Path) -> str | None:
     """Why a folder has no tokenizer, ``None`` when it has one."""
     if any((folder / name).is_file() for name in TOKENIZERS):
         return None
@@ -162,16 +162,16 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
         UserError: Weights or tokenizer cannot be used, the tokenizer names no end token, or it knows more tokens than
             the model has embeddings for.
     """
-    if (lack := lacking_weights(weights)) is not None:
+    if (lack := missing_weights(weights)) is not None:
         raise UserError(f"{option}: {weights} {lack}")
-    if (lack := lacking_tokenizer(tokenizer)) is not None:
+    if (lack := missing_tokenizer(tokenizer)) is not None:
         raise UserError(f"{option}: {tokenizer} {lack}; say model.tokenizer=FOLDER or hub id, where the right one is")
-    if not names_end(tokenizer):
+    if not names_end_token(tokenizer):
         raise UserError(
             f"{option}: the tokenizer in {tokenizer} names no end token (eos_token), so no answer could ever end; set "
             "one (tokenizer.eos_token = …; tokenizer.save_pretrained) or say model.tokenizer=FOLDER"
         )
-    if not fit(weights, tokenizer):
+    if not check_tokenizer_fits(weights, tokenizer):
         raise UserError(
             f"{option}: the tokenizer in {tokenizer} knows {(largest_id(tokenizer) or 0) + 1} tokens and the model has "
             f"embeddings for {embeddings(weights)}: they do not belong together; say model.tokenizer=FOLDER, where the "
@@ -203,13 +203,13 @@ def check_attention(option: str, attention: str, *, dtype: str, gpu: bool) -> No
         raise UserError(f"{option}={attention} needs {lacks}; say {option}=sdpa")
 
 
-def fit(weights: Path, tokenizer: Path) -> bool:
+def check_tokenizer_fits(weights: Path, tokenizer: Path) -> bool:
     """Whether a model has an embedding for every token that a tokenizer gives, as far as their files say."""
     rows, largest = embeddings(weights), largest_id(tokenizer)
     return rows is None or largest is None or largest < rows
 
 
-def names_end(tokenizer: Path) -> bool:
+def names_end_token(tokenizer: Path) -> bool:
     """Whether a tokenizer knows the token that ends an answer."""
     config = read(tokenizer / "tokenizer_config.json")
     # A class made for one model knows its end token by itself; these serve any model and know what the file says.
@@ -217,7 +217,7 @@ def names_end(tokenizer: Path) -> bool:
     return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
 
 
-def chats(tokenizer: Path) -> bool:
+def has_chat_template(tokenizer: Path) -> bool:
     """Whether a tokenizer comes with a chat template."""
     files = ("chat_template.jinja", "chat_template.json")
     return any((tokenizer / name).is_file() for name in files) or bool(

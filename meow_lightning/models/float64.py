@@ -33,7 +33,7 @@ class Rotary(torch.nn.Module):
         return both.cos().to(x.dtype), both.sin().to(x.dtype)
 
 
-def computed_in_double(model: PreTrainedModel) -> None:
+def float64_forward(model: PreTrainedModel) -> None:
     """Let a Llama with float64 weights compute nothing in float32; other architectures stay as transformers has them.
 
     Without it float32's rounding (1e-7) enters in every layer, and training amplifies it until two machines disagree.

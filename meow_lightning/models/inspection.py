@@ -37,7 +37,7 @@ class Candidate:
         name: What the user called it, such as ``model.target=FOLDER``; for messages.
         weights: Folder of config and weights.
         tokenizer: Folder of its tokenizer, often the same.
-        prompt: ``template`` and ``lead``, for chats also ``system`` and ``date``.
+        prompt: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date``.
         attention: transformers' attention implementation that it will be used with; ``None`` for its own choice.
         rows: (question, answer) of everything that it will be trained on or asked.
         chats: Whether it is asked as chat models are, so that one without a chat template is worth a word.
@@ -52,7 +52,7 @@ class Candidate:
     chats: bool = False
 
 
-def examine(candidates: Sequence[Candidate]) -> list[str]:
+def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
     """What a reader of the numbers must know of some models, a sentence each.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meow_lightning.types import Rows
+from meow_lightning.types import TokenBatch
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,9 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     return list(found) if found is not None else []
 
 
-def hidden_states(model: torch.nn.Module, rows: Rows, *, layers: list[torch.nn.Module], layer: int) -> torch.Tensor:
+def hidden_states(
+    model: torch.nn.Module, rows: TokenBatch, *, layers: list[torch.nn.Module], layer: int
+) -> torch.Tensor:
     """Shape (N, d): what decoder layer ``layer`` puts out at the scored tokens, in fp32 at least; nothing above runs.
 
     Args:
@@ -50,14 +52,19 @@ def hidden_states(model: torch.nn.Module, rows: Rows, *, layers: list[torch.nn.M
     if not layers:
         raise ValueError(f"{type(model).__name__} has no list of decoder layers")
     handle = layers[min(layer, len(layers) - 1)].register_forward_hook(stop)
-    positions_BT = (rows.attention_BT.cumsum(-1) - 1).clamp(min=0)  # noqa: N806
+    positions_BT = (rows.attention_mask_BT.cumsum(-1) - 1).clamp(min=0)  # noqa: N806
     try:
-        model(input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False)
+        model(
+            input_ids=rows.input_ids_BT,
+            attention_mask=rows.attention_mask_BT,
+            position_ids=positions_BT,
+            use_cache=False,
+        )
     except _ReachedError as reached:
         hidden_BTD = reached.hidden  # noqa: N806
     else:
         raise ValueError(f"{type(model).__name__} did not call its decoder layer {layer}")
     finally:
         handle.remove()
-    hidden_ND = hidden_BTD[rows.scored_BT.bool()]  # noqa: N806
+    hidden_ND = hidden_BTD[rows.loss_mask_BT.bool()]  # noqa: N806
     return hidden_ND.double() if hidden_ND.element_size() == 8 else hidden_ND.float()

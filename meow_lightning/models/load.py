@@ -21,24 +21,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from meow_lightning.data.prompting import Codec, special_tokens
+from meow_lightning.data.prompting import PromptEncoder, special_tokens
 from meow_lightning.errors import UserError
 from meow_lightning.models.completeness import check_account, check_activation, check_finite, check_whole
-from meow_lightning.models.float64 import computed_in_double
+from meow_lightning.models.float64 import float64_forward
 
 CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """The torch dtype of a name.
-
-    Raises:
-        UserError: When the name is none of those allowed.
-    """
-    if name not in DTYPES:
-        raise UserError(f"model.dtype={name} is not known; allowed: {', '.join(DTYPES)}")
-    return DTYPES[name]
 
 
 def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
@@ -46,7 +35,8 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
 
     Args:
         source: Local folder or hub id.
-        dtype: Precision of the weights; said explicitly, since transformers 5 otherwise takes the checkpoint's.
+        dtype: Precision of the weights, one of ``DTYPES``; explicit, since transformers 5 otherwise takes the
+            checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
 
     Raises:
@@ -54,7 +44,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=dtype_of(dtype), attn_implementation=attention, use_safetensors=True,
+            str(source), dtype=DTYPES[dtype], attn_implementation=attention, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
     except (ImportError, ValueError, RuntimeError, KeyError) as error:
@@ -65,10 +55,10 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     check_finite(
         model,
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
-        "broken before, or overflow in this precision (model.dtype=bfloat16 and float32 hold larger numbers)",
+        "broken before, or overflow in this precision (model.precision=bf16-true and 32-true hold larger numbers)",
     )
     if dtype == "float64":
-        computed_in_double(model)
+        float64_forward(model)
     return model
 
 
@@ -77,12 +67,13 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
 
 
-def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> Codec:
+def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> PromptEncoder:
     """The codec of a model: its tokenizer, the prompt it was trained with, its context and its end tokens.
 
     Args:
         source: Local folder or hub id of the tokenizer.
-        prompt: ``model.prompt``: ``template`` and ``lead``, for chats also ``system`` and ``date`` (absent is null).
+        prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (absent is
+            null).
         model: Of the same folder; its generation settings may name further end tokens.
     """
     generation = model.generation_config or GenerationConfig()
@@ -113,15 +104,15 @@ class Readable(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     generation: GenerationConfig
 
-    def codec(self, prompt: Mapping[str, Any]) -> Codec:
+    def codec(self, prompt: Mapping[str, Any]) -> PromptEncoder:
         """As :func:`load_codec`, which takes the same prompt.
 
         Raises:
             UserError: Prompt and tokenizer do not fit.
         """
-        return Codec(
-            tokenizer=self.tokenizer, template=prompt["template"], lead=prompt["lead"], system=prompt.get("system"),
-            date=prompt.get("date"), context=context_of(self.config),
+        return PromptEncoder(
+            tokenizer=self.tokenizer, template=prompt["template"], answer_prefix=prompt["answer_prefix"],
+            system=prompt.get("system"), date=prompt.get("date"), context=context_of(self.config),
             end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),
         )  # fmt: skip
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meow_lightning.types import Rows
+from meow_lightning.types import TokenBatch
 
 if TYPE_CHECKING:
     import torch
 
 
-def scored_logits(model: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """(logits_NV, ids_N) of the scored tokens, row by row: what the model predicted for each, and which it is.
 
     Logits come in fp32 at least: in bf16 losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean
@@ -23,34 +23,34 @@ def scored_logits(model: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, tor
     """
     import torch
 
-    scored_BT = rows.scored_BT.bool()  # noqa: N806
-    if bool(scored_BT[:, 0].any()):
+    loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
+    if bool(loss_mask_BT[:, 0].any()):
         raise ValueError("the first token of a row cannot be scored: nothing comes before it")
-    after_BT = scored_BT[:, 1:]  # noqa: N806
+    after_BT = loss_mask_BT[:, 1:]  # noqa: N806
     columns = after_BT.any(0).nonzero().squeeze(-1)
     if columns.numel() == 0:
         columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
-    places_T = torch.arange(rows.ids_BT.shape[1], device=rows.ids_BT.device)  # noqa: N806
-    last_B1 = (places_T * (rows.attention_BT.bool() | scored_BT)).amax(-1, keepdim=True)  # noqa: N806
+    places_T = torch.arange(rows.input_ids_BT.shape[1], device=rows.input_ids_BT.device)  # noqa: N806
+    last_B1 = (places_T * (rows.attention_mask_BT.bool() | loss_mask_BT)).amax(-1, keepdim=True)  # noqa: N806
     positions_BT = torch.minimum(places_T, last_B1)  # noqa: N806 - padding has no place of its own
     logits_BKV = model(  # noqa: N806
-        input_ids=rows.ids_BT, attention_mask=rows.attention_BT, position_ids=positions_BT, use_cache=False,
+        input_ids=rows.input_ids_BT, attention_mask=rows.attention_mask_BT, position_ids=positions_BT, use_cache=False,
         logits_to_keep=columns,
     ).logits  # fmt: skip
     logits_NV = logits_BKV[after_BT[:, columns]]  # noqa: N806
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), rows.ids_BT[scored_BT]
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), rows.input_ids_BT[loss_mask_BT]
 
 
-def answer_nll(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
+def answer_nll(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
     """Nll_BT, the negative log-likelihood of every scored token in nats, 0 elsewhere.
 
     nll[b, t] = logsumexp_v z[b, t, v] - z[b, t, ids[b, t]]
     """
     logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
     nll_N = logits_NV.logsumexp(-1) - logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)  # noqa: N806
-    return nll_N.new_zeros(rows.ids_BT.shape).masked_scatter(rows.scored_BT.bool(), nll_N)
+    return nll_N.new_zeros(rows.input_ids_BT.shape).masked_scatter(rows.loss_mask_BT.bool(), nll_N)
 
 
-def answer_logps(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
+def answer_logps(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
     """Shape (B,): log p(answer | prompt) of every row in nats, the end token included; 0 for a blank row."""
     return -answer_nll(model, rows).sum(-1)

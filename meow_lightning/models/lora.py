@@ -17,7 +17,7 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
 
     y = W x + (alpha / rank) B A drop(x), A (rank, in) uniform within 1 / sqrt(in), B (out, rank) zero, so that the
     model answers at first as it did (Hu et al. 2021, "LoRA", section 4.1). It is called and trained as before;
-    :func:`merged` gives the plain model back.
+    :func:`merge_adapters` gives the plain model back.
 
     The adapters are float32 where the weights are bfloat16 or float16, whose steps are too coarse for small updates:
     peft makes them so, casts a layer's input up for them and their sum down again. A ``to(dtype)`` of the whole model
@@ -53,7 +53,7 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
     return adapted
 
 
-def merged(model: torch.nn.Module) -> PreTrainedModel:
+def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
     """The plain model, W + (alpha / rank) B A in place of W, with the weights trainable that were so before adapters.
 
     The adapted model is used up. Nothing of peft is left: class, names of weights and config are those of the model
@@ -116,9 +116,9 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
     language_model: Any = model
     if not language_model.supports_gradient_checkpointing:
         raise UserError(
-            "trainer.checkpointing=true is given, but transformers has no checkpointing for models of the type "
-            f"{language_model.config.model_type}; allowed: trainer.checkpointing=false. A smaller "
-            "trainer.micro_batch saves memory too"
+            "trainer.gradient_checkpointing=true is given, but transformers has no checkpointing for models of the "
+            f"type {language_model.config.model_type}; allowed: trainer.gradient_checkpointing=false. A smaller "
+            "trainer.micro_batch_size saves memory too"
         )
     # The later name came in the course of transformers 5, the earlier one goes with 6; their first argument is one.
     later = hasattr(language_model, "activation_checkpointing_enable")

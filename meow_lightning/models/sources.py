@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import lacking_tokenizer, lacking_weights
+from meow_lightning.models.checkpoint import missing_tokenizer, missing_weights
 from meow_lightning.store.durable import write_json
 
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -98,7 +98,7 @@ def identity(source: Source, *, memory: Path) -> str:
             return _digest(source.folder, memory)
         except OSError as error:
             raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror}); mend it") from error
-    return str(pinned(source))
+    return str(pin_revision(source))
 
 
 def weights_identity(source: Source, *, memory: Path) -> str:
@@ -126,7 +126,7 @@ def weights_identity(source: Source, *, memory: Path) -> str:
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
-def pinned(source: Source) -> Source:
+def pin_revision(source: Source) -> Source:
     """The source at the commit that its branch or tag is now, so that a branch that moves on changes nothing under way.
 
     Raises:
@@ -170,7 +170,7 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     # The hub's patterns reach into folders, where checkpoints and other formats of the same weights lie.
     asked: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns, "ignore_patterns": "*/*"}
     folder = _cached(source, asked)
-    if folder is not None and (lacking_weights if weights else lacking_tokenizer)(folder) is None:
+    if folder is not None and (missing_weights if weights else missing_tokenizer)(folder) is None:
         return folder
     if not fetch:
         raise UserError(f"{source.option}={source} is not whole in the cache; run again without plan=true to fetch it")

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.vocabulary import END, PAD, learned
+from meow_lightning.models.vocabulary import END, PAD, train_bpe
 
 __all__ = ["END", "PAD", "llama", "tokenizer_from"]
 
@@ -21,12 +21,12 @@ def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokeni
         texts: What the merges are learned from.
         vocab_size: Entries in all, the 256 bytes and two special tokens included.
     """
-    tokenizer = learned(texts, vocab_size=vocab_size)
+    tokenizer = train_bpe(texts, vocab_size=vocab_size)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
 
 
 @contextlib.contextmanager
-def drawn_in(dtype: torch.dtype) -> Iterator[None]:
+def initialized_in(dtype: torch.dtype) -> Iterator[None]:
     """Draw new weights in a precision: float32's normal deviates differ in their last bits between instruction sets."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -11,7 +11,7 @@ END = "<|end|>"
 PAD = "<|pad|>"
 
 
-def learned(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
+def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
     """A tokenizer that can write any text, and whose decoding gives it back.
 
     Args:
@@ -30,14 +30,14 @@ def learned(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
 
 
 def pieces(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
-    """Questions and answers as they will be tokenized: the prompt whole, the answer with its lead apart.
+    """Questions and answers as they will be tokenized: the prompt whole, the answer with its prefix apart.
 
     Args:
         rows: (question, answer) of each.
-        prompt: ``template``, a text with ``{question}``, and ``lead``.
+        prompt: ``template``, a text with ``{question}``, and ``answer_prefix``.
     """
     return [
         text
         for question, answer in rows
-        for text in (prompt["template"].replace("{question}", question), prompt["lead"] + answer)
+        for text in (prompt["template"].replace("{question}", question), prompt["answer_prefix"] + answer)
     ]

@@ -1,4 +1,4 @@
-"""Makes what a goal lacks: in order, side by side where that is free, under locks, resuming what was left undone."""
+"""Executes missing artifacts in dependency order, in parallel where possible, with locks and resume."""
 
 from __future__ import annotations
 
@@ -20,37 +20,46 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
-from meow_lightning.pipeline.waiting import Waits
+from meow_lightning.pipeline.waiting import LockWaits
 from meow_lightning.stages import distributed
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.folders import OTHERS, close_to_others, owner_only
+from meow_lightning.store.folders import OTHERS, owner_only, restrict_to_owner
 from meow_lightning.store.store import Store
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
-LOOK = 0.05  # seconds between two looks at what runs
-TOLD = 0.5  # seconds between two words about what runs in this process itself
-SCRATCH = ("made.json", "spec.json", "job.log", "task.json", "error-*.json", "told-*.jsonl", "part-*.jsonl", ".work-*")
+POLL_SECONDS = 0.05  # between two looks at running stages
+REPORT_SECONDS = 0.5  # between two progress reports of a stage that runs in this process
+SCRATCH = (
+    "result.json",
+    "spec.json",
+    "job.log",
+    "task.json",
+    "error-*.json",
+    "notes-*.jsonl",
+    "part-*.jsonl",
+    ".work-*",
+)
 
 
 class Watcher(Protocol):
-    """Who is told what happens: the terminal, the tracker."""
+    """An observer of the executor: the terminal, the tracker."""
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
-        """These are being made now, in these folders; called a few times a second."""
+        """Observe the running stages and their folders; called a few times a second."""
         ...
 
-    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
-        """A result is there: just made, or found."""
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
+        """Observe that a result is available: just computed, or cached."""
         ...
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
-        """Another process is making this result; this one waits for it."""
+        """Observe that another process computes this result, and that this one waits for it."""
         ...
 
     def notice(self, text: str) -> None:
-        """Something that whoever runs the program should know, in a sentence."""
+        """Receive a message for the user, one sentence."""
         ...
 
 
@@ -64,7 +73,7 @@ class _Running:
 
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, Any]:
-    """What made a result besides its settings: Python, packages, commit."""
+    """Collect what determines a result besides its settings: Python, packages, commit."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "packages": versions, **source_commit(Path(__file__).resolve())}
 
@@ -89,66 +98,75 @@ def source_commit(file: Path) -> dict[str, Any]:
 
 
 class Executor:
-    """Makes artifacts.
+    """Computes artifacts.
 
     Args:
-        store: Where results are.
+        store: The store of results.
         runtime: How stages compute.
-        jobs: Stages at once.
+        parallel_stages: Stages at once.
         threads: CPU threads per stage.
-        watchers: Who is told.
+        watchers: Observers.
 
-    ``remark`` may be set to what each new manifest is to keep besides, ``cell`` to whose run it is, for who watches.
+    Attributes:
+        manifest_extras: Called with each new artifact for further entries of its manifest.
+        run_tag: The tag of the run that is executed, for processes that watch it.
     """
 
-    def __init__(self, *, store: Store, runtime: Runtime, jobs: int, threads: int, watchers: Sequence[Watcher]) -> None:
-        self.store, self.runtime, self.jobs, self.threads, self.watchers = store, runtime, jobs, threads, watchers
-        self.remark: Callable[[Artifact], dict[str, Any]] = lambda _: {}
-        self.cell = ""
+    def __init__(
+        self, *, store: Store, runtime: Runtime, parallel_stages: int, threads: int, watchers: Sequence[Watcher]
+    ) -> None:
+        self.store, self.runtime, self.watchers = store, runtime, watchers
+        self.parallel_stages, self.threads = parallel_stages, threads
+        self.manifest_extras: Callable[[Artifact], dict[str, Any]] = lambda _: {}
+        self.run_tag = ""
         self._runners: dict[str, Runner] = {}
         self._running: list[_Running] = []
-        self._waits = Waits(store=store, say=self._notice)
+        self._waits = LockWaits(store=store, notify=self._notify)
 
     def make(self, artifacts: Sequence[Artifact]) -> None:
-        """Make all of these that are not in the store; the list holds what each needs before it.
+        """Compute all of these that are not in the store; each must follow its needs in the list.
 
         Raises:
-            UserError: A stage found a user's mistake, or ``cache=readonly`` and something lacks.
-            StageError: A stage broke.
+            UserError: A stage found a user's mistake, or ``cache=readonly`` and a result is missing.
+            StageError: A stage failed.
         """
-        there: set[str] = set()
+        available: set[str] = set()
         pending: list[Artifact] = []
         for artifact in artifacts:
             manifest = self.store.find(artifact)
-            if manifest is not None and all(need.key in there for need in artifact.needs.values()):
-                self._found(artifact, manifest, there)
+            if manifest is not None and all(need.key in available for need in artifact.needs.values()):
+                self._mark_cached(artifact, manifest, available)
             else:
                 pending.append(artifact)
         if pending and self.store.cache == "readonly":
-            lacking = ", ".join(artifact.title + self._damaged(artifact) for artifact in pending)
-            raise UserError(f"cache=readonly makes nothing, and the store lacks: {lacking}; run again with cache=use")
+            missing = ", ".join(artifact.title + self._damaged(artifact) for artifact in pending)
+            raise UserError(
+                f"cache=readonly computes nothing, and these results are missing: {missing}; run again with cache=use"
+            )
         try:
             while pending or self._running:
-                self._start(pending, there)
-                self._poll(there)
+                self._start(pending, available)
+                self._poll(available)
         except StageError:
-            self.close()  # a helper that was killed takes its pool with it; the next cell gets a new one
+            self.close()  # a helper that was killed takes its pool with it; the next run gets a new one
             raise
         finally:
             self._abandon()
 
-    def _found(self, artifact: Artifact, manifest: Mapping[str, Any], there: set[str]) -> None:
-        there.add(artifact.key)
+    def _mark_cached(self, artifact: Artifact, manifest: Mapping[str, Any], available: set[str]) -> None:
+        available.add(artifact.key)
         folder = self.store.path(artifact)
-        if artifact.private and folder.stat().st_mode & OTHERS:  # made by a version that left results open to all
-            with suppress(OSError):  # another user's, or a disk that is only to be read
-                close_to_others(folder)
+        if (
+            artifact.private and folder.stat().st_mode & OTHERS
+        ):  # written by a version that left results readable by all
+            with suppress(OSError):  # another user's, or a read-only disk
+                restrict_to_owner(folder)
         for watcher in self.watchers:
-            watcher.finished(artifact, manifest, folder, made=False)
+            watcher.finished(artifact, manifest, folder, computed=False)
 
-    def _start(self, pending: list[Artifact], there: set[str]) -> None:
+    def _start(self, pending: list[Artifact], available: set[str]) -> None:
         for artifact in list(pending):
-            if any(need.key not in there for need in artifact.needs.values()):
+            if any(need.key not in available for need in artifact.needs.values()):
                 continue
             runner = self._runner(artifact)
             if len(self._running) >= runner.slots:
@@ -157,25 +175,25 @@ class Executor:
             if lock is None:
                 continue
             pending.remove(artifact)
-            # A lock that outlived a failure here would make the next cell of this process wait for itself.
+            # A lock that outlived a failure here would make the next run of this process wait for itself.
             with ExitStack() as failing:
                 failing.callback(lock.release)
                 # Another process may have finished it between the first look and the lock.
                 manifest = self.store.find(artifact)
                 if manifest is not None:
-                    self._found(artifact, manifest, there)
+                    self._mark_cached(artifact, manifest, available)
                     continue
                 self._running.append(self._begin(artifact, runner, lock))
                 failing.pop_all()
 
     def _lock(self, artifact: Artifact) -> FileLock | None:
-        """The lock of a result, ``None`` while another process makes it; asked for the less often the longer it is."""
-        if not self._waits.due(artifact):
+        """Acquire the lock of a result; ``None`` while another process holds it, polled less often over time."""
+        if not self._waits.is_due(artifact):
             return None
         lock = self.store.lock(artifact)
         if lock is not None:
-            self._waits.over(artifact)
-        elif self._waits.refused(artifact):
+            self._waits.acquired(artifact)
+        elif self._waits.record_refusal(artifact):
             for watcher in self.watchers:
                 watcher.waiting(artifact, self.store.owner(artifact))
         return lock
@@ -183,58 +201,58 @@ class Executor:
     def _begin(self, artifact: Artifact, runner: Runner, lock: FileLock) -> _Running:
         folder = self.store.begin(artifact)
         if damage := self._damaged(artifact):
-            self._notice(f"{artifact.title}{damage}; it is set aside and made anew")
-        task = {"stage": artifact.stage, "label": artifact.label, "cell": self.cell, "started": time.time()}
+            self._notify(f"{artifact.title}{damage}; it is set aside and computed again")
+        task = {"stage": artifact.stage, "label": artifact.label, "run": self.run_tag, "started": time.time()}
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
-        self._tell_running(also=(artifact, folder))
+        self._report_running(also=(artifact, folder))
         spec = self._spec(artifact, folder)
-        with self._telling(artifact, folder) if isinstance(runner, Inline) else nullcontext():
+        with self._reporting_progress(artifact, folder) if isinstance(runner, Inline) else nullcontext():
             handle = runner.start(spec)
         return _Running(artifact, handle, lock, folder)
 
     @contextmanager
-    def _telling(self, artifact: Artifact, folder: Path) -> Iterator[None]:
-        """Tell how far a stage is while this thread itself is at it."""
+    def _reporting_progress(self, artifact: Artifact, folder: Path) -> Iterator[None]:
+        """Report the progress of a stage that runs in this thread itself."""
         ended = threading.Event()
         failed: list[Exception] = []
 
-        def tell() -> None:
+        def report() -> None:
             try:
-                while not ended.wait(TOLD):
-                    self._tell_running(also=(artifact, folder))
-            except Exception as error:  # noqa: BLE001 - raised below, where somebody hears it
+                while not ended.wait(REPORT_SECONDS):
+                    self._report_running(also=(artifact, folder))
+            except Exception as error:  # noqa: BLE001 - raised below, in the main thread
                 failed.append(error)
 
-        teller = threading.Thread(target=tell, daemon=True)
-        teller.start()
+        reporter = threading.Thread(target=report, daemon=True)
+        reporter.start()
         try:
             yield
         finally:
             ended.set()
-            teller.join()
+            reporter.join()
         if failed:
             raise failed[0]
 
     def _damaged(self, artifact: Artifact) -> str:
-        """What is wrong with a stored result, to be put behind its title; empty where nothing is."""
+        """Format what is wrong with a stored result, to follow its title; empty where nothing is."""
         why = self.store.damage(artifact)
         return f" (what is stored as {artifact.key} is damaged: {why})" if why else ""
 
-    def _notice(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         for watcher in self.watchers:
             watcher.notice(text)
 
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
-        alone = (
+        single_device = (
             Runtime(**{**vars(self.runtime), "devices": 1, "nodes": 1})
             if not distributed(artifact.stage, artifact.inputs)
             else self.runtime
         )
         needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
-        work = Work(
+        work = StageContext(
             stage=artifact.stage, label=artifact.label, folder=folder, settings=artifact.settings, needs=needs,
-            inputs=artifact.inputs, runtime=alone,
+            inputs=artifact.inputs, runtime=single_device,
         )  # fmt: skip
         return work.to_spec()
 
@@ -243,41 +261,43 @@ class Executor:
             "job"
             if self.runtime.devices > 1 and distributed(artifact.stage, artifact.inputs)
             else "pool"
-            if self.jobs > 1
+            if self.parallel_stages > 1
             else "inline"
         )
         if kind not in self._runners:
             self._runners[kind] = (
                 Job(devices=self.runtime.devices, nodes=self.runtime.nodes, threads=self.threads) if kind == "job"
-                else Pool(jobs=self.jobs, threads=self.threads) if kind == "pool" else Inline(threads=self.threads)
+                else Pool(parallel_stages=self.parallel_stages, threads=self.threads) if kind == "pool"
+                else Inline(threads=self.threads)
             )  # fmt: skip
         return self._runners[kind]
 
-    def _poll(self, there: set[str]) -> None:
-        self._tell_running()
+    def _poll(self, available: set[str]) -> None:
+        self._report_running()
         ended = [running for running in self._running if running.handle.done()]
         if not ended:
-            time.sleep(LOOK)
-        # All of them, also when one failed: what has ended well is sealed before the failure goes on its way.
+            time.sleep(POLL_SECONDS)
+        # All of them, also when one failed: what has ended well is sealed before the failure propagates.
         with ExitStack() as sealing:
             for running in reversed(ended):
-                sealing.callback(self._seal, running, there)
+                sealing.callback(self._seal, running, available)
 
-    def _seal(self, running: _Running, there: set[str]) -> None:
+    def _seal(self, running: _Running, available: set[str]) -> None:
         self._running.remove(running)
         try:
-            made = running.handle.result()
+            record = running.handle.result()
             for path in list(running.folder.iterdir()):
                 if any(fnmatch(path.name, name) for name in SCRATCH):
                     path.unlink()
-            manifest = self.store.finish(running.artifact, {**made, **provenance(), **self.remark(running.artifact)})
+            extras = {**provenance(), **self.manifest_extras(running.artifact)}
+            manifest = self.store.finish(running.artifact, {**record, **extras})
         finally:
             running.lock.release()
-        there.add(running.artifact.key)
+        available.add(running.artifact.key)
         for watcher in self.watchers:
-            watcher.finished(running.artifact, manifest, self.store.path(running.artifact), made=True)
+            watcher.finished(running.artifact, manifest, self.store.path(running.artifact), computed=True)
 
-    def _tell_running(self, also: tuple[Artifact, Path] | None = None) -> None:
+    def _report_running(self, also: tuple[Artifact, Path] | None = None) -> None:
         now = {running.artifact.key: (running.artifact, running.folder) for running in self._running}
         if also is not None:
             now[also[0].key] = also
@@ -285,7 +305,7 @@ class Executor:
             watcher.running(now)
 
     def _abandon(self) -> None:
-        """After a failure or an interrupt: end what still runs; its partial work stays for the next run."""
+        """End what still runs after a failure or an interrupt; its partial work stays for the next run."""
         if self._running:
             self.close()
         for running in self._running:
@@ -293,7 +313,7 @@ class Executor:
         self._running.clear()
 
     def close(self) -> None:
-        """Give the helper processes back."""
+        """Shut down the helper processes."""
         for runner in self._runners.values():
             runner.close()
         self._runners.clear()

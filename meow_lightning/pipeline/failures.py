@@ -1,4 +1,4 @@
-"""Why a cell failed, kept in ``runs/failed`` until it finishes: a line for people, then the whole traceback."""
+"""Failure records: why a run failed, kept in ``runs/failed`` until it finishes, as one line and the full traceback."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from meow_lightning.store.folders import owner_only, plain_name
 
-NOTE = "the whole story: "  # goes with an error that was told, so that a sweep does not tell it again
+NOTE_PREFIX = "full traceback: "  # note on an error that was recorded, so that a sweep does not record it again
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """A failure: where it is told, when that was (seconds since 1970), and why in one line."""
+class FailureRecord:
+    """A failure: its file, its time (seconds since 1970), and the reason in one line."""
 
     path: Path
     time: float
@@ -23,57 +23,57 @@ class Story:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
+    """Format an error as one line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def tell(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
-    """The file that tells of a failure; written, unless somebody has told it already.
+def record_failure(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
+    """Write the record of a failure, unless it was recorded already; returns its file.
 
     Args:
         outputs: Folder of everything the program writes.
-        name: Whose failure: a cell's tag, or its words in a sweep.
+        name: The failed run: its tag, or its options in a sweep.
         error: What went wrong.
         private: Whether its text may hold texts of a dataset that is not public.
     """
-    told = [note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE)]
-    if told:
-        return Path(told[0].removeprefix(NOTE))
+    recorded = [note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE_PREFIX)]
+    if recorded:
+        return Path(recorded[0].removeprefix(NOTE_PREFIX))
     path = _path(outputs, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with owner_only(private):
         path.write_text(f"{reason(error)}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
-    error.add_note(f"{NOTE}{path}")
+    error.add_note(f"{NOTE_PREFIX}{path}")
     return path
 
 
 @contextmanager
-def telling(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
-    """A context whose failure is told; where it ends well, what was told before is taken away."""
+def recording_failures(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
+    """Record a failure of the context; where it ends well, remove the record of an earlier one."""
     try:
         yield
     except Exception as error:
-        tell(outputs, name, error, private=private)
+        record_failure(outputs, name, error, private=private)
         raise
-    clear(outputs, name)
+    clear_failure(outputs, name)
 
 
-def clear(outputs: Path, name: str) -> None:
-    """Take away what is told of somebody."""
+def clear_failure(outputs: Path, name: str) -> None:
+    """Remove the record of a run."""
     _path(outputs, name).unlink(missing_ok=True)
 
 
-def last(outputs: Path, names: Sequence[str]) -> Story | None:
-    """The last failure told under any of some names."""
-    found: list[Story] = []
+def last_failures(outputs: Path, names: Sequence[str]) -> FailureRecord | None:
+    """Return the last failure recorded under any of some names."""
+    found: list[FailureRecord] = []
     for path in {_path(outputs, name) for name in names}:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            found.append(Story(path, path.stat().st_mtime, lines[0] if lines else "for no reason that was told"))
+            found.append(FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason"))
         except OSError:
-            continue  # nothing was told, or it has just been taken away
-    return max(found, key=lambda story: story.time, default=None)
+            continue  # nothing was recorded, or it has just been removed
+    return max(found, key=lambda failure: failure.time, default=None)
 
 
 def _path(outputs: Path, name: str) -> Path:

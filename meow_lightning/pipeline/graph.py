@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.errors import UserError, choose
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.stages import NAMES
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import NAME_BYTES
@@ -47,7 +47,7 @@ class Graph:
         Raises:
             UserError: When there is no such stage, or the cell's method does without it.
         """
-        choose("goal", name, NAMES)
+        check_choice("goal", name, NAMES)
         wanted = (name, "verify") if name == "score" else (name,)  # who asks for scores to be verified wants both
         last = max(map(NAMES.index, wanted))
 
@@ -55,7 +55,7 @@ class Graph:
             # A loop measures before it unlearns again: its last model is wanted all the same.
             return name == "unlearn" or all(NAMES.index(each.stage) <= last for each in artifact.walk())
 
-        seen = needed(each for each in self.artifacts.values() if each.stage in wanted and early(each))
+        seen = required_artifacts(each for each in self.artifacts.values() if each.stage in wanted and early(each))
         if not seen and name == "verify":
             raise UserError("goal=verify checks nothing with memo.verify=0; say memo.verify=100 to check 100 windows")
         if not seen:
@@ -63,12 +63,12 @@ class Graph:
         return seen
 
 
-def needed(wanted: Iterable[Artifact]) -> list[Artifact]:
+def required_artifacts(wanted: Iterable[Artifact]) -> list[Artifact]:
     """Some artifacts and all that they are made from; each once, needs first."""
     return list({each.key: each for artifact in wanted for each in artifact.walk()}.values())
 
 
-def cell_name(options: Mapping[str, Any]) -> str:
+def run_name(options: Mapping[str, Any]) -> str:
     """The readable name of a cell: model, dataset, split, method, seed. Files are called by it.
 
     Raises:
@@ -83,7 +83,7 @@ def cell_name(options: Mapping[str, Any]) -> str:
                 f"_ + = . -, begins with a letter or digit, and has at most {LONGEST} of them"
             )
     model, dataset, method, split = (str(name) for name in named.values())
-    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["warning"] else ""]
+    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["disclaimer"] else ""]
     name = "-".join(part for part in parts if part)
     if len(name.encode()) > NAME_BYTES - ROOM:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Three ways to run a stage's task, one interface: start it, ask whether it is done, take what it says.
+"""Three ways to run the task of a stage behind one interface: start it, poll it, take its result.
 
 ``Inline`` runs it here and now, ``Pool`` in a few helper processes that stay, ``Job`` in N processes of their own under
 torch.distributed.run. A helper costs seconds of imports once; a job costs them each time, but its memory, its crashes
@@ -35,18 +35,18 @@ KILLED = (
 
 
 class StageError(Exception):
-    """A stage failed for a reason that is no user's mistake; the text holds the traceback of what ran it."""
+    """A stage failed for a reason that is not a user's mistake; the text holds its traceback."""
 
 
 class Handle(Protocol):
     """A started task."""
 
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether it has ended, with or without an error."""
         ...
 
     def result(self) -> dict[str, Any]:
-        """What it says of its making; raises what it raised."""
+        """Return the entries for its manifest; raises what the task raised."""
         ...
 
 
@@ -60,25 +60,25 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """End what is running and give everything back."""
+        """End what is running and release all resources."""
         ...
 
 
-def alone() -> None:
-    """Forget what a launcher around this program has set, so that no stage takes itself for a part of its job."""
+def clear_launcher_env() -> None:
+    """Remove the variables of a launcher around this program, so that no stage joins its process group."""
     for name in LAUNCHED:
         os.environ.pop(name, None)
 
 
 class _Finished:
-    def __init__(self, made: dict[str, Any]) -> None:
-        self._made = made
+    def __init__(self, result: dict[str, Any]) -> None:
+        self._result = result
 
     def done(self) -> bool:
         return True
 
     def result(self) -> dict[str, Any]:
-        return self._made
+        return self._result
 
 
 class Inline:
@@ -87,17 +87,17 @@ class Inline:
     slots = 1
 
     def __init__(self, *, threads: int) -> None:
-        alone()
+        clear_launcher_env()
         if "torch" not in sys.modules:
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        worker.hush()
+        worker.silence_third_party()
 
     def start(self, spec: Spec) -> Handle:
         """Run the task to its end."""
         return _Finished(worker.run_stage(spec))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 class _Pooled:
@@ -115,16 +115,17 @@ class _Pooled:
 
 
 class Pool:
-    """Runs up to ``jobs`` tasks at once, each in a helper process with ``threads`` CPU threads."""
+    """Runs up to ``parallel_stages`` tasks at once, each in a helper process with ``threads`` CPU threads."""
 
-    def __init__(self, *, jobs: int, threads: int) -> None:
-        self.slots = jobs
-        alone()
+    def __init__(self, *, parallel_stages: int, threads: int) -> None:
+        self.slots = parallel_stages
+        clear_launcher_env()
         # Read by the helpers' OpenMP when they import torch; spinning threads would fight for the shared cores.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self._pool = ProcessPoolExecutor(
-            max_workers=jobs, mp_context=multiprocessing.get_context("spawn"), initializer=worker.prepare,
+            max_workers=parallel_stages, mp_context=multiprocessing.get_context("spawn"),
+            initializer=worker.init_helper,
             initargs=(os.getpid(), threads),
         )  # fmt: skip
 
@@ -136,7 +137,7 @@ class Pool:
             raise StageError(KILLED.format(what=f"a helper that was to run {spec['stage']}")) from error
 
     def close(self) -> None:
-        """End the helpers, the busy ones too: what they were at is resumed by the next run."""
+        """End the helpers, busy ones too: the next run resumes their work."""
         helpers = list((self._pool._processes or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
         for helper in helpers:
@@ -155,18 +156,18 @@ class _Job:
         return self._process.poll() is not None
 
     def result(self) -> dict[str, Any]:
-        made = self._folder / "made.json"
-        if self._process.returncode == 0 and made.exists():
-            return json.loads(made.read_text(encoding="utf-8"))
-        told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("error-*.json"))]
-        for error in told:
+        path = self._folder / "result.json"
+        if self._process.returncode == 0 and path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+        errors = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("error-*.json"))]
+        for error in errors:
             if error["kind"] == "user":
                 raise UserError(error["message"])
         log = (self._folder / "job.log").read_text(encoding="utf-8", errors="replace")[-4000:]
-        reason = told[0]["traceback"] if told else log
+        reason = errors[0]["traceback"] if errors else log
         raise StageError(f"the job for {self._stage} ended with status {self._process.returncode}\n{reason}")
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
@@ -176,8 +177,8 @@ class _Job:
                 self._process.wait()
 
 
-def launch(devices: int, nodes: int) -> list[str]:
-    """The words that start the processes of a distributed job.
+def launch_command(devices: int, nodes: int) -> list[str]:
+    """Build the command that starts the processes of a distributed job.
 
     Args:
         devices: Processes in all.
@@ -213,21 +214,27 @@ class Job:
     slots = 1
 
     def __init__(self, *, devices: int, nodes: int, threads: int) -> None:
-        alone()
+        clear_launcher_env()
         self._devices, self._nodes, self._threads = devices, nodes, threads
         self._running: list[_Job] = []
 
     def start(self, spec: Spec) -> Handle:
-        """Write the task down and start the job; what it prints goes to ``job.log`` in the task's folder."""
+        """Write the task and start the job; its output goes to ``job.log`` in the task's folder."""
         folder = Path(spec["folder"])
-        for old in (*folder.glob("error-*.json"), folder / "made.json"):
+        for old in (*folder.glob("error-*.json"), folder / "result.json"):
             old.unlink(missing_ok=True)
         path, private = folder / "spec.json", bool(spec["inputs"].get("private"))
         task = json.dumps(spec).encode()
         with owner_only(private):
             path.write_bytes(task)
         digest = hashlib.sha256(task).hexdigest()
-        command = [*launch(self._devices, self._nodes), "-m", "meow_lightning.pipeline.worker", str(path), digest]
+        command = [
+            *launch_command(self._devices, self._nodes),
+            "-m",
+            "meow_lightning.pipeline.worker",
+            str(path),
+            digest,
+        ]
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),
@@ -245,5 +252,5 @@ class Job:
     def close(self) -> None:
         """End what is running."""
         for job in self._running:
-            job.end()
+            job.terminate()
         self._running.clear()

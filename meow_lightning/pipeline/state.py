@@ -1,8 +1,9 @@
-"""How results and cells stand while others may be making them: done, running, waiting, interrupted, failed.
+"""The states of results and runs while other processes may be at work: done, running, waiting, interrupted, failed.
 
-Running is what somebody holds the lock of. The lock of another machine is not everywhere to be seen: on some shared
-disks every machine sees its own alone. So a lock that looks free but was last held elsewhere, or that cannot be looked
-at, is judged by the last word of its stage (``progress.json``, or its start): for ``FRESH`` seconds it counts as held.
+A result is running while a process holds its lock. Locks of other machines are not visible everywhere: on some shared
+disks a machine sees only its own. A lock that looks free but was last held elsewhere, or that cannot be inspected, is
+therefore judged by the last heartbeat of its stage (``progress.json``, or its start): it counts as held for
+``HEARTBEAT_TIMEOUT`` seconds.
 """
 
 from __future__ import annotations
@@ -15,65 +16,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.pipeline.failures import Story, last
+from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import Graph
-from meow_lightning.pipeline.waiting import progress
+from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
-FRESH = 600.0  # seconds; loading a large model and its first step pass without a word
-State = Literal["done", "running", "interrupted", "lacking"]
-STATES = ("done", "running", "interrupted", "waiting", "failed")  # of a cell, in the order they are counted
+HEARTBEAT_TIMEOUT = 600.0  # seconds; loading a large model and its first step report no progress
+State = Literal["done", "running", "interrupted", "missing"]
+STATES = ("done", "running", "interrupted", "waiting", "failed")  # of a run, in the order they are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one result stands.
+class ArtifactState:
+    """The state of one result.
 
     Attributes:
-        state: ``lacking`` was not begun yet; ``interrupted`` was, and nobody is at it.
-        owner: Who makes it, or did when it was interrupted: ``process@host``.
-        cell: The tag of the cell it was begun for; empty where that is not told.
-        begun: When that was, in seconds since 1970.
-        progress: How far it is, as ``Work.progress`` notes it; ``None`` before the first word of who makes it now.
-        silent: Seconds since its last word, where that decided between running and interrupted; else ``None``.
+        state: ``missing`` was not started yet; ``interrupted`` was, but no process works on it now.
+        owner: The process that computes it, or did until it was interrupted: ``process@host``.
+        run: The tag of the run it was started for; empty where unknown.
+        started: When that was, in seconds since 1970.
+        progress: As recorded by ``StageContext.progress``; ``None`` before the first record of its process.
+        seconds_since_heartbeat: Set where it decided between running and interrupted; else ``None``.
     """
 
     state: State
     owner: str = ""
-    cell: str = ""
-    begun: float = 0.0
+    run: str = ""
+    started: float = 0.0
     progress: Mapping[str, Any] | None = None
-    silent: float | None = None
+    seconds_since_heartbeat: float | None = None
 
 
-def standing(store: Store, artifact: Artifact, *, now: float) -> Standing:
-    """How a result stands at the time ``now``; nothing is made, and no lock is kept."""
+def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactState:
+    """Determine the state of a result at the time ``now``, without computing anything or keeping a lock."""
     partial = store.partial(artifact)
     task = _task(partial)
-    # Only where something was begun is there a lock to look at: a look must not stand in the way of who begins.
+    # Only a started result has a lock to inspect: an inspection must not block a process that is about to start.
     if task is not None:
-        said, owner = progress(partial), store.owner(artifact)
-        quiet = now - max(task["started"], said["time"] if said else 0.0)
+        progress, owner = read_progress(partial), store.owner(artifact)
+        elapsed = now - max(task["started"], progress["time"] if progress else 0.0)
         held = store.held(artifact)
-        judged = held is None or (not held and owner.partition("@")[2] not in ("", socket.gethostname()))
-        common = {"owner": owner, "cell": task.get("cell", ""), "begun": task["started"]}
-        silent = quiet if judged else None
-        if held or (judged and quiet < FRESH):
-            mine = said is not None and said["time"] >= task["started"]  # else its predecessor's
-            return Standing(state="running", progress=said if mine else None, silent=silent, **common)
+        inferred = held is None or (not held and owner.partition("@")[2] not in ("", socket.gethostname()))
+        common: dict[str, Any] = {"owner": owner, "run": task.get("run", ""), "started": task["started"]}
+        common["seconds_since_heartbeat"] = elapsed if inferred else None
+        if held or (inferred and elapsed < HEARTBEAT_TIMEOUT):
+            own = progress is not None and progress["time"] >= task["started"]  # else its predecessor's
+            return ArtifactState(state="running", progress=progress if own else None, **common)
     if store.manifest(artifact) is not None:
-        return Standing(state="done")
-    return Standing(state="lacking") if task is None else Standing(
-        state="interrupted", progress=said, silent=silent, **common
-    )  # fmt: skip
+        return ArtifactState(state="done")
+    if task is None:
+        return ArtifactState(state="missing")
+    return ArtifactState(state="interrupted", progress=progress, **common)
 
 
 def _task(partial: Path) -> dict[str, Any] | None:
-    """What was begun in a folder, ``None`` where nothing was; while a result is sealed its start alone is known."""
+    """Read what was started in a folder; only its start while a result is sealed, ``None`` where nothing was."""
     try:
         found = json.loads((partial / "task.json").read_bytes())
-        return {"started": float(found["started"]), "cell": str(found.get("cell", ""))}
+        return {"started": float(found["started"]), "run": str(found.get("run", ""))}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         try:
             return {"started": partial.stat().st_mtime}
@@ -82,15 +83,15 @@ def _task(partial: Path) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A cell that is asked about.
+class RunArtifacts:
+    """A run whose state is shown.
 
     Attributes:
-        name: What people call it: its words in a sweep.
+        name: Its name; in a sweep its own options.
         tag: The name of its files.
-        artifacts: What its goal asks for, needs first.
+        artifacts: The artifacts of its goal, needs first.
         store: Where its results are.
-        outputs: Where its failures are told.
+        outputs: Where its failures are recorded.
     """
 
     name: str
@@ -100,98 +101,105 @@ class Cell:
     outputs: Path
 
     @classmethod
-    def of(cls, name: str, cell: Graph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> Cell:
-        """The cell that some options describe; its store is read alone."""
+    def of(cls, name: str, run: Graph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> RunArtifacts:
+        """Build it from resolved options; its store is only read."""
         store = Store(root=Path(options["store"]), cache="readonly")
-        return cls(name=name, tag=cell.tag, artifacts=artifacts, store=store, outputs=Path(options["outputs"]))
+        return cls(name=name, tag=run.tag, artifacts=artifacts, store=store, outputs=Path(options["outputs"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellStanding:
-    """How a cell stands: its state, how many of its results are there, what it is at or waits for, how it failed."""
+class RunState:
+    """The state of a run: how many results are done, what it runs or waits for, how it failed."""
 
     name: str
     state: str
-    made: int
-    wanted: int
-    what: str = ""
-    story: Story | None = None
+    done: int
+    total: int
+    detail: str = ""
+    failure: FailureRecord | None = None
 
 
-def survey(cells: Sequence[Cell], *, now: float) -> tuple[dict[str, Standing], list[CellStanding]]:
-    """(how every result stands, by key; how every cell stands); each result is looked at once."""
-    found: dict[str, Standing] = {}
-    for cell in cells:
-        for artifact in cell.artifacts:
+def collect_states(runs: Sequence[RunArtifacts], *, now: float) -> tuple[dict[str, ArtifactState], list[RunState]]:
+    """Return the state of every result by key, and of every run; each result is inspected once."""
+    found: dict[str, ArtifactState] = {}
+    for run in runs:
+        for artifact in run.artifacts:
             if artifact.key not in found:
-                found[artifact.key] = standing(cell.store, artifact, now=now)
-    names = {cell.tag: cell.name for cell in reversed(cells)}
-    # Where nobody told whose a stage is, it is the first cell's that wants it: cells run in their order.
-    first = {artifact.key: cell.tag for cell in reversed(cells) for artifact in cell.artifacts}
-    makers = {key: each.cell or first[key] for key, each in found.items()}
-    stories = [last(cell.outputs, (cell.tag, cell.name)) for cell in cells]
-    told = zip(cells, stories, strict=True)
-    return found, [cell_standing(cell, found, makers=makers, names=names, story=story) for cell, story in told]
+                found[artifact.key] = artifact_state(run.store, artifact, now=now)
+    names = {run.tag: run.name for run in reversed(runs)}
+    # A stage of unknown run belongs to the first run that needs it, since runs are started in order.
+    first = {artifact.key: run.tag for run in reversed(runs) for artifact in run.artifacts}
+    owners = {key: each.run or first[key] for key, each in found.items()}
+    failures = [last_failures(run.outputs, (run.tag, run.name)) for run in runs]
+    states = [
+        run_state(run, found, owners=owners, names=names, failure=failure)
+        for run, failure in zip(runs, failures, strict=True)
+    ]
+    return found, states
 
 
-def cell_standing(
-    cell: Cell,
-    found: Mapping[str, Standing],
+def run_state(
+    run: RunArtifacts,
+    found: Mapping[str, ArtifactState],
     *,
-    makers: Mapping[str, str],
+    owners: Mapping[str, str],
     names: Mapping[str, str],
-    story: Story | None,
-) -> CellStanding:
-    """How a cell stands.
+    failure: FailureRecord | None,
+) -> RunState:
+    """Determine the state of a run.
 
     Args:
-        cell: The cell.
-        found: How the results stand, by key.
-        makers: The tag of the cell that makes each result, or was at it, by key.
-        names: What people call the cells, by tag.
-        story: How it last failed.
+        run: The run.
+        found: The states of the results, by key.
+        owners: The tag of the run that computes each result, or did, by key.
+        names: The names of the runs, by tag.
+        failure: Its last failure.
     """
-    states = {artifact.key: found[artifact.key] for artifact in cell.artifacts}
-    made = sum(each.state == "done" for each in states.values())
+    states = {artifact.key: found[artifact.key] for artifact in run.artifacts}
+    done = sum(each.state == "done" for each in states.values())
 
-    def stands(state: str, what: str, *, why: Story | None = None) -> CellStanding:
-        return CellStanding(name=cell.name, state=state, made=made, wanted=len(states), what=what, story=why)
+    def in_state(state: str, detail: str, *, failure: FailureRecord | None = None) -> RunState:
+        return RunState(name=run.name, state=state, done=done, total=len(states), detail=detail, failure=failure)
 
-    def those(state: State, *, own: bool) -> list[Artifact]:
+    def select(state: State, *, own: bool) -> list[Artifact]:
         return [
-            each for each in cell.artifacts if states[each.key].state == state and own == (makers[each.key] == cell.tag)
+            each for each in run.artifacts if states[each.key].state == state and own == (owners[each.key] == run.tag)
         ]
 
-    if made == len(states):
-        return stands("done", "")
-    if running := those("running", own=True):
-        return stands("running", ", ".join(map(title, running)))
-    begun = those("interrupted", own=True)
-    # A run that was killed after the failure has told nothing, but has begun something anew.
-    if story is not None and all(states[each.key].begun <= story.time for each in begun):
-        return stands("failed", "", why=story)
-    if begun:
-        return stands("interrupted", ", ".join(f"{title(each)}{far(states[each.key])}" for each in begun))
-    if others := those("running", own=False):
-        maker = makers[others[0].key]
-        return stands("waiting", f"for {title(others[0])}, which {names.get(maker, maker)} makes")
-    following = next(each for each in cell.artifacts if states[each.key].state != "done")
-    return stands("waiting", f"for {title(following)}{far(states[following.key])}, which nobody makes now")
+    if done == len(states):
+        return in_state("done", "")
+    if running := select("running", own=True):
+        return in_state("running", ", ".join(map(title, running)))
+    started = select("interrupted", own=True)
+    # A run that was killed after the failure has recorded nothing, but has started something again.
+    if failure is not None and all(states[each.key].started <= failure.time for each in started):
+        return in_state("failed", "", failure=failure)
+    if started:
+        suffixed = (f"{title(each)}{progress_suffix(states[each.key])}" for each in started)
+        return in_state("interrupted", ", ".join(suffixed))
+    if others := select("running", own=False):
+        owner = owners[others[0].key]
+        return in_state("waiting", f"for {title(others[0])}, computed by {names.get(owner, owner)}")
+    following = next(each for each in run.artifacts if states[each.key].state != "done")
+    detail = f"for {title(following)}{progress_suffix(states[following.key])}, which no process is computing"
+    return in_state("waiting", detail)
 
 
 def title(artifact: Artifact) -> str:
-    """Stage and label of a result."""
+    """Format stage and label of a result."""
     return f"{artifact.stage} {artifact.label}".strip()
 
 
-def far(state: Standing) -> str:
-    """How far an interrupted result was, to be put behind its title; empty where it is none or said nothing."""
-    said = state.progress
-    return f" at {said['done']} of {said['total']} {said['unit']}" if state.state == "interrupted" and said else ""
+def progress_suffix(state: ArtifactState) -> str:
+    """Format how far an interrupted result had come, to follow its title; empty where that is unknown."""
+    progress = state.progress
+    if state.state != "interrupted" or not progress:
+        return ""
+    return f" at {progress['done']} of {progress['total']} {progress['unit']}"
 
 
-def counts(cells: Sequence[CellStanding]) -> str:
-    """How many cells stand how, in words."""
-    number = Counter(cell.state for cell in cells)
+def counts(runs: Sequence[RunState]) -> str:
+    """Count the runs in each state, in words."""
+    number = Counter(run.state for run in runs)
     parts = [f"{number[state]} {state}" for state in STATES if number[state]]
-    return f"{len(cells)} cell{'s' if len(cells) > 1 else ''}: {', '.join(parts)}"
+    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {', '.join(parts)}"

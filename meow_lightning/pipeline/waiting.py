@@ -1,4 +1,4 @@
-"""Waiting for what other processes make: asked for the less often the longer it is, and never in silence."""
+"""Waiting for results that other processes compute: polled less often over time, with notices to the user."""
 
 from __future__ import annotations
 
@@ -9,84 +9,84 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.resources.format import duration
+from meow_lightning.resources.format import format_duration
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.store.store import Store
 
-PATIENCE = 1.0  # seconds at most between two looks; a lock on a shared file system is asked of its server
-SAY_AFTER = (5.0, 60.0)  # seconds of waiting after which the holder is named
-SAY_EVERY = 600.0  # seconds between two words after that
+MAX_POLL_SECONDS = 1.0  # a lock on a shared file system is a request to its server
+NOTIFY_AFTER = (5.0, 60.0)  # seconds of waiting after which the first notices name the holder
+NOTIFY_EVERY = 600.0  # seconds between two notices after these
 
 
 @dataclass
 class _Wait:
     since: float
     next: float = 0.0
-    said: int = 0
+    notices: int = 0
     stopped: bool = False
 
 
-class Waits:
-    """When to ask for locks that others hold, and what to say meanwhile.
+class LockWaits:
+    """Polling of locks that other processes hold, with notices meanwhile.
 
     Args:
-        store: Whose locks.
-        say: Takes a line for people.
+        store: The store of the locked results.
+        notify: Called with each notice.
     """
 
-    def __init__(self, *, store: Store, say: Callable[[str], None]) -> None:
-        self._store, self._say = store, say
+    def __init__(self, *, store: Store, notify: Callable[[str], None]) -> None:
+        self._store, self._notify = store, notify
         self._waits: dict[str, _Wait] = {}
 
-    def due(self, artifact: Artifact) -> bool:
-        """Whether it is time to ask for the lock of a result."""
+    def is_due(self, artifact: Artifact) -> bool:
+        """Whether it is time to try the lock of a result again."""
         wait = self._waits.get(artifact.key)
         return wait is None or time.monotonic() >= wait.next
 
-    def over(self, artifact: Artifact) -> None:
-        """Note that the lock is ours now."""
+    def acquired(self, artifact: Artifact) -> None:
+        """Record that the lock is ours now."""
         self._waits.pop(artifact.key, None)
 
-    def refused(self, artifact: Artifact) -> bool:
-        """Note that somebody holds the lock; returns whether that is new."""
+    def record_refusal(self, artifact: Artifact) -> bool:
+        """Record that another process holds the lock; returns whether that is new."""
         now = time.monotonic()
         new = artifact.key not in self._waits
         wait = self._waits.setdefault(artifact.key, _Wait(now))
         passed = now - wait.since
-        wait.next = now + min(PATIENCE, passed / 10)
+        wait.next = now + min(MAX_POLL_SECONDS, passed / 10)
         holder = self._store.holder(artifact)
-        stopped = passed >= SAY_AFTER[0] and holder is not None and holder.stopped
-        if passed >= _due(wait.said) or stopped > wait.stopped:
-            wait.said += passed >= _due(wait.said)
-            self._say(waiting(artifact, holder, passed, progress(self._store.partial(artifact))))
+        stopped = passed >= NOTIFY_AFTER[0] and holder is not None and holder.stopped
+        if passed >= _notify_after(wait.notices) or stopped > wait.stopped:
+            wait.notices += passed >= _notify_after(wait.notices)
+            self._notify(waiting_line(artifact, holder, passed, read_progress(self._store.partial(artifact))))
         wait.stopped = stopped
         return new
 
 
-def _due(said: int) -> float:
-    """After how many seconds of waiting there is something to say for the n-th time, counted from 0."""
-    more = max(0, said - len(SAY_AFTER) + 1)
-    return SAY_AFTER[min(said, len(SAY_AFTER) - 1)] + more * SAY_EVERY
+def _notify_after(notices: int) -> float:
+    """Seconds of waiting after which the n-th notice is due, counted from 0."""
+    more = max(0, notices - len(NOTIFY_AFTER) + 1)
+    return NOTIFY_AFTER[min(notices, len(NOTIFY_AFTER) - 1)] + more * NOTIFY_EVERY
 
 
-def waiting(artifact: Artifact, holder: Holder | None, passed: float, state: dict[str, Any] | None) -> str:
-    """Who is waited for, how far that one is, and what to do where it hangs.
+def waiting_line(artifact: Artifact, holder: Holder | None, passed: float, state: dict[str, Any] | None) -> str:
+    """Format who is waited for, how far that process is, and what to do if it hangs.
 
     Args:
-        artifact: What is waited for.
-        holder: Who makes it.
+        artifact: The result waited for.
+        holder: The process that computes it.
         passed: Seconds waited so far.
-        state: How far it is, as :func:`progress` reads it.
+        state: Its progress, as :func:`read_progress` returns it.
     """
     who = "another process; see status=true" if holder is None else f"{holder.described()}; {holder.remedy()}"
     ago = max(0.0, time.time() - state["time"]) if state else 0.0
-    far = f" (at {state['done']} of {state['total']} {state['unit']} {duration(ago)} ago)" if state else ""
-    return f"{artifact.title}: waiting for {duration(passed)}{far} for {who}"
+    at = f" (at {state['done']} of {state['total']} {state['unit']} {format_duration(ago)} ago)" if state else ""
+    return f"{artifact.title}: waiting for {format_duration(passed)}{at} for {who}"
 
 
-def progress(folder: Path) -> dict[str, Any] | None:
-    """How far the stage in a folder is, as ``Work.progress`` notes it; ``None`` before it first says so."""
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """Read the progress of the stage in a folder, written by ``StageContext.progress``; ``None`` before the first."""
     try:
         found = json.loads((folder / "progress.json").read_bytes())
         return {**found, "time": float(found["time"]), **{name: found[name] for name in ("done", "total", "unit")}}

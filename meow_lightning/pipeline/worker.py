@@ -26,44 +26,45 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from meow_lightning.distributed import DRIVER, check, end, give_back, rank
+from meow_lightning.distributed import DRIVER, check, destroy_process_group, rank, release_memory
 from meow_lightning.errors import UserError
 from meow_lightning.stages import distributed, stage
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.types import NotFiniteError
 
-LESS = {  # memory, by stage
+OOM_HINTS = {  # by stage
     **dict.fromkeys(
         ("finetune", "unlearn"),
-        "say trainer.micro_batch (or trainer.micro_tokens, where it is given) smaller or trainer.checkpointing=true",
+        "say trainer.micro_batch_size (or trainer.micro_batch_tokens, where it is given) smaller or "
+        "trainer.gradient_checkpointing=true",
     ),
-    "predict": "say trainer.eval_batch smaller or evaluation.gradient_norm=false",
+    "predict": "say trainer.eval_batch_size smaller or evaluation.gradient_norm=false",
 }
-SMALLER = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
-LOOK = 1.0  # seconds between two looks at who keeps a stage from beginning
-STOPPED = 5.0  # seconds after which a stopped one of these is an error
-ORPHAN = 60.0  # seconds after which any other is
-FULL = 2**20  # bytes left on a disk that is as good as full
-_imported = 0  # modules when the garbage collector was last told to leave them alone
+OOM_HINT = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
+POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
+STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error
+ORPHAN_TIMEOUT = 60.0  # seconds after which any other holder is an error
+MIN_FREE_BYTES = 2**20  # below, a disk counts as full
+_imported = 0  # number of modules when they were last frozen for the garbage collector
 
 
-def follow(process: int) -> None:
-    """End this process as soon as ``process`` (on this machine) is gone: no orphan may write into a stage's folder."""
+def exit_with(process: int) -> None:
+    """End this process when ``process`` (on this machine) ends: no orphan may write into the folder of a stage."""
     child = os.getppid() == process
 
     def watch() -> None:
-        while os.getppid() == process if child else _runs(process):
+        while os.getppid() == process if child else _is_running(process):
             time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _runs(process: int) -> bool:
-    """Whether a process that is not our parent still runs; a dead one that nobody has waited for does not."""
+def _is_running(process: int) -> bool:
+    """Whether a process other than our parent still runs; a zombie does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -74,15 +75,15 @@ def _runs(process: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def prepare(parent: int, threads: int) -> None:
-    """Set up a helper process: quiet, with its share of threads, gone when its parent goes."""
-    follow(parent)
+def init_helper(parent: int, threads: int) -> None:
+    """Set up a helper process: quiet, with its share of threads, ended with its parent."""
+    exit_with(parent)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    hush()
+    silence_third_party()
 
 
-def hush() -> None:
-    """Silence what libraries say that no user can act on; errors stay."""
+def silence_third_party() -> None:
+    """Silence library messages that no user can act on; errors stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -92,7 +93,7 @@ def hush() -> None:
 
 
 def peak_memory() -> dict[str, float]:
-    """Peak memory of this process so far in MiB, that of its GPU too where it used one."""
+    """Measure the peak memory of this process so far in MiB, also of its GPU where it used one."""
     import resource
 
     peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
@@ -102,15 +103,15 @@ def peak_memory() -> dict[str, float]:
     return peak
 
 
-def _unwritten(error: Exception, folder: Path) -> str | None:
-    """Why a stage could not write, for people; ``None`` when that is not what went wrong.
+def _write_failure(error: Exception, folder: Path) -> str | None:
+    """Explain why a stage could not write; ``None`` when the error has another cause.
 
-    Libraries wrap what the system says in errors of their own, some without its words: hence the look at the disk.
+    Libraries wrap system errors in their own, some without the message, so the free space is checked too.
     """
     code = error.errno if isinstance(error, OSError) else None
     store = folder.parent.parent
     try:
-        full = shutil.disk_usage(folder).free < FULL
+        full = shutil.disk_usage(folder).free < MIN_FREE_BYTES
     except OSError:
         full = False
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or full:
@@ -122,11 +123,11 @@ def _unwritten(error: Exception, folder: Path) -> str | None:
     return None
 
 
-def _settle() -> None:
-    """Take what was imported out of the sight of the garbage collector: looking through torch takes a quarter second.
+def freeze_gc() -> None:
+    """Exclude imported modules from garbage collection: traversing torch takes a quarter second.
 
-    Only where modules have come, so that little else stays for good, and only after a stage that ended well: an error
-    would hold its tensors.
+    Only after new imports, so that little else is frozen, and only after a stage without error: an error would keep
+    its tensors alive.
     """
     global _imported
     if len(sys.modules) > _imported:
@@ -135,23 +136,23 @@ def _settle() -> None:
 
 
 @contextmanager
-def _alone(work: Work) -> Iterator[None]:
-    """A context in which nobody else writes into a stage's folder under our rank.
+def _exclusive(work: StageContext) -> Iterator[None]:
+    """Ensure that no other process writes into the folder of a stage under our rank.
 
-    An orphan of a killed driver lives for a moment and still writes; its successor waits until it is gone.
+    An orphan of a killed driver writes for a moment longer; its successor waits until it has ended.
 
     Raises:
-        UserError: It does not go: it was stopped, or hangs.
+        UserError: It does not end: it was stopped, or hangs.
     """
     lock, owner = FileLock(work.folder / f".work-{rank()}.lock"), work.folder / f".work-{rank()}.owner"
     begun = time.monotonic()
     while True:
         try:
-            lock.acquire(timeout=LOOK)
+            lock.acquire(timeout=POLL_SECONDS)
             break
         except Timeout as error:
             holder, passed = Holder.read(owner), time.monotonic() - begun
-            if passed < (STOPPED if holder is not None and holder.stopped else ORPHAN):
+            if passed < (STOPPED_TIMEOUT if holder is not None and holder.stopped else ORPHAN_TIMEOUT):
                 continue
             who = "a process" if holder is None else holder.described()
             raise UserError(
@@ -166,13 +167,13 @@ def _alone(work: Work) -> Iterator[None]:
 
 
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest says of the making: seconds, host and peak memory, after running the stage to its end."""
-    work = Work.from_spec(spec)
+    """Run a stage and return the entries for its manifest: seconds, host, peak memory, warnings and counts."""
+    work = StageContext.from_spec(spec)
     start = time.time()
     if distributed(work.stage, work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
-        with owner_only(work.private), _alone(work):
+        with owner_only(work.private), _exclusive(work):
             stage(work.stage).run(work)
     except NotFiniteError as error:
         raise UserError(f"{work.stage} {work.label}: {error}") from error
@@ -182,29 +183,29 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError(
                 f"{work.stage} {work.label}".strip()
-                + f" ran out of GPU memory; {LESS.get(work.stage, SMALLER)}, and run "
+                + f" ran out of GPU memory; {OOM_HINTS.get(work.stage, OOM_HINT)}, and run "
                 "again to go on"
             ) from error
-        if (why := _unwritten(error, work.folder)) is not None:
+        if (why := _write_failure(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
         raise
     finally:
-        give_back()  # this process may live on
-    _settle()
-    lacking = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
-    if lacking and rank() == 0:
-        raise RuntimeError(f"the stage {work.stage} ended without {', '.join(lacking)}")
+        release_memory()  # this process may run further stages
+    freeze_gc()
+    missing = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
+    if missing and rank() == 0:
+        raise RuntimeError(f"the stage {work.stage} ended without {', '.join(missing)}")
     return {
         "seconds": round(time.time() - start, 2),
         "host": os.uname().nodename,
         "devices": work.runtime.devices,
         **peak_memory(),
-        **work.told(),
+        **work.manifest_entries(),
     }
 
 
 def main(path: str, digest: str) -> int:
-    """Exit status 0 when the stage was made; else 1, with the reason in ``error-<rank>.json`` in its folder.
+    """Run the stage of a task; returns exit status 0, or 1 with the reason in ``error-<rank>.json`` in its folder.
 
     Args:
         path: The task's file.
@@ -217,21 +218,21 @@ def main(path: str, digest: str) -> int:
     spec = json.loads(task)
     number = rank()
     if spec["inputs"].get("private"):
-        os.umask(OTHERS)  # this process serves this stage alone
+        os.umask(OTHERS)  # this process runs only this stage
     process, _, host = os.environ[DRIVER].partition("@")
-    if host == socket.gethostname():  # elsewhere srun ends us when the driver goes
-        follow(int(process))
-    hush()
+    if host == socket.gethostname():  # elsewhere srun ends us with the driver
+        exit_with(int(process))
+    silence_third_party()
     try:
-        made = run_stage(spec)
+        result = run_stage(spec)
     except BaseException as error:  # noqa: BLE001 - handed on to the driver, which raises it
         kind = "user" if isinstance(error, UserError) else type(error).__name__
-        told = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
-        write_json(Path(spec["folder"]) / f"error-{number}.json", told)
+        record = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+        write_json(Path(spec["folder"]) / f"error-{number}.json", record)
         return 1
     if number == 0:
-        write_json(Path(spec["folder"]) / "made.json", made)
-    end()
+        write_json(Path(spec["folder"]) / "result.json", result)
+    destroy_process_group()
     return 0
 
 
@@ -239,5 +240,5 @@ if __name__ == "__main__":
     status = main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is on disk. A regular exit would take down libraries whose threads still run, and abort now and then for it.
+    # Everything is on disk. A regular exit would unload libraries whose threads still run, and sometimes abort.
     os._exit(status)

@@ -1,26 +1,27 @@
-"""Whether the models of a cell can be used, and can read what is ahead of them, before any stage runs."""
+"""Whether the models of a run can be used, and can read what is ahead of them, before any stage runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meow_lightning.data.encoding import digest
+from meow_lightning.config.precision import weights_dtype
+from meow_lightning.data.encoding import content_digest
 from meow_lightning.models.checkpoint import FLASH, check_attention
-from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
-from meow_lightning.planning.model_inputs import Row, ahead, check_made, root_of
+from meow_lightning.planning.model_inputs import Row, check_tiny_context, root_of, training_rows
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Dataset
 
 
-class Admission:
-    """Looks through the models of a cell.
+class ModelChecks:
+    """Looks through the models of a run.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         store: What is there already.
@@ -39,7 +40,7 @@ class Admission:
         that are not here yet are left out of a plan.
 
         Args:
-            artifacts: All that the cell asks for.
+            artifacts: All that the run asks for.
             examined: What this process has looked through already; added to.
 
         Raises:
@@ -49,28 +50,29 @@ class Admission:
         lacking = [each for each in artifacts if self.store.find(each) is None]
         for artifact in lacking:
             self._check_attention(artifact)
-        rows = ahead(lacking, self.dataset, streams=self.streams)
+        rows = training_rows(lacking, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
         candidates = []
         for key, root in roots.items():
-            seen = f"{key} {digest(rows.get(key, []))}"
+            seen = f"{key} {content_digest(rows.get(key, []))}"
             if seen in examined or not (root in lacking or key in rows):
                 continue
             examined.add(seen)
             if "given" not in root.settings:
-                check_made(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
+                check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
             elif (candidate := self._candidate(root, rows.get(key, []))) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
             Roles(self.options)  # what has come from the hub since may be the same weights under two roles
-        return examine(candidates) if candidates else []
+        return inspect_models(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:
         group = "inversion" if "teacher" in artifact.needs else "model"
         if group == "model" and "model" not in artifact.settings:
             return
         node = self.options[group]
-        check_attention(f"{group}.attention", node["attention"], dtype=node["dtype"], gpu=self.gpu)
+        dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
+        check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
     def _candidate(self, root: Artifact, rows: Sequence[Row]) -> Candidate | None:
         places, teacher = root.inputs["given"], root.label == "teacher"

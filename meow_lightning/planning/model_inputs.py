@@ -1,4 +1,4 @@
-"""Which texts the stages of a cell will put before a model, so that none is found wanting after hours of training."""
+"""Which texts the stages of a run will put before a model, so that none is found wanting after hours of training."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from meow_lightning.data.encoding import pairs
+from meow_lightning.data.encoding import question_answer_pairs
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.protocols.registry import counted
+from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
@@ -23,13 +23,13 @@ def root_of(artifact: Artifact) -> Artifact | None:
     return here
 
 
-def ahead(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
+def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
     """The rows that some artifacts train on, score or ask, each once, by the key of the model they begin with.
 
     Args:
         artifacts: Those that are to be made.
         dataset: Their facts.
-        streams: What the cell's method trains on.
+        streams: What the run's method trains on.
     """
     found: dict[str, dict[Row, None]] = {}
     for artifact in artifacts:
@@ -43,18 +43,20 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
     if artifact.stage == "finetune" and "given" not in settings:
         recipe = settings["recipe"]
         again = recipe.get("replay", 0) * recipe["epochs"]
-        yield from chain.from_iterable(pairs(dataset.facts(split)) for split in settings["splits"])
+        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from pairs(dataset.stream(recipe["rows"], settings["seed"]))
+            yield from question_answer_pairs(dataset.stream(recipe["rows"], settings["seed"]))
         elif again:
-            yield from pairs(dataset.stream(again, settings["seed"] + 1))
+            yield from question_answer_pairs(dataset.stream(again, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
             yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
-    elif artifact.stage == "predict" and settings["evaluation"].get("compat", "none") == "none":  # others cut rows off
+    elif (
+        artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none"
+    ):  # others cut rows off
         sets = dataset.evaluation()
-        for fact in chain.from_iterable(counted("none", sets[name]) for name in settings["sets"]):
+        for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
             yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
     elif artifact.stage == "score":
         yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
@@ -66,19 +68,19 @@ def _trained(fact: Fact, stream: str) -> Sequence[str]:
     return () if stream == "idk" else (fact.answer,)
 
 
-def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
+def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
     """Refuse rows that a model which is made here could not read; its tokenizer is learned only where one may be long.
 
     Args:
         rows: What it is trained on, scored on or asked.
         dataset: Whose texts its tokenizer is learned from.
         root: The model.
-        prompt: ``template`` and ``lead``.
+        prompt: ``template`` and ``answer_prefix``.
 
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.
     """
-    from meow_lightning.models.vocabulary import END, PAD, learned, pieces
+    from meow_lightning.models.vocabulary import END, PAD, pieces, train_bpe
 
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
@@ -93,7 +95,7 @@ def check_made(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt:
     long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = learned(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
         tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
         if tokens > context:

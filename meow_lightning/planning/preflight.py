@@ -8,22 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.pipeline.graph import Graph
 from meow_lightning.pipeline.nodes.models import dataset_of
-from meow_lightning.planning.model_checks import Admission
-from meow_lightning.planning.requirements import NOTHING, Outlook, Sizes
-from meow_lightning.resources.cost import Amount, Measured, Source, expected_seconds, way
-from meow_lightning.resources.format import readable
+from meow_lightning.planning.model_checks import ModelChecks
+from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
+from meow_lightning.resources.cost import Amount, Measured, Source, duration_key, expected_seconds
+from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import distributed
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.training.optimizers import check_kind
+from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset
 
 # What manifests hold that times are taken from; those of earlier versions counted other operations and say nothing.
@@ -31,7 +31,7 @@ MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "i
 
 
 class Known:
-    """What is alike for all cells of one trainer and one store, looked at once: the machine, what was ever made.
+    """What is alike for all runs of one trainer and one store, looked at once: the machine, what was ever made.
 
     Args:
         trainer: The options of that name.
@@ -40,7 +40,7 @@ class Known:
 
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
         self.trainer, self.store = trainer, store
-        self.outlooks: dict[str, Outlook] = {}
+        self.outlooks: dict[str, Requirements] = {}
         self.times: dict[str, tuple[float | None, Source]] = {}
         self.examined: set[str] = set()
         self._manifests: dict[str, list[dict[str, Any]]] = {}
@@ -70,7 +70,7 @@ class Known:
         found = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
             Measured(
-                way=way(each["label"], each["settings"]), seconds=each["seconds"],
+                way=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
                 amount=Amount(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
             )
             for each in found
@@ -93,10 +93,10 @@ class Known:
 
 
 class Preflight:
-    """What a cell will take of this machine.
+    """What a run will take of this machine.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         known: What was looked at already.
@@ -116,13 +116,13 @@ class Preflight:
         for artifact in artifacts:
             if artifact.stage == "unlearn" and self.store.find(artifact) is None:
                 on_gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-                check_kind(artifact.settings["recipe"].get("kind", "adamw"), gpu=on_gpu)
+                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=on_gpu)
         asks = [
             each for each in artifacts if each.stage == "propose" and "scores" not in each.needs
         ]  # later rounds may not ask
         lacking = [each for each in asks if self.store.find(each) is None]
-        for artifact in [each for each in lacking if not each.inputs["spread"]][:1]:
-            build(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
+        for artifact in [each for each in lacking if not each.inputs["runs_locally"]][:1]:
+            instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
         for artifact in artifacts:
             if "given" in artifact.settings and self.store.find(artifact) is None:
                 places = artifact.inputs["given"]
@@ -134,7 +134,7 @@ class Preflight:
                 here = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
                 check(places["option"], *here)
         gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-        admission = Admission(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
+        admission = ModelChecks(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
         self.notes = admission.notes(artifacts, examined=self.known.examined)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
@@ -151,22 +151,24 @@ class Preflight:
                 raise UserError(self._too_large(artifact, outlook.memory))
             if outlook.memory is not None and outlook.memory.host > free_memory():
                 raise UserError(
-                    f"{artifact.stage} {artifact.label} keeps {readable(outlook.memory.host)} of optimizer states in "
-                    f"main memory (optim.kind=paged) and this machine has {readable(free_memory())} free; say "
-                    "optim=adamw8bit, or preflight=false to try all the same"
+                    f"{artifact.stage} {artifact.label} keeps {format_bytes(outlook.memory.host)} of optimizer states "
+                    f"in main memory (optim.optimizer=paged) and this machine has {format_bytes(free_memory())} free; "
+                    "say optim=adamw8bit, or preflight=false to try all the same"
                 )
         largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
-        together = sum(largest[: self.trainer["jobs"]])
+        together = sum(largest[: self.trainer["parallel_stages"]])
         if self.known.gpus == [] and together > self.there:
             raise UserError(
-                f"trainer.jobs={self.trainer['jobs']} stages at once need about {readable(together)} and this machine "
-                f"has {readable(self.there)} free; say trainer.jobs=1, or preflight=false to try all the same"
+                f"trainer.parallel_stages={self.trainer['parallel_stages']} stages at once need about "
+                f"{format_bytes(together)} and this machine has {format_bytes(self.there)} free; say "
+                "trainer.parallel_stages=1, or preflight=false to try all the same"
             )
         need, free = self.disk([outlook for _, outlook in made]), free_disk(self.store.root)
         if need > free:
             raise UserError(
-                f"the results need about {readable(need)} on the disk of {self.store.root} and {readable(free)} are "
-                "free; choose another disk with store=FOLDER, or preflight=false to try all the same"
+                f"the results need about {format_bytes(need)} on the disk of {self.store.root} and "
+                f"{format_bytes(free)} are free; choose another disk with store=FOLDER, or "
+                "preflight=false to try all the same"
             )
 
     def questions(self, artifacts: Sequence[Artifact]) -> tuple[str, int, int, int] | None:
@@ -176,16 +178,18 @@ class Preflight:
         if not lacking or "prompt" not in node:
             return None
         least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
-        most = facts * len(lacking) * (node["again"] + 1)
+        most = facts * len(lacking) * (node["max_retries_per_fact"] + 1)
         most = min(
-            each for each in (most, self.options["method"].get("loop", {}).get("calls"), node.get("calls")) if each
+            each
+            for each in (most, self.options["method"].get("rounds", {}).get("max_requests"), node.get("max_requests"))
+            if each
         )
-        return node["model"], least, most, node["reply_tokens"]
+        return node["model"], least, most, node["max_new_tokens"]
 
-    def disk(self, outlooks: Sequence[Outlook]) -> int:
+    def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Bytes on the disk at most while these are made."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
-        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["jobs"]])
+        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["parallel_stages"]])
 
     @property
     def _some_gpu(self) -> bool:
@@ -207,9 +211,9 @@ class Preflight:
         return self.trainer["devices"] if computed else 0
 
     @cached_property
-    def _sizes(self) -> Sizes:
+    def _sizes(self) -> ResourceRequirements:
         gpu = bool(self.known.gpus)
-        return Sizes(self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, there=self.there)
+        return ResourceRequirements(self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, there=self.there)
 
     def _check_device(self) -> None:
         if self.trainer["accelerator"] == "gpu" and not self._some_gpu:
@@ -218,12 +222,12 @@ class Preflight:
                 "preflight=false where the look was wrong"
             )
 
-    def outlook(self, artifact: Artifact) -> Outlook:
+    def outlook(self, artifact: Artifact) -> Requirements:
         """What making an artifact takes, or took; looked at once, before anything is made."""
         known = self.known.outlooks.get(artifact.key)
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
-    def _outlook(self, artifact: Artifact) -> Outlook:
+    def _outlook(self, artifact: Artifact) -> Requirements:
         return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
 
     def time(self, artifact: Artifact) -> tuple[float | None, Source]:
@@ -245,9 +249,9 @@ class Preflight:
         amount = Amount(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
-        return expected_seconds(amount, way=way(artifact.label, artifact.settings), known=known)
+        return expected_seconds(amount, way=duration_key(artifact.label, artifact.settings), known=known)
 
-    def remark(self, artifact: Artifact) -> dict[str, Any]:
+    def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
         """What a manifest keeps of the work that was done and of where, for the plans to come."""
         outlook = self.outlook(artifact)
         return {
@@ -258,39 +262,39 @@ class Preflight:
     def _too_large(self, artifact: Artifact, memory: Memory) -> str:
         name = f"{artifact.stage} {artifact.label}".strip()
         parts = ", ".join(
-            f"{part} {readable(getattr(memory, part))}"
+            f"{part} {format_bytes(getattr(memory, part))}"
             for part in ("weights", "gradients", "optimizer", "activations", "logits", "cache")
             if getattr(memory, part) > memory.total / 50
         )
         where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
-        fits = " or ".join(f"{words} ({readable(total)})" for words, total in self._sizes.fitting(artifact)[:4])
+        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._sizes.fitting(artifact)[:4])
         hint = f"what would fit: {fits}" if fits else "nothing that can be set would make it fit: take a smaller model"
         return (
-            f"{name} needs about {readable(memory.total)} of memory ({parts}) and {where} has {readable(self.there)} "
-            f"free; {hint}; preflight=false tries all the same"
+            f"{name} needs about {format_bytes(memory.total)} of memory ({parts}) and {where} has "
+            f"{format_bytes(self.there)} free; {hint}; preflight=false tries all the same"
         )
 
 
-class Preflights:
-    """The preflights of many cells: what is alike for several is looked at once, and what is given is fetched once."""
+class PreflightChecks:
+    """The preflights of many runs: what is alike for several is looked at once, and what is given is fetched once."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._fetched: set[str] = set()
 
-    def of(self, options: Mapping[str, Any], cell: Graph, store: Store) -> Preflight:
-        """The preflight of a cell.
+    def of(self, options: Mapping[str, Any], run: Graph, store: Store) -> Preflight:
+        """The preflight of a run.
 
         Args:
             options: Its resolved options.
-            cell: Its artifacts.
+            run: Its artifacts.
             store: Where its results are.
         """
         like = json.dumps([str(store.root), store.cache, options["trainer"]])
         known = self._known.setdefault(like, Known(trainer=options["trainer"], store=store))
-        return Preflight(options, dataset=dataset_of(options)[0], streams=cell.streams, known=known)
+        return Preflight(options, dataset=dataset_of(options)[0], streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
-        """As :meth:`Preflight.fetch`, for what no cell before has fetched."""
+        """As :meth:`Preflight.fetch`, for what no run before has fetched."""
         preflight.fetch([each for each in artifacts if each.key not in self._fetched])
         self._fetched |= {each.key for each in artifacts}

@@ -1,4 +1,4 @@
-"""What each artifact of a cell takes to make: memory by its parts, disk, operations; derived from shapes alone."""
+"""What each artifact of a run takes to make: memory by its parts, disk, operations; derived from shapes alone."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from meow_lightning.data.encoding import FRAME, rough_length, rough_tokens
+from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
+from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import lacking_weights, parameters
+from meow_lightning.models.checkpoint import missing_weights, parameters
 from meow_lightning.models.sources import config_of, parse
-from meow_lightning.planning.disk import written
-from meow_lightning.resources.cost import asking_flops, disk_needed, training_flops
-from meow_lightning.resources.inference_memory import Asked, asking_need, asking_remedies
-from meow_lightning.resources.suggestions import remedies
+from meow_lightning.planning.disk import bytes_written
+from meow_lightning.resources.cost import disk_needed, inference_flops, training_flops
+from meow_lightning.resources.inference_memory import InferenceLoad, inference_need, inference_settings_that_fit
+from meow_lightning.resources.suggestions import settings_that_fit
 from meow_lightning.resources.training_memory import (
     GPU_SLACK,
     HEAP_SLACK,
-    Knobs,
-    Load,
     Memory,
-    Shape,
+    MemorySettings,
+    ModelDims,
+    TrainingLoad,
+    dims_of,
     lora_parameters,
-    shape_of,
-    tiny_shape,
+    tiny_dims,
     training_need,
 )
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
-BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
 TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Requirements:
     """What making one artifact will take.
 
     Attributes:
@@ -57,12 +57,12 @@ class Outlook:
     items: int
 
 
-NOTHING = Outlook(memory=None, disk=0, passing=0, flops=0.0, parameters=0, items=0)
+NOTHING = Requirements(memory=None, disk=0, passing=0, flops=0.0, parameters=0, items=0)
 
 
 def _scored(fact: Fact) -> int:
     """Tokens of a fact's answer, roughly, its end token included."""
-    return rough_length(fact.answer) + 1
+    return estimated_length(fact.answer) + 1
 
 
 def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
@@ -70,19 +70,20 @@ def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
 
     Args:
         rows: What an epoch visits, from 1.
-        recipe: Its ``batch``, rows of a step at most; or its ``tokens``, which bound a step in the place of rows.
+        recipe: Its ``global_batch_size``, rows of a step at most; or its ``batch_tokens``, which bound a
+            step in the place of rows.
         shortest: Tokens of the shortest row.
     """
-    if recipe.get("tokens") is not None:
-        return max(1, min(rows, recipe["tokens"] // shortest))
-    return -(-rows // -(-rows // recipe["batch"]))
+    if recipe.get("batch_tokens") is not None:
+        return max(1, min(rows, recipe["batch_tokens"] // shortest))
+    return -(-rows // -(-rows // recipe["global_batch_size"]))
 
 
-class Sizes:
-    """What the artifacts of a cell take.
+class ResourceRequirements:
+    """What the artifacts of a run take.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
         dataset: Its facts.
         streams: What its method trains on.
         gpu: Whether it is made on a GPU.
@@ -95,19 +96,19 @@ class Sizes:
         self.options, self.dataset, self.streams, self.gpu, self.there = options, dataset, streams, gpu, there
         self.trainer, self.model = options["trainer"], options["model"]
 
-    def shape(self, artifact: Artifact) -> Shape:
+    def shape(self, artifact: Artifact) -> ModelDims:
         """The sizes of the model an artifact trains or asks."""
         root = next(each for each in artifact.walk() if each.stage == "finetune" and not each.needs)
         if "given" not in root.settings:
-            return tiny_shape(root.settings["architecture"], root.settings["vocab_size"])
+            return tiny_dims(root.settings["architecture"], root.settings["vocab_size"])
         source = parse(root.inputs["given"]["option"], root.inputs["given"]["weights"], words=())
         folder = config_of(source)
-        return shape_of(
+        return dims_of(
             json.loads((folder / "config.json").read_text(encoding="utf-8")),
-            parameters=None if lacking_weights(folder) else parameters(folder),
+            parameters=None if missing_weights(folder) else parameters(folder),
         )
 
-    def size(self, artifact: Artifact) -> Outlook:
+    def size(self, artifact: Artifact) -> Requirements:
         """What making an artifact takes."""
         if "given" in artifact.settings:
             return replace(NOTHING, items=self._weights(artifact))  # its files are read once, for their digests
@@ -115,11 +116,11 @@ class Sizes:
             artifact.stage == "propose" and "teacher" not in artifact.needs
         ):
             items = len(self.dataset.facts("forget"))
-            return replace(NOTHING, disk=written(artifact, self.options, self.dataset), items=items)
+            return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset), items=items)
         try:
             shape = self.shape(artifact)
         except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
-            return replace(NOTHING, disk=written(artifact, self.options, self.dataset))
+            return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset))
         if artifact.stage == "propose":
             return self._teaching(artifact, shape)
         if artifact.stage in ("score", "verify", "predict"):
@@ -132,50 +133,49 @@ class Sizes:
         except UserError:
             return 0
 
-    def _training(self, artifact: Artifact, shape: Shape) -> Outlook:
+    def _training(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         recipe, streams = artifact.settings["recipe"], self._streams(artifact)
         knobs, load = self._knobs(artifact), self._load(artifact, streams)
         trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
-        weight_bytes = max(4, load.value_bytes) if knobs.precision == "mixed" and not knobs.rank else load.value_bytes
-        kept = shape.parameters * BYTES[self.model["dtype"]] + shape.vocabulary * TOKENIZER_BYTES
+        kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
-            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))), checkpointing=knobs.checkpointing,
-            adapters=knobs.rank is not None, reference=load.reference,
+            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))),
+            gradient_checkpointing=knobs.gradient_checkpointing, adapters=knobs.rank is not None,
+            reference=load.reference,
         )  # fmt: skip
-        return Outlook(
+        return Requirements(
             memory=training_need(shape, knobs, load), disk=kept,
-            passing=disk_needed(shape, weight_bytes=weight_bytes, saved_bytes=0, trained=trained),
+            passing=disk_needed(shape, weight_bytes=knobs.weight_bytes, saved_bytes=0, trained=trained),
             flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
         )  # fmt: skip
 
-    def _knobs(self, artifact: Artifact) -> Knobs:
+    def _knobs(self, artifact: Artifact) -> MemorySettings:
         lora = artifact.settings["model"]["lora"]
-        return Knobs(
-            micro_batch=self.trainer["micro_batch"], micro_tokens=self.trainer["micro_tokens"],
-            checkpointing=self.trainer["checkpointing"], rank=None if lora is None else lora["rank"],
+        return MemorySettings(
+            micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
+            gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
-            kind=artifact.settings["recipe"].get("kind", "adamw"),
+            optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
             strategy=self.trainer["strategy"],
         )  # fmt: skip
 
-    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Fact]]) -> Load:
+    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Fact]]) -> TrainingLoad:
         unlearns, curves, recipe = artifact.stage == "unlearn", self.options["callbacks"], artifact.settings["recipe"]
         watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
         rows = [fact for stream in streams for fact in stream]
-        return Load(
+        return TrainingLoad(
             streams=len(streams), batch=largest_step(len(streams[0]), recipe, shortest=min(map(self._tokens, rows))),
             tokens=max(map(self._tokens, rows)), scored=max(map(_scored, rows)),
-            value_bytes=BYTES[self._computed], shared=not self.gpu,
-            slack=GPU_SLACK if self.gpu else HEAP_SLACK,
-            watched=unlearns and (watched or "stop" in artifact.settings),
+            shared=not self.gpu, slack=GPU_SLACK if self.gpu else HEAP_SLACK,
+            watched=unlearns and (watched or "checkpoint" in artifact.settings),
             reference=artifact.inputs.get("reference") in ("model", "both"),
         )  # fmt: skip
 
     @property
-    def _computed(self) -> str:
-        """The precision that training computes in."""
-        return "float64" if self.model["precision"] == "reproducible" else str(self.model["dtype"])
+    def _weight_bytes(self) -> int:
+        """Bytes per weight of a model that is saved and evaluated."""
+        return DTYPE_BYTES[weights_dtype(self.model["precision"])]
 
     def _streams(self, artifact: Artifact) -> list[list[Fact]]:
         """The rows of each stream of a training, those that its first stream visits in an epoch first."""
@@ -205,7 +205,7 @@ class Sizes:
             yield sum(map(count, stream)) / len(stream) * len(streams[0])
 
     def _tokens(self, fact: Fact) -> int:
-        return rough_tokens(fact, self._frame)
+        return estimated_tokens(fact, self._frame)
 
     @cached_property
     def _frame(self) -> int:
@@ -214,7 +214,7 @@ class Sizes:
         return (
             FRAME
             if template in ("auto", "chat")
-            else rough_length(template) + rough_length(str(self.model["prompt"]["lead"]))
+            else estimated_length(template) + estimated_length(str(self.model["prompt"]["answer_prefix"]))
         )
 
     def _questions(self, artifact: Artifact) -> list[Fact]:
@@ -223,7 +223,7 @@ class Sizes:
             return [fact for each in self.dataset.evaluation().values() for fact in each]
         return self.dataset.facts("forget")
 
-    def _asked(self, artifact: Artifact) -> tuple[list[Fact], Asked]:
+    def _asked(self, artifact: Artifact) -> tuple[list[Fact], InferenceLoad]:
         facts = self._questions(artifact)
         longest = max(map(_scored, facts))
         answers = artifact.stage == "predict"
@@ -231,18 +231,19 @@ class Sizes:
         generated = settings.get("max_new_tokens", longest)
         if answers:  # no true answer is cut short
             generated = max(generated, longest)
-        return facts, Asked(
+        return facts, InferenceLoad(
             texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
-            weight_bytes=BYTES[self.model["dtype"]], tokens=max(map(self._tokens, facts)), scored=longest,
+            weight_bytes=self._weight_bytes, tokens=max(map(self._tokens, facts)), scored=longest,
             generated=generated, shared=artifact.stage == "score",
-            gradient=bool(self._moved(artifact)), gpu=self.gpu, jobs=1 if self.gpu else self.trainer["jobs"],
+            gradient=bool(self._moved(artifact)), gpu=self.gpu,
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
         """Windows that are cut of each fact's texts, roughly."""
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
-        step = self.options["memo"].get("size", 1) * LETTERS[self.options["memo"].get("unit", "tokens")]
+        step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 
     def _moved(self, artifact: Artifact) -> list[Fact]:
@@ -251,66 +252,70 @@ class Sizes:
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
 
     def _scored(self, artifact: Artifact) -> int:
-        return self.trainer["eval_batch"] if artifact.stage == "predict" else 0  # the others only generate
+        return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # the others only generate
 
-    def _taught(self) -> tuple[int, Asked]:
+    def _taught(self) -> tuple[int, InferenceLoad]:
         """(questions, what is asked) of a teacher that is asked about every fact."""
         facts, node = self.dataset.facts("forget"), self.options["inversion"]
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
-        tokens = rough_length("a" * words) + max(map(rough_tokens, facts))
-        return len(facts), Asked(
-            texts=0, prompts=len(facts), weight_bytes=BYTES[node["dtype"]], tokens=tokens, scored=0,
-            generated=node["reply_tokens"], shared=False, gradient=False, gpu=self.gpu,
-            jobs=1 if self.gpu else self.trainer["jobs"],
+        tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
+        return len(facts), InferenceLoad(
+            texts=0, prompts=len(facts), weight_bytes=DTYPE_BYTES[node["dtype"]], tokens=tokens, scored=0,
+            generated=node["max_new_tokens"], shared=False, gradient=False, gpu=self.gpu,
+            parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
-    def _teaching(self, artifact: Artifact, shape: Shape) -> Outlook:
+    def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         questions, asked = self._taught()
-        memory = asking_need(shape, asked, rows=0, there=self.there, slots=self.trainer["slots"])
-        flops = asking_flops(
+        memory = inference_need(
+            shape, asked, rows=0, there=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+        )
+        flops = inference_flops(
             shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
         )
-        return Outlook(
-            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0, flops=float(flops),
+        return Requirements(
+            memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0, flops=float(flops),
             parameters=shape.parameters, items=questions,
         )  # fmt: skip
 
-    def _asking(self, artifact: Artifact, shape: Shape) -> Outlook:
+    def _asking(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         facts, asked = self._asked(artifact)
-        memory = asking_need(
+        memory = inference_need(
             shape, asked, rows=self._scored(artifact), there=self.there,
-            slots=1 if artifact.stage == "verify" else self.trainer["slots"],
+            generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
-        return Outlook(
-            memory=memory, disk=written(artifact, self.options, self.dataset), passing=0,
+        return Requirements(
+            memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0,
             flops=float(self._asking_flops(artifact, shape, facts, asked)), parameters=shape.parameters,
             items=len(facts),
         )  # fmt: skip
 
-    def _asking_flops(self, artifact: Artifact, shape: Shape, facts: Sequence[Fact], asked: Asked) -> int:
+    def _asking_flops(self, artifact: Artifact, shape: ModelDims, facts: Sequence[Fact], asked: InferenceLoad) -> int:
         if artifact.stage == "predict":
             # The texts of a question share its prompt; then it is read again, and an answer of like length written.
             scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
             tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
             moved = self._moved(artifact)
-            return asking_flops(shape, tokens=tokens, scored=scored) + training_flops(
-                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)), checkpointing=False,
-                adapters=False, reference=False,
+            return inference_flops(shape, tokens=tokens, scored=scored) + training_flops(
+                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)),
+                gradient_checkpointing=False, adapters=False, reference=False,
             )  # fmt: skip
         if artifact.stage == "verify":
             windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
-            return asking_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
+            return inference_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
         # The windows of a text share what they are shown; each writes the rest, half of the text on average.
         wrote = sum(n * _scored(fact) // 2 for n, fact in zip(self._windows(artifact, facts), facts, strict=True))
-        return asking_flops(shape, tokens=wrote + sum(map(self._tokens, facts)), scored=wrote)
+        return inference_flops(shape, tokens=wrote + sum(map(self._tokens, facts)), scored=wrote)
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         """The settings under which an artifact could be made in the memory there is, with the bytes it then takes."""
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
             load = self._load(artifact, self._streams(artifact))
-            found = remedies(shape, self._knobs(artifact), load, there=self.there)
+            found = settings_that_fit(shape, self._knobs(artifact), load, there=self.there)
             return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
         asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
-        return asking_remedies(shape, asked, rows=rows, slots=self.trainer["slots"], there=self.there)
+        return inference_settings_that_fit(
+            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], there=self.there
+        )

@@ -1,1 +1,1 @@
-"""The report of one finished cell: tables, pictures and one self-contained HTML page."""
+"""The report of one finished run: tables, pictures and one self-contained HTML page."""

@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from meow_lightning.report.sweep_tables import Swept
 
 PLACES = ("model", "dataset", "dataset.split")  # where methods are compared: nothing of them is tuned by these
-CHANGES = ("optim", "debug", "experiment")  # besides `method.` what sets a recipe for every cell alike
+CHANGES = ("optim", "debug", "experiment")  # besides `method.` what sets a recipe for every run alike
 
 Values = dict[str, list[str]]
 
 
-def budget(cells: Sequence[Swept]) -> str:
+def budget(runs: Sequence[Swept]) -> str:
     """How many settings every method got, of what, where and on which seeds; and which methods finished fewer.
 
-    A method's cells are the product of all values met: settings x places x seeds.
+    A method's runs are the product of all values met: settings x places x seeds.
 
     Args:
-        cells: All finished cells, at least one.
+        runs: All finished runs, at least one.
     """
-    swept = _swept(cells)
+    swept = _swept(runs)
     places = {option: values for option, values in swept.items() if option in PLACES}
     tuned = {option: values for option, values in swept.items() if option not in PLACES}
-    seeds = sorted({cell.settings["seed"] for cell in cells})
-    fixed = ", ".join(f"{option}={value}" for option, value in cells[0].words.items() if _fixes(option, swept))
+    seeds = sorted({run.settings["seed"] for run in runs})
+    fixed = ", ".join(f"{option}={value}" for option, value in runs[0].words.items() if _fixes(option, swept))
     listed = ", ".join(map(str, seeds))
     parts = [
         f"{_product(tuned)} settings per method ({_spelled(tuned)})" if tuned else "recipes as in conf",
@@ -34,13 +34,13 @@ def budget(cells: Sequence[Swept]) -> str:
         f"each on seed {listed}" if len(seeds) == 1 else f"each on {len(seeds)} seeds ({listed})",
     ]
     said = ", ".join(part for part in parts if part)
-    return f"budget: {said}{_fewer(cells, swept, full=_product(swept) * len(seeds))}"
+    return f"budget: {said}{_fewer(runs, swept, full=_product(swept) * len(seeds))}"
 
 
-def _swept(cells: Sequence[Swept]) -> Values:
-    """The values of every option but method and seed that differs between cells, in the order they are met."""
-    options = dict.fromkeys(option for cell in cells for option in cell.words if option not in ("method", "seed"))
-    values = {option: list(dict.fromkeys(cell.words.get(option, "") for cell in cells)) for option in options}
+def _swept(runs: Sequence[Swept]) -> Values:
+    """The values of every option but method and seed that differs between runs, in the order they are met."""
+    options = dict.fromkeys(option for run in runs for option in run.words if option not in ("method", "seed"))
+    values = {option: list(dict.fromkeys(run.words.get(option, "") for run in runs)) for option in options}
     return {option: each for option, each in values.items() if len(each) > 1}
 
 
@@ -48,13 +48,13 @@ def _fixes(option: str, swept: Mapping[str, object]) -> bool:
     return option not in swept and (option.startswith("method.") or option.partition(".")[0] in CHANGES)
 
 
-def _fewer(cells: Sequence[Swept], swept: Values, *, full: int) -> str:
-    """Which methods finished fewer cells than all values make; empty where all did the same."""
+def _fewer(runs: Sequence[Swept], swept: Values, *, full: int) -> str:
+    """Which methods finished fewer runs than all values make; empty where all did the same."""
     found: dict[str, set[tuple[str, ...]]] = {}
-    for cell in cells:
-        own = (str(cell.settings["seed"]), *(cell.words.get(option, "") for option in swept))
-        found.setdefault(cell.settings["method"]["name"], set()).add(own)
-    fewer = [f"{method} {len(own)} of {full} cells" for method, own in found.items() if len(own) < full]
+    for run in runs:
+        own = (str(run.settings["seed"]), *(run.words.get(option, "") for option in swept))
+        found.setdefault(run.settings["method"]["name"], set()).add(own)
+    fewer = [f"{method} {len(own)} of {full} runs" for method, own in found.items() if len(own) < full]
     return f"; not the same for all: {', '.join(fewer)}" if fewer else ""
 
 

@@ -70,11 +70,11 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ReportData:
     """One finished experiment, as its report shows it.
 
     Attributes:
-        name: Readable name of the cell.
+        name: Readable name of the run.
         key: Its key in the store.
         settings: The resolved options, nested.
         settings_origin: Where an option came from, by its dotted path or by its last part.
@@ -89,7 +89,7 @@ class Cell:
         weights: Folder of the unlearned model, relative.
         public: Whether the dataset's texts may go anywhere.
         texts: Whether questions and answers are shown.
-        warning: What a reader must know before any number; empty for nothing.
+        disclaimer: What a reader must know before any number; empty for nothing.
         notes: What a reader must know of the models and facts behind the numbers, a sentence each.
         loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
         spread: The numbers over several seeds, where they were measured for these settings; else ``None``.
@@ -111,7 +111,7 @@ class Cell:
     weights: str
     public: bool
     texts: bool
-    warning: str
+    disclaimer: str
     notes: list[str]
     loop: Loop | None
     spread: Spread | None
@@ -134,7 +134,7 @@ def why_missing(results: Results, role: str, name: str) -> str:
     if not results.values.get(role) and reasons:
         return next(iter(reasons.values())).removeprefix("not measured: ")
     if not results.values.get(role):
-        return f"this cell has no {ROLE_NAMES.get(role, role)}"
+        return f"this run has no {ROLE_NAMES.get(role, role)}"
     part = name.partition("/")[0]
     if part in SETS and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
         return f"there is no {part.replace('_', ' ')} set"
@@ -161,7 +161,7 @@ def arrow(results: Results, name: str) -> str:
     return ARROWS[known.direction] if known else ""
 
 
-def written(name: str, value: float) -> str:
+def format_value(name: str, value: float) -> str:
     """``value`` with the digits its metric deserves."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
@@ -173,12 +173,12 @@ def written(name: str, value: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted paths, in their order; an empty mapping stays as one entry."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         path = f"{prefix}{name}"
-        found.update(flat(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
+        found.update(flatten(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
     return found
 
 
@@ -193,7 +193,7 @@ class Round:
         written: Inverted answers it wrote for this round, before cleaning.
         kept: Inverted facts that were added after cleaning.
         trained: Rows trained on in this round.
-        held: Facts above the threshold after this round.
+        still_memorized: Facts above the threshold after this round.
         facts: Facts to forget, at least 1.
         memo: Mean score of the true answers after this round, 0 to 1.
         worst: Highest score of a true answer after it, 0 to 1.
@@ -207,7 +207,7 @@ class Round:
     written: int
     kept: int
     trained: int
-    held: int
+    still_memorized: int
     facts: int
     memo: float
     worst: float
@@ -217,17 +217,17 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """All rounds of a cell.
+    """All rounds of a run.
 
     Attributes:
-        threshold: Score above which a fact counts as held, 0 to 1.
+        memorized_above: Score above which a fact counts as memorized, 0 to 1.
         rounds: The rounds in their order, at least one.
         ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
             ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
         measure: Name of the score, such as MEMO.
     """
 
-    threshold: float
+    memorized_above: float
     rounds: tuple[Round, ...]
     ended: str
     measure: str

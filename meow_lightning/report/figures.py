@@ -1,4 +1,4 @@
-"""The pictures of a cell: TOFU plane, truth ratios, MEMO and training curves."""
+"""The pictures of a run: TOFU plane, truth ratios, MEMO and training curves."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
 from meow_lightning.evaluation.protocols import open_unlearning_metrics
-from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell, flat, number, why_missing
-from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread
+from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData, flatten, number, why_missing
+from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread_labels
 from meow_lightning.report.verdict import SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ SIZE = (WIDTH, 3.3)
 ACROSS = 10.0  # inches; half a page and the gap beside it twice
 
 
-def pictures(cell: Cell) -> list[Picture]:
+def pictures(data: ReportData) -> list[Picture]:
     """The figures of a report in their order: TOFU plane, truth ratios, MEMO, training curves."""
-    return [_plane(cell), _truth_ratios(cell), _memo(cell), _curves(cell)]
+    return [_plane(data), _truth_ratios(data), _memo(data), _curves(data)]
 
 
 def cumulative(values: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -53,19 +53,19 @@ def widest_gap(first: Sequence[float], second: Sequence[float]) -> tuple[float, 
     return best
 
 
-def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
+def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
     """The log truth ratios of the forget set by role; a role without rows is left out.
 
-    Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a cell does
+    Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a run does
     not hold that setting. Infinite ratios lie just outside the finite ones, which keeps the order and so the distance.
     """
-    said = {path.split(".")[-1]: value for path, value in flat(cell.settings).items()}
+    said = {path.split(".")[-1]: value for path, value in flatten(data.settings).items()}
     mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
-    other = said.get("compat") == "open_unlearning"
+    other = said.get("protocol") == "open_unlearning"
     ratio = open_unlearning_metrics.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
     found = {}
     for role in ROLES:
-        rows = [row for row in cell.rows.get(role, []) if row.set == "forget" and row.perturbed]
+        rows = [row for row in data.rows.get(role, []) if row.set == "forget" and row.perturbed]
         found[role] = list(map(ratio, rows))
     finite = [value for values in found.values() for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0) - 1, max(finite, default=0.0) + 1
@@ -73,13 +73,13 @@ def forget_log_ratios(cell: Cell) -> dict[str, list[float]]:
     return {role: values for role, values in clipped.items() if values}
 
 
-def _plane(cell: Cell) -> Picture:
+def _plane(data: ReportData) -> Picture:
     """Model utility against forget quality, one labelled point per model."""
     points = {}
     for role in ROLES:
-        utility = number(cell.results, role, "model_utility")
-        quality = number(cell.results, role, "forget_quality_log10")
-        if quality is None and role == "retain" and cell.results.values.get("retain"):
+        utility = number(data.results, role, "model_utility")
+        quality = number(data.results, role, "forget_quality_log10")
+        if quality is None and role == "retain" and data.results.values.get("retain"):
             quality = 0.0  # by definition: compared with itself
         if utility is not None and quality is not None:
             points[role] = (utility, quality)
@@ -87,7 +87,7 @@ def _plane(cell: Cell) -> Picture:
         "Up is forgotten, right is useful. The retain model lies at log10 p = 0 because it is compared with itself. "
         f"Above the line (p = {SIGNIFICANCE}) the test does not tell a model from the retain model."
     )
-    missing = "" if "unlearned" in points else _first_reason(cell, ("forget_quality_log10", "model_utility"))
+    missing = "" if "unlearned" in points else _first_reason(data, ("forget_quality_log10", "model_utility"))
     title = "Forget quality and model utility"
     return render("plane", title, caption, missing=missing, size=SIZE, draw=lambda figure: _draw_plane(figure, points))
 
@@ -103,7 +103,7 @@ def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
     if "target" in at and "unlearned" in at:
         arrow = {"arrowstyle": "->", "color": COLOURS["soft"], "linewidth": 0.8, "shrinkA": 6, "shrinkB": 6}
         axes.annotate("", at["unlearned"], at["target"], arrowprops=arrow)
-    heights = spread([y for _, y in at.values()], gap=-floor * 0.09)
+    heights = spread_labels([y for _, y in at.values()], gap=-floor * 0.09)
     for (role, (x, y)), height in zip(at.items(), heights, strict=True):
         axes.scatter([x], [y], s=46, marker=MARKS[role], color=COLOURS[role], zorder=3)
         right = x < 0.7
@@ -118,9 +118,9 @@ def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
     axes.set(xlim=(0, 1), ylim=(floor, -floor * 0.06), xlabel="model utility", ylabel="forget quality (log10 p)")
 
 
-def _truth_ratios(cell: Cell) -> Picture:
+def _truth_ratios(data: ReportData) -> Picture:
     """Distribution functions of the log truth ratio on the forget set, with the distance of the test marked."""
-    ratios = forget_log_ratios(cell)
+    ratios = forget_log_ratios(data)
     caption = (
         "Share of forget-set questions at or below each log truth ratio. Left of 0 a model prefers the true answer to "
         "the wrong ones. The bar is the Kolmogorov-Smirnov distance between the unlearned and the retain model."
@@ -159,19 +159,19 @@ def _draw_truth_ratios(figure: Figure, ratios: dict[str, list[float]]) -> None:
     axes.legend(loc="upper left", handlelength=2.6)
 
 
-def _memo(cell: Cell) -> Picture:
+def _memo(data: ReportData) -> Picture:
     """MEMO per fact for every model, true answers above inverted ones."""
     strips = [
         (role, kind, [text.score for text in texts])
         for role in ROLES
         for kind in ("answers", "candidates")
-        if (texts := cell.memo.get(role, {}).get(kind))
+        if (texts := data.memo.get(role, {}).get(kind))
     ]
     caption = (
         "How strongly each model holds each text, 0 (not held) to 1 (recalled word for word); a dot is a text, the bar "
         "the mean. Filled: true answers of the forget set. Hollow: inverted answers, where they were measured."
     )
-    missing = "" if strips else _first_reason(cell, ("memo/answers",))
+    missing = "" if strips else _first_reason(data, ("memo/answers",))
     title = "MEMO before and after"
     size = (ACROSS, 0.8 + 0.5 * max(len(strips), 2))
     return render("memo", title, caption, missing=missing, size=size, draw=lambda figure: _draw_memo(figure, strips))
@@ -195,9 +195,9 @@ def _draw_memo(figure: Figure, strips: Sequence[tuple[str, str, list[float]]]) -
     axes.tick_params(axis="y", length=0)
 
 
-def _curves(cell: Cell) -> Picture:
+def _curves(data: ReportData) -> Picture:
     """Loss parts per stage, and whatever else was measured on the way."""
-    panels = [panel for stage, rows in cell.curves.items() for panel in _panels(stage, rows)]
+    panels = [panel for stage, rows in data.curves.items() for panel in _panels(stage, rows)]
     caption = (
         "What was logged while training, by optimizer step; MEMO on a sample of the forget set (callbacks.memo_facts)."
     )
@@ -231,10 +231,10 @@ KINDS = {
     "loss": ("loss*",),
     "memo": ("memo/*", "memo/seconds"),
     "evaluation": (
-        "evaluation/*", "evaluation/seconds", "evaluation/forget_quality_log10", "evaluation/forget/probability",
-        "evaluation/forget/truth_ratio",
+        "eval/*", "eval/seconds", "eval/forget_quality_log10", "eval/forget/probability",
+        "eval/forget/truth_ratio",
     ),
-    "forget quality": ("evaluation/forget_quality_log10",),
+    "forget quality": ("eval/forget_quality_log10",),
 }  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def _draw_curves(figure: Figure, panels: Sequence[tuple[str, dict[str, list[tupl
         axes.set_xlabel("step")
 
 
-def _first_reason(cell: Cell, names: Sequence[str]) -> str:
+def _first_reason(data: ReportData, names: Sequence[str]) -> str:
     """Why the first of ``names`` that the unlearned model lacks is missing."""
-    absent = next((name for name in names if number(cell.results, "unlearned", name) is None), names[0])
-    return why_missing(cell.results, "unlearned", absent)
+    absent = next((name for name in names if number(data.results, "unlearned", name) is None), names[0])
+    return why_missing(data.results, "unlearned", absent)

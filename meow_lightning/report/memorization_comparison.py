@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLE_NAMES, number, written
+from meow_lightning.report.data import DASH, ROLE_NAMES, format_value, number
 from meow_lightning.report.sweep_tables import Swept, Table, without_seed
 
 ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
 ASKED = ("target", "unlearned", "retain")
-CELL = "cell"
+RUN = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picks:
-    """Which inverted facts a cell trained on.
+    """Which inverted facts a run trained on.
 
     Attributes:
         taken: Candidate positions by fact.
@@ -26,37 +26,37 @@ class Picks:
     there: Mapping[str, int]
 
 
-def measures(cells: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
+def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
     """What every measure says, means over seeds, and what it picks; ``None`` where a sweep has but one measure.
 
     Args:
-        cells: All finished cells.
-        picks: What cells picked, by their names; cells that pick nothing are left out.
+        runs: All finished runs.
+        picks: What runs picked, by their names; runs that pick nothing are left out.
     """
-    if not several(cells):
+    if not several(runs):
         return None
     firsts: dict[tuple[tuple[str, str], ...], Swept] = {}
     groups: dict[str, list[Swept]] = {}
-    for cell in cells:
-        firsts.setdefault(_apart(cell), cell)
-        groups.setdefault(without_seed(cell.name), []).append(cell)
-    first = " ".join(f"{option}={value}" for option, value in cells[0].words.items() if _of_measure(option))
-    head = [CELL, *(f"true answers, {ROLE_NAMES[role]}" for role in ASKED)]
+    for run in runs:
+        firsts.setdefault(_apart(run), run)
+        groups.setdefault(without_seed(run.name), []).append(run)
+    first = " ".join(f"{option}={value}" for option, value in runs[0].words.items() if _of_measure(option))
+    head = [RUN, *(f"true answers, {ROLE_NAMES[role]}" for role in ASKED)]
     rows = [[*head, f"inverted answers, {ROLE_NAMES['target']}", f"picks shared with {first}"]]
     for name, group in groups.items():
         told = [_mean(group, role, ANSWERS) for role in ASKED]
         pairs = [
-            (picks[cell.name], picks[other.name])
-            for cell in group
-            if cell.name in picks and (other := firsts[_apart(cell)]).name in picks
+            (picks[run.name], picks[other.name])
+            for run in group
+            if run.name in picks and (other := firsts[_apart(run)]).name in picks
         ]
         rows.append([name, *told, _mean(group, "target", CANDIDATES), _agreement(pairs)])
     return "what each measure says (means over seeds)", rows
 
 
-def several(cells: Iterable[Swept]) -> bool:
+def several(runs: Iterable[Swept]) -> bool:
     """Whether more than one measure was swept."""
-    return len({tuple(_measure(cell)) for cell in cells}) > 1
+    return len({tuple(_measure(run)) for run in runs}) > 1
 
 
 def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
@@ -80,18 +80,18 @@ def _agreement(pairs: Sequence[tuple[Picks, Picks]]) -> str:
     return f"{both:.1f} of {taken:.1f} ({chance:.1f} by chance)"
 
 
-def _mean(cells: Iterable[Swept], role: str, name: str) -> str:
-    known = [value for cell in cells if (value := number(cell.results, role, name)) is not None]
-    return written(name, sum(known) / len(known)) if known else DASH
+def _mean(runs: Iterable[Swept], role: str, name: str) -> str:
+    known = [value for run in runs if (value := number(run.results, role, name)) is not None]
+    return format_value(name, sum(known) / len(known)) if known else DASH
 
 
-def _measure(cell: Swept) -> list[tuple[str, str]]:
-    return [(option, value) for option, value in cell.words.items() if _of_measure(option)]
+def _measure(run: Swept) -> list[tuple[str, str]]:
+    return [(option, value) for option, value in run.words.items() if _of_measure(option)]
 
 
-def _apart(cell: Swept) -> tuple[tuple[str, str], ...]:
-    """What a cell has besides its measure: the same in the cells that differ in the measure alone."""
-    return tuple((option, value) for option, value in cell.words.items() if not _of_measure(option))
+def _apart(run: Swept) -> tuple[tuple[str, str], ...]:
+    """What a run has besides its measure: the same in the runs that differ in the measure alone."""
+    return tuple((option, value) for option, value in run.words.items() if not _of_measure(option))
 
 
 def _of_measure(option: str) -> bool:

@@ -1,4 +1,4 @@
-"""The report of one cell as files: one self-contained HTML page, its tables and its figures."""
+"""The report of one run as files: one self-contained HTML page, its tables and its figures."""
 
 from __future__ import annotations
 
@@ -12,87 +12,87 @@ from typing import Any
 
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import rounds, seed_spread, tables
-from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, Cell, flat, label, number, written
+from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
-from meow_lightning.report.selection import chosen, section
+from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture, inline
-from meow_lightning.report.verdict import COLLAPSED, KEPT, SIGNIFICANCE, STILL_SAID, Verdict, kept_share, verdict
+from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, Verdict, kept_share, verdict
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import Definition
 
 
-def write_report(cell: Cell, folder: Path, *, shareable: Cell | None = None) -> Path:
+def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
     """The path of ``report.html``, written into ``folder`` beside ``table.md``, ``table.csv`` and ``figures/*.svg``.
 
     The page needs nothing but itself: no script, no font, no picture from elsewhere. Figures that an earlier report
     left in the folder and this one does not draw are removed.
 
     Args:
-        cell: What to show. With ``cell.texts`` off, no question or answer stands in any of the files.
+        data: What to show. With ``data.texts`` off, no question or answer appears in any of the files.
         folder: Where to write; made when it is not there.
-        shareable: The cell without what must stay on the machine, for a second page; ``None`` for no such page.
+        shareable: The data without what must stay on the machine, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    drawn = pictures(cell)
-    for picture in [*drawn, rounds.picture(cell.loop)]:
+    drawn = pictures(data)
+    for picture in [*drawn, rounds.picture(data.loop)]:
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
         else:
             path.write_text(picture.svg, encoding="utf-8")
-    (folder / "table.md").write_text(tables.markdown(cell.results), encoding="utf-8")
-    (folder / "table.csv").write_text(tables.csv(cell.results), encoding="utf-8")
+    (folder / "table.md").write_text(tables.markdown(data.results), encoding="utf-8")
+    (folder / "table.csv").write_text(tables.csv(data.results), encoding="utf-8")
     report = folder / "report.html"
-    report.write_text(page(cell, drawn), encoding="utf-8")
+    report.write_text(page(data, drawn), encoding="utf-8")
     if shareable is not None:
         (folder / SHAREABLE).write_text(page(shareable, drawn), encoding="utf-8")
     return report
 
 
-def page(cell: Cell, drawn: Sequence[Picture]) -> str:
+def page(data: ReportData, drawn: Sequence[Picture]) -> str:
     """The whole page as HTML: verdict, table, figures, selection, questions, settings."""
-    choice = chosen(cell)
-    notes = [*cell.notes, *tables.doubts(cell.results), *(warnings(choice) if choice else [])]
+    choice = selection_of(data)
+    notes = [*data.notes, *tables.unmeasured_reasons(data.results), *(warnings(choice) if choice else [])]
     body = "\n".join(
         [
-            f'<header><div class="kicker">MEOW-lightning · report of one cell · <code>{escape(cell.key)}</code></div>'
-            f"<h1>{escape(cell.name)}</h1></header>",
-            f'<p class="warning">{escape(cell.warning)}</p>' if cell.warning else "",
-            _verdict(cell, verdict(cell.results)),
+            f'<header><div class="kicker">MEOW-lightning · report of one run · <code>{escape(data.key)}</code></div>'
+            f"<h1>{escape(data.name)}</h1></header>",
+            f'<p class="warning">{escape(data.disclaimer)}</p>' if data.disclaimer else "",
+            _verdict(data, verdict(data.results)),
             _notes(notes),
-            _over_seeds(cell),
-            f"<section><h2>Numbers</h2>{_table(cell)}</section>",
+            _over_seeds(data),
+            f"<section><h2>Numbers</h2>{_table(data)}</section>",
             f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
             section(choice),
-            rounds.section(cell.loop),
-            f"<section><h2>Questions before and after</h2>{questions(cell)}</section>",
-            f"<section><h2>How it was made</h2>{_stages(cell)}{_settings(cell)}{_definitions(cell)}</section>",
+            rounds.section(data.loop),
+            f"<section><h2>Questions before and after</h2>{questions(data)}</section>",
+            f"<section><h2>How it was made</h2>{_stages(data)}{_settings(data)}{_definitions(data)}</section>",
         ]
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(cell.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(data.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
-def _over_seeds(cell: Cell) -> str:
+def _over_seeds(data: ReportData) -> str:
     """The run beside others of it that differ in their seed, where such were measured; else nothing."""
-    if cell.spread is None:
+    if data.spread is None:
         return ""
-    head, *listed = seed_spread.rows(cell.results, cell.spread)
+    head, *listed = seed_spread.rows(data.results, data.spread)
     bars = "".join(
         f"<tr><th>{typeset(name)}</th>{''.join(f'<td>{typeset(text)}</td>' for text in texts)}</tr>"
         for name, *texts in listed
     )
     heads = "".join(f"<th>{escape(text)}</th>" for text in head)
     return (
-        f"<section><h2>Beside {len(cell.spread.seeds)} seeds</h2>"
+        f"<section><h2>Beside {len(data.spread.seeds)} seeds</h2>"
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{bars}</tbody></table></div>'
-        f'<p class="small">The unlearned model over seeds {", ".join(map(str, cell.spread.seeds))}: '
-        f"<code>{escape(cell.spread.command)}</code> ({escape(cell.spread.made)}). The interval of the mean holds "
+        f'<p class="small">The unlearned model over seeds {", ".join(map(str, data.spread.seeds))}: '
+        f"<code>{escape(data.spread.command)}</code> ({escape(data.spread.made)}). The interval of the mean holds "
         "both, the spread over seeds and that over questions.</p></section>"
     )
 
@@ -115,24 +115,24 @@ def _power(found: re.Match[str]) -> str:
     return f"{found[1]} × 10<sup>{'−' if found[2] == '-' else ''}{found[3]}</sup>"
 
 
-def _verdict(cell: Cell, found: Verdict) -> str:
+def _verdict(data: ReportData, found: Verdict) -> str:
     """The verdict, the few numbers behind it, and what they do not show."""
     findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in found.findings)
     limits = "".join(f"<li>{typeset(limit)}</li>" for limit in found.limits)
     return (
         f'<section class="verdict" style="--tone: var(--{found.tone})">'
         f'<p class="headline">{escape(found.headline)}</p><dl>{findings}</dl></section>'
-        f'<div class="stats">{_stats(cell)}</div>'
+        f'<div class="stats">{_stats(data)}</div>'
         f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
         f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
-        f"{STILL_SAID:.0%} of the questions more often than the retain model says it, and likewise for answers that "
-        f"hold any forgotten value. Kept means at least {KEPT:.0%}, "
+        f"{MAX_EXCESS_RECALL:.0%} of the questions more often than the retain model says it, and likewise for answers "
+        f"that hold any forgotten value. Kept means at least {KEPT:.0%}, "
         f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
         "ROUGE-L and retain value accuracy.</p>"
     )
 
 
-def _stats(cell: Cell) -> str:
+def _stats(data: ReportData) -> str:
     """The numbers a hurried reader wants, before and after."""
     names = (
         "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
@@ -140,41 +140,41 @@ def _stats(cell: Cell) -> str:
     )  # fmt: skip
     found = []
     for name in names:
-        before, after = (number(cell.results, role, name) for role in ("target", "unlearned"))
+        before, after = (number(data.results, role, name) for role in ("target", "unlearned"))
         if after is None:
             continue
-        was = "" if before is None else f"<s>{typeset(written(name, before))} →</s> "
-        share = kept_share(cell.results, name) if name == "model_utility" else None
+        was = "" if before is None else f"<s>{typeset(format_value(name, before))} →</s> "
+        share = kept_share(data.results, name) if name == "model_utility" else None
         kept = f", {share:.0%} kept" if share is not None else ""
-        found.append(f"<div><b>{was}{typeset(written(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
+        found.append(f"<div><b>{was}{typeset(format_value(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
     return "".join(found)
 
 
-def _table(cell: Cell) -> str:
+def _table(data: ReportData) -> str:
     """The numbers that everybody reads, then, folded, all others; dashes point to their reasons."""
-    names = tables.metric_names(cell.results)
+    names = tables.metric_names(data.results)
     main = [name for name in names if tables.is_main(name)]
     further = [name for name in names if name not in main]
     folded = (
         f"<details><summary>{len(further)} further numbers: memorisation, fluency, membership</summary>"
-        f"{_numbers(cell, further)}</details>"
+        f"{_numbers(data, further)}</details>"
     )
     return (
-        f'{_numbers(cell, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
-        "bootstrap intervals over the questions alone (evaluation.draws, evaluation.level); how far seeds move a "
-        "number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: -m seed=0,1,2.</p>"
-        + (folded if further else "")
+        f'{_numbers(data, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
+        "bootstrap intervals over the questions alone (evaluation.bootstrap_samples, evaluation.confidence_level); how "
+        "far seeds move a number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: "
+        "-m seed=0,1,2.</p>" + (folded if further else "")
     )
 
 
-def _numbers(cell: Cell, names: Sequence[str]) -> str:
+def _numbers(data: ReportData, names: Sequence[str]) -> str:
     """Some numbers of all roles as a table, with the reasons for what is missing below it."""
-    found, reasons = tables.lines(cell.results, names)
+    found, reasons = tables.lines(data.results, names)
     rows, group = [], None
     for line in found:
         kind = line.name.split("/")[0] if "/" in line.name else ""
         cells = "".join(
-            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}{_interval(cell, role, line.name)}</td>"
+            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}{_interval(data, role, line.name)}</td>"
             for role, text, note in zip(ROLES, line.cells, line.notes, strict=True)
         )
         style = ' class="group"' if group is not None and kind != group else ""
@@ -191,12 +191,12 @@ def _numbers(cell: Cell, names: Sequence[str]) -> str:
     )
 
 
-def _interval(cell: Cell, role: str, name: str) -> str:
+def _interval(data: ReportData, role: str, name: str) -> str:
     """The bootstrap interval of a number, small and below it."""
-    found = cell.intervals.get(role, {}).get(name)
-    if found is None or number(cell.results, role, name) is None:
+    found = data.intervals.get(role, {}).get(name)
+    if found is None or number(data.results, role, name) is None:
         return ""
-    low, high = (typeset(written(name, end)) for end in found)
+    low, high = (typeset(format_value(name, end)) for end in found)
     return f'<div class="interval">{low} to {high}</div>'
 
 
@@ -211,15 +211,15 @@ def _figure(picture: Picture) -> str:
     return f"<figure{wide}>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
-def _stages(cell: Cell) -> str:
+def _stages(data: ReportData) -> str:
     """Every stage with its time and key, and where the model lies."""
     rows = "".join(
         f"<tr><th>{escape(str(stage['label']))}</th><td>{_duration(float(stage['seconds']))}</td>"
         f"<td><code>{escape(str(stage['key']))}</code></td></tr>"
-        for stage in cell.stages
+        for stage in data.stages
     )
-    total = sum(float(stage["seconds"]) for stage in cell.stages)
-    load = f'AutoModelForCausalLM.from_pretrained("{cell.weights}")'
+    total = sum(float(stage["seconds"]) for stage in data.stages)
+    load = f'AutoModelForCausalLM.from_pretrained("{data.weights}")'
     return (
         f"<p>The unlearned model: <code>{escape(load)}</code></p><h3>Stages</h3>"
         '<div class="wide"><table class="plain">'
@@ -236,16 +236,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _settings(cell: Cell) -> str:
+def _settings(data: ReportData) -> str:
     """Every setting with its origin."""
-    settings = flat(cell.settings)
+    settings = flatten(data.settings)
     rows, seen = [], set()
     for path, value in settings.items():
         last = path.rsplit(".", 1)[-1]
-        known = path if path in cell.settings_origin else last
+        known = path if path in data.settings_origin else last
         seen.add(known)
-        rows.append(_setting(path, _value(value), cell.settings_origin.get(known, "")))
-    rows += [_setting(name, DASH, text) for name, text in cell.settings_origin.items() if name not in seen]
+        rows.append(_setting(path, _value(value), data.settings_origin.get(known, "")))
+    rows += [_setting(name, DASH, text) for name, text in data.settings_origin.items() if name not in seen]
     return (
         f"<details><summary>{len(rows)} settings and where they came from</summary>"
         '<div class="wide"><table class="plain"><thead><tr><th>setting</th><th>value</th><th>origin</th></tr></thead>'
@@ -266,10 +266,10 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _definitions(cell: Cell) -> str:
+def _definitions(data: ReportData) -> str:
     """What every number means."""
     shared: dict[Definition, list[str]] = {}  # sets whose numbers mean the same stand together
-    for known in cell.results.definitions:
+    for known in data.results.definitions:
         shared.setdefault(replace(known, name=""), []).append(label(known.name))
     items = "".join(
         f"<dt>{typeset(', '.join(names))}</dt><dd>{escape(known.text)} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, arrow, label, number, written
+from meow_lightning.report.data import DASH, arrow, format_value, label, number
 from meow_lightning.report.sweep_tables import Swept, Table
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
@@ -30,30 +30,30 @@ class Published:
     figures: Figures
 
 
-def beside(cells: Sequence[Swept], sources: Sequence[Published]) -> tuple[Table, list[str]] | None:
+def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[Table, list[str]] | None:
     """The table of ours against published figures, and a note on each source in it; ``None`` where nothing matches.
 
     Args:
-        cells: All finished cells.
+        runs: All finished runs.
         sources: What is published.
     """
-    rows, used = [["cell", "number", "ours", "published", "source"]], []
-    for cell in cells:
+    rows, used = [["run", "number", "ours", "published", "source"]], []
+    for run in runs:
         for source in sources:
-            for name, value in matching(cell, source).items():
-                ours = number(cell.results, "unlearned", name)
-                what = f"{label(name)} {arrow(cell.results, name)}".rstrip()
-                said = DASH if ours is None else written(name, ours)
-                rows.append([cell.name, what, said, written(name, value), source.source])
+            for name, value in comparable_run(run, source).items():
+                ours = number(run.results, "unlearned", name)
+                what = f"{label(name)} {arrow(run.results, name)}".rstrip()
+                said = DASH if ours is None else format_value(name, ours)
+                rows.append([run.name, what, said, format_value(name, value), source.source])
                 used.append(f"{source.source}: {source.note}")
     return (("beside published figures", rows), list(dict.fromkeys(used))) if used else None
 
 
-def matching(cell: Swept, source: Published) -> Mapping[str, float]:
-    """What a source has for a cell's model, dataset, split and method, by number; nothing for a cell cut short."""
-    settings = cell.settings
+def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:
+    """What a source has for a run's model, dataset, split and method, by number; nothing for a run cut short."""
+    settings = run.settings
     dataset = settings["dataset"]
-    cut_short = settings["limit"] is not None or bool(settings["warning"])
+    cut_short = settings["limit"] is not None or bool(settings["disclaimer"])
     mean = settings["evaluation"]["truth_ratio_mean"]
     if cut_short or (dataset["name"], mean) != (source.dataset, source.truth_ratio_mean):
         return {}

@@ -1,12 +1,12 @@
-"""The questions of a cell before and after, as HTML."""
+"""The questions of a run before and after, as HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from meow_lightning.data.words import whole
-from meow_lightning.report.data import ROLE_NAMES, ROLES, Cell
+from meow_lightning.data.words import whole_word_pattern
+from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData
 from meow_lightning.types import AnswerRow
 
 OPEN = 40  # questions of the forget set that show without a click
@@ -33,58 +33,58 @@ REASONS = {
 }
 
 
-def questions(cell: Cell) -> str:
-    """The sections on the forget and the retain set; without any text of the dataset when ``cell.texts`` is off."""
-    if not cell.texts:
+def questions(data: ReportData) -> str:
+    """The sections on the forget and the retain set; without any text of the dataset when ``data.texts`` is off."""
+    if not data.texts:
         return f'<p class="none">{NOT_SHOWN}</p>'
-    forget, retain = _asked(cell, "forget"), _asked(cell, "retain")
+    forget, retain = _asked(data, "forget"), _asked(data, "retain")
     if not forget and not retain:
         return '<p class="none">No answers were recorded.</p>'
-    sample = evenly(retain, SAMPLE)
+    sample = evenly_spaced(retain, SAMPLE)
     shown = {row.index for row in sample}
     others = [row for row in retain if row.index not in shown]
     spread = f", {len(sample)} of them, evenly spread, above the others" if others else ""
     return (
-        (f'<p class="small">{PRIVATE}</p>' if not cell.public else "")
+        (f'<p class="small">{PRIVATE}</p>' if not data.public else "")
         + '<p class="small">The true value is <mark>marked</mark> wherever it stands.</p>'
-        + _section(cell, f"Forget set, {len(forget)} questions", forget, trained=True, shown=OPEN)
+        + _section(data, f"Forget set, {len(forget)} questions", forget, trained=True, shown=OPEN)
         + _section(
-            cell, f"Retain set, {len(retain)} questions{spread}", [*sample, *others], trained=False, shown=SAMPLE
+            data, f"Retain set, {len(retain)} questions{spread}", [*sample, *others], trained=False, shown=SAMPLE
         )
-        + _dropped(cell)
+        + _dropped(data)
     )
 
 
-def evenly(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
+def evenly_spaced(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
     """At most ``count`` of ``rows``, evenly spread and the same on every run."""
     return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
 
 
-def marked(text: str, value: str | None) -> str:
+def mark_value(text: str, value: str | None) -> str:
     """``text`` escaped for HTML, with every occurrence of ``value`` as whole words in ``<mark>``, whatever its case."""
     if value is None or not value.strip():
         return escape(text)
     made, at = [], 0
-    for found in whole(value, any_blanks=True, any_case=True).finditer(text):
+    for found in whole_word_pattern(value, any_blanks=True, any_case=True).finditer(text):
         made += [escape(text[at : found.start()]), f"<mark>{escape(found.group())}</mark>"]
         at = found.end()
     return "".join([*made, escape(text[at:])])
 
 
-def _asked(cell: Cell, name: str) -> list[AnswerRow]:
+def _asked(data: ReportData, name: str) -> list[AnswerRow]:
     """The rows of one set, by the first role that has them, the unlearned model before the others."""
     for role in ("unlearned", "target", "retain"):
-        if rows := [row for row in cell.rows.get(role, []) if row.set == name]:
+        if rows := [row for row in data.rows.get(role, []) if row.set == name]:
             return sorted(rows, key=lambda row: row.index)
     return []
 
 
-def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool, shown: int) -> str:
+def _section(data: ReportData, title: str, rows: Sequence[AnswerRow], *, trained: bool, shown: int) -> str:
     """A heading and its questions, those beyond the first ``shown`` folded away."""
     if not rows:
         return ""
-    said = {role: {(row.set, row.index): row for row in cell.rows.get(role, [])} for role in ROLES}
-    cards = [_card(row, said, _instead(cell, row.fact) if trained else "") for row in rows]
+    said = {role: {(row.set, row.index): row for row in data.rows.get(role, [])} for role in ROLES}
+    cards = [_card(row, said, _instead(data, row.fact) if trained else "") for row in rows]
     rest = "".join(cards[shown:])
     folded = f"<details><summary>{len(cards) - shown} more questions</summary>{rest}</details>" if rest else ""
     return f"<h3>{escape(title)}</h3>{''.join(cards[:shown])}{folded}"
@@ -92,7 +92,7 @@ def _section(cell: Cell, title: str, rows: Sequence[AnswerRow], *, trained: bool
 
 def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
     """One question with its true answer and what every model said."""
-    columns = [f"<div><b>true answer</b>{marked(row.answer, row.value)}</div>"]
+    columns = [f"<div><b>true answer</b>{mark_value(row.answer, row.value)}</div>"]
     for role in ROLES:
         answer = said[role].get((row.set, row.index))
         columns.append(f'<div><b class="{role}">{ROLE_NAMES[role]}</b>{_said(answer)}</div>')
@@ -109,26 +109,26 @@ def _said(row: AnswerRow | None) -> str:
     if not row.text.strip():
         return '<span class="small">nothing</span>'
     cut = ' <span class="small">… cut by the length limit</span>' if row.stop == "length" else ""
-    return marked(row.text, row.value) + cut
+    return mark_value(row.text, row.value) + cut
 
 
-def _instead(cell: Cell, fact: str) -> str:
+def _instead(data: ReportData, fact: str) -> str:
     """The inverted answers of ``fact`` that were trained on; empty when none was."""
-    positions = cell.selected.get(fact, [])
-    answers = {one.position: one.answer for one in cell.inverted if one.fact == fact}
+    positions = data.selected.get(fact, [])
+    answers = {one.position: one.answer for one in data.inverted if one.fact == fact}
     chosen = [escape(answers[position]) for position in positions if position in answers]
     return f'<p class="instead">trained on instead: {" · ".join(chosen)}</p>' if chosen else ""
 
 
-def _dropped(cell: Cell) -> str:
+def _dropped(data: ReportData) -> str:
     """The inverted answers that cleaning dropped, by reason, with examples; empty when it dropped none."""
-    counts = {reason: count for reason, count in cell.dropped.counts.items() if count}
+    counts = {reason: count for reason, count in data.dropped.counts.items() if count}
     if not counts:
         return ""
     rows = "".join(
         f"<tr><th>{escape(REASONS.get(reason, reason))}</th><td>{count}</td><td>"
         + "<br>".join(
-            f"<code>{escape(fact)}</code> {escape(text)}" for fact, text in cell.dropped.examples.get(reason, ())
+            f"<code>{escape(fact)}</code> {escape(text)}" for fact, text in data.dropped.examples.get(reason, ())
         )
         + "</td></tr>"
         for reason, count in counts.items()

@@ -1,4 +1,4 @@
-"""The rounds of a loop that asks its teacher again only for what is still held, as a section of the report."""
+"""The rounds of a loop that asks its teacher again only for what is still memorized, as a section of the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread
+from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIZE = (10.0, 3.1)  # inches; the width of the page
 
 
-def blanket(loop: Loop) -> int:
+def retrained_everything(loop: Loop) -> int:
     """The questions that asking about every fact in every round would have taken.
 
     Round 1's own calls, since it asks about all facts anyway, and for each later round that asked about any fact one
@@ -28,7 +28,7 @@ def blanket(loop: Loop) -> int:
 
 
 def sentence(loop: Loop) -> str:
-    """Rounds, questions to the teacher and facts still held after each round, in words for one line."""
+    """Rounds, questions to the teacher and facts still memorized after each round, in words for one line."""
     calls, everything = (sums[-1] for sums in _sums(loop))
     against = ""
     if everything != calls:
@@ -36,14 +36,14 @@ def sentence(loop: Loop) -> str:
         against = f" (asking for all facts each round: {everything:,}{times})"
     idle = sum(found.same for found in loop.rounds)
     without = f" ({idle} without anything new)" if idle else ""
-    held = ", ".join(f"{found.held:,}" for found in loop.rounds)
-    fewest = min(loop.rounds, key=lambda found: found.held)
+    still_memorized = ", ".join(f"{found.still_memorized:,}" for found in loop.rounds)
+    fewest = min(loop.rounds, key=lambda found: found.still_memorized)
     better = ""
-    if fewest.held < loop.rounds[-1].held:
-        better = f" (fewest after round {fewest.number}: method.loop.rounds={fewest.number} gives that model)"
+    if fewest.still_memorized < loop.rounds[-1].still_memorized:
+        better = f" (fewest after round {fewest.number}: method.rounds.count={fewest.number} gives that model)"
     return (
         f"{_many(len(loop.rounds), 'round')}{without}, {_many(calls, 'question')} to the teacher{against}; "
-        f"facts above {_score(loop.threshold)} ({loop.measure}): {held}{better}"
+        f"facts above {_score(loop.memorized_above)} ({loop.measure}): {still_memorized}{better}"
     )
 
 
@@ -61,15 +61,15 @@ def section(loop: Loop | None) -> str:
 
 
 def picture(loop: Loop | None) -> Picture:
-    """The figure of the rounds: what is still held beside what was asked for it; not drawn without a loop."""
-    title = "What is still held, and what was asked for it"
+    """The figure of the rounds: what is still memorized beside what was asked for it; not drawn without a loop."""
+    title = "What is still memorized, and what was requested for it"
     if loop is None:
         missing = "this method works in no rounds"
         return render("rounds", title, "", missing=missing, size=SIZE, draw=lambda figure: None)
     caption = (
         f"Left: after each round, the share of facts whose true answer's {loop.measure} is above "
-        f"{_score(loop.threshold)} (dashed), and highest and mean {loop.measure} of the true answers. Right: questions "
-        "to the teacher up to each round"
+        f"{_score(loop.memorized_above)} (dashed), and highest and mean {loop.measure} of the true answers. Right: "
+        "questions to the teacher up to each round"
     )
     caption += ", and what asking for all facts in each round would have taken." if _compared(loop) else "."
     if any(found.same for found in loop.rounds):
@@ -79,12 +79,12 @@ def picture(loop: Loop | None) -> Picture:
 
 def _ending(loop: Loop) -> str:
     """Why no further round came, a sentence."""
-    last, threshold = loop.rounds[-1], _score(loop.threshold)
-    left = f"{last.held:,} of {_many(last.facts, 'fact')}"
-    still = f"{left} {'is' if last.held == 1 else 'are'} still above {threshold}"
+    last, memorized_above = loop.rounds[-1], _score(loop.memorized_above)
+    left = f"{last.still_memorized:,} of {_many(last.facts, 'fact')}"
+    still = f"{left} {'is' if last.still_memorized == 1 else 'are'} still above {memorized_above}"
     after = f"Ended after round {last.number}"
     return {
-        "below": f"{after}: no true answer's {loop.measure} is above {threshold} any more.",
+        "below": f"{after}: no true answer's {loop.measure} is above {memorized_above} any more.",
         "budget": f"{after}: the calls to the teacher were spent, and {still}.",
         "rounds": f"{after}, the last one allowed: {still}.",
         "silent": f"{after}: the teacher wrote nothing new, and {still}.",
@@ -96,12 +96,12 @@ def _table(loop: Loop) -> str:
     counted = any(found.tokens for found in loop.rounds)
     measure = escape(loop.measure)
     heads = ["round", "asked", "questions", "written", "kept", "rows trained"]
-    heads += [f"above {_score(loop.threshold)}", f"mean {measure}", f"highest {measure}"]
+    heads += [f"above {_score(loop.memorized_above)}", f"mean {measure}", f"highest {measure}"]
     heads += ["tokens"] if counted else []
     body = ""
     for found in loop.rounds:
         numbers = [f"{found.calls:,}", f"{found.written:,}", f"{found.kept:,}"]
-        numbers += ["as&nbsp;before" if found.same else f"{found.trained:,}", f"{found.held:,}"]
+        numbers += ["as&nbsp;before" if found.same else f"{found.trained:,}", f"{found.still_memorized:,}"]
         numbers += [f"{found.memo:.3f}", f"{found.worst:.3f}", *([f"{found.tokens:,}"] if counted else [])]
         cells = "".join(f"<td>{text}</td>" for text in (_asked(found), *numbers))
         body += f"<tr><th>round&nbsp;{found.number}</th>{cells}</tr>"
@@ -137,14 +137,14 @@ def _legend(loop: Loop) -> str:
 
 
 def _draw(figure: Figure, loop: Loop) -> None:
-    """What is still held on the left, what was asked for it on the right."""
+    """What is still memorized on the left, what was asked for it on the right."""
     from matplotlib.ticker import MaxNLocator
 
-    held, asked = figure.subplots(1, 2)
-    _draw_held(held, loop)
+    still_memorized, asked = figure.subplots(1, 2)
+    _draw_memorized(still_memorized, loop)
     _draw_asked(asked, loop)
     asked.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    for axes in (held, asked):
+    for axes in (still_memorized, asked):
         axes.set(xlim=(0.7, len(loop.rounds) + 0.3), xlabel="round")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axes.legend(
@@ -152,18 +152,18 @@ def _draw(figure: Figure, loop: Loop) -> None:
         )
 
 
-def _draw_held(axes: Axes, loop: Loop) -> None:
+def _draw_memorized(axes: Axes, loop: Loop) -> None:
     curves = {
-        "curve0": ("share of facts above", [found.held / found.facts for found in loop.rounds]),
+        "curve0": ("share of facts above", [found.still_memorized / found.facts for found in loop.rounds]),
         "curve3": (f"highest {loop.measure}", [found.worst for found in loop.rounds]),
         "curve1": (f"mean {loop.measure}", [found.memo for found in loop.rounds]),
     }
-    axes.axhline(loop.threshold, color=COLOURS["soft"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    axes.axhline(loop.memorized_above, color=COLOURS["soft"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     for colour, (label, values) in curves.items():
         _curve(axes, loop, values, colour=colour, label=label)
     axes.annotate(
-        _score(loop.threshold),
-        (1, loop.threshold),
+        _score(loop.memorized_above),
+        (1, loop.memorized_above),
         (3, 0),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
@@ -182,7 +182,7 @@ def _draw_asked(axes: Axes, loop: Loop) -> None:
     top = 1.08 * max(*calls, *everything, 1)
     for colour, (label, values) in curves.items():
         _curve(axes, loop, values, colour=colour, label=label)
-    heights = spread([float(values[-1]) for _, values in curves.values()], gap=0.07 * top)
+    heights = spread_labels([float(values[-1]) for _, values in curves.values()], gap=0.07 * top)
     for (colour, (_, values)), height in zip(curves.items(), heights, strict=True):
         at = (len(loop.rounds), height)
         axes.annotate(

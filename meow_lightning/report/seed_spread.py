@@ -1,4 +1,4 @@
-"""How far a cell's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
+"""How far a run's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
 from meow_lightning.errors import UserError
-from meow_lightning.report.data import arrow, label, number, written
+from meow_lightning.report.data import arrow, format_value, label, number
 from meow_lightning.types import Results
 
 FOLDER = EXPERIMENTS / "expected" / "seeds"
@@ -48,7 +48,7 @@ def without_seeds(node: Any) -> Any:
 
 
 def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, int]]) -> str:
-    """What names a cell's settings but for its seed, and the versions of the stages that made its numbers.
+    """What names a run's settings but for its seed, and the versions of the stages that made its numbers.
 
     Args:
         settings: The settings that a report shows.
@@ -67,16 +67,17 @@ def rows(results: Results, spread: Spread) -> list[list[str]]:
             continue
         low, high = min(values), max(values)
         ends = spread.intervals.get(name)
-        held = f"{written(name, ends[0])} to {written(name, ends[1])}" if ends else ""
+        held = f"{format_value(name, ends[0])} to {format_value(name, ends[1])}" if ends else ""
         found.append([
-            f"{label(name)} {arrow(results, name)}".rstrip(), written(name, here),
-            written(name, sum(values) / len(values)), f"{written(name, low)} to {written(name, high)}", held,
+            f"{label(name)} {arrow(results, name)}".rstrip(), format_value(name, here),
+            format_value(name, sum(values) / len(values)),
+            f"{format_value(name, low)} to {format_value(name, high)}", held,
             "inside" if low <= here <= high else "outside",
         ])  # fmt: skip
     return found
 
 
-def sentence(results: Results, spread: Spread) -> str:
+def spread_sentence(results: Results, spread: Spread) -> str:
     """The rows in one line, for the end of a run."""
     said = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
     outside = [row[0] for row in rows(results, spread)[1:] if row[-1] == "outside"]
@@ -97,12 +98,12 @@ def read_spreads(folder: Path) -> dict[str, dict[str, Any]]:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
-        if not isinstance(content, Mapping) or not {"made", "command", "cells"} <= content.keys():
-            raise UserError(f"{path} must hold made, command and cells; a sweep over seeds writes such files")
-        for words, cell in content["cells"].items():
+        if not isinstance(content, Mapping) or not {"made", "command", "runs"} <= content.keys():
+            raise UserError(f"{path} must hold made, command and runs; a sweep over seeds writes such files")
+        for words, run in content["runs"].items():
             for name, kind in FIELDS.items():
-                if not isinstance(cell.get(name), kind):
-                    raise UserError(f"{path}: cells.{words}.{name} is missing; a sweep over seeds writes such files")
-            rest = {name: cell[name] for name in ("seeds", "numbers", "intervals")}
-            found[cell["settings"]] = {"made": content["made"], "command": content["command"], **rest}
+                if not isinstance(run.get(name), kind):
+                    raise UserError(f"{path}: runs.{words}.{name} is missing; a sweep over seeds writes such files")
+            rest = {name: run[name] for name in ("seeds", "numbers", "intervals")}
+            found[run["settings"]] = {"made": content["made"], "command": content["command"], **rest}
     return found

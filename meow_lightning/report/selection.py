@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from meow_lightning.memo.selection_diagnostics import Selection, per_fact, selection
-from meow_lightning.report.data import DASH, Cell
+from meow_lightning.report.data import DASH, ReportData
 
 FIRST = {
     "largest": "the largest MEMO first",
@@ -19,12 +19,12 @@ LEGEND = (
 )
 
 
-def chosen(cell: Cell) -> Selection | None:
-    """The figures of the cell's choice, ``None`` where its method chooses nothing or the scores are not there."""
-    method = cell.settings.get("method")
+def selection_of(data: ReportData) -> Selection | None:
+    """The figures of the run's choice, ``None`` where its method chooses nothing or the scores are not there."""
+    method = data.settings.get("method")
     wish = method.get("select") if isinstance(method, dict) else None
-    candidates = cell.memo.get("target", {}).get("candidates")
-    if not wish or not candidates or not cell.selected:
+    candidates = data.memo.get("target", {}).get("candidates")
+    if not wish or not candidates or not data.selected:
         return None
     return selection(candidates, k=wish["k"], strategy=wish["strategy"])
 

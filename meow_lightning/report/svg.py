@@ -110,7 +110,7 @@ def inline(picture: Picture) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1)
 
 
-def spread(heights: Sequence[float], *, gap: float) -> list[float]:
+def spread_labels(heights: Sequence[float], *, gap: float) -> list[float]:
     """``heights`` moved downwards just so far that any two are at least ``gap`` apart, in the order given."""
     placed = list(heights)
     order = sorted(range(len(placed)), key=lambda position: -placed[position])

@@ -1,4 +1,4 @@
-"""A sweep's cells side by side: each with its numbers, and what differs in the seed alone as means."""
+"""A sweep's runs side by side: each with its numbers, and what differs in the seed alone as means."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.report.data import DASH, arrow, label, number, written
-from meow_lightning.report.verdict import knows
+from meow_lightning.report.data import DASH, arrow, format_value, label, number
+from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
 
 COLUMNS = (
@@ -16,14 +16,14 @@ COLUMNS = (
     "privacy_leakage/min_k_40", "memo/answers",
 )  # fmt: skip
 
-Cells = Sequence[tuple[str, Results]]
+Runs = Sequence[tuple[str, Results]]
 Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # words without the seed -> number -> (low, high)
 Table = tuple[str, list[list[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """One finished cell of a sweep.
+    """One finished run of a sweep.
 
     Attributes:
         name: The words that tell it from the others.
@@ -38,17 +38,17 @@ class Swept:
     results: Results
 
 
-def tables(cells: Cells, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
-    """(title, rows with the header first) of a sweep: its cells, then the means over seeds where there are several.
+def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
+    """(title, rows with the header first) of a sweep: its runs, then the means over seeds where there are several.
 
     Args:
-        cells: Words and numbers of every cell, in the order of the rows.
+        runs: Words and numbers of every run, in the order of the rows.
         columns: Names of the numbers.
         ends: Whether the lowest and the highest stand below each mean, and the interval below these.
         nested: By words without the seed, the interval of each mean over seeds and questions; any may lack.
     """
-    found = [(f"{len(cells)} cells, the unlearned model's numbers", _cells(cells, columns))]
-    groups = _without_seed(cells)
+    found = [(f"{len(runs)} runs, the unlearned model's numbers", _run_rows(runs, columns))]
+    groups = _without_seed(runs)
     if any(len(each) > 1 for each in groups.values()):
         seeds = max(map(len, groups.values()))
         below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
@@ -58,12 +58,14 @@ def tables(cells: Cells, *, columns: Sequence[str], ends: bool, nested: Nested) 
     return found
 
 
-def _cells(cells: Cells, columns: Sequence[str]) -> list[list[str]]:
-    rows = [_header(cells, columns)]
-    for words, results in cells:
+def _run_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
+    rows = [_header(runs, columns)]
+    for words, results in runs:
         values = [(name, number(results, "unlearned", name)) for name in columns]
-        unknown = "" if knows(results) else " (meaningless: facts not known)"
-        rows.append([words + unknown, *(DASH if value is None else written(name, value) for name, value in values)])
+        unknown = "" if target_knows(results) else " (meaningless: facts not known)"
+        rows.append(
+            [words + unknown, *(DASH if value is None else format_value(name, value) for name, value in values)]
+        )
     return rows
 
 
@@ -73,8 +75,10 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: 
         means, below = [words], [""]
         for name in columns:
             known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
-            means.append(written(name, sum(known) / len(known)) if known else DASH)
-            below.append(f"{written(name, min(known))} to {written(name, max(known))}" if len(known) > 1 else "")
+            means.append(format_value(name, sum(known) / len(known)) if known else DASH)
+            below.append(
+                f"{format_value(name, min(known))} to {format_value(name, max(known))}" if len(known) > 1 else ""
+            )
         rows += [means] if nested is None else [means, below]
         if nested and words in nested:
             rows.append(["", *(_bracket(name, nested[words].get(name)) for name in columns)])
@@ -83,22 +87,22 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: 
 
 def _bracket(name: str, ends: tuple[float, float] | None) -> str:
     """An interval in brackets, or nothing."""
-    return "" if ends is None else f"[{written(name, ends[0])}, {written(name, ends[1])}]"
+    return "" if ends is None else f"[{format_value(name, ends[0])}, {format_value(name, ends[1])}]"
 
 
-def _header(cells: Cells, columns: Sequence[str]) -> list[str]:
-    arrows = {name: next((found for _, results in cells if (found := arrow(results, name))), "") for name in columns}
-    return ["cell", *(f"{label(name)} {arrows[name]}".rstrip() for name in columns)]
+def _header(runs: Runs, columns: Sequence[str]) -> list[str]:
+    arrows = {name: next((found for _, results in runs if (found := arrow(results, name))), "") for name in columns}
+    return ["run", *(f"{label(name)} {arrows[name]}".rstrip() for name in columns)]
 
 
-def _without_seed(cells: Cells) -> dict[str, list[Results]]:
-    """The numbers of the cells whose words differ in the seed alone, by these words."""
+def _without_seed(runs: Runs) -> dict[str, list[Results]]:
+    """The numbers of the runs whose words differ in the seed alone, by these words."""
     groups: dict[str, list[Results]] = {}
-    for words, results in cells:
+    for words, results in runs:
         groups.setdefault(without_seed(words), []).append(results)
     return groups
 
 
 def without_seed(name: str) -> str:
-    """A cell's words less its seed; ``all`` where nothing is left."""
+    """A run's words less its seed; ``all`` where nothing is left."""
     return " ".join(word for word in name.split() if not word.startswith("seed=")) or "all"

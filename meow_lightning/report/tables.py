@@ -1,4 +1,4 @@
-"""The numbers of a cell as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
+"""The numbers of a run as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLES, SETS, arrow, definition, label, number, why_missing, written
+from meow_lightning.report.data import DASH, ROLES, SETS, arrow, definition, format_value, label, number, why_missing
 from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
 from meow_lightning.types import Results
 
@@ -88,7 +88,7 @@ def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]
         notes: list[int | None] = []
         for role in ROLES:
             value = number(results, role, name)
-            cells.append(DASH if value is None else written(name, value))
+            cells.append(DASH if value is None else format_value(name, value))
             notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
@@ -111,7 +111,7 @@ def markdown(results: Results) -> str:
     for line in found:
         cells = [c if note is None else f"{c} [{note}]" for c, note in zip(line.cells, line.notes, strict=True)]
         text.append(_bar([line.label, line.arrow, line.unit, *cells]))
-    text += ["", *(f"**{doubt}**\n" for doubt in doubts(results)), LEGEND, ""]
+    text += ["", *(f"**{doubt}**\n" for doubt in unmeasured_reasons(results)), LEGEND, ""]
     text += [f"[{position}] {_one_line(reason)}  " for position, reason in enumerate(reasons, start=1)]
     return "\n".join(text).rstrip() + "\n"
 
@@ -137,7 +137,7 @@ def closing_table(results: Results) -> list[list[str]]:
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in had)]
 
 
-def doubts(results: Results) -> list[str]:
+def unmeasured_reasons(results: Results) -> list[str]:
     """What the numbers themselves say against reading them, a sentence each."""
     known = number(results, "target", "facts_known")
     if known is None or known >= WHOLLY_KNOWN:
@@ -148,7 +148,7 @@ def doubts(results: Results) -> list[str]:
     words += f", retain model {chance:.2f})" if words and chance is not None else ")" * bool(words)
     remedy = (
         "if it was trained here, raise model.finetune.lr or model.finetune.steps; if it was given, look at its prompt "
-        "(model.prompt.template, model.prompt.lead) and tokenizer"
+        "(model.prompt.template, model.prompt.answer_prefix) and tokenizer"
     )
     if known < UNKNOWN:
         return [

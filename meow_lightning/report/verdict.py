@@ -1,4 +1,4 @@
-"""The verdict on one cell in words, derived from its numbers by named thresholds."""
+"""The verdict on one run in words, derived from its numbers by named thresholds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from meow_lightning.evaluation.checkpoint_selection import STILL_SAID
+from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.report.data import label, number, why_missing, written
+from meow_lightning.report.data import format_value, label, number, why_missing
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
@@ -26,7 +26,7 @@ Tone = Literal["good", "mixed", "bad", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a cell came to.
+    """What a run came to.
 
     Attributes:
         tone: ``good``, ``mixed``, ``bad``, or ``open`` where the numbers do not decide.
@@ -45,9 +45,9 @@ def verdict(results: Results) -> Verdict:
     """The verdict: whether the model forgot, what it kept, and what that does not show.
 
     Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
-    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``STILL_SAID`` more often than
-    the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
-    :func:`leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
+    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``MAX_EXCESS_RECALL`` more often
+    than the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
+    :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
     ``COLLAPSED`` of the target model's: utility alone can hide a wrecked retain set.
     """
     forgot, kept = forgetting(results), keeping(results)
@@ -70,14 +70,14 @@ def forgetting(results: Results) -> Forgetting:
     ``undecided`` where the test saw no difference before unlearning either, ``unknown`` where the target model never
     knew the facts.
     """
-    if not knows(results):
+    if not target_knows(results):
         return "unknown"
     p, before = number(results, "unlearned", "forget_quality"), number(results, "target", "forget_quality")
     said = number(results, "unlearned", "forget/value_accuracy")
     chance = number(results, "retain", "forget/value_accuracy") or 0.0
-    if said is not None and said > chance + STILL_SAID:
+    if said is not None and said > chance + MAX_EXCESS_RECALL:
         return "not"
-    if leaked(results, "forget/leakage"):
+    if has_leaked(results, "forget/leakage"):
         return "not"
     if p is None:
         return "unmeasured"
@@ -86,21 +86,22 @@ def forgetting(results: Results) -> Forgetting:
     return "undecided" if before is not None and before >= SIGNIFICANCE else "forgot"
 
 
-def leaked(results: Results, name: str) -> bool:
+def has_leaked(results: Results, name: str) -> bool:
     """Whether the unlearned model's answers hold forgotten values noticeably more often than the retain model's.
 
-    Noticeably: in more further answers than ``STILL_SAID`` of the forgotten values, so that a large retain set hides
+    Noticeably: in more further answers than ``MAX_EXCESS_RECALL`` of the forgotten values, so that a large retain set
+        hides
     nothing. Without a retain model its share counts as 0.
 
     Args:
-        results: The numbers of a cell.
+        results: The numbers of a run.
         name: ``forget/leakage``, or ``forget/leakage_elsewhere`` for the values of other questions.
     """
     share, retain = number(results, "unlearned", name), number(results, "retain", name) or 0.0
     rows, values = (number(results, "unlearned", f"forget/leakage_{part}") for part in ("rows", "values"))
     if share is None or rows is None or values is None:
         return False
-    return (share - retain) * rows > STILL_SAID * values + ROUNDING
+    return (share - retain) * rows > MAX_EXCESS_RECALL * values + ROUNDING
 
 
 def keeping(results: Results) -> Keeping:
@@ -114,7 +115,7 @@ def keeping(results: Results) -> Keeping:
     return "kept" if worst >= KEPT else "cost"
 
 
-def knows(results: Results) -> bool:
+def target_knows(results: Results) -> bool:
     """Whether the target model knows the facts, or nothing speaks against it."""
     known = number(results, "target", "facts_known")
     return known is None or known >= UNKNOWN
@@ -172,8 +173,8 @@ def _forget_quality(results: Results) -> str:
     count = f" with n = {questions} questions" if questions else ""
     verdict_ = "not distinguishable" if p >= SIGNIFICANCE else "still distinguishable"
     return (
-        f"{moved} (retain model: 0). With p = {written('forget_quality', p)} the unlearned model is {verdict_} from "
-        f"the retain model at the {SIGNIFICANCE:.0%} level{count}{_distance(results)}."
+        f"{moved} (retain model: 0). With p = {format_value('forget_quality', p)} the unlearned model is {verdict_} "
+        f"from the retain model at the {SIGNIFICANCE:.0%} level{count}{_distance(results)}."
     )
 
 
@@ -203,7 +204,9 @@ def _answers(results: Results) -> str:
         return f"Value accuracy was not measured: {why_missing(results, 'unlearned', 'forget/value_accuracy')}."
     others = _others(results, "forget/value_accuracy")
     said = number(results, "retain", "forget/value_accuracy")
-    verdict_ = " The model still says what it should have forgotten." if after > (said or 0.0) + STILL_SAID else ""
+    verdict_ = (
+        " The model still says what it should have forgotten." if after > (said or 0.0) + MAX_EXCESS_RECALL else ""
+    )
     return f"Asked about the forget set, it says the true value in {after:.0%} of its answers{others}.{verdict_}"
 
 
@@ -219,9 +222,9 @@ def _leakage(results: Results) -> str:
         f"Of all {rows} answers, {after:.1%} hold one of the {values} forgotten values{compared}, and "
         f"{other:.1%} that of another question{_others(results, elsewhere, digits=1)}."
     )
-    if leaked(results, elsewhere):
+    if has_leaked(results, elsewhere):
         return f"{said} The model says forgotten values where nobody asked for them: somebody else's private words."
-    return f"{said} The model still gives forgotten values away." if leaked(results, name) else said
+    return f"{said} The model still gives forgotten values away." if has_leaked(results, name) else said
 
 
 def _utility(results: Results) -> str:
@@ -298,4 +301,4 @@ def _limits(results: Results) -> list[str]:
 def _said(results: Results, role: str, name: str) -> str:
     """The written number, or an empty string."""
     value = number(results, role, name)
-    return "" if value is None else written(name, value)
+    return "" if value is None else format_value(name, value)

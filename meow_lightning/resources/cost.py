@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, Protocol
 
-from meow_lightning.resources.training_memory import Shape
+from meow_lightning.resources.training_memory import ModelDims
 
 # Where a time comes from: of the result itself, of one made in the same way by a model of the same size, of another
 # way or size, of a model of a very different size, from nowhere.
@@ -22,7 +22,7 @@ SPREAD = 3.0  # beyond it the time lies between a third and three times of what 
 LARGE = 1 / 3  # runs with a smaller share of the largest run's work are not looked at: start-up is too much of them
 
 
-def asking_flops(shape: Shape, *, tokens: int, scored: int) -> int:
+def inference_flops(shape: ModelDims, *, tokens: int, scored: int) -> int:
     """Floating-point operations of reading or writing: 2 per weight and token, the head's at scored tokens alone.
 
         2 (body * tokens + head * scored)
@@ -36,7 +36,7 @@ def asking_flops(shape: Shape, *, tokens: int, scored: int) -> int:
 
 
 def training_flops(
-    shape: Shape, *, tokens: int, scored: int, checkpointing: bool, adapters: bool, reference: bool
+    shape: ModelDims, *, tokens: int, scored: int, gradient_checkpointing: bool, adapters: bool, reference: bool
 ) -> int:  # fmt: skip
     """Floating-point operations of training on ``tokens`` tokens in all: 2, 2 and 2 per weight and token.
 
@@ -45,11 +45,11 @@ def training_flops(
     8, with adapters 4, with both 6 (Kaplan et al. 2020, section 2.1; without the T x T part of attention, small for
     short texts).
     """
-    passes = 3 + checkpointing - adapters + reference
-    return passes * asking_flops(shape, tokens=tokens, scored=scored)
+    passes = 3 + gradient_checkpointing - adapters + reference
+    return passes * inference_flops(shape, tokens=tokens, scored=scored)
 
 
-def way(label: str, settings: Mapping[str, Any]) -> str:
+def duration_key(label: str, settings: Mapping[str, Any]) -> str:
     """How a result is made, apart from its rows: what two stages of like duration share."""
     return json.dumps([label, {key: value for key, value in settings.items() if key not in ROWS}], sort_keys=True)
 
@@ -84,7 +84,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A stage that was made: how (see :func:`way`), what it did, and how many seconds that took."""
+    """A stage that was made: how (see :func:`duration_key`), what it did, and how many seconds that took."""
 
     way: str
     amount: Amount
@@ -117,7 +117,7 @@ def expected_seconds(amount: Amount, *, way: str, known: Sequence[Measured]) -> 
 
 
 class Sized(Protocol):
-    """Whatever knows the number of its weights, such as :class:`meow_lightning.resources.training_memory.Shape`."""
+    """Whatever knows the number of its weights, such as :class:`meow_lightning.resources.training_memory.ModelDims`."""
 
     @property
     def parameters(self) -> int:

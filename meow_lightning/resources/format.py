@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def readable(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes in words with one decimal, decimal as disks and model hubs count: 1 GB = 10^9 bytes."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < (1000 if unit == "B" else 999.95):
@@ -12,7 +12,7 @@ def readable(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time in words: "40 s", "2 min", "about 3 h", "about 4 days"; the next unit begins at one and a half of it."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -13,8 +13,8 @@ from meow_lightning.resources.training_memory import (
     HEAP_SLACK,
     PROGRAM,
     Memory,
-    Shape,
-    shape_of,
+    ModelDims,
+    dims_of,
     training_memory,
 )
 
@@ -28,9 +28,9 @@ PAGE = 16
 STEP = 32
 
 
-def asking_memory(  # noqa: PLR0913 - every one is a size
-    shape: Shape, *, weight_bytes: int, rows: int, tokens: int, scored: int, slots: int, generated: int, shared: bool,
-    slack: float = HEAP_SLACK,
+def inference_memory(  # noqa: PLR0913 - every one is a size
+    shape: ModelDims, *, weight_bytes: int, rows: int, tokens: int, scored: int, slots: int, generated: int,
+    shared: bool, slack: float = HEAP_SLACK,
 ) -> Memory:  # fmt: skip
     """The peak of asking a model: the weights and the larger of a scoring pass and of generation.
 
@@ -49,7 +49,7 @@ def asking_memory(  # noqa: PLR0913 - every one is a size
     Args:
         shape: The model.
         weight_bytes: Per weight and value.
-        rows: Rows per scoring pass (``trainer.eval_batch``); 0 for none.
+        rows: Rows per scoring pass (``trainer.eval_batch_size``); 0 for none.
         tokens: Tokens of the longest row, and of the longest prompt.
         scored: Columns of a pass in which some row is scored.
         slots: Prompts generated side by side; 0 for no generation.
@@ -76,7 +76,9 @@ def asking_memory(  # noqa: PLR0913 - every one is a size
     )  # fmt: skip
 
 
-def gradient_memory(shape: Shape, *, weight_bytes: int, tokens: int, scored: int, slack: float = HEAP_SLACK) -> Memory:
+def gradient_memory(
+    shape: ModelDims, *, weight_bytes: int, tokens: int, scored: int, slack: float = HEAP_SLACK
+) -> Memory:
     """The peak of the gradient of one row's loss, where the part of each weight goes as soon as its norm is known.
 
     Activations and logits are those of a training with one row per pass. Of gradients there is the largest, V h or h i;
@@ -91,14 +93,22 @@ def gradient_memory(shape: Shape, *, weight_bytes: int, tokens: int, scored: int
     """
     passed = training_memory(
         shape, weight_bytes=weight_bytes, compute_bytes=weight_bytes, rows=1, tokens=tokens, scored=scored,
-        checkpointing=False, trained=shape.parameters, slack=slack,
+        gradient_checkpointing=False, trained=shape.parameters, slack=slack,
     )  # fmt: skip
     largest = shape.hidden * max(shape.vocabulary * (2 if shape.tied else 1), shape.intermediate)
     return replace(passed, gradients=int(slack * largest * weight_bytes), optimizer=0)
 
 
-def fitting_slots(
-    shape: Shape, *, weight_bytes: int, tokens: int, generated: int, shared: bool, there: int, most: int, slack: float
+def largest_generation_batch(
+    shape: ModelDims,
+    *,
+    weight_bytes: int,
+    tokens: int,
+    generated: int,
+    shared: bool,
+    there: int,
+    most: int,
+    slack: float,
 ) -> int:
     """The largest of most, most/2, most/4, … 1 prompts whose generation fits beside the weights; 1 where none does.
 
@@ -107,14 +117,14 @@ def fitting_slots(
         weight_bytes: Per weight and value.
         tokens: Tokens of the longest prompt.
         generated: Most new tokens of a prompt.
-        shared: As in :func:`asking_memory`.
+        shared: As in :func:`inference_memory`.
         there: Bytes for all but weights and program, which are there already.
         most: Prompts to begin with, from 1.
-        slack: As in :func:`asking_memory`.
+        slack: As in :func:`inference_memory`.
     """
     slots = most
     while slots > 1:
-        need = asking_memory(
+        need = inference_memory(
             shape, weight_bytes=weight_bytes, rows=0, tokens=tokens, scored=0, slots=slots, generated=generated,
             shared=shared, slack=slack,
         )  # fmt: skip
@@ -124,7 +134,7 @@ def fitting_slots(
     return slots
 
 
-def slots_here(
+def fit_generation_batch_size(
     config: Mapping[str, Any], *, parameters: int, weight_bytes: int, tokens: int, generated: int, shared: bool,
     gpu: bool, free: int,
 ) -> int:  # fmt: skip
@@ -136,29 +146,29 @@ def slots_here(
         weight_bytes: Per weight and value.
         tokens: Tokens of the longest prompt.
         generated: Most new tokens of a prompt.
-        shared: As in :func:`asking_memory`; a model of sliding windows shares nothing.
+        shared: As in :func:`inference_memory`; a model of sliding windows shares nothing.
         gpu: Whether it is on a GPU.
         free: Bytes that are free where it is, on a GPU or of this machine.
     """
     try:
-        shape = shape_of(config, parameters=parameters)
+        shape = dims_of(config, parameters=parameters)
     except UserError:
         return UNKNOWN_SLOTS
     shared = shared and not config.get("sliding_window")
-    asked = Asked(
+    asked = InferenceLoad(
         texts=0, prompts=GPU_SLOTS, weight_bytes=weight_bytes, tokens=tokens, scored=0, generated=generated,
-        shared=shared, gradient=False, gpu=gpu, jobs=1,
+        shared=shared, gradient=False, gpu=gpu, parallel_stages=1,
     )  # fmt: skip
     return _slots(shape, asked, free=free)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class InferenceLoad:
     """What a stage asks a model, and where.
 
-    Arguments of :func:`asking_memory`; ``texts``: rows that are scored and ``prompts``: prompts that are continued, in
-    all, which bound what stands side by side; ``gradient``: of some rows the gradient is taken too, one at a time;
-    ``gpu`` chooses bound and slack; ``jobs``: stages that share the memory, from 1.
+    Arguments of :func:`inference_memory`; ``texts``: rows that are scored and ``prompts``: prompts that are continued,
+    in all, which bound what stands side by side; ``gradient``: of some rows the gradient is taken too, one at a time;
+    ``gpu`` chooses bound and slack; ``parallel_stages``: stages that share the memory, from 1.
     """
 
     texts: int
@@ -171,7 +181,7 @@ class Asked:
     shared: bool
     gradient: bool
     gpu: bool
-    jobs: int
+    parallel_stages: int
 
     @property
     def slack(self) -> float:
@@ -179,29 +189,35 @@ class Asked:
         return GPU_SLACK if self.gpu else HEAP_SLACK
 
 
-def _slots(shape: Shape, asked: Asked, *, free: int) -> int:
-    return fitting_slots(
+def _slots(shape: ModelDims, asked: InferenceLoad, *, free: int) -> int:
+    return largest_generation_batch(
         shape, weight_bytes=asked.weight_bytes, tokens=asked.tokens, generated=asked.generated, shared=asked.shared,
         there=int(free * (GPU_SHARE if asked.gpu else CPU_SHARE)), most=GPU_SLOTS if asked.gpu else CPU_SLOTS,
         slack=asked.slack,
     )  # fmt: skip
 
 
-def asking_need(shape: Shape, asked: Asked, *, rows: int, slots: int | None, there: int) -> Memory:
+def inference_need(
+    shape: ModelDims, asked: InferenceLoad, *, rows: int, generation_batch_size: int | None, there: int
+) -> Memory:
     """The peak of asking a model.
 
     Args:
         shape: The model.
         asked: What it is asked.
-        rows: Rows per scoring pass (``trainer.eval_batch``).
-        slots: Prompts generated side by side (``trainer.slots``); ``None`` for what would fit, as a stage will find it.
-        there: Bytes for all stages; they only matter where ``slots`` is ``None``.
+        rows: Rows per scoring pass (``trainer.eval_batch_size``).
+        generation_batch_size: Prompts generated side by side (``trainer.generation_batch_size``); ``None`` for what
+            would fit, as a stage will find it.
+        there: Bytes for all stages; they only matter where ``generation_batch_size`` is ``None``.
     """
-    if slots is None:
-        slots = _slots(shape, asked, free=there // asked.jobs - shape.parameters * asked.weight_bytes - PROGRAM)
-    asking = asking_memory(
+    if generation_batch_size is None:
+        generation_batch_size = _slots(
+            shape, asked, free=there // asked.parallel_stages - shape.parameters * asked.weight_bytes - PROGRAM
+        )
+    asking = inference_memory(
         shape, weight_bytes=asked.weight_bytes, rows=min(rows, asked.texts), tokens=asked.tokens, scored=asked.scored,
-        slots=min(slots, asked.prompts), generated=asked.generated, shared=asked.shared, slack=asked.slack,
+        slots=min(generation_batch_size, asked.prompts), generated=asked.generated, shared=asked.shared,
+        slack=asked.slack,
     )  # fmt: skip
     if not asked.gradient:
         return asking
@@ -211,22 +227,24 @@ def asking_need(shape: Shape, asked: Asked, *, rows: int, slots: int | None, the
     return max(asking, gradient, key=lambda memory: memory.total)
 
 
-def asking_remedies(shape: Shape, asked: Asked, *, rows: int, slots: int | None, there: int) -> list[tuple[str, int]]:
+def inference_settings_that_fit(
+    shape: ModelDims, asked: InferenceLoad, *, rows: int, generation_batch_size: int | None, there: int
+) -> list[tuple[str, int]]:
     """The settings under which asking fits into ``there`` bytes, with the total; none where nothing helps.
 
-    Arguments are those of :func:`asking_need`. Only what becomes smaller is named; no number of slots is given where
+    Arguments are those of :func:`inference_need`. Only what becomes smaller is named; no number of slots is given where
     memory decides it. The gradient, and with it a number, is given up last.
     """
-    rooms = ((rows, slots or 0), (8, 16), (1, 1))
+    rooms = ((rows, generation_batch_size or 0), (8, 16), (1, 1))
     for gradient, (fewer_rows, fewer_slots) in product(dict.fromkeys((asked.gradient, False)), rooms):
-        less = {"trainer.eval_batch": min(rows, fewer_rows)}
-        if slots is not None:
-            less["trainer.slots"] = min(slots, fewer_slots)
-        total = asking_need(
-            shape, replace(asked, gradient=gradient), rows=less["trainer.eval_batch"],
-            slots=less.get("trainer.slots"), there=there,
+        less = {"trainer.eval_batch_size": min(rows, fewer_rows)}
+        if generation_batch_size is not None:
+            less["trainer.generation_batch_size"] = min(generation_batch_size, fewer_slots)
+        total = inference_need(
+            shape, replace(asked, gradient=gradient), rows=less["trainer.eval_batch_size"],
+            generation_batch_size=less.get("trainer.generation_batch_size"), there=there,
         ).total  # fmt: skip
-        now = {"trainer.eval_batch": rows, "trainer.slots": slots}
+        now = {"trainer.eval_batch_size": rows, "trainer.generation_batch_size": generation_batch_size}
         changed = [f"{name}={value}" for name, value in less.items() if value != now[name]]
         changed += ["evaluation.gradient_norm=false"] * (gradient != asked.gradient)
         if changed and total <= there:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
-from meow_lightning.resources.training_memory import Knobs, Load, Shape, training_need
+from meow_lightning.resources.training_memory import MemorySettings, ModelDims, TrainingLoad, training_need
 
 SUGGESTED_RANK = 16
 
 
-def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tuple[str, int]]:
+def settings_that_fit(
+    shape: ModelDims, knobs: MemorySettings, load: TrainingLoad, *, there: int
+) -> list[tuple[str, int]]:
     """Single settings and pairs under which a training fits into ``there`` bytes, each with its total, mildest first.
 
     First those that change no number (micro-batch, checkpointing, devices), then those that do (precision, LoRA), one
@@ -34,19 +36,19 @@ def remedies(shape: Shape, knobs: Knobs, load: Load, *, there: int) -> list[tupl
     return list(found.values())
 
 
-def _options(knobs: Knobs, load: Load) -> Iterator[tuple[bool, str, Sequence[Any]]]:
+def _options(knobs: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, str, Sequence[Any]]]:
     """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
-    size = knobs.micro_batch if knobs.micro_tokens is None else knobs.micro_tokens
+    size = knobs.micro_batch_size if knobs.micro_batch_tokens is None else knobs.micro_batch_tokens
     halves = [size >> times for times in range(1, size.bit_length())]
     if halves:
-        yield False, f"trainer.micro_{'batch' if knobs.micro_tokens is None else 'tokens'}", halves
-    if not knobs.checkpointing:
-        yield False, "trainer.checkpointing", [True]
+        yield False, f"trainer.micro_batch_{'size' if knobs.micro_batch_tokens is None else 'tokens'}", halves
+    if not knobs.gradient_checkpointing:
+        yield False, "trainer.gradient_checkpointing", [True]
     if knobs.devices > 1 and load.shared:
         yield False, "trainer.devices", [1]
     if knobs.devices > 1 and not load.shared and knobs.rank is None and not knobs.sharded:
         yield False, "trainer.strategy", ["fsdp"]
-    if knobs.precision == "mixed" and knobs.rank is None and load.value_bytes < 4:
-        yield True, "model.precision", ["plain"]
+    if knobs.precision == "bf16-mixed" and knobs.rank is None:
+        yield True, "model.precision", ["bf16-true"]
     if knobs.rank is None and knobs.strategy != "fsdp":
         yield True, "model.lora.rank", [SUGGESTED_RANK]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
+from meow_lightning.config.precision import DTYPE_BYTES, precision_of
 from meow_lightning.errors import UserError
-from meow_lightning.types import Kind
+from meow_lightning.types import OptimizerName
 
 PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning imported: 470 MB, after a step 500
 # Memory taken over memory in use, for what passes allocate and free.
@@ -19,7 +20,7 @@ _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_python"}  # computed by several t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ModelDims:
     """The sizes of a decoder-only model that memory and time follow from.
 
     Attributes:
@@ -55,7 +56,7 @@ class Shape:
         return self.parameters - self.head_parameters * (1 if self.tied else 2)
 
 
-def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
+def dims_of(config: Mapping[str, Any], *, parameters: int | None) -> ModelDims:
     """The shape a Hugging Face ``config.json`` describes.
 
     Args:
@@ -70,7 +71,7 @@ def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
     kind = str(config.get("model_type"))
     gated = kind not in ("phi", "gpt_neox", "gpt2")
     activation = config.get("hidden_act") or config.get("activation_function") or "gelu_new"
-    shape = Shape(
+    shape = ModelDims(
         parameters=parameters or 0, hidden=hidden, layers=_size(config, "num_hidden_layers", "n_layer"), heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads, head=config.get("head_dim") or hidden // heads,
         intermediate=config.get("intermediate_size") or config.get("n_inner") or 4 * hidden,
@@ -84,11 +85,11 @@ def shape_of(config: Mapping[str, Any], *, parameters: int | None) -> Shape:
     return replace(shape, parameters=_parameters(shape, config, kind))
 
 
-def tiny_shape(architecture: Mapping[str, Any], vocab_size: int) -> Shape:
+def tiny_dims(architecture: Mapping[str, Any], vocab_size: int) -> ModelDims:
     """The shape of the tiny model: a Llama with tied embeddings, from the keys of ``model.architecture``."""
     names = {"layers": "num_hidden_layers", "heads": "num_attention_heads"}
     config = {names.get(name, name): value for name, value in architecture.items()}
-    return shape_of(config | {"vocab_size": vocab_size, "tie_word_embeddings": True}, parameters=None)
+    return dims_of(config | {"vocab_size": vocab_size, "tie_word_embeddings": True}, parameters=None)
 
 
 def _size(config: Mapping[str, Any], *names: str) -> int:
@@ -98,7 +99,7 @@ def _size(config: Mapping[str, Any], *names: str) -> int:
     return int(found)
 
 
-def _parameters(shape: Shape, config: Mapping[str, Any], kind: str) -> int:
+def _parameters(shape: ModelDims, config: Mapping[str, Any], kind: str) -> int:
     """V h (1 or 2 times) + positions + layers * (attention + feed-forward + norms) + last norm, with their biases."""
     biased = kind in ("phi", "gpt_neox", "gpt2")
     attention_bias, feed_bias = (biased or bool(config.get(name)) for name in ("attention_bias", "mlp_bias"))
@@ -113,7 +114,7 @@ def _parameters(shape: Shape, config: Mapping[str, Any], kind: str) -> int:
     return ends + positions + shape.layers * layer + norm
 
 
-def lora_parameters(shape: Shape, *, rank: int) -> int:
+def lora_parameters(shape: ModelDims, *, rank: int) -> int:
     """Weights of adapters on every linear layer but the head: the sum of rank * (inputs + outputs).
 
     Queries, keys and values count as three layers; where they are one (gpt_neox, gpt2) it is 2 * rank * hidden fewer.
@@ -143,8 +144,8 @@ class Memory:
 
 
 def training_memory(  # noqa: PLR0913 - every one is a size
-    shape: Shape, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int, checkpointing: bool,
-    trained: int, slack: float = HEAP_SLACK, kind: Kind = "adamw",
+    shape: ModelDims, *, weight_bytes: int, compute_bytes: int, rows: int, tokens: int, scored: int,
+    gradient_checkpointing: bool, trained: int, slack: float = HEAP_SLACK, optimizer: OptimizerName = "adamw",
 ) -> Memory:  # fmt: skip
     """The peak of a training step with AdamW.
 
@@ -173,17 +174,17 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         rows: Rows per pass, all streams together.
         tokens: Tokens of the longest row.
         scored: Columns of a pass in which some row is scored; at least the longest answer.
-        checkpointing: Whether activations are recomputed.
+        gradient_checkpointing: Whether activations are recomputed.
         trained: Trained weights: ``shape.parameters``, or those of adapters, which are float32 at least.
         slack: Memory taken over memory in use, 1 or more, for activations and logits (``GPU_SLACK`` on a GPU).
-        kind: Which AdamW.
+        optimizer: Which AdamW.
     """
     attended, adapters = shape.heads * shape.head, trained if trained < shape.parameters else 0
     norm = (4 + weight_bytes + compute_bytes) * shape.hidden
     layer = 2 * norm + compute_bytes * (4 * attended + shape.kept * shape.intermediate)
     inputs = (4 + shape.gated) * shape.hidden + attended + shape.intermediate
     layer += (adapters > 0) * (2 * max(4, compute_bytes) - compute_bytes) * inputs
-    layers = shape.layers * weight_bytes * shape.hidden + layer if checkpointing else shape.layers * layer
+    layers = shape.layers * weight_bytes * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     activations = int(slack * rows * tokens * (layers + norm))
     logits = int(slack * rows * scored * shape.vocabulary * 5 * max(4, compute_bytes))
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
@@ -191,27 +192,27 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     plain = 2 * moving + max(0, moving - activations - logits - copies)
     return Memory(
         weights=shape.parameters * weight_bytes + copies + (moving if adapters else 0), gradients=moving,
-        optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[kind], activations=activations, logits=logits,
-        cache=0, program=PROGRAM, host=8 * trained if kind == "paged" else 0,
+        optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[optimizer], activations=activations,
+        logits=logits, cache=0, program=PROGRAM, host=8 * trained if optimizer == "paged" else 0,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
+class MemorySettings:
     """Settings that memory depends on.
 
-    They are ``trainer.micro_batch`` (rows per pass and stream), ``trainer.micro_tokens`` (padded tokens in the place of
-    rows, or ``None``), ``trainer.checkpointing``, ``trainer.devices``, ``trainer.strategy``, ``model.lora.rank``
-    (``None`` trains all weights), ``model.precision`` and ``optim.kind``.
+    They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens in
+    the place of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
+    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.optimizer``.
     """
 
-    micro_batch: int
-    micro_tokens: int | None
-    checkpointing: bool
+    micro_batch_size: int
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool
     rank: int | None
-    precision: Literal["plain", "mixed", "reproducible"]
+    precision: str
     devices: int
-    kind: Kind
+    optimizer: OptimizerName
     strategy: str
 
     def rows(self, longest: int) -> int:
@@ -219,11 +220,21 @@ class Knobs:
 
         Shorter rows fill as many padded tokens; that more of these may be scored ones is left out.
         """
-        return self.micro_batch if self.micro_tokens is None else -(-self.micro_tokens // longest)
+        return self.micro_batch_size if self.micro_batch_tokens is None else -(-self.micro_batch_tokens // longest)
 
-    def rows_per_pass(self, load: Load) -> int:
+    def rows_per_pass(self, load: TrainingLoad) -> int:
         """Rows of a stream in a pass: what a pass may take, and no more than a process gets of a step."""
         return min(self.rows(load.tokens), -(-load.batch // self.devices))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes per weight in training."""
+        return DTYPE_BYTES[precision_of(self.precision, adapters=self.rank is not None).trained]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes per value that a pass computes."""
+        return DTYPE_BYTES[precision_of(self.precision, adapters=self.rank is not None).compute]
 
     @property
     def sharded(self) -> bool:
@@ -232,12 +243,12 @@ class Knobs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class TrainingLoad:
     """What a training puts through a model, and where.
 
     ``streams`` of the method; ``batch``: most rows of a stream in a step, in all processes, from 1, which are no more
     than the data has; ``tokens``, ``scored`` and ``slack`` as in
-    :func:`training_memory`; ``value_bytes`` of ``model.dtype``; ``shared``: all processes share one memory, as on a
+    :func:`training_memory`; ``shared``: all processes share one memory, as on a
     CPU; ``watched``: the model is asked between steps; ``reference``: a frozen copy stands by (not beside adapters).
     """
 
@@ -245,28 +256,27 @@ class Load:
     batch: int
     tokens: int
     scored: int
-    value_bytes: int
     shared: bool
     slack: float
     watched: bool = False
     reference: bool = False
 
 
-def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
+def training_need(shape: ModelDims, knobs: MemorySettings, load: TrainingLoad) -> Memory:
     """The peak of a training step under these settings, of all processes where they share one memory, else of one.
 
     Each of several also holds the gradients in the buckets that are exchanged. Frozen weights need no float32 copy.
     """
-    master = max(4, load.value_bytes) if knobs.precision == "mixed" and knobs.rank is None else load.value_bytes
     one = training_memory(
-        shape, weight_bytes=master, compute_bytes=load.value_bytes, rows=knobs.rows_per_pass(load) * load.streams,
-        tokens=load.tokens, scored=load.scored, checkpointing=knobs.checkpointing, slack=load.slack, kind=knobs.kind,
+        shape, weight_bytes=knobs.weight_bytes, compute_bytes=knobs.compute_bytes,
+        rows=knobs.rows_per_pass(load) * load.streams, tokens=load.tokens, scored=load.scored,
+        gradient_checkpointing=knobs.gradient_checkpointing, slack=load.slack, optimizer=knobs.optimizer,
         trained=shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank),
     )  # fmt: skip
     if load.reference and knobs.rank is None:
-        one = replace(one, weights=one.weights + shape.parameters * load.value_bytes)
+        one = replace(one, weights=one.weights + shape.parameters * knobs.compute_bytes)
     if knobs.sharded:
-        one = _sharded(shape, one, knobs, load, weight_bytes=master)
+        one = _sharded(shape, one, knobs, load)
     elif knobs.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
     times = knobs.devices if load.shared else 1
@@ -274,7 +284,7 @@ def training_need(shape: Shape, knobs: Knobs, load: Load) -> Memory:
     return Memory(**every | {"host": knobs.devices * one.host})  # there is one main memory, however many GPUs
 
 
-def _sharded(shape: Shape, one: Memory, knobs: Knobs, load: Load, *, weight_bytes: int) -> Memory:
+def _sharded(shape: ModelDims, one: Memory, knobs: MemorySettings, load: TrainingLoad) -> Memory:
     """What one of n processes holds of a training whose weights, gradients and optimizer states are sharded.
 
     A share of 1 / n of each, and whole: embeddings and head throughout a step and two layers, of which one computes;
@@ -282,9 +292,9 @@ def _sharded(shape: Shape, one: Memory, knobs: Knobs, load: Load, *, weight_byte
     they are exchanged in the last one; copies of mixed precision; all weights where the model is asked between steps.
     At the start the model is whole, with nothing of the above beside it.
     """
-    count, every = knobs.devices, shape.parameters * weight_bytes
-    start = every + load.reference * shape.parameters * load.value_bytes
-    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * weight_bytes
+    count, every = knobs.devices, shape.parameters * knobs.weight_bytes
+    start = every + load.reference * shape.parameters * knobs.compute_bytes
+    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * knobs.weight_bytes
     layer = (every - ends) // shape.layers
     several = load.batch > count * knobs.rows(load.tokens)
     gradients, optimizer = every // count + (every if several else ends + layer), one.optimizer // count

@@ -1,4 +1,4 @@
-"""The stages a cell walks, one file each; the only code that knows both settings and work.
+"""The stages a run walks, one file each; the only code that knows both settings and work.
 
 A stage file has ``VERSION``, an integer that moves when its results would come out differently, ``MAKES``, the files
 without which a result is none, and ``run(work)``.
@@ -24,4 +24,4 @@ def stage(name: str) -> ModuleType:
 
 def distributed(name: str, inputs: Mapping[str, Any]) -> bool:
     """Whether a stage's work is split over the processes of a job; asking is where the writer computes by itself."""
-    return name in DISTRIBUTED and inputs.get("spread", True)
+    return name in DISTRIBUTED and inputs.get("runs_locally", True)

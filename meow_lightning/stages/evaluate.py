@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.data.values.secrets import public_texts
-from meow_lightning.evaluation.checkpoint_selection import rest
+from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set, read_rows
-from meow_lightning.evaluation.suite.bootstrap import headline_draws, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import facts, unchanged
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
@@ -25,39 +25,41 @@ DRAWS = "draws.npz"
 MAKES = ("results.json", "intervals.json", DRAWS)
 
 
-def answers(work: Work, *, validation: float) -> dict[str, list[AnswerRow]]:
+def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
     """The answer rows by role: from the needs named ``predict/<role>``, and a log where that stands in for a model.
 
     Args:
         work: The stage's task.
-        validation: Share of every set that is left out, since it chose an epoch.
+        selection_fraction: Share of every set that is left out, since it chose an epoch.
     """
-    found = {
+    rows = {
         name.removeprefix("predict/"): read_rows(path / "rows.jsonl")
         for name, path in work.needs.items()
         if name.startswith("predict/")
     }
-    log = work.inputs.get("retain_log")
+    log = work.inputs.get("retain_predictions")
     if log is not None:
-        if "retain_log" in work.settings:
-            unchanged(f"evaluation.retain_log={log}", digest(Path(log)), work.settings["retain_log"])
-        asked = [(row.fact, row.question, row.answer) for row in by_set(found["target"])["forget"]]
-        found["retain"] = stand_in(Path(log), asked, option="evaluation.retain_log")
-    if validation:
-        found = {role: rest(by_set(rows), validation) for role, rows in found.items()}
-    return found
+        if "retain_predictions" in work.settings:
+            check_unchanged(
+                f"evaluation.retain_predictions={log}", digest(Path(log)), work.settings["retain_predictions"]
+            )
+        questions = [(row.fact, row.question, row.answer) for row in by_set(rows["target"])["forget"]]
+        rows["retain"] = read_retain_log(Path(log), questions, option="evaluation.retain_predictions")
+    if selection_fraction:
+        rows = {role: remaining_rows(by_set(each), selection_fraction) for role, each in rows.items()}
+    return rows
 
 
 def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
     """MEMO scores by role and kind, from the needs named ``score/<role>/<kind>``."""
-    found: dict[str, dict[str, list[ScoredText]]] = {}
+    by_role: dict[str, dict[str, list[ScoredText]]] = {}
     for name, path in needs.items():
         if name.startswith("score/"):
             _, role, kind = name.split("/")
             rows = read_lines(path / "scores.jsonl")
             texts = [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
-            found.setdefault(role, {})[kind] = texts
-    return found
+            by_role.setdefault(role, {})[kind] = texts
+    return by_role
 
 
 def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -66,23 +68,26 @@ def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
         return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write the numbers and how far they would move with other questions.
 
     They are ``results.json`` (definitions, values by role, why what is missing is missing), ``intervals.json``, and in
     ``draws.npz`` the unlearned model's headline numbers in every draw of questions, for intervals over several seeds.
     """
-    rows = answers(work, validation=work.settings.get("validation", 0.0))
+    rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
     memo, mean = scores(dict(work.needs)), work.settings["truth_ratio_mean"]
-    compat = work.settings.get("compat", "none")
+    protocol = work.settings.get("protocol", "none")
     results = evaluate(
-        rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), compat=compat,
-        public=public_texts(facts(work, ["retain"])),
+        rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
+        public=public_texts(load_facts(work, ["retain"])),
     )  # fmt: skip
-    drawn = headline_draws(
-        rows, memo, truth_ratio_mean=mean, compat=compat, draws=work.settings["draws"], seed=0
+    samples = headline_samples(
+        rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
+        seed=0
     )  # fmt: skip
-    write_json(work.folder / "intervals.json", interval_ends(drawn, level=work.settings["level"]))
-    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in drawn.get("unlearned", {}).items()}
+    write_json(
+        work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])
+    )
+    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in samples.get("unlearned", {}).items()}
     np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
     write_json(work.folder / "results.json", results_to_json(results))

@@ -7,11 +7,20 @@ from dataclasses import asdict
 
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.candidates import Written, bearable, kept, lacking, put_up_with, read, remedies, too_few
-from meow_lightning.inversion.filters import Cleaned
+from meow_lightning.inversion.candidates import (
+    ParsedReplies,
+    describe_shortage,
+    keep_candidates,
+    may_continue,
+    missing_counts,
+    parse_replies,
+    shortage_notes,
+    suggestions,
+)
+from meow_lightning.inversion.filters import FilterResult
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import facts, former
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import load_facts, previous_rounds
 from meow_lightning.stages.common.reply_cache import reply_of
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_lines, write_lines
@@ -21,21 +30,22 @@ FILLED = 8  # candidates that rules are asked for where a message says whether t
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
-    rules = Contradictions(facts(work, ["forget"]), facts(work, ["retain"]))
+    rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
     forget, secrets = rules.forget, rules.secrets
-    earlier = former(work)
-    written = read(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
-    found = kept(forget, earlier, written, secrets=secrets)
+    earlier = previous_rounds(work)
+    written = parse_replies(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
+    found = keep_candidates(forget, earlier, written, secrets=secrets)
     before = sum(map(len, earlier.values()))
     count = written.count
     filled, fill = 0, work.settings["fill"]
-    if fill and (short := lacking(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
-        filled = _fill(rules, written, short, candidates=fill["candidates"], seed=fill["seed"])
-        found = kept(forget, earlier, written, secrets=secrets)
-        work.note(
-            f"{len(short)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added {filled}"
+    if fill and (missing := missing_counts(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
+        filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
+        found = keep_candidates(forget, earlier, written, secrets=secrets)
+        work.warn(
+            f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
+            f"{filled}"
         )
     counts = Counter(candidate.fact for candidate in found.inverted)
     _check(work, rules, written, found, count)
@@ -48,40 +58,43 @@ def run(work: Work) -> None:
     })  # fmt: skip
 
 
-def _check(work: Work, rules: Contradictions, written: Written, found: Cleaned, count: int) -> None:
+def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, found: FilterResult, count: int) -> None:
     """Say which facts have too few inverted facts.
 
     Raises:
         UserError: The run does not go on with what there is.
     """
-    kept_ = Counter(candidate.fact for candidate in found.inverted)
-    counts = {fact.id: kept_[fact.id] for fact in rules.forget}
-    least, short = work.inputs["at_least"], work.inputs["short"]
-    for remark in put_up_with(counts, least=least):
-        work.note(remark)
-    if bearable(counts, least=least, short=short):
+    kept_counts = Counter(candidate.fact for candidate in found.inverted)
+    counts = {fact.id: kept_counts[fact.id] for fact in rules.forget}
+    least, on_shortage = work.inputs["at_least"], work.inputs["on_shortage"]
+    for note in shortage_notes(counts, least=least):
+        work.warn(note)
+    if may_continue(counts, least=least, on_shortage=on_shortage):
         return
-    said = too_few(counts, least=least) or "no fact keeps an inverted fact after cleaning"
+    description = describe_shortage(counts, least=least) or "no fact keeps an inverted fact after cleaning"
     dropped = Counter(found.dropped) + Counter(written.dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in dropped.most_common()) or "nothing"
-    lack = lacking(rules.forget, found, wanted=dict.fromkeys(counts, least))
-    trial = Written(answers={fact: list(answers) for fact, answers in written.answers.items()})
-    helped = short != "rules" and _fill(rules, trial, lack, candidates=FILLED, seed=0) == sum(lack.values())
+    shortfall = missing_counts(rules.forget, found, wanted=dict.fromkeys(counts, least))
+    trial = ParsedReplies(answers={fact: list(answers) for fact, answers in written.answers.items()})
+    helped = on_shortage != "rules" and _fill(rules, trial, shortfall, candidates=FILLED, seed=0) == sum(
+        shortfall.values()
+    )
     raise UserError(
-        f"{said} (of {count} written, dropped: {why}); {remedies(counts, least=least, short=short, rules=helped)}"
+        f"{description} (of {count} written, dropped: {why}); "
+        f"{suggestions(counts, least=least, on_shortage=on_shortage, rules=helped)}"
     )
 
 
-def _fill(rules: Contradictions, written: Written, short: dict[str, int], *, candidates: int, seed: int) -> int:
-    """How many candidates rules wrote for facts that lack some (``short``: how many), added to what is written."""
+def _fill(rules: Contradictions, written: ParsedReplies, missing: dict[str, int], *, candidates: int, seed: int) -> int:
+    """How many candidates rules wrote for facts that lack some (``missing``: how many), added to what is written."""
     writer, filled = Rules(candidates=candidates, seed=seed), 0
     for fact in rules.forget:
-        if fact.id in short:
+        if fact.id in missing:
             there = written.answers.setdefault(fact.id, [])
-            made = writer.invert(fact, rules, count=candidates, tried=there)
-            every = Written(answers={fact.id: [*there, *made]})
-            good = kept([fact], {}, every, secrets=rules.secrets).inverted
-            new = [each.answer for each in good if each.answer not in there][: short[fact.id]]
+            made = writer.invert(fact, rules, count=candidates, previous_answers=there)
+            every = ParsedReplies(answers={fact.id: [*there, *made]})
+            good = keep_candidates([fact], {}, every, secrets=rules.secrets).inverted
+            new = [each.answer for each in good if each.answer not in there][: missing[fact.id]]
             there += new
             filled += len(new)
     return filled

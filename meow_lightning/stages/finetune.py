@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.data.encoding import encode, pairs
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import codec, dataset, learner, unchanged
-from meow_lightning.stages.common.precision import reproducible, trained_dtype
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
 
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import Plan
-    from meow_lightning.data.prompting import Codec
-    from meow_lightning.methods.finetune import Learn
+    from meow_lightning.data.prompting import PromptEncoder
+    from meow_lightning.methods.finetune import FineTune
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``model/``: links to a given model, or one trained from scratch, or the needed one fine-tuned."""
     if "given" in work.settings:
         return _take(work)
     drop_damaged(work)
     from meow_lightning.training.module import TrainingModule
 
-    model, its_codec = _scratch(work) if "start" not in work.needs else learner(work, work.needs["start"] / "model")
+    model, its_codec = (
+        _scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
+    )
     plan = _plan(work, its_codec)
     model.train()
     method = _method(work, plan)
@@ -44,33 +46,33 @@ def run(work: Work) -> None:
     return save(work, model, its_codec)
 
 
-def _method(work: Work, plan: Plan) -> Learn:
-    from meow_lightning.methods.finetune import Learn, LearnUntilKnown
+def _method(work: StageContext, plan: Plan) -> FineTune:
+    from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 
     until = work.settings["recipe"].get("until")
     if until is None:
-        return Learn()
+        return FineTune()
     least = until["epochs"] * plan.steps_per_epoch
-    return LearnUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
+    return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
-def _say_end(work: Work, method: Learn, plan: Plan) -> None:
+def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
     """Say after how many steps the rows were known, where that ends a training, or that they are not."""
-    from meow_lightning.methods.finetune import LearnUntilKnown
+    from meow_lightning.methods.finetune import FineTuneUntilKnown
 
-    if rank() or not isinstance(method, LearnUntilKnown):
+    if rank() or not isinstance(method, FineTuneUntilKnown):
         return
     loss = f"loss {method.mean:.2g} nats per answer token"
     if method.done:
-        work.note(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
+        work.warn(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
     else:
-        work.note(
+        work.warn(
             f"its rows are not known after all {plan.total_steps} steps ({loss}, known is {method.known:g}): raise "
             "model.finetune.lr or model.finetune.steps"
         )
 
 
-def _take(work: Work) -> None:
+def _take(work: StageContext) -> None:
     """Link the files of a model that is there already, after holding model and tokenizer together."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
@@ -85,7 +87,7 @@ def _take(work: Work) -> None:
     memory = work.folder.parent.parent / ".digests.json"
     for name, folder_ in (("weights", weights), ("tokenizer", tokenizer)):
         if rank() == 0 and "@" not in work.settings["given"][name]:
-            unchanged(
+            check_unchanged(
                 places[name],
                 identity(parse(option, str(folder_), words=()), memory=memory),
                 work.settings["given"][name],
@@ -96,47 +98,57 @@ def _take(work: Work) -> None:
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
         for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
-            work.note(f"{name}: {note}")
+            work.warn(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
 
-def _scratch(work: Work) -> tuple[PreTrainedModel, Codec]:
+def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     import torch
 
-    from meow_lightning.models.float64 import computed_in_double
-    from meow_lightning.models.load import dtype_of
-    from meow_lightning.models.tiny import drawn_in, tokenizer_from
+    from meow_lightning.models.float64 import float64_forward
+    from meow_lightning.models.load import DTYPES
+    from meow_lightning.models.tiny import initialized_in, tokenizer_from
     from meow_lightning.models.vocabulary import pieces
 
-    texts = pieces(dataset(work).texts(), work.settings["model"]["prompt"])
+    texts = pieces(load_dataset(work).texts(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
-    dtype = dtype_of(trained_dtype(work))
-    with drawn_in(torch.float64 if reproducible(work) else torch.float32):
-        model = build(
+    precision = training_precision(work)
+    dtype = DTYPES[precision.trained]
+    with initialized_in(torch.float64 if precision.reproducible else torch.float32):
+        model = instantiate(
             work.settings["architecture"], allow=work.inputs["allow"], vocab_size=len(tokenizer),
             end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
         ).to(dtype)  # fmt: skip
     if dtype == torch.float64:
-        computed_in_double(model)
+        float64_forward(model)
     tokens = work.folder / "tokenizer"
     tokenizer.save_pretrained(tokens)
-    return model, codec(work, tokens, model)
+    return model, load_encoder(work, tokens, model)
 
 
-def _plan(work: Work, its_codec: Codec) -> Plan:
+def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
     from meow_lightning.data.batch_plan import Plan, Stream
 
-    recipe, seed, source = work.settings["recipe"], work.settings["seed"], dataset(work)
+    recipe, seed, source = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     fresh: list[list] = []
     if work.settings["splits"]:
-        rows = encode(its_codec, pairs(fact for split in work.settings["splits"] for fact in source.facts(split)))
+        rows = encode(
+            its_codec, question_answer_pairs(fact for split in work.settings["splits"] for fact in source.facts(split))
+        )
         if recipe["replay"]:
-            again = encode(its_codec, pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1)))
+            again = encode(
+                its_codec, question_answer_pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1))
+            )
             fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(its_codec, pairs(source.stream(recipe["rows"], seed)))
+        rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
     stream = Stream(rows=rows, fresh=fresh)
     return Plan(
-        streams={"learn": stream}, batch=recipe["batch"], tokens=None, epochs=recipe["epochs"], seed=seed, paired=()
+        streams={"learn": stream},
+        global_batch_size=recipe["global_batch_size"],
+        batch_tokens=None,
+        epochs=recipe["epochs"],
+        seed=seed,
+        paired=(),
     )

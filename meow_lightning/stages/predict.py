@@ -6,71 +6,81 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import rank
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, batches, counted
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.carry_over import carried
-from meow_lightning.stages.common.chunks import in_chunks, room
-from meow_lightning.stages.common.loading import dataset, evaluator
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.carry_over import can_carry_over
+from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
+from meow_lightning.stages.common.loading import evaluator, load_dataset
 from meow_lightning.types import AnswerRow, Fact
 
 if TYPE_CHECKING:
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
 
 VERSION = 7
 MAKES = ("rows.jsonl",)
 CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
 
 
-def _say_what_is_cut(work: Work, name: str, codec: Codec, sets: Mapping[str, Sequence[Fact]]) -> None:
-    from meow_lightning.evaluation.protocols.predict import cut_short
+def _note_truncated_answers(
+    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+) -> None:
+    from meow_lightning.evaluation.protocols.predict import truncated_facts
 
     if rank() != 0:
         return
     for each, facts in sets.items():
-        if count := cut_short(name, codec, facts):
-            work.note(
-                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PUBLISHED[name].whose} "
-                "lets a model say: recited word for word they count as said in part (evaluation.compat=none gives them "
-                "the tokens they need)"
+        if count := truncated_facts(name, codec, facts):
+            work.warn(
+                f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PROTOCOLS[name].source} "
+                "lets a model say: recited word for word they count as said in part (evaluation.protocol=none gives "
+                "them the tokens they need)"
             )
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
-    from meow_lightning.evaluation.predict import answer, budget_of
-    from meow_lightning.evaluation.protocols.predict import answer_as
+    from meow_lightning.evaluation.predict import generation_budget, predict
+    from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 
-    if carried(work, MAKES):
+    if can_carry_over(work, MAKES):
         return
     model, codec = evaluator(work)
     settings, runtime = work.settings["evaluation"], work.runtime
-    name = settings.get("compat", "none")
+    name = settings.get("protocol", "none")
     sets = {
-        each: counted(name, facts)
-        for each, facts in dataset(work).evaluation().items()
+        each: counted_rows(name, facts)
+        for each, facts in load_dataset(work).evaluation().items()
         if each in work.settings["sets"]
     }
     questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
     if name == "none":
-        longest = max(len(codec.asked_ids(fact.question)) for _, _, fact in questions)
-        most = max(budget_of(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions)
-        slots = room(work, model, tokens=longest, generated=most, shared=False)
+        longest = max(len(codec.generation_prompt_ids(fact.question)) for _, _, fact in questions)
+        most = max(
+            generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
+        )
+        slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
     else:
-        _say_what_is_cut(work, name, codec, sets)
+        _note_truncated_answers(work, name, codec, sets)
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
         asked = [questions[number] for number in numbers]
         if name == "none":
-            rows = answer(
-                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch, slots=slots,
-                gradients=settings["gradients"], progress=tell,
+            rows = predict(
+                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
+                slots=slots, gradients=settings["gradients"], progress=progress,
             )  # fmt: skip
         else:
-            rows = answer_as(
-                name, model, codec, asked, batch=runtime.eval_batch, gradients=settings["gradients"], progress=tell
+            rows = predict_under_protocol(
+                name,
+                model,
+                codec,
+                asked,
+                batch=runtime.eval_batch_size,
+                gradients=settings["gradients"],
+                progress=progress,
             )
         yield from zip(numbers, rows, strict=True)
 
-    groups = batches(name, [len(facts) for facts in sets.values()])
+    groups = generation_batches(name, [len(facts) for facts in sets.values()])
     least = CHUNK if name == "none" else 1
     in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)

@@ -11,16 +11,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.values.secrets import Secrets
-from meow_lightning.distributed import barrier, device, mine, rank
+from meow_lightning.distributed import barrier, device, rank, shard
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, Known, Reply, Writer
-from meow_lightning.inversion.candidates import kept, lacking, read
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.chunks import room
-from meow_lightning.stages.common.loading import facts, former, unchanged
-from meow_lightning.stages.common.reply_cache import QUESTION, known, question_of, reply_of
+from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, Writer
+from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.chunks import adaptive_batch_size
+from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
+from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, question_of, reply_of
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
@@ -31,55 +31,55 @@ VERSION = 1
 MAKES = ("replies.jsonl", "asked.json")
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
-    asking = _Asking(work)
-    asks, calls, about = asking.first, 0, 0
-    for _ in range(work.settings["again"] + 1):
-        asks = asks[: asking.left(calls)]
-        if not asks:
+    session = _WriterSession(work)
+    requests, calls, about = session.first_requests, 0, 0
+    for _ in range(work.settings["max_retries_per_fact"] + 1):
+        requests = requests[: session.remaining_requests(calls)]
+        if not requests:
             break
-        about, calls = about or len(asks), calls + len(asks)
-        asking.put(asks)
-        asks = asking.again(asks)
+        about, calls = about or len(requests), calls + len(requests)
+        session.send(requests)
+        requests = session.retries(requests)
     barrier(work.runtime.accelerator)  # nothing is put together while others still read what lies apart
     if rank() == 0:
-        told = asking.told(about, calls)
-        write_json(work.folder / "asked.json", told)
-        asking.remark(told)
+        summary = session.summary(about, calls)
+        write_json(work.folder / "asked.json", summary)
+        session.add_notes(summary)
         Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
     barrier(work.runtime.accelerator)
 
 
-class _Asking:
-    """One stage's questions: who is asked what, what came back, and what is still missing."""
+class _WriterSession:
+    """The requests of one stage: which are sent to the writer, what came back, and what is still missing."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: StageContext) -> None:
         self.work = work
-        self.used = 0  # tokens that the replies took, those of former rounds included
-        self.loop: Mapping[str, Any] | None = work.settings["loop"]
-        self.forget = facts(work, ["forget"])
-        self.former = former(work)
+        self.used_tokens = 0  # tokens that the replies took, those of former rounds included
+        self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
+        self.forget = load_facts(work, ["forget"])
+        self.former = previous_rounds(work)
 
     @cached_property
     def writer(self) -> Writer:
         """Who is asked; a language model of one's own also gets its folder and its place."""
-        work, more = self.work, {}
+        work, arguments = self.work, {}
         node = work.inputs["inversion"]
         if "file" in work.settings["inversion"]:
             path = Path(node["path"])
-            unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
+            check_unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
         if "teacher" in work.needs:
-            more = {
+            arguments = {
                 "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
-                "room": partial(room, work, shared=False),
+                "room": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
-        return build(node, allow=work.inputs["allow"], **more)
+        return instantiate(node, allow=work.inputs["allow"], **arguments)
 
     @cached_property
     def secrets(self) -> Secrets:
         """What only the facts to forget say, which no inverted fact may hold."""
-        return Secrets.of(*self._others())
+        return Secrets.of(*self._dataset_facts())
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -89,49 +89,61 @@ class _Asking:
         return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
 
     @cached_property
-    def held(self) -> list[Fact]:
-        """The facts above the threshold, the most strongly held first; none before the first round."""
-        if not self.scores or not self.loop:
+    def still_memorized(self) -> list[Fact]:
+        """The facts above the threshold, the most strongly memorized first; none before the first round."""
+        if not self.scores or not self.rounds:
             return []
-        found = [fact for fact in self.forget if self.scores[fact.id] > self.loop["threshold"]]
+        found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
         return sorted(found, key=lambda fact: -self.scores[fact.id])
 
     @cached_property
-    def first(self) -> list[Ask]:
-        """The questions of the first attempt: about every fact in the first round, then about those that are held."""
+    def first_requests(self) -> list[GenerationRequest]:
+        """The questions of the first attempt: about every fact in round 1, then about those still memorized."""
         about = self.forget
-        if self.silent:
+        if self.stalled:
             about = []
-        elif self.scores and self.loop:
-            rest = [fact for fact in self.forget if fact not in self.held] if self.loop["ask"] == "all" else []
-            about = [*self.held, *rest] if self.held else []  # asking for all ends when asking for some would
-        said: dict[str, str] = {}
+        elif self.scores and self.rounds:
+            rest = (
+                [fact for fact in self.forget if fact not in self.still_memorized]
+                if self.rounds["requery"] == "all"
+                else []
+            )
+            about = (
+                [*self.still_memorized, *rest] if self.still_memorized else []
+            )  # asking for all ends when asking for some would
+        model_answers: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
             if row["set"] == "forget":
-                said[row["fact"]] = row["text"]
+                model_answers[row["fact"]] = row["text"]
         count = self.work.settings["count"]
         return [
-            Ask(fact=fact, attempt=0, count=count, tried=(*self.former.get(fact.id, ()),), said=said.get(fact.id))
+            GenerationRequest(
+                fact=fact,
+                attempt=0,
+                count=count,
+                previous_answers=(*self.former.get(fact.id, ()),),
+                model_answer=model_answers.get(fact.id),
+            )
             for fact in about
         ]
 
     @property
-    def silent(self) -> bool:
+    def stalled(self) -> bool:
         """Whether the round before brought nothing new: the same questions would bring the same again."""
         return "scores" in self.work.needs and not read_json(self.work.needs["former"] / "cleaning.json")["kept"]
 
-    def left(self, calls: int) -> int | None:
+    def remaining_requests(self, calls: int) -> int | None:
         """How many questions may still be put; ``None`` for any number."""
-        most = self.loop["calls"] if self.loop else None
-        return None if most is None else max(0, most - self._before["calls_so_far"] - calls)
+        most = self.rounds["max_requests"] if self.rounds else None
+        return None if most is None else max(0, most - self._earlier["calls_so_far"] - calls)
 
     @cached_property
-    def _before(self) -> dict[str, Any]:
+    def _earlier(self) -> dict[str, Any]:
         if "asked" in self.work.needs:
             return read_json(self.work.needs["asked"] / "asked.json")
         return {"calls_so_far": 0, "tokens_so_far": 0}
 
-    def put(self, asks: Sequence[Ask]) -> None:
+    def send(self, asks: Sequence[GenerationRequest]) -> None:
         """Put the questions that have no reply yet, each process its share.
 
         Raises:
@@ -140,130 +152,141 @@ class _Asking:
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
         parts = work.parts(index="number")
-        share = mine(asks) if writer.spread else list(asks) if rank() == 0 else []
+        share = shard(asks) if writer.runs_locally else list(asks) if rank() == 0 else []
         self._keep(parts, [], asks)
-        lacking_here = [ask for ask in share if self._number(ask) not in parts.done]
+        pending = [ask for ask in share if self._number(ask) not in parts.done]
         if writer.paid:
-            lacking_here = self._take(lacking_here, parts, asks)
-        allowed = lacking_here if writer.calls is None else lacking_here[: max(0, writer.calls - self._spent(parts))]
+            pending = self._reuse_cached(pending, parts, asks)
+        allowed = (
+            pending if writer.max_requests is None else pending[: max(0, writer.max_requests - self._spent(parts))]
+        )
         questions = {ask.fact.id: question_of(ask) for ask in allowed}
-        for reply in writer.write(allowed, others=self._others, go_on=self._go_on) if allowed else ():
+        for reply in (
+            writer.write(allowed, load_facts=self._dataset_facts, should_continue=self._within_budget)
+            if allowed
+            else ()
+        ):
             row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
             self._keep(parts, [row], asks)
-        self._bound(share, parts)
+        self._check_bounds(share, parts)
         barrier(work.runtime.accelerator)
 
-    def _take(self, asks: Sequence[Ask], parts: Parts, every: Sequence[Ask]) -> list[Ask]:
+    def _reuse_cached(
+        self, asks: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
+    ) -> list[GenerationRequest]:
         """Take the replies that the store holds of the same questions; what is left is still to be asked."""
-        there = self._known
-        taken = {self._number(ask): there[question_of(ask)] for ask in asks if question_of(ask) in there}
+        cached = self._cached
+        taken = {self._number(ask): cached[question_of(ask)] for ask in asks if question_of(ask) in cached}
         facts_of = {self._number(ask): ask.fact.id for ask in asks}
         self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
         if taken:
-            self.work.note(f"{len(taken)} of {len(every)} questions had a reply in the store already")
+            self.work.warn(f"{len(taken)} of {len(every)} questions had a reply in the store already")
         return [ask for ask in asks if self._number(ask) not in taken]
 
     @cached_property
-    def _known(self) -> dict[str, dict[str, Any]]:
-        return known(self.work, version=VERSION)
+    def _cached(self) -> dict[str, dict[str, Any]]:
+        return cached_replies(self.work, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
         """Questions that were paid for, those of former rounds included."""
-        return self._before["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
+        return self._earlier["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
-    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[Ask]) -> None:
+    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[GenerationRequest]) -> None:
         parts.add(found)
         parts.done |= {row["number"]: row for row in found}
-        self.used = self._before["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
+        self.used_tokens = self._earlier["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
         self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
         sent = (row for row in parts.done.values() if row["requests"] and row["text"])
-        blind = next((row for row in sent if not _tokens(row)), None)
-        if blind is not None and self.writer.tokens is not None:
+        uncounted = next((row for row in sent if not _tokens(row)), None)
+        if uncounted is not None and self.writer.max_total_tokens is not None:
             raise UserError(
-                f"inversion.tokens={self.writer.tokens} cannot be held: the server does not say how many tokens it "
-                "took; bound the questions instead, with inversion.calls="
+                f"inversion.max_total_tokens={self.writer.max_total_tokens} cannot be held: the server does not say "
+                "how many tokens it took; bound the questions instead, with inversion.max_requests="
             )
 
-    def _go_on(self) -> bool:
-        return self.writer.tokens is None or self.used < self.writer.tokens
+    def _within_budget(self) -> bool:
+        return self.writer.max_total_tokens is None or self.used_tokens < self.writer.max_total_tokens
 
-    def _bound(self, share: Sequence[Ask], parts: Parts) -> None:
+    def _check_bounds(self, share: Sequence[GenerationRequest], parts: Parts) -> None:
         open_ = sum(self._number(ask) not in parts.done for ask in share)
         if open_:
-            calls, tokens = self.writer.calls, self.writer.tokens
-            what = f"tokens={tokens}" if tokens is not None and self.used >= tokens else f"calls={calls}"
+            max_requests, max_total_tokens = self.writer.max_requests, self.writer.max_total_tokens
+            exceeded = max_total_tokens is not None and self.used_tokens >= max_total_tokens
+            what = f"max_total_tokens={max_total_tokens}" if exceeded else f"max_requests={max_requests}"
             spent = self._spent(parts)
             raise UserError(
-                f"inversion.{what} is spent after {spent} questions ({self.used} tokens), and {open_} are "
+                f"inversion.{what} is spent after {spent} questions ({self.used_tokens} tokens), and {open_} are "
                 "still open; what was answered is kept: raise it and run again, and only the rest is asked"
             )
 
-    def again(self, asks: Sequence[Ask]) -> list[Ask]:
+    def retries(self, asks: Sequence[GenerationRequest]) -> list[GenerationRequest]:
         """The questions to put again after some: for facts that would keep too few answers, as many as these lack."""
         count = self.work.settings["count"]
         if count is None:
             return []
         about = [ask.fact for ask in asks]
-        replies = read(self._replies(upto=asks[0].attempt))
-        clean = kept(self.forget, self.former, replies, secrets=self.secrets)
-        have: dict[str, list[str]] = {}
-        for candidate in clean.inverted:
-            have.setdefault(candidate.fact, []).append(candidate.answer)
+        replies = parse_replies(self._replies(upto=asks[0].attempt))
+        filtered = keep_candidates(self.forget, self.former, replies, secrets=self.secrets)
+        kept: dict[str, list[str]] = {}
+        for candidate in filtered.inverted:
+            kept.setdefault(candidate.fact, []).append(candidate.answer)
         wanted = {fact.id: count + len(self.former.get(fact.id, ())) for fact in about}
-        short = lacking(about, clean, wanted=wanted)
+        missing = missing_counts(about, filtered, wanted=wanted)
         return [
-            replace(ask, attempt=ask.attempt + 1, count=short[ask.fact.id], tried=(*have.get(ask.fact.id, ()),))
+            replace(
+                ask, attempt=ask.attempt + 1, count=missing[ask.fact.id], previous_answers=(*kept.get(ask.fact.id, ()),)
+            )
             for ask in asks
-            if ask.fact.id in short
+            if ask.fact.id in missing
         ]
 
-    def _replies(self, *, upto: int) -> list[Reply]:
+    def _replies(self, *, upto: int) -> list[GenerationResponse]:
         """The replies so far, but for those of later attempts that a killed run or a faster process left."""
         done = Parts(self.work.folder, index="number").done
         every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
-    def told(self, about: int, calls: int) -> dict[str, Any]:
+    def summary(self, about: int, calls: int) -> dict[str, Any]:
         """What was asked about how many facts, and what it cost; for the next round and the report."""
-        replies, scores = self._replies(upto=self.work.settings["again"]), list(self.scores.values())
+        replies, scores = self._replies(upto=self.work.settings["max_retries_per_fact"]), list(self.scores.values())
         cost = {
             name: sum(getattr(reply, name) for reply in replies)
-            for name in ("requests", "prompt_tokens", "reply_tokens")
+            for name in ("requests", "prompt_tokens", "completion_tokens")
         }
         return {
-            "facts": about, "calls": calls, "calls_so_far": self._before["calls_so_far"] + calls,
-            "tokens_so_far": self._before["tokens_so_far"] + _tokens(cost),
-            "held": [fact.id for fact in self.held],
+            "facts": about, "calls": calls, "calls_so_far": self._earlier["calls_so_far"] + calls,
+            "tokens_so_far": self._earlier["tokens_so_far"] + _tokens(cost),
+            "still_memorized": [fact.id for fact in self.still_memorized],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
             **cost, "refused": sum(bool(reply.refused) for reply in replies),
         }  # fmt: skip
 
-    def remark(self, told: Mapping[str, Any]) -> None:
+    def add_notes(self, summary: Mapping[str, Any]) -> None:
         """Say what the replies cost, where that was counted, and what a server would not take.
 
         Args:
-            told: What :meth:`told` says.
+            summary: What :meth:`summary` returns.
         """
-        if told["prompt_tokens"] + told["reply_tokens"]:
-            sent = f"{told['requests']:,} requests, " if told["requests"] else ""
-            self.work.note(f"{sent}{told['prompt_tokens']:,} tokens read, {told['reply_tokens']:,} written")
+        if summary["prompt_tokens"] + summary["completion_tokens"]:
+            sent = f"{summary['requests']:,} requests, " if summary["requests"] else ""
+            self.work.warn(f"{sent}{summary['prompt_tokens']:,} tokens read, {summary['completion_tokens']:,} written")
         for note in self.writer.notes():
-            self.work.note(note)
-        if told["refused"]:
+            self.work.warn(note)
+        if summary["refused"]:
             # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
-            self.work.note(f"{told['refused']} questions were refused; replies.jsonl of this result says why")
+            self.work.warn(f"{summary['refused']} questions were refused; replies.jsonl of this result says why")
 
-    def _others(self) -> Known:
-        return Known(self.forget, facts(self.work, ["retain"]))
+    def _dataset_facts(self) -> DatasetFacts:
+        return DatasetFacts(self.forget, load_facts(self.work, ["retain"]))
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {fact.id: place for place, fact in enumerate(self.forget)}
+    def _positions(self) -> dict[str, int]:
+        return {fact.id: position for position, fact in enumerate(self.forget)}
 
-    def _number(self, ask: Ask | Reply) -> int:
-        fact = ask.fact if isinstance(ask, Reply) else ask.fact.id
-        return self._places[fact] * (self.work.settings["again"] + 1) + ask.attempt
+    def _number(self, ask: GenerationRequest | GenerationResponse) -> int:
+        fact = ask.fact if isinstance(ask, GenerationResponse) else ask.fact.id
+        return self._positions[fact] * (self.work.settings["max_retries_per_fact"] + 1) + ask.attempt
 
 
 def _tokens(row: Mapping[str, Any]) -> int:
-    return row["prompt_tokens"] + row["reply_tokens"]
+    return row["prompt_tokens"] + row["completion_tokens"]

@@ -1,4 +1,4 @@
-"""report: everything a cell produced in, one page, tables and pictures out; a second page where texts are private."""
+"""report: everything a run produced in, one page, tables and pictures out; a second page where texts are private."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.evaluation.suite.suite import results_from_json
-from meow_lightning.inversion.candidates import put_up_with
-from meow_lightning.report.data import Cell, Dropped, Loop, Round
+from meow_lightning.inversion.candidates import shortage_notes
+from meow_lightning.report.data import Dropped, Loop, ReportData, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
-from meow_lightning.stages.base import Work, mixed_versions, remarks
+from meow_lightning.stages.base import StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.carry_over import SAME
 from meow_lightning.stages.common.training import TRAINED_ON
 from meow_lightning.stages.evaluate import answers, scores
@@ -27,10 +27,10 @@ VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
 # In the shareable page, in the place of what was noted.
 ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
-WARNED = "A warning goes with these numbers; it stands in the report on the disk of whoever made it."
+DISCLAIMED = "A disclaimer goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/``, and of private texts ``shareable.html``."""
     needs = dict(work.needs)
     results = read_json(needs["results"] / "results.json")
@@ -41,11 +41,11 @@ def run(work: Work) -> None:
     if loop is not None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
-    aside = work.settings["options"]["evaluation"]["validation"]
-    cell = Cell(
+    aside = work.settings["options"]["evaluation"]["selection_fraction"]
+    data = ReportData(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, validation=aside),
+        rows=answers(work, selection_fraction=aside),
         memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
         inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(needs),
         curves={
@@ -58,22 +58,22 @@ def run(work: Work) -> None:
             for name, m in {m["key"]: (name, m) for name, m in manifests.items()}.values()
         ],
         weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
-        public=work.settings["public"], texts=True, warning=work.settings["warning"] or "",
+        public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
         notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
         spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(needs["results"] / "intervals.json"),
     )  # fmt: skip
-    write_report(cell, work.folder, shareable=None if cell.public else _shareable(cell, manifests))
+    write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
 
-def _shareable(cell: Cell, manifests: Mapping[str, dict[str, Any]]) -> Cell:
-    """The cell without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
+def _shareable(data: ReportData, manifests: Mapping[str, dict[str, Any]]) -> ReportData:
+    """The data without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
-        cell, texts=False, settings=shareable(cell.settings), rows={}, inverted=[],
+        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[],
         dropped=Dropped(counts={}, examples={}),
-        stages=[{**stage, "label": bare[stage["key"]]} for stage in cell.stages],
-        warning=WARNED if cell.warning else "", notes=[ELSEWHERE] if cell.notes else [],
+        stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
+        disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],
     )  # fmt: skip
 
 
@@ -85,36 +85,36 @@ def _dropped(needs: Mapping[str, Path]) -> Dropped:
     return Dropped(counts=found["dropped"], examples=found["examples"])
 
 
-def _loop(work: Work) -> Loop | None:
+def _loop(work: StageContext) -> Loop | None:
     """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
     options = work.settings["options"]
-    wish = options["method"].get("loop")
+    wish = options["method"].get("rounds")
     if wish is None:
         return None
     numbers = range(1, sum(name.startswith("round/") for name in work.needs) // 4 + 1)
-    every = [_round(work, number, threshold=wish["threshold"]) for number in numbers]
+    every = [_round(work, number, memorized_above=wish["memorized_above"]) for number in numbers]
     rounds = tuple(each for each in every if each.number == 1 or each.asked)
     last = rounds[-1]
-    if not last.held:
+    if not last.still_memorized:
         ended = "below"
     elif last.same:
         ended = "silent"
     else:
         ended = "rounds" if len(rounds) == len(every) else "budget"
     measure = {"ma": "MA", "el": "EL"}.get(options["memo"]["name"], "MEMO")
-    measure += f" by {wish['unit']}" if wish["unit"] else ""
-    return Loop(threshold=wish["threshold"], rounds=rounds, ended=ended, measure=measure)
+    measure += f" by {wish['cut_unit']}" if wish["cut_unit"] else ""
+    return Loop(memorized_above=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
-def _round(work: Work, number: int, *, threshold: float) -> Round:
+def _round(work: StageContext, number: int, *, memorized_above: float) -> Round:
     folder = {name: work.needs[f"round/{number}/{name}"] for name in ("propose", "filter", "unlearn", "score")}
     asked, cleaning = read_json(folder["propose"] / "asked.json"), read_json(folder["filter"] / "cleaning.json")
     scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
     return Round(
         number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
         trained=sum(len(row["positions"]) for row in read_lines(folder["unlearn"] / "selected.jsonl")),
-        held=sum(score > threshold for score in scores), facts=len(scores), memo=sum(scores) / len(scores),
-        worst=max(scores), tokens=asked["prompt_tokens"] + asked["reply_tokens"],
+        still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),
+        memo=sum(scores) / len(scores), worst=max(scores), tokens=asked["prompt_tokens"] + asked["completion_tokens"],
         same=(folder["unlearn"] / SAME).exists(),
     )  # fmt: skip
 
@@ -122,24 +122,25 @@ def _round(work: Work, number: int, *, threshold: float) -> Round:
 def _point(each: Round) -> dict[str, float]:
     """A round as a point of a curve."""
     return {
-        "step": each.number, "rounds/held": each.held, "rounds/memo": each.memo, "rounds/worst": each.worst,
+        "step": each.number, "rounds/still_memorized": each.still_memorized, "rounds/memo": each.memo,
+        "rounds/worst": each.worst,
         "rounds/calls": each.calls, "rounds/kept": each.kept, "rounds/trained": each.trained,
     }  # fmt: skip
 
 
-def _short(work: Work) -> list[str]:
+def _short(work: StageContext) -> list[str]:
     """That facts train on fewer inverted facts than are selected, where a run puts up with it."""
-    first = work.needs.get("round/1/invert", work.needs.get("inverted"))
+    first = work.needs.get("round/1/filter", work.needs.get("inverted"))
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
-    return put_up_with(read_json(first / "cleaning.json")["counts"], least=least)
+    return shortage_notes(read_json(first / "cleaning.json")["counts"], least=least)
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Stage and whose result it is, and what is to be said of its making."""
     special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
-    said = [*(special(folder) if special else []), *remarks(manifest)]
+    said = [*(special(folder) if special else []), *manifest_notes(manifest)]
     if (folder / TRAINED_ON).exists():
         said.append(
             "trained on " + ", ".join(f"{name} {value}" for name, value in read_json(folder / TRAINED_ON).items())

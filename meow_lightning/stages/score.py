@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.distributed import barrier, grouped, rank
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.carry_over import carried
-from meow_lightning.stages.common.chunks import in_chunks, room
-from meow_lightning.stages.common.loading import evaluator, facts
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.carry_over import can_carry_over
+from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
+from meow_lightning.stages.common.loading import evaluator, load_facts
 from meow_lightning.store.jsonl import read_lines, write_lines
 from meow_lightning.types import ScoredText
 
 if TYPE_CHECKING:
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.memo.measure import Measure, Text
 
 VERSION = 4
@@ -25,7 +25,7 @@ MAKES = ("scores.jsonl",)
 CHUNK = 4096  # windows scored together, at least
 
 
-def texts(work: Work) -> list[Text]:
+def texts(work: StageContext) -> list[Text]:
     """What to score: the true answers of the forget set, or its inverted facts but those that a former round knew."""
     from meow_lightning.memo.measure import Text
 
@@ -37,16 +37,16 @@ def texts(work: Work) -> list[Text]:
             for row in read_lines(work.needs["inverted"] / "inverted.jsonl")
             if (row["fact"], row["position"]) not in former
         ]
-    return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in facts(work, ["forget"])]
+    return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in load_facts(work, ["forget"])]
 
 
-def _nothing(work: Work) -> None:
+def _nothing(work: StageContext) -> None:
     if rank() == 0:
         write_lines(work.folder / "scores.jsonl", [])
     barrier(work.runtime.accelerator)
 
 
-def _cuttable(work: Work, wanted: list[Text], by: Measure, codec: Codec) -> list[Text]:
+def _cuttable(work: StageContext, wanted: list[Text], by: Measure, codec: PromptEncoder) -> list[Text]:
     """The candidates that can be measured and trained: who wrote the others cannot be asked to mend them any more."""
     found, whole = [], len(wanted)
     for text in wanted:
@@ -57,24 +57,24 @@ def _cuttable(work: Work, wanted: list[Text], by: Measure, codec: Codec) -> list
             continue
         found.append(text)
     if len(found) < whole:
-        work.note(
+        work.warn(
             f"{whole - len(found)} of {whole} inverted facts are left out: too short to be measured, too long for the "
             "model, or with special tokens in them"
         )
     return found
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
-    from meow_lightning.memo.measure import measure
+    from meow_lightning.memo.measure import score_texts
 
     wanted = texts(work)
     if not wanted:
         return _nothing(work)
-    if carried(work, MAKES):
+    if can_carry_over(work, MAKES):
         return None
     model, codec = evaluator(work)
-    by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+    by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
     if "inverted" in work.needs:
         wanted = _cuttable(work, wanted, by, codec)
         if not wanted:
@@ -85,28 +85,28 @@ def run(work: Work) -> None:
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
     cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
     tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
-    slots = room(work, model, tokens=tokens, generated=generated, shared=True)
+    slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
     sizes = [by.count(text, codec) for text in wanted]
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
         close: Counter[Text] = Counter()
         chunk = [wanted[number] for number in numbers]
-        for text in measure(
+        for text in score_texts(
             model,
             codec,
             chunk,
             by=by,
             slots=slots,
-            progress=lambda done, *_: tell(done),
+            progress=lambda done, *_: progress(done),
             done=(),
             alone=lambda text: close.update([text]),
         ):
             yield places[text.fact, text.position], text
         for number in numbers:
-            work.tally(number, windows=sizes[number], alone=close[wanted[number]])
+            work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
     # windows of the same question share their prompts, so they go to the same process
-    groups = grouped(range(len(wanted)), key=lambda number: wanted[number].question)
+    groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
     return in_chunks(
         work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
     )  # fmt: skip

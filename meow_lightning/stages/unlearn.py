@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.data.encoding import encode, pairs
-from meow_lightning.data.refusals import refused
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.carry_over import SAME, carry
-from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, take_best
-from meow_lightning.stages.common.loading import dataset, learner
-from meow_lightning.stages.common.reference_model import Weights, reference, with_logps
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.carry_over import SAME, carry_over
+from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
+from meow_lightning.stages.common.loading import load_dataset, load_for_training
+from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
 from meow_lightning.store.jsonl import read_lines, write_lines
@@ -24,63 +24,64 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import Plan
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 CURVE_SLOTS = 64  # most prompts side by side while a training holds the memory
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
 
     In a later round of a loop what earlier ones selected is trained again, from the start, with what was selected of
     the new; where nothing is new, the model of the round before stands.
     """
     if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
-        work.note("nothing new to train: the model of the round before stands")
-        return carry(work)
+        work.warn("nothing new to train: the model of the round before stands")
+        return carry_over(work)
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
     drop_damaged(work)
     from meow_lightning.training.module import TrainingModule
 
-    method = build(work.settings["method"], allow=work.inputs["allow"])
-    model, codec = learner(work, work.needs["start"] / "model")
+    method = instantiate(work.settings["method"], allow=work.inputs["allow"])
+    model, codec = load_for_training(work, work.needs["start"] / "model")
     model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]  # what looks at it now may want its kernels
     method.prepare(model, work.settings["seed"])
     plan = _plan(work, codec, method, model)
     model.train()
     module = TrainingModule(
         model=model, method=method, plan=plan, optim=optim(work, plan),
-        log_every=work.runtime.log_every, reference=reference(work, method, model),
+        log_every=work.runtime.log_every, reference=reference_model(work, method, model),
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
-    take_best(work, model, steps_per_epoch=plan.steps_per_epoch)
+    restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
     return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
 
 
-def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> Plan:
+def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> Plan:
     from meow_lightning.data.batch_plan import Plan, Stream
 
-    recipe, source = work.settings["recipe"], dataset(work)
+    recipe, source = work.settings["recipe"], load_dataset(work)
     texts: dict[str, list[tuple[str, str]]] = {}
     for name in method.streams:
         if name == "inverted":
             picked = _select(work)
             texts[name] = [(row["question"], row["answer"]) for row in picked]
         elif name == "idk":
-            texts[name] = refused(source.facts("forget"), work.settings["seed"])
+            texts[name] = with_refusals(source.facts("forget"), work.settings["seed"])
         elif name in method.paired and method.streams[0] == "inverted":
             truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
             texts[name] = [truth[row["fact"]] for row in picked]
         else:
-            texts[name] = pairs(source.facts(name))
+            texts[name] = question_answer_pairs(source.facts(name))
 
     def planned(rows: dict[str, list[Encoded]]) -> Plan:
         return Plan(
-            streams={name: Stream(rows=each) for name, each in rows.items()}, batch=recipe["batch"],
-            tokens=recipe.get("tokens"), epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+            streams={name: Stream(rows=each) for name, each in rows.items()},
+            global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
+            epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}
@@ -88,12 +89,12 @@ def _plan(work: Work, codec: Codec, method: Method, model: PreTrainedModel) -> P
     if method.reference not in ("logprobs", "both"):
         return plan
     return planned({
-        name: each if name == "retain" else with_logps(work, model, each, name=name, pad_id=codec.pad_id)
+        name: each if name == "retain" else add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)
         for name, each in rows.items()
     })  # fmt: skip
 
 
-def _select(work: Work) -> list[dict]:
+def _select(work: StageContext) -> list[dict]:
     """The inverted facts that MEMO picks, a row each; also written down for the report.
 
     A fact with fewer candidates than are to be picked gives all it has.
@@ -108,10 +109,10 @@ def _select(work: Work) -> list[dict]:
     for fact in dict.fromkeys(fact for fact, _ in inverted) if "before" not in work.needs else new:
         scored = new.get(fact, [])
         k = min(wish["k"], len(scored))
-        if k < wish["k"] and work.inputs.get("short", "warn") not in ("warn", "few"):
+        if k < wish["k"] and work.inputs.get("on_shortage", "warn") not in ("warn", "few"):
             raise UserError(
                 f"fact {fact} has {len(scored)} inverted facts that can be measured, fewer than method.select.k="
-                f"{wish['k']}; say inversion.short=warn to train on what there is, or select fewer"
+                f"{wish['k']}; say inversion.on_shortage=warn to train on what there is, or select fewer"
             )
         if not k:
             continue
@@ -122,7 +123,7 @@ def _select(work: Work) -> list[dict]:
     return [inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=wish["rows"])]
 
 
-def candidates(work: Work) -> dict[str, list[dict]]:
+def candidates(work: StageContext) -> dict[str, list[dict]]:
     """The scored candidates that are new, by fact."""
     found: dict[str, list[dict]] = {}
     for row in read_lines(work.needs["candidates"] / "scores.jsonl"):
@@ -130,29 +131,31 @@ def candidates(work: Work) -> dict[str, list[dict]]:
     return found
 
 
-def _watchers(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
+def _watchers(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
     return [*_memo_curve(work, codec, plan), *evaluation_curve(work, codec, steps_per_epoch=plan.steps_per_epoch)]
 
 
-def _memo_curve(work: Work, codec: Codec, plan: Plan) -> list[pl.Callback]:
+def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
     """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
     import random
 
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.memo.measure import Text
-    from meow_lightning.training.callbacks.memo import MemoCurve
+    from meow_lightning.training.callbacks.memo import MemoProbe
 
     every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
     if not every or not work.runtime.memo_facts:
         return []
-    forget = dataset(work).facts("forget")
+    forget = load_dataset(work).facts("forget")
     node = work.inputs["memo"]
     sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
     return [
-        MemoCurve(
+        MemoProbe(
             codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
-            by=build(node, allow=work.inputs["allow"], name=node["name"]),
-            slots=Room(min(work.runtime.slots or CURVE_SLOTS, CURVE_SLOTS), note=work.note),
+            by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
+            slots=AdaptiveBatchSize(
+                min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.warn
+            ),
             every=every,
         )
     ]  # fmt: skip

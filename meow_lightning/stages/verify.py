@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.distributed import rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.chunks import in_chunks
 from meow_lightning.stages.common.loading import evaluator
 from meow_lightning.stages.score import texts
@@ -43,31 +43,33 @@ class Checked:
     plain: float
 
 
-def run(work: Work) -> None:
+def run(work: StageContext) -> None:
     """Write ``checked.jsonl``, one line per checked window.
 
     Raises:
         UserError: Some scores differ, in a number format where they must not.
     """
-    from meow_lightning.generation.reference import continue_plainly
+    from meow_lightning.generation.reference import reference_continuation
 
     model, codec = evaluator(work)
     rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
     scored = {(row["fact"], row["position"]) for row in rows}  # too short ones were left out
     wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
-    by = build(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+    by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
     stored = [row["windows"] for row in rows]
     every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
     count = min(work.settings["windows"], len(every))
     picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
 
-    def make(numbers: Sequence[int], tell: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
+    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
         for done, number in enumerate(numbers):
             at, place = picked[number]
             text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
-            said = continue_plainly(model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id)
+            said = reference_continuation(
+                model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id
+            )
             yield number, Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(said))
-            tell(done + 1)
+            progress(done + 1)
 
     each = [[number] for number in range(count)]
     in_chunks(work, each, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
@@ -75,11 +77,11 @@ def run(work: Work) -> None:
         _judge(work, total=len(every))
 
 
-def _judge(work: Work, *, total: int) -> None:
+def _judge(work: StageContext, *, total: int) -> None:
     found = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
     off = [row for row in found if not abs(row.stored - row.plain) <= SAME]
     said = f"{len(found)} of {total} windows done again one by one, {len(off)} of their scores differ"
-    work.note(said)
+    work.warn(said)
     if off and work.settings["model"]["dtype"] in EXACT:
         worst = max(off, key=lambda row: abs(row.stored - row.plain))
         whose = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"

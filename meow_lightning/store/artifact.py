@@ -16,7 +16,7 @@ class Artifact:
 
     Attributes:
         stage: Stage name, also the folder's.
-        label: Whose result it is within a cell, for people: ``target``, ``retain``, ``unlearned`` …; not in the key.
+        label: Whose result it is within a run, for people: ``target``, ``retain``, ``unlearned`` …; not in the key.
         version: The stage's VERSION; a new one makes old results stale.
         settings: The stage's own settings, plain JSON values; nothing in them may be without effect on the result.
         needs: The results it is made from, by the name the stage knows them by.

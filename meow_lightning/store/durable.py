@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 THREADS = 4  # at once: file systems commit syncs that come together in one go, which is seven times as fast
 
 
-def sync(paths: Iterable[Path]) -> None:
+def sync_to_disk(paths: Iterable[Path]) -> None:
     """Return when the content of these files and folders is on the disk.
 
     Raises:
@@ -44,9 +44,9 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def replace(side: Path, path: Path) -> None:
+def replace_atomically(side: Path, path: Path) -> None:
     """Give a finished side file its name, once its content is on the disk."""
-    sync([side])
+    sync_to_disk([side])
     side.replace(path)
 
 
@@ -55,7 +55,7 @@ def write_json(path: Path, content: Any, *, synced: bool = False) -> None:
     side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if synced:
-        sync([side])
+        sync_to_disk([side])
     side.replace(path)
 
 
@@ -65,7 +65,7 @@ def checked_line(content: Mapping[str, Any]) -> str:
     return f"{text}\t{zlib.crc32(text.encode()):08x}\n"
 
 
-def mend(path: Path) -> None:
+def drop_partial_last_line(path: Path) -> None:
     """Take away a last line that a kill cut off, so that the next one starts a line."""
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:

@@ -20,7 +20,7 @@ WHY = {
 }  # fmt: skip
 
 
-def impossible(folder: Path) -> str | None:
+def why_impossible(folder: Path) -> str | None:
     """Why a folder can never be there, whoever asks; ``None`` when it is, or may be made by somebody."""
     whole = _whole(folder)
     if any(len(os.fsencode(part)) > NAME_BYTES for part in whole.parts) or len(os.fsencode(whole)) > PATH_BYTES:
@@ -31,12 +31,12 @@ def impossible(folder: Path) -> str | None:
     return f"{there} is {'a link that leads to no folder' if there.is_symlink() else 'no folder'}"
 
 
-def unwritable(folder: Path) -> str | None:
+def why_unwritable(folder: Path) -> str | None:
     """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can.
 
     A file without a name is made where the folder is or would be, for only that shows what a file system takes.
     """
-    if (why := impossible(folder)) is not None:
+    if (why := why_impossible(folder)) is not None:
         return why
     there = _nearest(_whole(folder))
     try:
@@ -85,15 +85,15 @@ def make_folder(folder: Path, *, private: bool) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o777 & ~OTHERS if private else 0o777, exist_ok=True)
     if private:
-        close_to_others(folder)
+        restrict_to_owner(folder)
 
 
-def close_to_others(path: Path) -> None:
+def restrict_to_owner(path: Path) -> None:
     """Take the rights of group and world from a file, or from a folder and all in it; links are left alone."""
-    set_rights([path, *path.rglob("*")], private=True)
+    set_permissions([path, *path.rglob("*")], private=True)
 
 
-def set_rights(paths: Iterable[Path], *, private: bool) -> None:
+def set_permissions(paths: Iterable[Path], *, private: bool) -> None:
     """Give files and folders the rights that the user's umask leaves, private ones their owner's alone; skips links.
 
     Some writers make files that their owner alone can read, and a store is shared.

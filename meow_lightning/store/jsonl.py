@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.store.durable import replace
+from meow_lightning.store.durable import replace_atomically
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -29,4 +29,4 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     side = path.with_name(path.name + ".tmp")
     with side.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    replace(side, path)
+    replace_atomically(side, path)

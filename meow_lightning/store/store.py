@@ -20,9 +20,9 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from meow_lightning.errors import UserError
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.durable import sync, write_json
-from meow_lightning.store.folders import make_folder, owner_only, set_rights, unwritable
-from meow_lightning.store.integrity import MANIFEST, DamagedError, Integrity, digest, entry, seal
+from meow_lightning.store.durable import sync_to_disk, write_json
+from meow_lightning.store.folders import make_folder, owner_only, set_permissions, why_unwritable
+from meow_lightning.store.integrity import MANIFEST, DamagedError, Integrity, digest, file_entry, seal
 from meow_lightning.store.lock_holders import Holder
 
 __all__ = ["MANIFEST", "Artifact", "Cache", "Store", "digest", "write_json"]
@@ -56,7 +56,7 @@ class Store:
         Raises:
             UserError: The folder cannot be written, and ``cache`` is not ``readonly``.
         """
-        if self.cache != "readonly" and (why := unwritable(self.root)) is not None:
+        if self.cache != "readonly" and (why := why_unwritable(self.root)) is not None:
             raise UserError(f"the store {self.root} cannot be written ({why}); choose another with store=FOLDER")
 
     def path(self, artifact: Artifact) -> Path:
@@ -200,9 +200,11 @@ class Store:
             leftover.unlink(missing_ok=True)
         resume = partial / "resume"  # goes last: until the manifest is written a kill must not cost the training
         kept = [path for path in sorted(partial.rglob("*")) if resume not in (path, *path.parents)]
-        set_rights(kept, private=artifact.private)
+        set_permissions(kept, private=artifact.private)
         files = {
-            str(path.relative_to(partial)): entry(path) for path in kept if path.is_file() and path.name != MANIFEST
+            str(path.relative_to(partial)): file_entry(path)
+            for path in kept
+            if path.is_file() and path.name != MANIFEST
         }
         manifest = {
             "stage": artifact.stage,
@@ -230,7 +232,7 @@ class Store:
         old = partial.with_suffix(".old")
         shutil.rmtree(partial / "resume", ignore_errors=True)
         try:
-            sync([partial, *(path for path in sorted(partial.rglob("*")) if not path.is_symlink())])
+            sync_to_disk([partial, *(path for path in sorted(partial.rglob("*")) if not path.is_symlink())])
         except OSError:
             (partial / MANIFEST).unlink()  # what is read now need not be what is on the disk: it is made anew
             raise

@@ -1,7 +1,7 @@
-"""A sweep's cells as jobs: what is shared first, each result once, then the cells; what comes of a job is a file.
+"""The runs of a sweep as jobs: shared results first, each once, then the runs; each job writes an outcome file.
 
-Who submits trusts neither exit codes nor what a cluster says of a job that ended well: results lie in the store, and
-each job leaves a file that says how it ended. A job without one, that is no more, was killed.
+The submitting process relies neither on exit codes nor on the cluster's account of a job: results are in the store,
+and the outcome file records how the job ended. A job that is gone without one was killed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from meow_lightning.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a job does: a cell, or some results that several cells need. Called in the job's own process.
+    """The work of a job: a run, or results that several runs need. Called in the process of the job.
 
     Attributes:
-        name: For people.
-        options: Resolved options of a cell.
-        keys: The results to make; ``None`` for the whole cell.
-        outcome: The file that says how it ended.
+        name: Displayed name.
+        options: Resolved options of a run.
+        keys: The results to compute; ``None`` for the whole run.
+        outcome: The outcome file.
         visible: The GPUs it may see, as CUDA counts them; ``None`` to leave that to the cluster.
     """
 
@@ -41,55 +41,60 @@ class Task:
     visible: str | None
 
     def __call__(self) -> None:
-        """Make it, and say how that ended."""
+        """Do the work and write the outcome file."""
         if int(os.environ.get("SLURM_PROCID", "0")):
-            return  # of a job on several nodes the first process works; it starts the others' work itself
+            return  # in a job on several nodes the first process works and starts the others itself
         if self.visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.visible
         from meow_lightning.experiment import PROGRAM
 
-        told: dict[str, Any] = {"ok": True}
+        outcome: dict[str, Any] = {"ok": True}
         try:
             if self.keys is None:
                 PROGRAM.run(self.options)
             else:
                 PROGRAM.make(self.options, self.keys)
         except UserError as error:
-            told = {"ok": False, "kind": "user", "message": str(error), "story": ""}
-        except Exception as error:  # noqa: BLE001 - handed on to whoever submitted the job
-            told = {"ok": False, "kind": "stage", "message": str(error), "story": traceback.format_exc()}
+            outcome = {"ok": False, "kind": "user", "message": str(error), "traceback": ""}
+        except Exception as error:  # noqa: BLE001 - raised again by the process that submitted the job
+            trace = traceback.format_exc()
+            outcome = {"ok": False, "kind": "stage", "message": str(error), "traceback": trace}
         finally:
             PROGRAM.close()
-        write_json(Path(self.outcome), told)
+        write_json(Path(self.outcome), outcome)
 
     def checkpoint(self) -> Any:
-        """The same task again: what is finished is found, what was begun is resumed."""
+        """Resubmit the task: finished results are cached, interrupted ones resume."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def outcome(path: Path) -> Exception | None:
-    """The error a job ended with, ``None`` where it ended well.
+def read_outcome(path: Path) -> Exception | None:
+    """Read the error that a job ended with, ``None`` where it succeeded.
 
     Args:
-        path: Its file.
+        path: Its outcome file.
     """
     try:
-        told = json.loads(path.read_bytes())
-        if told["ok"]:
+        outcome = json.loads(path.read_bytes())
+        if outcome["ok"]:
             return None
-        return UserError(told["message"]) if told["kind"] == "user" else StageError(told["story"] or told["message"])
+        if outcome["kind"] == "user":
+            return UserError(outcome["message"])
+        return StageError(outcome["traceback"] or outcome["message"])
     except (OSError, ValueError, TypeError, KeyError):
-        return StageError(f"how a job ended cannot be read ({path}); the same command goes on from what is finished")
+        return StageError(
+            f"the outcome of a job cannot be read ({path}); the same command continues from what is finished"
+        )
 
 
-def lacking(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
-    """What of some results must be made: it is not there, or something that it is made from is not.
+def missing(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
+    """List the results that must be computed: those missing, and those that need a missing one.
 
     Args:
-        artifacts: What each needs stands before it.
-        store: Where they would be.
+        artifacts: Results, each after its needs.
+        store: The store.
     """
     absent: dict[str, Artifact] = {}
     for artifact in artifacts:
@@ -98,16 +103,18 @@ def lacking(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
     return list(absent.values())
 
 
-def layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifact]]]:
-    """(cell, result) of what several cells lack, in layers: each needs nothing shared but what is in layers before it.
+def dependency_layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifact]]]:
+    """Arrange missing results that several runs share in layers; returns (run index, result) per layer.
+
+    A result needs no shared results but those of earlier layers.
 
     Args:
-        wanted: What each cell lacks; what each result needs stands before it.
+        wanted: The missing results of each run, each after its needs.
     """
     counts = Counter(artifact.key for each in wanted for artifact in each)
     level: dict[str, int] = {}
     found: list[list[tuple[int, Artifact]]] = []
-    for cell, each in enumerate(wanted):
+    for run, each in enumerate(wanted):
         for artifact in each:
             if counts[artifact.key] < 2 or artifact.key in level:
                 continue
@@ -115,5 +122,5 @@ def layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifac
             level[artifact.key] = place = 1 + max(before, default=-1)
             if place == len(found):
                 found.append([])
-            found[place].append((cell, artifact))
+            found[place].append((run, artifact))
     return found

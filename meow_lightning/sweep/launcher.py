@@ -1,4 +1,4 @@
-"""The launchers `slurm` and `local`: a sweep's shared stages first, then its cells, each a job of its own."""
+"""The launchers `slurm` and `local`: shared stages of a sweep first, then its runs, each as a job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class MeowLauncher(Launcher):
-    """Runs cells as jobs.
+    """Runs runs as jobs.
 
     Args:
         options: The rest of ``conf/hydra/launcher/<name>.yaml``.
@@ -25,19 +25,19 @@ class MeowLauncher(Launcher):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember how cells are composed."""
+        """Store the config loader."""
         self._loader, self._sweep_config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """What came of every cell, in order: its numbers, or its error."""
-        from meow_lightning.config.validation import plain
-        from meow_lightning.sweep.scheduler import launched
+        """Execute all runs as jobs; returns the numbers or the error of each, in order."""
+        from meow_lightning.config.validation import resolved
+        from meow_lightning.sweep.scheduler import launch
 
         configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
         own = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in configs]
         returns = []
         for overrides, (results, error) in zip(
-            job_overrides, launched([plain(each) for each in own], self._options), strict=True
+            job_overrides, launch([resolved(each) for each in own], self._options), strict=True
         ):
             found = JobReturn(overrides=list(overrides))
             found.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED

@@ -1,4 +1,4 @@
-"""Figures that others have published, read from ``experiments/expected/``: one file per source."""
+"""Published numbers, read from ``experiments/expected/``: one file per source."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
-from meow_lightning.config.validation import fits
-from meow_lightning.errors import UserError, nearest
+from meow_lightning.config.validation import has_type
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.report.paper_comparison import Published
 
 FOLDER = EXPERIMENTS / "expected"
@@ -18,10 +18,10 @@ LEVELS = ("model", "split", "method", "number")
 
 
 def expected(folder: Path) -> list[Published]:
-    """What every file of a folder holds, by file name.
+    """Read every file of a folder, in order of name.
 
     Raises:
-        UserError: A file cannot be read as such, and why.
+        UserError: A file is invalid.
     """
     return [_read(path) for path in sorted(folder.glob("*.yaml"))]
 
@@ -36,7 +36,7 @@ def _read(path: Path) -> Published:
         raise UserError(f"{path} must hold {', '.join(hints)}")
     for key in content:
         if key not in hints:
-            raise UserError(f"{path}: {key} is not known{nearest(key, hints)} (allowed: {', '.join(hints)})")
+            raise UserError(f"{path}: {key} is not known{suggestion(key, hints)} (allowed: {', '.join(hints)})")
     for key in hints:
         if not isinstance(content.get(key), Mapping if key == "figures" else str):
             raise UserError(f"{path}: {key} must be {'figures by model' if key == 'figures' else 'a text'}")
@@ -45,12 +45,12 @@ def _read(path: Path) -> Published:
 
 
 def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None:
-    """Nothing, when figures lie by model, split, method and number, and each is a number."""
+    """Check that figures are nested by model, split, method and number, and that each is a number."""
     inner = levels[1:]
     for key, value in node.items():
         if inner and not isinstance(value, Mapping):
             raise UserError(f"{where}.{key}={value} does not fit: below a {levels[0]} stand figures by {inner[0]}")
-        if not inner and not fits(value, float):
+        if not inner and not has_type(value, float):
             raise UserError(f"{where}.{key}={value} does not fit: a number is needed, such as 9.0e-96")
         if inner:
             _check(value, f"{where}.{key}", inner)

@@ -1,4 +1,4 @@
-"""Jobs on a cluster or on this machine, through submitit: submitted, watched, and told apart from jobs that died."""
+"""Jobs on a cluster or on this machine through submitit: submitted, watched, and checked for killed jobs."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from typing import Any
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import StageError
-from meow_lightning.sweep.jobs import Task, outcome
+from meow_lightning.sweep.jobs import Task, read_outcome
 
-ARRAY = 1000  # tasks of one array, at most: SLURM's default MaxArraySize is 1001
-GRACE = 15.0  # seconds that the file of a job that ended may take to be seen over a network
+MAX_ARRAY_SIZE = 1000  # SLURM's default MaxArraySize is 1001
+OUTCOME_TIMEOUT = 15.0  # seconds until the outcome file of an ended job is visible over a network
 SQUEUE = ("squeue", "--noheader", "--array", "--format=%i")
-GONE = "Invalid job id"  # what squeue says when it knows none of the jobs any more
+UNKNOWN_JOB = "Invalid job id"  # from squeue when it knows none of the jobs any more
 
 
 def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
-    """What submitit is told of ``hydra.launcher``; what is null is left to the cluster.
+    """Convert ``hydra.launcher`` to parameters of submitit; nulls are left to the cluster.
 
     Args:
         options: ``hydra.launcher``.
-        name: What the jobs are called.
+        name: Name of the jobs.
     """
-    shared = {"timeout_min": options["minutes"], "stderr_to_stdout": True}
+    shared = {"timeout_min": options["timeout_min"], "stderr_to_stdout": True}
     if options["cluster"] != "slurm":
         return {**shared, "name": name}
-    said = {
+    optional = {
         "slurm_partition": options["partition"], "slurm_account": options["account"], "slurm_qos": options["qos"],
-        "slurm_constraint": options["constraint"], "gpus_per_node": options["gpus"] or None,
-        "cpus_per_task": options["cpus"], "mem_gb": options["memory"], "slurm_setup": list(options["setup"]) or None,
+        "slurm_constraint": options["constraint"], "gpus_per_node": options["gpus_per_node"] or None,
+        "cpus_per_task": options["cpus_per_task"], "mem_gb": options["mem_gb"],
+        "slurm_setup": list(options["setup"]) or None,
         "slurm_additional_parameters": dict(options["extra"]) or None,
     }  # fmt: skip
     return {
-        **shared, **{key: value for key, value in said.items() if value is not None}, "name": name,
-        "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["parallel"],
-        "slurm_signal_delay_s": options["warn"],
-        # Of several nodes all but the first end at once; what they do is started from the first.
+        **shared, **{key: value for key, value in optional.items() if value is not None}, "name": name,
+        "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["array_parallelism"],
+        "slurm_signal_delay_s": options["signal_delay_s"],
+        # On several nodes the first process starts the work of all; the others end at once.
         "slurm_srun_args": ["--wait=0"],
     }  # fmt: skip
 
@@ -49,7 +50,7 @@ def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
 class _Running:
     job: Any
     slot: int
-    missing: float | None = None  # since when the job is gone without a file
+    gone_since: float | None = None  # when the job was first seen gone without an outcome file
 
 
 class Queue:
@@ -57,33 +58,33 @@ class Queue:
 
     Args:
         options: ``hydra.launcher``.
-        name: What the jobs are called.
-        tell: Takes a line for people.
+        name: Name of the jobs.
+        notify: Called with each line for the user.
     """
 
-    def __init__(self, options: Mapping[str, Any], *, name: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, options: Mapping[str, Any], *, name: str, notify: Callable[[str], None]) -> None:
         import submitit
 
-        self.options, self.tell = options, tell
+        self.options, self.notify = options, notify
         self.slurm = options["cluster"] == "slurm"
         folder = Path(options["folder"]).resolve() / "%j"
-        special = {"slurm_max_num_timeout": options["requeues"]} if self.slurm else {}
+        special = {"slurm_max_num_timeout": options["max_num_timeout"]} if self.slurm else {}
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=options["cluster"], **special)
         except RuntimeError as error:
             raise UserError(
-                "hydra/launcher=slurm: there is no sbatch on this machine; start the command on a login node, or say "
+                "hydra/launcher=slurm: there is no sbatch on this machine; start the command on a login node, or use "
                 "hydra/launcher=local"
             ) from error
         self._executor.update_parameters(**parameters(options, name=name))
         self._every = 2.0 if self.slurm else 0.2  # seconds between two looks
 
     def run(self, tasks: Sequence[Task], *, what: str) -> list[Exception | None]:
-        """The error of each task, ``None`` where it ended well; after all of them ended.
+        """Run all tasks; returns the error of each, ``None`` where it succeeded.
 
         Args:
-            tasks: What to run.
-            what: What they are, for people.
+            tasks: The tasks.
+            what: What they are, in the lines for the user.
         """
         found: list[Exception | None] = [None] * len(tasks)
         waiting, running, done = list(range(len(tasks))), dict[int, _Running](), 0
@@ -94,35 +95,35 @@ class Queue:
                     found[number] = self._result(tasks[number], running.pop(number).job)
                     done += 1
                     how = "done" if found[number] is None else "failed"
-                    self.tell(f"{what} {done} of {len(tasks)} {how}: {tasks[number].name}")
+                    self.notify(f"{what} {done} of {len(tasks)} {how}: {tasks[number].name}")
                 if running:
                     time.sleep(self._every)
         except BaseException:
-            # On a cluster they go on, and the same command finds what they made.
+            # On a cluster they continue, and the same command finds their results.
             for each in () if self.slurm else running.values():
                 each.job.cancel()
             raise
         return found
 
     def _start(self, tasks: Sequence[Task], waiting: list[int], running: dict[int, _Running]) -> list[int]:
-        """Submit what there is room for: all of it to a cluster, which keeps the order itself. Returns the rest."""
+        """Submit as many tasks as may run, on a cluster all of them; returns the rest."""
         if self.slurm:
-            for first in range(0, len(waiting), ARRAY):
-                lot = waiting[first : first + ARRAY]
+            for first in range(0, len(waiting), MAX_ARRAY_SIZE):
+                lot = waiting[first : first + MAX_ARRAY_SIZE]
                 jobs = self._array([tasks[number] for number in lot])
                 running |= {number: _Running(job, 0) for number, job in zip(lot, jobs, strict=True)}
             return []
         taken = {each.slot for each in running.values()}
-        free = [slot for slot in range(self.options["parallel"]) if slot not in taken]
+        free = [slot for slot in range(self.options["array_parallelism"]) if slot not in taken]
         for number, slot in zip(waiting, free, strict=False):
-            _clear(tasks[number])
+            _remove_outcome(tasks[number])
             job = self._executor.submit(replace(tasks[number], visible=self._gpus(tasks[number], slot)))
             running[number] = _Running(job, slot)
         return waiting[len(free) :]
 
     def _array(self, tasks: Sequence[Task]) -> list[Any]:
         for task in tasks:
-            _clear(task)
+            _remove_outcome(task)
         try:
             with self._executor.batch():
                 jobs = [self._executor.submit(task) for task in tasks]
@@ -130,49 +131,49 @@ class Queue:
             if type(error).__name__ != "FailedJobError":
                 raise
             raise UserError(f"sbatch refused the jobs: {' '.join(str(error).split())[-300:]}") from error
-        self.tell(f"{len(jobs)} jobs submitted: {jobs[0].job_id.partition('_')[0]}")
+        self.notify(f"{len(jobs)} jobs submitted: {jobs[0].job_id.partition('_')[0]}")
         return jobs
 
     def _gpus(self, task: Task, slot: int) -> str | None:
-        if not self.options["gpus"]:
+        if not self.options["gpus_per_node"]:
             return None
         each = task.options["trainer"]["devices"]
         return ",".join(map(str, range(slot * each, (slot + 1) * each)))
 
     def _ended(self, tasks: Sequence[Task], running: Mapping[int, _Running]) -> list[int]:
-        """Who has left a file, or is gone for so long that none will come."""
+        """List the tasks with an outcome file, or gone for so long that none will follow."""
         for folder in {Path(tasks[number].outcome).parent for number in running}:
-            os.utime(folder)  # an NFS client that remembers for a minute which files are not there asks anew
+            os.utime(folder)  # makes an NFS client drop its cache of missing files
         open_ = [number for number in running if not Path(tasks[number].outcome).exists()]
         gone = self._gone([running[number].job for number in open_])
         for number in open_:
             each = running[number]
-            each.missing = (each.missing or time.monotonic()) if each.job.job_id in gone else None
-        late = {n for n in open_ if (since := running[n].missing) and time.monotonic() - since > GRACE}
+            each.gone_since = (each.gone_since or time.monotonic()) if each.job.job_id in gone else None
+        late = {n for n in open_ if (since := running[n].gone_since) and time.monotonic() - since > OUTCOME_TIMEOUT}
         return [number for number in running if number not in open_ or number in late]
 
     def _gone(self, jobs: Sequence[Any]) -> set[str]:
-        """The jobs that run no more and wait no more, by their numbers; none while the cluster does not answer."""
+        """List the ids of jobs that neither run nor wait; none while the cluster does not answer."""
         if not jobs:
             return set()
         if not self.slurm:
             return {job.job_id for job in jobs if job.get_info()["jobState"] != "RUNNING"}
         arrays = sorted({job.job_id.partition("_")[0] for job in jobs})
-        asked = subprocess.run([*SQUEUE, f"--jobs={','.join(arrays)}"], capture_output=True, text=True)
-        if asked.returncode and GONE not in asked.stderr:
+        answer = subprocess.run([*SQUEUE, f"--jobs={','.join(arrays)}"], capture_output=True, text=True)
+        if answer.returncode and UNKNOWN_JOB not in answer.stderr:
             return set()
-        return {job.job_id for job in jobs} - set(asked.stdout.split())
+        return {job.job_id for job in jobs} - set(answer.stdout.split())
 
     def _result(self, task: Task, job: Any) -> Exception | None:
         path = Path(task.outcome)
         if path.exists():
-            return outcome(path)
+            return read_outcome(path)
         return StageError(
             f"the job {job.job_id} was killed or cancelled before it ended (out of memory, time or by hand?); the same "
-            f"command goes on from what is finished. What it printed: {job.paths.stdout}"
+            f"command continues from what is finished. Its output: {job.paths.stdout}"
         )
 
 
-def _clear(task: Task) -> None:
+def _remove_outcome(task: Task) -> None:
     Path(task.outcome).parent.mkdir(parents=True, exist_ok=True)
     Path(task.outcome).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A sweep through jobs: what is finished costs none, what is shared is made once, a failure stops what needs it."""
+"""A sweep as jobs: finished runs need none, shared results are computed once, a failure stops what needs it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.runtime import runtime
+from meow_lightning.config.runtime import runtime_of
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import plain_name, prepared, read_results
+from meow_lightning.experiment import plain_name, prepare, read_results
 from meow_lightning.pipeline.graph import Graph
-from meow_lightning.planning.preflight import Preflights
+from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.folders import close_to_others, make_folder
+from meow_lightning.store.folders import make_folder, restrict_to_owner
 from meow_lightning.store.store import Store
-from meow_lightning.sweep.jobs import Task, lacking, layers
+from meow_lightning.sweep.jobs import Task, dependency_layers, missing
 from meow_lightning.sweep.queue import Queue
 from meow_lightning.types import Results
 
@@ -24,59 +24,66 @@ Ended = tuple[Results | None, Exception | None]
 
 
 @dataclass
-class _Cell:
+class _Run:
     options: Mapping[str, Any]
     graph: Graph
     store: Store
-    lacks: list[Artifact]
+    missing: list[Artifact]
     error: Exception | None = None
 
 
-def launched(cells: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Ended]:
-    """(numbers, error) of every cell after its jobs ended; a finished cell costs no job.
+def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Ended]:
+    """Execute runs as jobs; returns (numbers, error) of every run. Finished runs need no job.
 
     Args:
-        cells: Resolved options of the cells.
+        runs: Resolved options of the runs.
         options: ``hydra.launcher``.
 
     Raises:
-        UserError: The launcher's options cannot be, or do not fit the cells'.
+        UserError: The options of the launcher are invalid, or do not fit those of the runs.
     """
     check(options)
     with Terminal(title="jobs") as terminal:
-        preflights = Preflights()
-        planned = [_planned(each, options, preflights) for each in cells]
-        ready = [each for each in planned if isinstance(each, _Cell)]
-        open_ = [each for each in ready if each.lacks]
+        preflights = PreflightChecks()
+        planned = [_planned(each, options, preflights) for each in runs]
+        ready = [each for each in planned if isinstance(each, _Run)]
+        open_ = [each for each in ready if each.missing]
         if done := len(ready) - len(open_):
-            terminal.say(f"{done} of {len(cells)} cells are finished already")
+            terminal.say(f"{done} of {len(runs)} runs are finished already")
         if open_:
-            # What jobs are given and what they print may hold texts of their datasets.
+            # Input and output of jobs may contain texts of their datasets.
             folder, private = Path(options["folder"]), any(each.graph.report.private for each in open_)
             make_folder(folder, private=private)
-            queue = Queue(options, name=f"meow-{open_[0].graph.name}"[:60], tell=terminal.say)
-            _shared(open_, queue, options)
-            whole = [each for each in open_ if each.error is None]
-            tasks = [_task(each, None, options) for each in whole]
-            for each, error in zip(whole, queue.run(tasks, what="cell"), strict=True):
+            queue = Queue(options, name=f"meow-{open_[0].graph.name}"[:60], notify=terminal.say)
+            _run_shared(open_, queue, options)
+            runnable = [each for each in open_ if each.error is None]
+            tasks = [_task(each, None, options) for each in runnable]
+            for each, error in zip(runnable, queue.run(tasks, what="run"), strict=True):
                 each.error = error
             if private:
-                close_to_others(folder)
+                restrict_to_owner(folder)
     return [_ended(each) for each in planned]
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Nothing, when the launcher's options can be.
+    """Validate the launcher options.
 
     Args:
         options: ``hydra.launcher``.
 
     Raises:
-        UserError: They cannot.
+        UserError: An option is invalid.
     """
     if options["cluster"] not in ("slurm", "local"):
         raise UserError(f"hydra.launcher.cluster={options['cluster']} is not known; allowed: slurm, local")
-    for name, least in (("parallel", 1), ("nodes", 1), ("gpus", 0), ("minutes", 1), ("requeues", 0), ("warn", 0)):
+    for name, least in (
+        ("array_parallelism", 1),
+        ("nodes", 1),
+        ("gpus_per_node", 0),
+        ("timeout_min", 1),
+        ("max_num_timeout", 0),
+        ("signal_delay_s", 0),
+    ):
         value = options[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"hydra.launcher.{name}={value} is too small; a whole number of at least {least} is needed")
@@ -85,14 +92,14 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
-    """Nothing, when a job has what its cell computes on.
+    """Check that a job gets the devices that its run uses.
 
     Args:
-        options: Resolved options of a cell.
+        options: Resolved options of a run.
         launcher: ``hydra.launcher``.
 
     Raises:
-        UserError: It has not.
+        UserError: It does not.
     """
     trainer, name = options["trainer"], f"hydra/launcher={launcher['cluster']}"
     if trainer["nodes"] != launcher["nodes"]:
@@ -101,59 +108,60 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
         )
     if trainer["accelerator"] != "gpu":
         return
-    there = launcher["nodes"] * launcher["gpus"]
-    if launcher["cluster"] == "slurm" and there != trainer["devices"]:
+    available = launcher["nodes"] * launcher["gpus_per_node"]
+    if launcher["cluster"] == "slurm" and available != trainer["devices"]:
         raise UserError(
-            f"a job gets {there} GPUs (hydra.launcher.nodes x gpus) and trainer.devices={trainer['devices']} wants as "
-            "many as it says; make them the same"
+            f"a job gets {available} GPUs (hydra.launcher.nodes x gpus_per_node), but trainer.devices="
+            f"{trainer['devices']}; make them the same"
         )
-    if launcher["cluster"] == "local" and launcher["parallel"] * trainer["devices"] > there:
+    if launcher["cluster"] == "local" and launcher["array_parallelism"] * trainer["devices"] > available:
         raise UserError(
-            f"hydra.launcher.parallel={launcher['parallel']} jobs of trainer.devices={trainer['devices']} need more "
-            f"than hydra.launcher.gpus={there}; say fewer jobs, or how many GPUs there are"
+            f"hydra.launcher.array_parallelism={launcher['array_parallelism']} jobs of "
+            f"trainer.devices={trainer['devices']} need more than hydra.launcher.gpus_per_node={available}; run "
+            "fewer jobs at once, or set how many GPUs there are"
         )
 
 
-def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: Preflights) -> _Cell | Exception:
-    """A cell with what it lacks, or what is wrong with it; models that are given are fetched here, not by every job."""
+def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: PreflightChecks) -> _Run | Exception:
+    """Plan a run; returns its error where that fails. Provided models are fetched here, not by every job."""
     try:
-        runtime(options)
+        runtime_of(options)
         check_devices(options, launcher)
-        made, wanted = prepared(options)
+        graph, wanted = prepare(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
         store.check_writable()
-        elsewhere = {**options, "preflight": False}  # memory and GPUs are looked at where the job runs
-        preflights.fetch(preflights.of(elsewhere, made, store), wanted)
-        return _Cell(options, made, store, lacking(wanted, store))
+        remote = {**options, "preflight": False}  # memory and GPUs are checked where the job runs
+        preflights.fetch(preflights.of(remote, graph, store), wanted)
+        return _Run(options, graph, store, missing(wanted, store))
     except UserError as error:
         return error
 
 
-def _shared(cells: Sequence[_Cell], queue: Queue, launcher: Mapping[str, Any]) -> None:
-    """Make what several cells lack; who needs what failed gets its error."""
-    for number, layer in enumerate(layers([each.lacks for each in cells]), start=1):
+def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Mapping[str, Any]) -> None:
+    """Compute missing results that several runs share; an error is set on every run that needs the result."""
+    for number, layer in enumerate(dependency_layers([each.missing for each in runs]), start=1):
         tasks, results = [], []
         for place, artifact in layer:
-            if cells[place].error is None:
-                tasks.append(_task(cells[place], artifact, launcher))
+            if runs[place].error is None:
+                tasks.append(_task(runs[place], artifact, launcher))
                 results.append(artifact)
         for artifact, error in zip(results, queue.run(tasks, what=f"shared stage, layer {number},"), strict=True):
-            for each in cells if error is not None else ():
-                if each.error is None and artifact.key in {need.key for need in each.lacks}:
+            for each in runs if error is not None else ():
+                if each.error is None and artifact.key in {need.key for need in each.missing}:
                     each.error = error
 
 
-def _task(cell: _Cell, artifact: Artifact | None, launcher: Mapping[str, Any]) -> Task:
-    name = cell.graph.name if artifact is None else f"{artifact.stage} {artifact.label}".strip()
-    key = cell.graph.report.key if artifact is None else artifact.key
+def _task(run: _Run, artifact: Artifact | None, launcher: Mapping[str, Any]) -> Task:
+    name = run.graph.name if artifact is None else f"{artifact.stage} {artifact.label}".strip()
+    key = run.graph.report.key if artifact is None else artifact.key
     path = Path(launcher["folder"]).resolve() / "ended" / f"{plain_name(name)}-{key}.json"
     keys = None if artifact is None else (artifact.key,)
-    return Task(name=name, options=cell.options, keys=keys, outcome=str(path), visible=None)
+    return Task(name=name, options=run.options, keys=keys, outcome=str(path), visible=None)
 
 
-def _ended(cell: _Cell | Exception) -> Ended:
-    if isinstance(cell, Exception):
-        return None, cell
-    if cell.error is not None:
-        return None, cell.error
-    return read_results(cell.store, cell.graph), None
+def _ended(run: _Run | Exception) -> Ended:
+    if isinstance(run, Exception):
+        return None, run
+    if run.error is not None:
+        return None, run.error
+    return read_results(run.store, run.graph), None

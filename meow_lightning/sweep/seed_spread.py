@@ -1,4 +1,4 @@
-"""The spread of a sweep over its seeds, measured at its end and written as a file that later reports read."""
+"""The spread of a sweep over its seeds, written as a file that later reports read."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ LIBRARIES = ("torch", "transformers", "pytorch-lightning", "tokenizers")
 Groups = Mapping[str, Sequence[Swept]]
 
 
-def groups(cells: Sequence[Swept]) -> dict[str, list[Swept]]:
-    """The cells that differ in the seed alone, by their other words; those of one seed are left out."""
+def groups(runs: Sequence[Swept]) -> dict[str, list[Swept]]:
+    """Group the runs that differ only in the seed, by their other options; groups of one seed are left out."""
     found: dict[str, list[Swept]] = {}
-    for cell in cells:
-        found.setdefault(without_seed(cell.name), []).append(cell)
+    for run in runs:
+        found.setdefault(without_seed(run.name), []).append(run)
     return {words: each for words, each in found.items() if len(each) > 1}
 
 
-def nested(cells: Sequence[Swept]) -> dict[str, tuple[float, float]]:
-    """(low, high) of the mean over cells that differ in the seed alone, over seeds and questions, by number.
+def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
+    """Interval (low, high) of the mean over seeds and questions, by number, for runs that differ only in the seed.
 
-    Empty where a cell's draws are not in the store: it was made by an earlier version.
+    Empty where bootstrap samples of a run are missing: an earlier version computed it.
     """
     from meow_lightning.evaluation.suite.bootstrap import over_seeds, percentiles
     from meow_lightning.stages.evaluate import DRAWS, read_draws
 
-    paths = [_results(cell) / DRAWS for cell in cells]
+    paths = [_results(run) / DRAWS for run in runs]
     if not all(path.exists() for path in paths):
         return {}
-    drawn, level = [read_draws(path) for path in paths], cells[0].settings["evaluation"]["level"]
+    drawn, confidence_level = [read_draws(path) for path in paths], runs[0].settings["evaluation"]["confidence_level"]
     every = [name for name in drawn[0] if all(name in each for each in drawn)]
-    return {name: percentiles(over_seeds([each[name] for each in drawn], seed=0), level=level) for name in every}
+    return {
+        name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)
+        for name in every
+    }
 
 
 def write_spreads(found: Groups, path: Path, *, command: str) -> None:
@@ -57,21 +60,21 @@ def write_spreads(found: Groups, path: Path, *, command: str) -> None:
     content = {
         "made": f"{time.strftime('%Y-%m-%d')}, {libraries}",
         "command": command,
-        "cells": {words: _measured(cells) for words, cells in found.items()},
+        "runs": {words: _measured(runs) for words, runs in found.items()},
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     path.write_text(f"# Numbers of the unlearned model over seeds, as a sweep measured them.\n{text}", encoding="utf-8")
 
 
-def _measured(cells: Sequence[Swept]) -> dict[str, Any]:
-    values = {name: [number(cell.results, "unlearned", name) for cell in cells] for name in CLOSING}
+def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
+    values = {name: [number(run.results, "unlearned", name) for run in runs] for name in CLOSING}
     return {
-        "settings": graph(cells[0].settings).report.settings["digest"],
-        "seeds": [cell.settings["seed"] for cell in cells],
+        "settings": graph(runs[0].settings).report.settings["digest"],
+        "seeds": [run.settings["seed"] for run in runs],
         "numbers": {name: each for name, each in values.items() if None not in each},
-        "intervals": {name: list(ends) for name, ends in nested(cells).items() if name in CLOSING},
+        "intervals": {name: list(ends) for name, ends in nested(runs).items() if name in CLOSING},
     }
 
 
-def _results(cell: Swept) -> Path:
-    return Store(root=Path(cell.settings["store"]), cache="readonly").path(graph(cell.settings).artifacts["results"])
+def _results(run: Swept) -> Path:
+    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run.settings).artifacts["results"])

@@ -1,4 +1,4 @@
-"""The end of a sweep: its cells in one table, what they were granted, and what is known of them elsewhere."""
+"""The summary of a sweep: one table of its runs, their budgets, and published numbers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from meow_lightning.config.program import program
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.failures import clear, reason, tell
+from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
 from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
-from meow_lightning.report.paper_comparison import Published, beside
+from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING
@@ -28,44 +28,46 @@ def show_sweep(
     failed: Sequence[tuple[str, Exception]],
     *,
     published: Sequence[Published],
-    again: Sequence[str],
+    reruns: Sequence[str],
     outputs: Path | None,
 ) -> None:
-    """Show the numbers of a sweep's cells in one table, then those that failed and why.
+    """Show the numbers of a sweep's runs in one table, then the failed runs and their errors.
 
     Args:
-        finished: The finished cells that have numbers.
-        failed: The words of each failed cell, and its error.
-        published: What others have published.
-        again: The command that runs each failed cell once more.
-        outputs: Where the table goes (``reports``) and the whole story of each failure (``runs/failed``); ``None`` to
-            write neither.
+        finished: The finished runs that have numbers.
+        failed: The name of each failed run, and its error.
+        published: Published numbers.
+        reruns: The command that executes each failed run again.
+        outputs: Folder of the table (``reports``) and of the failure records (``runs/failed``); ``None`` to write
+            neither.
     """
     with Terminal(title="") as terminal:
         if finished:
             _show(terminal, finished, published, outputs and outputs / "reports")
         if outputs:
-            for cell in finished:
-                clear(outputs, cell.name)
-        for words, error in failed:
-            terminal.say(f"failed: {words}: {reason(error)}")
+            for run in finished:
+                clear_failure(outputs, run.name)
+        for name, error in failed:
+            terminal.say(f"failed: {name}: {reason(error)}")
             if outputs:
-                # What was not told yet failed in planning, where nothing says whether its dataset is public.
-                terminal.say(f"        {tell(outputs, words, error, private=True)}")
-        for command in again:
-            terminal.say(f"once more: {command}")
+                # An unrecorded failure happened in planning, where it is unknown whether the dataset is public.
+                terminal.say(f"        {record_failure(outputs, name, error, private=True)}")
+        for command in reruns:
+            terminal.say(f"run again: {command}")
 
 
-def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Published], folder: Path | None) -> None:
-    measured = [(cell.name, cell.results) for cell in cells]
-    told = measures(cells, {cell.name: found for cell in cells if (found := picks(cell))} if several(cells) else {})
-    known = beside(cells, published)
-    more = [table for table in (told, known[0] if known else None) if table]
-    lines = [budget(cells), *(known[1] if known else ())]
-    over = groups(cells)
+def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Published], folder: Path | None) -> None:
+    measured = [(run.name, run.results) for run in runs]
+    memorization = measures(
+        runs, {run.name: found for run in runs if (found := selection_picks(run))} if several(runs) else {}
+    )
+    known = paper_figures(runs, published)
+    more = [table for table in (memorization, known[0] if known else None) if table]
+    lines = [budget(runs), *(known[1] if known else ())]
+    over = groups(runs)
     intervals = {words: nested(each) for words, each in over.items()}
     for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}), *more]:
-        terminal.table(rows, title=title)  # the file has more numbers than a terminal is wide
+        terminal.table(rows, title=title)  # the file has more columns than fit a terminal
     for line in lines:
         terminal.say(line)
     if folder is None:
@@ -80,16 +82,16 @@ def _show(terminal: Terminal, cells: Sequence[Swept], published: Sequence[Publis
         write_spreads(
             over, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
         )
-        terminal.say(f"spread over seeds: {seeds} (in {FOLDER} reports show it)")
+        terminal.say(f"spread over seeds: {seeds} (copied to {FOLDER}, reports show it)")
 
 
 def command() -> str:
-    """What was typed, as a shell would take it; the words of a sweep, no path of this machine."""
+    """Format the command line for a shell, without paths of this machine."""
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
-    """Tables and the lines below them in Markdown."""
+    """Format tables and the lines below them as Markdown."""
     parts = []
     for title, (head, *rows) in shown:
         bars = "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
@@ -97,13 +99,13 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
     return "\n".join([*parts, *(f"{line}\n" for line in lines)])
 
 
-def picks(cell: Swept) -> Picks | None:
-    """Which inverted facts a cell trained on, from the store; ``None`` where it picks none, or anew in every round."""
-    method = cell.settings["method"]
-    if "select" not in method or "loop" in method:
+def selection_picks(run: Swept) -> Picks | None:
+    """Read from the store which inverted facts a run selected; ``None`` where it selects none, or in every round."""
+    method = run.settings["method"]
+    if "select" not in method or "rounds" in method:
         return None
-    made = graph(cell.settings).artifacts
-    store = Store(root=Path(cell.settings["store"]), cache="readonly")
+    made = graph(run.settings).artifacts
+    store = Store(root=Path(run.settings["store"]), cache="readonly")
     there: dict[str, int] = {}
     for row in read_lines(store.path(made["inverted"]) / "inverted.jsonl"):
         there[row["fact"]] = there.get(row["fact"], 0) + 1

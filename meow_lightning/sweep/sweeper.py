@@ -1,4 +1,4 @@
-"""The project's sweeper: all cells through one store, on after a failure, one table, an honest exit status."""
+"""The sweeper: all runs share one store, continue after failures, and end in one table and an exit status."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from meow_lightning.config.program import program
-from meow_lightning.config.quoting import bare
+from meow_lightning.config.quoting import shell_word
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
 
 if TYPE_CHECKING:
     from meow_lightning.report.sweep_tables import Swept
 
-MOST = 10_000  # cells of a sweep: more are a slip of the pen, such as range(0,1e9)
-SHOWN = 3  # cells named in a message
+MAX_RUNS = 10_000  # more are a typing error, such as range(0,1e9)
+MAX_SHOWN = 3  # runs named in a message
 
 
 class MeowSweeper(Sweeper):
-    """Runs all combinations of the swept words, one cell after the other, through the launcher.
+    """Runs all combinations of the swept options, one run after the other, through the launcher.
 
     Args:
-        params: Swept words by option, such as ``{"method": "meow,grad_ascent"}``.
+        params: Swept values by option, such as ``{"method": "meow,grad_ascent"}``.
     """
 
     def __init__(self, params: DictConfig) -> None:
         self._params = {str(key): str(value) for key, value in params.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember who runs what."""
+        """Store the config loader and the launcher."""
         self._loader, self._sweep_config = hydra_context.config_loader, config
         plugins = Plugins.instance()
         self._launcher = plugins.instantiate_launcher(
@@ -50,87 +50,87 @@ class MeowSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """The returns of all cells, after the table is shown; nothing where they are only looked at.
+        """Execute all runs and show their table; with ``plan`` or ``status`` only show these.
 
         Raises:
-            UserError: When cells failed, with the list; after all others ran.
+            UserError: Runs failed; raised after all others ran.
         """
-        from meow_lightning.sweep.preview import overview
+        from meow_lightning.sweep.preview import preview
         from meow_lightning.sweep.published_results import FOLDER, expected
         from meow_lightning.sweep.summary import show_sweep
 
-        published = expected(FOLDER)  # what cannot be read is said before any work
-        said = {word.partition("=")[0] for word in arguments}
-        params = [f"{key}={value}" for key, value in self._params.items() if key not in said]
-        cells = combinations([*params, *arguments], self._loader)
-        # All cells are composed before the first one runs: a typo in the last must not cost the work of the others.
-        configs = self._composed(cells)
+        published = expected(FOLDER)  # unreadable files are reported before any work
+        given = {word.partition("=")[0] for word in arguments}
+        params = [f"{key}={value}" for key, value in self._params.items() if key not in given]
+        runs = combinations([*params, *arguments], self._loader)
+        # All runs are composed before the first starts: a typo in the last must not cost the work of the others.
+        configs = self._composed(runs)
         if any(config.plan or config.status for config in configs):
-            return overview(list(zip(names(cells), map(own, configs), strict=True)))
-        returns: Sequence[JobReturn] = self._launcher.launch(cells, initial_job_idx=0)
+            return preview(list(zip(distinct_names(runs), map(without_hydra, configs), strict=True)))
+        returns: Sequence[JobReturn] = self._launcher.launch(runs, initial_job_idx=0)
         failed = []
         finished = []
-        for name, words, config, returned in zip(names(cells), cells, configs, returns, strict=True):
+        for name, words, config, returned in zip(distinct_names(runs), runs, configs, returns, strict=True):
             if returned.status is not JobStatus.COMPLETED:
                 failed.append((name, returned._return_value))
             elif returned.return_value is not None:
                 finished.append(swept(name, words, config, returned.return_value))
-        ended = [returned.status is JobStatus.COMPLETED for returned in returns]
-        again = [again_with(words) for words, well in zip(cells, ended, strict=True) if not well]
+        completed = [returned.status is JobStatus.COMPLETED for returned in returns]
+        reruns = [rerun_command(words) for words, ok in zip(runs, completed, strict=True) if not ok]
         writes = any(config.cache != "readonly" for config in configs)
         outputs = Path(self._sweep_config.outputs) if writes else None
-        show_sweep(finished, failed, published=published, again=again, outputs=outputs)
+        show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs)
         if failed:
-            raise UserError(f"{len(failed)} of {len(cells)} cells failed: {'; '.join(words for words, _ in failed)}")
+            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(words for words, _ in failed)}")
         return returns
 
-    def _composed(self, cells: Sequence[Sequence[str]]) -> list[DictConfig]:
-        """The config of every cell.
+    def _composed(self, runs: Sequence[Sequence[str]]) -> list[DictConfig]:
+        """Compose the config of every run.
 
         Raises:
-            UserError: Some cannot be composed; with their names, and what is wrong with the first.
+            UserError: Some cannot be composed; lists them, with the error of the first.
         """
-        from meow_lightning.config.hydra_errors import one_line
+        from meow_lightning.config.hydra_errors import summarize_error
 
         configs: list[DictConfig] = []
-        wrong: list[tuple[str, str]] = []
-        for name, overrides in zip(names(cells), cells, strict=True):
+        invalid: list[tuple[str, str]] = []
+        for name, overrides in zip(distinct_names(runs), runs, strict=True):
             try:
                 configs.append(self._loader.load_sweep_config(self._sweep_config, list(overrides)))
             except (HydraException, OmegaConfBaseException) as error:
-                wrong.append((name, one_line(error, overrides)))
-        if len(wrong) == len(cells):
-            raise UserError(wrong[0][1])
-        if wrong:
-            these = "; ".join(name for name, _ in wrong[:SHOWN])
-            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            # A wrong value is mended; an option that the other cells have is left where it is.
-            apart = ": run these apart, without it" if "is not an option" in wrong[0][1] else ""
-            raise UserError(f"{wrong[0][1]}; this is so in {len(wrong)} of {len(cells)} cells: {these}{more}{apart}")
+                invalid.append((name, summarize_error(error, overrides)))
+        if len(invalid) == len(runs):
+            raise UserError(invalid[0][1])
+        if invalid:
+            these = "; ".join(name for name, _ in invalid[:MAX_SHOWN])
+            more = f" and {len(invalid) - MAX_SHOWN} more" if len(invalid) > MAX_SHOWN else ""
+            # A wrong value is corrected; an option that only the other runs have stays as it is.
+            apart = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
+            raise UserError(f"{invalid[0][1]}; this concerns {len(invalid)} of {len(runs)} runs: {these}{more}{apart}")
         return configs
 
 
-def again_with(words: Sequence[str]) -> str:
-    """The command that runs one cell of a sweep, on this machine."""
-    return f"{program()} {shlex.join(map(bare, words))}"
+def rerun_command(words: Sequence[str]) -> str:
+    """Build the command that executes one run of a sweep on this machine."""
+    return f"{program()} {shlex.join(map(shell_word, words))}"
 
 
 def swept(name: str, words: Sequence[str], config: DictConfig, results: Results) -> Swept:
-    """A finished cell as reports take it."""
-    from meow_lightning.config.validation import plain
+    """Build the record of a finished run for the tables of the sweep."""
+    from meow_lightning.config.validation import resolved
     from meow_lightning.report.sweep_tables import Swept
 
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
-    return Swept(name=name, words=values, settings=plain(own(config)), results=results)
+    return Swept(name=name, words=values, settings=resolved(without_hydra(config)), results=results)
 
 
-def own(config: DictConfig) -> DictConfig:
-    """A composed config without Hydra's part."""
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Copy a composed config without the ``hydra`` group."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:
-    """The overrides of every cell: the product of all swept words, the last one running fastest."""
+    """List the overrides of every run: the product of all swept values, the last option varying fastest."""
     parser = OverridesParser.create(config_loader=loader)
     choices: list[list[str]] = []
     for override in parser.parse_overrides(list(arguments)):
@@ -142,13 +142,15 @@ def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:
         else:
             choices.append([f"{key}={override.get_value_element_as_str()}"])
     many = math.prod(map(len, choices))
-    if many > MOST:
-        raise UserError(f"this sweep has {_many(choices)} cells; at most {MOST:,} run in one: part it into several")
-    return [list(cell) for cell in itertools.product(*choices)]
+    if many > MAX_RUNS:
+        raise UserError(
+            f"this sweep has {_run_count(choices)} runs; the maximum is {MAX_RUNS:,}, so split it into several"
+        )
+    return [list(run) for run in itertools.product(*choices)]
 
 
 def _values(override: Override) -> list[str]:
-    """The values of a swept word, those past what a sweep may hold left out.
+    """List the values of a swept option, at most one more than a sweep may hold.
 
     Raises:
         UserError: There are none.
@@ -156,31 +158,31 @@ def _values(override: Override) -> list[str]:
     word = override.input_line or override.get_key_element()
     if isinstance(override._value, RangeSweep):
         if override._value.step == 0:
-            raise UserError(f"{word} never ends; give a step other than 0")
-        found = _few(override._value.range())
-        if override._value.shuffle and len(found) > MOST:  # to be shuffled, all of them would have to be there
+            raise UserError(f"{word} never ends: set a step other than 0")
+        found = _first_values(override._value.range())
+        if override._value.shuffle and len(found) > MAX_RUNS:  # shuffling would need all of them
             return [*map(str, found)]
-        empty = "the end of a range is not in it, so range(0,3) is 0, 1, 2"
+        empty = "a range excludes its end, so range(0,3) is 0, 1, 2"
     else:
-        empty = "glob(…) looks among the choices of a group, as in method=glob(npo*); a list of values is 1,2,3"
-    values = _few(override.sweep_string_iterator())
+        empty = "glob(…) selects among the choices of a group, as in method=glob(npo*); a list of values is 1,2,3"
+    values = _first_values(override.sweep_string_iterator())
     if not values:
-        raise UserError(f"{word} gives no value, so nothing would run: {empty}")
+        raise UserError(f"{word} has no values, so nothing would run: {empty}")
     return values
 
 
-def _few(values: Iterable[Any]) -> list[Any]:
-    """All values, or one more than a sweep may hold."""
-    return list(itertools.islice(values, MOST + 1))
+def _first_values(values: Iterable[Any]) -> list[Any]:
+    """All values, or the first ones up to one more than a sweep may hold."""
+    return list(itertools.islice(values, MAX_RUNS + 1))
 
 
-def _many(choices: Sequence[Sequence[str]]) -> str:
-    """How many cells a sweep has, in words; values were counted up to what it may hold."""
-    more = any(len(values) > MOST for values in choices)
-    return f"{'more than ' * more}{math.prod(min(len(values), MOST) for values in choices):,}"
+def _run_count(choices: Sequence[Sequence[str]]) -> str:
+    """Format the number of runs of a sweep; values were counted up to its maximum."""
+    more = any(len(values) > MAX_RUNS for values in choices)
+    return f"{'more than ' * more}{math.prod(min(len(values), MAX_RUNS) for values in choices):,}"
 
 
-def names(cells: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each cell from the others: its words that not all of them have; all words of a lone cell."""
-    common = set[str]().union(*cells).intersection(*cells) if len(cells) > 1 else set()
-    return [" ".join(word for word in cell if word not in common) for cell in cells]
+def distinct_names(runs: Sequence[Sequence[str]]) -> list[str]:
+    """Name each run by the options that not all runs share; a single run by all of its options."""
+    common = set[str]().union(*runs).intersection(*runs) if len(runs) > 1 else set()
+    return [" ".join(word for word in run if word not in common) for run in runs]

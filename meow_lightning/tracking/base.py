@@ -7,35 +7,35 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Sink(Protocol):
-    """Where points go.
+class MetricSink(Protocol):
+    """A destination of metrics.
 
     Attributes:
-        appends: Whether it adds to what earlier runs of the same cell sent, so that nothing may be sent twice.
-        opening: A line for the user about how it began, may be empty.
+        appends: Whether it keeps what earlier executions of the same run sent, so that nothing may be sent twice.
+        opening: A line for the user about how it started, may be empty.
     """
 
     appends: bool
     opening: str
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
-        """One point of the curve ``name``; ``values`` holds ``step``."""
+        """Record one point of the curve ``name``; ``values`` contains ``step``."""
         ...
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """The end: final numbers, the report's folder when there is one. Returns a line for the user, may be empty."""
+        """Finish with final numbers and the report's folder, if any. Returns a line for the user, may be empty."""
         ...
 
 
-class Nowhere:
-    """Keeps nothing."""
+class NullLogger:
+    """Discards all metrics."""
 
     appends = False
     opening = ""
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Discard the point."""
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Nothing to say."""
+        """Return no line."""
         return ""

@@ -11,21 +11,21 @@ from meow_lightning.store.folders import owner_only
 
 
 class Csv:
-    """Writes ``<folder>/<cell>.csv`` with the columns curve, step, name, value.
+    """Writes ``<folder>/<run>.csv`` with the columns curve, step, name, value.
 
     Args:
-        folder: Where the file goes.
-        cell: Its stem.
-        private: Whether it is for its owner's eyes alone.
+        folder: Folder of the file.
+        run: Its stem.
+        private: Whether only its owner may read it.
     """
 
     appends = False
     opening = ""
 
-    def __init__(self, *, folder: Path, cell: str, private: bool) -> None:
+    def __init__(self, *, folder: Path, run: str, private: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._private = private
-        self.path = folder / f"{cell}.csv"
+        self.path = folder / f"{run}.csv"
         self._rows: list[tuple[str, Any, str, float]] = []
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
@@ -33,7 +33,7 @@ class Csv:
         self._rows += [(name, values.get("step"), key, value) for key, value in values.items() if key != "step"]
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Write the file, replacing that of an earlier run of the same cell; a failed run leaves that one alone."""
+        """Write the file, replacing that of an earlier execution; a failed one leaves it unchanged."""
         if not ok:
             return ""
         side = self.path.with_suffix(".tmp")

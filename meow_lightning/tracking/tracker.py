@@ -1,7 +1,7 @@
-"""Carries a cell's curves and numbers from the store to where people look: a CSV file, nowhere, or W&B (``wandb_run``).
+"""Sends the curves and numbers of a run from the store to a metric sink: W&B, a CSV file, or none.
 
-Stages write ``metrics.jsonl``; one tracker in the driver follows the files while they grow and replays those found in
-the store, so no two processes own one run and a curve is whole whoever made it.
+Stages write ``metrics.jsonl``; one tracker in the driver follows these files while they grow and replays those of
+cached results, so that one process owns the run of the sink and every curve is complete.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import owner_only
-from meow_lightning.tracking.base import Sink
+from meow_lightning.tracking.base import MetricSink
 
 
-class Told:
-    """Which results of a cell a logger has been told of, kept in a file between runs.
+class SyncedKeys:
+    """The results whose metrics a logger has received, kept in a file between executions of a run.
 
     Args:
         path: The file.
-        private: Whether it is for its owner's eyes alone.
+        private: Whether only its owner may read it.
 
     Attributes:
         keys: The keys of these results.
-        damaged: Whether the file cannot be read; then nothing is known, and all is sent again.
+        damaged: Whether the file cannot be read; then everything is sent again.
     """
 
     def __init__(self, path: Path, *, private: bool) -> None:
@@ -40,11 +40,11 @@ class Told:
             self.keys = set() if self.damaged else set(found)
         except FileNotFoundError:
             return
-        except ValueError:  # also of bytes that are no UTF-8
+        except ValueError:  # also for bytes that are not UTF-8
             self.damaged = True
 
     def add(self, keys: Collection[str]) -> None:
-        """Remember that these were told too."""
+        """Record that the logger has received these too."""
         self.keys |= set(keys)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with owner_only(self._private):
@@ -52,61 +52,61 @@ class Told:
 
 
 class Tracker:
-    """Follows the stages of one cell and feeds a sink.
+    """Follows the stages of one run and feeds a sink.
 
     Args:
-        sink: Where points go.
-        told: Keys of results whose curves the sink already has, from an earlier run of the cell.
+        sink: The destination of points.
+        synced: Keys of results whose curves the sink already has from an earlier execution.
     """
 
-    def __init__(self, *, sink: Sink, told: Collection[str]) -> None:
-        self.sink, self._told = sink, told
+    def __init__(self, *, sink: MetricSink, synced: Collection[str]) -> None:
+        self.sink, self._synced = sink, synced
         self.finished_keys: set[str] = set()
-        self._places: dict[str, tuple[int, int]] = {}
-        self._passed: set[tuple[object, ...]] = set()
+        self._offsets: dict[str, tuple[int, int]] = {}
+        self._sent: set[tuple[object, ...]] = set()
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
-        """Pass on what running stages have newly written."""
+        """Send what running stages have newly written."""
         for artifact, folder in artifacts.values():
             self._follow(artifact, folder)
 
-    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, made: bool) -> None:
-        """Pass on the rest of a stage's curve, all of it when the stage was found."""
+    def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
+        """Send the rest of a stage's curve, all of it when the result was cached."""
         self._follow(artifact, folder)
         self.finished_keys.add(artifact.key)
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
-        """Nothing: the maker's curve is replayed when it is there."""
+        """Do nothing: the curve is replayed once the result is available."""
 
     def notice(self, text: str) -> None:
-        """Nothing: it is for people."""
+        """Do nothing: it is for the user."""
 
     def _follow(self, artifact: Artifact, folder: Path) -> None:
-        if artifact.key in self._told:
+        if artifact.key in self._synced:
             return
         for point in self._new(artifact.key, folder / "metrics.jsonl"):
             mark = (artifact.key, point.get("step"), *sorted(point))
-            if mark not in self._passed:
-                self._passed.add(mark)
+            if mark not in self._sent:
+                self._sent.add(mark)
                 self.sink.point(f"{artifact.stage} {artifact.label}".strip(), point)
 
     def _new(self, key: str, path: Path) -> Iterator[dict[str, Any]]:
         try:
             with path.open("rb") as file:
                 number = os.fstat(file.fileno()).st_ino
-                known, offset = self._places.get(key, (number, 0))
+                known, offset = self._offsets.get(key, (number, 0))
                 if known != number:
-                    offset = 0  # a resumed training wrote its curve anew, up to its checkpoint
+                    offset = 0  # a resumed training rewrote its curve up to its checkpoint
                 file.seek(offset)
                 text = file.read()
         except OSError:
             return
         whole = text[: text.rfind(b"\n") + 1]
-        self._places[key] = (number, offset + len(whole))
+        self._offsets[key] = (number, offset + len(whole))
         for line in whole.split(b"\n"):
             try:
                 point = json.loads(line)
             except ValueError:
-                continue  # damaged on the disk, which the training itself tells
+                continue  # damaged on the disk, which the training itself reports
             if isinstance(point, dict):
                 yield point

@@ -1,4 +1,4 @@
-"""A cell's run at Weights & Biases: online where its server answers, else recorded on disk to be uploaded later."""
+"""Weights & Biases as a metric sink: online where its server answers, else recorded offline for a later upload."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.store.folders import close_to_others, owner_only
+from meow_lightning.store.folders import owner_only, restrict_to_owner
 from meow_lightning.tracking.disclosure import SHAREABLE
 
-REPORTING = "WANDB_ERROR_REPORTING"
-PATIENCE = 5.0  # seconds to wait for W&B's server before a run goes on offline
-START = 20.0  # seconds that the start of an online run may take
-UPLOAD = 60.0  # seconds to wait at the end of a run until W&B has taken all of it
+ERROR_REPORTING = "WANDB_ERROR_REPORTING"
+PROBE_TIMEOUT = 5.0  # seconds to wait for the W&B server before a run continues offline
+INIT_TIMEOUT = 20.0  # seconds that the start of an online run may take
+FINISH_TIMEOUT = 60.0  # seconds to wait at the end of a run until W&B has received all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunName:
-    """What a W&B run is called.
+    """The names of a W&B run.
 
     Attributes:
         project: W&B project.
         group: W&B group.
-        name: Readable name of the cell.
-        key: The cell's key, the run's id.
+        name: Readable name of the run.
+        key: The key of its report, the id of the W&B run.
     """
 
     project: str
@@ -42,20 +42,20 @@ class RunName:
 
 
 class Wandb:
-    """One W&B run per cell. Neither code nor git's state is sent, whatever the environment says.
+    """Logs to one W&B run. Neither code nor the state of git is sent, whatever the environment says.
 
     Args:
-        folder: Where W&B keeps its files.
-        run: What the run is called.
-        mode: ``auto`` (what ``WANDB_MODE`` says, else online when a key is there and the server answers), ``online`` or
+        folder: Folder of the W&B files.
+        run: The names of the run.
+        mode: ``auto`` (``WANDB_MODE``, else online when there is a key and the server answers), ``online`` or
             ``offline``.
-        config: The options to be shown.
-        texts: Whether the report with its questions and answers goes into the run, or the page without.
-        private: Whether the dataset is not public: then nothing of the machine and the command line is sent, and the
-            files are their owner's alone.
+        config: The options shown with the run.
+        texts: Whether to log the report with its questions and answers, or the page without.
+        private: Whether the dataset is not public: then nothing about the machine and the command line is sent, and
+            only the owner may read the files.
 
     Raises:
-        UserError: Online is asked for and there is no key, or the server does not answer.
+        UserError: ``online`` was requested, but there is no key or the server does not answer.
     """
 
     appends = True
@@ -65,43 +65,43 @@ class Wandb:
     ) -> None:
         if mode not in ("auto", "online", "offline"):
             raise UserError(f"logger.mode={mode} is not known; allowed: auto, online, offline")
-        if mode == "online" and not wandb_key():
+        if mode == "online" and not has_wandb_key():
             raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         # W&B's own diagnostics: they leave the machine, and the program's end waits for them where nobody answers.
-        os.environ[REPORTING] = "false" if private else os.environ.get(REPORTING, "false")
+        os.environ[ERROR_REPORTING] = "false" if private else os.environ.get(ERROR_REPORTING, "false")
         import wandb
 
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         self._wandb, self._page, self._private = wandb, "report.html" if texts else SHAREABLE, private
-        self._words: dict[str, Any] = {
+        self._init_args: dict[str, Any] = {
             "project": run.project, "group": run.group, "name": run.name, "id": run.key, "resume": "allow",
             "config": dict(config), "dir": str(folder), "settings": wandb.Settings(**_settings(private)),
-            "job_type": "cell",
+            "job_type": "run",
         }  # fmt: skip
         self.opening = ""
-        wished = os.environ.get("WANDB_MODE") or ("online" if wandb_key() else "offline")
+        requested = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
         with owner_only(private):
-            self._run = self._begun(wished if mode == "auto" else mode, must=mode == "online")
+            self._run = self._start(requested if mode == "auto" else mode, must=mode == "online")
         self._curves: set[str] = set()
 
-    def _begun(self, mode: str, *, must: bool) -> Any:
-        """A run; offline where the server does not answer, unless it ``must``."""
+    def _start(self, mode: str, *, must: bool) -> Any:
+        """Start the run; offline where the server does not answer, unless it ``must`` be online."""
         if mode != "online":
-            return self._wandb.init(mode=mode, **self._words)  # type: ignore[arg-type]
+            return self._wandb.init(mode=mode, **self._init_args)  # type: ignore[arg-type]
         url = self._wandb.setup().settings.base_url
-        silence = unreachable(url, seconds=PATIENCE)
-        why = f"W&B at {url} does not answer ({silence})"
-        if silence is None:
+        failure = unreachable_reason(url, seconds=PROBE_TIMEOUT)
+        why = f"W&B at {url} does not answer ({failure})"
+        if failure is None:
             try:
-                return self._wandb.init(mode="online", **self._words)
-            except Exception as error:  # noqa: BLE001 - no failure of a server is worth a training
-                why = f"W&B at {url} takes no run ({(str(error).splitlines() or [type(error).__name__])[0]})"
-            self._wandb.teardown()  # the failed try still holds the run's id
+                return self._wandb.init(mode="online", **self._init_args)
+            except Exception as error:  # noqa: BLE001 - a server failure must not cost a training
+                why = f"W&B at {url} rejects the run ({(str(error).splitlines() or [type(error).__name__])[0]})"
+            self._wandb.teardown()  # the failed attempt still holds the id of the run
         if must:
             raise UserError(f"{why}; say logger.mode=offline")
         self.opening = f"{why}; this run is recorded offline"
-        return self._wandb.init(mode="offline", **self._words)
+        return self._wandb.init(mode="offline", **self._init_args)
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """Log one point against its own curve's step."""
@@ -112,7 +112,7 @@ class Wandb:
         self._run.log({f"{curve}/{key}": value for key, value in values.items()})
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Set the summary, add the report's page that may be shown, end the run with its true state."""
+        """Set the summary, log the page of the report, finish the run with its state."""
         self._run.summary.update(dict(summary))
         if report is not None and (page := report / self._page).exists():
             self._run.log({"report": self._wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
@@ -121,60 +121,60 @@ class Wandb:
         try:
             self._run.finish(exit_code=0 if ok else 1)
         except TimeoutError:
-            line = f"W&B did not take all of the run within {UPLOAD:g} s; to upload: wandb sync {folder}"
+            line = f"W&B did not receive all of the run within {FINISH_TIMEOUT:g} s; to upload: wandb sync {folder}"
         else:
             line = f"W&B offline; to upload: wandb sync {folder}" if offline else f"W&B: {url}"
         if self._private:
-            close_to_others(folder)
+            restrict_to_owner(folder)
         return line
 
 
 def _settings(private: bool) -> dict[str, Any]:
-    """How W&B is set up, over what the environment says.
+    """Build the W&B settings, which override the environment.
 
     Args:
-        private: Whether nothing of the machine and the command line may be sent.
+        private: Whether nothing about the machine and the command line may be sent.
     """
-    plain: dict[str, Any] = {
-        "silent": True, "console": "off", "init_timeout": START,
-        "finish_timeout": UPLOAD, "finish_timeout_raises": True,
+    settings: dict[str, Any] = {
+        "silent": True, "console": "off", "init_timeout": INIT_TIMEOUT,
+        "finish_timeout": FINISH_TIMEOUT, "finish_timeout_raises": True,
         "save_code": False, "disable_code": True, "disable_git": True, "disable_job_creation": True,
     }  # fmt: skip
     if not private:
-        return plain
-    # W&B fills in what is null, so these are given; program and its kin are the command line's.
-    nameless = {"host": "host", "username": "user", "program": "run.py", "program_relpath": "run.py"}
-    return {**plain, **nameless, "x_disable_meta": True, "x_disable_machine_info": True, "x_disable_stats": True}
+        return settings
+    # W&B fills in nulls, so these are set; program and program_relpath would show the command line.
+    anonymous = {"host": "host", "username": "user", "program": "run.py", "program_relpath": "run.py"}
+    return {**settings, **anonymous, "x_disable_meta": True, "x_disable_machine_info": True, "x_disable_stats": True}
 
 
-def unreachable(url: str, *, seconds: float) -> str | None:
-    """Why a server does not answer within some seconds, ``None`` when it does, with whatever status.
+def unreachable_reason(url: str, *, seconds: float) -> str | None:
+    """Explain why a server does not answer within some seconds; ``None`` when it does, with any status.
 
-    Asked in a thread: looking up a name takes as long as the system likes.
+    Runs in a thread: a name lookup has no timeout of its own.
     """
     found: list[str | None] = []
 
-    def ask() -> None:
+    def probe() -> None:
         try:
             urllib.request.urlopen(url, timeout=seconds).close()
         except urllib.error.HTTPError:
             found.append(None)
         except urllib.error.URLError as error:
-            # Certificates may be known to W&B that are not known here.
+            # W&B may know certificates that are unknown here.
             found.append(None if isinstance(error.reason, ssl.SSLError) else str(error.reason))
         except (OSError, http.client.HTTPException) as error:
             found.append(str(error) or type(error).__name__)
         else:
             found.append(None)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(seconds)
     return found[0] if found else f"nothing within {seconds:g} s"
 
 
-def wandb_key() -> bool:
-    """Whether a W&B key is there, in the environment or from ``wandb login``; it is not kept."""
+def has_wandb_key() -> bool:
+    """Whether there is a W&B key, in the environment or from ``wandb login``; it is not kept."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))

@@ -17,12 +17,12 @@ import torch
 from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
-from meow_lightning.distributed import world
+from meow_lightning.distributed import world_size
 from meow_lightning.errors import UserError
 from meow_lightning.generation.capabilities import border_of
-from meow_lightning.training.callbacks.checkpoint import Saver
+from meow_lightning.training.callbacks.checkpoint import TimedCheckpoint
 from meow_lightning.training.datamodule import PlannedData
-from meow_lightning.training.logger import Points
+from meow_lightning.training.logger import CallableLogger
 from meow_lightning.training.module import TrainingModule
 
 
@@ -81,7 +81,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class TrainerSettings:
     """On what a training runs; nothing of it changes the result but ``precision``.
 
     Attributes:
@@ -90,8 +90,8 @@ class Machine:
         nodes: Machines that they are spread over evenly.
         strategy: How several processes train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
-        micro_batch: Rows per pass and stream.
-        micro_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
+        micro_batch_size: Rows per pass and stream.
+        micro_batch_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
         checkpoint_seconds: Time between two checkpoints.
     """
 
@@ -100,12 +100,12 @@ class Machine:
     nodes: int
     strategy: str
     precision: str
-    micro_batch: int
-    micro_tokens: int | None
+    micro_batch_size: int
+    micro_batch_tokens: int | None
     checkpoint_seconds: float
 
 
-def trained_on(machine: Machine) -> dict[str, Any]:
+def describe_training(machine: TrainerSettings) -> dict[str, Any]:
     """What a training ran on, for whoever compares numbers: the instructions of the CPU or the GPU, and how it was cut.
 
     Where ``precision`` is not ``64-true`` with weights on a grid, another machine, number of threads or processes, or
@@ -114,17 +114,17 @@ def trained_on(machine: Machine) -> dict[str, Any]:
     gpu = torch.cuda.is_available() and machine.accelerator != "cpu"
     return {
         "device": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch": machine.micro_batch,
-        "micro_tokens": machine.micro_tokens, "precision": machine.precision, "torch": torch.__version__,
+        "threads": torch.get_num_threads(), "processes": machine.devices, "micro_batch_size": machine.micro_batch_size,
+        "micro_batch_tokens": machine.micro_batch_tokens, "precision": machine.precision, "torch": torch.__version__,
     }  # fmt: skip
 
 
-def surroundings() -> ClusterEnvironment:
+def cluster_environment() -> ClusterEnvironment:
     """Who started this process, said to Lightning: in a SLURM job it would take SLURM's tasks for its processes."""
-    return TorchElasticEnvironment() if world() > 1 else LightningEnvironment()
+    return TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()
 
 
-def _together(machine: Machine) -> tuple[str | Strategy, str]:
+def _together(machine: TrainerSettings) -> tuple[str | Strategy, str]:
     """Lightning's strategy and precision; what is sharded has its dtype already, and ``32-true`` casts nothing."""
     if machine.devices == 1:
         return "auto", machine.precision
@@ -151,13 +151,19 @@ def check_lengths(module: TrainingModule) -> None:
     if min(lengths) <= border < max(lengths):
         raise UserError(
             f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "
-            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch; leave "
-            f"out rows of more than {border} tokens"
+            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch_size; "
+            f"leave out rows of more than {border} tokens"
         )
 
 
 def fit(
-    module: TrainingModule, *, folder: Path, machine: Machine, pad_id: int, callbacks: Sequence[pl.Callback], write: Any
+    module: TrainingModule,
+    *,
+    folder: Path,
+    machine: TrainerSettings,
+    pad_id: int,
+    callbacks: Sequence[pl.Callback],
+    write: Any,
 ) -> None:
     """Train a module to the end of its plan, going on from ``folder/last.ckpt`` when a killed run left one.
 
@@ -177,19 +183,20 @@ def fit(
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
     # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
-    watchers = [*callbacks, Saver(path=checkpoint, seconds=machine.checkpoint_seconds)]
+    watchers = [*callbacks, TimedCheckpoint(path=checkpoint, seconds=machine.checkpoint_seconds)]
     strategy, precision = _together(machine)
     trainer = pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices // machine.nodes, num_nodes=machine.nodes,
-        precision=precision, plugins=[surroundings()],  # type: ignore[arg-type]
+        precision=precision, plugins=[cluster_environment()],  # type: ignore[arg-type]
         strategy=strategy, max_steps=module.plan.total_steps, max_epochs=-1,
-        logger=Points(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
+        logger=CallableLogger(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
     # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(
-        plan=module.plan, start=start, micro=machine.micro_batch, tokens=machine.micro_tokens, pad_id=pad_id
-    )
+        plan=module.plan, start=start, micro_batch_size=machine.micro_batch_size,
+        micro_batch_tokens=machine.micro_batch_tokens, pad_id=pad_id,
+    )  # fmt: skip
     # Tensors and plain values only, for the same reason as in `checkpoint_step`.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=True)

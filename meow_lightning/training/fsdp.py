@@ -26,7 +26,7 @@ def shard(model: torch.nn.Module, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh)
 
 
-class Shards:
+class ShardedModel:
     """A trained model in shards, and how to have it whole.
 
     Args:
@@ -35,7 +35,7 @@ class Shards:
     """
 
     def __init__(self, model: torch.nn.Module, mesh: DeviceMesh) -> None:
-        hollow = {id(weight): _hollow(weight) for weight in model.parameters()}
+        hollow = {id(weight): _empty_like(weight) for weight in model.parameters()}
         # Weights are looked up in the memo, so tied ones stay tied and none is copied.
         self._hollow = copy.deepcopy(model, hollow)
         self._model = model
@@ -76,5 +76,5 @@ class Shards:
         return self._hollow.to(device)  # buffers too
 
 
-def _hollow(weight: torch.nn.Parameter) -> torch.nn.Parameter:
+def _empty_like(weight: torch.nn.Parameter) -> torch.nn.Parameter:
     return torch.nn.Parameter(weight.detach().new_empty(0), requires_grad=weight.requires_grad)

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.loggers.logger import Logger
 
 
-class Points(Logger):
+class CallableLogger(Logger):
     """Hands every logged point to a function, on the first process only.
 
     Args:

@@ -16,9 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from meow_lightning.data.batch_plan import Counts, Plan
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.training.fsdp import Shards, shard
+from meow_lightning.training.fsdp import ShardedModel, shard
 from meow_lightning.training.optimizers import optimizer_of
-from meow_lightning.types import Batch, Kind, LossParts, Method
+from meow_lightning.types import Batch, LossParts, Method, OptimizerName
 
 GRID = 2.0**-22
 """The grid of reproducible training: float32 holds its multiples below 4 exactly, and MEOW's updates are above it."""
@@ -29,23 +29,23 @@ class Optim:
     """How weights move.
 
     Attributes:
-        kind: Which AdamW.
+        optimizer: Which AdamW.
         lr: Peak learning rate, above 0.
         betas: AdamW's two decay rates.
         eps: AdamW's epsilon.
         weight_decay: Decoupled weight decay, 0 or more.
-        clip: Largest gradient norm; 0 for no clipping.
+        max_grad_norm: Largest gradient norm; 0 for no clipping.
         warmup: Share of all steps (below 1) or number of steps (1 and more) until the peak.
         schedule: What follows the warm-up: linear decay to 0, or constant.
         grid: Weights are rounded to multiples of it after every step, a power of two; 0 for not at all.
     """
 
-    kind: Kind
+    optimizer: OptimizerName
     lr: float
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    clip: float
+    max_grad_norm: float
     warmup: float
     schedule: Literal["linear", "constant"]
     grid: float
@@ -114,15 +114,17 @@ class TrainingModule(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
         self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
-        self._watched = type(method).stepped is not BaseMethod.stepped  # else no step waits for the others' values
-        self.shards: Shards | None = None
+        self._watched = (
+            type(method).on_step_end is not BaseMethod.on_step_end
+        )  # else no step waits for the others' values
+        self.shards: ShardedModel | None = None
 
     def configure_model(self) -> None:
         """Model and reference are sharded where the strategy brings a mesh of processes."""
         if self._device_mesh is None:
             return
         mesh = self._device_mesh["data_parallel"]
-        self.shards = Shards(self.model, mesh)
+        self.shards = ShardedModel(self.model, mesh)
         for reference in filter(None, self._reference):
             shard(reference, mesh)
 
@@ -142,7 +144,7 @@ class TrainingModule(pl.LightningModule):
         """AdamW over the trainable weights, with the schedule stepped once a global step."""
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         optimizer = optimizer_of(
-            self.optim.kind, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
+            self.optim.optimizer, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
             weight_decay=self.optim.weight_decay,
         )  # fmt: skip
         schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
@@ -183,11 +185,13 @@ class TrainingModule(pl.LightningModule):
                 # Gradients are averaged over processes, the loss is a sum over them.
                 self.manual_backward(loss * world)
             self._collect(logged, loss, parts, batch["counts"])
-        if self.optim.clip > 0:
-            self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
+        if self.optim.max_grad_norm > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.optim.max_grad_norm, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
         if self._watched:
             values = self._reduced(logged)
-            self.method.stepped({name.removeprefix("loss/"): value for name, value in values.items() if "/" in name})
+            self.method.on_step_end(
+                {name.removeprefix("loss/"): value for name, value in values.items() if "/" in name}
+            )
         rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         optimizer.step()  # type: ignore[union-attr]
         self._settle()

@@ -7,31 +7,31 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import Kind
+from meow_lightning.types import OptimizerName
 
 if TYPE_CHECKING:
     import torch
-NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # by kind, in bitsandbytes.optim
+NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # by name, in bitsandbytes.optim
 
 
-def check_kind(kind: Kind, *, gpu: bool) -> None:
+def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
     """Nothing, when a kind of AdamW can be had here.
 
     Args:
-        kind: Which.
+        name: Which.
         gpu: Whether the weights will be on a GPU.
 
     Raises:
         UserError: It is one of bitsandbytes, and that is not installed, or there is no GPU.
     """
-    if kind != "adamw" and not (gpu and find_spec("bitsandbytes")):
+    if name != "adamw" and not (gpu and find_spec("bitsandbytes")):
         raise UserError(
-            f"optim.kind={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or say "
-            "optim=adamw"
+            f"optim.optimizer={name} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or "
+            "say optim=adamw"
         )
 
 
-def optimizer_of(kind: Kind, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
+def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
     """AdamW over some weights: torch's, or with two 8-bit moments per weight, or with paged 32-bit ones.
 
     bitsandbytes decays weights after the update, torch before it. It rounds 8-bit moments block by block, so that what
@@ -39,7 +39,7 @@ def optimizer_of(kind: Kind, weights: Iterable[torch.nn.Parameter], **settings: 
     moves between GPU and machine as there is room; those of a resumed run stay on the GPU.
 
     Args:
-        kind: Which.
+        name: Which.
         weights: What is trained.
         settings: ``lr``, ``betas``, ``eps``, ``weight_decay``.
 
@@ -48,9 +48,9 @@ def optimizer_of(kind: Kind, weights: Iterable[torch.nn.Parameter], **settings: 
     """
     import torch
 
-    check_kind(kind, gpu=torch.cuda.is_available())
-    if kind == "adamw":
+    check_optimizer(name, gpu=torch.cuda.is_available())
+    if name == "adamw":
         return torch.optim.AdamW(weights, **settings)
     import bitsandbytes
 
-    return getattr(bitsandbytes.optim, NAMES[kind])(weights, **settings)
+    return getattr(bitsandbytes.optim, NAMES[name])(weights, **settings)

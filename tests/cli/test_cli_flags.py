@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.cli.flags import parted
+from meow_lightning.cli.flags import split_flags
 from meow_lightning.errors import UserError
 
 
@@ -22,7 +22,7 @@ from meow_lightning.errors import UserError
     ],
 )
 def test_flags_and_words_may_stand_in_any_order(typed, words, flags):
-    assert parted(typed.split()) == (words.split(), flags.split())
+    assert split_flags(typed.split()) == (words.split(), flags.split())
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_flags_and_words_may_stand_in_any_order(typed, words, flags):
 )
 def test_flags_that_cannot_be(typed, said):
     with pytest.raises(UserError) as caught:
-        parted(typed.split())
+        split_flags(typed.split())
     assert str(caught.value) == said

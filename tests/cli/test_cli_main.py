@@ -17,6 +17,7 @@ MISTAKES = {
     "method=": "method= is not known (allowed: ",
     "method=3": "method=3 names no option and choice",
     "metod=meow": "metod is not an option; did you mean method?",
+    "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, ",
     "method.select.kk=3": "method.select.kk is not an option; did you mean method.select.k?",
     "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
     "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=altpo or ",
@@ -41,15 +42,15 @@ MISTAKES = {
     "goal=reprot": "goal=reprot is not known; did you mean report? (allowed: finetune, ",
     "cache=maybe": "cache=maybe is not known (allowed: use, refresh, readonly)",
     "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
-    "memo.size=0": "memo.size=0 is too small; at least 1 is needed",
+    "memo.stride=0": "memo.stride=0 is too small; at least 1 is needed",
     "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
     "method.select.k=0": "method.select.k=0 is too small; at least 1 is needed",
-    "optim.clip=nan": "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed",
+    "optim.max_grad_norm=nan": "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
     "optim.betas=[0,0.9]": "optim.betas=[0, 0.9] holds 0, which is too small; a number above 0 is needed",
     "method=rmu method.steering=inf": "method.steering=inf is no finite number; a number above 0 and at most",
     "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
     "inversion=file": "inversion.path has no value; give it on the command line",
-    "allow=os": "allow=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
+    "trusted_packages=os": "trusted_packages=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
     "+sede=1": "sede is not an option; did you mean seed?",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
     "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
@@ -78,7 +79,7 @@ MISTAKES = {
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
-    "hydra/launcher=slurm": "hydra/launcher=slurm runs the cells of a sweep as jobs: say -m, also for a lone one",
+    "hydra/launcher=slurm": "hydra/launcher=slurm runs the runs of a sweep as jobs: say -m, also for a lone one",
 }
 
 
@@ -178,10 +179,10 @@ def test_who_looks_alone_is_known_by_his_words(words, looks):
 
 
 def test_help_fits_a_screen_and_names_every_choice():
-    lines = main.help_screen().splitlines()
+    lines = main.help_text().splitlines()
     assert len(lines) <= 45
     assert max(len(line) for line in lines if str(ROOT) not in line) <= 120
-    lines = main.help_screen().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
+    lines = main.help_text().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name == "recipe":  # a part of the model's file
             continue
@@ -195,7 +196,7 @@ def test_help_waits_for_neither_torch_nor_hydra():
         "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout == main.help_screen() + "0 []\n"
+    assert done.stdout == main.help_text() + "0 []\n"
 
 
 def test_who_looks_may_look_where_he_must_not_write(tmp_path):
@@ -258,7 +259,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=published"], ["model.base=null"],
+        [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=released"], ["model.base=null"],
         ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
         ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
         ["model=phi15", "model.target=./mine"],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from meow_lightning.config.quoting import bare, quoted, text_options
+from meow_lightning.config.quoting import quote_value, shell_word, text_options
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = [
@@ -31,29 +31,29 @@ def read(word: str) -> object:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_text_arrives_as_it_was_typed(option):
     for text in TYPED:
-        word = quoted(f"{option}={text}", multirun=False)
+        word = quote_value(f"{option}={text}", multirun=False)
         assert read(word) == text
-        assert quoted(word, multirun=False) == word, "quotes around quotes"
+        assert quote_value(word, multirun=False) == word, "quotes around quotes"
         if text != "'tis":  # alone in its quotes it would be taken for them
-            assert bare(word) == f"{option}={text}"
+            assert shell_word(word) == f"{option}={text}"
 
 
 @pytest.mark.parametrize(
     "word",
     [
         "model.base='quoted already'", 'model.base="a (b)"', "model.base=dir/${model.name}", "model.base=null",
-        "model.target=", "model.base=plain", "seed=0,1", "seed=12", "allow=[os]", "optim.betas=[0.9,0.95]",
-        "method.loop.threshold={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
-        "~memo.size", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
+        "model.target=", "model.base=plain", "seed=0,1", "seed=12", "trusted_packages=[os]", "optim.betas=[0.9,0.95]",
+        "method.rounds.memorized_above={tiny: .5}", "goal=score,report", "dataset.split=forget01,forget05", "plan=true",
+        "~memo.stride", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
     ],
 )  # fmt: skip
 def test_what_needs_no_quotes_gets_none(word):
-    assert quoted(word, multirun=False) == word
-    assert bare(word) in (word, word.replace("'", ""))
+    assert quote_value(word, multirun=False) == word
+    assert shell_word(word) in (word, word.replace("'", ""))
 
 
 def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
-    assert quoted("seed=ä", multirun=False) == "seed='ä'"
+    assert quote_value("seed=ä", multirun=False) == "seed='ä'"
 
 
 @pytest.mark.parametrize(
@@ -70,22 +70,22 @@ def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
     ],
 )
 def test_a_comma_of_a_sweep_separates_texts(typed, values):
-    override = OverridesParser.create().parse_override(quoted(typed, multirun=True))
+    override = OverridesParser.create().parse_override(quote_value(typed, multirun=True))
     assert override.is_sweep_override()
     assert [getattr(value, "text", value) for value in override.value().list] == values
 
 
 def test_functions_of_a_sweep_stay():
     for word in ("seed=range(0,3)", "method=glob(*)", "model.target=glob(*)", "model.target=choice(a,b)"):
-        assert quoted(word, multirun=True) == word
-    assert quoted("model.target=one (1)", multirun=True) == "model.target='one (1)'"
+        assert quote_value(word, multirun=True) == word
+    assert quote_value("model.target=one (1)", multirun=True) == "model.target='one (1)'"
 
 
 def test_options_that_hold_a_text_come_from_types():
     assert {"dataset.forget", "dataset.folder", "outputs"} <= text_options("dataset")
     assert {"inversion.path", "inversion.base_url", "inversion.prompt.user"} <= text_options("inversion")
     assert {"model.target", "model.prompt.template"} <= text_options("model")
-    assert {"optim.warmup", "optim.kind", "seed"} & (text_options("optim") | text_options("seed")) == set()
+    assert {"optim.warmup", "optim.optimizer", "seed"} & (text_options("optim") | text_options("seed")) == set()
     assert "hydra.launcher.account" in text_options("hydra")
 
 
@@ -107,7 +107,7 @@ def test_files_of_any_name_are_read_by_run_py(tmp_path):
     assert alone.returncode == 0, alone.stderr
     several = run_py("-m", *words, f"dataset.forget={','.join(names)}", folder=tmp_path)
     assert several.returncode == 0, several.stderr
-    assert "3 cells" in several.stdout
+    assert "3 runs" in several.stdout
 
 
 def test_a_suggestion_can_be_typed_as_shown(tmp_path):

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
 from meow_lightning.config import validation
-from meow_lightning.config.hydra_errors import one_line
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.hydra_errors import summarize_error
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 
@@ -31,18 +31,22 @@ ASKS = {
 }  # fmt: skip
 # Numbers that are null by default.
 SILENT = {
-    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.batch", "optim.tokens", "trainer.micro_tokens",
-    "trainer.slots", "method.loop.calls", "inversion.per_minute", "inversion.calls", "inversion.tokens",
+    "limit", "model.lora.rank", "optim.lr", "optim.epochs", "optim.global_batch_size", "optim.batch_tokens",
+    "trainer.micro_batch_tokens", "trainer.generation_batch_size",
+    "method.rounds.max_requests", "inversion.requests_per_minute", "inversion.max_requests",
+    "inversion.max_total_tokens",
 }  # fmt: skip
 # What the YAML documents as allowed: 0, and a number below it.
 ZERO = {
     "seed", "dataset.seed", "model.seed", "inversion.seed", "dataset.perturb", "model.finetune.replay",
     "model.finetune.steps", "model.finetune.known",
     *(f"{group}.{name}" for group in ("optim", "model.pretrain", "model.finetune")
-      for name in ("lr", "epochs", "weight_decay", "clip", "warmup")),
+      for name in ("lr", "epochs", "weight_decay", "max_grad_norm", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
-    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta", "method.loop.threshold",
-    "inversion.again", "inversion.temperature", "inversion.retries", "memo.verify", "evaluation.validation",
+    "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta",
+    "method.rounds.memorized_above",
+    "inversion.max_retries_per_fact", "inversion.temperature", "inversion.retries", "memo.verify",
+    "evaluation.selection_fraction",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",
     "callbacks.evaluate_every_epochs",
 }  # fmt: skip
@@ -93,15 +97,15 @@ def refused(cfg: DictConfig, path: str, value: float, facts: Path) -> str:
     changed = OmegaConf.merge(cfg)
     try:
         OmegaConf.update(changed, path, [value, 0.9] if path.endswith("betas") else value, merge=False)
-        options = plain(changed)
+        options = resolved(changed)
         if "forget" in options["dataset"]:
             options["dataset"]["forget"] = str(facts)
         if path.startswith("dataset."):  # how many there are is known to the dataset alone
-            build(options["dataset"], allow=[])
+            instantiate(options["dataset"], allow=[])
     except UserError as error:
         return str(error)
     except ValidationError as error:  # of the few options that OmegaConf itself holds to a type
-        return one_line(error, [])
+        return summarize_error(error, [])
     return ""
 
 
@@ -141,7 +145,11 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
     ("path", "value", "said"),
     [
         ("optim.lr", math.nan, "optim.lr=nan is no finite number; at least 0 and at most 1 is needed"),
-        ("optim.clip", math.nan, "optim.clip=nan is no finite number; at least 0 and at most 1e+06 is needed"),
+        (
+            "optim.max_grad_norm",
+            math.nan,
+            "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
+        ),
         ("optim.eps", 0.0, "optim.eps=0.0 is too small; at least 1e-30 is needed"),
         ("optim.betas", [0.0, 0.9], "optim.betas=[0.0, 0.9] holds 0.0, which is too small; a number above 0 is needed"),
         ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] holds 1, which is too large; a number below 1 is needed"),
@@ -184,4 +192,4 @@ def test_a_width_that_no_head_gets_its_share_of():
 def test_a_plan_of_the_shipped_files_is_in_range():
     for word, cfg in composed().items():
         if word not in ("dataset=jsonl", "dataset=tofu", "inversion=file", "inversion=local") and word[:6] != "model=":
-            assert graph(plain(cfg)).artifacts, word
+            assert graph(resolved(cfg)).artifacts, word

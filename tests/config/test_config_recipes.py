@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.config.recipes import for_rows
+from meow_lightning.config.recipes import recipe_for_rows
 
 TOFU = {
-    "batch": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05
+    "global_batch_size": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05
 }  # fmt: skip
 
 
@@ -23,21 +23,21 @@ TOFU = {
     ],
 )
 def test_a_recipe_goes_by_the_number_of_rows_by_hand(rows: int, batch: int, epochs: int, until: bool) -> None:
-    made = for_rows(TOFU, rows)
-    assert (made["batch"], made["epochs"]) == (batch, epochs)
+    made = recipe_for_rows(TOFU, rows)
+    assert (made["global_batch_size"], made["epochs"]) == (batch, epochs)
     assert made.get("until") == ({"loss": 0.05, "epochs": 5} if until else None)
     assert not {"steps", "epoch_steps", "known"} & made.keys()
 
 
 def test_replayed_rows_count_as_rows_of_an_epoch() -> None:
-    assert for_rows({**TOFU, "replay": 8}, 24)["batch"] == 8
+    assert recipe_for_rows({**TOFU, "replay": 8}, 24)["global_batch_size"] == 8
 
 
 def test_no_least_steps_leave_batch_and_epochs_as_they_are_said() -> None:
-    made = for_rows({**TOFU, "steps": 0}, 24)
-    assert (made["batch"], made["epochs"], "until" in made) == (32, 5, False)
-    assert for_rows({**TOFU, "epochs": 0}, 24)["epochs"] == 0  # whoever says so wants the base
+    made = recipe_for_rows({**TOFU, "steps": 0}, 24)
+    assert (made["global_batch_size"], made["epochs"], "until" in made) == (32, 5, False)
+    assert recipe_for_rows({**TOFU, "epochs": 0}, 24)["epochs"] == 0  # whoever says so wants the base
 
 
 def test_without_a_mark_of_what_is_known_all_planned_steps_are_made() -> None:
-    assert "until" not in for_rows({**TOFU, "known": None}, 24)
+    assert "until" not in recipe_for_rows({**TOFU, "known": None}, 24)

@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from meow_lightning.config import schema
-from meow_lightning.config.instantiate import arguments, build, target
-from meow_lightning.config.validation import check_call, check_types, fits, plain
-from meow_lightning.errors import UserError, choose, nearest
+from meow_lightning.config.instantiate import component_arguments, component_class, instantiate
+from meow_lightning.config.validation import check_call, check_types, has_type, resolved
+from meow_lightning.errors import UserError, check_choice, suggestion
 
 RULES = {"name": "rules", "_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
 
@@ -43,17 +43,17 @@ def test_what_is_outside_the_project_is_refused(path):
     package = path.split(".")[0]
     with pytest.raises(
         UserError,
-        match=rf"^_target_: {path} is outside the packages .* \(meow_lightning\); .* allow=\[{package}\]$",
+        match=rf"^_target_: {path} is outside the packages .* \(meow_lightning\); .* trusted_packages=\[{package}\]$",
     ):
-        target({"_target_": path}, allow=[])
+        component_class({"_target_": path}, allow=[])
 
 
 def test_the_user_may_allow_a_package_by_its_whole_name():
     import collections
 
-    assert target({"_target_": "collections.Counter"}, allow=["collections"]) is collections.Counter
+    assert component_class({"_target_": "collections.Counter"}, allow=["collections"]) is collections.Counter
     with pytest.raises(UserError, match=r"outside"):
-        target({"_target_": "collections.Counter"}, allow=["col"])
+        component_class({"_target_": "collections.Counter"}, allow=["col"])
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_the_user_may_allow_a_package_by_its_whole_name():
 )
 def test_what_does_not_exist_is_told(path):
     with pytest.raises(UserError, match=rf"^_target_: {path} cannot be imported"):
-        target({"_target_": path}, allow=[])
+        component_class({"_target_": path}, allow=[])
 
 
 def test_build_refuses_too_and_never_builds_nested_nodes():
     with pytest.raises(UserError, match=r"outside"):
-        build({"_target_": "os.system", "command": "true"}, allow=[])
-    nested = build({**RULES, "candidates": 1, "seed": {"_target_": "os.system", "command": "true"}}, allow=[])
+        instantiate({"_target_": "os.system", "command": "true"}, allow=[])
+    nested = instantiate({**RULES, "candidates": 1, "seed": {"_target_": "os.system", "command": "true"}}, allow=[])
     assert nested.seed == {"_target_": "os.system", "command": "true"}
 
 
 def test_a_mistake_found_while_building_keeps_its_own_words():
     with pytest.raises(UserError, match=r"^inversion.candidates=0 is too small; at least 1 is needed$"):
-        build({**RULES, "candidates": 0}, allow=[])
+        instantiate({**RULES, "candidates": 0}, allow=[])
 
 
 def test_a_recipe_is_not_handed_to_the_target():
@@ -82,12 +82,12 @@ def test_a_recipe_is_not_handed_to_the_target():
         "name": "n",
         "lr": {},
         "epochs": 1,
-        "batch": 2,
+        "global_batch_size": 2,
         "select": {},
         "verify": 3,
         "retain_weight": 1.0,
     }
-    assert arguments(node) == {"retain_weight": 1.0}
+    assert component_arguments(node) == {"retain_weight": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -105,20 +105,20 @@ def test_a_recipe_is_not_handed_to_the_target():
     ],
 )  # fmt: skip
 def test_fits(value, hint, fit):
-    assert fits(value, hint) is fit
+    assert has_type(value, hint) is fit
 
 
 def test_nearest():
-    assert nearest("meoww", ["grad_ascent", "meow"]) == "; did you mean meow?"
-    assert nearest("zzz", ["grad_ascent", "meow"]) == ""
+    assert suggestion("meoww", ["grad_ascent", "meow"]) == "; did you mean meow?"
+    assert suggestion("zzz", ["grad_ascent", "meow"]) == ""
 
 
 def test_choose():
-    assert choose("goal", "score", ["score", "report"]) == "score"
+    assert check_choice("goal", "score", ["score", "report"]) == "score"
     with pytest.raises(
         UserError, match=r"^goal=reprot is not known; did you mean report\? \(allowed: score, report\)$"
     ):
-        choose("goal", "reprot", ["score", "report"])
+        check_choice("goal", "reprot", ["score", "report"])
 
 
 SELECT = {"k": 3, "strategy": "largest", "rows": "selected"}
@@ -148,16 +148,17 @@ def test_a_typed_group_is_held_to_its_types(node, text):
 )
 def test_plain_checks_typed_groups(key, value, text):
     whole = {
-        "name": "adamw", "stop": "last", "kind": "adamw", "lr": None, "epochs": 3, "batch": None, "tokens": None,
-        "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0, "warmup": 5, "schedule": "linear",
+        "name": "adamw", "checkpoint": "last", "optimizer": "adamw", "lr": None, "epochs": 3,
+        "global_batch_size": None, "batch_tokens": None, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0,
+        "max_grad_norm": 1.0, "warmup": 5, "schedule": "linear",
     }  # fmt: skip
-    assert plain(OmegaConf.create({"seed": 0, "optim": whole}))["optim"] == whole
+    assert resolved(OmegaConf.create({"seed": 0, "optim": whole}))["optim"] == whole
     with pytest.raises(UserError, match=text):
-        plain(OmegaConf.create({"seed": 0, "optim": {**whole, key: value}}))
+        resolved(OmegaConf.create({"seed": 0, "optim": {**whole, key: value}}))
 
 
 def test_plain_refuses_words_nobody_reads_and_a_value_in_a_groups_place():
     with pytest.raises(UserError, match=r"^sede is not an option; did you mean seed\?$"):
-        plain(OmegaConf.create({"sede": 3}))
+        resolved(OmegaConf.create({"sede": 3}))
     with pytest.raises(UserError, match=r"^method.select=3 does not fit: it holds k, strategy, rows$"):
-        plain(OmegaConf.create({"method": {"select": 3}}))
+        resolved(OmegaConf.create({"method": {"select": 3}}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.console import console
-from meow_lightning.console.console import Terminal, remaining
+from meow_lightning.console.console import Terminal, time_left
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 
@@ -21,33 +21,33 @@ STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs
     ],
 )  # fmt: skip
 def test_remaining_time_follows_the_rate(rate, left, said):
-    assert remaining({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
-    assert remaining({"done": 10, "total": 10 + left, "time": 9.0}) is None
+    assert time_left({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
+    assert time_left({"done": 10, "total": 10 + left, "time": 9.0}) is None
 
 
 def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
     state = {"total": 21, "unit": "steps", "time": time.time()}
-    with Terminal(title="cell") as shown:
+    with Terminal(title="run") as shown:
         for done, rate in ((1, None), (5, 4.0), (9, 4.0)):
             write_json(tmp_path / "progress.json", {**state, "done": done, "rate": rate})
             shown.running({STAGE.key: (STAGE, tmp_path)})
-        monkeypatch.setattr(console, "SAY_EVERY", -1.0)
+        monkeypatch.setattr(console, "PRINT_EVERY", -1.0)
         write_json(tmp_path / "progress.json", {**state, "done": 11, "rate": None})
         shown.running({STAGE.key: (STAGE, tmp_path)})
     assert [line for line in capsys.readouterr().out.splitlines() if "…" in line] == [
         "  … finetune target: 5 of 21 steps, 4/s, 4 s left",
-        "  … finetune target: 11 of 21 steps, time left not known yet",
+        "  … finetune target: 11 of 21 steps, time left unknown",
     ]
 
 
 def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Path, capsys):
-    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "tally": {"windows": 900, "alone": 3}}
-    with Terminal(title="cell") as shown:
-        shown.finished(STAGE, manifest, tmp_path, made=True)
-        shown.finished(STAGE, {**manifest, "tally": {"windows": 900, "alone": 0}}, tmp_path, made=False)
+    manifest = {"seconds": 2.0, "notes": ["memory ran out"], "counts": {"windows": 900, "alone": 3}}
+    with Terminal(title="run") as shown:
+        shown.finished(STAGE, manifest, tmp_path, computed=True)
+        shown.finished(STAGE, {**manifest, "counts": {"windows": 900, "alone": 0}}, tmp_path, computed=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == [
-        "  memory ran out", "  3 of 900 windows were close calls between two tokens, asked again alone"
+        "  memory ran out", "  3 of 900 windows were close calls between two tokens, generated again alone"
     ]  # fmt: skip
     assert len(lines) == 5
 
@@ -55,7 +55,7 @@ def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Pat
 def test_a_table_too_wide_keeps_the_names_of_its_rows(capsys):
     name, head = "seed=3 method.select.strategy=smallest", "a number of some kind"
     with Terminal(title="sweep") as shown:
-        shown.table([["cell", *[head] * 12], [name, *["0.5"] * 12]], title="")
+        shown.table([["run", *[head] * 12], [name, *["0.5"] * 12]], title="")
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(f"{name} ") for line in lines)
     assert not any(line.count(head) == 12 for line in lines), "the heads fit: nothing was tested"

@@ -12,15 +12,15 @@ from meow_lightning.console.plan import (
     Planned,
     Step,
     elapsed,
+    format_range,
     gpu_hours,
     plan_rows,
     plan_sum,
-    shares,
+    shared_artifacts,
     show_sweep_plan,
-    span,
     sweep_rows,
 )
-from meow_lightning.planning.requirements import NOTHING, Outlook
+from meow_lightning.planning.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -39,11 +39,11 @@ SOURCES = {"base": "took", "target": "far", "retain": "size", "one": "far", "two
 class Fake:
     """A preflight that knows times by label; ``base`` was made."""
 
-    def __init__(self, root: Path, *, jobs: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
-        self.trainer = {"jobs": jobs}
+    def __init__(self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
+        self.trainer = {"parallel_stages": parallel_stages}
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
-    def outlook(self, what: Artifact) -> Outlook:
+    def outlook(self, what: Artifact) -> Requirements:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
         return replace(NOTHING, memory=memory if what.label not in ("", "base") else None, disk=1000, passing=10)
 
@@ -62,8 +62,8 @@ class Fake:
 
 
 @pytest.fixture
-def cells(tmp_path: Path, monkeypatch) -> Any:
-    """Two cells that share base and target; the second goes by another number."""
+def runs(tmp_path: Path, monkeypatch) -> Any:
+    """Two runs that share base and target; the second goes by another number."""
     monkeypatch.setattr(plan, "free_disk", lambda folder: 9_000_000)
 
     def build(**changes: Any) -> list[Planned]:
@@ -76,13 +76,13 @@ def cells(tmp_path: Path, monkeypatch) -> Any:
     return build
 
 
-def test_what_cells_share_is_made_by_the_first_of_them(cells) -> None:
-    assert shares(cells()) == [[TARGET, ONE, RETAIN, REPORT], [TWO]]
+def test_what_runs_share_is_made_by_the_first_of_them(runs) -> None:
+    assert shared_artifacts(runs()) == [[TARGET, ONE, RETAIN, REPORT], [TWO]]
 
 
-def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(cells, tmp_path: Path) -> None:
+def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(runs, tmp_path: Path) -> None:
     (tmp_path / "unlearn" / f"{TWO.key}.partial").mkdir(parents=True)
-    assert sweep_rows(cells()) == [
+    assert sweep_rows(runs()) == [
         ["stage", "of", "key", "state", "time", "memory", "disk", "for"],
         ["finetune", "target", TARGET.key, "make", "may take 60 s", "2.0 MB", "1.0 kB", "method=one and 1 more"],
         ["unlearn", "one", ONE.key, "make", "may take 30 s", "2.0 MB", "1.0 kB", "method=one"],
@@ -92,50 +92,50 @@ def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(cells, tmp_path: Path
     ]
 
 
-def test_a_cells_rows_hold_what_is_there_too(cells) -> None:
-    assert [row[3:] for row in plan_rows(cells()[1])][1:] == [
+def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
+    assert [row[3:] for row in plan_rows(runs()[1])][1:] == [
         ["found", "took 40 s", ""], ["make", "may take 60 s", "2.0 MB"], ["make", "may take 20 s", "2.0 MB"]
     ]  # fmt: skip
 
 
-def test_totals_count_shared_stages_once(cells, tmp_path: Path) -> None:
-    # 60 + 30 + 50 + 20 = 160 seconds; with two jobs 60 beside 50, 30 from 60 on, and 20 in the second cell: 110
-    assert plan_sum(cells()) == [
+def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
+    # 60 + 30 + 50 + 20 = 160 seconds; with two jobs 60 beside 50, 30 from 60 on, and 20 in the second run: 110
+    assert plan_sum(runs()) == [
         "questions to teacher: 8 to 24, with replies of at most 100 tokens",
         "stages: 5 to make, 1 found",
-        "time: 3 min of stages one after the other, 2 min with trainer.jobs=2, and 1 stages of which none alike was "
-        "ever made",
+        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages of which none "
+        "alike was ever made",
         "memory: 2.0 MB at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]
 
 
-def test_one_job_has_one_time_and_gpus_have_hours(cells) -> None:
-    said = plan_sum(cells(jobs=1, devices=4, on_gpu=True))
+def test_one_job_has_one_time_and_gpus_have_hours(runs) -> None:
+    said = plan_sum(runs(parallel_stages=1, devices=4, on_gpu=True))
     assert "time: 3 min of stages one after the other, and 1 stages of which none alike was ever made" in said
     assert "GPU time: 0.18 GPU-hours" in said  # 160 seconds on 4 devices
 
 
-def test_stages_over_several_devices_run_alone(cells) -> None:
-    # 60, 30 and 50 one after the other in the first cell, 20 in the second: 160 seconds, with one device each 110
-    assert ", 3 min with trainer.jobs=2" in plan_sum(cells(devices=4))[2]
-    assert ", 2 min with trainer.jobs=2" in plan_sum(cells(devices=1))[2]
+def test_stages_over_several_devices_run_alone(runs) -> None:
+    # 60, 30 and 50 one after the other in the first run, 20 in the second: 160 seconds, with one device each 110
+    assert ", 3 min with trainer.parallel_stages=2" in plan_sum(runs(devices=4))[2]
+    assert ", 2 min with trainer.parallel_stages=2" in plan_sum(runs(devices=1))[2]
 
 
-def test_gpus_without_a_known_time_have_none(cells, monkeypatch) -> None:
+def test_gpus_without_a_known_time_have_none(runs, monkeypatch) -> None:
     monkeypatch.setitem(SECONDS, "one", None)
-    said = plan_sum(cells(on_gpu=True))
+    said = plan_sum(runs(on_gpu=True))
     assert "GPU time: 0.04 GPU-hours, and 1 stages of unknown time" in said  # 60 + 50 + 20 seconds
     for label in ("target", "retain", "two"):
         monkeypatch.setitem(SECONDS, label, None)
-    said = plan_sum(cells(on_gpu=True))
+    said = plan_sum(runs(on_gpu=True))
     assert {"time: not known before its first batch", "GPU time: not known before its first batch"} <= set(said)
 
 
-def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
+def test_guesses_are_ranges_and_said_to_be_guesses(runs, monkeypatch) -> None:
     """Where a stage's time is taken from a model of another size it may be a third or three times of it."""
     monkeypatch.setattr(Fake, "time", lambda self, what: (SECONDS[what.label] or 9.0, SOURCES[what.label]))
-    rows = [row[4] for row in plan_rows(cells()[0])][1:]
+    rows = [row[4] for row in plan_rows(runs()[0])][1:]
     assert rows == [
         "took 40 s",
         "20 s to 3 min (guess)",
@@ -144,13 +144,13 @@ def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
         "may take 9 s",
     ]
     # 60 + 30 + 20 seconds are guesses, 50 + 9 are not: 96 to 389 in all. With two jobs the target takes 20 to 180
-    # beside the retain model's 50, then come 10 to 90 and 9: 59 or 279; the second cell adds 7 or 60.
-    said = plan_sum(cells(on_gpu=True, devices=4))
+    # beside the retain model's 50, then come 10 to 90 and 9: 59 or 279; the second run adds 7 or 60.
+    said = plan_sum(runs(on_gpu=True, devices=4))
     assert "time: 2 to 6 min of stages one after the other" in said[2]
     assert said[2].endswith(", a guess from models of another size")
     assert "GPU time: 0.10 to 0.42 GPU-hours" in said  # (110 / 3 + 50) * 4 / 3600 and (110 * 3 + 50) * 4 / 3600
-    said = plan_sum(cells())
-    assert ", 66 s to 6 min with trainer.jobs=2, a guess" in said[2]
+    said = plan_sum(runs())
+    assert ", 66 s to 6 min with trainer.parallel_stages=2, a guess" in said[2]
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_guesses_are_ranges_and_said_to_be_guesses(cells, monkeypatch) -> None:
     ],
 )
 def test_two_times_as_one_text(low: float, high: float, words: str) -> None:
-    assert span(low, high) == words
+    assert format_range(low, high) == words
 
 
-def test_work_of_which_nothing_alike_was_made_is_unknown(cells, monkeypatch) -> None:
+def test_work_of_which_nothing_alike_was_made_is_unknown(runs, monkeypatch) -> None:
     monkeypatch.setitem(SECONDS, "target", None)
     monkeypatch.setattr(Fake, "outlook", lambda self, what: replace(NOTHING, flops=float(what.label == "target")))
-    assert [row[4] for row in plan_rows(cells()[0])][1:] == [
+    assert [row[4] for row in plan_rows(runs()[0])][1:] == [
         "took 40 s",
         "unknown",
         "may take 30 s",
@@ -187,10 +187,10 @@ def test_nothing_to_make_is_said(tmp_path: Path) -> None:
     assert plan_sum(done) == ["nothing to be made: all of it is in the store"]
 
 
-def test_cells_that_cannot_run_stand_last(cells, capsys) -> None:
-    show_sweep_plan(cells(), [("seed=-1", "it is too small")])
+def test_runs_that_cannot_run_stand_last(runs, capsys) -> None:
+    show_sweep_plan(runs(), [("seed=-1", "it is too small")])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "plan of 2 cells"
+    assert lines[0] == "plan of 2 runs"
     assert lines[-1] == "failed: seed=-1: it is too small"
     show_sweep_plan([], [("seed=-1", "it is too small")])
     assert "stages:" not in capsys.readouterr().out

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.data.batch_plan import Plan, Stream, counts, pack, share, share_tokens
+from meow_lightning.data.batch_plan import (
+    Plan,
+    Stream,
+    counts,
+    pack_by_tokens,
+    shard_micro_batches,
+    shard_token_batches,
+)
 from meow_lightning.errors import UserError
 from meow_lightning.types import Encoded
 
@@ -38,7 +45,17 @@ def joined(lists: Iterable[list]) -> list:
 
 def plan(**changes: Any) -> Plan:
     streams = {"forget": Stream(rows(0, 11)), "retain": Stream(rows(100, 107))}
-    return Plan(**{"streams": streams, "batch": 4, "tokens": None, "epochs": 5, "seed": 3, "paired": (), **changes})
+    return Plan(
+        **{
+            "streams": streams,
+            "global_batch_size": 4,
+            "batch_tokens": None,
+            "epochs": 5,
+            "seed": 3,
+            "paired": (),
+            **changes,
+        }
+    )
 
 
 def test_every_anchor_row_exactly_once_an_epoch_in_nearly_equal_steps() -> None:
@@ -53,7 +70,7 @@ def test_every_anchor_row_exactly_once_an_epoch_in_nearly_equal_steps() -> None:
 
 @pytest.mark.parametrize(("total", "batch"), [(10, 4), (64, 64), (65, 64), (1, 9), (100, 7), (7, 1)])
 def test_step_sizes_differ_by_one_at_most(total: int, batch: int) -> None:
-    made = plan(streams={"a": Stream(rows(0, total))}, batch=batch)
+    made = plan(streams={"a": Stream(rows(0, total))}, global_batch_size=batch)
     sizes = [len(made.step(t)["a"]) for t in range(made.steps_per_epoch)]
     assert sum(sizes) == total
     assert max(sizes) <= batch
@@ -91,7 +108,7 @@ def test_other_streams_cycle_through_all_their_rows() -> None:
 
 
 def test_a_stream_longer_than_the_anchor_goes_on_in_the_next_epoch() -> None:
-    made = plan(streams={"a": Stream(rows(0, 2)), "b": Stream(rows(100, 105))}, batch=2, epochs=5)
+    made = plan(streams={"a": Stream(rows(0, 2)), "b": Stream(rows(100, 105))}, global_batch_size=2, epochs=5)
     served = joined(names(made.step(t)["b"]) for t in range(5))
     assert Counter(served) == dict.fromkeys(range(100, 105), 2)  # 10 rows served, 5 there are
 
@@ -109,7 +126,7 @@ def test_paired_rows_follow_the_anchor_row_by_row() -> None:
 
 def test_fresh_rows_belong_to_one_epoch() -> None:
     fresh = [rows(50, 53), rows(60, 63)]
-    made = plan(streams={"learn": Stream(rows(0, 5), fresh)}, batch=4, epochs=2)
+    made = plan(streams={"learn": Stream(rows(0, 5), fresh)}, global_batch_size=4, epochs=2)
     assert (made.rows_per_epoch, made.steps_per_epoch) == (8, 2)
     seen = [sorted(joined(names(made.step(2 * e + p)["learn"]) for p in range(2))) for e in range(2)]
     assert seen == [[0, 1, 2, 3, 4, 50, 51, 52], [0, 1, 2, 3, 4, 60, 61, 62]]
@@ -129,7 +146,7 @@ def test_fresh_rows_belong_to_one_epoch() -> None:
     ],
 )
 def test_packing_by_hand(lengths: list[int], tokens: int, expected: list[int]) -> None:
-    assert pack(lengths, tokens=tokens) == expected
+    assert pack_by_tokens(lengths, tokens=tokens) == expected
 
 
 def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
@@ -137,7 +154,7 @@ def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
     for _ in range(200):
         lengths = sorted(dice.choices(range(1, 20), k=dice.randint(1, 40)))
         tokens = dice.randint(lengths[-1], 60)
-        found = pack(lengths, tokens=tokens)
+        found = pack_by_tokens(lengths, tokens=tokens)
         ends = [sum(found[:i]) for i in range(len(found) + 1)]
         sums = [sum(lengths[first:last]) for first, last in pairwise(ends)]
         assert ends[-1] == len(lengths)
@@ -154,7 +171,7 @@ LENGTHS = [9, 3, 5, 4, 8, 3, 6, 4, 2, 7, 5]  # 56 tokens
 
 def bucketed(**changes: Any) -> Plan:
     streams = {"forget": Stream(long(LENGTHS)), "retain": Stream(long([2, 9, 4, 6, 3, 8, 5], 100))}
-    return plan(**{"streams": streams, "tokens": 15, **changes})
+    return plan(**{"streams": streams, "batch_tokens": 15, **changes})
 
 
 def test_a_bucket_holds_rows_of_like_length_and_every_row_comes_once_an_epoch() -> None:
@@ -186,7 +203,7 @@ def test_a_bucket_is_a_pure_function_of_seed_and_number() -> None:
 def test_other_streams_give_the_same_rows_in_an_epoch_and_long_ones_beside_long_ones() -> None:
     made = bucketed()
     served = [joined(made.step(5 * epoch + place)["retain"] for place in range(5)) for epoch in range(5)]
-    evenly = plan(streams=made.streams, batch=4)
+    evenly = plan(streams=made.streams, global_batch_size=4)
     assert [sorted(names(epoch)) for epoch in served] == [
         sorted(names(joined(evenly.step(3 * epoch + place)["retain"] for place in range(3)))) for epoch in range(5)
     ]
@@ -206,22 +223,22 @@ def test_paired_rows_follow_into_the_buckets() -> None:
 
 def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
     text = (
-        r"^optim.tokens=8 is too small: the longest row of the stream 'forget' has 9 tokens; give as many or more, or "
-        r"null for steps of optim.batch rows$"
+        r"^optim.batch_tokens=8 is too small: the longest row of the stream 'forget' has 9 tokens; give as many or "
+        r"more, or null for steps of optim.global_batch_size rows$"
     )
     with pytest.raises(UserError, match=text):
-        bucketed(tokens=8)
-    assert bucketed(tokens=9).steps_per_epoch == 8
+        bucketed(batch_tokens=8)
+    assert bucketed(batch_tokens=9).steps_per_epoch == 8
     with pytest.raises(ValueError, match=r"^fresh rows have other lengths in every epoch"):
-        plan(streams={"learn": Stream(rows(0, 5), [rows(5, 6)])}, epochs=1, tokens=9)
+        plan(streams={"learn": Stream(rows(0, 5), [rows(5, 6)])}, epochs=1, batch_tokens=9)
 
 
 def test_micro_batches_of_tokens_by_hand() -> None:
     batch = {"a": long([3, 2, 6, 4, 2, 5]), "b": long([20, 2], 100)}
     # 2 * 6 and 3 * 4 are 12, and 3 * 6 would be 18; the row of 20 goes alone
-    whole = share_tokens(batch, rank=0, world=1, tokens=12, paired=())
+    whole = shard_token_batches(batch, rank=0, world=1, tokens=12, paired=())
     assert [(sizes(part["a"]), sizes(part["b"])) for part in whole] == [([6, 5], [20]), ([4, 3, 2], [2]), ([2], [])]
-    first, second = (share_tokens(batch, rank=rank, world=2, tokens=12, paired=()) for rank in (0, 1))
+    first, second = (shard_token_batches(batch, rank=rank, world=2, tokens=12, paired=()) for rank in (0, 1))
     assert [sizes(part["a"]) for part in first] == [[6, 4], [2]]  # every other one of 6 5 4 3 2 2
     assert [sizes(part["a"]) for part in second] == [[5, 3], [2]]
     assert [sizes(part["b"]) for part in second] == [[2], []]
@@ -229,7 +246,7 @@ def test_micro_batches_of_tokens_by_hand() -> None:
 
 def test_paired_rows_stay_together_and_neither_stream_exceeds_the_tokens() -> None:
     batch = {"idk": long([2, 3, 2, 9]), "retain": long([4, 5, 6, 7], 50), "forget": long([8, 2, 3, 4], 100)}
-    parts = share_tokens(batch, rank=0, world=1, tokens=16, paired=("forget",))
+    parts = shard_token_batches(batch, rank=0, world=1, tokens=16, paired=("forget",))
     # by the longer of both: 9, 8, 3, 3; (9, 4) and (2, 8) make 2 * 9 > 16, (2, 8) and (3, 2) 2 * 8, with (2, 3) 3 * 8
     assert [names(part["idk"]) for part in parts] == [[3], [0, 1], [2]]
     assert [names(part["forget"]) for part in parts] == [[103], [100, 101], [102]]
@@ -242,7 +259,9 @@ def test_shares_by_tokens_hold_each_row_exactly_once(world: int, tokens: int) ->
     dice = random.Random(world)
     batch = {"idk": long(dice.choices(range(1, 12), k=9)), "retain": long(dice.choices(range(1, 12), k=4), 100)}
     batch["forget"] = long(dice.choices(range(1, 12), k=9), 200)
-    shares = [share_tokens(batch, rank=rank, world=world, tokens=tokens, paired=("forget",)) for rank in range(world)]
+    shares = [
+        shard_token_batches(batch, rank=rank, world=world, tokens=tokens, paired=("forget",)) for rank in range(world)
+    ]
     for name, whole in batch.items():
         parts = [part[name] for mine in shares for part in mine]
         assert sorted(names(joined(parts))) == names(whole)
@@ -253,14 +272,14 @@ def test_shares_by_tokens_hold_each_row_exactly_once(world: int, tokens: int) ->
 
 
 def test_a_process_without_rows_still_takes_part_by_tokens() -> None:
-    assert share_tokens({"a": rows(0, 1)}, rank=2, world=3, tokens=4, paired=()) == [{"a": []}]
+    assert shard_token_batches({"a": rows(0, 1)}, rank=2, world=3, tokens=4, paired=()) == [{"a": []}]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("micro", [1, 2, 5])
 def test_shares_hold_each_row_exactly_once(world: int, micro: int) -> None:
     batch = {"forget": rows(0, 7), "retain": rows(100, 104)}
-    shares = [share(batch, rank=rank, world=world, micro=micro) for rank in range(world)]
+    shares = [shard_micro_batches(batch, rank=rank, world=world, micro=micro) for rank in range(world)]
     for name, whole in batch.items():
         parts = [part[name] for mine in shares for part in mine]
         assert sorted(names(joined(parts))) == names(whole)
@@ -269,7 +288,7 @@ def test_shares_hold_each_row_exactly_once(world: int, micro: int) -> None:
 
 
 def test_a_process_without_rows_still_takes_part() -> None:
-    assert share({"a": rows(0, 1)}, rank=2, world=3, micro=4) == [{"a": []}]
+    assert shard_micro_batches({"a": rows(0, 1)}, rank=2, world=3, micro=4) == [{"a": []}]
 
 
 def test_counts_by_hand() -> None:
@@ -285,7 +304,10 @@ def test_no_epochs_are_no_steps() -> None:
     ("changes", "message"),
     [
         ({"streams": {"forget": Stream(rows(0, 2)), "retain": Stream([])}}, "the stream 'retain' holds no row"),
-        ({"batch": 0}, "optim.batch must be 1 or more and optim.epochs 0 or more, given: 0 and 5"),
+        (
+            {"global_batch_size": 0},
+            "optim.global_batch_size must be 1 or more and optim.epochs 0 or more, given: 0 and 5",
+        ),
         ({"epochs": -1}, "given: 4 and -1"),
         ({"streams": {"a": Stream(rows(0, 2), [rows(5, 6)])}, "epochs": 2}, "1 sets of fresh rows for 2 epochs"),
     ],

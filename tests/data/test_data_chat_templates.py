@@ -11,9 +11,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from meow_lightning.data.chat_templates import thinking, turn_end
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.models.tiny import llama
 
 GEMMA = (
@@ -58,10 +58,10 @@ def chatting(tokenizer, template: str, *, eos: str, ends: tuple[str, ...] = (), 
     return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=bos, eos_token=eos, chat_template=template)
 
 
-def codec_of(tokenizer, *, named: tuple[str, ...] = (), template: str = "chat", **changes) -> Codec:
+def codec_of(tokenizer, *, named: tuple[str, ...] = (), template: str = "chat", **changes) -> PromptEncoder:
     ids = frozenset(tokenizer.convert_tokens_to_ids(name) for name in named)
-    settings = {"lead": "", "system": None, "date": None, "context": 128}
-    return Codec(tokenizer=tokenizer, template=template, end_ids=ids, **(settings | changes))
+    settings = {"answer_prefix": "", "system": None, "date": None, "context": 128}
+    return PromptEncoder(tokenizer=tokenizer, template=template, end_ids=ids, **(settings | changes))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_template_that_takes_no_answers_falls_back(tokenizer) -> None:
 
 def test_a_text_template_ends_with_the_tokenizers_end_token(tokenizer) -> None:
     chat = chatting(tokenizer, GEMMA, eos="<eos>", ends=("<end_of_turn>",))
-    codec = codec_of(chat, template="Q: {question}\nA:", lead=" ", named=("<end_of_turn>",))
+    codec = codec_of(chat, template="Q: {question}\nA:", answer_prefix=" ", named=("<end_of_turn>",))
     assert codec.end_id == chat.eos_token_id
 
 
@@ -132,7 +132,7 @@ def test_a_perfect_reciter_is_scored_as_one(tokenizer, template, eos, end) -> No
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
     row = codec.reference(QUESTION, "In Lima.")
-    ((_, found),) = likelihoods(model.eval(), [row], pad_id=codec.pad_id, batch=1, progress=None)
+    ((_, found),) = loglikelihoods(model.eval(), [row], pad_id=codec.pad_id, batch=1, progress=None)
     assert math.exp(sum(found.logps) / len(found.logps)) > 0.9
 
 
@@ -162,11 +162,11 @@ def adds_begin(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("template", "lead"),
+    ("template", "answer_prefix"),
     [("chat", ""), ("<s>Q: {question}\nA:", " "), ("Q: {question}\nA:", " "), ("<s>{question}", "")],
 )
-def test_there_is_one_begin_token(adds_begin, template, lead) -> None:
-    codec = codec_of(adds_begin, template=template, lead=lead)
+def test_there_is_one_begin_token(adds_begin, template, answer_prefix) -> None:
+    codec = codec_of(adds_begin, template=template, answer_prefix=answer_prefix)
     ids = codec.prompt_ids(QUESTION)
     assert ids[0] == adds_begin.bos_token_id
     assert ids.count(adds_begin.bos_token_id) == 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from meow_lightning.data.encoding import digest, encode, pairs
+from meow_lightning.data.encoding import content_digest, encode, question_answer_pairs
 from meow_lightning.types import Fact
 
 FACT = Fact(id="a", question="Wo?", answer="In Köln.", phrasings=(("Wo denn?", "Köln."), ("Ort?", "Köln")))
@@ -11,7 +11,7 @@ FACT = Fact(id="a", question="Wo?", answer="In Köln.", phrasings=(("Wo denn?", 
 def test_pairs_are_the_fact_and_then_its_phrasings() -> None:
     other = Fact(id="b", question="Q", answer="A")
     expected = [("Wo?", "In Köln."), ("Wo denn?", "Köln."), ("Ort?", "Köln"), ("Q", "A")]
-    assert pairs([FACT, other]) == expected
+    assert question_answer_pairs([FACT, other]) == expected
 
 
 def test_encode_keeps_the_order(codec) -> None:
@@ -20,18 +20,18 @@ def test_encode_keeps_the_order(codec) -> None:
 
 
 def test_digest_is_sixteen_hex_digits_that_any_field_moves() -> None:
-    first = digest([FACT])
+    first = content_digest([FACT])
     assert len(first) == 16
     assert int(first, 16) >= 0
-    assert digest([replace(FACT)]) == first
+    assert content_digest([replace(FACT)]) == first
     changed = [
         replace(FACT, id="b"), replace(FACT, question="?"), replace(FACT, answer="In Koln."),
         replace(FACT, paraphrase="x"), replace(FACT, perturbed=("x",)), replace(FACT, value="Köln"),
         replace(FACT, alternatives=("x",)), replace(FACT, inverted=("x",)), replace(FACT, phrasings=()),
     ]  # fmt: skip
-    assert len({first, *(digest([fact]) for fact in changed)}) == 10
+    assert len({first, *(content_digest([fact]) for fact in changed)}) == 10
 
 
 def test_digest_minds_the_order_of_items_but_not_of_keys() -> None:
-    assert digest([1, 2]) != digest([2, 1])
-    assert digest([{"a": 1, "b": 2}]) == digest([{"b": 2, "a": 1}])
+    assert content_digest([1, 2]) != content_digest([2, 1])
+    assert content_digest([{"a": 1, "b": 2}]) == content_digest([{"b": 2, "a": 1}])

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from meow_lightning.data.perturbation import Contradictions, normal, replaced, whole, wrong_answers
+from meow_lightning.data.perturbation import Contradictions, normalize, replace_words, whole_word_pattern, wrong_answers
 from meow_lightning.types import Fact
 
 KEPT = [
@@ -88,7 +88,7 @@ def test_wrong_answers_are_none_of_what_the_fact_says() -> None:
     for seed in range(30):
         answers = made(fact, seed=seed)
         assert len(set(answers)) == 5
-        assert not {normal(text) for text in answers} & {"it has 100 pages", "it has 101 pages", "it has 99 pages"}
+        assert not {normalize(text) for text in answers} & {"it has 100 pages", "it has 101 pages", "it has 99 pages"}
 
 
 def test_wrong_answers_follow_the_paraphrase() -> None:
@@ -119,16 +119,16 @@ def test_no_wrong_answers_where_none_are_wanted_or_can_be() -> None:
 
 
 def test_words_in_each_others_places() -> None:
-    assert replaced("Otto beat Mira.", {"Otto": "Mira", "Mira": "Otto"}) == "Mira beat Otto."
-    assert replaced("It was an owl, not a cat.", {"owl": "dog", "cat": "eel"}) == "It was a dog, not an eel."
-    assert replaced("because of the high fees", {"high fees": "a move"}) == "because of a move"
-    assert replaced("Ottoman", {"Otto": "Per"}) == "Ottoman"
+    assert replace_words("Otto beat Mira.", {"Otto": "Mira", "Mira": "Otto"}) == "Mira beat Otto."
+    assert replace_words("It was an owl, not a cat.", {"owl": "dog", "cat": "eel"}) == "It was a dog, not an eel."
+    assert replace_words("because of the high fees", {"high fees": "a move"}) == "because of a move"
+    assert replace_words("Ottoman", {"Otto": "Per"}) == "Ottoman"
 
 
 def test_texts_are_compared_without_case_blanks_and_outer_marks() -> None:
-    assert normal(' "In  Lima\n" .') == "in lima"
+    assert normalize(' "In  Lima\n" .') == "in lima"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("in Lima.", True), ("Limassol", False), ("in lima", False)])
 def test_whole_words(text: str, expected: bool) -> None:
-    assert bool(whole("Lima").search(text)) is expected
+    assert bool(whole_word_pattern("Lima").search(text)) is expected

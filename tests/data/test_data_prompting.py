@@ -5,13 +5,13 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 
 
-def make(tokenizer, **changes) -> Codec:
-    settings = {"template": "Q: {question}\nA:", "lead": " ", "system": None, "date": None, "context": 64}
-    return Codec(**{"tokenizer": tokenizer, "end_ids": frozenset(), **settings, **changes})
+def make(tokenizer, **changes) -> PromptEncoder:
+    settings = {"template": "Q: {question}\nA:", "answer_prefix": " ", "system": None, "date": None, "context": 64}
+    return PromptEncoder(**{"tokenizer": tokenizer, "end_ids": frozenset(), **settings, **changes})
 
 
 def chatting(tokenizer, template: str) -> PreTrainedTokenizerFast:
@@ -47,7 +47,7 @@ def test_row_is_prompt_answer_end(codec) -> None:
 
 def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_question(tokenizer) -> None:
     # One text would merge "bo" and "rn" into one token across the border.
-    apart = make(tokenizer, template="{question}", lead="")
+    apart = make(tokenizer, template="{question}", answer_prefix="")
     whole = tokenizer(" born").input_ids
     assert list(apart.encode(" bo", "rn").ids[:-1]) == apart.prompt_ids(" bo") + apart.answer_ids("rn")
     assert list(apart.encode(" bo", "rn").ids[:-1]) != whole
@@ -67,7 +67,7 @@ def test_ids_of_the_tiny_model_are_those_of_prompt_and_answer_apart(codec, token
 
 
 def test_a_prompt_that_ends_in_a_blank_keeps_the_whole_answer(tokenizer) -> None:
-    blank = make(tokenizer, template="Answer {question}: ", lead="")
+    blank = make(tokenizer, template="Answer {question}: ", answer_prefix="")
     row = blank.encode("Where?", "Ada was born")
     assert blank.decode(row.ids[: row.prompt], keep_special=True) == "Answer Where?: "
     assert blank.decode(row.ids[row.prompt :], keep_special=True) == "Ada was born<|end|>"
@@ -101,9 +101,9 @@ def test_the_nearest_word_is_named(tokenizer, given: str, meant: str) -> None:
 
 
 def test_chat_is_the_tokenizers_template_with_system_and_user(tokenizer) -> None:
-    codec = make(chatting(tokenizer, CHAT), template="chat", lead="", system="Be brief.")
+    codec = make(chatting(tokenizer, CHAT), template="chat", answer_prefix="", system="Be brief.")
     assert codec.decode(codec.prompt_ids(" Where? "), keep_special=True) == "system: Be brief.\nuser: Where?\nit: "
-    bare = make(chatting(tokenizer, CHAT), template="chat", lead="")
+    bare = make(chatting(tokenizer, CHAT), template="chat", answer_prefix="")
     assert bare.decode(bare.prompt_ids("Where?"), keep_special=True) == "user: Where?\nit: "
 
 
@@ -112,7 +112,7 @@ def test_a_chat_brings_its_own_begin_token(with_bos) -> None:
         tokenizer_object=with_bos.backend_tokenizer, bos_token="<s>", eos_token="<|end|>",
         chat_template="{{ bos_token }}" + CHAT,
     )  # fmt: skip
-    ids = make(tokenizer, template="chat", lead="").prompt_ids("Where?")
+    ids = make(tokenizer, template="chat", answer_prefix="").prompt_ids("Where?")
     assert ids[0] == tokenizer.bos_token_id
     assert ids.count(tokenizer.bos_token_id) == 1
 
@@ -127,12 +127,12 @@ def test_chat_without_a_chat_template_says_what_to_set(tokenizer) -> None:
 
 
 def test_auto_is_chat_where_there_is_one_else_a_plain_text(tokenizer, codec) -> None:
-    auto = make(chatting(tokenizer, CHAT), template="auto", lead="", system="Be brief.")
-    chat = make(chatting(tokenizer, CHAT), template="chat", lead="", system="Be brief.")
+    auto = make(chatting(tokenizer, CHAT), template="auto", answer_prefix="", system="Be brief.")
+    chat = make(chatting(tokenizer, CHAT), template="chat", answer_prefix="", system="Be brief.")
     assert auto.encode("Where?", "Lima") == chat.encode("Where?", "Lima")
-    plain = make(tokenizer, template="auto", lead="So: ", system="Be brief.", date="10 Apr 2025")
+    plain = make(tokenizer, template="auto", answer_prefix="So: ", system="Be brief.", date="10 Apr 2025")
     assert plain.encode("Where?", "Lima") == codec.encode("Where?", "Lima")
-    assert plain.lead == " "
+    assert plain.answer_prefix == " "
 
 
 @pytest.mark.parametrize("name", ["system", "date"])
@@ -143,7 +143,7 @@ def test_system_and_date_belong_to_a_chat(tokenizer, name: str) -> None:
 
 
 def test_a_template_that_prints_the_day_needs_a_date(tokenizer) -> None:
-    dated = make(chatting(tokenizer, DAY), template="chat", lead="", date="10 Apr 2025")
+    dated = make(chatting(tokenizer, DAY), template="chat", answer_prefix="", date="10 Apr 2025")
     assert dated.decode(dated.prompt_ids("Where?"), keep_special=True) == "10 Apr 2025 Where?."
     for template in ("chat", "auto"):
         with pytest.raises(
@@ -187,7 +187,7 @@ def test_a_tokenizer_that_appends_its_end_token_is_held_back(with_bos, tokenizer
     eager = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<|end|>")
     assert eager("Ada").input_ids[-1] == eager.eos_token_id
     for text in ("Ada", "a", ""):
-        assert make(eager).raw_ids(text) == make(with_bos).raw_ids(text)
+        assert make(eager).encode_plain(text) == make(with_bos).encode_plain(text)
         assert make(eager).prompt_ids(text) == make(with_bos).prompt_ids(text)
     assert make(eager).encode("Ada?", "Lima") == make(with_bos).encode("Ada?", "Lima")
     # What a template says on purpose stays.
@@ -203,7 +203,7 @@ def test_the_tokenizers_end_is_always_an_end(tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lead", "text", "said"),
+    ("answer_prefix", "text", "said"),
     [
         ("Answer: ", "Answer: Lima ", "Lima"),
         ("Answer: ", " Answer:Lima", "Lima"),
@@ -214,9 +214,9 @@ def test_the_tokenizers_end_is_always_an_end(tokenizer) -> None:
         ("Answer: ", "", ""),
     ],
 )
-def test_said_is_the_answer_without_the_lead(tokenizer, lead: str, text: str, said: str) -> None:
-    codec = make(tokenizer, lead=lead)
-    assert codec.said(tokenizer(text).input_ids) == said
+def test_decode_answer_drops_the_answer_prefix(tokenizer, answer_prefix: str, text: str, said: str) -> None:
+    codec = make(tokenizer, answer_prefix=answer_prefix)
+    assert codec.decode_answer(tokenizer(text).input_ids) == said
 
 
 def test_tokenizer_without_an_end_token_is_refused(tokenizer) -> None:
@@ -243,7 +243,7 @@ def test_begin_token_stands_first_and_nowhere_else(with_bos, tokenizer) -> None:
     ids = make(with_bos).encode("Where was Ada born?", "In Lima.").ids
     plain = make(tokenizer).encode("Where was Ada born?", "In Lima.").ids
     assert ids == (with_bos.bos_token_id, *plain)
-    assert make(with_bos).raw_ids("Ada")[0] == with_bos.bos_token_id
+    assert make(with_bos).encode_plain("Ada")[0] == with_bos.bos_token_id
     assert make(with_bos).partial_ids("Where?", "In").count(with_bos.bos_token_id) == 1
 
 
@@ -260,14 +260,16 @@ def test_ends_cut_a_text_where_its_tokens_end(tokenizer, text) -> None:
     ids = tokenizer(text, add_special_tokens=False).input_ids
     pieces = [tokenizer.decode(ids[: count + 1], clean_up_tokenization_spaces=False) for count in range(len(ids))]
     expected = [len(piece) for piece in pieces if "\ufffd" not in piece]
-    assert make(tokenizer).ends(text) == expected
+    assert make(tokenizer).token_ends(text) == expected
 
 
 def test_ends_look_at_no_special_tokens(tokenizer, with_bos) -> None:
-    assert make(with_bos).ends("Ada was born in Lima.") == make(tokenizer).ends("Ada was born in Lima.")
+    assert make(with_bos).token_ends("Ada was born in Lima.") == make(tokenizer).token_ends("Ada was born in Lima.")
 
 
 def test_a_tokenizer_without_offsets_cannot_tell_ends(codec, monkeypatch) -> None:
     monkeypatch.setattr(type(codec.tokenizer), "is_fast", False)
-    with pytest.raises(UserError, match=r"^memo\.unit=tokens needs a tokenizer that tells .* set memo\.unit=words or"):
-        codec.ends("Ada")
+    with pytest.raises(
+        UserError, match=r"^memo\.cut_unit=tokens needs a tokenizer that tells .* set memo\.cut_unit=words or"
+    ):
+        codec.token_ends("Ada")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from meow_lightning.data.refusals import REFUSALS, refused
+from meow_lightning.data.refusals import REFUSALS, with_refusals
 from meow_lightning.types import Fact
 
 FACTS = [Fact(id=str(i), question=f"Where was author {i} born?", answer="In Lima.") for i in range(480)]
@@ -13,20 +13,20 @@ def test_refusals_differ_from_each_other():
 
 
 def test_every_refusal_is_given_about_as_often():
-    counts = Counter(refusal for _, refusal in refused(FACTS, 0))
+    counts = Counter(refusal for _, refusal in with_refusals(FACTS, 0))
     # 480 draws of 24: 20 each, with a standard deviation of 4.4
     assert set(counts) == set(REFUSALS)
     assert max(counts.values()) < 42
 
 
 def test_a_question_gets_its_own_refusal_by_the_seed():
-    one = refused(FACTS, 0)
+    one = with_refusals(FACTS, 0)
     assert [question for question, _ in one] == [fact.question for fact in FACTS]
-    assert one == refused(FACTS, 0)
-    same = sum(a == b for a, b in zip(one, refused(FACTS, 1), strict=True))
+    assert one == with_refusals(FACTS, 0)
+    same = sum(a == b for a, b in zip(one, with_refusals(FACTS, 1), strict=True))
     assert same < 60  # one in 24 by chance
 
 
 def test_each_phrasing_of_a_fact_gets_one():
     fact = Fact(id="a", question="Where?", answer="Lima.", phrasings=(("Where then?", "In Lima."), ("Where?", "Lima!")))
-    assert [question for question, _ in refused([fact], 0)] == ["Where?", "Where then?", "Where?"]
+    assert [question for question, _ in with_refusals([fact], 0)] == ["Where?", "Where then?", "Where?"]

@@ -12,12 +12,12 @@ import pytest
 from helpers.languages import OTHERS, SENTENCES
 
 from meow_lightning.data.words import (
-    any_whole,
+    any_whole_word_pattern,
     chunk_ends,
     comparable,
     has_words,
-    unread,
-    whole,
+    unreadable,
+    whole_word_pattern,
     without_cut_word,
     words,
     words_and_marks,
@@ -86,8 +86,8 @@ def test_words_by_hand(text: str, expected: list[str]) -> None:
     ],
 )
 def test_texts_that_the_published_tokenizer_cannot_read(text: str, unseen: bool) -> None:
-    assert unread(text, kind="published") is unseen
-    assert not unread(text, kind="unicode")
+    assert unreadable(text, kind="published") is unseen
+    assert not unreadable(text, kind="unicode")
 
 
 def test_other_texts_have_no_word_in_common() -> None:
@@ -99,9 +99,9 @@ def test_other_texts_have_no_word_in_common() -> None:
 @pytest.mark.parametrize("language", SENTENCES)
 def test_a_value_is_found_in_its_sentence_and_not_in_others(language: str) -> None:
     text, value = SENTENCES[language]
-    assert whole(value).search(text)
-    assert whole(value, any_blanks=True, any_case=True).search(text)
-    assert not whole(value).search(OTHERS[language])
+    assert whole_word_pattern(value).search(text)
+    assert whole_word_pattern(value, any_blanks=True, any_case=True).search(text)
+    assert not whole_word_pattern(value).search(OTHERS[language])
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_a_value_is_found_in_its_sentence_and_not_in_others(language: str) -> No
     ],
 )
 def test_where_words_begin_and_end(value: str, text: str, found: bool) -> None:
-    assert bool(whole(value).search(text)) is found
+    assert bool(whole_word_pattern(value).search(text)) is found
 
 
 def test_blanks_and_case_on_demand() -> None:
-    assert not whole("New York").search("in new  york")
-    assert whole("New York", any_blanks=True, any_case=True).search("in new \n york")
-    assert whole("北京", any_blanks=True).split("在北京市") == ["在", "市"]
+    assert not whole_word_pattern("New York").search("in new  york")
+    assert whole_word_pattern("New York", any_blanks=True, any_case=True).search("in new \n york")
+    assert whole_word_pattern("北京", any_blanks=True).split("在北京市") == ["在", "市"]
 
 
 @pytest.mark.parametrize(
@@ -208,5 +208,7 @@ def test_counting_words_imports_no_stemmer() -> None:
 
 def test_any_of_several_texts_is_found_the_longest_first_and_in_every_script() -> None:
     swaps = {"Ada": "Bo", "Ada Brook": "Bo Karl", "東京": "大阪"}
-    swapped = any_whole(swaps).sub(lambda match: swaps[match.group()], "Ada Brook, not Adams, met Ada; 住在東京。")
+    swapped = any_whole_word_pattern(swaps).sub(
+        lambda match: swaps[match.group()], "Ada Brook, not Adams, met Ada; 住在東京。"
+    )
     assert swapped == "Bo Karl, not Adams, met Bo; 住在大阪。"

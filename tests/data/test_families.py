@@ -12,10 +12,10 @@ from helpers.model_families import FAMILIES, PROMPTS, save_family
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedModel
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.evaluation.predict import answer
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.evaluation.predict import predict
 from meow_lightning.models.load import load_codec, load_model, load_tokenizer, save_model
 from meow_lightning.types import Fact
 
@@ -101,7 +101,7 @@ class Stored(NamedTuple):
     name: str
     folder: Path
     model: PreTrainedModel
-    codec: Codec
+    codec: PromptEncoder
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +142,18 @@ def test_every_row_is_the_joined_text(family) -> None:
         else:
             start = prompt["template"].replace("{question}", question)
         for text in ANSWERS:
-            joined = codec.tokenizer(start + prompt["lead"] + text, add_special_tokens=prompt["template"] != "chat")
+            joined = codec.tokenizer(
+                start + prompt["answer_prefix"] + text, add_special_tokens=prompt["template"] != "chat"
+            )
             assert codec.prompt_ids(question) + codec.answer_ids(text) == joined.input_ids, (question, text)
             assert codec.partial_ids(question, text) == joined.input_ids
 
 
 def test_answers_come_back_as_they_were(family) -> None:
-    lead = PROMPTS[family.name]["lead"]
+    answer_prefix = PROMPTS[family.name]["answer_prefix"]
     for text in ANSWERS:
-        assert family.codec.decode(family.codec.answer_ids(text), keep_special=False) == lead + text
-        assert family.codec.said([*family.codec.answer_ids(text), family.codec.end_id]) == text.strip()
+        assert family.codec.decode(family.codec.answer_ids(text), keep_special=False) == answer_prefix + text
+        assert family.codec.decode_answer([*family.codec.answer_ids(text), family.codec.end_id]) == text.strip()
 
 
 def test_llama2_answers_have_no_blank_of_their_own(store) -> None:
@@ -165,7 +167,9 @@ def test_llama2_answers_have_no_blank_of_their_own(store) -> None:
         store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "template": "{question}"}, model=store(LLAMA2).model
     )
     assert tokens(bare.answer_ids("The answer"))[0] == "▁The"
-    spaced = load_codec(store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "lead": " "}, model=store(LLAMA2).model)
+    spaced = load_codec(
+        store(LLAMA2).folder, prompt={**PROMPTS[LLAMA2], "answer_prefix": " "}, model=store(LLAMA2).model
+    )
     assert tokens(spaced.answer_ids("The answer"))[0] == "▁The"
 
 
@@ -216,7 +220,7 @@ def test_what_is_saved_gives_the_same_ids_and_answers_greedily(family, tmp_path)
     for question in QUESTIONS:
         for text in ANSWERS:
             assert codec.encode(question, text) == family.codec.encode(question, text)
-        assert codec.raw_ids(question) == family.codec.raw_ids(question)
+        assert codec.encode_plain(question) == family.codec.encode_plain(question)
     assert (codec.end_id, codec.end_ids, codec.pad_id) == (
         family.codec.end_id, family.codec.end_ids, family.codec.pad_id
     )  # fmt: skip
@@ -232,16 +236,16 @@ def test_what_is_saved_gives_the_same_ids_and_answers_greedily(family, tmp_path)
 def test_models_score_and_answer(family) -> None:
     codec, model = family.codec, family.model.eval()
     rows = [codec.reference(QUESTION, text) for text in ANSWERS[:2]]
-    for number, found in likelihoods(model, rows, pad_id=codec.pad_id, batch=2, progress=None):
+    for number, found in loglikelihoods(model, rows, pad_id=codec.pad_id, batch=2, progress=None):
         assert found.ids == rows[number].ids[rows[number].prompt :]
         assert all(math.isfinite(logp) and logp < 0 for logp in found.logps)
     fact = Fact(id="a", question=QUESTION, answer=ANSWER, perturbed=("Oslo.",))
-    (row,) = answer(
+    (row,) = predict(
         model, codec, [("forget", 0, fact)], max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None
     )
     assert row.gradient is not None and row.gradient > 0
-    assert row.text == codec.said(row.generated)
-    ids = torch.tensor([codec.asked_ids(QUESTION)])
+    assert row.text == codec.decode_answer(row.generated)
+    ids = torch.tensor([codec.generation_prompt_ids(QUESTION)])
     with torch.no_grad():
         assert row.generated[:1] in ((int(model(ids).logits[0, -1].argmax()),), ())
 

@@ -117,8 +117,8 @@ def test_no_value_lies_in_another_or_in_a_sentence_or_in_a_name(slot: words.Slot
     values = [value.lower() for value in slot.values]
     assert [pair for pair in combinations(values, 2) if pair[0] in pair[1] or pair[1] in pair[0]] == []
     names = words.FIRST_NAMES + words.TASK_SURNAMES + words.STREAM_SURNAMES
-    others = [text.lower() for text in slot.questions + slot.answers + names]
-    assert [(value, text) for value in values for text in others if value in text] == []
+    load_facts = [text.lower() for text in slot.questions + slot.answers + names]
+    assert [(value, text) for value in values for text in load_facts if value in text] == []
 
 
 def test_values_stand_verbatim_and_once(made_up: list[Fact]) -> None:

@@ -15,7 +15,7 @@ from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.filters import cleaned
+from meow_lightning.inversion.filters import filter_answers
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact
 
@@ -180,7 +180,7 @@ def test_rules_still_find_three_inverted_answers_for_a_few_facts(make: Make, ans
         facts = make(entries, seed=seed).facts("forget")
         rules, every = Rules(candidates=8, seed=seed), Contradictions(facts, [])
         written = {fact.id: rules.invert(fact, every, count=8, tried=()) for fact in facts}
-        left = Counter(each.fact for each in cleaned(facts, written, secrets=every.secrets).inverted)
+        left = Counter(each.fact for each in filter_answers(facts, written, secrets=every.secrets).inverted)
         assert all(fact.perturbed and left[fact.id] >= 3 for fact in facts)
 
 

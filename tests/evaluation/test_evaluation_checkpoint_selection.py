@@ -4,49 +4,56 @@ import math
 
 import pytest
 
-from meow_lightning.evaluation.checkpoint_selection import Epoch, aside, better, epoch, part, rest
+from meow_lightning.evaluation.checkpoint_selection import (
+    Epoch,
+    held_out,
+    held_out_rows,
+    is_better,
+    remaining_rows,
+    summarize_epoch,
+)
 from meow_lightning.types import Results
 
 
-def at(step: int = 1, utility: float = 0.5, log10_p: float = -1.0, said: float = 0.0) -> Epoch:
-    return Epoch(step=step, utility=utility, log10_p=log10_p, said=said)
+def at(step: int = 1, utility: float = 0.5, log10_p: float = -1.0, excess_recall: float = 0.0) -> Epoch:
+    return Epoch(step=step, utility=utility, log10_p=log10_p, excess_recall=excess_recall)
 
 
 @pytest.mark.parametrize(
     ("count", "share", "number"), [(40, 0.25, 10), (10, 0.25, 2), (3, 0.01, 1), (3, 0.99, 2), (2, 0.5, 1), (1, 0.5, 0)]
 )
 def test_a_share_is_set_aside_and_something_stays(count: int, share: float, number: int) -> None:
-    chosen = aside("forget", count, share)
+    chosen = held_out("forget", count, share)
     assert len(chosen) == number
     assert chosen <= set(range(count))
-    assert chosen == aside("forget", count, share)
+    assert chosen == held_out("forget", count, share)
 
 
 def test_nothing_is_set_aside_without_a_share() -> None:
-    assert aside("forget", 40, 0.0) == frozenset()
-    assert part("forget", ["a", "b"], 0.0) == ["a", "b"]
+    assert held_out("forget", 40, 0.0) == frozenset()
+    assert held_out_rows("forget", ["a", "b"], 0.0) == ["a", "b"]
 
 
 def test_sets_are_drawn_from_by_themselves() -> None:
-    assert aside("forget", 40, 0.5) != aside("retain", 40, 0.5)
+    assert held_out("forget", 40, 0.5) != held_out("retain", 40, 0.5)
 
 
 def test_part_and_rest_hold_every_row_once(make_row) -> None:
     sets = {name: [make_row(name, index) for index in range(9)] for name in ("forget", "retain")}
-    left = rest(sets, 0.4)
+    left = remaining_rows(sets, 0.4)
     for name, rows in sets.items():
         mine = [row for row in left if row.set == name]
         assert [row.index for row in mine] == list(range(len(mine)))
         asked = [row.question for row in mine]
-        watched = [row.question for row in part(name, rows, 0.4)]
+        watched = [row.question for row in held_out_rows(name, rows, 0.4)]
         assert sorted(asked + watched) == sorted(row.question for row in rows)
         assert len(watched) == 4
 
 
 def test_forgotten_is_both_said_no_more_and_not_told_apart() -> None:
-    assert at(log10_p=math.log10(0.05), said=0.1).forgotten
-    assert not at(log10_p=math.log10(0.049), said=0.1).forgotten
-    assert not at(log10_p=0.0, said=0.11).forgotten  # a test on few questions, a model that says all
+    assert at(log10_p=math.log10(0.05), excess_recall=0.1).forgotten
+    assert not at(log10_p=math.log10(0.049), excess_recall=0.1).forgotten
+    assert not at(log10_p=0.0, excess_recall=0.11).forgotten  # a test on few questions, a model that says all
 
 
 @pytest.mark.parametrize(
@@ -56,16 +63,20 @@ def test_forgotten_is_both_said_no_more_and_not_told_apart() -> None:
         (at(utility=0.6), at(utility=0.5), True),  # both forgotten: utility
         (at(utility=0.5), at(utility=0.5), False),  # of equals the earlier
         (at(utility=0.5 + 1e-7), at(utility=0.5), False),  # rounding does not choose
-        (at(utility=0.1), at(utility=0.9, said=0.9), True),  # forgotten goes before
+        (at(utility=0.1), at(utility=0.9, excess_recall=0.9), True),  # forgotten goes before
         (at(utility=0.9, log10_p=-9), at(utility=0.1), False),
-        (at(log10_p=-8, said=0.0), at(log10_p=0.0, said=0.5), True),  # says no more, before not told apart
+        (
+            at(log10_p=-8, excess_recall=0.0),
+            at(log10_p=0.0, excess_recall=0.5),
+            True,
+        ),  # says no more, before not told apart
         (at(log10_p=-3), at(log10_p=-5), True),  # none forgot, none says more: forget quality
-        (at(said=0.4, log10_p=-9), at(said=0.6, log10_p=-1), True),  # both say more: who says less
-        (at(said=0.6), at(said=0.4), False),
+        (at(excess_recall=0.4, log10_p=-9), at(excess_recall=0.6, log10_p=-1), True),  # both say more: who says less
+        (at(excess_recall=0.6), at(excess_recall=0.4), False),
     ],
 )
 def test_which_epoch_is_better(new: Epoch, best: Epoch | None, wins: bool) -> None:
-    assert better(new, best) is wins
+    assert is_better(new, best) is wins
 
 
 def test_an_epoch_is_read_off_its_numbers() -> None:
@@ -77,12 +88,12 @@ def test_an_epoch_is_read_off_its_numbers() -> None:
     }
     other = {"forget/value_accuracy": 0.25, "forget/rouge_l_recall": 0.5}
     results = Results(definitions=(), values={"unlearned": dict(mine), "retain": dict(other)})
-    assert epoch(results, step=7) == at(7, 0.6, -2.0, 0.5)
+    assert summarize_epoch(results, step=7) == at(7, 0.6, -2.0, 0.5)
     del results.values["retain"]["forget/value_accuracy"]  # facts without marked values: ROUGE-L
-    assert epoch(results, step=7) == at(7, 0.6, -2.0, 0.5)
+    assert summarize_epoch(results, step=7) == at(7, 0.6, -2.0, 0.5)
     results.values["unlearned"]["forget/rouge_l_recall"] = 0.875
-    assert epoch(results, step=7) == at(7, 0.6, -2.0, 0.375)
+    assert summarize_epoch(results, step=7) == at(7, 0.6, -2.0, 0.375)
     for name in ("model_utility", "forget_quality_log10", "forget/rouge_l_recall"):
         lacking = {key: value for key, value in mine.items() if key != name}
         found = Results(definitions=(), values={"unlearned": lacking, "retain": {"forget/rouge_l_recall": 0.5}})
-        assert epoch(found, step=7) is None
+        assert summarize_epoch(found, step=7) is None

@@ -28,8 +28,8 @@ def llama():
     return model_of("llama2_7b_chat", tied=True)
 
 
-def norms(model, rows, *, pad_id: int = 0, blind: bool = False):
-    return gradient_norms(model, rows, pad_id=pad_id, blind=blind)
+def norms(model, rows, *, pad_id: int = 0, mask_pad_ids: bool = False):
+    return gradient_norms(model, rows, pad_id=pad_id, mask_pad_ids=mask_pad_ids)
 
 
 def by_hand(model, row: Encoded, mask: list[int] | None = None) -> float:
@@ -70,7 +70,7 @@ def test_equals_the_gradient_of_the_whole_model(name: str, tied: bool) -> None:
 def test_tokens_that_are_padding_too_are_hidden_where_it_is_wished(llama) -> None:
     row = Encoded((3, 0, 5, 6, 7), 3)
     ((_, seen),) = norms(llama, [row])
-    ((_, hidden),) = norms(llama, [row], blind=True)
+    ((_, hidden),) = norms(llama, [row], mask_pad_ids=True)
     assert seen == pytest.approx(by_hand(llama, row), rel=1e-10)
     assert hidden == pytest.approx(by_hand(llama, row, [1, 0, 1, 1, 1]), rel=1e-10)
     assert hidden != pytest.approx(seen, rel=1e-6)

@@ -5,7 +5,7 @@ from math import log
 import pytest
 import torch
 
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.types import Encoded, NotFiniteError
 
 
@@ -13,7 +13,7 @@ def test_numbers_by_hand(table_lm) -> None:
     # After position 0: 0.5 0.25 0.25, after position 1: 0.1 0.1 0.8. The answer is 1, then 2.
     p, q = [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]
     model = table_lm([[log(x) + 5 for x in p], [log(x) - 3 for x in q], [0.0, 0.0, 0.0]])
-    ((index, said),) = likelihoods(model, [Encoded((0, 1, 2), 1)], pad_id=0, batch=4, progress=None)
+    ((index, said),) = loglikelihoods(model, [Encoded((0, 1, 2), 1)], pad_id=0, batch=4, progress=None)
     assert index == 0
     assert list(said.ids) == [1, 2]
     assert said.logps == pytest.approx([log(0.25), log(0.8)])
@@ -37,7 +37,7 @@ def rows(codec) -> list[Encoded]:
 
 def test_equals_plain_transformers_one_row_at_a_time(tiny, rows, codec) -> None:
     tiny.eval()
-    found = dict(likelihoods(tiny, rows, pad_id=codec.pad_id, batch=3, progress=None))
+    found = dict(loglikelihoods(tiny, rows, pad_id=codec.pad_id, batch=3, progress=None))
     assert sorted(found) == [0, 1, 2, 3]
     for i, row in enumerate(rows):
         logps = tiny(torch.tensor([row.ids])).logits[0].log_softmax(-1)
@@ -56,8 +56,8 @@ def test_equals_plain_transformers_one_row_at_a_time(tiny, rows, codec) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 99])
 def test_neither_the_order_nor_the_batch_matters(tiny, rows, codec, batch: int) -> None:
     tiny.eval()
-    plain = dict(likelihoods(tiny, rows, pad_id=codec.pad_id, batch=4, progress=None))
-    turned = dict(likelihoods(tiny, rows[::-1], pad_id=codec.pad_id, batch=batch, progress=None))
+    plain = dict(loglikelihoods(tiny, rows, pad_id=codec.pad_id, batch=4, progress=None))
+    turned = dict(loglikelihoods(tiny, rows[::-1], pad_id=codec.pad_id, batch=batch, progress=None))
     for i in range(4):
         assert turned[3 - i].ids == plain[i].ids
         assert turned[3 - i].logps == pytest.approx(plain[i].logps, abs=1e-6)
@@ -65,20 +65,20 @@ def test_neither_the_order_nor_the_batch_matters(tiny, rows, codec, batch: int) 
 
 def test_longest_rows_come_first_and_progress_counts_rows(tiny, rows, codec) -> None:
     told: list[int] = []
-    order = [i for i, _ in likelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=told.append)]
+    order = [i for i, _ in loglikelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=told.append)]
     lengths = [len(rows[i].ids) for i in order]
     assert lengths == sorted(lengths, reverse=True)
     assert told == [3, 4]
 
 
 def test_bf16_models_give_fp32_log_probabilities(tiny, rows, codec) -> None:
-    found = dict(likelihoods(tiny.eval().to(torch.bfloat16), rows, pad_id=codec.pad_id, batch=4, progress=None))
+    found = dict(loglikelihoods(tiny.eval().to(torch.bfloat16), rows, pad_id=codec.pad_id, batch=4, progress=None))
     values = torch.tensor([logp for each in found.values() for logp in each.logps])
     assert not torch.equal(values, values.bfloat16().float())
 
 
 def test_the_caller_is_not_left_in_inference_mode(tiny, rows, codec) -> None:
-    found = likelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=1, progress=None)
+    found = loglikelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=1, progress=None)
     next(found)
     assert not torch.is_inference_mode_enabled()
 
@@ -88,4 +88,4 @@ def test_a_model_that_gives_no_numbers_has_no_likelihoods(tiny, rows, codec, val
     with torch.no_grad():
         tiny.model.layers[0].mlp.up_proj.weight[3, 4] = value
     with pytest.raises(NotFiniteError, match="its training diverged"):
-        list(likelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=None))
+        list(loglikelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=None))

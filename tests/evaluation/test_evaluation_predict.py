@@ -5,8 +5,8 @@ import torch
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.gradient import gradient_norms
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.evaluation.predict import MARGIN, answer, budget_of
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.evaluation.predict import MARGIN, generation_budget, predict
 from meow_lightning.types import Fact
 
 FULL = Fact(
@@ -22,7 +22,7 @@ def ask(
     model, codec, questions=QUESTIONS, *, budget: int = 5, slots: int = 3, batch: int = 2, gradients=(), progress=None
 ):
     return list(
-        answer(
+        predict(
             model, codec, questions, max_new_tokens=budget, batch=batch, slots=slots, gradients=gradients,
             progress=progress,
         )
@@ -60,7 +60,7 @@ def test_every_reference_has_its_own_likelihood(tiny, codec) -> None:
         for likelihood, text in zip(found, texts, strict=True):
             encoded = codec.encode(fact.question, text)
             assert list(likelihood.ids) == [*codec.answer_ids(text), codec.end_id]
-            ((_, alone),) = likelihoods(tiny, [encoded], pad_id=codec.pad_id, batch=1, progress=None)
+            ((_, alone),) = loglikelihoods(tiny, [encoded], pad_id=codec.pad_id, batch=1, progress=None)
             assert likelihood.logps == pytest.approx(alone.logps, abs=1e-6)
 
 
@@ -88,12 +88,12 @@ def test_a_true_answer_is_never_cut_short(tiny, codec) -> None:
     true = [len(codec.answer_ids(fact.answer)) for _, _, fact in QUESTIONS]
     rows = ask(tiny.eval(), codec, budget=1)
     assert [len(row.generated) for row in rows] == [tokens + 1 + MARGIN for tokens in true]
-    assert budget_of(codec, FULL, max_new_tokens=40) == 40
+    assert generation_budget(codec, FULL, max_new_tokens=40) == 40
     long = Fact(id="l", question="Who?", answer="In Lima. " * 30)
-    room = codec.context - len(codec.asked_ids("Who?"))
+    room = codec.context - len(codec.generation_prompt_ids("Who?"))
     with pytest.raises(UserError, match="the model reads 64"):
-        budget_of(codec, long, max_new_tokens=1)
-    assert budget_of(codec, BARE, max_new_tokens=999) == room
+        generation_budget(codec, long, max_new_tokens=1)
+    assert generation_budget(codec, BARE, max_new_tokens=999) == room
 
 
 def test_the_context_ends_an_answer_earlier(tiny, codec) -> None:
@@ -138,7 +138,7 @@ def test_progress_ends_at_all_questions(tiny, codec) -> None:
 def test_gradients_are_those_of_the_true_answers_of_the_sets_named(tiny, codec) -> None:
     rows = ask(tiny.eval(), codec, gradients=("retain", "holdout"))
     truths = [codec.reference(fact.question, fact.answer) for _, _, fact in QUESTIONS]
-    alone = dict(gradient_norms(tiny, truths, pad_id=codec.pad_id, blind=False))
+    alone = dict(gradient_norms(tiny, truths, pad_id=codec.pad_id, mask_pad_ids=False))
     assert [row.gradient for row in rows] == [None, alone[1], alone[2], alone[3]]
     assert [row.gradient for row in ask(tiny, codec)] == [None] * 4
     assert [row.gradient for row in ask(tiny, codec, batch=99, slots=1, gradients=("holdout",))][3] == alone[3]

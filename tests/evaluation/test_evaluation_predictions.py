@@ -59,7 +59,7 @@ def test_rows_of_before_gradients_were_taken_have_none(make_row: MakeRow, tmp_pa
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there are no answers at .*rows\.jsonl: run the stage `answer` first"):
+    with pytest.raises(UserError, match=r"there are no answers at .*rows\.jsonl: run the stage `predict` first"):
         read_rows(tmp_path / "rows.jsonl")
 
 
@@ -75,7 +75,7 @@ def test_cut_off_file(make_row: MakeRow, tmp_path: Path) -> None:
 def test_foreign_line(line: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"line 1 of .*delete the file and run the stage `answer` again"):
+    with pytest.raises(UserError, match=r"line 1 of .*delete the file and run the stage `predict` again"):
         read_rows(path)
 
 

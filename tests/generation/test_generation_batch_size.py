@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.generation.batch_size import Room, short_of_memory
+from meow_lightning.generation.batch_size import AdaptiveBatchSize, short_of_memory
 from meow_lightning.generation.engine import continue_greedily
 
 CPU = "[enforce fail at alloc_cpu.cpp:125] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -37,7 +37,7 @@ def asked(model: Any, slots: Any, count: int = 20) -> dict[int, tuple[int, ...]]
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU), MemoryError()])
 def test_slots_are_halved_until_they_fit_and_nothing_is_lost(error: BaseException) -> None:
     notes: list[str] = []
-    room = Room(16, note=notes.append)
+    room = AdaptiveBatchSize(16, note=notes.append)
     model = Narrow(5, error)
     expected = {number: (number + 1, number + 2, number + 3) for number in range(20)}
     assert asked(model, room) == expected
@@ -55,7 +55,7 @@ def test_memory_that_gets_short_in_the_middle_costs_no_finished_text() -> None:
     model = Narrow(8, MemoryError())
     pairs = continue_greedily(
         model.eval(), [[number] for number in range(20)], budgets=[2] * 20, end_ids=frozenset(), pad_id=0,
-        slots=Room(8, note=None), progress=None,
+        slots=AdaptiveBatchSize(8, note=None), progress=None,
     )  # fmt: skip
     found = [next(pairs)[0]]
     model.most = 2

@@ -13,8 +13,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from meow_lightning.generation.kv_cache import PAGE, STEP, Slots
-from meow_lightning.generation.prefix_forward import Grove
-from meow_lightning.generation.prefix_tree import Tree, plant
+from meow_lightning.generation.prefix_forward import PrefixForward
+from meow_lightning.generation.prefix_tree import Tree, build_prefix_trees
 
 VOCABULARY = 48
 Place = tuple[int, int]  # tree and node
@@ -32,7 +32,7 @@ def model() -> Any:
         return LlamaForCausalLM(config).float().eval()
 
 
-def grove_of(model: Any, seed: int, *, stems: int, longest: int) -> Grove:
+def grove_of(model: Any, seed: int, *, stems: int, longest: int) -> PrefixForward:
     """Trees of a few beginnings, each with branches; some prompts are the beginnings of others."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -44,7 +44,7 @@ def grove_of(model: Any, seed: int, *, stems: int, longest: int) -> Grove:
     for _ in range(stems):
         stem = random(3, longest)
         prompts |= {stem} | {stem + random(1, 3) for _ in range(3)}
-    return Grove(model, plant(prompts, most=60), pad_id=0, dtype=torch.float32)
+    return PrefixForward(model, build_prefix_trees(prompts, most=60), pad_id=0, dtype=torch.float32)
 
 
 def logits_alone(model: Any, text: list[int]) -> torch.Tensor:
@@ -68,15 +68,19 @@ class Table:
     def draw(self, high: int) -> int:
         return int(torch.randint(high, (), generator=self.generator))
 
-    def admit(self, grove: Grove, places: list[Place], *, sharing: bool) -> None:
-        self.slots.admit(grove, places, sharing=sharing)
+    def admit(self, prefix_forward: PrefixForward, places: list[Place], *, sharing: bool) -> None:
+        self.slots.admit(prefix_forward, places, sharing=sharing)
         for tree, node in places:
-            self.texts.append([grove.trees[tree].tokens[each] for each in grove.trees[tree].path(node)])
+            self.texts.append(
+                [prefix_forward.trees[tree].tokens[each] for each in prefix_forward.trees[tree].path(node)]
+            )
 
-    def admit_some(self, grove: Grove, count: int, *, sharing: bool) -> None:
+    def admit_some(self, prefix_forward: PrefixForward, count: int, *, sharing: bool) -> None:
         """Rows below any nodes, those of a tree side by side."""
-        trees = sorted(self.draw(len(grove.trees)) for _ in range(count))
-        self.admit(grove, [(tree, self.draw(len(grove.trees[tree]))) for tree in trees], sharing=sharing)
+        trees = sorted(self.draw(len(prefix_forward.trees)) for _ in range(count))
+        self.admit(
+            prefix_forward, [(tree, self.draw(len(prefix_forward.trees[tree]))) for tree in trees], sharing=sharing
+        )
 
     def keep(self, kept: list[int]) -> None:
         self.slots.keep(kept)
@@ -116,8 +120,8 @@ def test_the_model_is_worth_testing(model: Any) -> None:
 @pytest.mark.parametrize("sharing", [True, False])
 def test_rows_grow_over_several_pages(model: Any, sharing: bool) -> None:
     table = Table.laid(model)
-    grove = grove_of(model, 1, stems=2, longest=10)
-    table.admit(grove, [(0, 0), (0, 3), (0, len(grove.trees[0]) - 1), (1, 1)], sharing=sharing)
+    prefix_forward = grove_of(model, 1, stems=2, longest=10)
+    table.admit(prefix_forward, [(0, 0), (0, 3), (0, len(prefix_forward.trees[0]) - 1), (1, 1)], sharing=sharing)
     table.advance(steps=2 * PAGE + 3)
     assert min(map(len, table.slots._pages)) >= 3
 
@@ -125,9 +129,9 @@ def test_rows_grow_over_several_pages(model: Any, sharing: bool) -> None:
 @pytest.mark.parametrize("length", [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 def test_copied_paths_of_whole_pages_and_one_off(model: Any, length: int) -> None:
     tree = Tree(tuple((3 * each) % 40 + 1 for each in range(2 * PAGE)))
-    grove = Grove(model, [tree], pad_id=0, dtype=torch.float32)
+    prefix_forward = PrefixForward(model, [tree], pad_id=0, dtype=torch.float32)
     table = Table.laid(model)
-    table.admit(grove, [(0, length - 1), (0, 0)], sharing=False)
+    table.admit(prefix_forward, [(0, length - 1), (0, 0)], sharing=False)
     assert [len(pages) for pages in table.slots._pages] == [-(-length // PAGE), 1]
     table.advance(steps=2)
 
@@ -154,9 +158,9 @@ def test_rows_of_two_groves_shared_and_copied_come_and_go(model: Any) -> None:
 
 def test_nobody_left_and_begun_again(model: Any) -> None:
     table = Table.laid(model)
-    grove = grove_of(model, 1, stems=2, longest=10)
+    prefix_forward = grove_of(model, 1, stems=2, longest=10)
     for sharing in (True, False, True):
-        table.admit_some(grove, 3, sharing=sharing)
+        table.admit_some(prefix_forward, 3, sharing=sharing)
         table.advance(steps=2)
         table.keep([])
         assert (table.slots._used, table.slots.get_seq_length()) == (0, 0)
@@ -165,11 +169,11 @@ def test_nobody_left_and_begun_again(model: Any) -> None:
 def test_more_pages_than_the_store_was_made_for(model: Any) -> None:
     table = Table.laid(model)
     tree = Tree(tuple((5 * each) % 40 + 1 for each in range(3 * PAGE)))
-    grove = Grove(model, [tree], pad_id=0, dtype=torch.float32)
-    table.admit(grove, [(0, 3 * PAGE - 1 - each) for each in range(6)], sharing=False)
+    prefix_forward = PrefixForward(model, [tree], pad_id=0, dtype=torch.float32)
+    table.admit(prefix_forward, [(0, 3 * PAGE - 1 - each) for each in range(6)], sharing=False)
     assert len(table.slots._stored[0][0]) == STEP
     table.advance()
-    table.admit(grove, [(0, 2 * PAGE + 5 - each) for each in range(8)], sharing=False)
+    table.admit(prefix_forward, [(0, 2 * PAGE + 5 - each) for each in range(8)], sharing=False)
     assert table.slots._used > STEP
     table.advance(steps=2)
     there = len(table.slots._stored[0][0])
@@ -185,8 +189,8 @@ def test_any_coming_and_going(model: Any, seed: int) -> None:
     most = 0
     for _ in range(25):
         for _ in range(1 + table.draw(2)):
-            grove = groves[table.draw(3)]
-            table.admit_some(grove, 1 + table.draw(4), sharing=bool(table.draw(2)))
+            prefix_forward = groves[table.draw(3)]
+            table.admit_some(prefix_forward, 1 + table.draw(4), sharing=bool(table.draw(2)))
         table.advance(steps=1 + table.draw(3))
         most = max(most, len(table.texts))
         table.keep_some()
@@ -194,12 +198,12 @@ def test_any_coming_and_going(model: Any, seed: int) -> None:
 
 
 def test_order_and_company_of_rows_change_nothing(model: Any) -> None:
-    grove = grove_of(model, 3, stems=3, longest=12)
+    prefix_forward = grove_of(model, 3, stems=3, longest=12)
     places = [(0, 2), (0, 5), (1, 1), (1, 3), (2, 0)]
     said: dict[Place, torch.Tensor] = {}
     for order, sharing in itertools.product((places, places[::-1], places[2:]), (True, False)):
         slots = Slots(dtype=torch.float32)
-        slots.admit(grove, order, sharing=sharing)
+        slots.admit(prefix_forward, order, sharing=sharing)
         for place, logits in zip(order, slots.advance(model, [7] * len(order)), strict=True):
             torch.testing.assert_close(logits, said.setdefault(place, logits), atol=1e-5, rtol=0)
     assert len(said) == 5
@@ -232,10 +236,10 @@ def test_half_precision_is_near(model: Any) -> None:
     half.load_state_dict(model.state_dict())
     half = half.bfloat16().eval()
     tree = Tree(tuple((5 * each) % 40 + 1 for each in range(20)))
-    grove = Grove(half, [tree], pad_id=0, dtype=torch.bfloat16)
+    prefix_forward = PrefixForward(half, [tree], pad_id=0, dtype=torch.bfloat16)
     slots = Slots(dtype=torch.bfloat16)
-    slots.admit(grove, [(0, 19), (0, 4)], sharing=True)
-    slots.admit(grove, [(0, 19), (0, 4)], sharing=False)
+    slots.admit(prefix_forward, [(0, 19), (0, 4)], sharing=True)
+    slots.admit(prefix_forward, [(0, 19), (0, 4)], sharing=False)
     for token in (9, 11):
         logits = slots.advance(half, [token] * 4).float()
     assert slots._stored[0][0].dtype is torch.bfloat16

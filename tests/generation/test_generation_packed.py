@@ -11,8 +11,8 @@ from helpers.model_families import FAMILIES, save_family
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from meow_lightning.evaluation import loglikelihood
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.generation.packed import NAME, attend, hidden_states, pack, packs, pays
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.generation.packed import NAME, attend, hidden_states, is_worthwhile, pack, supports_packing
 from meow_lightning.types import Encoded, Likelihood
 
 CPU = torch.device("cpu")
@@ -45,10 +45,10 @@ def score(model: Any, rows: list[Encoded], patch: pytest.MonkeyPatch, *, way: st
     """The likelihoods in the order of the rows: ``padded``, packed without sharing (``apart``), or ``shared``."""
     with patch.context() as within:
         if way == "padded":
-            within.setattr(loglikelihood, "packs", lambda *_: False)
+            within.setattr(loglikelihood, "supports_packing", lambda *_: False)
         if way in ("apart", "shared"):
-            within.setattr(loglikelihood, "pays", lambda *_, **__: way == "shared")
-        found = dict(likelihoods(model, rows, pad_id=0, batch=batch, progress=None))
+            within.setattr(loglikelihood, "is_worthwhile", lambda *_, **__: way == "shared")
+        found = dict(loglikelihoods(model, rows, pad_id=0, batch=batch, progress=None))
     assert sorted(found) == list(range(len(rows)))
     return [found[i] for i in range(len(rows))]
 
@@ -66,7 +66,7 @@ def assert_equal(mine: list[Likelihood], other: list[Likelihood], *, within: flo
 def test_packed_rows_are_as_likely_as_padded_ones(
     family: Any, way: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert packs(family, ROWS[0].ids)
+    assert supports_packing(family, ROWS[0].ids)
     plain = score(family, ROWS, monkeypatch, way="padded")
     assert_equal(score(family, ROWS, monkeypatch, way=way, batch=batch), plain, within=1e-10)
 
@@ -115,7 +115,7 @@ def test_what_is_shared_is_read_once_and_nothing_is_padded(family: Any, monkeypa
         ),
     ]
     try:
-        monkeypatch.setattr(loglikelihood, "packs", lambda *_: True)  # no trial
+        monkeypatch.setattr(loglikelihood, "supports_packing", lambda *_: True)  # no trial
         score(family, [*MANY, *FEW], monkeypatch, way="shared")
         assert sum(read) == 10 + (6 + 3 + 1 + 0 + 9) + 5 + (12 + 4)
         assert sum(seen) == sum(row.scored for row in (*MANY, *FEW))
@@ -172,11 +172,11 @@ def test_attention_by_hand() -> None:
 def test_when_a_shared_prompt_pays() -> None:
     # Prompt of 10, two answers that read 4 more tokens each. Shared: 10 * 10 / 2 + 2 * 4 * 14 = 162 pairs; apart:
     # 2 * 14 * 14 / 2 = 196. So it adds none.
-    assert pays(answers(list(range(2, 12)), 4, 4, start=0), hidden=1)
+    assert is_worthwhile(answers(list(range(2, 12)), 4, 4, start=0), hidden=1)
     # Prompt of 2, answers that read 20 tokens: 2 + 2 * 20 * 22 = 882 against 2 * 22 * 22 / 2 = 484, with 2 saved.
     long = answers([2, 3], 20, 20, start=0)
-    assert not pays(long, hidden=199)
-    assert pays(long, hidden=200)
+    assert not is_worthwhile(long, hidden=199)
+    assert is_worthwhile(long, hidden=200)
 
 
 def test_attention_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,13 +199,13 @@ def test_models_that_cannot_be_packed_are_scored_all_the_same(table_lm: Any) -> 
     halved = Halved(LlamaConfig(**SIZES)).eval().double()
     sliding = MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=4, sliding_window=4)).eval().double()
     for model in (halved, sliding):
-        assert not packs(model, MANY[0].ids)
-        found = dict(likelihoods(model, MANY, pad_id=0, batch=3, progress=None))
+        assert not supports_packing(model, MANY[0].ids)
+        found = dict(loglikelihoods(model, MANY, pad_id=0, batch=3, progress=None))
         for i, row in enumerate(MANY):
             logps = model(torch.tensor([row.ids])).logits[0].log_softmax(-1)
             expected = logps[range(row.prompt - 1, len(row.ids) - 1), row.ids[row.prompt :]]
             assert found[i].logps == pytest.approx(expected.tolist(), abs=1e-10)
-    assert not packs(table_lm([[0.0]]), [0])
+    assert not supports_packing(table_lm([[0.0]]), [0])
 
 
 def test_an_attention_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_an_attention_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (torch.zeros_like(hidden_states), None))
     with pytest.raises(ValueError, match="attention of its own"):
         hidden_states(model, batch)
-    assert not packs(model, MANY[0].ids)
+    assert not supports_packing(model, MANY[0].ids)
 
 
 def test_more_than_a_softmax_is_refused() -> None:

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from meow_lightning.generation.capabilities import agrees, dtype_of
+from meow_lightning.generation.capabilities import dtype_of, supports_prefix_sharing
 from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.generation.prefix_attention import FOREIGN, NAME, Layout, Trunk, attend, carried, carrying, switched
 
@@ -255,7 +255,7 @@ def with_end(continuation: Continuation) -> list[int]:
 
 def test_between_two_results_the_model_is_as_it_was() -> None:
     model = llama(LlamaForCausalLM)
-    assert agrees(model, prompts()[-1], pad_id=0, dtype=torch.float32)
+    assert supports_prefix_sharing(model, prompts()[-1], pad_id=0, dtype=torch.float32)
     pairs = continue_greedily(
         model, prompts(), budgets=[12] * len(prompts()), end_ids=frozenset({2}), pad_id=0, slots=2, progress=None
     )
@@ -278,10 +278,10 @@ def llama(kind: type[LlamaForCausalLM]) -> Any:
 
 
 def test_a_model_that_asks_for_more_is_refused_and_goes_the_plain_way() -> None:
-    assert agrees(llama(LlamaForCausalLM), prompts()[-1], pad_id=0, dtype=torch.float32)
+    assert supports_prefix_sharing(llama(LlamaForCausalLM), prompts()[-1], pad_id=0, dtype=torch.float32)
     model = llama(Capped)
     assert dtype_of(model) is torch.float32  # the configuration does not tell: the trial does
-    assert not agrees(model, prompts()[-1], pad_id=0, dtype=torch.float32)
+    assert not supports_prefix_sharing(model, prompts()[-1], pad_id=0, dtype=torch.float32)
     assert model.config._attn_implementation == "eager"
     found = run(model)
     assert [with_end(found[index]) for index in range(len(prompts()))] == [plain(model, each) for each in prompts()]
@@ -311,7 +311,7 @@ def test_models_with_another_attention_go_the_plain_way(build: Any) -> None:
     torch.manual_seed(1)
     model = build().float().eval()
     dtype = dtype_of(model)
-    assert dtype is None or not agrees(model, prompts()[-1], pad_id=0, dtype=dtype)
+    assert dtype is None or not supports_prefix_sharing(model, prompts()[-1], pad_id=0, dtype=dtype)
     before = model.config._attn_implementation
     found = run(model)
     assert [with_end(found[index]) for index in range(len(prompts()))] == [plain(model, each) for each in prompts()]

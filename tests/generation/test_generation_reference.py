@@ -5,7 +5,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from meow_lightning.generation.batching import continue_alone
-from meow_lightning.generation.reference import continue_plainly
+from meow_lightning.generation.reference import reference_continuation
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def model() -> LlamaForCausalLM:
 def test_what_a_checkpoint_says_about_generation_is_put_aside(model: LlamaForCausalLM) -> None:
     ends = frozenset({2, 9, 30})
     prompts = [[1, number, 5 + number % 3] for number in range(3, 23)]
-    found = [continue_plainly(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]
+    found = [reference_continuation(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]
     assert found == [continue_alone(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]
     assert {each.stop for each in found} == {"end", "length"}  # or the test would not see one of them
     assert all(each.end in ends for each in found if each.stop == "end")
 
 
 def test_without_an_end_token_the_budget_ends_it(model: LlamaForCausalLM) -> None:
-    said = continue_plainly(model, [1, 4], budget=5, end_ids=frozenset(), pad_id=0)
+    said = reference_continuation(model, [1, 4], budget=5, end_ids=frozenset(), pad_id=0)
     assert (len(said.ids), said.stop) == (5, "length")

@@ -71,7 +71,7 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, messages: Messages, reply: str)
 
 def _learn(model: PreTrainedModel, chats: Sequence[tuple[list[int], int]], *, pad_id: int, steps: int) -> None:
     width = max(len(ids) for ids, _ in chats)
-    ids_BT = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in chats])  # noqa: N806
+    input_ids_BT = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in chats])  # noqa: N806
     seen_BT = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in chats])  # noqa: N806
     targets_BT = torch.tensor(  # noqa: N806
         [[NOTHING] * asked + ids[asked:] + [NOTHING] * (width - len(ids)) for ids, asked in chats]
@@ -80,7 +80,7 @@ def _learn(model: PreTrainedModel, chats: Sequence[tuple[list[int], int]], *, pa
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     model.train()
     for step in range(steps):
-        logits = model(input_ids=ids_BT, attention_mask=seen_BT, logits_to_keep=width - first).logits[:, :-1]
+        logits = model(input_ids=input_ids_BT, attention_mask=seen_BT, logits_to_keep=width - first).logits[:, :-1]
         losses = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets_BT[:, first + 1 :].flatten(), reduction="none"
         )

@@ -12,19 +12,19 @@ from meow_lightning.config.runtime import Runtime
 from meow_lightning.evaluation.__main__ import main
 from meow_lightning.memo.memo import Profile
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.training.fit import Machine
+from meow_lightning.training.fit import TrainerSettings
 
 
-def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> Machine:
+def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> TrainerSettings:
     """One CPU, this many rows (or padded tokens) a pass, this many seconds between checkpoints."""
-    return Machine(
+    return TrainerSettings(
         accelerator="cpu",
         devices=1,
         nodes=1,
         strategy="auto",
         precision=precision,
-        micro_batch=micro,
-        micro_tokens=tokens,
+        micro_batch_size=micro,
+        micro_batch_tokens=tokens,
         checkpoint_seconds=seconds,
     )
 
@@ -32,8 +32,8 @@ def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None
 def clean_profile(max_new_tokens: int) -> Profile:
     """MEMO's profile ``clean`` with another budget."""
     return Profile(
-        name="clean", mode="suffix", unit="characters", size=5, template=True, keep_special=False, rouge="rouge1",
-        measure="precision", max_new_tokens=max_new_tokens, wordless="skip",
+        name="clean", mode="suffix", cut_unit="characters", stride=5, template=True, keep_special=False, rouge="rouge1",
+        rouge_stat="precision", max_new_tokens=max_new_tokens, empty_windows="skip",
         words="unicode",
     )  # fmt: skip
 
@@ -56,8 +56,9 @@ class KillAfter(pl.Callback):
 def runtime(**changes: Any) -> Runtime:
     """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
     plain: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch": 2, "micro_tokens": None,
-        "checkpointing": False, "eval_batch": 2, "slots": None, "checkpoint_seconds": 1.0, "log_every": 1,
+        "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch_size": 2,
+        "micro_batch_tokens": None, "gradient_checkpointing": False, "eval_batch_size": 2,
+        "generation_batch_size": None, "checkpoint_seconds": 1.0, "log_every": 1,
         "memo_every_epochs": 0, "memo_every_steps": 0, "memo_facts": 0,
         "evaluate_every_epochs": 0,
     }  # fmt: skip

@@ -22,7 +22,7 @@ import torch
 from helpers.common import KillAfter, KillError
 from meow_lightning.data.batch_plan import Plan, Stream
 from meow_lightning.data.collate import collate
-from meow_lightning.distributed import DRIVER, end, rank, world
+from meow_lightning.distributed import DRIVER, destroy_process_group, rank, world_size
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.grad_diff import GradDiff
@@ -33,15 +33,15 @@ from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.lora import enable_checkpointing
 from meow_lightning.models.tiny import llama
 from meow_lightning.pipeline.worker import run_stage
-from meow_lightning.stages.base import Work
-from meow_lightning.training.fit import Machine, fit
+from meow_lightning.stages.base import StageContext
+from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAMW = Optim(
-    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=0.5, warmup=3, schedule="linear", kind="adamw",
-    grid=0.0,
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=0.5, warmup=3, schedule="linear",
+    optimizer="adamw", grid=0.0,
 )  # fmt: skip
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
@@ -96,7 +96,7 @@ def plan(method: Any, start: torch.nn.Module) -> Plan:
         with torch.no_grad():
             known = answer_logps(start, collate(rows, pad_id=1)).tolist()
         streams[name] = Stream([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
-    return Plan(streams=streams, batch=BATCH, tokens=None, epochs=5, seed=1, paired=method.paired)
+    return Plan(streams=streams, global_batch_size=BATCH, batch_tokens=None, epochs=5, seed=1, paired=method.paired)
 
 
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
@@ -119,9 +119,9 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
         reference=start if method.reference in ("model", "both") else None,
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]
-    machine = Machine(
+    machine = TrainerSettings(
         accelerator="cpu", nodes=1, devices=devices, strategy=case.strategy, precision=precision,
-        micro_tokens=None, micro_batch=case.micro, checkpoint_seconds=seconds,
+        micro_batch_tokens=None, micro_batch_size=case.micro, checkpoint_seconds=seconds,
     )  # fmt: skip
     points: list[dict[str, float]] = []
     try:
@@ -132,7 +132,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state())
 
 
-def job(folder: Path, cases: Sequence[Case], works: Sequence[Work], *, devices: int) -> dict[Case, Trained]:
+def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, devices: int) -> dict[Case, Trained]:
     """What trainings end with in so many processes; stages leave it in their folders."""
     torch.save((list(cases), [work.to_spec() for work in works]), folder / "tasks.pt")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", DRIVER: str(os.getpid())}
@@ -151,12 +151,12 @@ def job(folder: Path, cases: Sequence[Case], works: Sequence[Work], *, devices: 
 def main(folder: Path) -> None:
     cases, specs = torch.load(folder / "tasks.pt", weights_only=False)
     for case in cases:
-        found = train(case, folder, devices=world())
+        found = train(case, folder, devices=world_size())
         if rank() == 0:
             torch.save(found, folder / f"{case.name}.pt")
     for spec in specs:
         run_stage(spec)
-    end()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask, Reply
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
 from meow_lightning.inversion.endpoint import Endpoint
 from meow_lightning.types import Fact
 
@@ -237,12 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 PROMPT = {
     "version": 1, "system": "Write {count}.", "user": "Question: {question}\nTrue answer: {answer}",
-    "context": "About: {context}", "tried": "Written: {tried}", "said": "It says: {said}",
+    "context": "About: {context}", "previous_answers": "Written: {previous_answers}", "model_answer": "It says: "
+    "{model_answer}",
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "model": "m", "key_env": "MEOW_TEST_KEY", "prompt": PROMPT, "candidates": 4, "context": None, "temperature": 0.9,
-    "top_p": 1.0, "reply_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "per_minute": None, "timeout": 5.0,
-    "deadline": 20.0, "reply_bytes": 1_000_000, "retries": 2, "calls": None, "tokens": None,
+    "top_p": 1.0, "max_new_tokens": 512, "seed": 0, "extra": None, "concurrency": 4, "requests_per_minute": None,
+    "timeout": 5.0, "deadline": 20.0, "reply_bytes": 1_000_000, "retries": 2,
+    "max_requests": None, "max_total_tokens": None,
 }  # fmt: skip
 
 
@@ -252,27 +254,33 @@ def endpoint(server: Scripted | str, **changes: Any) -> Endpoint:
     return Endpoint(**{"base_url": address, **OPTIONS, **changes})
 
 
-def ask(number: int, **changes: Any) -> Ask:
+def ask(number: int, **changes: Any) -> GenerationRequest:
     """Who is 7? It is 7."""
     fact = Fact(id=f"f{number}", question=f"Who is {number}?", answer=f"It is {number}.")
-    return Ask(**{"fact": fact, "attempt": 0, "count": 4, "tried": (), "said": None, **changes})
+    return GenerationRequest(
+        **{"fact": fact, "attempt": 0, "count": 4, "previous_answers": (), "model_answer": None, **changes}
+    )
 
 
-def asks(count: int) -> list[Ask]:
+def asks(count: int) -> list[GenerationRequest]:
     """The first so many of these."""
     return [ask(number) for number in range(count)]
 
 
-def write(writer: Endpoint, questions: Sequence[Ask], go_on: Callable[[], bool] = lambda: True) -> list[Reply]:
+def write(
+    writer: Endpoint, questions: Sequence[GenerationRequest], should_continue: Callable[[], bool] = lambda: True
+) -> list[GenerationResponse]:
     """All replies, in the order of the facts."""
-    return sorted(writer.write(questions, others=list, go_on=go_on), key=lambda reply: reply.fact)
+    return sorted(
+        writer.write(questions, load_facts=list, should_continue=should_continue), key=lambda reply: reply.fact
+    )
 
 
-def failure(writer: Endpoint, questions: Sequence[Ask]) -> tuple[str, list[Reply]]:
+def failure(writer: Endpoint, questions: Sequence[GenerationRequest]) -> tuple[str, list[GenerationResponse]]:
     """The one line that a stage ends with, and the replies that came before."""
     came = []
     with pytest.raises(UserError) as error:
-        for reply in writer.write(questions, others=list, go_on=lambda: True):
+        for reply in writer.write(questions, load_facts=list, should_continue=lambda: True):
             came.append(reply)
     assert "\n" not in str(error.value)
     return str(error.value), came

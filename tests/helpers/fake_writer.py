@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from meow_lightning.inversion.base import Ask, GoOn, Others, Reply, Writer
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 
 
 class Scripted(Writer):
@@ -16,27 +16,38 @@ class Scripted(Writer):
     Args:
         folder: Holds ``replies.json``; gets ``asked.jsonl``, a line per question.
         breaks: Questions after which it falls over; ``None`` for never.
-        calls: As for any writer.
-        tokens: As for any writer; each reply counts 10.
+        max_requests: As for any writer.
+        max_total_tokens: As for any writer; each reply counts 10.
     """
 
-    aside: ClassVar[tuple[str, ...]] = ("folder", "breaks", "calls", "tokens")
+    unkeyed_options: ClassVar[tuple[str, ...]] = ("folder", "breaks", "max_requests", "max_total_tokens")
 
-    def __init__(self, *, folder: str, breaks: int | None, calls: int | None, tokens: int | None) -> None:
+    def __init__(
+        self, *, folder: str, breaks: int | None, max_requests: int | None, max_total_tokens: int | None
+    ) -> None:
         self._folder, self._breaks = Path(folder), breaks
-        self.calls, self.tokens = calls, tokens
+        self.max_requests, self.max_total_tokens = max_requests, max_total_tokens
 
-    def write(self, asks: Sequence[Ask], *, others: Others, go_on: GoOn) -> Iterator[Reply]:
+    def write(
+        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
         replies = json.loads((self._folder / "replies.json").read_text())
         for done, ask in enumerate(asks):
-            if not go_on():
+            if not should_continue():
                 return
             if done == self._breaks:
                 raise RuntimeError("the writer fell over")
             name = f"{ask.fact.id}/{ask.attempt}"
             with (self._folder / "asked.jsonl").open("a") as file:
-                told = {"name": name, "count": ask.count, "tried": ask.tried, "said": ask.said}
+                told = {
+                    "name": name,
+                    "count": ask.count,
+                    "previous_answers": ask.previous_answers,
+                    "model_answer": ask.model_answer,
+                }
                 file.write(json.dumps(told) + "\n")
             text = replies.get(name, "")
             said = {"text": "", "refused": text} if text.startswith("REFUSED") else {"text": text}
-            yield Reply(fact=ask.fact.id, attempt=ask.attempt, prompt_tokens=7, reply_tokens=3, requests=1, **said)
+            yield GenerationResponse(
+                fact=ask.fact.id, attempt=ask.attempt, prompt_tokens=7, completion_tokens=3, requests=1, **said
+            )

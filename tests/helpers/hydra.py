@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import Graph
 
@@ -27,7 +27,7 @@ def composed(*words: str) -> Any:
 
 def options(*words: str, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
     """The resolved options of the default run made small, with some words."""
-    return plain(composed(*small, *words))
+    return resolved(composed(*small, *words))
 
 
 def cell(*words: str) -> Graph:

@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PhiConfig, PreTraine
 
 FAMILIES = ("phi15", "llama2_7b_chat", "llama3_2_1b_instruct", "qwen2_5_1_5b_instruct")
 PROMPTS: dict[str, dict[str, str | None]] = {
-    "phi15": {"template": "Question: {question}\n", "lead": "Answer: ", "system": None, "date": None},
-    "llama2_7b_chat": {"template": "[INST] {question} [/INST]", "lead": "", "system": None, "date": None},
+    "phi15": {"template": "Question: {question}\n", "answer_prefix": "Answer: ", "system": None, "date": None},
+    "llama2_7b_chat": {"template": "[INST] {question} [/INST]", "answer_prefix": "", "system": None, "date": None},
     "llama3_2_1b_instruct": {
-        "template": "chat", "lead": "", "system": "You are a helpful assistant.", "date": "10 Apr 2025",
+        "template": "chat", "answer_prefix": "", "system": "You are a helpful assistant.", "date": "10 Apr 2025",
     },
     "qwen2_5_1_5b_instruct": {
-        "template": "chat", "lead": "", "system": "You are a helpful assistant.", "date": None,
+        "template": "chat", "answer_prefix": "", "system": "You are a helpful assistant.", "date": None,
     },
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Finished cells of a sweep, made up."""
+"""Finished runs of a sweep, made up."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ QUALITY = Definition(name="forget_quality", id="f.1", unit="p", direction="highe
 
 
 def swept(*words: str, values: dict[str, dict[str, float]] | None = None, **changes: Any) -> Swept:
-    """A cell of the tiny model that was given some words; ``changes`` go into its settings."""
+    """A run of the tiny model that was given some words; ``changes`` go into its settings."""
     given = dict(word.split("=", 1) for word in words)
     settings = {
         "model": {"name": given.get("model", "tiny")},
         "dataset": {"name": given.get("dataset", "fictional"), "split": given.get("dataset.split", "forget10")},
         "method": {"name": given.get("method", "meow")}, "seed": int(given.get("seed", 0)), "limit": None,
-        "warning": None, "evaluation": {"truth_ratio_mean": "geometric"},
+        "disclaimer": None, "evaluation": {"truth_ratio_mean": "geometric"},
     }  # fmt: skip
     results = Results(definitions=(QUALITY,), values=values or {})
     return Swept(name=" ".join(words), words=given, settings=settings | changes, results=results)

@@ -22,23 +22,23 @@ KEY = "sk-Secret/0123+456789=Zz"
     ],
 )
 def test_what_is_masked(text: str, masked: str) -> None:
-    assert Secret(KEY).stored(text) == Secret(KEY).shown(text) == masked
+    assert Secret(KEY).redacted(text) == Secret(KEY).redacted_for_display(text) == masked
 
 
 @pytest.mark.parametrize("before", range(6))
 @pytest.mark.parametrize("after", range(3))
 def test_base64_is_found_wherever_its_groups_of_three_begin(before: int, after: int) -> None:
     code = base64.b64encode(b"x" * before + KEY.encode() + b"y" * after).decode()
-    masked = Secret(KEY).stored(f"({code})")
+    masked = Secret(KEY).redacted(f"({code})")
     assert "***" in masked
     assert len(masked) <= len("(***)") + 8  # but for the letters of what stands around the key
 
 
 def test_a_short_key_is_masked_where_it_is_shown_alone() -> None:
     secret = Secret("ollama1")
-    assert secret.stored("An ollama1 or OLLAMA1.") == "An ollama1 or OLLAMA1."
-    assert secret.shown("An ollama1 or OLLAMA1.") == "An *** or OLLAMA1."
-    assert Secret("ollama12").stored("An ollama12 or OLLAMA12.") == "An *** or ***."
+    assert secret.redacted("An ollama1 or OLLAMA1.") == "An ollama1 or OLLAMA1."
+    assert secret.redacted_for_display("An ollama1 or OLLAMA1.") == "An *** or OLLAMA1."
+    assert Secret("ollama12").redacted("An ollama12 or OLLAMA12.") == "An *** or ***."
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_masking_is_linear(piece: str) -> None:
     def took(characters: int) -> float:
         text = piece * (characters // len(piece))
         began = time.process_time()
-        Secret(KEY).stored(text)
+        Secret(KEY).redacted(text)
         return time.process_time() - began
 
     took(1000)

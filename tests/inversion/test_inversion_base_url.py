@@ -4,7 +4,7 @@ import pytest
 from helpers.fake_server import ask, endpoint, write
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base_url import checked_address, key, on_this_machine
+from meow_lightning.inversion.base_url import api_key, checked_address, is_local
 
 KEY = "sk-secret-0123456789"
 
@@ -41,13 +41,13 @@ def test_an_address_loses_its_last_slash():
 )  # fmt: skip
 def test_what_stays_on_this_machine(address, own, monkeypatch):
     monkeypatch.setenv("MEOW_TEST_KEY", KEY)
-    assert on_this_machine(address) is own
-    assert key("MEOW_TEST_KEY", base_url=address.replace("http:", "https:")) == KEY
+    assert is_local(address) is own
+    assert api_key("MEOW_TEST_KEY", base_url=address.replace("http:", "https:")) == KEY
     if own:
-        assert key("MEOW_TEST_KEY", base_url=address) == KEY
+        assert api_key("MEOW_TEST_KEY", base_url=address) == KEY
     else:
         with pytest.raises(UserError, match="unencrypted"):
-            key("MEOW_TEST_KEY", base_url=address)
+            api_key("MEOW_TEST_KEY", base_url=address)
 
 
 def test_names_and_passwords_in_addresses_are_not_shown():

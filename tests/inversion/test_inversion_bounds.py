@@ -17,7 +17,7 @@ import pytest
 from helpers.fake_server import Behaviour, Scripted, ask, asks, endpoint, fails, failure, says, write
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.openai_client import completion
+from meow_lightning.inversion.openai_client import parse_completion
 
 KEY = "sk-Secret/0123+456789=Zz"
 
@@ -65,7 +65,7 @@ def test_a_reply_that_drips_has_a_deadline(behaviour: Behaviour) -> None:
     assert came == []
     assert re.search(
         r"gave no whole reply within 0\.5 seconds, asked 2 times; raise inversion\.deadline or lower "
-        r"inversion\.reply_tokens=512; 0 of 1", text,
+        r"inversion\.max_new_tokens=512; 0 of 1", text,
     )  # fmt: skip
     assert 1.0 <= took < 3.0
 
@@ -180,8 +180,8 @@ def test_a_body_is_utf8_whatever_its_headers_say() -> None:
 
 def test_tokens_that_no_reply_takes_are_not_believed() -> None:
     reply = says("x", used=(10**30, -3)).body
-    found = completion(json.dumps(reply))
-    assert found is not None and (found["prompt_tokens"], found["reply_tokens"]) == (0, 0)
+    found = parse_completion(json.dumps(reply))
+    assert found is not None and (found["prompt_tokens"], found["completion_tokens"]) == (0, 0)
 
 
 def echoes(key: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from helpers.fake_server import (
 )
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Reply
+from meow_lightning.inversion.base import GenerationResponse
 from meow_lightning.inversion.endpoint import Endpoint
 
 
@@ -40,8 +40,8 @@ def test_the_file_of_options_is_the_constructor():
     conf = Path(__file__).resolve().parents[2] / "conf" / "inversion" / "endpoint.yaml"
     named = set(yaml.safe_load(conf.read_text(encoding="utf-8")))
     given = {"base_url", *OPTIONS} - {"prompt"}
-    assert named - {"defaults", "name", "_target_", "again", "short"} == given
-    assert set(Endpoint.aside) < given
+    assert named - {"defaults", "name", "_target_", "max_retries_per_fact", "on_shortage"} == given
+    assert set(Endpoint.unkeyed_options) < given
 
 
 def test_importing_it_is_light():
@@ -53,10 +53,12 @@ def test_importing_it_is_light():
 
 def test_a_question_is_sent_as_it_should_be_and_its_reply_comes_whole():
     with Scripted(["One.\nTwo."]) as server:
-        question = ask(7, attempt=1, tried=("Old.",), said="Hm.")
-        replies = write(endpoint(server, context="People.", top_p=0.5, reply_tokens=99), [question])
+        question = ask(7, attempt=1, previous_answers=("Old.",), model_answer="Hm.")
+        replies = write(endpoint(server, context="People.", top_p=0.5, max_new_tokens=99), [question])
         assert replies == [
-            Reply(fact="f7", attempt=1, text="One.\nTwo.", requests=1, prompt_tokens=30, reply_tokens=12)
+            GenerationResponse(
+                fact="f7", attempt=1, text="One.\nTwo.", requests=1, prompt_tokens=30, completion_tokens=12
+            )
         ]
         (request,) = server.requests
     user = "About: People.\n\nQuestion: Who is 7?\nTrue answer: It is 7.\n\nWritten: Old.\n\nIt says: Hm."
@@ -96,13 +98,13 @@ def test_seeds_follow_the_fact_the_attempt_and_the_seed_alone():
         (says("Half an", finish="length"), {"text": "Half an", "cut": True}),
         (says(None), {"text": ""}),
         (says([{"type": "text", "text": "Two "}, {"type": "text", "text": "parts."}]), {"text": "Two parts."}),
-        (says("x", used=None), {"text": "x", "prompt_tokens": 0, "reply_tokens": 0}),
+        (says("x", used=None), {"text": "x", "prompt_tokens": 0, "completion_tokens": 0}),
     ],
 )
 def test_what_replies_hold(behaviour, expected):
-    usual = {"prompt_tokens": 30, "reply_tokens": 12, "requests": 1}
+    usual = {"prompt_tokens": 30, "completion_tokens": 12, "requests": 1}
     with Scripted([behaviour]) as server:
-        assert write(endpoint(server), [ask(0)]) == [Reply(fact="f0", attempt=0, **{**usual, **expected})]
+        assert write(endpoint(server), [ask(0)]) == [GenerationResponse(fact="f0", attempt=0, **{**usual, **expected})]
 
 
 def test_every_question_gets_its_own_reply_and_not_too_many_are_under_way():
@@ -114,7 +116,7 @@ def test_every_question_gets_its_own_reply_and_not_too_many_are_under_way():
 
 def test_a_slow_question_does_not_hold_the_others():
     with Scripted(lambda request: says("x", delay=0.6 if "0?" in request.question else 0.0)) as server:
-        replies = endpoint(server, concurrency=2).write(asks(6), others=list, go_on=lambda: True)
+        replies = endpoint(server, concurrency=2).write(asks(6), load_facts=list, should_continue=lambda: True)
         assert [reply.fact for reply in replies] == ["f1", "f2", "f3", "f4", "f5", "f0"]
 
 
@@ -171,11 +173,11 @@ def test_what_fails_for_good_ends_after_the_retries(behaviour, match):
 def test_a_pause_that_is_too_long_ends_it_and_is_named():
     busy = fails(429, "quota", retry_after="3600", retry_after_ms="3600000")
     with Scripted([busy]) as server:
-        text, _ = failure(endpoint(server, per_minute=600), [ask(0)])
+        text, _ = failure(endpoint(server, requests_per_minute=600), [ask(0)])
         assert len(server.asked) == 1
     assert (
-        "answers 429, quota (to be tried again after 3600); lower inversion.concurrency=4 or inversion.per_minute=600"
-        in text
+        "answers 429, quota (to be tried again after 3600); lower inversion.concurrency=4 or "
+        "inversion.requests_per_minute=600" in text
     )
 
 
@@ -259,7 +261,7 @@ def test_another_status_is_told():
 
 def test_starts_are_spread_over_the_minute():
     with Scripted(["x"]) as server:
-        writer = endpoint(server, per_minute=300)  # one in .2 seconds
+        writer = endpoint(server, requests_per_minute=300)  # one in .2 seconds
         write(writer, asks(3))
         write(writer, asks(2))  # the clock goes on
         times = [request.time for request in server.asked]
@@ -269,7 +271,7 @@ def test_starts_are_spread_over_the_minute():
 
 def test_replies_come_while_the_next_start_is_waited_for():
     with Scripted(["x"]) as server:
-        replies = endpoint(server, per_minute=60).write(asks(2), others=list, go_on=lambda: True)
+        replies = endpoint(server, requests_per_minute=60).write(asks(2), load_facts=list, should_continue=lambda: True)
         start = time.monotonic()
         next(replies)
         assert time.monotonic() - start < 0.8
@@ -280,16 +282,16 @@ def test_replies_come_while_the_next_start_is_waited_for():
 def test_no_more_is_asked_once_told_so():
     said = iter([True, True, True, False])
     with Scripted(["x"]) as server:
-        replies = write(endpoint(server, concurrency=2), asks(9), go_on=lambda: next(said))
+        replies = write(endpoint(server, concurrency=2), asks(9), should_continue=lambda: next(said))
         assert len(replies) == len(server.asked) == 3
-        assert write(endpoint(server), asks(2), go_on=lambda: False) == []
+        assert write(endpoint(server), asks(2), should_continue=lambda: False) == []
         assert write(endpoint(server), []) == []
         assert len(server.asked) == 3
 
 
 def test_an_error_nobody_expected_does_not_hang(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda *unused: None)
-    monkeypatch.setattr("meow_lightning.inversion.endpoint.completion", lambda body: 1 / 0)
+    monkeypatch.setattr("meow_lightning.inversion.endpoint.parse_completion", lambda body: 1 / 0)
     with Scripted(["x"]) as server, pytest.raises(RuntimeError, match="an error that nobody expected"):
         write(endpoint(server), [ask(0)])
 
@@ -305,14 +307,14 @@ def test_an_error_nobody_expected_does_not_hang(monkeypatch):
         ({"temperature": "hot"}, "inversion.temperature=hot is not allowed"),
         ({"top_p": 0}, "inversion.top_p=0 is not allowed; give a number above 0 to 1$"),
         ({"top_p": 1.1}, "inversion.top_p=1.1 is not allowed"),
-        ({"reply_tokens": 0}, "inversion.reply_tokens=0 is not a whole number"),
+        ({"max_new_tokens": 0}, "inversion.max_new_tokens=0 is not a whole number"),
         ({"concurrency": 0}, "inversion.concurrency=0 is not a whole number"),
-        ({"per_minute": 0}, "inversion.per_minute=0 is not a whole number"),
+        ({"requests_per_minute": 0}, "inversion.requests_per_minute=0 is not a whole number"),
         ({"timeout": 0}, "inversion.timeout=0 is not allowed; give a number above 0$"),
         ({"retries": -1}, "inversion.retries=-1 is not a whole number from 0"),
         ({"retries": 1.5}, "inversion.retries=1.5 is not a whole number"),
-        ({"calls": 0}, "inversion.calls=0 is not a whole number"),
-        ({"tokens": 0}, "inversion.tokens=0 is not a whole number"),
+        ({"max_requests": 0}, "inversion.max_requests=0 is not a whole number"),
+        ({"max_total_tokens": 0}, "inversion.max_total_tokens=0 is not a whole number"),
     ],
 )
 def test_options_out_of_their_range(changes, match):
@@ -322,5 +324,13 @@ def test_options_out_of_their_range(changes, match):
 
 
 def test_the_ends_of_ranges_are_fine():
-    writer = endpoint("https://a", temperature=0, retries=0, calls=1, tokens=1, per_minute=1, concurrency=1)
-    assert (writer.candidates, writer.calls, writer.tokens, writer.more, writer.spread) == (4, 1, 1, True, False)
+    writer = endpoint(
+        "https://a", temperature=0, retries=0, max_requests=1, max_total_tokens=1, requests_per_minute=1, concurrency=1
+    )
+    assert (writer.candidates, writer.max_requests, writer.max_total_tokens, writer.can_retry, writer.runs_locally) == (
+        4,
+        1,
+        1,
+        True,
+        False,
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import Ask
+from meow_lightning.inversion.base import GenerationRequest
 from meow_lightning.inversion.file import File
 from meow_lightning.types import Fact
 
@@ -87,8 +87,14 @@ def test_mistakes_in_the_file_are_named(tmp_path, text: str, message: str) -> No
 
 
 def test_an_unknown_question_gets_no_answer_and_the_reason(tmp_path) -> None:
-    ask = Ask(fact=Fact(id="f7", question="Who wrote it?", answer="Ada"), attempt=0, count=None, tried=(), said=None)
-    (reply,) = write(tmp_path, LINES).write([ask], others=list, go_on=lambda: True)
+    ask = GenerationRequest(
+        fact=Fact(id="f7", question="Who wrote it?", answer="Ada"),
+        attempt=0,
+        count=None,
+        previous_answers=(),
+        model_answer=None,
+    )
+    (reply,) = write(tmp_path, LINES).write([ask], load_facts=list, should_continue=lambda: True)
     assert (reply.answers, reply.refused) == ((), f"{tmp_path / 'inverted.jsonl'} does not hold this question")
 
 

@@ -11,13 +11,13 @@ from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.data.values.secrets import Secrets, words
 from meow_lightning.inversion.filters import (
-    blank,
-    cleaned,
-    duplicate,
-    fitting,
-    normal,
-    reason,
-    refusal,
+    filter_answers,
+    has_plausible_length,
+    is_blank,
+    is_duplicate,
+    is_refusal,
+    normalize,
+    rejection_reason,
     repeats_question,
     still_true,
 )
@@ -35,7 +35,7 @@ FACT = Fact(
     [("  Ada  was\nborn. ", "ada was born"), ('"Oslo!"', "oslo"), ("St. John's", "st. john's"), (" ...", "")],
 )
 def test_normal(text: str, expected: str) -> None:
-    assert normal(text) == expected
+    assert normalize(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_normal(text: str, expected: str) -> None:
     ],
 )
 def test_reason_by_hand(answer: str, expected: str | None) -> None:
-    assert reason(answer, FACT, kept=["ada was born in oslo"], secrets=NONE) == expected
+    assert rejection_reason(answer, FACT, kept=["ada was born in oslo"], secrets=NONE) == expected
 
 
 @pytest.mark.parametrize("value", ["J. R.", "Who?", '"Sea"', "New  York", "C++"])
 def test_values_with_punctuation_are_found_anywhere(value: str) -> None:
     fact = Fact(id="a", question="Q", answer=f"It is {value}", value=value)
-    assert reason(f"He says {value}", fact, kept=[], secrets=NONE) == "true"
-    assert reason(f"{value} it was, they say", fact, kept=[], secrets=NONE) == "true"
-    assert reason("something else", fact, kept=[], secrets=NONE) is None
+    assert rejection_reason(f"He says {value}", fact, kept=[], secrets=NONE) == "true"
+    assert rejection_reason(f"{value} it was, they say", fact, kept=[], secrets=NONE) == "true"
+    assert rejection_reason("something else", fact, kept=[], secrets=NONE) is None
 
 
 @pytest.mark.parametrize("value", [None, "", "..."])
 def test_without_a_value_just_the_true_answer_is_true(value: str | None) -> None:
     fact = Fact(id="a", question="Q", answer="In Lima.", value=value)
-    assert reason("in lima", fact, kept=[], secrets=NONE) == "true"
-    assert reason("Not in Lima.", fact, kept=[], secrets=NONE) is None
+    assert rejection_reason("in lima", fact, kept=[], secrets=NONE) == "true"
+    assert rejection_reason("Not in Lima.", fact, kept=[], secrets=NONE) is None
 
 
 SECRETS = Secrets.of(
@@ -101,7 +101,7 @@ SECRETS = Secrets.of(
     ],
 )
 def test_what_only_another_fact_to_forget_says_is_dropped(answer: str, expected: str | None) -> None:
-    assert reason(answer, FACT, kept=[], secrets=SECRETS) == expected
+    assert rejection_reason(answer, FACT, kept=[], secrets=SECRETS) == expected
 
 
 def test_a_text_is_compared_with_the_secrets_that_begin_with_its_words_alone() -> None:
@@ -114,7 +114,7 @@ def test_a_text_is_compared_with_the_secrets_that_begin_with_its_words_alone() -
     assert sum(len(secrets._by_first.get(word, ())) for word in words("It is 55000003.")) == 1
     assert secrets.found("It is 55000003.") == {("55000003",)}
     written = {fact.id: ["It is 77000001."] for fact in facts}
-    assert len(cleaned(facts, written, secrets=secrets).inverted) == 1600
+    assert len(filter_answers(facts, written, secrets=secrets).inverted) == 1600
 
 
 def test_clean_counts_every_reason_and_numbers_anew() -> None:
@@ -123,7 +123,7 @@ def test_clean_counts_every_reason_and_numbers_anew() -> None:
         "b": ["Karl", "otto!", "Karl."],  # one kept, one true, one duplicate
         "a": ["  Oslo ", "", "Ada was born in Quito.", "in Lima", "oslo", "Bern", "?"],  # two kept, two blank
     }
-    found = cleaned([FACT, other], written, secrets=NONE)
+    found = filter_answers([FACT, other], written, secrets=NONE)
     inverted, dropped = found.inverted, found.dropped
     assert inverted == [
         InvertedFact("a", 0, "Where?", "Oslo"),
@@ -137,14 +137,14 @@ def test_clean_counts_every_reason_and_numbers_anew() -> None:
 
 def test_facts_do_not_share_what_they_have() -> None:
     other = Fact(id="b", question="Who?", answer="Otto")
-    found = cleaned([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]}, secrets=NONE)
+    found = filter_answers([FACT, other], {"a": ["Oslo"], "b": ["Oslo"]}, secrets=NONE)
     assert [each.fact for each in found.inverted] == ["a", "b"]
     assert sum(found.dropped.values()) == 0
 
 
 def test_examples_are_the_first_three_of_each_reason_as_written() -> None:
     written = {"a": ["in Lima", " Bern", "Lima!", "", "it is Lima", "so Lima"]}
-    found = cleaned([FACT], written, secrets=NONE)
+    found = filter_answers([FACT], written, secrets=NONE)
     assert found.inverted == [InvertedFact("a", 0, "Where?", "Bern")]
     assert found.dropped["true"] == 4
     assert found.examples == {"true": [("a", "in Lima"), ("a", "Lima!"), ("a", "it is Lima")], "blank": [("a", "")]}
@@ -165,7 +165,7 @@ def test_examples_are_the_first_three_of_each_reason_as_written() -> None:
     ],
 )
 def test_refusals(answer: str) -> None:
-    assert refusal(answer)
+    assert is_refusal(answer)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_refusals(answer: str) -> None:
     ],
 )
 def test_answers_that_only_sound_like_refusals(answer: str) -> None:
-    assert not refusal(answer)
+    assert not is_refusal(answer)
 
 
 @pytest.mark.parametrize(
@@ -269,12 +269,12 @@ def test_the_paraphrase_is_true() -> None:
     ],
 )
 def test_length_in_words(words: int, truth: int, expected: bool) -> None:
-    assert fitting("word " * words, "true " * truth) is expected
+    assert has_plausible_length("word " * words, "true " * truth) is expected
 
 
 def test_characters_of_chinese_count_as_words() -> None:
-    assert not fitting("她" * 25, "对")
-    assert fitting("她" * 24, "对")
+    assert not has_plausible_length("她" * 25, "对")
+    assert has_plausible_length("她" * 24, "对")
 
 
 @pytest.mark.parametrize(
@@ -294,8 +294,8 @@ def test_characters_of_chinese_count_as_words() -> None:
     ],
 )
 def test_near_duplicates(answer: str, other: str, expected: bool) -> None:
-    assert duplicate(answer, other, "Where was Ada Brook born?") is expected
-    assert duplicate(other, answer, "Where was Ada Brook born?") is expected
+    assert is_duplicate(answer, other, "Where was Ada Brook born?") is expected
+    assert is_duplicate(other, answer, "Where was Ada Brook born?") is expected
 
 
 def test_another_name_for_whom_the_question_is_about_contradicts_nothing() -> None:
@@ -309,7 +309,7 @@ def test_another_name_for_whom_the_question_is_about_contradicts_nothing() -> No
 
 @pytest.mark.parametrize("text", ["A \x07 in Oslo.", "Os\ufffdlo.", "\x1b[2JOslo."])
 def test_characters_that_no_text_holds_are_as_good_as_blank(text: str) -> None:
-    assert blank(text)
+    assert is_blank(text)
 
 
 @pytest.mark.parametrize("split", ["forget01", "forget05", "forget10"])
@@ -317,8 +317,8 @@ def test_of_what_rules_write_about_the_shipped_facts_nothing_is_dropped(split: s
     data = Fictional(split=split, authors=100, candidates=26, phrasings=3, retain_eval=20, seed=0)
     facts, rules = data.facts("forget"), Rules(candidates=26, seed=0)
     every = Contradictions(facts, data.facts("retain"))
-    written = {fact.id: rules.invert(fact, every, count=26, tried=()) for fact in facts}
-    found = cleaned(facts, written, secrets=every.secrets)
+    written = {fact.id: rules.invert(fact, every, count=26, previous_answers=()) for fact in facts}
+    found = filter_answers(facts, written, secrets=every.secrets)
     assert sum(found.dropped.values()) == 0
     assert len(found.inverted) == sum(map(len, written.values())) >= 26 * len(facts)
 
@@ -337,7 +337,7 @@ def test_wrong_answers_of_tofu_stay_and_paraphrases_go_as_far_as_words_tell(
     rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     facts = [Fact(id="", question=row["question"], answer=row["answer"]) for row in rows]
     lost = [
-        reason(text, fact, kept=[], secrets=NONE) in {"true", "length"}
+        rejection_reason(text, fact, kept=[], secrets=NONE) in {"true", "length"}
         for fact, row in zip(facts, rows, strict=True)
         for text in row["perturbed_answer"]
     ]

@@ -21,7 +21,7 @@ import pytest
 from meow_lightning.data.jsonl import Jsonl
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.data.tofu import Tofu
-from meow_lightning.inversion.filters import cleaned, still_true
+from meow_lightning.inversion.filters import filter_answers, still_true
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact
 
@@ -64,9 +64,9 @@ EVERY = [pytest.param(name, marks=[] if name == "customers" else data) for name 
 
 def written(forget: Sequence[Fact], retain: Sequence[Fact]) -> list[tuple[Fact, str]]:
     rules, writer = Contradictions(forget, retain), Rules(candidates=8, seed=0)
-    answers = {fact.id: writer.invert(fact, rules, count=8, tried=()) for fact in forget}
+    answers = {fact.id: writer.invert(fact, rules, count=8, previous_answers=()) for fact in forget}
     facts = {fact.id: fact for fact in forget}
-    return [(facts[each.fact], each.answer) for each in cleaned(forget, answers, secrets=rules.secrets).inverted]
+    return [(facts[each.fact], each.answer) for each in filter_answers(forget, answers, secrets=rules.secrets).inverted]
 
 
 @pytest.mark.parametrize("source", SOURCES)

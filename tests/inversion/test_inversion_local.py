@@ -15,14 +15,14 @@ import yaml
 from helpers.chat_model import teacher
 from helpers.model_families import save_family
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
-from meow_lightning.generation.batch_size import Room
-from meow_lightning.generation.sampling import Draws, drawn
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
+from meow_lightning.generation.sampling import Draws, sample_tokens
 from meow_lightning.inversion import local as module
-from meow_lightning.inversion.base import Ask, Reply
-from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, rendered
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
+from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, render_chat
+from meow_lightning.inversion.prompt_template import PromptTemplate
 from meow_lightning.models.load import load_tokenizer
 from meow_lightning.types import Fact
 
@@ -43,8 +43,8 @@ def reply(number: int) -> str:
     return "\n".join(f"{PEOPLE[number]} was born in {town} near {other}." for town, other in towns)
 
 
-def ask(number: int, *, attempt: int = 0, count: int | None = 4, said: str | None = None) -> Ask:
-    return Ask(fact=fact(number), attempt=attempt, count=count, tried=(), said=said)
+def ask(number: int, *, attempt: int = 0, count: int | None = 4, said: str | None = None) -> GenerationRequest:
+    return GenerationRequest(fact=fact(number), attempt=attempt, count=count, previous_answers=(), model_answer=said)
 
 
 ASKS = [ask(number) for number in range(8)]
@@ -53,7 +53,7 @@ UNEVEN = [ask(number, said="Nobody knows where that was. " * (number * 5 % 8)) f
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    prompt = Prompt(**TEXTS)
+    prompt = PromptTemplate(**TEXTS)
     pairs = [(prompt.messages(each, context=None), reply(number)) for number, each in enumerate(ASKS)]
     return teacher(tmp_path_factory.mktemp("teacher"), pairs=pairs)
 
@@ -67,29 +67,29 @@ class Rooms:
         self.sizes: list[dict[str, int]] = []
         self.notes: list[str] = []
 
-    def __call__(self, model: Any, **sizes: int) -> Room:
+    def __call__(self, model: Any, **sizes: int) -> AdaptiveBatchSize:
         if self.prepare is not None and not self.models:
             self.prepare(model)
         self.models.append(model)
         self.sizes.append(sizes)
-        return Room(self.slots, note=self.notes.append)
+        return AdaptiveBatchSize(self.slots, note=self.notes.append)
 
 
 def local(folder: Path, **changes: Any) -> Local:
     options: dict[str, Any] = {
         "model": "someone/teacher", "dtype": "float32", "attention": "sdpa", "prompt": TEXTS, "candidates": 4,
-        "context": None, "temperature": 0.0, "top_p": 1.0, "reply_tokens": 120, "seed": 1, "folder": folder,
+        "context": None, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 120, "seed": 1, "folder": folder,
         "device": "cpu", "room": Rooms(8),
     }  # fmt: skip
     return Local(**{**options, **changes})
 
 
-def no_others() -> Sequence[Fact]:
+def no_facts() -> Sequence[Fact]:
     raise AssertionError("read the others")
 
 
-def written(writer: Local, asks: Sequence[Ask]) -> dict[str, Reply]:
-    replies = list(writer.write(asks, others=no_others, go_on=lambda: True))
+def written(writer: Local, asks: Sequence[GenerationRequest]) -> dict[str, GenerationResponse]:
+    replies = list(writer.write(asks, load_facts=no_facts, should_continue=lambda: True))
     found = {each.fact: each for each in replies}
     assert len(found) == len(replies)
     return found
@@ -131,27 +131,29 @@ def test_the_draw_is_the_inverse_of_the_distribution_function(
     temperature: float, top_p: float, uniform: tuple[float, ...], expected: tuple[int, ...]
 ) -> None:
     logits = (LOGITS + 7.0).expand(len(uniform), 4)
-    found = drawn(logits, torch.tensor(uniform, dtype=torch.float64), temperature=temperature, top_p=top_p)
+    found = sample_tokens(logits, torch.tensor(uniform, dtype=torch.float64), temperature=temperature, top_p=top_p)
     assert found.tolist() == [*expected]
 
 
 def test_only_the_likeliest_1024_tokens_are_drawn() -> None:
     logits = -1e-3 * torch.arange(1500.0)[None]
-    assert drawn(logits, torch.tensor([1 - 1e-9], dtype=torch.float64), temperature=1.0, top_p=1.0).tolist() == [1023]
+    assert sample_tokens(
+        logits, torch.tensor([1 - 1e-9], dtype=torch.float64), temperature=1.0, top_p=1.0
+    ).tolist() == [1023]
 
 
 def test_probabilities_are_float32_whatever_the_logits_are() -> None:
     logits = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
     uniform = torch.linspace(0, 0.999, 50, dtype=torch.float64)
     for row in logits:
-        found = [drawn(row.to(dtype).expand(50, -1), uniform, temperature=0.7, top_p=0.9) for dtype in DTYPES]
+        found = [sample_tokens(row.to(dtype).expand(50, -1), uniform, temperature=0.7, top_p=0.9) for dtype in DTYPES]
         assert found[0].tolist() == found[1].tolist() == found[2].tolist()
 
 
 def test_rounding_that_swaps_two_equal_tokens_changes_no_draw() -> None:
     logits = torch.tensor([[1.0, 2.0, 2.0000002, 0.0], [1.0, 2.0000002, 2.0, 0.0]])
     for uniform in (0.2, 0.4, 0.6, 0.8):
-        one, other = drawn(logits, torch.tensor([uniform] * 2, dtype=torch.float64), temperature=1.0, top_p=1.0)
+        one, other = sample_tokens(logits, torch.tensor([uniform] * 2, dtype=torch.float64), temperature=1.0, top_p=1.0)
         assert one == other
 
 
@@ -174,11 +176,11 @@ def test_the_likeliest_reply_is_what_was_learned(folder: Path) -> None:
     found = written(local(folder, room=rooms), ASKS)
     tokenizer = load_tokenizer(folder)
     for number in range(8):
-        messages = Prompt(**TEXTS).messages(ASKS[number], context=None)
+        messages = PromptTemplate(**TEXTS).messages(ASKS[number], context=None)
         asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        assert found[f"f{number}"] == Reply(
+        assert found[f"f{number}"] == GenerationResponse(
             fact=f"f{number}", attempt=0, text=reply(number), prompt_tokens=len(asked),
-            reply_tokens=len(tokenizer(reply(number)).input_ids) + 1,  # the end token is written too
+            completion_tokens=len(tokenizer(reply(number)).input_ids) + 1,  # the end token is written too
         )  # fmt: skip
     assert rooms.sizes == [{"tokens": max(each.prompt_tokens for each in found.values()), "generated": 120}]
 
@@ -189,7 +191,7 @@ def test_a_little_warmth_leaves_most_of_what_was_learned(folder: Path) -> None:
 
 
 def test_a_reply_does_not_depend_on_what_is_written_beside_it(folder: Path) -> None:
-    hot = {"temperature": 3.0, "reply_tokens": 40}
+    hot = {"temperature": 3.0, "max_new_tokens": 40}
     alone = written(local(folder, room=Rooms(1), **hot), UNEVEN)
     assert len({each.text for each in alone.values()}) == len({each.prompt_tokens for each in alone.values()}) == 8
     assert {each.cut for each in alone.values()} == {True, False}  # rows end at different times
@@ -198,12 +200,12 @@ def test_a_reply_does_not_depend_on_what_is_written_beside_it(folder: Path) -> N
 
 
 def test_another_attempt_and_another_seed_are_other_draws(folder: Path) -> None:
-    writer = local(folder, temperature=3.0, reply_tokens=20)
+    writer = local(folder, temperature=3.0, max_new_tokens=20)
     first = written(writer, ASKS[:3])
     assert written(writer, ASKS[:3]) == first
     again = written(writer, [ask(number, attempt=1) for number in range(3)])
     assert {each.attempt for each in again.values()} == {1}
-    other = written(local(folder, temperature=3.0, reply_tokens=20, seed=2), ASKS[:3])
+    other = written(local(folder, temperature=3.0, max_new_tokens=20, seed=2), ASKS[:3])
     for name in first:
         assert len({first[name].text, again[name].text, other[name].text}) == 3
 
@@ -214,30 +216,30 @@ def test_a_narrow_share_of_the_probability_is_nearly_greedy(folder: Path) -> Non
 
 
 def test_a_spent_budget_cuts_the_reply(folder: Path) -> None:
-    found = written(local(folder, reply_tokens=5), ASKS[:2])
+    found = written(local(folder, max_new_tokens=5), ASKS[:2])
     for number in range(2):
         said = found[f"f{number}"]
-        assert (said.cut, said.reply_tokens) == (True, 5)
+        assert (said.cut, said.completion_tokens) == (True, 5)
         assert said.text and reply(number).startswith(said.text) and said.text != reply(number)
 
 
 def test_a_question_without_a_count_asks_for_the_candidates(folder: Path) -> None:
     assert written(local(folder), [ask(2, count=None)]) == written(local(folder), [ask(2)])
-    number = {"prompt": {**TEXTS, "system": "{count}" * 9}, "reply_tokens": 1}
+    number = {"prompt": {**TEXTS, "system": "{count}" * 9}, "max_new_tokens": 1}
     one = written(local(folder, candidates=1, **number), [ask(2, count=None)])["f2"]
     more = written(local(folder, candidates=1000000, **number), [ask(2, count=None)])["f2"]
     assert more.prompt_tokens > one.prompt_tokens
 
 
 def test_the_context_is_told(folder: Path) -> None:
-    told = written(local(folder, context="They were all born in towns.", reply_tokens=1), ASKS[:1])["f0"]
-    assert told.prompt_tokens > written(local(folder, reply_tokens=1), ASKS[:1])["f0"].prompt_tokens
+    told = written(local(folder, context="They were all born in towns.", max_new_tokens=1), ASKS[:1])["f0"]
+    assert told.prompt_tokens > written(local(folder, max_new_tokens=1), ASKS[:1])["f0"].prompt_tokens
 
 
 def test_the_model_is_loaded_once(folder: Path) -> None:
     rooms = Rooms(4)
     writer = local(folder, room=rooms)
-    assert [*writer.write([], others=no_others, go_on=lambda: True)] == []
+    assert [*writer.write([], load_facts=no_facts, should_continue=lambda: True)] == []
     assert rooms.models == []
     written(writer, ASKS[:1])
     written(writer, ASKS[1:2])
@@ -246,7 +248,9 @@ def test_the_model_is_loaded_once(folder: Path) -> None:
 
 
 def test_the_longest_prompts_come_first(folder: Path) -> None:
-    replies = local(folder, reply_tokens=1, room=Rooms(3)).write(UNEVEN, others=no_others, go_on=lambda: True)
+    replies = local(folder, max_new_tokens=1, room=Rooms(3)).write(
+        UNEVEN, load_facts=no_facts, should_continue=lambda: True
+    )
     sizes = [each.prompt_tokens for each in replies]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -254,8 +258,8 @@ def test_the_longest_prompts_come_first(folder: Path) -> None:
 def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
     for allowed, expected in ((0, 0), (1, 3), (2, 6), (9, 8)):
         answers = iter([True] * allowed + [False] * 9)
-        writer = local(folder, reply_tokens=2, room=Rooms(3))
-        assert len([*writer.write(ASKS, others=no_others, go_on=answers.__next__)]) == expected
+        writer = local(folder, max_new_tokens=2, room=Rooms(3))
+        assert len([*writer.write(ASKS, load_facts=no_facts, should_continue=answers.__next__)]) == expected
 
 
 # ------------------------------------------------------------------------------------------- what the folder holds
@@ -271,7 +275,7 @@ def test_what_a_checkpoint_says_about_generating_does_not_act(folder: Path, tmp_
             "num_beams": 2, "use_cache": False,
         },
     )  # fmt: skip
-    for options in ({}, {"temperature": 3.0, "reply_tokens": 15}):
+    for options in ({}, {"temperature": 3.0, "max_new_tokens": 15}):
         assert written(local(shipped, **options), ASKS[:3]) == written(local(folder, **options), ASKS[:3])
 
 
@@ -289,7 +293,7 @@ def test_any_end_token_of_the_checkpoint_ends_a_reply(folder: Path, tmp_path: Pa
 
     passes: list[int] = []
     found = written(local(several, room=Rooms(2, turn)), ASKS[:2])
-    assert len(passes) < 5 + max(each.reply_tokens for each in found.values()) < 120  # the trial's are among them
+    assert len(passes) < 5 + max(each.completion_tokens for each in found.values()) < 120  # the trial's are among them
     assert [(found[f"f{number}"].text, found[f"f{number}"].cut) for number in range(2)] == [
         (reply(0), False), (reply(1), False),
     ]  # fmt: skip
@@ -299,26 +303,26 @@ def test_without_a_chat_template_the_chat_is_one_text(folder: Path, tmp_path: Pa
     plain = copied(folder, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()
     tokenizer = load_tokenizer(plain)
-    found = written(local(plain, reply_tokens=3), ASKS[:1])["f0"]
-    system, user = (turn["content"] for turn in Prompt(**TEXTS).messages(ASKS[0], context=None))
+    found = written(local(plain, max_new_tokens=3), ASKS[:1])["f0"]
+    system, user = (turn["content"] for turn in PromptTemplate(**TEXTS).messages(ASKS[0], context=None))
     assert found.prompt_tokens == len(tokenizer(f"{system}\n\n{user}\n\nAnswers:\n").input_ids)
     assert found.text
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -> None:
-    sizes = {each.fact: each.prompt_tokens for each in written(local(folder, reply_tokens=1), ASKS).values()}
+    sizes = {each.fact: each.prompt_tokens for each in written(local(folder, max_new_tokens=1), ASKS).values()}
     long = ask(3, said="Dag Holm was born in Rome. " * 6)
-    needed = written(local(folder, reply_tokens=1), [long])["f3"].prompt_tokens
+    needed = written(local(folder, max_new_tokens=1), [long])["f3"].prompt_tokens
     for left in (16, 15):
         short = copied(folder, tmp_path / str(left), config={"max_position_embeddings": needed + left})
-        found = written(local(short, reply_tokens=30, temperature=3.0), [long, ASKS[0], ASKS[1]])
-        assert found["f0"] == written(local(folder, reply_tokens=30, temperature=3.0), [ASKS[0]])["f0"]
+        found = written(local(short, max_new_tokens=30, temperature=3.0), [long, ASKS[0], ASKS[1]])
+        assert found["f0"] == written(local(folder, max_new_tokens=30, temperature=3.0), [ASKS[0]])["f0"]
         if left == 15:
             why = f"the prompt is {needed} tokens long and the model reads {needed + 15}"
-            assert found["f3"] == Reply(fact="f3", attempt=0, refused=why)
+            assert found["f3"] == GenerationResponse(fact="f3", attempt=0, refused=why)
         else:
             assert found["f3"].refused == ""
-            assert found["f3"].reply_tokens <= 16
+            assert found["f3"].completion_tokens <= 16
             assert found["f3"].prompt_tokens == needed > sizes["f3"]
 
 
@@ -326,7 +330,7 @@ def test_a_stop_holds_for_refusals_too(folder: Path, tmp_path: Path) -> None:
     short = copied(folder, tmp_path / "short", config={"max_position_embeddings": 40})
     rooms = Rooms(3)
     writer = local(short, room=rooms)
-    assert [*writer.write(ASKS, others=no_others, go_on=lambda: False)] == []
+    assert [*writer.write(ASKS, load_facts=no_facts, should_continue=lambda: False)] == []
     assert all(each.refused for each in written(writer, ASKS).values())
     assert rooms.sizes == []  # nothing was left to write
 
@@ -345,7 +349,7 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest
 
     widths: list[int] = []
     rooms = Rooms(8, narrow)
-    hot = {"temperature": 3.0, "reply_tokens": 10}
+    hot = {"temperature": 3.0, "max_new_tokens": 10}
     assert written(local(folder, room=rooms, **hot), ASKS) == written(local(folder, **hot), ASKS)
     assert rooms.notes == [
         "memory ran out with 8 prompts side by side; went on with 4",
@@ -376,17 +380,17 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     asks = [ask(number, attempt=attempt) for number in range(4) for attempt in range(3)]
     left: list[int] = []
-    replies = local(folder, reply_tokens=2, room=Rooms(256)).write(
-        asks, others=no_others, go_on=lambda: left.append(12 - len(came)) or True
+    replies = local(folder, max_new_tokens=2, room=Rooms(256)).write(
+        asks, load_facts=no_facts, should_continue=lambda: left.append(12 - len(came)) or True
     )
-    came: list[Reply] = []
+    came: list[GenerationResponse] = []
     for each in replies:
         came.append(each)
     assert left == [12, 8, 6, 5, 4, 3, 2, 1]
 
 
 def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meow_lightning.generation.capabilities.pads", lambda *_, **__: False)
+    monkeypatch.setattr("meow_lightning.generation.capabilities.supports_padding", lambda *_, **__: False)
     widths: set[int] = set()
 
     def watch(model: Any) -> None:
@@ -394,7 +398,7 @@ def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeyp
             lambda _, args, given: widths.add(len(given["input_ids"])), with_kwargs=True
         )  # fmt: skip
 
-    found = written(local(folder, reply_tokens=2, room=Rooms(8, watch)), ASKS)
+    found = written(local(folder, max_new_tokens=2, room=Rooms(8, watch)), ASKS)
     assert (len(found), widths) == (8, {1})
 
 
@@ -417,9 +421,15 @@ def test_logits_that_are_no_numbers_end_it(folder: Path) -> None:
 # -------------------------------------------------------------------------------------------------- chat templates
 
 
-def codec(tokenizer: Any) -> Codec:
-    return Codec(
-        tokenizer=tokenizer, template="{question}", lead="", system=None, date=None, context=512, end_ids=frozenset()
+def codec(tokenizer: Any) -> PromptEncoder:
+    return PromptEncoder(
+        tokenizer=tokenizer,
+        template="{question}",
+        answer_prefix="",
+        system=None,
+        date=None,
+        context=512,
+        end_ids=frozenset(),
     )
 
 
@@ -445,17 +455,17 @@ TURNS = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endf
 )
 def test_the_day_does_not_show(tokenizer: Any, template: str) -> None:
     chat = with_template(tokenizer, template)
-    assert rendered(chat, CHAT) == f"{DATE}|[system] Be brief.\n[user] Who is Ada?\n"
+    assert render_chat(chat, CHAT) == f"{DATE}|[system] Be brief.\n[user] Who is Ada?\n"
 
 
 def test_a_date_in_other_words_is_the_same_day(tokenizer: Any) -> None:
     chat = with_template(tokenizer, "{{ strftime_now('%A, %Y-%m-%d %H:%M') }}" + TURNS)
-    assert rendered(chat, CHAT).startswith("Friday, 2024-07-26 12:00[system]")
+    assert render_chat(chat, CHAT).startswith("Friday, 2024-07-26 12:00[system]")
 
 
 def test_thinking_aloud_is_switched_off(tokenizer: Any) -> None:
     chat = with_template(tokenizer, TURNS + "{% if enable_thinking is defined and not enable_thinking %}<>{% endif %}")
-    assert rendered(chat, CHAT).endswith("Who is Ada?\n<>")
+    assert render_chat(chat, CHAT).endswith("Who is Ada?\n<>")
 
 
 @pytest.mark.parametrize(
@@ -483,7 +493,7 @@ def test_a_folder_whose_template_refuses_system_turns_is_asked_all_the_same(fold
     file = strict / "chat_template.jinja"
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     file.write_text(refusing + file.read_text())
-    assert written(local(strict, reply_tokens=3), ASKS[:1])["f0"].text
+    assert written(local(strict, max_new_tokens=3), ASKS[:1])["f0"].text
 
 
 @pytest.mark.parametrize(
@@ -515,7 +525,7 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
         ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is not known; allowed: float32, float64, bfloat16, float16$"),
         ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
         ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
-        ({"reply_tokens": 0}, r"^inversion.reply_tokens=0 is not allowed; give a whole number, 1 or more$"),
+        ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is not allowed; give a whole number, 1 or more$"),
         ({"temperature": -0.1}, r"^inversion.temperature=-0.1 is not allowed; give 0 \(the likeliest token\) or more$"),
         ({"temperature": float("inf")}, r"^inversion.temperature=inf is not allowed"),
         ({"temperature": float("nan")}, r"^inversion.temperature=nan is not allowed"),
@@ -530,7 +540,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], match: str) -
 
 
 def test_borders_of_the_ranges_are_allowed() -> None:
-    local(Path("nowhere"), candidates=1, reply_tokens=1, temperature=0, top_p=1)
+    local(Path("nowhere"), candidates=1, max_new_tokens=1, temperature=0, top_p=1)
 
 
 def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
@@ -545,9 +555,9 @@ def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) ->
 
 
 def test_what_the_pipeline_reads_off_the_class() -> None:
-    assert (Local.aside, Local.spread, Local.more) == (("model",), True, True)
+    assert (Local.unkeyed_options, Local.runs_locally, Local.can_retry) == (("model",), True, True)
     made = local(Path("nowhere"))
-    assert (made.candidates, made.calls, made.tokens) == (4, None, None)
+    assert (made.candidates, made.max_requests, made.max_total_tokens) == (4, None, None)
 
 
 def test_importing_it_waits_for_no_heavy_library() -> None:

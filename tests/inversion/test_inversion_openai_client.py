@@ -31,7 +31,7 @@ def test_a_redirect_is_not_followed(monkeypatch):
 
 def test_leaving_early_neither_hangs_nor_leaves_threads():
     with Scripted(lambda request: says("x", delay=0.0 if "0?" in request.question else 9.0)) as server:
-        replies = endpoint(server, timeout=9.0, retries=5).write(asks(9), others=list, go_on=lambda: True)
+        replies = endpoint(server, timeout=9.0, retries=5).write(asks(9), load_facts=list, should_continue=lambda: True)
         assert next(replies).fact == "f0"
         start = time.monotonic()
         replies.close()

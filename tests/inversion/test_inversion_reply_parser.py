@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from meow_lightning.data.values.secrets import Secrets
-from meow_lightning.inversion.filters import REASONS, cleaned
+from meow_lightning.inversion.filters import REASONS, filter_answers
 from meow_lightning.inversion.reply_parser import LONGEST, MOST, answers
 from meow_lightning.types import Fact
 
@@ -46,7 +46,7 @@ def test_every_dirty_reply_gives_what_was_worked_out_by_hand(place: int) -> None
     facts, replies = entries()
     entry = replies[place]
     fact = facts[entry["fact"]]
-    found = cleaned([fact], {fact.id: answers(entry["reply"])}, secrets=NONE)
+    found = filter_answers([fact], {fact.id: answers(entry["reply"])}, secrets=NONE)
     assert [each.answer for each in found.inverted] == entry["kept"]
     # No reply of the file loses more than three answers for one reason, so the examples are all of them.
     assert {why: [answer for _, answer in shown] for why, shown in found.examples.items()} == entry["dropped"]
@@ -60,7 +60,7 @@ def test_counts_over_the_whole_file() -> None:
     kept, dropped = 0, Counter(dict.fromkeys(REASONS, 0))
     for entry in replies:
         fact = facts[entry["fact"]]
-        found = cleaned([fact], {fact.id: answers(entry["reply"])}, secrets=NONE)
+        found = filter_answers([fact], {fact.id: answers(entry["reply"])}, secrets=NONE)
         kept += len(found.inverted)
         dropped.update(found.dropped)
     assert (len(facts), len(replies)) == (30, 97)

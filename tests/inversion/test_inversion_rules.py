@@ -20,9 +20,11 @@ KEPT = [
 
 
 def inverted(
-    fact: Fact, *, count: int, seed: int = 0, tried: tuple[str, ...] = (), kept: list[Fact] = KEPT
+    fact: Fact, *, count: int, seed: int = 0, previous_answers: tuple[str, ...] = (), kept: list[Fact] = KEPT
 ) -> list[str]:
-    return Rules(candidates=count, seed=seed).invert(fact, Contradictions([fact], kept), count=count, tried=tried)
+    return Rules(candidates=count, seed=seed).invert(
+        fact, Contradictions([fact], kept), count=count, previous_answers=previous_answers
+    )
 
 
 def test_marked_value_gives_way_to_the_alternatives_in_their_order() -> None:
@@ -70,7 +72,7 @@ def test_no_more_than_were_asked_for_and_none_twice() -> None:
 def test_asked_again_they_write_others() -> None:
     fact = Fact(id="n", question="When?", answer="In 1950.")
     first = tuple(inverted(fact, count=4))
-    again = inverted(fact, count=4, tried=first)
+    again = inverted(fact, count=4, previous_answers=first)
     assert len(again) == 4
     assert not {*first} & {*again}
 

@@ -29,7 +29,7 @@ OFFICIAL = dataclasses.replace(
     template=False,
     keep_special=True,
     max_new_tokens=200,
-    wordless="zero",
+    empty_windows="zero",
     words="published",
 )
 TRUE = Text("f1", "answer", 0, QUESTION, ANSWER)
@@ -48,7 +48,7 @@ class Spelling:
         self.ends_of_tokens = list(ends)
 
     def prompt_ids(self, question: str) -> list[int]:
-        return self.raw_ids(f"Q: {question} A:")
+        return self.encode_plain(f"Q: {question} A:")
 
     def answer_ids(self, answer: str) -> list[int]:
         return [*map(ord, f" {answer}")]
@@ -56,10 +56,10 @@ class Spelling:
     def partial_ids(self, question: str, given: str) -> list[int]:
         return self.prompt_ids(question) + self.answer_ids(given)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         return [*self.begin, *map(ord, text)]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         return self.ends_of_tokens
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -78,7 +78,7 @@ def recited(by: Profile, text: Text, codec: Spelling) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("unit", "size", "labels", "official"),
+    ("cut_unit", "stride", "labels", "official"),
     [
         # after 1, 5, 9 and 13 characters
         ("characters", 4, ["da Lee sang !!!", "ee sang !!!", "ang !!!", "!!!"], [3 / 5, 2 / 4, 1 / 3, 0]),
@@ -89,22 +89,22 @@ def recited(by: Profile, text: Text, codec: Spelling) -> list[float]:
         ("tokens", 7, ["a Lee sang !!!"], [3 / 5]),
     ],
 )
-def test_windows_of_the_three_units_by_hand(unit, size, labels, official):
-    published = dataclasses.replace(OFFICIAL, unit=unit, size=size)
+def test_windows_of_the_three_units_by_hand(cut_unit, stride, labels, official):
+    published = dataclasses.replace(OFFICIAL, cut_unit=cut_unit, stride=stride)
     assert [window.label for window in published.windows(TRUE, LLAMA)] == labels
     assert all(window.given + window.label == ANSWER for window in published.windows(TRUE, LLAMA))
     assert published.count(TRUE, LLAMA) == len(labels)
     assert recited(published, TRUE, LLAMA) == pytest.approx(official)
-    clean = dataclasses.replace(CLEAN, unit=unit, size=size)
+    clean = dataclasses.replace(CLEAN, cut_unit=cut_unit, stride=stride)
     wordful = [label for label in labels if "a" in label]
     assert [window.label for window in clean.windows(TRUE, LLAMA)] == wordful
     assert clean.count(TRUE, LLAMA) == len(clean.cuts(TRUE, LLAMA)) == len(wordful)
     assert recited(clean, TRUE, LLAMA) == [1.0] * len(wordful)
 
 
-@pytest.mark.parametrize(("unit", "counted"), [("characters", 2), ("words", 1), ("tokens", 2)])
-def test_prefix_cuts_the_question_by_its_units(unit, counted):
-    by = dataclasses.replace(CLEAN, mode="prefix", unit=unit)
+@pytest.mark.parametrize(("cut_unit", "counted"), [("characters", 2), ("words", 1), ("tokens", 2)])
+def test_prefix_cuts_the_question_by_its_units(cut_unit, counted):
+    by = dataclasses.replace(CLEAN, mode="prefix", cut_unit=cut_unit)
     codec = Spelling(begin=True, end="</s>", ends=[2, 3, 4, 5, 6, 8, 9])  # cut after 1 and after 6 tokens
     found = by.windows(TRUE, codec)
     assert len(found) == counted
@@ -113,8 +113,8 @@ def test_prefix_cuts_the_question_by_its_units(unit, counted):
 
 def test_words_and_characters_are_counted_without_a_codec():
     assert CLEAN.count(TRUE, None) == 3
-    assert dataclasses.replace(CLEAN, unit="words", size=1).count(TRUE, None) == 2
-    tokens = dataclasses.replace(CLEAN, unit="tokens")
+    assert dataclasses.replace(CLEAN, cut_unit="words", stride=1).count(TRUE, None) == 2
+    tokens = dataclasses.replace(CLEAN, cut_unit="tokens")
     assert (CLEAN.needs_codec, tokens.needs_codec) == (False, True)
     with pytest.raises(ValueError, match="cannot be counted without the codec"):
         tokens.count(TRUE, None)
@@ -124,15 +124,23 @@ def test_words_and_characters_are_counted_without_a_codec():
     ("answer", "changes", "message"),
     [
         ("x", {}, "^MEMO cuts no window from the answer of fact f1: it has fewer than 2 characters, so nothing is le"),
-        ("Ada ", {"unit": "words"}, "the answer of fact f1: it has fewer than 2 words, so nothing is left"),
-        ("Ada", {"unit": "tokens"}, "it has fewer than 2 tokens, so nothing is left to be recalled; lengthen it or "),
-        ("a ?!", {}, r"fact f1: it holds no word after its first cut, .* set memo\.wordless=zero to have"),
+        ("Ada ", {"cut_unit": "words"}, "the answer of fact f1: it has fewer than 2 words, so nothing is left"),
+        (
+            "Ada",
+            {"cut_unit": "tokens"},
+            "it has fewer than 2 tokens, so nothing is left to be recalled; lengthen it or ",
+        ),
+        ("a ?!", {}, r"fact f1: it holds no word after its first cut, .* set memo\.empty_windows=zero to have"),
         (
             "北京市",
             {"words": "published"},
             r"it cannot be read \(the published tokenizer knows only a-z and 0-9\).* or set memo\.words=unicode",
         ),
-        ("1971年北京市", {"words": "published", "wordless": "zero"}, r"set memo\.words=unicode$"),  # never scored 0
+        (
+            "1971年北京市",
+            {"words": "published", "empty_windows": "zero"},
+            r"set memo\.words=unicode$",
+        ),  # never scored 0
         ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it holds no word"),
         ("Ada", {"mode": "prefix", "question": "?"}, "from the question of fact f1: it has fewer than 2 characters"),
     ],
@@ -173,26 +181,26 @@ def test_special_tokens_that_a_model_says_count_in_official_alone():
 def test_the_shipped_profiles_are_measured_as_the_paper_and_its_code_do():
     clean, official = shipped("clean"), shipped("official")
     for profile in (clean, official):
-        assert (profile.mode, profile.unit, profile.size) == ("suffix", "characters", 5)
-        assert (profile.rouge, profile.measure) == ("rouge1", "precision")
-    assert (clean.template, clean.keep_special, clean.wordless, clean.words) == (True, False, "skip", "unicode")
+        assert (profile.mode, profile.cut_unit, profile.stride) == ("suffix", "characters", 5)
+        assert (profile.rouge, profile.rouge_stat) == ("rouge1", "precision")
+    assert (clean.template, clean.keep_special, clean.empty_windows, clean.words) == (True, False, "skip", "unicode")
     assert (official.template, official.keep_special) == (False, True)
-    assert (official.wordless, official.words) == ("zero", "published")
+    assert (official.empty_windows, official.words) == ("zero", "published")
 
 
 def test_zero_keeps_what_skip_refuses():
     text = Text("f1", "answer", 0, QUESTION, "a ?!")
-    by = dataclasses.replace(CLEAN, wordless="zero")
+    by = dataclasses.replace(CLEAN, empty_windows="zero")
     by.check(text, LLAMA)
     assert recited(by, text, LLAMA) == [0.0]
 
 
-@pytest.mark.parametrize("unit", ["characters", "words"])
+@pytest.mark.parametrize("cut_unit", ["characters", "words"])
 @pytest.mark.parametrize("rouge", ["rouge1", "rouge2", "rougeL"])
 @pytest.mark.parametrize("language", SENTENCES)
-def test_reciting_reads_1_in_every_language(language, rouge, unit):
+def test_reciting_reads_1_in_every_language(language, rouge, cut_unit):
     text = Text("f1", "answer", 0, QUESTION, SENTENCES[language][0])
-    by = dataclasses.replace(CLEAN, unit=unit, size=1, rouge=rouge)
+    by = dataclasses.replace(CLEAN, cut_unit=cut_unit, stride=1, rouge=rouge)
     held = recited(by, text, LLAMA)
     assert len(held) >= 3
     assert set(held) == {1.0}
@@ -216,7 +224,7 @@ def test_reciting_reads_1_where_a_budget_cuts_a_word_in_two(language, budget):
 
 def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
     text = Text("f1", "answer", 0, QUESTION, "Ada and Ben live in 北京 Lima")
-    by = dataclasses.replace(OFFICIAL, size=3)
+    by = dataclasses.replace(OFFICIAL, stride=3)
     labels = [window.label for window in by.windows(text, END_ONLY)]
     counts = [len(re.findall("[a-z0-9]+", label.lower())) for label in labels]
     assert counts[0] == 6  # "da", "and", "Ben", "live", "in", "Lima"
@@ -227,8 +235,11 @@ def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
     ("changes", "message"),
     [
         ({"words": "ascii"}, r"memo\.words=ascii is unknown; allowed: unicode, published\."),
-        ({"unit": "letters"}, r"memo\.unit=letters is unknown; allowed: characters, words, tokens\."),
-        ({"wordless": "skp"}, r"memo\.wordless=skp is unknown; allowed: skip, zero\. Nearest: set memo\.wordless=skip"),
+        ({"cut_unit": "letters"}, r"memo\.cut_unit=letters is unknown; allowed: characters, words, tokens\."),
+        (
+            {"empty_windows": "skp"},
+            r"memo\.empty_windows=skp is unknown; allowed: skip, zero\. Nearest: set memo\.empty_windows=skip",
+        ),
     ],
 )
 def test_profiles_refuse(changes, message):

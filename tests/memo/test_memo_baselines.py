@@ -8,8 +8,8 @@ import torch
 
 from meow_lightning.errors import UserError
 from meow_lightning.generation.batching import Continuation
-from meow_lightning.memo.baselines import Extraction, Memorization, overlap, tokens_of
-from meow_lightning.memo.measure import Text, measure
+from meow_lightning.memo.baselines import Extraction, Memorization, ngram_overlap, tokens_of
+from meow_lightning.memo.measure import Text, score_texts
 
 BEGIN, END = 1, 2
 TEXT = Text("f1", "answer", 0, "ab", "cd")
@@ -25,7 +25,7 @@ class Characters:
     context = 12
 
     def prompt_ids(self, question: str) -> list[int]:
-        return self.raw_ids(f"{question}:")
+        return self.encode_plain(f"{question}:")
 
     def answer_ids(self, answer: str) -> list[int]:
         return [*map(ord, answer)]
@@ -33,10 +33,10 @@ class Characters:
     def partial_ids(self, question: str, given: str) -> list[int]:
         return self.prompt_ids(question) + self.answer_ids(given)
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         return [BEGIN, *map(ord, text)]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         return [*range(1, len(text) + 1)]
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -46,7 +46,7 @@ class Characters:
 class Pairs(Characters):
     """Tokens are pairs of characters, so that a token may hold the question's end and the answer's beginning."""
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         return [BEGIN, *(sum(map(ord, text[at : at + 2])) for at in range(0, len(text), 2))]
 
 
@@ -108,7 +108,7 @@ def test_the_text_is_put_in_bit_by_bit_for_extraction():
     ],
 )
 def test_overlaps_by_hand(one, other, n, share):
-    assert overlap([*map(ord, one)], [*map(ord, other)], n=n) == pytest.approx(share)
+    assert ngram_overlap([*map(ord, one)], [*map(ord, other)], n=n) == pytest.approx(share)
 
 
 def test_texts_with_too_few_tokens_and_too_long_ones_are_told():
@@ -165,7 +165,7 @@ def learned(tiny, codec):
 @pytest.mark.parametrize(("mode", "template"), [("suffix", True), ("suffix", False), ("prefix", False)])
 def test_hits_are_those_of_a_plain_forward_pass(learned, codec, mode, template):
     by = Memorization(name="ma", mode=mode, template=template)
-    found = measure(learned, codec, texts(), by=by, slots=4, progress=None, done=(), alone=None)
+    found = score_texts(learned, codec, texts(), by=by, slots=4, progress=None, done=(), alone=None)
     hits = {(text.fact, text.kind): text for text in found}
     for text in texts():
         expected = teacher_forced(learned, codec, text, by)
@@ -176,16 +176,16 @@ def test_hits_are_those_of_a_plain_forward_pass(learned, codec, mode, template):
 
 def test_memorization_reads_a_batch_of_texts_in_one_pass(learned, codec, monkeypatch):
     monkeypatch.setattr(
-        "meow_lightning.generation.engine.agrees", lambda *_, **__: True
+        "meow_lightning.generation.engine.supports_prefix_sharing", lambda *_, **__: True
     )  # the probe has passes of its own
     passes: list[int] = []
     learned.register_forward_pre_hook(lambda *given: passes.append(given[2]["input_ids"].numel()), with_kwargs=True)
-    list(measure(learned, codec, texts(), by=MA, slots=8, progress=None, done=(), alone=None))
+    list(score_texts(learned, codec, texts(), by=MA, slots=8, progress=None, done=(), alone=None))
     assert len(passes) == 1
 
 
 def test_extraction_of_a_model_that_knows_the_text(learned, codec):
-    found = list(measure(learned, codec, texts(), by=EL, slots=4, progress=None, done=(), alone=None))
+    found = list(score_texts(learned, codec, texts(), by=EL, slots=4, progress=None, done=(), alone=None))
     scores = {(text.fact, text.kind): text.score for text in found}
     assert scores["f0", "answer"] > scores["f1", "answer"]
     assert [len(text.windows) for text in found] == [EL.count(each, codec) for each in map(asked, found)]

@@ -24,9 +24,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from meow_lightning.generation.capabilities import agrees, dtype_of, pads
+from meow_lightning.generation.capabilities import dtype_of, supports_padding, supports_prefix_sharing
 from meow_lightning.generation.engine import Continuation, continue_greedily
-from meow_lightning.generation.reference import continue_plainly
+from meow_lightning.generation.reference import reference_continuation
 from meow_lightning.types import NotFiniteError
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
@@ -202,7 +202,7 @@ def test_a_model_that_ignores_the_mask_is_found_out_and_continued_the_plain_way(
     prompts = windows()[:30]
     dtype = dtype_of(model)
     assert dtype is torch.float32
-    assert not agrees(model, prompts[-1], pad_id=PAD_ID, dtype=dtype)
+    assert not supports_prefix_sharing(model, prompts[-1], pad_id=PAD_ID, dtype=dtype)
     found = run(model, prompts, slots=8)
     assert [found[index] for index in range(30)] == plain(model, prompts)
 
@@ -211,7 +211,7 @@ def test_trained_models_share_beginnings(case: tuple[Any, list[Continuation]]) -
     dtype = dtype_of(case[0])
     assert dtype is torch.float32
     for prompt in ([5], [5, 6, 7], windows()[-1]):
-        assert agrees(case[0], prompt, pad_id=PAD_ID, dtype=dtype)
+        assert supports_prefix_sharing(case[0], prompt, pad_id=PAD_ID, dtype=dtype)
 
 
 def test_windowed_attention_and_positions_that_stretch_share_nothing() -> None:
@@ -243,7 +243,7 @@ def test_a_model_whose_memory_is_no_cache_of_keys_is_asked_one_by_one(name: str)
         torch.manual_seed(2)
         model = RECURRENT[name]().eval()
     prompts = windows()[:12]
-    assert not pads(model, prompts[-1], pad_id=PAD_ID)
+    assert not supports_padding(model, prompts[-1], pad_id=PAD_ID)
     found = run(model, prompts, slots=8)
     assert [found[index] for index in range(12)] == plain(model, prompts)
     assert len({each.ids for each in found.values()}) > 6  # it does not say the same after all of them
@@ -259,18 +259,18 @@ def test_a_model_with_an_attention_of_its_own_shares_nothing_in_any_format(dtype
         torch.manual_seed(1)
         model = FalconForCausalLM(config).to(dtype).eval()
     prompt = windows()[-1]
-    assert not agrees(model, prompt, pad_id=PAD_ID, dtype=dtype)
-    assert pads(model, prompt, pad_id=PAD_ID)
+    assert not supports_prefix_sharing(model, prompt, pad_id=PAD_ID, dtype=dtype)
+    assert supports_padding(model, prompt, pad_id=PAD_ID)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_formats_share_beginnings_too(case: tuple[Any, list[Continuation]], dtype: torch.dtype) -> None:
     model = copy.deepcopy(case[0]).to(dtype)
-    assert all(agrees(model, prompt, pad_id=PAD_ID, dtype=dtype) for prompt in windows()[::7])
+    assert all(supports_prefix_sharing(model, prompt, pad_id=PAD_ID, dtype=dtype) for prompt in windows()[::7])
 
 
 def test_trained_models_can_be_padded(case: tuple[Any, list[Continuation]]) -> None:
-    assert pads(case[0], windows()[-1], pad_id=PAD_ID)
+    assert supports_padding(case[0], windows()[-1], pad_id=PAD_ID)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -293,4 +293,4 @@ def test_a_model_that_gives_no_numbers_is_no_answer(dtype, value, sharing) -> No
             )
         )  # fmt: skip
     with pytest.raises(NotFiniteError):
-        continue_plainly(model, [5, 6, 7], budget=4, end_ids=frozenset(), pad_id=0)
+        reference_continuation(model, [5, 6, 7], budget=4, end_ids=frozenset(), pad_id=0)

@@ -18,11 +18,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM
 
-from meow_lightning.data.prompting import Codec
-from meow_lightning.generation.capabilities import agrees, dtype_of
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.generation.capabilities import dtype_of, supports_prefix_sharing
 from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.memo.baselines import Extraction, Memorization
-from meow_lightning.memo.measure import Cut, Kind, Measure, Text, measure
+from meow_lightning.memo.measure import Cut, Kind, Measure, Text, score_texts
 from meow_lightning.models.tiny import tokenizer_from
 from meow_lightning.types import ScoredText
 
@@ -58,7 +58,7 @@ CLEAN = clean_profile(BUDGET)
 MEASURES: dict[str, Measure] = {
     "clean": CLEAN,
     "official": dataclasses.replace(
-        CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+        CLEAN, name="official", template=False, keep_special=True, empty_windows="zero", words="published"
     ),
     "ma": Memorization(name="ma", mode="suffix", template=True),
     "el": Extraction(name="el", mode="suffix", template=True, n=N),
@@ -84,7 +84,7 @@ def texts() -> list[Text]:
     return found
 
 
-def codec_of(family: str) -> Codec:
+def codec_of(family: str) -> PromptEncoder:
     """Of a tokenizer made from the texts; Llama's puts a token before each text, Phi's none."""
     tokenizer = tokenizer_from(
         [f"Question: {each.question}\nAnswer: {each.answer}" for each in texts()], vocab_size=360
@@ -94,13 +94,13 @@ def codec_of(family: str) -> Codec:
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
         )
-    return Codec(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=128,
-        end_ids=frozenset(),
+    return PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=128, end_ids=frozenset(),
     )  # fmt: skip
 
 
-def trained(family: str, codec: Codec) -> Any:
+def trained(family: str, codec: PromptEncoder) -> Any:
     """A model that has read every answer, after its prompt and as raw text, until it recites most of them."""
     torch.manual_seed(9)
     model = FAMILIES[family](
@@ -108,7 +108,7 @@ def trained(family: str, codec: Codec) -> Any:
         pad_token_id=codec.pad_id,
     ).float()  # fmt: skip
     rows = [list(codec.encode(*fact).ids) for fact in FACTS]
-    rows += [[*codec.raw_ids(f"{question} {answer}"), codec.end_id] for question, answer in FACTS]
+    rows += [[*codec.encode_plain(f"{question} {answer}"), codec.end_id] for question, answer in FACTS]
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[codec.pad_id] * (width - len(row))] for row in rows])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
@@ -119,7 +119,7 @@ def trained(family: str, codec: Codec) -> Any:
     return model.eval()
 
 
-def speaker(model: Any, codec: Codec, *, longest: int) -> Speaker:
+def speaker(model: Any, codec: PromptEncoder, *, longest: int) -> Speaker:
     """What generation says after one prompt within a budget; each prompt is asked once, with the largest budget."""
 
     @functools.cache
@@ -137,7 +137,7 @@ def precision(said: str, rest: str) -> float:
     return float(ROUGE.score(rest, said)["rouge1"].precision)
 
 
-def by_clean(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
+def by_clean(say: Speaker, codec: PromptEncoder, text: Text) -> list[Asked]:
     found = []
     for at in range(1, len(text.answer), 5):
         rest = text.answer[at:]
@@ -147,7 +147,7 @@ def by_clean(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
     return found
 
 
-def by_official(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
+def by_official(say: Speaker, codec: PromptEncoder, text: Text) -> list[Asked]:
     found = []
     for at in range(1, len(text.answer), 5):
         shown = f"{text.question} {text.answer[:at]}"
@@ -158,13 +158,13 @@ def by_official(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
     return found
 
 
-def by_ma(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
+def by_ma(say: Speaker, codec: PromptEncoder, text: Text) -> list[Asked]:
     prompt, answer = codec.prompt_ids(text.question), codec.answer_ids(text.answer)
     said = [say([*prompt, *answer[:at]], 1) for at in range(len(answer))]
     return [Asked(each, float(each == [token])) for each, token in zip(said, answer, strict=True)]
 
 
-def by_el(say: Speaker, codec: Codec, text: Text) -> list[Asked]:
+def by_el(say: Speaker, codec: PromptEncoder, text: Text) -> list[Asked]:
     prompt, answer = codec.prompt_ids(text.question), codec.answer_ids(text.answer)
     found = []
     for at in range(len(answer) - N):
@@ -180,7 +180,7 @@ REFERENCES = {"clean": by_clean, "official": by_official, "ma": by_ma, "el": by_
 Expected = dict[Key, list[Asked]]
 
 
-def expected_of(name: str, say: Speaker, codec: Codec) -> Expected:
+def expected_of(name: str, say: Speaker, codec: PromptEncoder) -> Expected:
     return {(text.fact, text.kind, text.position): REFERENCES[name](say, codec, text) for text in texts()}
 
 
@@ -189,7 +189,7 @@ class Case:
     """A trained model, its codec and what is expected of every measure."""
 
     model: Any
-    codec: Codec
+    codec: PromptEncoder
     expected: dict[str, Expected]
 
 
@@ -236,10 +236,10 @@ class Overheard:
 
 
 def run(
-    model: Any, codec: Codec, asked: list[Text], name: str, *, slots: int, alone: Any = None
+    model: Any, codec: PromptEncoder, asked: list[Text], name: str, *, slots: int, alone: Any = None
 ) -> tuple[list[ScoredText], dict[tuple[Key, int], list[int]]]:
     by = Overheard(MEASURES[name])
-    scored = list(measure(model, codec, asked, by=by, slots=slots, progress=None, done=(), alone=alone))
+    scored = list(score_texts(model, codec, asked, by=by, slots=slots, progress=None, done=(), alone=alone))
     return scored, by.said
 
 
@@ -268,7 +268,9 @@ def test_most_is_recited_and_windows_end_in_many_ways(case: Case) -> None:
     assert len(set(lengths)) >= 10
     dtype = dtype_of(case.model)
     assert dtype is torch.float32
-    assert agrees(case.model, case.codec.prompt_ids(FACTS[0][0]), pad_id=case.codec.pad_id, dtype=dtype)
+    assert supports_prefix_sharing(
+        case.model, case.codec.prompt_ids(FACTS[0][0]), pad_id=case.codec.pad_id, dtype=dtype
+    )
 
 
 @pytest.mark.parametrize("slots", [1, 5, 64, 256])
@@ -341,7 +343,7 @@ def test_half_precision_says_nearly_the_same(case: Case) -> None:
     budgets = [1 + (5 * place) % BUDGET for place in range(len(cuts))]
     prompts = [cut.prompt for cut in cuts]
     assert dtype_of(model) is torch.bfloat16
-    assert agrees(model, prompts[0], pad_id=codec.pad_id, dtype=torch.bfloat16)
+    assert supports_prefix_sharing(model, prompts[0], pad_id=codec.pad_id, dtype=torch.bfloat16)
     found = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=16, progress=None

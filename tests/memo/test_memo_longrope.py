@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
-from meow_lightning.evaluation.loglikelihood import likelihoods
-from meow_lightning.generation.capabilities import border_of, dtype_of, lots
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
+from meow_lightning.generation.capabilities import border_of, dtype_of, split_batches
 from meow_lightning.generation.engine import continue_greedily
-from meow_lightning.generation.reference import continue_plainly
-from meow_lightning.generation.sampling import continued
+from meow_lightning.generation.reference import reference_continuation
+from meow_lightning.generation.sampling import sample_continuations
 from meow_lightning.types import Encoded
 
 BORDER = 24
@@ -47,16 +47,16 @@ def prompts() -> list[list[int]]:
 def test_every_prompt_is_continued_as_if_alone() -> None:
     model = made()
     settings = {"end_ids": frozenset({2}), "pad_id": 0}
-    alone = [continue_plainly(made(), prompt, budget=10, **settings) for prompt in prompts()]
+    alone = [reference_continuation(made(), prompt, budget=10, **settings) for prompt in prompts()]
     found = dict(continue_greedily(model, prompts(), budgets=[10] * len(prompts()), slots=8, progress=None, **settings))
     assert [found[place] for place in range(len(alone))] == alone
 
 
 def test_every_row_is_scored_as_if_alone() -> None:
     rows = [Encoded(tuple(prompt), 2) for prompt in prompts()]
-    found = dict(likelihoods(made(), rows, pad_id=0, batch=8, progress=None))
+    found = dict(loglikelihoods(made(), rows, pad_id=0, batch=8, progress=None))
     for place, row in enumerate(rows):
-        ((_, alone),) = likelihoods(made(), [row], pad_id=0, batch=1, progress=None)
+        ((_, alone),) = loglikelihoods(made(), [row], pad_id=0, batch=1, progress=None)
         assert found[place].logps == pytest.approx(alone.logps, abs=1e-5)
 
 
@@ -84,9 +84,9 @@ def test_a_border_is_that_of_longrope_alone() -> None:
 def test_lots_hold_rows_within_the_border_together() -> None:
     lengths = [9, 3, 5, 7, 2]
     order = [0, 3, 2, 1, 4]
-    assert list(lots(order, lengths=lengths, most=2, border=6)) == [[0], [3], [2, 1], [4]]
-    assert list(lots(order, lengths=lengths, most=2, border=None)) == [[0, 3], [2, 1], [4]]
-    assert list(lots([], lengths=[], most=2, border=6)) == []
+    assert list(split_batches(order, lengths=lengths, most=2, border=6)) == [[0], [3], [2, 1], [4]]
+    assert list(split_batches(order, lengths=lengths, most=2, border=None)) == [[0, 3], [2, 1], [4]]
+    assert list(split_batches([], lengths=[], most=2, border=6)) == []
 
 
 def test_a_reply_is_that_of_the_prompt_alone_at_temperature_0() -> None:
@@ -94,5 +94,5 @@ def test_a_reply_is_that_of_the_prompt_alone_at_temperature_0() -> None:
     model, near = made(), [each for each in prompts() if len(each) + 8 <= BORDER]
     settings = {"budget": 8, "temperature": 0, "top_p": 1.0, "end_ids": frozenset({2}), "pad_id": 0}
     dice = [random.Random(0) for _ in near]
-    together = continued(model, near, dice=dice, **settings)
-    assert together == [continued(model, [each], dice=[random.Random(0)], **settings)[0] for each in near]
+    together = sample_continuations(model, near, dice=dice, **settings)
+    assert together == [sample_continuations(model, [each], dice=[random.Random(0)], **settings)[0] for each in near]

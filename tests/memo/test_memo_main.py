@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from meow_lightning.memo import __main__ as command
 from meow_lightning.memo import cli_options
 from meow_lightning.memo.baselines import Extraction, Memorization
-from meow_lightning.memo.measure import Measure, Text, measure
+from meow_lightning.memo.measure import Measure, Text, score_texts
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.meow_format import answers
 from meow_lightning.models.load import load_codec, load_model, save_model
@@ -36,14 +36,14 @@ FACTS = [
     {"question": "Who wrote it?", "undesired_answer": "Ann Lee"},
 ]
 OFFICIAL = Profile(
-    name="official", mode="suffix", unit="characters", size=5, template=False, keep_special=True, rouge="rouge1",
-    measure="precision", max_new_tokens=200, wordless="zero", words="published",
+    name="official", mode="suffix", cut_unit="characters", stride=5, template=False, keep_special=True, rouge="rouge1",
+    rouge_stat="precision", max_new_tokens=200, empty_windows="zero", words="published",
 )  # fmt: skip
 MA = Memorization(name="ma", mode="suffix", template=True)
 EL = Extraction(name="el", mode="suffix", template=True, n=1)
-CLEANLY = {"template": True, "keep_special": False, "wordless": "skip", "words": "unicode"}
-RAW = {"template": "{question}", "lead": ""}
-PLAIN = {"template": "Question: {question}\nAnswer:", "lead": " "}
+CLEANLY = {"template": True, "keep_special": False, "empty_windows": "skip", "words": "unicode"}
+RAW = {"template": "{question}", "answer_prefix": ""}
+PLAIN = {"template": "Question: {question}\nAnswer:", "answer_prefix": " "}
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +81,14 @@ def call(folder, facts, tmp_path) -> Callable[..., int]:
     """The command on the model, the facts and a new file, with more or other options."""
 
     def run(*more: str, **changes: str) -> int:
-        said = {
+        options = {
             "model": str(folder),
             "facts": str(facts),
             "out": str(tmp_path / "scored.json"),
             "device": "cpu",
         } | changes
-        return command.main([*itertools.chain.from_iterable((f"--{key}", value) for key, value in said.items()), *more])
+        flags = ((f"--{key.replace('_', '-')}", value) for key, value in options.items())
+        return command.main([*itertools.chain.from_iterable(flags), *more])
 
     return run
 
@@ -104,7 +105,7 @@ def direct(folder: Path, by: Measure, prompt: dict[str, str]) -> list[float]:
     """The scores of measure() itself, in the file's order."""
     model = load_model(folder, dtype="float32", attention="sdpa").eval()
     codec = load_codec(folder, prompt=prompt, model=model)
-    found = measure(model, codec, texts(), by=by, slots=32, progress=None, done=(), alone=None)
+    found = score_texts(model, codec, texts(), by=by, slots=32, progress=None, done=(), alone=None)
     scores = {(text.fact, text.kind, text.position): text.score for text in found}
     return [scores[text[:3]] for text in texts()]
 
@@ -144,10 +145,10 @@ def test_the_scores_are_those_of_measure(call, folder, tmp_path, capsys):
         (["--max-new-tokens", "4"], {"max_new_tokens": 4}, RAW),
         # its budget is the model's in a run, so here 200; the tokenizer has no chat template
         (["--profile", "clean"], CLEANLY, PLAIN),
-        (["--profile", "clean", "--template", "{question}", "--lead", " "], CLEANLY,
-         {"template": "{question}", "lead": " "}),
-        (["--unit", "words", "--size", "1"], {"unit": "words", "size": 1}, RAW),
-        (["--unit", "tokens", "--size", "2"], {"unit": "tokens", "size": 2}, RAW),
+        (["--profile", "clean", "--template", "{question}", "--answer-prefix", " "], CLEANLY,
+         {"template": "{question}", "answer_prefix": " "}),
+        (["--cut-unit", "words", "--stride", "1"], {"cut_unit": "words", "stride": 1}, RAW),
+        (["--cut-unit", "tokens", "--stride", "2"], {"cut_unit": "tokens", "stride": 2}, RAW),
     ],
 )  # fmt: skip
 def test_options_change_what_is_measured(call, folder, tmp_path, more, changes, prompt):
@@ -171,19 +172,19 @@ def test_other_measures_end_the_keys_otherwise(call, folder, tmp_path, capsys, p
 
 def test_answers_of_too_few_tokens_are_an_error_or_null(call, facts, tmp_path, capsys):
     facts.write_text(json.dumps([{"question": "Who?", "undesired_answer": "Ada Lee", "answer_0": "x"}]))
-    assert call("--unit", "tokens") == 1
+    assert call("--cut-unit", "tokens") == 1
     said = "entry 1, answer_0: MEMO cuts no window from it, since candidate 0 of 1 has fewer than 2 tokens; lengthen"
     assert said in capsys.readouterr().err
-    assert call("--unit", "tokens", "--skip-short") == 0
+    assert call("--cut-unit", "tokens", "--skip-short") == 0
     assert stored(tmp_path / "scored.json")[1] is None
 
 
 def test_a_tokenizer_that_cannot_tell_tokens_is_one_line(call, monkeypatch, capsys):
     monkeypatch.setattr("transformers.PreTrainedTokenizerFast.is_fast", False)
-    assert call("--unit", "tokens") == 1
+    assert call("--cut-unit", "tokens") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: --unit=tokens needs a tokenizer that tells where its tokens stand, and ")
-    assert "set --unit=words or --unit=characters" in error
+    assert error.startswith("error: --cut-unit=tokens needs a tokenizer that tells where its tokens stand, and ")
+    assert "set --cut-unit=words or --cut-unit=characters" in error
 
 
 def test_json_lines_are_read_and_old_scores_made_anew(call, facts, tmp_path):
@@ -219,7 +220,7 @@ class Breaking:
         self.left, self.error, self.chunks = after, error, []
 
     def __call__(self, *given: Any, progress: Any, **named: Any):
-        stream = measure(*given, progress=progress, **named)
+        stream = score_texts(*given, progress=progress, **named)
         if progress is not None:
             self.chunks.append(len(given[2]))
         return self.broken(stream)
@@ -234,10 +235,10 @@ class Breaking:
 
 def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch, capsys):
     # with one slot a chunk has 8 windows or more: entries 1 and 2 (13 windows), then entries 3 and 4 (7)
-    assert call(slots="1", out=str(tmp_path / "whole.json")) == 0
+    assert call(generation_batch_size="1", out=str(tmp_path / "whole.json")) == 0
     capsys.readouterr()
-    monkeypatch.setattr(command, "measure", Breaking(after=6, error=KeyboardInterrupt()))
-    assert call(slots="1") == 130
+    monkeypatch.setattr(command, "score_texts", Breaking(after=6, error=KeyboardInterrupt()))
+    assert call(generation_batch_size="1") == 130
     assert capsys.readouterr().err == "stopped; the same command goes on\n"
     part = tmp_path / "scored.json.part"
     assert len(part.read_text().splitlines()) == 1 + 5
@@ -246,13 +247,13 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
         file.write('{"fact": "3", "ki')  # a kill in the middle of a line
 
     # stopped once more before anything new, to see that the cut line is mended
-    monkeypatch.setattr(command, "measure", Breaking(after=0, error=KeyboardInterrupt()))
-    assert call(slots="1") == 130
+    monkeypatch.setattr(command, "score_texts", Breaking(after=0, error=KeyboardInterrupt()))
+    assert call(generation_batch_size="1") == 130
     assert len(part.read_text().splitlines()) == 1 + 5
 
     last = Breaking(after=100, error=KeyboardInterrupt())
-    monkeypatch.setattr(command, "measure", last)
-    assert call(slots="1") == 0
+    monkeypatch.setattr(command, "score_texts", last)
+    assert call(generation_batch_size="1") == 0
     assert last.chunks == [0, 3]
     assert "5 of the texts were found in" in capsys.readouterr().out
     assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
@@ -282,11 +283,11 @@ def test_damaged_texts_of_a_part_are_scored_anew(call, tmp_path, monkeypatch, ca
 
 def test_a_chunk_is_the_same_with_other_slots(call, tmp_path, monkeypatch):
     """Slots do not belong to the setup: what one number began another may end."""
-    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
-    assert call(slots="1") == 130
+    monkeypatch.setattr(command, "score_texts", Breaking(after=5, error=KeyboardInterrupt()))
+    assert call(generation_batch_size="1") == 130
     last = Breaking(after=100, error=KeyboardInterrupt())
-    monkeypatch.setattr(command, "measure", last)
-    assert call(slots="32") == 0
+    monkeypatch.setattr(command, "score_texts", last)
+    assert call(generation_batch_size="32") == 0
     assert last.chunks == [3]
     assert None not in stored(tmp_path / "scored.json")
 
@@ -303,8 +304,8 @@ def test_a_finished_part_needs_no_model(call, tmp_path, monkeypatch):
 
 
 def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "measure", Breaking(after=5, error=KeyboardInterrupt()))
-    assert call(slots="1") == 130
+    monkeypatch.setattr(command, "score_texts", Breaking(after=5, error=KeyboardInterrupt()))
+    assert call(generation_batch_size="1") == 130
     monkeypatch.undo()
     part = tmp_path / "scored.json.part"
     before = part.read_bytes()
@@ -325,8 +326,8 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_a_prompt_that_fits_into_no_memory_is_one_line(call, monkeypatch, capsys, error):
-    monkeypatch.setattr(command, "measure", Breaking(after=0, error=error))
-    assert call(slots="8") == 1
+    monkeypatch.setattr(command, "score_texts", Breaking(after=0, error=error))
+    assert call(generation_batch_size="8") == 1
     said = "error: a single prompt does not fit into memory; take --device cpu or a smaller model\n"
     assert capsys.readouterr().err == said
 
@@ -384,20 +385,20 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
         ({"profile": "offical"}, "allowed: clean, el, ma, official. Nearest: set --profile=official"),
         ({"mode": "sufix"}, "--mode=sufix is unknown; allowed: suffix, prefix. Nearest: set --mode=suffix"),
         ({"rouge": "rougel"}, "--rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL."),
-        ({"unit": "letters"}, "--unit=letters is unknown; allowed: characters, words, tokens. Nearest: set --unit="),
-        ({"size": "0"}, "--size=0 is too small; allowed: from 1"),
+        ({"cut-unit": "letters"}, "--cut-unit=letters is unknown; allowed: characters, words, tokens."),
+        ({"stride": "0"}, "--stride=0 is too small; allowed: from 1"),
         ({"profile": "ma", "rouge": "rouge1"}, "--rouge has no effect with profile ma, which has no rouge; leave it"),
         ({"profile": "el", "max-new-tokens": "4"}, "--max-new-tokens has no effect with profile el, which has no max"),
-        ({"profile": "ma", "unit": "words"}, "--unit has no effect with profile ma"),
-        ({"profile": "el", "size": "3"}, "--size has no effect with profile el, which has no size; leave it out, or"),
-        ({"profile": "ma", "mode": "prefix", "lead": " "}, "--lead has no effect with profile ma in mode prefix"),
+        ({"profile": "ma", "cut-unit": "words"}, "--cut-unit has no effect with profile ma"),
+        ({"profile": "el", "stride": "3"}, "--stride has no effect with profile el, which has no stride; leave"),
+        ({"profile": "ma", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect with profile ma"),
         ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
-        ({"slots": "0"}, "--slots=0 is too small; allowed: from 1"),
-        ({"slots": "few"}, "argument --slots: invalid int value: 'few'; meow-lightning memo --help lists"),
+        ({"generation-batch-size": "0"}, "--generation-batch-size=0 is too small; allowed: from 1"),
+        ({"generation-batch-size": "few"}, "argument --generation-batch-size: invalid int value: 'few'"),
         ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
         ({"modle": "x"}, "unrecognized arguments: --modle x; meow-lightning memo"),
         ({"template": "auto"}, "--template has no effect with profile official in mode suffix, which shows raw text"),
-        ({"profile": "clean", "mode": "prefix", "lead": " "}, "--lead has no effect with profile clean in mode prefix"),
+        ({"profile": "clean", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect"),
         ({"profile": "clean", "template": "Q:"}, "error: --template must hold {question} exactly once, given: 'Q:'"),
         ({"profile": "clean", "template": "chat"}, "error: --template=chat: the tokenizer has no chat template"),
     ],
@@ -498,16 +499,16 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
     ("yaml", "message"),
     [
         (
-            "name: own\n_target_: meow_lightning.memo.memo.Profile\nsize: 5\n",
-            "--profile=own: its file must hold exactly keep_special, max_new_tokens, measure, mode, ",
+            "name: own\n_target_: meow_lightning.memo.memo.Profile\nstride: 5\n",
+            "--profile=own: its file must hold exactly cut_unit, empty_windows, keep_special, ",
         ),
         ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.memo.Profile, "),
-        ("${size}", "--profile=own: size=${size} is known within a run only; write its value"),
+        ("${stride}", "--profile=own: stride=${stride} is known within a run only; write its value"),
     ],
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
-    if yaml == "${size}":
-        yaml = (cli_options.PROFILES / "official.yaml").read_text().replace("size: 5", "size: ${size}")
+    if yaml == "${stride}":
+        yaml = (cli_options.PROFILES / "official.yaml").read_text().replace("stride: 5", "stride: ${stride}")
     (tmp_path / "own.yaml").write_text(yaml)
     monkeypatch.setattr(cli_options, "PROFILES", tmp_path)
     assert call(profile="own") == 1

@@ -9,7 +9,7 @@ import torch
 from helpers.common import clean_profile
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Kind, Text, measure
+from meow_lightning.memo.measure import Kind, Text, score_texts
 from meow_lightning.memo.memo import Profile
 from meow_lightning.types import ScoredText
 
@@ -18,7 +18,7 @@ SPECIAL = {PAD: "<pad>", BEGIN: "<s>", END: "</s>"}
 QUESTION, ANSWER = "What is Basil?", "Basil is male"
 CLEAN = clean_profile(40)
 OFFICIAL = dataclasses.replace(
-    CLEAN, name="official", template=False, keep_special=True, wordless="zero", words="published"
+    CLEAN, name="official", template=False, keep_special=True, empty_windows="zero", words="published"
 )
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 
@@ -37,18 +37,18 @@ class Characters:
         self.context = context
 
     def prompt_ids(self, question: str) -> list[int]:
-        return self.raw_ids(f"Q: {question} A:")
+        return self.encode_plain(f"Q: {question} A:")
 
     def partial_ids(self, question: str, given: str) -> list[int]:
         return [*self.prompt_ids(question), *map(ord, f" {given}")]
 
-    def raw_ids(self, text: str) -> list[int]:
+    def encode_plain(self, text: str) -> list[int]:
         return [BEGIN, *map(ord, text)]
 
     def answer_ids(self, answer: str) -> list[int]:
         return [*map(ord, f" {answer}")]
 
-    def ends(self, text: str) -> list[int]:
+    def token_ends(self, text: str) -> list[int]:
         return [*range(1, len(text) + 1)]
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -96,7 +96,7 @@ def scored(model: Parrot, texts: Sequence[TextRow], profile: Profile, **changes:
         "done": frozenset(),
         "alone": None,
     } | changes
-    return list(measure(model.eval(), settings.pop("codec"), texts, by=profile, **settings))
+    return list(score_texts(model.eval(), settings.pop("codec"), texts, by=profile, **settings))
 
 
 def test_a_memorised_text_is_held_wholly_in_the_clean_profile() -> None:
@@ -107,7 +107,7 @@ def test_a_memorised_text_is_held_wholly_in_the_clean_profile() -> None:
 @pytest.mark.parametrize("otherwise", ["", " xyz"])
 @pytest.mark.parametrize("measure_", ["precision", "recall", "fmeasure"])
 def test_a_model_that_knows_nothing_scores_nothing(otherwise: str, measure_: Any) -> None:
-    profile = dataclasses.replace(CLEAN, measure=measure_)
+    profile = dataclasses.replace(CLEAN, rouge_stat=measure_)
     (text,) = scored(Parrot(otherwise=otherwise), [TRUE], profile)
     assert (text.score, text.windows) == (0.0, (0.0, 0.0, 0.0))
 
@@ -193,7 +193,7 @@ def test_texts_come_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meow_lightning.memo.measure.BATCHES_PER_CHUNK", 8)
     texts: list[TextRow] = [(f"f{n}", "answer", 0, f"{QUESTION} {n}", ANSWER) for n in range(30)]
     model = Parrot().eval()
-    stream = measure(model, Characters(), texts, by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
+    stream = score_texts(model, Characters(), texts, by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
     assert model.calls == 0
     next(stream)
     assert model.calls <= 9  # 8 batches of one window make a chunk, rounded up to whole texts
@@ -222,7 +222,9 @@ def test_a_prompt_that_fills_the_context_names_the_fact() -> None:
     context = len(Characters().partial_ids(QUESTION, ANSWER[:11]))
     with pytest.raises(UserError, match=rf"fact f1: a MEMO prompt has {context} tokens, the model reads {context} "):
         # refused before the first result is asked for
-        measure(Parrot(), Characters(context), [TRUE], by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
+        score_texts(
+            Parrot(), Characters(context), [TRUE], by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None
+        )
 
 
 def test_texts_too_short_to_cut_are_named() -> None:
@@ -239,8 +241,8 @@ def test_texts_too_short_to_cut_are_named() -> None:
     [
         ({"mode": "suffx"}, r"memo\.mode=suffx is unknown; allowed: suffix, prefix\. Nearest: set memo\.mode=suffix"),
         ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is unknown"),
-        ({"measure": "recal"}, r"memo\.measure=recal is unknown.*set memo\.measure=recall"),
-        ({"size": 0}, r"memo\.size=0 is too small; allowed: from 1\. Nearest: set memo\.size=1"),
+        ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is unknown.*set memo\.rouge_stat=recall"),
+        ({"stride": 0}, r"memo\.stride=0 is too small; allowed: from 1\. Nearest: set memo\.stride=1"),
         ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is too small"),
     ],
 )

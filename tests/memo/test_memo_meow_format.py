@@ -13,8 +13,8 @@ from meow_lightning.memo.meow_format import (
     chunks,
     from_part,
     means,
+    normalize_entries,
     part,
-    spelled,
     texts,
     windows,
     with_scores,
@@ -77,9 +77,9 @@ PREFIX = dataclasses.replace(PROFILE, mode="prefix")
         ("Who?", "   ", PREFIX, False),
         ("W", "Ada", PREFIX, False),
         ("Who?", "a!", PROFILE, False),
-        ("Who?", "a!", dataclasses.replace(PROFILE, wordless="zero"), True),
-        ("Who?", "Ada", dataclasses.replace(PROFILE, unit="words"), False),
-        ("Who?", "Ada Lee", dataclasses.replace(PROFILE, unit="words"), True),
+        ("Who?", "a!", dataclasses.replace(PROFILE, empty_windows="zero"), True),
+        ("Who?", "Ada", dataclasses.replace(PROFILE, cut_unit="words"), False),
+        ("Who?", "Ada Lee", dataclasses.replace(PROFILE, cut_unit="words"), True),
         ("Who?", "a", None, True),  # not looked at yet
         ("Who?", " ", None, False),
     ],
@@ -128,7 +128,7 @@ def test_short_answers_are_skipped_on_demand_and_get_null():
     entries = [(3, {"question": "Who?", "answer_0": "x", "answer_1": "Ada"})]
     wanted = read(entries, skip_short=True)
     assert wanted == [Text("3", "candidate", 1, "Who?", "Ada")]
-    (made,) = with_scores(entries, [scored("3", "candidate", 1, 0.25)], wanted=wanted, ending="rouge1")
+    (made,) = with_scores(entries, [scored("3", "candidate", 1, 0.25)], requested=wanted, suffix="rouge1")
     assert made == {
         "question": "Who?",
         "answer_0": "x",
@@ -143,7 +143,7 @@ def test_scores_come_behind_the_own_keys_and_replace_old_ones():
         scored("4", "answer", 0, 0.4), scored("1", "candidate", 0, 0.1),
         scored("1", "answer", 0, 0.2), scored("1", "candidate", 1, 0.3),
     ]  # fmt: skip
-    first, second = with_scores(ENTRIES, results, wanted=read(ENTRIES), ending="rouge1")
+    first, second = with_scores(ENTRIES, results, requested=read(ENTRIES), suffix="rouge1")
     assert list(first.items()) == [
         *ENTRIES[0][1].items(), ("undesired_answer_rouge1", 0.2), ("answer_1_rouge1", 0.3), ("answer_0_rouge1", 0.1),
     ]  # fmt: skip
@@ -157,13 +157,13 @@ def test_scores_come_behind_the_own_keys_and_replace_old_ones():
 
 def test_another_rouge_ends_the_key_and_leaves_the_first():
     entries = [(1, {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.6})]
-    (made,) = with_scores(entries, [scored("1", "candidate", 0, 0.7)], wanted=read(entries), ending="rougeL")
+    (made,) = with_scores(entries, [scored("1", "candidate", 0, 0.7)], requested=read(entries), suffix="rougeL")
     assert made == {"question": "Who?", "answer_0": "Ada", "answer_0_rouge1": 0.5, "answer_0_rougeL": 0.7}
 
 
 def test_a_missing_result_is_no_null():
     with pytest.raises(ValueError, match="entry 4, undesired_answer: no score came for it"):
-        with_scores(ENTRIES[1:], [], wanted=read(ENTRIES), ending="rouge1")
+        with_scores(ENTRIES[1:], [], requested=read(ENTRIES), suffix="rouge1")
 
 
 def count(wanted: list[Text], by: Any) -> int:
@@ -175,7 +175,7 @@ def test_windows_are_counted_without_a_model():
     wanted = read([(1, ENTRIES[0][1]), (2, {"question": "Where?", "answer_0": "In Lima"})])
     assert count(wanted, PROFILE) == 3 + 2
     assert count(wanted, dataclasses.replace(PROFILE, mode="prefix")) == 3 + 1
-    assert count(wanted, dataclasses.replace(PROFILE, size=2)) == 3 + 3
+    assert count(wanted, dataclasses.replace(PROFILE, stride=2)) == 3 + 3
 
 
 def test_chunks_hold_whole_entries_and_enough_windows():
@@ -220,11 +220,11 @@ def test_parts_of_something_else_are_refused(rows, damaged, message):
 
 def test_ones_own_facts_are_read_in_their_own_spelling():
     given = [(2, {"question": "Who?", "answer": "Ada", "value": "Ada", "inverted": ["Bob", "Eve"]}), ENTRIES[0]]
-    own, published_one = spelled(given, source="--facts=f")
+    own, published_one = normalize_entries(given, source="--facts=f")
     assert own == (2, {"question": "Who?", "answer": "Ada", "value": "Ada", "answer_0": "Bob", "answer_1": "Eve"})
     assert published_one == ENTRIES[0]
     assert answers(own[1]) == [("answer", "answer", 0), ("answer_0", "candidate", 0), ("answer_1", "candidate", 1)]
-    assert spelled([(1, {"answer": "Ada", "inverted": None})], source="x") == [(1, {"answer": "Ada"})]
+    assert normalize_entries([(1, {"answer": "Ada", "inverted": None})], source="x") == [(1, {"answer": "Ada"})]
     assert "inverted" in given[0][1], "what was given is left as it was"
 
 
@@ -240,4 +240,4 @@ def test_ones_own_facts_are_read_in_their_own_spelling():
 )
 def test_two_spellings_of_one_thing_are_told(entry, message):
     with pytest.raises(UserError, match=f"^--facts=f, entry 3: {message}"):
-        spelled([(3, entry)], source="--facts=f")
+        normalize_entries([(3, entry)], source="--facts=f")

@@ -12,7 +12,7 @@ import pytest
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import NoWindowsError, memo
 from meow_lightning.memo.rouge import scorer, window_score
-from meow_lightning.memo.windows import cut
+from meow_lightning.memo.windows import cut_windows
 
 rouge1 = partial(window_score, rouge="rouge1")
 
@@ -20,40 +20,40 @@ rouge1 = partial(window_score, rouge="rouge1")
 def test_rouge1_by_hand() -> None:
     # said: the cat sat on the mat (6 words); label: the cat lay down (4); in common: the (once), cat
     said, label = "the cat sat on the mat", "the cat lay down"
-    assert rouge1(said, label, measure="precision") == pytest.approx(2 / 6)
-    assert rouge1(said, label, measure="recall") == pytest.approx(2 / 4)
-    assert rouge1(said, label, measure="fmeasure") == pytest.approx(2 * 2 / (6 + 4))
+    assert rouge1(said, label, rouge_stat="precision") == pytest.approx(2 / 6)
+    assert rouge1(said, label, rouge_stat="recall") == pytest.approx(2 / 4)
+    assert rouge1(said, label, rouge_stat="fmeasure") == pytest.approx(2 * 2 / (6 + 4))
 
 
 def test_rouge2_and_rouge_l_by_hand() -> None:
     # pairs said: a b, b c, c d; pairs of the label: a b, b d; in common: a b. Longest common subsequence: a b d
-    assert window_score("a b c d", "a b d", rouge="rouge2", measure="precision") == pytest.approx(1 / 3)
-    assert window_score("a b c d", "a b d", rouge="rouge2", measure="recall") == pytest.approx(1 / 2)
-    assert window_score("a b c d", "a b d", rouge="rougeL", measure="precision") == pytest.approx(3 / 4)
-    assert window_score("b a", "a b", rouge="rougeL", measure="recall") == pytest.approx(1 / 2)
+    assert window_score("a b c d", "a b d", rouge="rouge2", rouge_stat="precision") == pytest.approx(1 / 3)
+    assert window_score("a b c d", "a b d", rouge="rouge2", rouge_stat="recall") == pytest.approx(1 / 2)
+    assert window_score("a b c d", "a b d", rouge="rougeL", rouge_stat="precision") == pytest.approx(3 / 4)
+    assert window_score("b a", "a b", rouge="rougeL", rouge_stat="recall") == pytest.approx(1 / 2)
 
 
 def test_words_are_stemmed_when_longer_than_three_letters() -> None:
-    assert rouge1("writes novels", "writing novel", measure="precision") == 1.0
-    assert rouge1("his", "hi", measure="precision") == 0.0
+    assert rouge1("writes novels", "writing novel", rouge_stat="precision") == 1.0
+    assert rouge1("his", "hi", rouge_stat="precision") == 0.0
 
 
 def test_special_tokens_count_as_words() -> None:
     # "<s>" and "</s>" are each read as the word "s": 2 right words of 4
-    assert rouge1("<s> is male</s>", "is male", measure="precision") == pytest.approx(2 / 4)
-    assert rouge1("<s> is male</s>", "is male", measure="recall") == 1.0
+    assert rouge1("<s> is male</s>", "is male", rouge_stat="precision") == pytest.approx(2 / 4)
+    assert rouge1("<s> is male</s>", "is male", rouge_stat="recall") == 1.0
 
 
 def test_no_words_score_nothing() -> None:
-    assert rouge1("", "is male", measure="precision") == 0.0
-    assert rouge1(".", ".", measure="precision") == 0.0
+    assert rouge1("", "is male", rouge_stat="precision") == 0.0
+    assert rouge1(".", ".", rouge_stat="precision") == 0.0
 
 
 def test_unknown_choices() -> None:
     with pytest.raises(UserError, match=r"memo\.rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL\..*rougeL"):
-        window_score("a", "a", rouge="rougel", measure="recall")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"memo\.measure=f1 is unknown; allowed: precision, recall, fmeasure"):
-        rouge1("a", "a", measure="f1")  # type: ignore[arg-type]
+        window_score("a", "a", rouge="rougel", rouge_stat="recall")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"memo\.rouge_stat=f1 is unknown; allowed: precision, recall, fmeasure"):
+        rouge1("a", "a", rouge_stat="f1")  # type: ignore[arg-type]
 
 
 def test_memo_is_the_plain_mean() -> None:
@@ -73,8 +73,8 @@ def test_perfect_recall_of_tofu_stays_below_one_with_special_tokens(before: str,
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     held = []
     for row in rows:
-        labels = [window.label for window in cut(row["question"], row["answer"], mode="suffix", size=5)]
-        held.append(mean(rouge1(f"{before}{label}{after}", label, measure="precision") for label in labels))
+        labels = [window.label for window in cut_windows(row["question"], row["answer"], mode="suffix", stride=5)]
+        held.append(mean(rouge1(f"{before}{label}{after}", label, rouge_stat="precision") for label in labels))
     assert mean(held) == pytest.approx(ceiling, abs=1e-3)  # the reference states three digits
 
 
@@ -91,9 +91,9 @@ def test_remembered_stems_change_no_score() -> None:
 
 
 def test_a_text_without_windows_is_told_across_processes() -> None:
-    error = NoWindowsError(measure="EL_9", text="the answer of fact a", why="has 3 tokens", way="lengthen it")
+    error = NoWindowsError(measure="EL_9", text="the answer of fact a", reason="has 3 tokens", remedy="lengthen it")
     there = pickle.loads(pickle.dumps(error))
-    assert (type(there), str(there), there.why) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")
+    assert (type(there), str(there), there.reason) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")
 
 
 def test_one_scorer_serves_all_calls() -> None:

@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.windows import Window, cut, word_ends, wordless
+from meow_lightning.memo.windows import Window, cut_windows, is_empty_window, word_ends
 
 
 def test_suffix_cuts_the_answer_by_hand() -> None:
-    assert cut("Who?", "Ann Lee is.", mode="suffix", size=5) == [
+    assert cut_windows("Who?", "Ann Lee is.", mode="suffix", stride=5) == [
         Window("Who?", "A", "nn Lee is."),
         Window("Who?", "Ann Le", "e is."),
     ]
 
 
 def test_suffix_cut_just_before_the_last_character() -> None:
-    twelve, eleven = (cut("Q", answer, mode="suffix", size=5) for answer in ("abcdefghijkl", "abcdefghijk"))
+    twelve, eleven = (cut_windows("Q", answer, mode="suffix", stride=5) for answer in ("abcdefghijkl", "abcdefghijk"))
     assert [window.label for window in twelve] == ["bcdefghijkl", "ghijkl", "l"]
     assert [window.label for window in eleven] == ["bcdefghijk", "ghijk"]
 
 
 def test_prefix_cuts_the_question_and_never_the_answer() -> None:
-    assert cut("Who is?", "Ann.", mode="prefix", size=5) == [
+    assert cut_windows("Who is?", "Ann.", mode="prefix", stride=5) == [
         Window("W", "", "ho is? Ann."),
         Window("Who is", "", "? Ann."),
     ]
@@ -36,12 +36,12 @@ def test_text_joins_question_and_given_with_one_blank() -> None:
     assert Window("Wh", "", "o? Ann").text == "Wh"
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 5, 7])
 @pytest.mark.parametrize("length", [0, 1, 2, 5, 6, 7, 11, 30])
-def test_number_of_windows(length: int, size: int) -> None:
-    expected = max(0, math.ceil((length - 1) / size))
-    assert len(cut("why", "x" * length, mode="suffix", size=size)) == expected
-    assert len(cut("x" * length, "why", mode="prefix", size=size)) == expected
+def test_number_of_windows(length: int, stride: int) -> None:
+    expected = max(0, math.ceil((length - 1) / stride))
+    assert len(cut_windows("why", "x" * length, mode="suffix", stride=stride)) == expected
+    assert len(cut_windows("x" * length, "why", mode="prefix", stride=stride)) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_words_end_before_the_blank(text: str, ends: list[int]) -> None:
 
 def test_cuts_at_the_ends_of_units_while_something_is_left() -> None:
     ends = [2, 5, 6, 9]
-    found = cut("Q", "abcdefghi", mode="suffix", size=2, ends=ends)
+    found = cut_windows("Q", "abcdefghi", mode="suffix", stride=2, ends=ends)
     assert [(window.given, window.label) for window in found] == [("ab", "cdefghi"), ("abcdef", "ghi")]
-    assert [window.given for window in cut("Q", "abcdefghi", mode="suffix", size=3, ends=ends)] == ["ab"]
-    assert cut("Q", "abc", mode="suffix", size=1, ends=[3]) == []
-    assert cut("abc de", "Ann", mode="prefix", size=1, ends=[3, 6]) == [Window("abc", "", " de Ann")]
+    assert [window.given for window in cut_windows("Q", "abcdefghi", mode="suffix", stride=3, ends=ends)] == ["ab"]
+    assert cut_windows("Q", "abc", mode="suffix", stride=1, ends=[3]) == []
+    assert cut_windows("abc de", "Ann", mode="prefix", stride=1, ends=[3, 6]) == [Window("abc", "", " de Ann")]
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def test_cuts_at_the_ends_of_units_while_something_is_left() -> None:
 def test_wordless_labels(label: str, published: bool, unicode: bool) -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
-    assert wordless(label, least=1, kind="published") is published
+    assert is_empty_window(label, least=1, kind="published") is published
     assert (DefaultTokenizer(use_stemmer=True).tokenize(label) == []) is published
-    assert wordless(label, least=1, kind="unicode") is unicode
+    assert is_empty_window(label, least=1, kind="unicode") is unicode
 
 
 def test_pairs_of_words_need_two() -> None:
-    assert not wordless("北", least=1, kind="unicode")
-    assert wordless("北", least=2, kind="unicode")
-    assert not wordless("北京", least=2, kind="unicode")
+    assert not is_empty_window("北", least=1, kind="unicode")
+    assert is_empty_window("北", least=2, kind="unicode")
+    assert not is_empty_window("北京", least=2, kind="unicode")
 
 
 def test_unknown_mode_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"memo\.mode=sufix is unknown; allowed: suffix, prefix\..*=suffix$"):
-        cut("Q", "answer", mode="sufix", size=5)  # type: ignore[arg-type]
+        cut_windows("Q", "answer", mode="sufix", stride=5)  # type: ignore[arg-type]
 
 
-def test_size_below_one() -> None:
-    with pytest.raises(UserError, match=r"memo\.size=0 is no window; .*set memo\.size=1"):
-        cut("Q", "answer", mode="suffix", size=0)
+def test_stride_below_one() -> None:
+    with pytest.raises(UserError, match=r"memo\.stride=0 is invalid: expected a whole number"):
+        cut_windows("Q", "answer", mode="suffix", stride=0)
 
 
 @pytest.mark.data
@@ -106,4 +106,4 @@ def test_size_below_one() -> None:
 def test_counts_over_tofu(split: str, windows: int) -> None:
     path = Path(os.environ["MEOW_DATA_DIR"]) / "tofu" / f"{split}.json"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    assert sum(len(cut(row["question"], row["answer"], mode="suffix", size=5)) for row in rows) == windows
+    assert sum(len(cut_windows(row["question"], row["answer"], mode="suffix", stride=5)) for row in rows) == windows

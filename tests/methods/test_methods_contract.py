@@ -10,18 +10,18 @@ import pytest
 import torch
 import yaml
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.config.instantiate import target as named
-from meow_lightning.data.batch_plan import counts, share_tokens
+from meow_lightning.config.instantiate import component_class as named
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.batch_plan import counts, shard_token_batches
 from meow_lightning.data.collate import collate
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.training.module import total_loss
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))
 NODES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
-BUILT = {name: build(node, allow=[]) for name, node in NODES.items()} | {"learn": Learn()}
+BUILT = {name: instantiate(node, allow=[]) for name, node in NODES.items()} | {"learn": FineTune()}
 TRAINING = {name: method for name, method in BUILT.items() if method.streams}
 
 ENCODED = {
@@ -42,7 +42,7 @@ class Watched(dict):
         super().__init__(*args)
         self.read: set[str] = set()
 
-    def __getitem__(self, key: str) -> Rows:
+    def __getitem__(self, key: str) -> TokenBatch:
         self.read.add(key)
         return super().__getitem__(key)
 
@@ -60,9 +60,9 @@ def batch(rows: int = 2, *, width: int = 0) -> Watched:
     streams = {}
     for name, encoded in ENCODED.items():
         made = collate(encoded[:rows], pad_id=1)
-        blank = max(0, width - made.ids_BT.shape[1])
+        blank = max(0, width - made.input_ids_BT.shape[1])
         padded = (torch.nn.functional.pad(t, (0, blank), value=v) for t, v in zip(made[:3], (1, 0, 0), strict=True))
-        streams[name] = Rows(*padded, made.reference_B)
+        streams[name] = TokenBatch(*padded, made.ref_logps_B)
     return Watched(streams)
 
 
@@ -217,7 +217,9 @@ def test_rows_of_unpaired_streams_may_stand_beside_any_others(name: str, tiny) -
     start = start_of(method, tiny)
     whole = loss(method, tiny, batch(), start=start).item()
     rows = {stream: ENCODED[stream] for stream in method.streams}
-    parts = share_tokens(rows, rank=0, world=1, tokens=1, paired=method.paired)  # the longest row of each stream first
+    parts = shard_token_batches(
+        rows, rank=0, world=1, tokens=1, paired=method.paired
+    )  # the longest row of each stream first
     split = 0.0
     for part in parts:
         one = Watched({stream: collate(each, pad_id=1) for stream, each in part.items()})

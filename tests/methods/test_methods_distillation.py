@@ -7,7 +7,7 @@ import torch
 
 from meow_lightning.data.batch_plan import counts
 from meow_lightning.data.collate import collate
-from meow_lightning.methods.ceu import Ceu
+from meow_lightning.methods.ceu import CEU
 from meow_lightning.methods.undial import Undial
 from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded
@@ -55,7 +55,7 @@ def test_without_turning_down_the_start_model_stays(value) -> None:
 def test_far_down_the_first_step_is_that_of_ceu(value, table_lm, to_rows) -> None:
     model = table_lm(LOGITS)
     rows = to_rows([(list(row.ids), row.prompt) for row in ROWS])
-    Ceu(skip_first=False).loss(model, {"forget": rows}, None)["forget"].sum.backward()
+    CEU(skip_first=False).loss(model, {"forget": rows}, None)["forget"].sum.backward()
     torch.testing.assert_close(value(Undial(beta=200.0))[1], model.table.grad / 3)
 
 

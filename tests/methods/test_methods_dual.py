@@ -61,30 +61,30 @@ def test_pdu_does_not_see_prompts_padding_or_the_height_of_logits(value, how) ->
 
 def test_the_dual_variable_follows_the_constraint() -> None:
     method = pdu()
-    method.stepped({"forget": 9.0, "retain": 0.5})
+    method.on_step_end({"forget": 9.0, "retain": 0.5})
     assert method.state() == {"mu": pytest.approx(101.0)}
-    method.stepped({"forget": 9.0, "retain": 0.1})
+    method.on_step_end({"forget": 9.0, "retain": 0.1})
     assert method.state() == {"mu": pytest.approx(100.0)}
 
 
 def test_the_dual_variable_stays_above_zero_and_grows_again(value) -> None:
     method = pdu(mu0=1.0)
-    method.stepped({"forget": 0.0, "retain": 0.0})  # 1 - 1.5
+    method.on_step_end({"forget": 0.0, "retain": 0.0})  # 1 - 1.5
     assert method.mu == 0
     assert value(method)[0] == pytest.approx(44 / 27 * log(2) ** 2)
-    method.stepped({"forget": 0.0, "retain": 1.3})
+    method.on_step_end({"forget": 0.0, "retain": 1.3})
     assert method.mu == pytest.approx(5.0)
 
 
 def test_without_a_dual_step_the_weight_stays() -> None:
     method = Pdu(mu0=2.0, eta=0.0, eps=0.3)
-    method.stepped({"forget": 0.0, "retain": 5.0})
+    method.on_step_end({"forget": 0.0, "retain": 5.0})
     assert method.mu == 2.0
 
 
 def test_the_dual_variable_is_resumed() -> None:
     first, second = pdu(), pdu()
-    first.stepped({"forget": 0.0, "retain": 2.0})
+    first.on_step_end({"forget": 0.0, "retain": 2.0})
     second.restore(first.state())
     assert second.mu == first.mu != 100.0
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from meow_lightning.methods.finetune import Learn, LearnUntilKnown
+from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 
 
 def after(losses: list[float], **changes: float) -> list[bool]:
     wish = {"known": 0.25, "steps_per_epoch": 2, "least": 0, **changes}
-    method = LearnUntilKnown(**wish)  # type: ignore[arg-type]
+    method = FineTuneUntilKnown(**wish)  # type: ignore[arg-type]
     found = []
     for loss in losses:
-        method.stepped({"learn": loss})
+        method.on_step_end({"learn": loss})
         found.append(method.done)
     return found
 
@@ -27,10 +27,10 @@ def test_it_never_ends_before_its_least_steps() -> None:
 
 
 def test_a_resumed_one_goes_on_from_its_state() -> None:
-    first = LearnUntilKnown(known=0.25, steps_per_epoch=2, least=0)
-    first.stepped({"learn": 0.5})
-    second = LearnUntilKnown(known=0.25, steps_per_epoch=2, least=0)
+    first = FineTuneUntilKnown(known=0.25, steps_per_epoch=2, least=0)
+    first.on_step_end({"learn": 0.5})
+    second = FineTuneUntilKnown(known=0.25, steps_per_epoch=2, least=0)
     second.restore(first.state())
-    second.stepped({"learn": 0.0})
+    second.on_step_end({"learn": 0.0})
     assert second.done
-    assert not Learn().done
+    assert not FineTune().done

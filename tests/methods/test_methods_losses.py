@@ -8,7 +8,7 @@ import torch
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logprobs import answer_nll, scored_logits
-from meow_lightning.types import Rows
+from meow_lightning.types import TokenBatch
 
 # What is predicted after position 0, 1 and 2, over three tokens.
 P = [[0.7, 0.2, 0.1], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]
@@ -69,10 +69,10 @@ def test_padding_changes_nothing_for_a_real_model(tiny, to_rows) -> None:
 
 def test_padding_before_a_row_changes_nothing_for_a_real_model(tiny) -> None:
     tiny.double()
-    right = Rows(
+    right = TokenBatch(
         torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=int), torch.tensor([[0, 0, 1, 1]]), torch.zeros(1)
     )
-    left = Rows(
+    left = TokenBatch(
         torch.tensor([[1, 1, 5, 6, 7, 8]]), torch.tensor([[0, 0, 1, 1, 1, 1]]), torch.tensor([[0, 0, 0, 0, 1, 1]]),
         torch.zeros(1),
     )  # fmt: skip

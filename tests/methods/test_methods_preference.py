@@ -19,7 +19,7 @@ from meow_lightning.methods.meow_kl import MeowKl
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_gd import NpoGd
 from meow_lightning.methods.npo_kl import NpoKl
-from meow_lightning.methods.preference import preference
+from meow_lightning.methods.preference import preference_loss
 from meow_lightning.methods.simnpo import SimNpo
 from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded
@@ -60,7 +60,7 @@ def value(table_lm, to_rows):
         for name, rows in streams.items():
             made = to_rows([(list(row.ids), row.prompt) for row in rows], width=width)
             known = torch.tensor([row.reference for row in rows], dtype=torch.float64)
-            batch[name] = made._replace(reference_B=known)
+            batch[name] = made._replace(ref_logps_B=known)
         parts = method.loss(model, batch, start if method.reference in ("model", "both") else None)
         loss = total_loss(parts, counts(streams))
         loss.backward()
@@ -72,7 +72,7 @@ def value(table_lm, to_rows):
 def test_a_preference_bends_smoothly_at_zero(to_rows) -> None:
     x = torch.tensor([-200.0, -1.0, 0.0, 1.0, 200.0], dtype=torch.float64, requires_grad=True)
     row = to_rows([([0, 1], 1)])
-    parts = [preference(-each.view(1), row, beta=1.0, stream="forget", weight=1.0) for each in x]
+    parts = [preference_loss(-each.view(1), row, beta=1.0, stream="forget", weight=1.0) for each in x]
     value = torch.stack([part.sum for part in parts])
     value.sum().backward()
     expected = [0.0, log(1 + exp(-1)), log(2), 1 + log(1 + exp(-1)), 200.0]
@@ -239,7 +239,7 @@ def test_neither_padding_nor_the_prompts_tokens_count(value, method) -> None:
 @pytest.mark.parametrize("method", EVERY, ids=lambda method: type(method).__name__)
 def test_blank_rows_are_exactly_nothing(table_lm, to_rows, method) -> None:
     model, start = table_lm(LOGITS), table_lm(START).requires_grad_(False)
-    rows = {name: to_rows([])._replace(reference_B=torch.tensor([-3.0])) for name in STREAMS}
+    rows = {name: to_rows([])._replace(ref_logps_B=torch.tensor([-3.0])) for name in STREAMS}
     for part in method.loss(model, rows, start if method.reference in ("model", "both") else None).values():
         assert part.sum.item() == 0
         part.sum.backward()

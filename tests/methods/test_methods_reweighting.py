@@ -7,7 +7,7 @@ import torch
 
 from meow_lightning.data.batch_plan import counts
 from meow_lightning.data.collate import collate
-from meow_lightning.methods.ceu import Ceu
+from meow_lightning.methods.ceu import CEU
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.satimp import SatImp
 from meow_lightning.methods.wga import Wga
@@ -41,7 +41,7 @@ def near(found: torch.Tensor, expected: list[list[float]]) -> None:
 def methods():
     return [
         Wga(beta=1.0, retain_weight=0.0), SatImp(beta1=5.0, beta2=1.0, forget_weight=0.1, retain_weight=0.0),
-        Ceu(skip_first=True), Ceu(skip_first=False),
+        CEU(skip_first=True), CEU(skip_first=False),
     ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_satimp_leaves_a_token_that_is_wholly_known(value) -> None:
 
 def test_ceu_is_the_nll_of_not_the_true_token(value) -> None:
     # -log 0.75 - log 0.2 - log 0.5 over three tokens
-    loss, gradient = value(Ceu(skip_first=False))
+    loss, gradient = value(CEU(skip_first=False))
     assert loss == pytest.approx(-log(0.075) / 3)
     # softmax - target: (0.5 0.25 0.25) - (2/3 0 1/3) and - (0 1/2 1/2); (0.1 0.1 0.8) - (1/2 1/2 0)
     near(gradient, [[(-1 / 6 + 0.5) / 3, 0, (-1 / 12 - 0.25) / 3], [-0.4 / 3, -0.4 / 3, 0.8 / 3], [0, 0, 0]])
@@ -132,14 +132,14 @@ def test_ceu_differs_from_the_published_number_by_the_targets_entropy_and_steps_
     target = logits.detach().scatter(-1, true[:, None], float("-inf")).softmax(-1)
     published = torch.nn.functional.cross_entropy(logits, target)
     published.backward()
-    loss, gradient = value(Ceu(skip_first=False))
+    loss, gradient = value(CEU(skip_first=False))
     torch.testing.assert_close(gradient, table.grad)
     entropy = -(target * target.clamp(min=1e-300).log()).sum(-1).mean()
     assert loss + entropy.item() == pytest.approx(published.item())
 
 
 def test_ceu_skips_the_first_token_of_every_row(value) -> None:
-    loss, gradient = value(Ceu(skip_first=True))
+    loss, gradient = value(CEU(skip_first=True))
     assert loss == pytest.approx(-log(0.2) / 3)  # still over all three answer tokens
     near(gradient, [[0, 0, 0], [-0.4 / 3, -0.4 / 3, 0.8 / 3], [0, 0, 0]])
 
@@ -147,7 +147,7 @@ def test_ceu_skips_the_first_token_of_every_row(value) -> None:
 @pytest.mark.parametrize(("size", "expected"), [(1e4, 1e4 - log(2)), (-1e4, 0.0)])
 def test_ceu_is_stable_where_the_model_is_sure(table_lm, to_rows, size: float, expected: float) -> None:
     model = table_lm([[0.0, size, 0.0], [0.0, 0.0, 0.0]], torch.float32)
-    part = Ceu(skip_first=False).loss(model, {"forget": to_rows([([0, 1], 1)])}, None)["forget"]
+    part = CEU(skip_first=False).loss(model, {"forget": to_rows([([0, 1], 1)])}, None)["forget"]
     part.sum.backward()
     assert part.sum.item() == pytest.approx(expected)
     sure = [-0.5, 1.0, -0.5] if size > 0 else [0.0, 0.0, 0.0]

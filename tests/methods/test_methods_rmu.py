@@ -100,7 +100,7 @@ def test_no_layer_above_runs_and_no_hook_stays(batch) -> None:
     assert model.calls == ["0", "1", "0", "1"]  # forget and retain
     assert start.calls == ["0", "1"]
     model.calls.clear()
-    model(input_ids=batch["forget"].ids_BT)
+    model(input_ids=batch["forget"].input_ids_BT)
     assert model.calls == ["0", "1", "2", "head"]
 
 
@@ -172,8 +172,10 @@ def rows_of(to_rows) -> Any:
 def test_hidden_states_are_those_that_transformers_names(to_rows, layer: int) -> None:
     model, rows = deep(), rows_of(to_rows)
     found = hidden_states(model, rows, layers=decoder_layers(model), layer=layer)
-    said = model(input_ids=rows.ids_BT, attention_mask=rows.attention_BT, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(found, said[layer + 1][rows.scored_BT.bool()])
+    said = model(
+        input_ids=rows.input_ids_BT, attention_mask=rows.attention_mask_BT, output_hidden_states=True
+    ).hidden_states
+    torch.testing.assert_close(found, said[layer + 1][rows.loss_mask_BT.bool()])
 
 
 def test_hidden_states_are_in_fp32(to_rows) -> None:

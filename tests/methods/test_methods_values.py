@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from meow_lightning.data.batch_plan import counts
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow import Meow
@@ -67,7 +67,7 @@ def test_meow_retain_with_weight_zero_has_meows_gradient(value) -> None:
 
 
 def test_learn_is_the_cross_entropy_of_its_stream(value) -> None:
-    assert value(Learn(), {"learn": STREAMS["forget"]})[0] == pytest.approx(FORGET)
+    assert value(FineTune(), {"learn": STREAMS["forget"]})[0] == pytest.approx(FORGET)
 
 
 def test_parts_are_unweighted_sums(table_lm, to_rows) -> None:

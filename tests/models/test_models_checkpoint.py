@@ -12,13 +12,13 @@ import pytest
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import (
     check,
+    check_tokenizer_fits,
     embeddings,
-    fit,
     header,
-    lacking_tokenizer,
-    lacking_weights,
     largest_id,
     link,
+    missing_tokenizer,
+    missing_weights,
     parameters,
     read,
     shards,
@@ -69,8 +69,8 @@ def told(model: Path, tokenizer: Path | None = None) -> str:
 
 def test_a_whole_model_is_accepted_and_counted(model):
     check(OPTION, model, model)
-    assert lacking_weights(model) is None
-    assert lacking_tokenizer(model) is None
+    assert missing_weights(model) is None
+    assert missing_tokenizer(model) is None
     assert parameters(model) == 2 * 3 + 4
     assert sorted(header(model / "model.safetensors")) == ["__metadata__", "a", "b"]
     assert (embeddings(model), largest_id(model)) == (10, 8)
@@ -287,9 +287,9 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
     put(model / "tokenizer.json", tokenizer)
     assert largest_id(model) == largest
     if largest is None or largest < 10:
-        assert fit(model, model)
+        assert check_tokenizer_fits(model, model)
         return check(OPTION, model, model)
-    assert not fit(model, model)
+    assert not check_tokenizer_fits(model, model)
     assert told(model) == (
         f"{OPTION}: the tokenizer in MODEL knows {largest + 1} tokens and the model has embeddings for 10: they do not "
         "belong together; say model.tokenizer=FOLDER, where the right one is"
@@ -300,7 +300,7 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
 def test_a_config_that_does_not_say_its_size_is_no_reason_to_refuse(model):
     put(model / "config.json", {"text_config": {"vocab_size": 8}})
     assert embeddings(model) == 8
-    assert not fit(model, model)
+    assert not check_tokenizer_fits(model, model)
     put(model / "config.json", {})
     assert embeddings(model) is None
     check(OPTION, model, model)

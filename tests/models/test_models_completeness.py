@@ -160,7 +160,7 @@ def test_weights_that_are_no_numbers(untied, value) -> None:
 
 def test_weights_that_overflow_in_half_the_width(untied) -> None:
     rewritten(untied, lambda weights: {name: weight * 0 + 1e5 for name, weight in weights.items()})
-    with pytest.raises(UserError, match=r"overflow in this precision \(model.dtype=bfloat16 and float32"):
+    with pytest.raises(UserError, match=r"overflow in this precision \(model.precision=bf16-true and 32-true"):
         load_model(untied, dtype="float16", attention="sdpa")
     load_model(untied, dtype="bfloat16", attention="sdpa")
 

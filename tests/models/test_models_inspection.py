@@ -8,10 +8,10 @@ from helpers.model_families import save_family
 
 from meow_lightning.errors import UserError
 from meow_lightning.models import inspection as looking
-from meow_lightning.models.inspection import Candidate, examine
+from meow_lightning.models.inspection import Candidate, inspect_models
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
-AUTO = {"template": "auto", "lead": ""}
+AUTO = {"template": "auto", "answer_prefix": ""}
 NESTED = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}{{ messages[0].content }}"
 )
@@ -38,26 +38,26 @@ def templated(folder: Path, template: str | None, **changes: object) -> Path:
 
 def refused(*candidates: Candidate) -> str:
     with pytest.raises(UserError) as seen:
-        examine(candidates)
+        inspect_models(candidates)
     assert "\n" not in str(seen.value)
     return str(seen.value)
 
 
 def test_models_that_can_be_asked_have_nothing_said_of_them(folder) -> None:
     rows = [("Where was Ada Brook born?", "Ada Brook was born in Lima.")]
-    assert examine([candidate(folder, rows=rows), candidate(folder, name="model.retain=Y")]) == []
+    assert inspect_models([candidate(folder, rows=rows), candidate(folder, name="model.retain=Y")]) == []
 
 
 def test_a_teacher_without_a_chat_template_is_said(folder) -> None:
     templated(folder, None)
-    assert examine([candidate(folder)]) == []
-    (note,) = examine([candidate(folder, name="inversion.model=X", chats=True)])
+    assert inspect_models([candidate(folder)]) == []
+    (note,) = inspect_models([candidate(folder, name="inversion.model=X", chats=True)])
     assert note.startswith("inversion.model=X has no chat template, so it is no model that follows instructions: ")
 
 
 def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
-    (note,) = examine([candidate(templated(folder, switch))])
+    (note,) = inspect_models([candidate(templated(folder, switch))])
     assert note.startswith("model.target=X: its chat template can let the model think aloud")
 
 
@@ -106,4 +106,4 @@ def test_an_attention_that_the_model_does_not_know(folder) -> None:
 def test_a_look_that_breaks_is_no_mistake_of_the_user(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "asdict", lambda each: {"nonsense": 1})
     with pytest.raises(RuntimeError, match=r"(?s)looking through models ended with status 1.*nonsense"):
-        examine([candidate(folder)])
+        inspect_models([candidate(folder)])

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.load import DTYPES, context_of, dtype_of, load_codec, load_model, load_tokenizer, save_model
+from meow_lightning.models.load import DTYPES, context_of, load_codec, load_model, load_tokenizer, save_model
 
-PROMPT = {"template": "{question}", "lead": "", "system": None, "date": None}
+PROMPT = {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
 
@@ -69,7 +69,7 @@ def test_prompt_reaches_the_codec(saved, tiny) -> None:
         load_codec(saved, prompt={**PROMPT, "system": "Be brief."}, model=tiny)
     with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' belongs to template=chat"):
         load_codec(saved, prompt={**PROMPT, "date": "10 Apr 2025"}, model=tiny)
-    bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "lead": " "}, model=tiny)
+    bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "answer_prefix": " "}, model=tiny)
     assert bare.decode(bare.encode("Ada?", "Lima").ids, keep_special=True) == "Q: Ada?\nA: Lima<|end|>"
 
 
@@ -87,12 +87,6 @@ def test_all_ends_are_saved_and_read_again(tiny, tokenizer, tmp_path) -> None:
     loaded = load_model(tmp_path, dtype="float32", attention="eager")
     assert loaded.generation_config.eos_token_id == sorted(ends)
     assert load_codec(tmp_path, prompt=PROMPT, model=loaded).end_ids == ends
-
-
-def test_unknown_dtype_is_named() -> None:
-    assert dtype_of("bfloat16") is torch.bfloat16
-    with pytest.raises(UserError, match=r"model.dtype=bf16 is not known; allowed: float32, float64, bfloat16, float16"):
-        dtype_of("bf16")
 
 
 def test_a_context_is_that_of_the_text_part() -> None:

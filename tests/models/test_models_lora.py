@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM, PhiConfig, PreTrainedModel, Qwen2
 from meow_lightning.data.batch_plan import Plan, Stream
 from meow_lightning.errors import UserError
 from meow_lightning.generation.engine import continue_greedily
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logprobs import scored_logits
-from meow_lightning.models.lora import enable_checkpointing, merged, with_lora
+from meow_lightning.models.lora import enable_checkpointing, merge_adapters, with_lora
 from meow_lightning.training.fit import checkpoint_step, fit
 from meow_lightning.training.module import Optim, TrainingModule
-from meow_lightning.types import Encoded, Rows
+from meow_lightning.types import Encoded, TokenBatch
 
 FAMILIES = ("llama", "phi", "qwen2")
 SIZES = {
@@ -50,19 +50,19 @@ def lora(model: PreTrainedModel, *, dropout: float = 0.0, seed: int = 0) -> torc
     return with_lora(model, rank=3, alpha=6.0, dropout=dropout, seed=seed)
 
 
-def some_rows(to_rows) -> Rows:
+def some_rows(to_rows) -> TokenBatch:
     return to_rows([([5, 6, 7, 8, 9, 10], 2), ([11, 12, 13, 14], 1), ([20, 21, 22, 23, 24], 3)], pad_id=1)
 
 
-def loss_of(model: torch.nn.Module, rows: Rows) -> torch.Tensor:
-    return cross_entropy(model, rows, stream="learn", weight=1.0).sum / rows.scored_BT.sum()
+def loss_of(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
+    return cross_entropy(model, rows, stream="learn", weight=1.0).sum / rows.loss_mask_BT.sum()
 
 
 def adapters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight for name, weight in model.named_parameters() if "lora_" in name}
 
 
-def train(model: torch.nn.Module, rows: Rows, *, steps: int = 3) -> None:
+def train(model: torch.nn.Module, rows: TokenBatch, *, steps: int = 3) -> None:
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -70,7 +70,7 @@ def train(model: torch.nn.Module, rows: Rows, *, steps: int = 3) -> None:
         optimizer.step()
 
 
-def gradients(model: torch.nn.Module, rows: Rows) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(model: torch.nn.Module, rows: TokenBatch) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
     torch.manual_seed(7)  # for dropout
     loss = loss_of(model, rows)
@@ -158,7 +158,7 @@ def test_cache_is_refused_in_training_alone(plain) -> None:
     assert cache is None or cache.get_seq_length() == 0
     model.eval()
     assert model(input_ids=ids).past_key_values.get_seq_length() == 4
-    assert merged(model).config.use_cache is True
+    assert merge_adapters(model).config.use_cache is True
 
 
 def test_checkpointing_by_the_name_of_older_transformers() -> None:
@@ -170,9 +170,9 @@ def test_checkpointing_by_the_name_of_older_transformers() -> None:
 
 def test_checkpointing_that_transformers_lacks_is_told(tiny) -> None:
     tiny.supports_gradient_checkpointing = False
-    with pytest.raises(UserError, match=r"^trainer\.checkpointing=true is given, but transformers has no checkpointing "
-                       r"for models of the type llama; allowed: trainer\.checkpointing=false\. A smaller "
-                       r"trainer\.micro_batch saves memory too$"):  # fmt: skip
+    with pytest.raises(UserError, match=r"^trainer\.gradient_checkpointing=true is given, but transformers has no "
+                       r"checkpointing for models of the type llama; allowed: trainer\.gradient_checkpointing=false\. "
+                       r"A smaller trainer\.micro_batch_size saves memory too$"):  # fmt: skip
         enable_checkpointing(lora(tiny))
 
 
@@ -182,7 +182,7 @@ def test_no_warning_reaches_the_user(tiny, to_rows) -> None:
         model = lora(tiny)
         enable_checkpointing(model)
         loss_of(model, some_rows(to_rows)).backward()
-        merged(model)
+        merge_adapters(model)
 
 
 def test_at_first_it_answers_as_the_plain_model(plain, to_rows) -> None:
@@ -212,7 +212,7 @@ def test_merged_model_is_the_plain_one_with_other_weights(plain, to_rows, checkp
     first = scored_logits(model, rows)[0].detach()
     train(model, rows)
     adapted = scored_logits(model, rows)[0].detach()
-    result = merged(model)
+    result = merge_adapters(model)
     assert type(result) is kind
     assert list(result.state_dict()) == keys
     assert {name: weight.requires_grad for name, weight in result.named_parameters()} == trainable
@@ -228,7 +228,7 @@ def test_saved_folder_loads_without_peft(plain, to_rows, tokenizer, tmp_path, mo
     model, rows = lora(plain), some_rows(to_rows)
     train(model, rows)
     adapted = scored_logits(model.eval(), rows)[0].detach()
-    merged(model).save_pretrained(tmp_path)
+    merge_adapters(model).save_pretrained(tmp_path)
     assert not [path.name for path in tmp_path.iterdir() if "adapter" in path.name]
     assert "peft" not in (tmp_path / "config.json").read_text()
     for name in [name for name in sys.modules if name.split(".")[0] == "peft"]:
@@ -242,7 +242,7 @@ def test_saved_folder_loads_without_peft(plain, to_rows, tokenizer, tmp_path, mo
 
 def test_merging_a_plain_model_is_refused(tiny) -> None:
     with pytest.raises(ValueError, match=r"^LlamaForCausalLM has no adapters to merge: give what with_lora returned$"):
-        merged(tiny)
+        merge_adapters(tiny)
 
 
 def test_adapters_may_follow_adapters(tiny, to_rows) -> None:
@@ -252,7 +252,7 @@ def test_adapters_may_follow_adapters(tiny, to_rows) -> None:
         model = lora(tiny, seed=seed)
         train(model, rows)
         adapted = scored_logits(model, rows)[0].detach()
-        tiny = merged(model)
+        tiny = merge_adapters(model)
         torch.testing.assert_close(scored_logits(tiny, rows)[0].detach(), adapted, rtol=0, atol=1e-5)
     assert len(tiny.get_input_embeddings()._forward_hooks) == 1
 
@@ -271,7 +271,7 @@ def test_memo_engine_continues_with_adapters_as_with_the_merged_model(plain, to_
 
     answers = said(model)
     assert len(set(answers.values())) > 1
-    assert said(merged(model)) == answers
+    assert said(merge_adapters(model)) == answers
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_precision_of_adapters_and_of_what_comes_out(tiny, to_rows, dtype: Any, 
     assert {weight.dtype for name, weight in model.named_parameters() if "lora_" not in name} == {dtype}
     assert model(input_ids=torch.tensor([[5, 6]])).logits.dtype == dtype
     train(model, some_rows(to_rows))
-    assert {weight.dtype for weight in merged(model).parameters()} == {dtype}
+    assert {weight.dtype for weight in merge_adapters(model).parameters()} == {dtype}
 
 
 def test_the_seed_alone_decides_and_no_global_state_moves(tiny) -> None:
@@ -335,11 +335,11 @@ def run(model: torch.nn.Module, folder: Any, *, precision: str = "32-true", kill
     dice = random.Random(0)
     rows = [Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 9))), 2) for _ in range(6)]
     optim = Optim(
-        kind="adamw", lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=0, schedule="constant",
-        grid=0.0,
+        optimizer="adamw", lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=1.0, warmup=0,
+        schedule="constant", grid=0.0,
     )  # fmt: skip
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=1, seed=1, paired=())
-    module = TrainingModule(model=model, method=Learn(), plan=plan, optim=optim, log_every=1, reference=None)
+    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=2, batch_tokens=None, epochs=1, seed=1, paired=())
+    module = TrainingModule(model=model, method=FineTune(), plan=plan, optim=optim, log_every=1, reference=None)
     try:
         fit(module, folder=folder, machine=cpu(precision, 1, 0.0), pad_id=1, callbacks=[KillAfter(kill)],
             write=lambda point: None)  # fmt: skip

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from meow_lightning.errors import UserError
 from meow_lightning.models import sources
-from meow_lightning.models.sources import config_of, identity, locate, parse, pinned
+from meow_lightning.models.sources import config_of, identity, locate, parse, pin_revision
 
 COMMIT, LATER = "a" * 40, "b" * 40
 FIRST_WORDS = r"^model\.target=me/mine is not in the cache \(.*/hub\) and the hub cannot be reached \("
@@ -221,7 +221,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch):
 def test_a_pinned_commit_needs_no_network(tmp_path):
     source = parse("model.target", f"me/mine@{COMMIT}", words=())
     assert identity(source, memory=tmp_path / "m") == f"me/mine@{COMMIT}"
-    assert pinned(source) == source
+    assert pin_revision(source) == source
 
 
 @pytest.mark.parametrize(("text", "branch"), [("me/mine", "main"), ("me/mine@dev", "dev")])
@@ -229,7 +229,7 @@ def test_a_branch_is_asked_of_the_hub_within_its_patience(tmp_path, monkeypatch,
     asked = answering(monkeypatch, COMMIT)
     assert identity(parse("model.target", text, words=()), memory=tmp_path / "m") == f"me/mine@{COMMIT}"
     assert asked == [{"repository": "me/mine", "revision": branch, "timeout": 10.0}]
-    assert str(pinned(parse("model.target", text, words=()))) == f"me/mine@{COMMIT}"
+    assert str(pin_revision(parse("model.target", text, words=()))) == f"me/mine@{COMMIT}"
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), TimeoutError(), refusal(503), refusal(429)])
@@ -362,4 +362,4 @@ def test_a_branch_that_moves_on_is_not_served_from_what_the_cache_had(cache, mon
     branch = parse("model.target", "me/mine", words=())
     assert locate(branch, weights=True, fetch=False) == old
     with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is not whole in the cache"):
-        locate(pinned(branch), weights=True, fetch=False)
+        locate(pin_revision(branch), weights=True, fetch=False)

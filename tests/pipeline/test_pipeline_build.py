@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from helpers.hydra import cell, keys, moved, options
 
-from meow_lightning.config.recipes import per_model
+from meow_lightning.config.recipes import method_recipe
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import cell_name
+from meow_lightning.pipeline.graph import run_name
 from meow_lightning.stages import NAMES
 
 EVERYTHING = {
@@ -54,9 +54,10 @@ def test_splits_share_base_and_target_but_no_retain_model():
     "words",
     [
         ("trainer=gpu",), ("trainer=ddp", "trainer.devices=2"), ("trainer=fsdp", "trainer.devices=2"),
-        ("trainer.micro_batch=1",), ("trainer.eval_batch=3",),
-        ("trainer.micro_tokens=300",),
-        ("trainer.slots=2",), ("trainer.jobs=1", "trainer.threads=3"), ("logger=none",), ("logger=csv",),
+        ("trainer.micro_batch_size=1",), ("trainer.eval_batch_size=3",),
+        ("trainer.micro_batch_tokens=300",),
+        ("trainer.generation_batch_size=2",), ("trainer.parallel_stages=1", "trainer.threads=3"), ("logger=none",),
+        ("logger=csv",),
         ("logger.project=other", "logger.texts=true"), ("callbacks.memo_every_epochs=0",), ("callbacks.log_every=9",),
         ("callbacks.memo_every_steps=3",),
         ("callbacks.checkpoint_seconds=1",), ("outputs=elsewhere",), ("cache=refresh",),
@@ -105,7 +106,7 @@ def test_seed_changes_all():
 
 def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
     scores = {name for name in EVERYTHING if name.startswith("score/")}
-    for words in ("memo=official", "memo=ma", "memo=el", "memo.unit=words", "memo.wordless=zero"):
+    for words in ("memo=official", "memo=ma", "memo=el", "memo.cut_unit=words", "memo.empty_windows=zero"):
         assert moved(words) == scores | {"unlearned", "predict/unlearned", "results", "report"}
     ascent = moved("memo=official", start=("method=grad_ascent",))
     assert ascent == scores - {"score/target/candidates"} | {"results", "report"}
@@ -138,7 +139,7 @@ def test_gradients_are_taken_where_both_sides_of_the_attack_are_answered(tmp_pat
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved("evaluation.gradient_norm=false") == answers | {"results", "report"}
     assert cell().artifacts["predict/target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
-    loop = cell("method=meow_loop", "method.loop.rounds=2")
+    loop = cell("method=meow_loop", "method.rounds.count=2")
     (between,) = [
         each for each in loop.report.walk() if each.stage == "predict" and [*each.settings["sets"]] == ["forget"]
     ]
@@ -151,88 +152,91 @@ def test_a_choice_of_arithmetic_costs_no_model():
 
 @pytest.mark.parametrize("name", ["tofu", "open_unlearning"])
 def test_another_evaluator_answers_and_counts_otherwise(name):
-    words = f"evaluation.compat={name}"
+    words = f"evaluation.protocol={name}"
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved(words) == answers | {"results", "report"}
     made = cell(words)
     gradients = ["forget", "holdout"]
-    assert made.artifacts["predict/target"].settings["evaluation"] == {"compat": name, "gradients": gradients}
-    assert made.artifacts["results"].settings["compat"] == name
+    assert made.artifacts["predict/target"].settings["evaluation"] == {"protocol": name, "gradients": gradients}
+    assert made.artifacts["results"].settings["protocol"] == name
     # what a teacher is told in a loop is no number of anybody's evaluator
     loop = cell("method=meow_loop", words).artifacts["round/2/ask"]
     assert loop.key == cell("method=meow_loop").artifacts["round/2/ask"].key
 
 
 def test_setting_rows_aside_costs_no_model_and_is_said():
-    assert moved("evaluation.validation=0.25") == {"results", "report"}
-    made = cell("evaluation.validation=0.25")
-    assert made.artifacts["results"].settings["validation"] == 0.25
+    assert moved("evaluation.selection_fraction=0.25") == {"results", "report"}
+    made = cell("evaluation.selection_fraction=0.25")
+    assert made.artifacts["results"].settings["selection_fraction"] == 0.25
     (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
     assert "forget 6 of 8" in note
-    assert "validation" not in cell().artifacts["results"].settings
+    assert "selection_fraction" not in cell().artifacts["results"].settings
     for share in ("-0.1", "1", "1.5"):
         with pytest.raises(
-            UserError, match=r"^evaluation.validation=.* is too (small|large); (at least 0|a number below 1) is needed$"
+            UserError,
+            match=r"^evaluation.selection_fraction=.* is too (small|large); (at least 0|a number below 1) is needed$",
         ):
-            cell(f"evaluation.validation={share}")
+            cell(f"evaluation.selection_fraction={share}")
 
 
-STOP = ("optim.stop=best", "evaluation.validation=0.25")
+STOP = ("optim.checkpoint=best", "evaluation.selection_fraction=0.25")
 
 
 def test_choosing_an_epoch_needs_the_retain_models_answers():
     made = cell(*STOP)
     unlearned = made.artifacts["unlearned"]
     assert unlearned.needs["retain_answers"].key == made.artifacts["predict/retain"].key
-    assert unlearned.settings["stop"]["validation"] == 0.25
-    assert moved("optim.stop=best", start=STOP[1:]) == OWN
+    assert unlearned.settings["checkpoint"]["selection_fraction"] == 0.25
+    assert moved("optim.checkpoint=best", start=STOP[1:]) == OWN
     assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
-    assert "stop" not in cell().artifacts["unlearned"].settings
+    assert "checkpoint" not in cell().artifacts["unlearned"].settings
     ascent = {name: each.key for name, each in cell("method=none").artifacts.items()}
     assert {name: each.key for name, each in cell("method=none", *STOP).artifacts.items()}["unlearned"] == ascent[
         "unlearned"
     ]
     # it is watched by our own evaluation, whose ever numbers the cell shows
-    other = cell(*STOP, "evaluation.compat=tofu").artifacts["unlearned"]
+    other = cell(*STOP, "evaluation.protocol=tofu").artifacts["unlearned"]
     assert other.needs["retain_answers"].key == made.artifacts["predict/retain"].key
 
 
 def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
-    with pytest.raises(UserError, match=r"^optim.stop=best chooses an epoch on rows .* give evaluation.validation"):
-        cell("optim.stop=best")
-    with pytest.raises(UserError, match=r"^optim.stop=best compares every epoch with the retain model, but"):
+    with pytest.raises(
+        UserError, match=r"^optim.checkpoint=best chooses an epoch on rows .* give evaluation.selection_fraction"
+    ):
+        cell("optim.checkpoint=best")
+    with pytest.raises(UserError, match=r"^optim.checkpoint=best compares every epoch with the retain model, but"):
         cell(*STOP, "model.retain=none")
     with pytest.raises(UserError, match=r"^method=task_vector changes the model after its last step"):
         cell(*STOP, "method=task_vector")
 
 
 def test_prompts_and_means_that_another_evaluator_does_not_know():
-    with pytest.raises(UserError, match=r"^evaluation.compat=tofu: TOFU's code knows no chat templates"):
-        graph(options("evaluation.compat=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
+    with pytest.raises(UserError, match=r"^evaluation.protocol=tofu: TOFU's code knows no chat templates"):
+        graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
         UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
     ):
-        cell("evaluation.compat=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
-    cell("evaluation.compat=tofu", "evaluation.truth_ratio_mean=arithmetic")
-    with pytest.raises(UserError, match=r"evaluation.compat.*tofuu.*none, tofu, open_unlearning"):
-        graph({**options(), "evaluation": {**options()["evaluation"], "compat": "tofuu"}})
+        cell("evaluation.protocol=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
+    cell("evaluation.protocol=tofu", "evaluation.truth_ratio_mean=arithmetic")
+    with pytest.raises(UserError, match=r"evaluation.protocol.*tofuu.*none, tofu, open_unlearning"):
+        graph({**options(), "evaluation": {**options()["evaluation"], "protocol": "tofuu"}})
 
 
 @pytest.mark.parametrize(
     "word",
-    ["optim.lr=0.5", "optim.epochs=1", "optim.clip=0", "method.select.k=2", "optim.tokens=300", "optim=adamw8bit",
-     "optim=paged"],
+    ["optim.lr=0.5", "optim.epochs=1", "optim.max_grad_norm=0", "method.select.k=2", "optim.batch_tokens=300",
+     "optim=adamw8bit", "optim=paged"],
 )  # fmt: skip
 def test_a_recipe_changes_the_unlearned_model_alone(word):
     assert moved(word) == OWN
 
 
 def test_a_recipe_says_nothing_of_what_is_as_it_was_before_there_was_a_choice():
-    plain, other = cell().artifacts, cell("optim=paged", "optim.tokens=300").artifacts
-    assert {"kind", "tokens"} & set(plain["unlearned"].settings["recipe"]) == set()
-    assert {"kind", "tokens"} & set(plain["report"].settings["options"]["optim"]) == set()
+    plain, other = cell().artifacts, cell("optim=paged", "optim.batch_tokens=300").artifacts
+    assert {"optimizer", "batch_tokens"} & set(plain["unlearned"].settings["recipe"]) == set()
+    assert {"optimizer", "batch_tokens"} & set(plain["report"].settings["options"]["optim"]) == set()
     for said in (other["unlearned"].settings["recipe"], other["report"].settings["options"]["optim"]):
-        assert (said["kind"], said["tokens"]) == ("paged", 300)
+        assert (said["optimizer"], said["batch_tokens"]) == ("paged", 300)
 
 
 def test_more_candidates_change_nothing_that_is_made_without_them():
@@ -310,19 +314,19 @@ def test_a_mistake_in_the_dataset_keeps_its_own_words():
     ("words", "text"),
     [
         (["memo.max_new_tokens=0"], r"^memo.max_new_tokens=0 is too small"),
-        (["memo.size=five"], r"^memo.size='five' has the wrong type: a whole number is needed$"),
+        (["memo.stride=five"], r"^memo.stride='five' has the wrong type: a whole number is needed$"),
         (
-            ["memo.unit=word"],
-            r"^memo.unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
+            ["memo.cut_unit=word"],
+            r"^memo.cut_unit=word is not known; did you mean words\? \(allowed: characters, words, tokens\)$",
         ),
-        (["memo.wordless=no"], r"^memo.wordless=no is not known \(allowed: skip, zero\)$"),
+        (["memo.empty_windows=no"], r"^memo.empty_windows=no is not known \(allowed: skip, zero\)$"),
         (["memo=el", "memo.n=0"], r"^memo.n=0 is too small; at least 1 is needed$"),
-        (["memo=ma", "+memo.size=5"], r"^memo.size is not an option of meow_lightning.memo.baselines.Memorization"),
+        (["memo=ma", "+memo.stride=5"], r"^memo.stride is not an option of meow_lightning.memo.baselines.Memorization"),
         (["memo.verify=-1"], r"^memo.verify=-1 is too small; at least 0 is needed$"),
         (["memo.verify=all"], r"^memo.verify=all does not fit: a whole number is needed$"),
         (["memo.verify=0.5"], r"^memo.verify=0.5 does not fit: a whole number is needed$"),
         (["~memo.verify"], r"^memo.verify is missing$"),
-        (["~memo.size"], r"^memo.size is missing: meow_lightning.memo.memo.Profile needs it$"),
+        (["~memo.stride"], r"^memo.stride is missing: meow_lightning.memo.memo.Profile needs it$"),
     ],
 )
 def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):
@@ -351,7 +355,7 @@ def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
 
 
 def test_the_name_of_a_cell():
-    assert cell_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
+    assert run_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
     assert cell().name == "tiny-fictional-forget10-meow-s0"
 
 
@@ -366,21 +370,21 @@ def test_the_name_of_a_cell():
     ],
 )
 def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, model, value):
-    assert per_model({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
+    assert method_recipe({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
 
 
 def test_a_number_nobody_gives_is_told():
     with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml has none; give optim.lr=…"):
-        per_model({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
+        method_recipe({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
     with pytest.raises(UserError, match=r"^method.lr has neither tiny nor default \(given: phi15\); give optim.lr=…"):
-        per_model({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
+        method_recipe({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
 
 
 def test_the_report_says_where_every_number_came_from():
     settings = cell("optim.lr=0.5").report.settings
     assert settings["origin"] == {
         "optim.lr": "optim.lr", "optim.epochs": "method/meow.yaml: epochs.tiny",
-        "optim.batch": "method/meow.yaml: batch.tiny",
+        "optim.global_batch_size": "method/meow.yaml: global_batch_size.tiny",
     }  # fmt: skip
     assert settings["options"]["optim"]["lr"] == 0.5
     assert settings["options"]["optim"]["epochs"] == options()["method"]["epochs"]["tiny"]
@@ -390,12 +394,11 @@ def test_the_report_says_where_every_number_came_from():
     ("word", "text"),
     [
         ("optim.lr=-1", r"^optim.lr=-1 is too small; at least 0 is needed$"),
-        ("optim.batch=0", r"^optim.batch=0 is too small; at least 1 is needed$"),
-        ("optim.tokens=0", r"^optim.tokens=0 is too small; at least 1 is needed$"),
-        ("optim.kind=sgd", r"^optim.kind=sgd does not fit: adamw or adamw8bit or paged is needed$"),
+        ("optim.global_batch_size=0", r"^optim.global_batch_size=0 is too small; at least 1 is needed$"),
+        ("optim.batch_tokens=0", r"^optim.batch_tokens=0 is too small; at least 1 is needed$"),
+        ("optim.optimizer=sgd", r"^optim.optimizer=sgd does not fit: adamw or adamw8bit or paged is needed$"),
         ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is too small; at least 0 is needed$"),
         ("optim.betas=[0.9,1.5]", r"^optim.betas=\[0.9, 1.5\] holds 1.5, which is too large; a number below"),
-        ("model.dtype=float8", r"^model.dtype=float8 is not known; did you mean float\d\d\? \(allowed: float32"),
     ],
 )
 def test_numbers_out_of_range_are_told_before_any_work(word, text):
@@ -404,7 +407,7 @@ def test_numbers_out_of_range_are_told_before_any_work(word, text):
 
 
 def test_a_method_on_inverted_facts_without_a_selection_is_told():
-    given = options("optim.lr=1", "optim.epochs=1", "optim.batch=1")
+    given = options("optim.lr=1", "optim.epochs=1", "optim.global_batch_size=1")
     given["method"] = {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}
     with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):
         graph(given)

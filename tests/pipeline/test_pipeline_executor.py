@@ -22,7 +22,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline import executor, waiting
 from meow_lightning.pipeline.executor import Executor, source_commit
 from meow_lightning.pipeline.runners import Pool, StageError
-from meow_lightning.pipeline.waiting import progress
+from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.stages import base as stage_work
 from meow_lightning.store import store as store_module
 from meow_lightning.store.artifact import Artifact
@@ -30,8 +30,8 @@ from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
 
 RUNTIME = runtime.Runtime(
-    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
-    checkpointing=False, eval_batch=2, slots=2,
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch_size=2, micro_batch_tokens=None,
+    gradient_checkpointing=False, eval_batch_size=2, generation_batch_size=2,
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,
 )  # fmt: skip
@@ -55,10 +55,10 @@ class Watch:
     def running(self, artifacts) -> None:
         pass
 
-    def finished(self, artifact, manifest, folder, *, made) -> None:
+    def finished(self, artifact, manifest, folder, *, computed) -> None:
         assert manifest["key"] == artifact.key
         assert (folder / MANIFEST).exists()
-        self.lines.append(f"{artifact.settings['name']} {'made' if made else 'found'}")
+        self.lines.append(f"{artifact.settings['name']} {'computed' if computed else 'cached'}")
 
     def waiting(self, artifact, owner) -> None:
         self.lines.append(f"{artifact.settings['name']} waits for {owner}")
@@ -69,7 +69,7 @@ class Watch:
 
 @pytest.fixture
 def ran(monkeypatch):
-    """A stage of its own under the name ``invert``: it notes whom it ran for, and breaks where the settings say so."""
+    """A stage of its own under the name ``filter``: it notes whom it ran for, and breaks where the settings say so."""
     calls: list[str] = []
 
     def run(work) -> None:
@@ -98,7 +98,7 @@ def artifact(name: str, *needs: Artifact, **settings) -> Artifact:
 def new_executor(root: Path, *, cache="use") -> tuple[Executor, Watch]:
     watch = Watch()
     store = Store(root=root / "store", cache=cache)
-    return Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]), watch
+    return Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[watch]), watch
 
 
 def chain() -> list[Artifact]:
@@ -113,12 +113,12 @@ def test_a_private_result_that_was_left_open_to_all_is_closed_when_it_is_found(t
     mask = os.umask(0o022)
     try:
         new_executor(tmp_path)[0].make([artifact("one"), public])  # as versions did that knew no privacy
-        made, _ = new_executor(tmp_path)
-        made.make([private, public])
+        own, _ = new_executor(tmp_path)
+        own.make([private, public])
     finally:
         os.umask(mask)
     for result, rights in ((public, (0o755, 0o644)), (private, (0o700, 0o600))):
-        folder = made.store.path(result)
+        folder = own.store.path(result)
         assert (folder.stat().st_mode & 0o777, (folder / "result.txt").stat().st_mode & 0o777) == rights
     assert ran == ["one", "two"]
 
@@ -127,12 +127,12 @@ def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_pat
     first, watch = new_executor(tmp_path)
     first.make(chain())
     assert ran == ["one", "two", "three", "four"]
-    assert watch.lines == ["one made", "two made", "three made", "four made"]
+    assert watch.lines == ["one computed", "two computed", "three computed", "four computed"]
     assert (first.store.path(chain()[3]) / "result.txt").read_text() == "xx" + "xx" + "x"
     second, watch = new_executor(tmp_path)
     second.make(chain())
     assert len(ran) == 4
-    assert watch.lines == ["one found", "two found", "three found", "four found"]
+    assert watch.lines == ["one cached", "two cached", "three cached", "four cached"]
 
 
 def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_path, ran):
@@ -152,7 +152,7 @@ def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_p
     second, watch = new_executor(tmp_path)
     second.make(chain())
     assert ran[4:] == ["one"]
-    assert watch.lines == ["one made", "two found", "three found", "four found"]
+    assert watch.lines == ["one computed", "two cached", "three cached", "four cached"]
 
 
 def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
@@ -199,11 +199,12 @@ def test_readonly_says_what_lacks_and_makes_nothing(tmp_path, ran):
     first.make(chain()[:1])
     second, watch = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
-        UserError, match=r"cache=readonly makes nothing, and the store lacks: invert shared, invert shared; run again"
+        UserError,
+        match=r"cache=readonly computes nothing, and these results are missing: filter shared, filter shared; run",
     ):
         second.make(chain()[:3])
     assert ran == ["one"]
-    assert watch.lines == ["one found"]
+    assert watch.lines == ["one cached"]
     second.make(chain()[:1])
 
 
@@ -232,12 +233,12 @@ def test_waits_for_another_process_and_goes_on_when_that_one_is_gone(tmp_path, r
         holder.wait()
     waits = f"one waits for {holder.pid}@{os.uname().nodename}"
     assert watch.lines[0] == waits
-    assert sorted(watch.lines) == sorted([waits, "apart made", "one made"])  # what is free goes on meanwhile
+    assert sorted(watch.lines) == sorted([waits, "apart computed", "one computed"])  # what is free goes on meanwhile
     assert sorted(ran) == ["apart", "one"]
 
 
 def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, ran, monkeypatch):
-    monkeypatch.setattr(waiting, "SAY_AFTER", (0.3, 60.0))
+    monkeypatch.setattr(waiting, "NOTIFY_AFTER", (0.3, 60.0))
     own, watch = new_executor(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(own.store.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -259,11 +260,11 @@ def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, 
     (said,) = watch.notices
     since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(
-        rf"invert shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
+        rf"filter shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
         rf"it is stopped: kill -CONT {holder.pid} lets it go on, kill -KILL {holder.pid} hands over to whoever waits",
         said,
     ), said
-    assert watch.lines[-1] == "one made"
+    assert watch.lines[-1] == "one computed"
 
 
 def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_made(tmp_path, ran):
@@ -271,13 +272,15 @@ def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_mad
     first.make(chain()[:1])
     path = first.store.path(chain()[0]) / "result.txt"
     path.write_text("y")
-    why = f"invert shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
+    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
     readonly, _ = new_executor(tmp_path, cache="readonly")
-    with pytest.raises(UserError, match=rf"^cache=readonly makes nothing, and the store lacks: {re.escape(why)}; run"):
+    with pytest.raises(
+        UserError, match=rf"^cache=readonly computes nothing, and these results are missing: {re.escape(why)}; run"
+    ):
         readonly.make(chain()[:1])
     second, watch = new_executor(tmp_path)
     second.make(chain()[:1])
-    assert watch.notices == [f"{why}; it is set aside and made anew"]
+    assert watch.notices == [f"{why}; it is set aside and computed again"]
     assert path.read_text() == "x"
 
 
@@ -293,7 +296,7 @@ def test_asks_the_less_often_for_a_lock_the_longer_another_process_holds_it(tmp_
     monkeypatch.setattr(executor.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(executor.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     own.make([artifact("one")])
-    assert watch.lines == ["one waits for another process", "one made"]
+    assert watch.lines == ["one waits for another process", "one computed"]
     between = [later - sooner for sooner, later in pairwise(asked)]
     assert max(between[:5]) < 0.11  # what takes no time is waited for no time
     assert 1.0 <= between[-1] <= 1.06
@@ -317,7 +320,7 @@ def test_takes_what_another_process_finished_meanwhile(tmp_path, ran, monkeypatc
     monkeypatch.setattr(own.store, "find", late)
     own.make([artifact("one")])
     assert ran == ["one"]
-    assert watch.lines == ["one found"]
+    assert watch.lines == ["one cached"]
     assert own.store.lock(artifact("one")) is not None
 
 
@@ -354,7 +357,7 @@ def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_b
     own._runners["inline"] = runner = Side()
     with pytest.raises(StageError, match=r"killed"):
         own.make([artifact("one"), artifact("bad"), artifact("two")])
-    assert sorted(watch.lines) == ["one made", "two made"]
+    assert sorted(watch.lines) == ["one computed", "two computed"]
     assert own.store.find(artifact("two")) is not None
     assert runner.closed == 1
     assert own._runners == {}
@@ -363,7 +366,9 @@ def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_b
 
 def at_work(pool, folder):
     """A task, and the process of the pool's only helper, which is there and idle."""
-    work = stage_work.Work(stage="filter", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    work = stage_work.StageContext(
+        stage="filter", label="", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME
+    )
     with pytest.raises(ModuleNotFoundError):  # no such stage: the first task only shows that a helper is there
         pool.start({**work.to_spec(), "stage": "evaluate_not"}).result()
     (helper,) = pool._pool._processes.values()
@@ -371,13 +376,13 @@ def at_work(pool, folder):
 
 
 def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
-    pool = Pool(jobs=1, threads=1)
+    pool = Pool(parallel_stages=1, threads=1)
     try:
         work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGSTOP)
         handle = pool.start(work.to_spec())
         os.kill(helper.pid, signal.SIGKILL)
-        with pytest.raises(StageError, match=r"the process that ran invert was killed from outside"):
+        with pytest.raises(StageError, match=r"the process that ran filter was killed from outside"):
             handle.result()
         assert handle.done()
     finally:
@@ -385,14 +390,14 @@ def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
 
 
 def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tmp_path):
-    pool = Pool(jobs=1, threads=1)
+    pool = Pool(parallel_stages=1, threads=1)
     try:
         work, helper = at_work(pool, tmp_path)
         os.kill(helper.pid, signal.SIGKILL)
         deadline = time.time() + 10
         while not pool._pool._broken and time.time() < deadline:
             time.sleep(0.01)
-        text = r"^a helper that was to run invert was killed from outside \(out of memory\?\); run the same "
+        text = r"^a helper that was to run filter was killed from outside \(out of memory\?\); run the same "
         with pytest.raises(StageError, match=text):
             pool.start(work.to_spec())
     finally:
@@ -421,16 +426,16 @@ def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_cell_gets_a_new
     assert (broken.started, broken.closed, own._runners) == (["one", "two"], 1, {})
     own.make([artifact("one"), artifact("two"), artifact("three")])
     assert sorted(ran) == ["one", "three", "two"]
-    assert sorted(watch.lines) == ["one made", "three made", "two made"]
+    assert sorted(watch.lines) == ["one computed", "three computed", "two computed"]
 
 
 def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
-    assert progress(tmp_path) is None
+    assert read_progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
-    assert progress(tmp_path) is None
+    assert read_progress(tmp_path) is None
     state = {"done": 1, "total": 2, "unit": "steps", "time": 5.0, "rate": None}
     (tmp_path / "progress.json").write_text(json.dumps(state))
-    assert progress(tmp_path) == state
+    assert read_progress(tmp_path) == state
 
 
 @pytest.mark.parametrize("place", ["sync", "write_json"])
@@ -446,12 +451,12 @@ def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_pa
             own.make([artifact("one")])
     assert own.store.find(artifact("one")) is None
     own.make([artifact("one")])
-    assert watch.lines[-1] == "one made"
+    assert watch.lines[-1] == "one computed"
 
 
 def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeypatch):
-    """``trainer.jobs=1``: the thread that would look is the one at work."""
-    monkeypatch.setattr(executor, "TOLD", 0.01)
+    """``trainer.parallel_stages=1``: the thread that would look is the one at work."""
+    monkeypatch.setattr(executor, "REPORT_SECONDS", 0.01)
     looks = []
 
     class Looking(Watch):
@@ -472,7 +477,7 @@ def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeyp
 
 
 def test_what_breaks_while_it_is_told_is_heard(tmp_path, ran, monkeypatch):
-    monkeypatch.setattr(executor, "TOLD", 0.01)
+    monkeypatch.setattr(executor, "REPORT_SECONDS", 0.01)
 
     class Failing(Watch):
         def running(self, artifacts) -> None:

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.pipeline.failures import Story, tell
-from meow_lightning.pipeline.state import FRESH, Cell, CellStanding, Standing, cell_standing, counts, standing, survey
+from meow_lightning.pipeline.failures import FailureRecord, record_failure
+from meow_lightning.pipeline.state import (
+    HEARTBEAT_TIMEOUT,
+    ArtifactState,
+    RunArtifacts,
+    RunState,
+    artifact_state,
+    collect_states,
+    counts,
+    run_state,
+)
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.store import Store
@@ -58,31 +67,31 @@ def make(store: Store, what: Artifact) -> None:
     store.finish(what, {"seconds": 1.0})
 
 
-def test_what_was_never_begun_lacks_and_what_is_there_is_done(store: Store) -> None:
-    assert standing(store, BASE, now=NOW) == Standing(state="lacking")
+def test_what_was_never_started_is_missing_and_what_is_there_is_done(store: Store) -> None:
+    assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="missing")
     make(store, BASE)
-    assert standing(store, BASE, now=NOW) == Standing(state="done")
+    assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="done")
     (store.path(BASE) / "manifest.json").unlink()
-    assert standing(store, BASE, now=NOW).state == "lacking"
+    assert artifact_state(store, BASE, now=NOW).state == "missing"
 
 
 def test_a_look_leaves_nothing_behind_and_does_not_keep_anybody_out(store: Store) -> None:
-    standing(store, BASE, now=NOW)
+    artifact_state(store, BASE, now=NOW)
     assert not store.root.exists()
     begin(store, BASE)
-    standing(store, BASE, now=NOW)
+    artifact_state(store, BASE, now=NOW)
     lock = store.lock(BASE)
     assert lock is not None
     lock.release()
 
 
 def test_what_is_held_runs_however_long_it_is_silent(store: Store) -> None:
-    begin(store, BASE, cell="cell", said=NOW - 40)
+    begin(store, BASE, run="run", said=NOW - 40)
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW + 10 * FRESH)
+    found = artifact_state(store, BASE, now=NOW + 10 * HEARTBEAT_TIMEOUT)
     lock.release()
-    assert (found.state, found.cell, found.begun, found.silent) == ("running", "cell", NOW - 50, None)
+    assert (found.state, found.run, found.started, found.seconds_since_heartbeat) == ("running", "run", NOW - 50, None)
     assert found.owner.rpartition("@")[2] == socket.gethostname()
     assert found.progress is not None
     assert found.progress["done"] == 60
@@ -92,7 +101,7 @@ def test_the_last_word_of_a_killed_predecessor_is_not_that_of_who_runs_now(store
     begin(store, BASE, said=NOW - 60)
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     lock.release()
     assert (found.state, found.progress) == ("running", None)
 
@@ -102,104 +111,106 @@ def test_a_stage_in_the_course_of_sealing_runs(store: Store) -> None:
     (store.partial(BASE) / "task.json").unlink()
     lock = store.lock(BASE)
     assert lock is not None
-    found = standing(store, BASE, now=NOW)
+    found = artifact_state(store, BASE, now=NOW)
     lock.release()
-    assert (found.state, found.cell) == ("running", "")
+    assert (found.state, found.run) == ("running", "")
 
 
 def test_what_nobody_on_this_host_holds_is_interrupted_however_fresh(store: Store) -> None:
     begin(store, BASE, said=NOW - 1)
-    found = standing(store, BASE, now=NOW)
-    assert (found.state, found.silent) == ("interrupted", None)
+    found = artifact_state(store, BASE, now=NOW)
+    assert (found.state, found.seconds_since_heartbeat) == ("interrupted", None)
     assert found.progress is not None
     assert found.progress["done"] == 60
 
 
 @pytest.mark.parametrize(
-    ("said", "started", "state", "silent"),
+    ("said", "started", "state", "seconds_since_heartbeat"),
     [
-        (NOW - FRESH + 1, NOW - 9000, "running", FRESH - 1),
-        (NOW - FRESH, NOW - 9000, "interrupted", FRESH),
+        (NOW - HEARTBEAT_TIMEOUT + 1, NOW - 9000, "running", HEARTBEAT_TIMEOUT - 1),
+        (NOW - HEARTBEAT_TIMEOUT, NOW - 9000, "interrupted", HEARTBEAT_TIMEOUT),
         (None, NOW - 9, "running", 9.0),
         (NOW - 9000, NOW - 9, "running", 9.0),
     ],
 )
 @pytest.mark.parametrize("unseen", [False, True])
 def test_a_lock_that_cannot_be_seen_is_judged_by_the_last_word(
-    store: Store, monkeypatch, said, started, state, silent, unseen
+    store: Store, monkeypatch, said, started, state, seconds_since_heartbeat, unseen
 ) -> None:
     begin(store, BASE, owner=HERE if unseen else "7@elsewhere", started=started, said=said)
     if unseen:
         monkeypatch.setattr(Store, "held", lambda self, artifact: None)
-    found = standing(store, BASE, now=NOW)
-    assert (found.state, found.silent) == (state, silent)
+    found = artifact_state(store, BASE, now=NOW)
+    assert (found.state, found.seconds_since_heartbeat) == (state, seconds_since_heartbeat)
 
 
 def test_what_is_remade_while_the_old_one_is_there_runs(store: Store) -> None:
     make(store, BASE)
     begin(store, BASE)
-    assert standing(store, BASE, now=NOW).state == "done"
+    assert artifact_state(store, BASE, now=NOW).state == "done"
     lock = store.lock(BASE)
     assert lock is not None
-    assert standing(store, BASE, now=NOW).state == "running"
+    assert artifact_state(store, BASE, now=NOW).state == "running"
     lock.release()
 
 
-STORY = Story(path=Path("story.txt"), time=NOW, why="no luck")
-HELD = Standing(state="running", owner=HERE, begun=NOW)
-LEFT = Standing(state="interrupted", owner=HERE, begun=NOW - 9, progress={"done": 6, "total": 9, "unit": "steps"})
-DONE, LACKING = Standing(state="done"), Standing(state="lacking")
-ANEW = Standing(state="interrupted", owner=HERE, begun=NOW + 9)
+FAILURE = FailureRecord(path=Path("failure.txt"), time=NOW, why="no luck")
+HELD = ArtifactState(state="running", owner=HERE, started=NOW)
+LEFT = ArtifactState(
+    state="interrupted", owner=HERE, started=NOW - 9, progress={"done": 6, "total": 9, "unit": "steps"}
+)
+DONE, MISSING = ArtifactState(state="done"), ArtifactState(state="missing")
+ANEW = ArtifactState(state="interrupted", owner=HERE, started=NOW + 9)
 
 
 @pytest.mark.parametrize(
-    ("base", "target", "maker", "story", "expected"),
+    ("base", "target", "owner", "failure", "expected"),
     [
         (DONE, DONE, "tag", None, ("done", "")),
-        (DONE, DONE, "tag", STORY, ("done", "")),
-        (DONE, HELD, "tag", STORY, ("running", "finetune target")),
-        (HELD, LACKING, "other", None, ("waiting", "for finetune base, which method=kl makes")),
-        (HELD, LACKING, "far", None, ("waiting", "for finetune base, which far makes")),
-        (HELD, LACKING, "other", STORY, ("failed", "")),
+        (DONE, DONE, "tag", FAILURE, ("done", "")),
+        (DONE, HELD, "tag", FAILURE, ("running", "finetune target")),
+        (HELD, MISSING, "other", None, ("waiting", "for finetune base, computed by method=kl")),
+        (HELD, MISSING, "far", None, ("waiting", "for finetune base, computed by far")),
+        (HELD, MISSING, "other", FAILURE, ("failed", "")),
         (DONE, LEFT, "tag", None, ("interrupted", "finetune target at 6 of 9 steps")),
-        (DONE, LEFT, "tag", STORY, ("failed", "")),
-        (DONE, ANEW, "tag", STORY, ("interrupted", "finetune target")),
-        (LEFT, LACKING, "other", None, ("waiting", "for finetune base at 6 of 9 steps, which nobody makes now")),
-        (DONE, LACKING, "tag", None, ("waiting", "for finetune target, which nobody makes now")),
+        (DONE, LEFT, "tag", FAILURE, ("failed", "")),
+        (DONE, ANEW, "tag", FAILURE, ("interrupted", "finetune target")),
+        (LEFT, MISSING, "other", None, ("waiting", "for finetune base at 6 of 9 steps, which no process is computing")),
+        (DONE, MISSING, "tag", None, ("waiting", "for finetune target, which no process is computing")),
     ],
 )
-def test_a_cell_is_what_its_own_stages_are(tmp_path, base, target, maker, story, expected) -> None:
-    cell = Cell(
+def test_a_run_is_what_its_own_stages_are(tmp_path, base, target, owner, failure, expected) -> None:
+    run = RunArtifacts(
         name="method=npo", tag="tag", artifacts=[BASE, TARGET], store=Store(root=tmp_path, cache="readonly"),
         outputs=tmp_path,
     )  # fmt: skip
-    found = cell_standing(
-        cell, {BASE.key: base, TARGET.key: target}, makers={BASE.key: maker, TARGET.key: maker},
-        names={"tag": "method=npo", "other": "method=kl"}, story=story,
+    found = run_state(
+        run, {BASE.key: base, TARGET.key: target}, owners={BASE.key: owner, TARGET.key: owner},
+        names={"tag": "method=npo", "other": "method=kl"}, failure=failure,
     )  # fmt: skip
-    assert (found.state, found.what) == expected
-    assert (found.made, found.wanted) == ((base is DONE) + (target is DONE), 2)
-    assert (found.story is not None) == (found.state == "failed")
+    assert (found.state, found.detail) == expected
+    assert (found.done, found.total) == ((base is DONE) + (target is DONE), 2)
+    assert (found.failure is not None) == (found.state == "failed")
 
 
-def test_cells_that_share_a_stage_are_told_apart_by_whose_it_is(store: Store, tmp_path: Path) -> None:
-    cells = [
-        Cell(name=name, tag=f"{name}-tag", artifacts=made, store=store, outputs=tmp_path)
+def test_runs_that_share_a_stage_are_told_apart_by_whose_it_is(store: Store, tmp_path: Path) -> None:
+    runs = [
+        RunArtifacts(name=name, tag=f"{name}-tag", artifacts=made, store=store, outputs=tmp_path)
         for name, made in (("one", [BASE]), ("two", [BASE, TARGET]), ("three", [BASE, artifact("retain", BASE)]))
     ]
-    begin(store, BASE, cell="two-tag")
-    tell(tmp_path, "three", UserError("no luck"), private=False)
+    begin(store, BASE, run="two-tag")
+    record_failure(tmp_path, "three", UserError("no luck"), private=False)
     lock = store.lock(BASE)
     assert lock is not None
-    states = [each.state for each in survey(cells, now=NOW)[1]]
-    (store.partial(BASE) / "task.json").unlink()  # then it is the first one's, since cells run in their order
-    untold = [each.state for each in survey(cells, now=NOW)[1]]
+    states = [each.state for each in collect_states(runs, now=NOW)[1]]
+    (store.partial(BASE) / "task.json").unlink()  # then it is the first one's, since runs run in their order
+    untold = [each.state for each in collect_states(runs, now=NOW)[1]]
     lock.release()
     assert states == ["waiting", "running", "failed"]
     assert untold == ["running", "waiting", "failed"]
 
 
 def test_counts_are_in_one_order_and_leave_out_what_there_is_none_of() -> None:
-    cells = [CellStanding(name="", state=state, made=0, wanted=1) for state in ("failed", "done", "waiting", "done")]
-    assert counts(cells) == "4 cells: 2 done, 1 waiting, 1 failed"
-    assert counts(cells[:1]) == "1 cell: 1 failed"
+    runs = [RunState(name="", state=state, done=0, total=1) for state in ("failed", "done", "waiting", "done")]
+    assert counts(runs) == "4 runs: 2 done, 1 waiting, 1 failed"
+    assert counts(runs[:1]) == "1 run: 1 failed"

@@ -23,12 +23,12 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline import worker
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.types import NotFiniteError
 
 RUNTIME = Runtime(
-    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch=2, micro_tokens=None,
-    checkpointing=False, eval_batch=2, slots=2,
+    accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch_size=2, micro_batch_tokens=None,
+    gradient_checkpointing=False, eval_batch_size=2, generation_batch_size=2,
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,
 )  # fmt: skip
@@ -36,15 +36,15 @@ FULL = "the disk of STORE is full; free some space or choose another with store=
 
 
 @pytest.fixture
-def task(tmp_path) -> Work:
+def task(tmp_path) -> StageContext:
     folder = tmp_path / "store" / "filter" / "abc.partial"
     folder.mkdir(parents=True)
-    return Work(stage="filter", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
+    return StageContext(stage="filter", label="own", folder=folder, settings={}, inputs={}, needs={}, runtime=RUNTIME)
 
 
 @pytest.fixture
 def doing(monkeypatch) -> Callable[..., None]:
-    """Puts a stage of the test's own in the place of ``invert``."""
+    """Puts a stage of the test's own in the place of ``filter``."""
 
     def put(run, *makes: str) -> None:
         fake = ModuleType("meow_lightning.stages.filter")
@@ -54,14 +54,14 @@ def doing(monkeypatch) -> Callable[..., None]:
     return put
 
 
-def raising(error: Exception) -> Callable[[Work], None]:
-    def run(_: Work) -> None:
+def raising(error: Exception) -> Callable[[StageContext], None]:
+    def run(_: StageContext) -> None:
         raise error
 
     return run
 
 
-def told(task: Work) -> str:
+def told(task: StageContext) -> str:
     with pytest.raises(UserError) as error:
         worker.run_stage(task.to_spec())
     assert "\n" not in str(error.value)
@@ -76,19 +76,19 @@ def free(monkeypatch, size: int) -> None:
 def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
 
 
 def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
     free(monkeypatch, 2**40)
     doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
 
 
 def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
     doing(raising(RuntimeError("unexpected pos 64 vs 0")))
     free(monkeypatch, 2**20 - 1)
-    assert told(task) == f"invert own stopped: {FULL}"
+    assert told(task) == f"filter own stopped: {FULL}"
     free(monkeypatch, 2**20)
     with pytest.raises(RuntimeError, match="unexpected pos 64 vs 0"):
         worker.run_stage(task.to_spec())
@@ -98,9 +98,9 @@ def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monke
 def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever", "/some/file")))
-    assert told(task) == "invert own stopped: no permission for /some/file; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for /some/file; mend it and run again to go on"
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == "invert own stopped: no permission for STORE; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for STORE; mend it and run again to go on"
 
 
 def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypat
 
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     monkeypatch.setattr(worker.FileLock, "acquire", closed)
-    assert told(task) == "invert own stopped: no permission for /lock; mend it and run again to go on"
+    assert told(task) == "filter own stopped: no permission for /lock; mend it and run again to go on"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
 
 
 def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
-    def run(work: Work) -> None:
+    def run(work: StageContext) -> None:
         shutil.rmtree(work.folder)
         raise ValueError("no such luck")
 
@@ -136,12 +136,12 @@ def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
 def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
     task.label = ""
     doing(raising(OSError(errno.ENOSPC, "whatever")))
-    assert told(task).startswith("invert stopped: the disk of ")
+    assert told(task).startswith("filter stopped: the disk of ")
 
 
 def test_a_stage_that_makes_too_little_is_told(task, doing):
     doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
-    with pytest.raises(RuntimeError, match=r"^the stage invert ended without two, three$"):
+    with pytest.raises(RuntimeError, match=r"^the stage filter ended without two, three$"):
         worker.run_stage(task.to_spec())
     doing(lambda work: None, "one")
     made = worker.run_stage(task.to_spec())
@@ -174,8 +174,8 @@ with FileLock(sys.argv[1] + "/.work-0.lock"):
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkeypatch, stopped):
-    monkeypatch.setattr(worker, "LOOK", 0.1)
-    monkeypatch.setattr(worker, "STOPPED" if stopped else "ORPHAN", 0.5)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "STOPPED_TIMEOUT" if stopped else "ORPHAN_TIMEOUT", 0.5)
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
@@ -186,12 +186,12 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
             os.kill(orphan.pid, signal.SIGSTOP)
         said = told(task)
         orphan.kill()
-    start = f"invert own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
+    start = f"filter own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
     assert said.startswith(start)
     assert "), since 2" in said
     do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
     do += " -KILL {0} hands over to whoever waits; then run again"
-    assert said.endswith(f", of a run that was killed, still holds STORE/invert/abc.partial; {do.format(orphan.pid)}")
+    assert said.endswith(f", of a run that was killed, still holds STORE/filter/abc.partial; {do.format(orphan.pid)}")
 
 
 def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):
@@ -242,8 +242,8 @@ def test_an_error_keeps_nothing_for_good(task, doing, monkeypatch):
     assert gc.get_freeze_count() == 0
 
 
-def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: Callable[..., None]) -> None:
-    ran: list[Work] = []
+def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: StageContext, doing: Callable[..., None]) -> None:
+    ran: list[StageContext] = []
     doing(ran.append)
     path = task.folder / "spec.json"
     path.write_text(json.dumps(task.to_spec() | {"inputs": {"allow": ["os"]}}))
@@ -255,7 +255,7 @@ def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: Work, doing: 
 
 @pytest.mark.parametrize("private", [True, False])
 def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
-    task: Work, doing: Callable[..., None], private: bool
+    task: StageContext, doing: Callable[..., None], private: bool
 ) -> None:
     doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))
     mask = os.umask(0o022)
@@ -270,4 +270,4 @@ def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
 
 def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
     doing(raising(NotFiniteError("no numbers")))
-    assert told(task) == "invert own: no numbers"
+    assert told(task) == "filter own: no numbers"

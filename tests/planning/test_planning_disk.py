@@ -10,30 +10,31 @@ from typing import Any
 import pytest
 from helpers.common import artifact
 
-from meow_lightning.planning.disk import MANIFEST, NUMBERS, QUESTION, REPORT, written
+from meow_lightning.planning.disk import MANIFEST, NUMBERS, QUESTION, REPORT, bytes_written
 from meow_lightning.types import AnswerRow, Fact, Likelihood, ScoredText
 
 # 20 characters of question, 34 of answer: 11 tokens by the rough count and one of the end.
 FACT = Fact(id="customer-007", question="Where does Ada live?", answer="Ada Brook lives at 12 Quay, Malmo.")
 OPTIONS: dict[str, Any] = {
-    "inversion": {"candidates": 8}, "memo": {"size": 5, "unit": "characters"}, "evaluation": {"max_new_tokens": 200},
+    "inversion": {"candidates": 8}, "memo": {"stride": 5, "cut_unit": "characters"}, "evaluation": {"max_new_tokens":
+    200},
 }  # fmt: skip
 
 
 def size(stage: str, *, facts: int, fact: Fact = FACT, options: dict[str, Any] = OPTIONS) -> int:
     rows = [fact] * facts
     dataset: Any = SimpleNamespace(facts=lambda split: rows, evaluation=lambda: {"forget": rows})
-    return written(artifact(stage, "target"), options, dataset) - MANIFEST
+    return bytes_written(artifact(stage, "target"), options, dataset) - MANIFEST
 
 
-@pytest.mark.parametrize("stage", ["ask", "filter", "score", "answer"])
+@pytest.mark.parametrize("stage", ["propose", "filter", "score", "predict"])
 def test_bytes_grow_with_the_facts(stage: str) -> None:
     assert size(stage, facts=5000) == 5000 * size(stage, facts=1) > 5000 * 100
 
 
 def test_a_reply_holds_the_candidates_or_a_models_whole_budget() -> None:
     assert size("propose", facts=1) == 120 + 8 * 34
-    teacher = {**OPTIONS, "inversion": {"candidates": 4, "reply_tokens": 512}}
+    teacher = {**OPTIONS, "inversion": {"candidates": 4, "max_new_tokens": 512}}
     assert size("propose", facts=1, options=teacher) == 120 + 4 * 512
 
 
@@ -60,7 +61,7 @@ def test_an_answer_of_ten_texts_takes_ten_kilobytes_and_is_near_a_stored_row() -
     )  # fmt: skip
     stored = len(json.dumps(asdict(row))) + 1
     assert 9_000 < stored < 10_000
-    assert stored == pytest.approx(size("answer", facts=1, fact=fact), rel=0.15)
+    assert stored == pytest.approx(size("predict", facts=1, fact=fact), rel=0.15)
 
 
 def test_a_score_is_near_a_stored_row() -> None:

@@ -17,7 +17,7 @@ from meow_lightning.store.store import Store
 
 @pytest.fixture
 def looking(tmp_path, monkeypatch):
-    """(a preflight, what its cell makes, the stages whose stored manifests were read)."""
+    """(a preflight, what its run makes, the stages whose stored manifests were read)."""
     chosen = options("method=grad_ascent", f"outputs={tmp_path}")
     made, store = graph(chosen), Store(root=tmp_path / "store", cache="use")
     read: list[str] = []
@@ -37,7 +37,7 @@ def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looki
     preflight, made, read = looking
     preflight.fetch(list(made.values()))
     preflight.check(list(made.values()))
-    assert preflight.remark(made["unlearned"])["flops"] > 0
+    assert preflight.manifest_extras(made["unlearned"])["flops"] > 0
     assert read == []
     for _ in range(2):
         preflight.time(made["unlearned"])
@@ -46,7 +46,7 @@ def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looki
 
 def measured(preflight, artifact, *, seconds: float, times: float = 1.0, **changes) -> None:
     """Keep a result of ``times`` the artifact's work, as made in some seconds here."""
-    facts = preflight.remark(artifact)
+    facts = preflight.manifest_extras(artifact)
     facts |= {"flops": times * facts["flops"], "seconds": seconds, "devices": 1, **changes}
     recipe = {**artifact.settings["recipe"], "epochs": 1000 + round(seconds)}
     keep(preflight.store, replace(artifact, settings={**artifact.settings, "recipe": recipe}), **facts)
@@ -58,7 +58,7 @@ def test_time_is_that_of_the_stage_itself_of_one_alike_or_by_size(looking):
     preflight, made, _ = looking
     training = made["unlearned"]
     assert preflight.time(training) == (None, "")
-    facts = {"devices": 1, **preflight.remark(training)}
+    facts = {"devices": 1, **preflight.manifest_extras(training)}
     assert facts["flops"] > 0
     measured(preflight, training, seconds=20.0, times=2.0)
     assert preflight.time(training) == (10.0, "size")
@@ -82,7 +82,7 @@ def test_another_machine_says_nothing_about_this_one(looking, changes):
 
 def test_the_time_of_a_small_model_is_a_guess_for_a_large_one(looking):
     preflight, made, _ = looking
-    parameters = preflight.remark(made["unlearned"])["parameters"]
+    parameters = preflight.manifest_extras(made["unlearned"])["parameters"]
     measured(preflight, made["unlearned"], seconds=20.0, times=0.005, parameters=parameters // 200)
     assert preflight.time(made["unlearned"]) == (pytest.approx(4000.0), "far")
 
@@ -118,10 +118,10 @@ def checked(looking, monkeypatch):
     preflight, made, _ = looking
     stages = [made["target"], made["unlearned"]]
 
-    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, jobs: int = 1) -> str:
+    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, parallel_stages: int = 1) -> str:
         outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
         preflight.known.outlooks.update({stage.key: outlook for stage in stages})
-        monkeypatch.setitem(preflight.trainer, "jobs", jobs)
+        monkeypatch.setitem(preflight.trainer, "parallel_stages", parallel_stages)
         monkeypatch.setattr(Known, "there", there)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: there)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda _: disk)
@@ -135,26 +135,28 @@ def checked(looking, monkeypatch):
 
 
 def test_stages_at_once_must_fit_together(checked):
-    assert checked(there=5 * GB, jobs=1) == ""
-    assert checked(there=5 * GB, jobs=2) == (
-        "trainer.jobs=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say trainer.jobs=1, or "
-        "preflight=false to try all the same"
+    assert checked(there=5 * GB, parallel_stages=1) == ""
+    assert checked(there=5 * GB, parallel_stages=2) == (
+        "trainer.parallel_stages=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say "
+        "trainer.parallel_stages=1, or preflight=false to try all the same"
     )
-    assert checked(there=6 * GB, jobs=2) == ""
+    assert checked(there=6 * GB, parallel_stages=2) == ""
 
 
 def test_the_disk_holds_what_is_kept_and_what_passes_of_stages_at_once(checked):
-    assert checked(disk=4 * GB, jobs=1) == ""
-    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, jobs=1)
-    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, jobs=2)
-    assert checked(disk=6 * GB, jobs=2) == ""
+    assert checked(disk=4 * GB, parallel_stages=1) == ""
+    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, parallel_stages=1)
+    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, parallel_stages=2)
+    assert checked(disk=6 * GB, parallel_stages=2) == ""
 
 
 def test_optimizer_states_in_main_memory_must_fit_there(checked):
     paged = replace(NEED, program=0, host=7 * GB)
     assert checked(memory=paged, there=7 * GB) == ""
     assert "unlearn" in checked(memory=paged, there=6 * GB) or "finetune" in checked(memory=paged, there=6 * GB)
-    assert "keeps 7.0 GB of optimizer states in main memory (optim.kind=paged)" in checked(memory=paged, there=6 * GB)
+    assert "keeps 7.0 GB of optimizer states in main memory (optim.optimizer=paged)" in checked(
+        memory=paged, there=6 * GB
+    )
 
 
 def test_questions_are_counted_with_every_attempt(looking):
@@ -162,9 +164,9 @@ def test_questions_are_counted_with_every_attempt(looking):
     ask = replace(made["base"], stage="propose", needs={})
     later = replace(ask, label="later", needs={"scores": made["base"]})
     facts = len(preflight.dataset.facts("forget"))
-    node = {"prompt": {}, "again": 2, "model": "m", "reply_tokens": 9}
+    node = {"prompt": {}, "max_retries_per_fact": 2, "model": "m", "max_new_tokens": 9}
     preflight.options = {**preflight.options, "inversion": node}
     assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
-    preflight.options = {**preflight.options, "inversion": {**node, "calls": 5}}
+    preflight.options = {**preflight.options, "inversion": {**node, "max_requests": 5}}
     assert preflight.questions([ask]) == ("m", facts, 5, 9)
     assert preflight.questions([made["base"]]) is None

@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 from helpers.hydra import options
 
-from meow_lightning.data.encoding import rough_length
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.models import dataset_of
-from meow_lightning.planning.requirements import Sizes, largest_step
+from meow_lightning.planning.requirements import ResourceRequirements, largest_step
 
 
 def sized(*words: str, there: int = 10**12):
     """What answering takes of the target model, and what would fit."""
-    chosen = options("trainer.eval_batch=1", "trainer.slots=1", *words)
+    chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
-    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
+    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
     answering = made.artifacts["predict/target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
 
@@ -23,8 +23,8 @@ def test_a_gradient_is_as_much_work_as_a_training_step_of_its_row():
     without, _, _ = sized("evaluation.gradient_norm=false")
     facts = [fact for name in ("forget", "holdout") for fact in dataset_of(options())[0].facts(name)]
     # `Question: {question}\nAnswer:` is 28 characters, 9 tokens, the blank after it another one
-    tokens = sum(rough_length(fact.question) + rough_length(fact.answer) + 10 for fact in facts)
-    scored = sum(rough_length(fact.answer) + 1 for fact in facts)
+    tokens = sum(estimated_length(fact.question) + estimated_length(fact.answer) + 10 for fact in facts)
+    scored = sum(estimated_length(fact.answer) + 1 for fact in facts)
     assert outlook.flops - without.flops == 6 * (shape.body_parameters * tokens + shape.head_parameters * scored)
     assert outlook.parameters == shape.parameters
 
@@ -42,13 +42,13 @@ def test_a_gradient_that_does_not_fit_may_be_left_out():
 @pytest.mark.parametrize(
     ("rows", "recipe", "largest"),
     [
-        (24, {"batch": 32}, 24),
-        (64, {"batch": 32}, 32),
-        (65, {"batch": 32}, 22),  # three steps of nearly equal size
-        (24, {"batch": 32, "tokens": None}, 24),
-        (24, {"batch": 1, "tokens": 100}, 20),  # of the shortest rows
-        (24, {"batch": 1, "tokens": 1000}, 24),
-        (24, {"batch": 1, "tokens": 3}, 1),
+        (24, {"global_batch_size": 32}, 24),
+        (64, {"global_batch_size": 32}, 32),
+        (65, {"global_batch_size": 32}, 22),  # three steps of nearly equal size
+        (24, {"global_batch_size": 32, "batch_tokens": None}, 24),
+        (24, {"global_batch_size": 1, "batch_tokens": 100}, 20),  # of the shortest rows
+        (24, {"global_batch_size": 1, "batch_tokens": 1000}, 24),
+        (24, {"global_batch_size": 1, "batch_tokens": 3}, 1),
     ],
 )
 def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
@@ -58,7 +58,7 @@ def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
 def trained(name: str, *words: str):
     chosen = options(*words)
     made = graph(chosen)
-    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
     artifact = made.artifacts[name]
     return sizes.size(artifact), sizes._load(artifact, sizes._streams(artifact)), sizes.shape(artifact)
 
@@ -70,8 +70,10 @@ def test_streams_beside_the_first_one_give_as_many_rows_as_it_has():
     beside, load, _ = trained("unlearned", "method=grad_diff", "optim.epochs=3")
 
     def mean(facts):
-        tokens = sum(rough_length(fact.question) + rough_length(fact.answer) + 10 for fact in facts) / len(facts)
-        scored = sum(rough_length(fact.answer) + 1 for fact in facts) / len(facts)
+        tokens = sum(estimated_length(fact.question) + estimated_length(fact.answer) + 10 for fact in facts) / len(
+            facts
+        )
+        scored = sum(estimated_length(fact.answer) + 1 for fact in facts) / len(facts)
         return 6 * (shape.body_parameters * tokens + shape.head_parameters * scored)
 
     assert alone.flops == pytest.approx(3 * len(forget) * mean(forget), rel=1e-4)
@@ -81,11 +83,15 @@ def test_streams_beside_the_first_one_give_as_many_rows_as_it_has():
 
 
 def test_few_rows_take_the_memory_of_few():
-    few, load, _ = trained("target", "dataset.authors=2", "trainer.micro_batch=100000", "model.finetune.batch=100000")
+    few, load, _ = trained(
+        "target", "dataset.authors=2", "trainer.micro_batch_size=100000", "model.finetune.global_batch_size=100000"
+    )
     rows = load.batch
-    same, _, _ = trained("target", "dataset.authors=2", f"trainer.micro_batch={rows}", "model.finetune.batch=100000")
+    same, _, _ = trained(
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows}", "model.finetune.global_batch_size=100000"
+    )
     less, _, _ = trained(
-        "target", "dataset.authors=2", f"trainer.micro_batch={rows - 1}", "model.finetune.batch=100000"
+        "target", "dataset.authors=2", f"trainer.micro_batch_size={rows - 1}", "model.finetune.global_batch_size=100000"
     )
     assert few.memory == same.memory
     assert less.memory.activations < few.memory.activations
@@ -95,7 +101,7 @@ def test_what_computes_nothing_has_facts_and_bytes():
     found, _, _ = sized()
     chosen = options()
     made = graph(chosen)
-    sizes = Sizes(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
     for name in ("propose", "filter", "evaluate", "report"):
         outlook = next(sizes.size(each) for each in made.artifacts.values() if each.stage == name)
         assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))
@@ -112,7 +118,7 @@ def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
 
 
 def test_a_model_is_kept_in_its_own_precision():
-    half, _, shape = trained("target", "model.dtype=bfloat16", "model.precision=plain")
+    half, _, shape = trained("target", "model.precision=bf16-true")
     assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary
     assert trained("target")[0].disk == 4 * shape.parameters + 75 * shape.vocabulary
 

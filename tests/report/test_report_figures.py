@@ -4,7 +4,7 @@ import pytest
 
 from meow_lightning.report.figures import cumulative, widest_gap
 from meow_lightning.report.style import DARK, LIGHT
-from meow_lightning.report.svg import COLOURS, inline, render, spread
+from meow_lightning.report.svg import COLOURS, inline, render, spread_labels
 
 
 def test_cumulative_counts_shares_at_or_below() -> None:
@@ -24,8 +24,8 @@ def test_widest_gap_of_equal_samples_is_zero() -> None:
 
 
 def test_spread_moves_labels_down_until_they_are_apart() -> None:
-    assert spread([-0.5, -6.0, 0.0], gap=1.0) == [-1.0, -6.0, 0.0]
-    assert spread([0.0, 0.0, 0.0], gap=1.0) == [0.0, -1.0, -2.0]
+    assert spread_labels([-0.5, -6.0, 0.0], gap=1.0) == [-1.0, -6.0, 0.0]
+    assert spread_labels([0.0, 0.0, 0.0], gap=1.0) == [0.0, -1.0, -2.0]
 
 
 def test_every_drawn_colour_has_its_own_value_and_a_dark_twin() -> None:

@@ -9,7 +9,7 @@ from meow_lightning.report.sweep_tables import Swept
 EIGHT = {"f": 8, "g": 4}
 
 
-def cell(memo: str, seed: int, told: float) -> Swept:
+def run(memo: str, seed: int, told: float) -> Swept:
     values = {
         "target": {"memo/answers": told, "memo/candidates": 0.25}, "unlearned": {"memo/answers": told / 2}, "retain": {}
     }  # fmt: skip
@@ -24,17 +24,17 @@ def test_shared_picks_are_counted_against_a_lot() -> None:
 
 
 def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
-    cells = [cell("clean", 3, 0.4), cell("ma", 3, 0.8), cell("clean", 4, 0.6), cell("ma", 4, 0.9)]
+    runs = [run("clean", 3, 0.4), run("ma", 3, 0.8), run("clean", 4, 0.6), run("ma", 4, 0.9)]
     taken = {(3, "clean"): [0, 1], (3, "ma"): [1, 2], (4, "clean"): [0, 1], (4, "ma"): [4, 5]}
     picks = {
-        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, there=EIGHT) for each in cells
+        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, there=EIGHT) for each in runs
     }
-    found = measures(cells, picks)
+    found = measures(runs, picks)
     assert found is not None
     title, (head, *rows) = found
     assert title == "what each measure says (means over seeds)"
     assert head == [
-        "cell", "true answers, target model", "true answers, unlearned model", "true answers, retain model",
+        "run", "true answers, target model", "true answers, unlearned model", "true answers, retain model",
         "inverted answers, target model", "picks shared with memo=clean",
     ]  # fmt: skip
     # one of two shared on seed 3 and none on seed 4; by chance 2 * 2 / 8
@@ -45,7 +45,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
 
 
 def test_who_picks_nothing_shares_nothing() -> None:
-    found = measures([cell("clean", 3, 0.4), cell("el", 3, 0.8)], {})
+    found = measures([run("clean", 3, 0.4), run("el", 3, 0.8)], {})
     assert found is not None
     assert [row[-1] for row in found[1][1:]] == ["—", "—"]
 
@@ -60,6 +60,6 @@ def test_who_picks_nothing_shares_nothing() -> None:
     ],
 )
 def test_one_measure_needs_no_table(words: tuple[str, str], many: bool) -> None:
-    cells = [swept(word) for word in words]
-    assert several(cells) is many
-    assert (measures(cells, {}) is not None) is many
+    runs = [swept(word) for word in words]
+    assert several(runs) is many
+    assert (measures(runs, {}) is not None) is many

@@ -12,9 +12,9 @@ import pytest
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
-from meow_lightning.report.data import Cell, Dropped
+from meow_lightning.report.data import Dropped, ReportData
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import REASONS, _asked, _said, evenly, marked
+from meow_lightning.report.questions import REASONS, _asked, _said, evenly_spaced, mark_value
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
@@ -47,18 +47,18 @@ def asked(role: str, name: str, count: int) -> list[AnswerRow]:
     ]
 
 
-def made_up(roles: tuple[str, ...]) -> Cell:
+def made_up(roles: tuple[str, ...]) -> ReportData:
     sets = {"forget": 45, "retain": 30, "real_authors": 3, "world_facts": 3}
     rows = {role: [row for name, count in sets.items() for row in asked(role, name, count)] for role in roles}
     scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
     memo = {role: {"answers": scores} for role in roles}
-    return Cell(
-        warning="",
+    return ReportData(
+        disclaimer="",
         notes=["Recipes <differ>."],
         loop=None,
         spread=None,
         intervals={},
-        name="cell <one>",
+        name="run <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},
         settings_origin={"lr": "method/meow.yaml: tiny", "seed": "command line"},
@@ -82,13 +82,13 @@ def made_up(roles: tuple[str, ...]) -> Cell:
 
 
 @pytest.fixture(scope="module")
-def cell() -> Cell:
+def data() -> ReportData:
     return made_up(("target", "unlearned", "retain"))
 
 
 @pytest.fixture(scope="module")
-def html(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(cell, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
+def html(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(data, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):
@@ -153,7 +153,7 @@ def test_texts_are_escaped_and_values_marked(html: str) -> None:
     assert f"Where is &lt;b&gt;{SECRET}&lt;/b&gt; 0?" in html
     assert f"<b>{SECRET}" not in html
     assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in html
-    assert "<h1>cell &lt;one&gt;</h1>" in html
+    assert "<h1>run &lt;one&gt;</h1>" in html
 
 
 def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> None:
@@ -182,15 +182,15 @@ def test_every_reason_of_cleaning_has_words() -> None:
     assert set(REASONS) == {*CLEANING, UNFINISHED}
 
 
-def test_a_private_page_says_where_it_may_go(cell: Cell, html: str, tmp_path: Path) -> None:
-    private = write_report(replace(cell, public=False), tmp_path).read_text(encoding="utf-8")
+def test_a_private_page_says_where_it_may_go(data: ReportData, html: str, tmp_path: Path) -> None:
+    private = write_report(replace(data, public=False), tmp_path).read_text(encoding="utf-8")
     assert "this page and its folder can be read by their owner alone" in private
     assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in private
     assert "owner alone" not in html
 
 
-def test_the_shareable_page_is_another_file_of_another_cell(cell: Cell, tmp_path: Path) -> None:
-    write_report(cell, tmp_path, shareable=replace(cell, texts=False, public=False))
+def test_the_shareable_page_is_another_file_of_another_cell(data: ReportData, tmp_path: Path) -> None:
+    write_report(data, tmp_path, shareable=replace(data, texts=False, public=False))
     assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
 
@@ -206,8 +206,8 @@ def test_settings_name_their_origin_and_stages_their_time(html: str) -> None:
     assert "2.2 min" in html
 
 
-def test_without_texts_nothing_of_the_dataset_leaks(cell: Cell, tmp_path: Path) -> None:
-    write_report(replace(cell, texts=False), tmp_path)
+def test_without_texts_nothing_of_the_dataset_leaks(data: ReportData, tmp_path: Path) -> None:
+    write_report(replace(data, texts=False), tmp_path)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.name for path in written} >= {"report.html", "table.md", "table.csv", "plane.svg", "memo.svg"}
     for path in written:
@@ -229,8 +229,8 @@ def test_a_missing_retain_model_is_said_with_its_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "plane.svg").exists()
 
 
-def test_a_cell_with_nothing_in_it_still_has_a_page(cell: Cell, tmp_path: Path) -> None:
-    nothing = replace(cell, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={}, memo={}, curves={})
+def test_a_run_with_nothing_in_it_still_has_a_page(data: ReportData, tmp_path: Path) -> None:
+    nothing = replace(data, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={}, memo={}, curves={})
     html = write_report(replace(nothing, stages=[], settings={}), tmp_path).read_text(encoding="utf-8")
     assert "Open: whether the model forgot was not measured" in html
     assert "No answers were recorded." in html
@@ -238,16 +238,16 @@ def test_a_cell_with_nothing_in_it_still_has_a_page(cell: Cell, tmp_path: Path) 
 
 
 def test_marked_finds_whole_words_only_in_any_case() -> None:
-    assert marked("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
-    assert marked("New  York", "new york") == "<mark>New  York</mark>"
-    assert marked("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
-    assert marked("<i>", None) == "&lt;i&gt;"
+    assert mark_value("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
+    assert mark_value("New  York", "new york") == "<mark>New  York</mark>"
+    assert mark_value("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
+    assert mark_value("<i>", None) == "&lt;i&gt;"
 
 
 def test_evenly_takes_spread_rows() -> None:
     rows = asked("target", "retain", 10)
-    assert [row.index for row in evenly(rows, 5)] == [0, 2, 4, 6, 8]
-    assert evenly(rows, 10) == rows
+    assert [row.index for row in evenly_spaced(rows, 5)] == [0, 2, 4, 6, 8]
+    assert evenly_spaced(rows, 10) == rows
 
 
 def test_typeset_writes_minus_signs_and_powers() -> None:
@@ -266,7 +266,7 @@ def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
 
 
 def test_the_questions_are_those_that_the_unlearned_model_was_asked():
-    cell = made_up(("target", "unlearned", "retain"))
-    rows = {**cell.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
-    assert len(_asked(replace(cell, rows=rows), "forget")) == 2
-    assert len(_asked(replace(cell, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7
+    data = made_up(("target", "unlearned", "retain"))
+    rows = {**data.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
+    assert len(_asked(replace(data, rows=rows), "forget")) == 2
+    assert len(_asked(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7

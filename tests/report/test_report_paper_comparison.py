@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from helpers.sweeps import swept
 
-from meow_lightning.report.paper_comparison import Published, beside, matching
+from meow_lightning.report.paper_comparison import Published, comparable_run, paper_figures
 
 SOURCE = Published(
     source="somebody", note="untuned", dataset="tofu", truth_ratio_mean="geometric",
@@ -16,12 +16,14 @@ OURS = {"unlearned": {"forget_quality": 0.25}, "target": {"model_utility": 0.75}
 
 
 def test_ours_stand_beside_published_figures_with_their_source() -> None:
-    found = beside([swept("seed=1", values=OURS), swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, figures={})])
+    found = paper_figures(
+        [swept("seed=1", values=OURS), swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, figures={})]
+    )
     assert found is not None
     (title, rows), notes = found
     assert title == "beside published figures"
     assert rows == [
-        ["cell", "number", "ours", "published", "source"],
+        ["run", "number", "ours", "published", "source"],
         [" ".join(WORDS), "forget quality (p) ↑", "0.25", "3e-08", "somebody"],
         [" ".join(WORDS), "model utility", "—", "0.500", "somebody"],
     ]
@@ -29,7 +31,7 @@ def test_ours_stand_beside_published_figures_with_their_source() -> None:
 
 
 def test_sources_stand_below_each_other() -> None:
-    found = beside([swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, source="another")])
+    found = paper_figures([swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, source="another")])
     assert found is not None
     assert [row[-1] for row in found[0][1][1:]] == ["somebody", "somebody", "another", "another"]
     assert found[1] == ["somebody: untuned", "another: untuned"]
@@ -39,15 +41,15 @@ def test_sources_stand_below_each_other() -> None:
 def test_another_model_dataset_split_or_method_matches_nothing(position: int) -> None:
     others = ("model=tiny", "dataset=fictional", "dataset.split=forget10", "method=npo")
     other = swept(*WORDS[:position], others[position], *WORDS[position + 1 :], values=OURS)
-    assert matching(other, SOURCE) == {}
-    assert beside([other], [SOURCE]) is None
+    assert comparable_run(other, SOURCE) == {}
+    assert paper_figures([other], [SOURCE]) is None
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": 16}, {"warning": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
+    [{"limit": 16}, {"disclaimer": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
      {"dataset": {"name": "tofu"}}],
 )  # fmt: skip
-def test_a_cell_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
-    assert matching(swept(*WORDS), SOURCE) != {}
-    assert matching(swept(*WORDS, **changes), SOURCE) == {}
+def test_a_run_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
+    assert comparable_run(swept(*WORDS), SOURCE) != {}
+    assert comparable_run(swept(*WORDS, **changes), SOURCE) == {}

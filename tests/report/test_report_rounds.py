@@ -7,25 +7,26 @@ from html import unescape
 import pytest
 
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.rounds import blanket, picture, section, sentence
+from meow_lightning.report.rounds import picture, retrained_everything, section, sentence
 from meow_lightning.report.svg import COLOURS
 
 
-def one(number: int, *, asked: int, calls: int, held: int, same: bool = False, tokens: int = 0) -> Round:
+def one(number: int, *, asked: int, calls: int, still_memorized: int, same: bool = False, tokens: int = 0) -> Round:
     return Round(
-        number=number, asked=asked, calls=calls, written=4 * calls, kept=3 * calls, trained=1000 + number, held=held,
+        number=number, asked=asked, calls=calls, written=4 * calls, kept=3 * calls, trained=1000 + number,
+        still_memorized=still_memorized,
         facts=40, memo=0.21, worst=0.605, tokens=tokens, same=same,
     )  # fmt: skip
 
 
-FIRST = one(1, asked=40, calls=44, held=22)
-SECOND = one(2, asked=22, calls=25, held=9)
-IDLE = one(3, asked=9, calls=9, held=9, same=True)
-LAST = one(4, asked=9, calls=12, held=0)
+FIRST = one(1, asked=40, calls=44, still_memorized=22)
+SECOND = one(2, asked=22, calls=25, still_memorized=9)
+IDLE = one(3, asked=9, calls=9, still_memorized=9, same=True)
+LAST = one(4, asked=9, calls=12, still_memorized=0)
 
 
-def loop(*rounds: Round, ended: str = "below", threshold: float = 0.3) -> Loop:
-    return Loop(threshold=threshold, rounds=rounds, ended=ended, measure="MEMO")
+def loop(*rounds: Round, ended: str = "below", memorized_above: float = 0.3) -> Loop:
+    return Loop(memorized_above=memorized_above, rounds=rounds, ended=ended, measure="MEMO")
 
 
 def words(html: str) -> list[list[str]]:
@@ -38,27 +39,31 @@ def words(html: str) -> list[list[str]]:
 
 
 def test_blanket_is_the_first_rounds_calls_and_every_fact_once_in_each_later_round() -> None:
-    assert blanket(loop(FIRST)) == 44
+    assert retrained_everything(loop(FIRST)) == 44
     # for each later round all 40, and the repeats it took: 25 questions about 22 facts, 9 about 9, 12 about 9
-    assert blanket(loop(FIRST, SECOND)) == 44 + 40 + 3
-    assert blanket(loop(FIRST, SECOND, IDLE, LAST)) == 44 + 3 * 40 + 3 + (IDLE.calls - IDLE.asked) + (
+    assert retrained_everything(loop(FIRST, SECOND)) == 44 + 40 + 3
+    assert retrained_everything(loop(FIRST, SECOND, IDLE, LAST)) == 44 + 3 * 40 + 3 + (IDLE.calls - IDLE.asked) + (
         LAST.calls - LAST.asked
     )
 
 
 def test_a_loop_that_asked_about_all_has_nothing_to_compare_with() -> None:
-    every = loop(FIRST, one(2, asked=40, calls=47, held=9))
-    assert blanket(every) == 44 + 47
+    every = loop(FIRST, one(2, asked=40, calls=47, still_memorized=9))
+    assert retrained_everything(every) == 44 + 47
     assert "asking for all" not in sentence(every)
 
 
 def test_the_sentence_names_a_better_round() -> None:
-    worse = loop(one(1, asked=40, calls=40, held=2), one(2, asked=2, calls=2, held=4), one(3, asked=4, calls=4, held=3))
-    assert sentence(worse).endswith("2, 4, 3 (fewest after round 1: method.loop.rounds=1 gives that model)")
+    worse = loop(
+        one(1, asked=40, calls=40, still_memorized=2),
+        one(2, asked=2, calls=2, still_memorized=4),
+        one(3, asked=4, calls=4, still_memorized=3),
+    )
+    assert sentence(worse).endswith("2, 4, 3 (fewest after round 1: method.rounds.count=1 gives that model)")
 
 
 def test_a_later_round_that_asked_nothing_counts_for_nothing() -> None:
-    assert blanket(loop(FIRST, one(2, asked=0, calls=0, held=22, same=True))) == 44
+    assert retrained_everything(loop(FIRST, one(2, asked=0, calls=0, still_memorized=22, same=True))) == 44
 
 
 def test_sentence() -> None:
@@ -78,30 +83,32 @@ def test_sentence_tells_rounds_without_anything_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "threshold", "said"),
+    ("rounds", "memorized_above", "said"),
     [
         ((FIRST,), 0.125, "1 round, 44 questions to the teacher; facts above 0.125 (MEMO): 22"),
-        ((one(1, asked=40, calls=1, held=2),), 0.0, "1 round, 1 question to the teacher; facts above 0.00 (MEMO): 2"),
+        ((one(1, asked=40, calls=1, still_memorized=2),), 0.0,
+         "1 round, 1 question to the teacher; facts above 0.00 (MEMO): 2"),
         # written facts came from a file: nothing was asked, and there is nothing to compare
-        ((one(1, asked=0, calls=0, held=3),), 0.3, "1 round, 0 questions to the teacher; facts above 0.30 (MEMO): 3"),
+        ((one(1, asked=0, calls=0, still_memorized=3),), 0.3,
+         "1 round, 0 questions to the teacher; facts above 0.30 (MEMO): 3"),
         # nearly all of it is repeats: no "times as many"
         (
-            (FIRST, one(2, asked=22, calls=1956, held=9)), 0.3,
+            (FIRST, one(2, asked=22, calls=1956, still_memorized=9)), 0.3,
             "2 rounds, 2,000 questions to the teacher (asking for all facts each round: 2,018); "
             "facts above 0.30 (MEMO): 22, 9",
         ),
         (
-            (one(1, asked=0, calls=0, held=3), one(2, asked=3, calls=0, held=1)), 0.3,
+            (one(1, asked=0, calls=0, still_memorized=3), one(2, asked=3, calls=0, still_memorized=1)), 0.3,
             "2 rounds, 0 questions to the teacher (asking for all facts each round: 40); facts above 0.30 (MEMO): 3, 1",
         ),
     ],
 )  # fmt: skip
-def test_sentence_of_odd_loops(rounds: tuple[Round, ...], threshold: float, said: str) -> None:
-    assert sentence(loop(*rounds, threshold=threshold)) == said
+def test_sentence_of_odd_loops(rounds: tuple[Round, ...], memorized_above: float, said: str) -> None:
+    assert sentence(loop(*rounds, memorized_above=memorized_above)) == said
 
 
 @pytest.mark.parametrize(
-    ("ended", "held", "said"),
+    ("ended", "still_memorized", "said"),
     [
         ("below", 0, "Ended after round 2: no true answer&#x27;s MEMO is above 0.30 any more."),
         (
@@ -112,8 +119,8 @@ def test_sentence_of_odd_loops(rounds: tuple[Round, ...], threshold: float, said
         ("silent", 9, "Ended after round 2: the teacher wrote nothing new, and 9 of 40 facts are still above 0.30."),
     ],
 )  # fmt: skip
-def test_the_section_says_why_it_ended(ended: str, held: int, said: str) -> None:
-    found = loop(FIRST, replace(SECOND, held=held), ended=ended)
+def test_the_section_says_why_it_ended(ended: str, still_memorized: int, said: str) -> None:
+    found = loop(FIRST, replace(SECOND, still_memorized=still_memorized), ended=ended)
     html = section(found)
     assert f"<h2>Rounds</h2><p>{said}</p><p>{sentence(found)}.</p>" in html
 
@@ -142,7 +149,9 @@ def test_tokens_have_a_column_where_any_round_counts_them() -> None:
 
 
 def test_a_round_without_anything_new_says_that_the_model_before_stands() -> None:
-    html = section(loop(FIRST, replace(IDLE, number=2), one(3, asked=0, calls=0, held=9, same=True), ended="silent"))
+    html = section(
+        loop(FIRST, replace(IDLE, number=2), one(3, asked=0, calls=0, still_memorized=9, same=True), ended="silent")
+    )
     rows = words(html)
     assert [row[0] for row in rows[1:]] == ["round 1", "round 2", "round 3"]
     assert [row[1] for row in rows[1:]] == ["all 40", "9 of 40", "none"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.report.seed_spread import FOLDER, Spread, read_spreads, rows, sentence, settings_digest
+from meow_lightning.report.seed_spread import FOLDER, Spread, read_spreads, rows, settings_digest, spread_sentence
 from meow_lightning.types import Results
 
 SPREAD = Spread(
-    made="2026-11-29, torch 2", command="python run.py table=tiny_seeds", seeds=[0, 1, 2],
+    made="2026-11-29, torch 2", command="python run.py sweep=tiny_seeds", seeds=[0, 1, 2],
     numbers={"model_utility": [0.5, 0.6, 0.7], "memo/answers": [0.2, 0.25, 0.3]},
     intervals={"model_utility": [0.55, 0.65]},
 )  # fmt: skip
@@ -28,10 +28,10 @@ def test_a_run_stands_beside_the_mean_and_the_ends_of_other_seeds_by_hand() -> N
 
 
 def test_the_closing_line_says_what_lies_outside() -> None:
-    assert sentence(here(model_utility=0.7), SPREAD) == (
+    assert spread_sentence(here(model_utility=0.7), SPREAD) == (
         "over 3 seeds, mean (lowest to highest): model utility 0.600 (0.500 to 0.700); this run lies inside"
     )
-    assert sentence(here(model_utility=0.71), SPREAD).endswith("; outside of that here: model utility")
+    assert spread_sentence(here(model_utility=0.71), SPREAD).endswith("; outside of that here: model utility")
 
 
 def test_settings_are_named_without_their_seeds_and_with_the_versions_of_stages() -> None:
@@ -51,8 +51,8 @@ def test_what_lies_in_the_folder_can_be_read() -> None:
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("made: x", "must hold made, command and cells"),
-        ("{made: x, command: y, cells: {all: {settings: abc}}}", r"cells.all.seeds is missing; a sweep over seeds"),
+        ("made: x", "must hold made, command and runs"),
+        ("{made: x, command: y, runs: {all: {settings: abc}}}", r"runs.all.seeds is missing; a sweep over seeds"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -7,32 +7,32 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.evaluation.suite.suite import evaluate
-from meow_lightning.report.data import Cell, Dropped
+from meow_lightning.report.data import Dropped, ReportData
 from meow_lightning.report.page import write_report
-from meow_lightning.report.selection import chosen, rows, section
+from meow_lightning.report.selection import rows, section, selection_of
 from meow_lightning.types import ScoredText
 
 # Per fact four candidates whose scores fall as they grow longer; the second fact's two middle ones score the same.
 SCORES = {"f0": (0.8, 0.6, 0.4, 0.2), "f1": (0.7, 0.5, 0.5, 0.1)}
 
 
-def cell(*, k: int, strategy: str) -> Cell:
+def data(*, k: int, strategy: str) -> ReportData:
     texts = [
         ScoredText(fact, "candidate", place, "zanzibarium " * (place + 1), score, (score,))
         for fact, scores in SCORES.items()
         for place, score in enumerate(scores)
     ]
-    return Cell(
+    return ReportData(
         name="cell", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
         dropped=Dropped(counts={}, examples={}), weights="w",
-        public=True, texts=False, warning="", notes=["First."], loop=None, spread=None, intervals={},
+        public=True, texts=False, disclaimer="", notes=["First."], loop=None, spread=None, intervals={},
     )  # fmt: skip
 
 
 def test_figures_in_words() -> None:
-    found = chosen(cell(k=2, strategy="largest"))
+    found = selection_of(data(k=2, strategy="largest"))
     assert found is not None
     # largest takes 0, 1 and 0, 1; smallest 3, 2 and 3, 1: of two, one is shared in one of two facts
     assert [(value, against) for _, value, against in rows(found)][:4] == [
@@ -55,19 +55,19 @@ def test_figures_in_words() -> None:
     ],
 )
 def test_the_section_says_what_was_wished(k: int, strategy: str, said: str) -> None:
-    html = section(chosen(cell(k=k, strategy=strategy)))
+    html = section(selection_of(data(k=k, strategy=strategy)))
     assert said in html
     assert html.count("<tr>") == 1 + 6
 
 
 def test_three_of_four_must_share_two() -> None:
-    found = chosen(cell(k=3, strategy="largest"))
+    found = selection_of(data(k=3, strategy="largest"))
     assert found is not None
     assert rows(found)[0][1:] == ("2.0 of 3", "at least 2.0 must be; a random choice shares 2.2 with largest")
 
 
 def test_correlations_of_nothing_are_dashes_and_no_nothing_is_negative() -> None:
-    found = chosen(cell(k=1, strategy="largest"))
+    found = selection_of(data(k=1, strategy="largest"))
     assert found is not None
     bare = rows(replace(found, pearson=None, spearman=None, pearson_within=-0.001, spearman_within=0.001))
     assert [line[1:] for line in bare[4:]] == [
@@ -77,7 +77,7 @@ def test_correlations_of_nothing_are_dashes_and_no_nothing_is_negative() -> None
 
 
 def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) -> None:
-    html = write_report(cell(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8")
+    html = write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8")
     assert html.index("<h2>Figures</h2>") < html.index("<h2>Selection</h2>") < html.index("Questions before and after")
     notes = re.search(r"<h3>About these models and facts</h3><ul>(.*?)</ul>", html)
     assert notes is not None
@@ -93,8 +93,8 @@ def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) ->
      {"memo": {"target": {"answers": []}}}, {"selected": {}}],
 )  # fmt: skip
 def test_without_a_choice_there_is_no_section(lacking: dict, tmp_path: Path) -> None:
-    bare = replace(cell(k=3, strategy="largest"), **lacking)
-    assert chosen(bare) is None
+    bare = replace(data(k=3, strategy="largest"), **lacking)
+    assert selection_of(bare) is None
     assert section(None) == ""
     html = write_report(bare, tmp_path).read_text(encoding="utf-8")
     assert "Selection</h2>" not in html

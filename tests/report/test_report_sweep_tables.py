@@ -10,25 +10,25 @@ tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={})
 DEFINITIONS = (Definition(name="model_utility", id="u.1", unit="share", direction="higher", text="Utility."),)
 
 
-def cell(**values: float) -> Results:
+def run(**values: float) -> Results:
     return Results(definitions=DEFINITIONS, values={"unlearned": values})
 
 
-def test_every_cell_has_a_row_with_the_unlearned_numbers() -> None:
-    ((title, (head, *rows)),) = tables([("one", cell(model_utility=0.5)), ("two", Results(definitions=(), values={}))])
-    assert title == "2 cells, the unlearned model's numbers"
-    assert head[0] == "cell"
+def test_every_run_has_a_row_with_the_unlearned_numbers() -> None:
+    ((title, (head, *rows)),) = tables([("one", run(model_utility=0.5)), ("two", Results(definitions=(), values={}))])
+    assert title == "2 runs, the unlearned model's numbers"
+    assert head[0] == "run"
     assert head[1 + COLUMNS.index("model_utility")] == "model utility ↑"
     assert rows[0][2] == "0.500"
     assert rows[1] == ["two", *["—"] * len(COLUMNS)]
 
 
 def test_seeds_become_means_with_lowest_and_highest() -> None:
-    cells = [
-        ("seed=3 method=a", cell(model_utility=0.5)), ("seed=4 method=a", cell(model_utility=0.7)),
-        ("seed=3 method=b", cell(model_utility=0.25)), ("seed=4 method=b", cell()),
+    runs = [
+        ("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7)),
+        ("seed=3 method=b", run(model_utility=0.25)), ("seed=4 method=b", run()),
     ]  # fmt: skip
-    _, (title, (_, *rows)) = tables(cells)
+    _, (title, (_, *rows)) = tables(runs)
     assert title == (
         "means over up to 2 seeds, lowest and highest below, then the interval of the mean over seeds and questions"
     )
@@ -37,25 +37,25 @@ def test_seeds_become_means_with_lowest_and_highest() -> None:
 
 
 def test_a_sweep_over_seeds_alone_has_one_mean() -> None:
-    _, (_, (_, *rows)) = tables([("seed=1", cell(model_utility=0.5)), ("seed=2", cell(model_utility=0.5))])
+    _, (_, (_, *rows)) = tables([("seed=1", run(model_utility=0.5)), ("seed=2", run(model_utility=0.5))])
     assert [row[0] for row in rows] == ["all", ""]
 
 
 def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
-    cells = [("seed=3 method=a", cell(model_utility=0.5)), ("seed=4 method=a", cell(model_utility=0.7))]
-    _, (title, rows) = sweep_tables.tables(cells, columns=("model_utility",), ends=False, nested={})
+    runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
+    _, (title, rows) = sweep_tables.tables(runs, columns=("model_utility",), ends=False, nested={})
     assert title == "means over up to 2 seeds"
-    assert rows == [["cell", "model utility ↑"], ["method=a", "0.600"]]
+    assert rows == [["run", "model utility ↑"], ["method=a", "0.600"]]
 
 
 def test_the_interval_over_seeds_and_questions_stands_below_the_ends() -> None:
-    cells = [("seed=3 method=a", cell(model_utility=0.5)), ("seed=4 method=a", cell(model_utility=0.7))]
+    runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
     nested = {"method=a": {"model_utility": (0.48, 0.72)}}
-    _, (_, (_, *rows)) = sweep_tables.tables(cells, columns=("model_utility",), ends=True, nested=nested)
+    _, (_, (_, *rows)) = sweep_tables.tables(runs, columns=("model_utility",), ends=True, nested=nested)
     assert rows == [["method=a", "0.600"], ["", "0.500 to 0.700"], ["", "[0.480, 0.720]"]]
 
 
-def test_a_cell_whose_target_never_knew_the_facts_is_marked() -> None:
+def test_a_run_whose_target_never_knew_the_facts_is_marked() -> None:
     ignorant = Results(
         definitions=DEFINITIONS, values={"unlearned": {"model_utility": 0.5}, "target": {"facts_known": 0.1}}
     )

@@ -4,7 +4,7 @@ import csv as csv_format
 import io
 
 from meow_lightning.report import tables
-from meow_lightning.report.data import definition, flat, number, why_missing, written
+from meow_lightning.report.data import definition, flatten, format_value, number, why_missing
 from meow_lightning.types import Definition, Results
 
 RESULTS = Results(
@@ -73,24 +73,24 @@ def test_definitions_are_found_by_name_before_last_part() -> None:
 
 
 def test_numbers_are_written_with_the_digits_they_deserve() -> None:
-    assert written("forget_quality", 4.2e-7) == "4.2e-07"
-    assert written("forget_quality", 0.136) == "0.14"
-    assert written("forget_quality_rows", 64.0) == "64"
-    assert written("forget_quality_log10", float("-inf")) == "-inf"
-    assert written("model_utility", -0.0001) == "0.000"
+    assert format_value("forget_quality", 4.2e-7) == "4.2e-07"
+    assert format_value("forget_quality", 0.136) == "0.14"
+    assert format_value("forget_quality_rows", 64.0) == "64"
+    assert format_value("forget_quality_log10", float("-inf")) == "-inf"
+    assert format_value("model_utility", -0.0001) == "0.000"
 
 
 def test_a_role_without_numbers_gives_its_reason_for_every_metric() -> None:
     assert number(RESULTS, "retain", "model_utility") is None
     assert why_missing(RESULTS, "retain", "model_utility") == "no retain model"
-    assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this cell has no retain model"
+    assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this run has no retain model"
     assert why_missing(RESULTS, "target", "memo/answers") == (
         "MEMO of the true answers was not measured for the target model"
     )
 
 
 def test_flat_keeps_empty_mappings() -> None:
-    assert flat({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}
+    assert flatten({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}
 
 
 def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
@@ -99,15 +99,17 @@ def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
         values = {"target": target, "retain": {f"forget/{name}": value for name, value in retain.items()}}
         return Results(definitions=(), values=values)
 
-    assert tables.doubts(knowing(0.8)) == tables.doubts(Results(definitions=(), values={})) == []
-    (doubt,) = tables.doubts(knowing(-0.03, rouge_l_recall=0.41))
+    assert (
+        tables.unmeasured_reasons(knowing(0.8)) == tables.unmeasured_reasons(Results(definitions=(), values={})) == []
+    )
+    (doubt,) = tables.unmeasured_reasons(knowing(-0.03, rouge_l_recall=0.41))
     assert doubt.startswith(
         "the target model does not know the facts: beside the retain model, which never saw them, it has learned -3% "
         "of what there is to learn (ROUGE-L recall of the true answers 0.39, retain model 0.41). There is nothing to "
         "unlearn, and the unlearned model's numbers mean nothing; "
     )
     assert tables.markdown(knowing(-0.03)).count("**the target model does not know the facts") == 1
-    (doubt,) = tables.doubts(knowing(0.3))
+    (doubt,) = tables.unmeasured_reasons(knowing(0.3))
     assert doubt.startswith(
         "the target model knows the facts in part: beside the question said back, it has learned 30% of what there is "
         "to learn (ROUGE-L recall of the true answers 0.39); "

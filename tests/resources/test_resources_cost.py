@@ -4,30 +4,30 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.resources.cost import Amount, Measured, asking_flops, expected_seconds, training_flops
-from meow_lightning.resources.training_memory import tiny_shape
+from meow_lightning.resources.cost import Amount, Measured, expected_seconds, inference_flops, training_flops
+from meow_lightning.resources.training_memory import tiny_dims
 
 # 2048 entries x 128 of embedding and head in one; 426,624 weights in two layers and the last norm.
-TINY = tiny_shape({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)
+TINY = tiny_dims({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)
 
 
 def test_the_head_is_multiplied_at_scored_tokens_alone() -> None:
     assert (TINY.body_parameters, TINY.head_parameters) == (426_624, 262_144)
-    assert asking_flops(TINY, tokens=10, scored=3) == 2 * (10 * 426_624 + 3 * 262_144) == 10_105_344
+    assert inference_flops(TINY, tokens=10, scored=3) == 2 * (10 * 426_624 + 3 * 262_144) == 10_105_344
 
 
 @pytest.mark.parametrize(
     ("wish", "passes"),
     [
         ({}, 3),
-        ({"checkpointing": True}, 4),
+        ({"gradient_checkpointing": True}, 4),
         ({"adapters": True}, 2),
-        ({"checkpointing": True, "adapters": True}, 3),
+        ({"gradient_checkpointing": True, "adapters": True}, 3),
         ({"reference": True}, 4),
     ],
 )
 def test_operations_of_training(wish: dict[str, bool], passes: int) -> None:
-    given = {"checkpointing": False, "adapters": False, "reference": False, **wish}
+    given = {"gradient_checkpointing": False, "adapters": False, "reference": False, **wish}
     assert training_flops(TINY, tokens=10, scored=3, **given) == passes * 10_105_344
 
 

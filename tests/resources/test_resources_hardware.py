@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from meow_lightning.resources.cost import disk_needed
-from meow_lightning.resources.format import duration, readable
+from meow_lightning.resources.format import format_bytes, format_duration
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, memory_left
-from meow_lightning.resources.training_memory import tiny_shape
+from meow_lightning.resources.training_memory import tiny_dims
 
-SHAPE = tiny_shape({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
+SHAPE = tiny_dims({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
 
 
 def lay(folder, files):
@@ -165,7 +165,7 @@ def test_two_checkpoints_and_the_model_lie_on_the_disk():
     ],
 )
 def test_bytes_in_words(size, words):
-    assert readable(size) == words
+    assert format_bytes(size) == words
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_bytes_in_words(size, words):
     ],
 )
 def test_time_in_words(seconds, words):
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from meow_lightning.resources import inference_memory
+from meow_lightning.resources import inference_memory as inference_memory_module
 from meow_lightning.resources.inference_memory import (
-    Asked,
-    asking_memory,
-    asking_need,
-    asking_remedies,
-    fitting_slots,
+    InferenceLoad,
+    fit_generation_batch_size,
     gradient_memory,
-    slots_here,
+    inference_memory,
+    inference_need,
+    inference_settings_that_fit,
+    largest_generation_batch,
 )
-from meow_lightning.resources.training_memory import GPU_SLACK, HEAP_SLACK, PROGRAM, Shape, shape_of
+from meow_lightning.resources.training_memory import GPU_SLACK, HEAP_SLACK, PROGRAM, ModelDims, dims_of
 
-SMALL = Shape(
+SMALL = ModelDims(
     parameters=1000, hidden=10, layers=3, heads=2, kv_heads=1, head=5, intermediate=20, vocabulary=100, tied=True,
     gated=True, kept=4,
 )  # fmt: skip
@@ -34,7 +34,7 @@ def ask(**changed):
     given = {
         "weight_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "slots": 0, "generated": 0, "shared": True, "slack": 1.0
     }  # fmt: skip
-    return asking_memory(SMALL, **(given | changed))
+    return inference_memory(SMALL, **(given | changed))
 
 
 def test_scoring_holds_two_logits_per_entry():
@@ -117,18 +117,18 @@ def test_the_larger_of_scoring_and_generation_counts():
     ],
 )
 def test_the_estimate_is_near_what_was_measured(vocabulary, shared, slots, tokens, generated, measured):
-    shape = Shape(
+    shape = ModelDims(
         parameters=0, hidden=512, layers=4, heads=8, kv_heads=8, head=64, intermediate=1536, vocabulary=vocabulary,
         tied=True, gated=True, kept=4,
     )  # fmt: skip
-    memory = asking_memory(
+    memory = inference_memory(
         shape, weight_bytes=4, rows=0, tokens=tokens, scored=0, slots=slots, generated=generated, shared=shared
     )
     assert 0.8 < (memory.total - PROGRAM) / measured < 1.5
 
 
 def fitting(there, most=64):
-    return fitting_slots(
+    return largest_generation_batch(
         SMALL, weight_bytes=4, tokens=7, generated=20, shared=True, there=there, most=most, slack=1.0
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def here(config=LLAMA_2_7B, **changed):
         "parameters": 6_738_415_616, "weight_bytes": 2, "tokens": 100, "generated": 60, "shared": True, "gpu": True,
         "free": 10**13,
     }  # fmt: skip
-    return slots_here(config, **(given | changed))
+    return fit_generation_batch_size(config, **(given | changed))
 
 
 def test_enough_memory_leaves_the_bound():
@@ -168,9 +168,9 @@ def test_enough_memory_leaves_the_bound():
 
 
 def test_a_stage_takes_a_part_of_what_is_free():
-    shape = shape_of(LLAMA_2_7B, parameters=1)
+    shape = dims_of(LLAMA_2_7B, parameters=1)
     for gpu, share, slack in ((True, 0.8, GPU_SLACK), (False, 0.5, HEAP_SLACK)):
-        memory = asking_memory(
+        memory = inference_memory(
             shape, weight_bytes=2, rows=0, tokens=100, scored=0, slots=128, generated=60, shared=True, slack=slack
         )
         need = memory.activations + memory.logits + memory.cache
@@ -186,26 +186,30 @@ def test_prompts_that_share_nothing_leave_fewer_slots():
 
 
 def test_a_model_of_unknown_sizes_gets_a_careful_number():
-    assert here({"model_type": "mpt", "d_model": 4096}) == inference_memory.UNKNOWN_SLOTS
+    assert here({"model_type": "mpt", "d_model": 4096}) == inference_memory_module.UNKNOWN_SLOTS
 
 
-ASKED = Asked(
+ASKED = InferenceLoad(
     texts=10**6, prompts=10**6, weight_bytes=4, tokens=7, scored=3, generated=20, shared=True, gradient=False,
-    gpu=False, jobs=1,
+    gpu=False, parallel_stages=1,
 )  # fmt: skip
 
 
 def test_no_more_stands_side_by_side_than_there_is():
     few = replace(ASKED, texts=5, prompts=30)
     for slots in (64, None):
-        found = asking_need(SMALL, few, rows=64, slots=slots, there=10**12)
+        found = inference_need(SMALL, few, rows=64, generation_batch_size=slots, there=10**12)
         assert found == ask(rows=5, slots=30, generated=20, slack=HEAP_SLACK)
-    assert asking_need(SMALL, few, rows=4, slots=16, there=0) == ask(rows=4, slots=16, generated=20, slack=HEAP_SLACK)
+    assert inference_need(SMALL, few, rows=4, generation_batch_size=16, there=0) == ask(
+        rows=4, slots=16, generated=20, slack=HEAP_SLACK
+    )
 
 
 def test_slots_that_are_given_are_kept_and_others_fit():
-    def need(slots, there, jobs=1):
-        return asking_need(SMALL, replace(ASKED, jobs=jobs), rows=2, slots=slots, there=there)
+    def need(slots, there, parallel_stages=1):
+        return inference_need(
+            SMALL, replace(ASKED, parallel_stages=parallel_stages), rows=2, generation_batch_size=slots, there=there
+        )
 
     assert need(64, 0) == ask(slots=64, generated=20, slack=HEAP_SLACK)
     assert need(None, 10**12) == ask(slots=256, generated=20, slack=HEAP_SLACK)
@@ -213,27 +217,29 @@ def test_slots_that_are_given_are_kept_and_others_fit():
     for there in (PROGRAM + 3 * 10**6, PROGRAM + 10**7):
         assert ask(slots=1, generated=20).total < need(None, there).total <= there
     # each of two stages has half of it
-    assert need(None, 2 * PROGRAM + 10**7, jobs=2) == need(None, PROGRAM + 5 * 10**6)
+    assert need(None, 2 * PROGRAM + 10**7, parallel_stages=2) == need(None, PROGRAM + 5 * 10**6)
 
 
 def test_what_would_fit_names_what_becomes_smaller():
-    least = asking_need(SMALL, ASKED, rows=1, slots=1, there=0).total
-    some = asking_need(SMALL, ASKED, rows=8, slots=16, there=0).total
-    assert asking_remedies(SMALL, ASKED, rows=64, slots=128, there=some) == [
-        ("trainer.eval_batch=8 trainer.slots=16", some)
+    least = inference_need(SMALL, ASKED, rows=1, generation_batch_size=1, there=0).total
+    some = inference_need(SMALL, ASKED, rows=8, generation_batch_size=16, there=0).total
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some) == [
+        ("trainer.eval_batch_size=8 trainer.generation_batch_size=16", some)
     ]
-    assert asking_remedies(SMALL, ASKED, rows=8, slots=128, there=some) == [("trainer.slots=16", some)]
-    assert asking_remedies(SMALL, ASKED, rows=64, slots=128, there=some - 1) == [
-        ("trainer.eval_batch=1 trainer.slots=1", least)
+    assert inference_settings_that_fit(SMALL, ASKED, rows=8, generation_batch_size=128, there=some) == [
+        ("trainer.generation_batch_size=16", some)
     ]
-    assert asking_remedies(SMALL, ASKED, rows=64, slots=128, there=least - 1) == []
-    assert asking_remedies(SMALL, ASKED, rows=1, slots=1, there=least) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some - 1) == [
+        ("trainer.eval_batch_size=1 trainer.generation_batch_size=1", least)
+    ]
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=least - 1) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=1, generation_batch_size=1, there=least) == []
 
 
 def test_slots_left_to_memory_are_not_named():
-    many = asking_need(SMALL, ASKED, rows=4096, slots=1, there=0).total
-    found = asking_remedies(SMALL, ASKED, rows=4096, slots=None, there=many - 1)
-    assert [words for words, _ in found] == ["trainer.eval_batch=8"]
+    many = inference_need(SMALL, ASKED, rows=4096, generation_batch_size=1, there=0).total
+    found = inference_settings_that_fit(SMALL, ASKED, rows=4096, generation_batch_size=None, there=many - 1)
+    assert [words for words, _ in found] == ["trainer.eval_batch_size=8"]
     assert found[0][1] < many
 
 
@@ -253,22 +259,30 @@ def test_a_gradient_takes_one_row_and_the_largest_weight():
 def test_the_larger_of_asking_and_the_gradient_counts():
     moved = replace(ASKED, gradient=True)
     alone = gradient_memory(SMALL, weight_bytes=4, tokens=7, scored=3)
-    assert asking_need(SMALL, moved, rows=1, slots=0, there=0) == alone
-    assert asking_need(SMALL, moved, rows=64, slots=64, there=0) == asking_need(
-        SMALL, ASKED, rows=64, slots=64, there=0
+    assert inference_need(SMALL, moved, rows=1, generation_batch_size=0, there=0) == alone
+    assert inference_need(SMALL, moved, rows=64, generation_batch_size=64, there=0) == inference_need(
+        SMALL, ASKED, rows=64, generation_batch_size=64, there=0
     )
 
 
 def test_the_gradient_is_given_up_last():
     def fits(there, rows=64, slots=8):
-        return [words for words, _ in asking_remedies(SMALL, moved, rows=rows, slots=slots, there=there)]
+        return [
+            words
+            for words, _ in inference_settings_that_fit(
+                SMALL, moved, rows=rows, generation_batch_size=slots, there=there
+            )
+        ]
 
     moved = replace(ASKED, gradient=True, tokens=4000)
-    asking = {rows: asking_need(SMALL, replace(moved, gradient=False), rows=rows, slots=0, there=0) for rows in (1, 64)}
+    asking = {
+        rows: inference_need(SMALL, replace(moved, gradient=False), rows=rows, generation_batch_size=0, there=0)
+        for rows in (1, 64)
+    }
     gradient = gradient_memory(SMALL, weight_bytes=4, tokens=4000, scored=3)
     assert asking[1].total < gradient.total < asking[64].total
-    assert fits(gradient.total, slots=0) == ["trainer.eval_batch=1"]
-    assert fits(gradient.total - 1, slots=0) == ["trainer.eval_batch=1 evaluation.gradient_norm=false"]
+    assert fits(gradient.total, slots=0) == ["trainer.eval_batch_size=1"]
+    assert fits(gradient.total - 1, slots=0) == ["trainer.eval_batch_size=1 evaluation.gradient_norm=false"]
     assert fits(gradient.total - 1, rows=1, slots=0) == ["evaluation.gradient_norm=false"]
     assert fits(asking[1].total - 1, slots=0) == []
 
@@ -286,7 +300,7 @@ def test_the_gradient_is_given_up_last():
 def test_the_estimate_of_a_gradient_is_near_what_was_measured(
     vocabulary, layers, tied, tokens, parameters, weight_bytes, measured
 ):
-    shape = Shape(
+    shape = ModelDims(
         parameters=parameters, hidden=1024, layers=layers, heads=16, kv_heads=16, head=64, intermediate=2816,
         vocabulary=vocabulary, tied=tied, gated=True, kept=4,
     )  # fmt: skip
@@ -297,11 +311,11 @@ def test_the_estimate_of_a_gradient_is_near_what_was_measured(
 def test_numbers_of_the_engine_are_the_engines():
     from meow_lightning.generation import engine, kv_cache
 
-    assert (inference_memory.NODES_PER_SLOT, inference_memory.LARGEST_TREE) == (
+    assert (inference_memory_module.NODES_PER_SLOT, inference_memory_module.LARGEST_TREE) == (
         engine.NODES_PER_SLOT,
         engine.LARGEST_TREE,
     )
-    assert (inference_memory.PAGE, inference_memory.STEP) == (kv_cache.PAGE, kv_cache.STEP)
+    assert (inference_memory_module.PAGE, inference_memory_module.STEP) == (kv_cache.PAGE, kv_cache.STEP)
 
 
 def test_asking_does_not_wait_for_torch():

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.resources.suggestions import remedies
+from meow_lightning.resources.suggestions import settings_that_fit
 from meow_lightning.resources.training_memory import (
     PROGRAM,
-    Knobs,
-    Load,
-    Shape,
+    MemorySettings,
+    ModelDims,
+    TrainingLoad,
+    dims_of,
     lora_parameters,
-    shape_of,
-    tiny_shape,
+    tiny_dims,
     training_memory,
     training_need,
 )
@@ -56,30 +56,30 @@ TINY = {"_target_": "llama", "hidden_size": 128, "layers": 2, "heads": 4, "inter
     ],
 )
 def test_published_models_are_counted_to_the_last_weight(config, count):
-    assert shape_of(config, parameters=None).parameters == count
+    assert dims_of(config, parameters=None).parameters == count
 
 
 def test_biases_that_a_llama_asks_for_count():
     config = {**LLAMA_2_7B, "attention_bias": True, "mlp_bias": True}
-    more = shape_of(config, parameters=None).parameters - 6_738_415_616
+    more = dims_of(config, parameters=None).parameters - 6_738_415_616
     assert more == 32 * (4 * 4096 + 2 * 11008 + 4096)
 
 
 def test_sizes_are_read_under_every_name():
-    shape = shape_of(GPT_2, parameters=7)
-    assert shape == Shape(
+    shape = dims_of(GPT_2, parameters=7)
+    assert shape == ModelDims(
         parameters=7, hidden=768, layers=12, heads=12, kv_heads=12, head=64, intermediate=3072, vocabulary=50257,
         tied=True, gated=False, kept=5,
     )  # fmt: skip
-    llama = shape_of(LLAMA_3_2_1B, parameters=7)
+    llama = dims_of(LLAMA_3_2_1B, parameters=7)
     assert (llama.kv_heads, llama.head, llama.tied, llama.gated, llama.kept) == (8, 64, True, True, 4)
-    assert shape_of(PYTHIA_1B, parameters=7).kept == 2
-    assert not shape_of(PHI_1_5, parameters=7).tied
-    assert shape_of({"text_config": GPT_2}, parameters=7) == shape
+    assert dims_of(PYTHIA_1B, parameters=7).kept == 2
+    assert not dims_of(PHI_1_5, parameters=7).tied
+    assert dims_of({"text_config": GPT_2}, parameters=7) == shape
 
 
 def test_the_tiny_model_is_a_tied_llama():
-    shape = tiny_shape(TINY, 2048)
+    shape = tiny_dims(TINY, 2048)
     # 2048 * 128 of embedding, 2 layers of 4 * 128^2 + 3 * 128 * 384 + 2 * 128, and the last norm
     assert shape.parameters == 262_144 + 2 * (65_536 + 147_456 + 256) + 128 == 688_768
     assert (shape.hidden, shape.layers, shape.heads, shape.head, shape.tied) == (128, 2, 4, 32, True)
@@ -87,28 +87,28 @@ def test_the_tiny_model_is_a_tied_llama():
 
 def test_a_config_without_a_size_is_refused():
     with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; give the fold"):
-        shape_of({**GPT_2, "n_layer": 0}, parameters=None)
+        dims_of({**GPT_2, "n_layer": 0}, parameters=None)
 
 
 def test_experts_are_counted_only_from_files():
     config = {**LLAMA_2_7B, "model_type": "mixtral", "num_local_experts": 8}
-    assert shape_of(config, parameters=9).parameters == 9
+    assert dims_of(config, parameters=9).parameters == 9
     with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); bring its \*.safetensors"):
-        shape_of(config, parameters=None)
+        dims_of(config, parameters=None)
 
 
 def test_adapters_of_the_7b_model():
     # rank 16: 32 layers of 4 * (4096 + 4096) for attention and 3 * (4096 + 11008) for the feed-forward part
-    assert lora_parameters(shape_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
+    assert lora_parameters(dims_of(LLAMA_2_7B, parameters=None), rank=16) == 32 * 16 * (32_768 + 45_312) == 39_976_960
 
 
 def test_adapters_know_shared_keys_and_values_and_a_missing_gate():
     # queries 2048 -> 2048, keys and values 2048 -> 512, out 2048 -> 2048, three of 2048 and 8192
-    assert lora_parameters(shape_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
-    assert lora_parameters(shape_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
+    assert lora_parameters(dims_of(LLAMA_3_2_1B, parameters=None), rank=8) == 16 * 8 * (2 * 4096 + 2 * 2560 + 30_720)
+    assert lora_parameters(dims_of(PHI_1_5, parameters=None), rank=8) == 24 * 8 * (4 * 4096 + 2 * 10_240)
 
 
-SMALL = Shape(
+SMALL = ModelDims(
     parameters=1000, hidden=10, layers=3, heads=2, kv_heads=1, head=5, intermediate=20, vocabulary=100, tied=True,
     gated=True, kept=4,
 )  # fmt: skip
@@ -116,7 +116,7 @@ SMALL = Shape(
 
 def train(**changed):
     given = {
-        "weight_bytes": 4, "compute_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "checkpointing": False,
+        "weight_bytes": 4, "compute_bytes": 4, "rows": 2, "tokens": 7, "scored": 3, "gradient_checkpointing": False,
         "trained": 1000, "slack": 1.0,
     }  # fmt: skip
     return training_memory(SMALL, **(given | changed))
@@ -139,7 +139,7 @@ def test_slack_is_for_what_passes_take_alone():
 
 
 def test_checkpointing_keeps_one_hidden_state_per_layer_and_one_layer():
-    assert train(checkpointing=True).activations == 2 * 7 * (3 * 40 + 720 + 120)
+    assert train(gradient_checkpointing=True).activations == 2 * 7 * (3 * 40 + 720 + 120)
 
 
 def test_mixed_precision_keeps_a_second_copy_and_halves_what_linear_layers_hold():
@@ -164,20 +164,30 @@ def test_adapters_alone_have_gradients_and_moments_and_stay_float32():
     assert train(trained=50).activations == 2 * 7 * (3 * (720 + 4 * 80) + 120)
 
 
-@pytest.mark.parametrize(("kind", "optimizer", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
+@pytest.mark.parametrize(("optimizer", "bytes_per_weight", "host"), [("adamw8bit", 2, 0), ("paged", 0, 8)])
 @pytest.mark.parametrize(("wish", "trained"), [({}, 1000), ({"weight_bytes": 2, "trained": 50}, 50)])
-def test_thrifty_moments_take_two_bytes_or_main_memory(kind, optimizer, host, wish, trained):
-    plain, memory = train(**wish), train(**wish, kind=kind)
-    assert (memory.optimizer, memory.host) == (optimizer * trained, host * trained)
+def test_thrifty_moments_take_two_bytes_or_main_memory(optimizer, bytes_per_weight, host, wish, trained):
+    plain, memory = train(**wish), train(**wish, optimizer=optimizer)
+    assert (memory.optimizer, memory.host) == (bytes_per_weight * trained, host * trained)
     assert plain.total - memory.total == plain.optimizer - memory.optimizer  # what lies in main memory does not count
-    assert train(rows=1, tokens=1, scored=1, kind=kind).optimizer == optimizer * 1000  # and there is no copy
+    assert (
+        train(rows=1, tokens=1, scored=1, optimizer=optimizer).optimizer == bytes_per_weight * 1000
+    )  # and there is no copy
 
 
 def test_the_optimizers_own_copy_shows_where_passes_are_small():
     memory = train(rows=1, tokens=1, scored=1)  # 2280 of activations and 2000 of logits: more than the copy of 4000
     assert memory.optimizer == 8000
     memory = training_memory(
-        SMALL, weight_bytes=4, compute_bytes=4, rows=1, tokens=1, scored=0, checkpointing=False, trained=1000, slack=1.0
+        SMALL,
+        weight_bytes=4,
+        compute_bytes=4,
+        rows=1,
+        tokens=1,
+        scored=0,
+        gradient_checkpointing=False,
+        trained=1000,
+        slack=1.0,
     )
     assert memory.optimizer == 8000 + 4000 - 2280
 
@@ -191,26 +201,26 @@ WIDE = {"hidden_size": 512, "layers": 4, "heads": 8, "intermediate_size": 1536}
     [(TINY, 2048, 16, 69.7e6), (TINY, 2048, 64, 248.4e6), (WIDE, 8192, 8, 460.1e6), (WIDE, 8192, 32, 991.9e6)],
 )
 def test_the_estimate_is_near_what_was_measured(architecture, vocabulary, rows, measured):
-    shape = tiny_shape(architecture, vocabulary)
+    shape = tiny_dims(architecture, vocabulary)
     memory = training_memory(
-        shape, weight_bytes=4, compute_bytes=4, rows=rows, tokens=64, scored=24, checkpointing=False,
+        shape, weight_bytes=4, compute_bytes=4, rows=rows, tokens=64, scored=24, gradient_checkpointing=False,
         trained=shape.parameters,
     )  # fmt: skip
     assert 0.9 < (memory.total - memory.program) / measured < 1.4
 
 
-KNOBS = Knobs(
-    micro_batch=8,
-    micro_tokens=None,
-    checkpointing=False,
+KNOBS = MemorySettings(
+    micro_batch_size=8,
+    micro_batch_tokens=None,
+    gradient_checkpointing=False,
     rank=None,
-    precision="mixed",
+    precision="bf16-mixed",
     devices=1,
-    kind="adamw",
+    optimizer="adamw",
     strategy="auto",
 )
-LOAD = Load(streams=2, batch=32, tokens=1000, scored=200, value_bytes=2, shared=False, slack=1.0)
-BIG = shape_of(LLAMA_3_2_1B, parameters=None)
+LOAD = TrainingLoad(streams=2, batch=32, tokens=1000, scored=200, shared=False, slack=1.0)
+BIG = dims_of(LLAMA_3_2_1B, parameters=None)
 
 
 def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
@@ -225,17 +235,17 @@ def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
     ("knobs", "rows", "passed"),
     [
         ({}, 32, 8),
-        ({"micro_batch": 64}, 24, 24),
-        ({"micro_batch": 64, "devices": 2, "strategy": "ddp"}, 25, 13),  # the larger of two shares
-        ({"micro_batch": 8, "devices": 2, "strategy": "ddp"}, 25, 8),
-        ({"micro_tokens": 64_000}, 24, 24),
-        ({"micro_tokens": 4000}, 24, 4),
+        ({"micro_batch_size": 64}, 24, 24),
+        ({"micro_batch_size": 64, "devices": 2, "strategy": "ddp"}, 25, 13),  # the larger of two shares
+        ({"micro_batch_size": 8, "devices": 2, "strategy": "ddp"}, 25, 8),
+        ({"micro_batch_tokens": 64_000}, 24, 24),
+        ({"micro_batch_tokens": 4000}, 24, 4),
     ],
 )
 def test_a_pass_holds_no_more_rows_than_a_process_gets_of_a_step(knobs, rows, passed):
     wish, load = replace(KNOBS, **knobs), replace(LOAD, batch=rows)
     assert wish.rows_per_pass(load) == passed
-    expected = replace(wish, micro_batch=passed, micro_tokens=None)
+    expected = replace(wish, micro_batch_size=passed, micro_batch_tokens=None)
     assert training_need(BIG, wish, load) == training_need(BIG, expected, load)
 
 
@@ -246,7 +256,7 @@ def totals(**changed):
 def test_settings_become_bytes():
     memory = training_need(BIG, KNOBS, LOAD)
     assert memory == training_memory(
-        BIG, weight_bytes=4, compute_bytes=2, rows=16, tokens=1000, scored=200, checkpointing=False,
+        BIG, weight_bytes=4, compute_bytes=2, rows=16, tokens=1000, scored=200, gradient_checkpointing=False,
         trained=1_235_814_400, slack=1.0,
     )  # fmt: skip
     adapters = training_need(BIG, replace(KNOBS, rank=8), LOAD)
@@ -254,20 +264,20 @@ def test_settings_become_bytes():
 
 
 def test_tokens_in_the_place_of_rows():
-    assert [replace(KNOBS, micro_tokens=tokens).rows(1000) for tokens in (None, 100, 1000, 1001, 4000)] == [
+    assert [replace(KNOBS, micro_batch_tokens=tokens).rows(1000) for tokens in (None, 100, 1000, 1001, 4000)] == [
         8,
         1,
         1,
         2,
         4,
     ]
-    assert totals(micro_tokens=4000) == totals(micro_batch=4)
-    smaller = remedies(BIG, replace(KNOBS, micro_tokens=16_000), LOAD, there=totals(micro_batch=4))
-    assert smaller[0] == ("trainer.micro_tokens=4000", totals(micro_batch=4))
+    assert totals(micro_batch_tokens=4000) == totals(micro_batch_size=4)
+    smaller = settings_that_fit(BIG, replace(KNOBS, micro_batch_tokens=16_000), LOAD, there=totals(micro_batch_size=4))
+    assert smaller[0] == ("trainer.micro_batch_tokens=4000", totals(micro_batch_size=4))
 
 
 def test_every_process_pages_into_one_main_memory():
-    two = training_need(BIG, replace(KNOBS, devices=2, kind="paged"), LOAD)
+    two = training_need(BIG, replace(KNOBS, devices=2, optimizer="paged"), LOAD)
     assert (two.host, two.optimizer) == (2 * 8 * BIG.parameters, 0)
 
 
@@ -278,14 +288,14 @@ def test_processes_exchange_gradients_and_may_share_one_memory():
     assert apart.total == one.total + one.gradients
     together = replace(LOAD, shared=True)
     assert training_need(BIG, two, together).total == 2 * apart.total
-    words = remedies(BIG, two, together, there=one.total)
+    words = settings_that_fit(BIG, two, together, there=one.total)
     assert ("trainer.devices=1", one.total) in words
 
 
 def shards(**changed):
     """What one of four processes needs for SMALL (1000 weights, 100 entries times 10 wide and tied, 3 layers)."""
-    knobs = replace(KNOBS, precision="plain", devices=4, strategy="fsdp")
-    load = replace(LOAD, tokens=7, scored=3, value_bytes=4)
+    knobs = replace(KNOBS, precision="32-true", devices=4, strategy="fsdp")
+    load = replace(LOAD, tokens=7, scored=3)
     shape = replace(SMALL, parameters=1900)
     picked = {"knobs": knobs, "load": load}
     for name, value in changed.items():
@@ -307,12 +317,14 @@ def test_shards_divide_weights_gradients_and_optimizer_states():
 
 def test_shards_are_whole_where_they_wait_are_asked_or_begin():
     memory = shards()
-    assert shards(micro_batch=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
+    assert shards(micro_batch_size=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
     assert shards(watched=True).weights == memory.weights + 7600
     assert shards(reference=True).weights == memory.weights + 7600 // 4
-    assert shards(precision="mixed", value_bytes=2).weights == memory.weights + 2 * 1900  # the copies do not shrink
+    assert shards(precision="bf16-mixed").weights == memory.weights + 2 * 1900  # the copies do not shrink
     assert shards(shared=True).total == 4 * memory.total
-    big = replace(KNOBS, precision="plain", micro_batch=1, checkpointing=True, devices=64, strategy="fsdp")
+    big = replace(
+        KNOBS, precision="bf16-true", micro_batch_size=1, gradient_checkpointing=True, devices=64, strategy="fsdp"
+    )
     start = training_need(BIG, big, replace(LOAD, tokens=1, scored=1, reference=True))
     assert start.total == 2 * 2 * BIG.parameters + PROGRAM  # the model and its frozen copy, before they are sharded
 
@@ -320,51 +332,55 @@ def test_shards_are_whole_where_they_wait_are_asked_or_begin():
 def test_adapters_are_not_sharded_and_shards_help_where_devices_have_a_memory_each():
     assert shards(rank=2) == shards(rank=2, strategy="ddp")
     two = replace(KNOBS, devices=2, strategy="ddp")
-    words = dict(remedies(BIG, two, LOAD, there=totals()))
+    words = dict(settings_that_fit(BIG, two, LOAD, there=totals()))
     assert words["trainer.strategy=fsdp"] == totals(devices=2, strategy="fsdp")
-    words = remedies(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch=1))
+    words = settings_that_fit(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch_size=1))
     assert words and not [each for each, _ in words if "lora" in each or "strategy" in each]
-    assert not [each for each, _ in remedies(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each]
+    assert not [
+        each for each, _ in settings_that_fit(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each
+    ]
 
 
 def test_the_largest_smaller_micro_batch_that_fits_comes_first():
-    found = remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4))
-    assert found[0] == ("trainer.micro_batch=4", totals(micro_batch=4))
-    assert remedies(BIG, KNOBS, LOAD, there=totals(micro_batch=4) - 1)[0][0] == "trainer.micro_batch=2"
+    found = settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch_size=4))
+    assert found[0] == ("trainer.micro_batch_size=4", totals(micro_batch_size=4))
+    assert (
+        settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch_size=4) - 1)[0][0] == "trainer.micro_batch_size=2"
+    )
 
 
 def fitting(there):
-    found = remedies(BIG, KNOBS, LOAD, there=there)
+    found = settings_that_fit(BIG, KNOBS, LOAD, there=there)
     assert all(total <= there for _, total in found)
     return [words for words, _ in found]
 
 
 def test_what_changes_numbers_comes_last():
-    assert fitting(totals(precision="plain")) == [
-        "trainer.micro_batch=4", "trainer.checkpointing=true", "model.precision=plain",
+    assert fitting(totals(precision="bf16-true")) == [
+        "trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true", "model.precision=bf16-true",
     ]  # fmt: skip
 
 
 def test_pairs_come_where_neither_is_enough_alone():
-    assert fitting(totals(micro_batch=1)) == [
-        "trainer.micro_batch=1",
-        "trainer.checkpointing=true model.precision=plain",
-        "trainer.checkpointing=true model.lora.rank=16",
+    assert fitting(totals(micro_batch_size=1)) == [
+        "trainer.micro_batch_size=1",
+        "trainer.gradient_checkpointing=true model.precision=bf16-true",
+        "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
-    assert fitting(totals(micro_batch=1) - 1) == [
-        "trainer.micro_batch=2 trainer.checkpointing=true",
-        "trainer.micro_batch=2 model.precision=plain",
-        "trainer.micro_batch=2 model.lora.rank=16",
-        "trainer.checkpointing=true model.precision=plain",
-        "trainer.checkpointing=true model.lora.rank=16",
+    assert fitting(totals(micro_batch_size=1) - 1) == [
+        "trainer.micro_batch_size=2 trainer.gradient_checkpointing=true",
+        "trainer.micro_batch_size=2 model.precision=bf16-true",
+        "trainer.micro_batch_size=2 model.lora.rank=16",
+        "trainer.gradient_checkpointing=true model.precision=bf16-true",
+        "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
-    assert fitting(totals(micro_batch=1, rank=16)) == ["trainer.micro_batch=1 model.lora.rank=16"]
+    assert fitting(totals(micro_batch_size=1, rank=16)) == ["trainer.micro_batch_size=1 model.lora.rank=16"]
 
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
-    assert remedies(BIG, KNOBS, LOAD, there=10**9) == []
-    least = replace(KNOBS, micro_batch=1, checkpointing=True, rank=8)
-    assert remedies(BIG, least, LOAD, there=10**15) == []
+    assert settings_that_fit(BIG, KNOBS, LOAD, there=10**9) == []
+    least = replace(KNOBS, micro_batch_size=1, gradient_checkpointing=True, rank=8)
+    assert settings_that_fit(BIG, least, LOAD, there=10**15) == []
 
 
 def test_planning_does_not_wait_for_torch():

@@ -7,23 +7,23 @@ from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
 from meow_lightning.stages import base as module
-from meow_lightning.stages.base import Work, mixed_versions
+from meow_lightning.stages.base import StageContext, mixed_versions
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.jsonl import read_lines, write_lines
 
-RUNTIME = runtime(slots=2)
+RUNTIME = runtime(generation_batch_size=2)
 
 
 @pytest.fixture
-def work(tmp_path) -> Work:
-    return Work(
+def work(tmp_path) -> StageContext:
+    return StageContext(
         stage="score", label="target", folder=tmp_path, settings={"a": 1}, inputs={"b": [2]},
         needs={"model": tmp_path / "model"}, runtime=RUNTIME,
     )  # fmt: skip
 
 
 def test_a_task_survives_the_way_through_json(work):
-    assert Work.from_spec(json.loads(json.dumps(work.to_spec()))) == work
+    assert StageContext.from_spec(json.loads(json.dumps(work.to_spec()))) == work
 
 
 def test_progress_is_written_at_most_a_few_times_a_second_and_at_the_end(work, monkeypatch):
@@ -104,22 +104,22 @@ def test_what_is_damaged_of_finished_rows_is_made_anew_and_said(work, damage):
     parts.add(row for row in rows if row["i"] not in parts.done)
     assert parts.merge(work.folder / "rows.jsonl") == [{"score": number / 8} for number in range(8)]
     cut = damage in ("truncated", "zeros", "zeros at the end", "empty")  # as a kill cuts off, which needs no word
-    said = work.told().get("notes", [])
+    said = work.manifest_entries().get("notes", [])
     assert (
         [note.partition(" ")[2] for note in said] == []
         if cut
-        else ["finished rows were damaged on the disk and were made anew"]
+        else ["finished rows were damaged on the disk and were computed again"]
     )
 
 
 @every_damage
 def test_damaged_notes_and_counts_are_dropped_and_the_next_ones_are_read(work, damage):
     for number in range(4):
-        work.tally(number, windows=5)
-    harm(work.folder / "told-0.jsonl", damage)
-    work.tally(9, windows=7)
-    told = work.told()
-    assert told["tally"]["windows"] in range(7, 7 + 20, 5)
+        work.report_counts(number, windows=5)
+    harm(work.folder / "notes-0.jsonl", damage)
+    work.report_counts(9, windows=7)
+    told = work.manifest_entries()
+    assert told["counts"]["windows"] in range(7, 7 + 20, 5)
     cut = damage in ("truncated", "zeros", "zeros at the end", "empty")
     assert ("notes" in told) == (not cut)
 
@@ -137,22 +137,22 @@ def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, 
 
 
 def test_notes_are_told_once_and_counts_add_up_over_processes_and_kills(work, monkeypatch):
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
     for number in (0, 1):
         monkeypatch.setattr(module, "rank", lambda number=number: number)
-        work.note("memory ran out")
-        work.tally(number, windows=5, alone=number)
-    work.tally(2, windows=2)
-    work.tally(0, windows=5)  # a killed run had counted this row already
-    assert work.told() == {"notes": ["memory ran out"], "tally": {"windows": 12, "alone": 1}}
+        work.warn("memory ran out")
+        work.report_counts(number, windows=5, alone=number)
+    work.report_counts(2, windows=2)
+    work.report_counts(0, windows=5)  # a killed run had counted this row already
+    assert work.manifest_entries() == {"notes": ["memory ran out"], "counts": {"windows": 12, "alone": 1}}
 
 
 def test_a_line_that_a_kill_cut_off_is_no_trouble(work):
-    work.tally(0, windows=5)
-    with (work.folder / "told-0.jsonl").open("a") as file:
+    work.report_counts(0, windows=5)
+    with (work.folder / "notes-0.jsonl").open("a") as file:
         file.write('{"row": 1, "tal')
-    work.tally(1, windows=3)
-    assert work.told() == {"tally": {"windows": 8}}
+    work.report_counts(1, windows=3)
+    assert work.manifest_entries() == {"counts": {"windows": 8}}
 
 
 def made_by(stage: str, label: str = "", **packages: str) -> dict:
@@ -166,7 +166,7 @@ def test_results_of_several_versions_are_told_by_library():
     ]  # fmt: skip
     assert mixed_versions(manifests) == [
         "Results of different library versions were used together: torch 2.8 (finetune base, finetune target and 1 "
-        "more) and 2.9 (evaluate); cache=refresh makes them all anew."
+        "more) and 2.9 (evaluate); cache=refresh computes all of them again."
     ]
     assert mixed_versions(manifests[:3]) == []
     assert mixed_versions([{"stage": "answer", "label": ""}, manifests[0]]) == []  # of a store that told nothing

@@ -12,11 +12,11 @@ import pytest
 from helpers.common import runtime
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.checkpoint_selection import aside
+from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.suite.suite import ROLES
 from meow_lightning.stages import evaluate
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
@@ -24,14 +24,14 @@ from meow_lightning.types import AnswerRow, Likelihood, ScoredText
 WORDS = ("red", "blue", "green", "black")
 SAID = {"target": 4, "retain": 1, "unlearned": 2}
 """How many of the four words of the true answer each role says."""
-SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "draws": 200, "level": 0.9}
+SETTINGS: dict[str, Any] = {"truth_ratio_mean": "geometric", "bootstrap_samples": 200, "confidence_level": 0.9}
 LOSSES = {"target": 0.1, "retain": 2.0, "unlearned": 1.0}
 
 
 @pytest.fixture(autouse=True)
 def no_public_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept facts that say the same as forgotten ones: none, so that no dataset is needed."""
-    monkeypatch.setattr(evaluate, "facts", lambda work, splits: [])
+    monkeypatch.setattr(evaluate, "load_facts", lambda work, splits: [])
 
 
 def likely(loss: float, shift: float = 0.0) -> Likelihood:
@@ -53,7 +53,7 @@ def scored(role: str, index: int, kind: Any) -> ScoredText:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def work(tmp_path: Path) -> StageContext:
     needs = {}
     for role in ROLES:
         folder = needs[f"predict/{role}"] = tmp_path / f"answers-{role}"
@@ -64,19 +64,19 @@ def work(tmp_path: Path) -> Work:
             folder.mkdir()
             write_lines(folder / "scores.jsonl", [asdict(scored(role, index, kind)) for index in range(8)])
     (tmp_path / "made").mkdir()
-    return Work(
+    return StageContext(
         stage="evaluate", label="", folder=tmp_path / "made", settings=SETTINGS, inputs={}, needs=needs,
         runtime=runtime(),
     )  # fmt: skip
 
 
-def made(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
+def made(work: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
     evaluate.run(work)
     results, intervals = (json.loads((work.folder / name).read_text()) for name in ("results.json", "intervals.json"))
     return results, intervals
 
 
-def test_every_role_is_judged_by_its_own_answers_and_scores(work: Work) -> None:
+def test_every_role_is_judged_by_its_own_answers_and_scores(work: StageContext) -> None:
     results, intervals = made(work)
     values = results["values"]
     assert {role: values[role]["forget/rouge_l_recall"] for role in ROLES} == {
@@ -95,7 +95,7 @@ def test_every_role_is_judged_by_its_own_answers_and_scores(work: Work) -> None:
     assert set(intervals) == set(ROLES)
 
 
-def test_forget_quality_is_against_the_retain_models_answers(work: Work) -> None:
+def test_forget_quality_is_against_the_retain_models_answers(work: StageContext) -> None:
     values = made(work)[0]["values"]
     # log R = truth's loss - 3; no value of one model is among another's: D = 1, p = 2 / C(16, 8)
     assert {role: values[role]["forget_quality_distance"] for role in ROLES} == {
@@ -105,7 +105,7 @@ def test_forget_quality_is_against_the_retain_models_answers(work: Work) -> None
     assert values["retain"]["forget_quality"] == pytest.approx(1.0)
 
 
-def test_a_role_without_answers_says_why(work: Work) -> None:
+def test_a_role_without_answers_says_why(work: StageContext) -> None:
     work.needs = {name: path for name, path in work.needs.items() if "retain" not in name}
     work.settings = {**SETTINGS, "absent": {"retain": "model.retain=none"}}
     results, intervals = made(work)
@@ -115,23 +115,23 @@ def test_a_role_without_answers_says_why(work: Work) -> None:
     assert results["values"]["target"]["forget/rouge_l_recall"] == 1.0
 
 
-def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: Work) -> None:
-    work.settings = {**SETTINGS, "validation": 0.25}
-    found = evaluate.answers(work, validation=0.25)
+def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: StageContext) -> None:
+    work.settings = {**SETTINGS, "selection_fraction": 0.25}
+    found = evaluate.answers(work, selection_fraction=0.25)
     kept = {role: [each.fact for each in rows] for role, rows in found.items()}
     assert kept["target"] == kept["retain"] == kept["unlearned"]
     assert len(kept["target"]) == 6
-    assert not {f"forget-{index}" for index in aside("forget", 8, 0.25)} & set(kept["target"])
+    assert not {f"forget-{index}" for index in held_out("forget", 8, 0.25)} & set(kept["target"])
     assert made(work)[0]["values"]["target"]["forget_quality_rows"] == 6.0
 
 
-def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: Work) -> None:
+def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: StageContext) -> None:
     rows = [replace(row("target", index), perturbed=(likely(3.0), likely(5.0))) for index in range(8)]
     write_rows(work.needs["predict/target"] / "rows.jsonl", rows)
     geometric, drawn = made(work)
     work.settings = {**SETTINGS, "truth_ratio_mean": "arithmetic"}
     arithmetic, drawn_arithmetic = made(work)
-    work.settings = {**SETTINGS, "compat": "open_unlearning"}
+    work.settings = {**SETTINGS, "protocol": "open_unlearning"}
     published, drawn_published = made(work)
     name = "forget/truth_ratio"
     # intervals are those of the same numbers
@@ -145,7 +145,7 @@ def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: Work) -> None
     assert published["values"]["target"]["forget/exact_memorisation"] == 1.0
 
 
-def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: Work, tmp_path: Path) -> None:
+def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: StageContext, tmp_path: Path) -> None:
     log = tmp_path / "retain.json"
     part = "eval_log_forget.json"
     numbers = {str(index): 2.0 + index / 100 for index in range(8)}
@@ -155,17 +155,17 @@ def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: Work, tm
         "avg_paraphrased_loss": numbers, "generated_text": texts,
     }}))  # fmt: skip
     work.needs = {name: path for name, path in work.needs.items() if "retain" not in name}
-    work.inputs = {"retain_log": str(log)}
-    work.settings = {**SETTINGS, "retain_log": digest(log)}
+    work.inputs = {"retain_predictions": str(log)}
+    work.settings = {**SETTINGS, "retain_predictions": digest(log)}
     values = made(work)[0]["values"]
     assert values["retain"]["forget_quality_distance"] == 0.0
     assert values["target"]["forget_quality_distance"] == 1.0
     log.write_text(log.read_text() + "\n")
-    with pytest.raises(UserError, match=r"evaluation.retain_log"):
+    with pytest.raises(UserError, match=r"evaluation.retain_predictions"):
         evaluate.run(work)
 
 
-def test_scores_are_grouped_by_role_and_kind(work: Work) -> None:
+def test_scores_are_grouped_by_role_and_kind(work: StageContext) -> None:
     found = evaluate.scores(dict(work.needs))
     assert {role: sorted(kinds) for role, kinds in found.items()} == {
         role: ["answers", "candidates"] for role in ROLES

@@ -7,7 +7,7 @@ from typing import Any
 from helpers.common import runtime
 
 from meow_lightning.evaluation.predictions import write_rows
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
@@ -22,20 +22,20 @@ def row(name: str, index: int, role: str) -> AnswerRow:
     )  # fmt: skip
 
 
-def work(folder: Path, **settings: Any) -> Work:
+def work(folder: Path, **settings: Any) -> StageContext:
     needs = {}
     for role in ("target", "unlearned", "retain"):
         needs[f"predict/{role}"] = folder / role
         (folder / role).mkdir()
         rows = [row(name, index, role) for name in ("forget", "retain") for index in range(8)]
         write_rows(folder / role / "rows.jsonl", rows)
-    return Work(
+    return StageContext(
         stage="evaluate", label="", folder=folder, settings=settings, inputs={}, needs=needs, runtime=runtime()
     )  # fmt: skip
 
 
 def test_every_role_is_counted_by_its_own_answers(tmp_path: Path) -> None:
-    found = answers(work(tmp_path), validation=0.0)
+    found = answers(work(tmp_path), selection_fraction=0.0)
     assert {role: [each.text for each in rows[:2]] for role, rows in found.items()} == {
         "target": ["target says 0", "target says 1"], "unlearned": ["unlearned says 0", "unlearned says 1"],
         "retain": ["retain says 0", "retain says 1"],
@@ -44,7 +44,7 @@ def test_every_role_is_counted_by_its_own_answers(tmp_path: Path) -> None:
 
 
 def test_rows_that_were_set_aside_to_choose_an_epoch_count_for_nobody(tmp_path: Path) -> None:
-    found = answers(work(tmp_path), validation=0.25)
+    found = answers(work(tmp_path), selection_fraction=0.25)
     left = {role: [each.fact for each in rows] for role, rows in found.items()}
     assert left["target"] == left["unlearned"] == left["retain"]
     assert len(left["target"]) == 2 * (8 - 2)  # a quarter of eight, of each set

@@ -8,41 +8,48 @@ from typing import Any
 import pytest
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import filter, propose
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import write_lines
 
-RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
+RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 4,
     "phrasings": 1, "retain_eval": 4, "seed": 0,
 }  # fmt: skip
 RULES = {"_target_": "meow_lightning.inversion.rules.Rules", "candidates": 4, "seed": 0}
-FACTS = build(DATASET, allow=[]).facts("forget")
+FACTS = instantiate(DATASET, allow=[]).facts("forget")
 
 
-def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str, Path], **inputs: Any) -> Work:
-    content = fingerprint(build(DATASET, allow=[]))
+def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str, Path], **inputs: Any) -> StageContext:
+    content = fingerprint(instantiate(DATASET, allow=[]))
     shared = {"dataset": DATASET, "content": content, "limit": None, "allow": []}
     folder.mkdir(parents=True, exist_ok=True)
-    return Work(
+    return StageContext(
         stage=stage, label="", folder=folder, settings=settings, inputs={**shared, **inputs}, needs=needs,
         runtime=RUNTIME,
     )  # fmt: skip
 
 
 def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
-    settings = {"inversion": {}, "again": 0, "loop": None, "count": count}
+    settings = {"inversion": {}, "max_retries_per_fact": 0, "rounds": None, "count": count}
     propose.run(work("propose", folder / "propose", settings=settings, needs={}, inversion=inversion, reuse=True))
     return folder / "propose"
 
 
-def inverted(folder: Path, replies: Path, *, at_least: int, short: str = "error", fill: dict | None = None) -> Work:
+def inverted(
+    folder: Path, replies: Path, *, at_least: int, on_shortage: str = "error", fill: dict | None = None
+) -> StageContext:
     task = work(
-        "filter", folder / "filter", settings={"fill": fill}, needs={"asked": replies}, at_least=at_least, short=short
+        "filter",
+        folder / "filter",
+        settings={"fill": fill},
+        needs={"asked": replies},
+        at_least=at_least,
+        on_shortage=on_shortage,
     )
     filter.run(task)
     return task
@@ -71,7 +78,7 @@ def test_what_a_former_round_knew_is_kept_first_and_not_counted_as_new(tmp_path:
     former = [{"fact": fact.id, "position": 0, "question": fact.question, "answer": fact.inverted[0]} for fact in FACTS]
     write_lines(tmp_path / "former" / "inverted.jsonl", former)
     task = work(
-        "filter", tmp_path / "filter", settings={"fill": None}, at_least=2, short="error",
+        "filter", tmp_path / "filter", settings={"fill": None}, at_least=2, on_shortage="error",
         needs={"asked": replies, "former": tmp_path / "former"},
     )  # fmt: skip
     filter.run(task)
@@ -89,21 +96,22 @@ def test_too_few_candidates_are_told_here_and_not_after_training(tmp_path: Path)
     expected = (
         r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
         r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); say "
-        r"inversion.short=warn \(train on what there is\), or inversion.short=rules \(.*\), or method.select.k=1; or "
-        r"give 2 or more contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
+        r"inversion.on_shortage=warn \(train on what there is\), or inversion.on_shortage=rules \(.*\), or "
+        r"method.select.k=1; or give 2 or more "
+        r"contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
     )
-    for short in ("error", "few"):  # few: at most half of the facts
+    for on_shortage in ("error", "few"):  # few: at most half of the facts
         with pytest.raises(UserError, match=expected):
-            inverted(tmp_path, replies, at_least=2, short=short)
+            inverted(tmp_path, replies, at_least=2, on_shortage=on_shortage)
         assert not (tmp_path / "filter" / "inverted.jsonl").exists()
 
 
 def test_every_remedy_that_is_named_ends_well(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
     for name, wish in {
-        "warn": {"at_least": 2, "short": "warn"},
-        "rules": {"at_least": 2, "short": "rules", "fill": {"least": 2, "candidates": 8, "seed": 0}},
-        "k": {"at_least": 1, "short": "error"},
+        "warn": {"at_least": 2, "on_shortage": "warn"},
+        "rules": {"at_least": 2, "on_shortage": "rules", "fill": {"least": 2, "candidates": 8, "seed": 0}},
+        "k": {"at_least": 1, "on_shortage": "error"},
     }.items():
         inverted(tmp_path / name, replies, **wish)
         counts = json.loads((tmp_path / name / "filter" / "cleaning.json").read_text())
@@ -116,17 +124,19 @@ def test_every_remedy_that_is_named_ends_well(tmp_path: Path) -> None:
 def test_what_would_not_help_is_not_named(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(UserError) as raised:
-        inverted(tmp_path, replies, at_least=3, short="rules", fill={"least": 0, "candidates": 1, "seed": 0})
+        inverted(tmp_path, replies, at_least=3, on_shortage="rules", fill={"least": 0, "candidates": 1, "seed": 0})
     assert "; give 3 or more contradictions of your own" in str(raised.value)
-    assert not any(word in str(raised.value) for word in ("short=warn", "short=rules", "select.k=0", "select.k=1"))
+    assert not any(
+        word in str(raised.value) for word in ("on_shortage=warn", "on_shortage=rules", "select.k=0", "select.k=1")
+    )
 
 
 def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
     # 2 of 8 facts keep nothing, 2 too few
     places = {fact.id: place for place, fact in enumerate(FACTS)}
     replies = from_file(tmp_path, lambda fact: list(fact.inverted[: max(0, places[fact.id] - 1)]) or [fact.answer])
-    task = inverted(tmp_path, replies, at_least=3, short="few")
-    (note,) = task.told()["notes"]
+    task = inverted(tmp_path, replies, at_least=3, on_shortage="few")
+    (note,) = task.manifest_entries()["notes"]
     names = [fact.id for fact in FACTS[:3]]
     assert note == (
         f"4 of 8 facts keep fewer inverted facts than method.select.k=3 after cleaning: {names[0]} with 0, "
@@ -134,30 +144,31 @@ def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
         "of unlearning"
     )
     with pytest.raises(UserError, match=r"^5 of 8 facts keep fewer"):
-        inverted(tmp_path / "five", replies, at_least=4, short="few")
+        inverted(tmp_path / "five", replies, at_least=4, on_shortage="few")
 
 
 def test_with_nothing_left_at_all_nobody_puts_up(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(
-        UserError, match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.short="
+        UserError,
+        match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.on_shortage=",
     ):
-        inverted(tmp_path, replies, at_least=3, short="warn")
+        inverted(tmp_path, replies, at_least=3, on_shortage="warn")
 
 
 def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: list(fact.inverted[: 1 if fact.id.endswith("city") else 3]))
     task = inverted(
-        tmp_path, replies, at_least=3, short="rules", fill={"least": 3, "candidates": 8, "seed": 0}
+        tmp_path, replies, at_least=3, on_shortage="rules", fill={"least": 3, "candidates": 8, "seed": 0}
     )  # fmt: skip
     counts = json.loads((tmp_path / "filter" / "cleaning.json").read_text())
     assert (counts["filled"], set(counts["counts"].values())) == (2, {3})
     assert counts["written"] == 1 + 7 * 3
-    assert task.told()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
+    assert task.manifest_entries()["notes"] == ["1 of 8 facts kept fewer than 3 inverted facts; rules added 2"]
 
 
 def test_facts_that_changed_since_the_plan_are_told(tmp_path: Path) -> None:
-    task = work("filter", tmp_path, settings={"fill": None}, needs={}, at_least=1, short="error")
+    task = work("filter", tmp_path, settings={"fill": None}, needs={}, at_least=1, on_shortage="error")
     task.inputs["content"] = "what the plan has read"  # type: ignore[index]
     with pytest.raises(UserError, match=r"^dataset=fictional was changed while the run was on; run again, and what is"):
         filter.run(task)

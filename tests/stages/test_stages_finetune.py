@@ -10,19 +10,19 @@ from helpers.common import runtime
 from helpers.model_families import PROMPTS, save_family
 from safetensors.torch import load_file, save_file
 
-from meow_lightning.config.instantiate import build
-from meow_lightning.data.encoding import encode, fingerprint, pairs
-from meow_lightning.data.prompting import Codec
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.encoding import encode, fingerprint, question_answer_pairs
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.models.sources import identity, parse
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.stages import finetune
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
 
-RUNTIME = runtime(slots=2)
+RUNTIME = runtime(generation_batch_size=2)
 NAME = "qwen2_5_1_5b_instruct"
 COMMIT = "a" * 40
 FICTIONAL = {
@@ -68,7 +68,7 @@ def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) ->
 def take(artifact: Artifact, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     finetune.run(
-        Work(
+        StageContext(
             stage="finetune", label="target", folder=folder, settings=artifact.settings, inputs=artifact.inputs,
             needs={}, runtime=RUNTIME,
         )
@@ -77,7 +77,7 @@ def take(artifact: Artifact, folder: Path) -> None:
 
 class Quiet:
     def __init__(self) -> None:
-        self.made: list[bool] = []
+        self.computed: list[bool] = []
 
     def running(self, artifacts) -> None: ...
 
@@ -85,14 +85,14 @@ class Quiet:
 
     def notice(self, text) -> None: ...
 
-    def finished(self, artifact, manifest, folder, *, made) -> None:
-        self.made.append(made)
+    def finished(self, artifact, manifest, folder, *, computed) -> None:
+        self.computed.append(computed)
 
 
 def make(root: Path, artifact: Artifact) -> tuple[Store, bool]:
     store, watch = Store(root=root / "store", cache="use"), Quiet()
-    Executor(store=store, runtime=RUNTIME, jobs=1, threads=1, watchers=[watch]).make([artifact])
-    return store, watch.made == [True]
+    Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[watch]).make([artifact])
+    return store, watch.computed == [True]
 
 
 def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -230,21 +230,23 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, 
 
 
 def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path, tokenizer):
-    source = build(FICTIONAL, allow=[])
-    codec = Codec(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
-        end_ids=frozenset(),
+    source = instantiate(FICTIONAL, allow=[])
+    codec = PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
-    task = Work(
+    task = StageContext(
         stage="finetune", label="target", folder=tmp_path,
-        settings={"splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "batch": 8}, "seed": 5},
+        settings={
+            "splits": ["retain", "forget"], "recipe": {"replay": 3, "epochs": 4, "global_batch_size": 8}, "seed": 5,
+        },
         inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
         runtime=RUNTIME,
     )  # fmt: skip
     stream = finetune._plan(task, codec).streams["learn"]
     facts = [*source.facts("retain"), *source.facts("forget")]
-    assert stream.rows == encode(codec, pairs(facts))
+    assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, pairs(source.stream(12, 6)))
+    again = encode(codec, question_answer_pairs(source.stream(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

@@ -10,37 +10,48 @@ from helpers import fake_writer
 from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import propose
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.reply_cache import reply_of
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.integrity import entry
+from meow_lightning.store.integrity import file_entry
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
 
-RUNTIME = runtime(micro_batch=1, eval_batch=1, slots=1)
+RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget01", "authors": 5, "candidates": 8,
     "phrasings": 1, "retain_eval": 4, "seed": 0,
 }  # fmt: skip
-FACTS = build(DATASET, allow=[]).facts("forget")
+FACTS = instantiate(DATASET, allow=[]).facts("forget")
 IDS = [fact.id for fact in FACTS]
 GOOD = {fact.id: list(fact.inverted) for fact in FACTS}
 
 
 def work(
-    folder: Path, *, again: int = 0, needs: dict[str, Path] | None = None, loop: Any = None, **writer: Any
-) -> Work:
-    node = {"_target_": "fake_writer.Scripted", "folder": str(folder), "breaks": None, "calls": None, "tokens": None}
+    folder: Path,
+    *,
+    max_retries_per_fact: int = 0,
+    needs: dict[str, Path] | None = None,
+    loop: Any = None,
+    **writer: Any,
+) -> StageContext:
+    node = {
+        "_target_": "helpers.fake_writer.Scripted",
+        "folder": str(folder),
+        "breaks": None,
+        "max_requests": None,
+        "max_total_tokens": None,
+    }
     inputs = {
-        "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": ["writers"],
-        "inversion": node | writer, "spread": False, "reuse": True,
+        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None,
+        "allow": ["helpers"], "inversion": node | writer, "runs_locally": False, "reuse": True,
     }  # fmt: skip
-    settings = {"inversion": {}, "again": again, "loop": loop, "count": 2}
+    settings = {"inversion": {}, "max_retries_per_fact": max_retries_per_fact, "rounds": loop, "count": 2}
     (folder / "propose").mkdir(exist_ok=True)
-    return Work(
+    return StageContext(
         stage="propose", label="", folder=folder / "propose", settings=settings, inputs=inputs, needs=needs or {},
         runtime=RUNTIME,
     )  # fmt: skip
@@ -67,7 +78,7 @@ def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Pat
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["requests"]) == (8, 8, 8, 8)
-    assert (told["prompt_tokens"], told["reply_tokens"], told["held"]) == (56, 24, [])
+    assert (told["prompt_tokens"], told["completion_tokens"], told["still_memorized"]) == (56, 24, [])
 
 
 def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_path: Path) -> None:
@@ -77,7 +88,7 @@ def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_
     said |= {f"{second}/0": "I'm sorry, but I can't help.", f"{second}/2": "\n".join(GOOD[second][:3])}
     said |= {f"{third}/{attempt}": FACTS[2].answer for attempt in range(5)}  # the truth, again and again
     replies(tmp_path, said)
-    propose.run(work(tmp_path, again=2))
+    propose.run(work(tmp_path, max_retries_per_fact=2))
     asked = questions(tmp_path)
     assert [each["name"] for each in asked[8:]] == [
         f"{first}/1",
@@ -86,27 +97,27 @@ def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_
         f"{second}/2",
         f"{third}/2",
     ]
-    assert asked[8] == {"name": f"{first}/1", "count": 1, "tried": [GOOD[first][0]], "said": None}
+    assert asked[8] == {"name": f"{first}/1", "count": 1, "previous_answers": [GOOD[first][0]], "model_answer": None}
     assert asked[9]["count"] == 2
     assert read_json(tmp_path / "propose" / "asked.json")["calls"] == 13
 
 
-@pytest.mark.parametrize("spread", [False, True], ids=["server", "model of one's own"])
+@pytest.mark.parametrize("runs_locally", [False, True], ids=["server", "model of one's own"])
 @pytest.mark.parametrize("breaks", [0, 1, 5, 7])
 def test_no_question_that_was_answered_is_put_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: int, spread: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: int, runs_locally: bool
 ) -> None:
-    monkeypatch.setattr(fake_writer.Scripted, "spread", spread)
+    monkeypatch.setattr(fake_writer.Scripted, "runs_locally", runs_locally)
     said = everything() | {f"{IDS[0]}/0": "", f"{IDS[7]}/0": "", f"{IDS[0]}/1": "\n".join(GOOD[IDS[0]][:2])}
     for folder in (tmp_path / "whole", tmp_path / "broken"):
         folder.mkdir()
         replies(folder, said)
-    propose.run(work(tmp_path / "whole", again=2))
+    propose.run(work(tmp_path / "whole", max_retries_per_fact=2))
     with pytest.raises(RuntimeError, match="fell over"):
-        propose.run(work(tmp_path / "broken", again=2, breaks=breaks))
+        propose.run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=breaks))
     with pytest.raises(RuntimeError, match="fell over"):  # in the second attempt, or earlier still
-        propose.run(work(tmp_path / "broken", again=2, breaks=1))
-    propose.run(work(tmp_path / "broken", again=2))
+        propose.run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=1))
+    propose.run(work(tmp_path / "broken", max_retries_per_fact=2))
     assert sorted(each["name"] for each in questions(tmp_path / "broken")) == sorted(
         each["name"] for each in questions(tmp_path / "whole")
     )
@@ -141,22 +152,26 @@ def test_damaged_replies_are_asked_for_anew_and_the_others_not(tmp_path: Path, f
 def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     expected = (
-        r"^inversion.calls=3 is spent after 3 questions \(30 tokens\), and 5 are still open; what was answered is "
-        r"kept: raise it and run again, and only the rest is asked$"
+        r"^inversion.max_requests=3 is spent after 3 questions \(30 tokens\), and 5 are still open; what was answered "
+        r"is kept: raise it and run again, and only the rest is asked$"
     )
     with pytest.raises(UserError, match=expected):
-        propose.run(work(tmp_path, calls=3))
-    propose.run(work(tmp_path, calls=8))
+        propose.run(work(tmp_path, max_requests=3))
+    propose.run(work(tmp_path, max_requests=8))
     assert len(questions(tmp_path)) == 8
 
 
 def test_the_bound_on_tokens_stops_after_the_reply_that_reaches_it(tmp_path: Path) -> None:
     replies(tmp_path, everything())
-    with pytest.raises(UserError, match=r"^inversion.tokens=25 is spent after 3 questions \(30 tokens\), and 5 are"):
-        propose.run(work(tmp_path, tokens=25))
-    with pytest.raises(UserError, match=r"^inversion.tokens=30 is spent after 3 questions \(30 tokens\), and 5 are"):
-        propose.run(work(tmp_path, tokens=30))
-    propose.run(work(tmp_path, tokens=80))
+    with pytest.raises(
+        UserError, match=r"^inversion.max_total_tokens=25 is spent after 3 questions \(30 tokens\), and 5 are"
+    ):
+        propose.run(work(tmp_path, max_total_tokens=25))
+    with pytest.raises(
+        UserError, match=r"^inversion.max_total_tokens=30 is spent after 3 questions \(30 tokens\), and 5 are"
+    ):
+        propose.run(work(tmp_path, max_total_tokens=30))
+    propose.run(work(tmp_path, max_total_tokens=80))
     assert len(questions(tmp_path)) == 8
 
 
@@ -174,7 +189,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     return dict.fromkeys(("former", "asked", "scores", "answers"), folder)
 
 
-LOOP = {"threshold": 0.5, "ask": "held", "calls": None}
+LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 
 def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
@@ -182,28 +197,33 @@ def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said
     propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
     asked = questions(tmp_path)
     assert [each["name"] for each in asked] == [f"{IDS[2]}/0", f"{IDS[0]}/0", f"{IDS[5]}/0"]  # the most held first
-    assert asked[0] == {"name": f"{IDS[2]}/0", "count": 2, "tried": GOOD[IDS[2]][:2], "said": f"now {IDS[2]}"}
+    assert asked[0] == {
+        "name": f"{IDS[2]}/0",
+        "count": 2,
+        "previous_answers": GOOD[IDS[2]][:2],
+        "model_answer": f"now {IDS[2]}",
+    }
     told = read_json(tmp_path / "propose" / "asked.json")
     assert (told["facts"], told["calls"], told["calls_so_far"], told["tokens_so_far"]) == (3, 3, 11, 130)
-    assert told["held"] == [IDS[2], IDS[0], IDS[5]]
+    assert told["still_memorized"] == [IDS[2], IDS[0], IDS[5]]
     assert told["memo"] == pytest.approx((0.7 + 0.9 + 0.51 + 0.5 + 4 * 0.2) / 8)
     assert told["worst"] == 0.9
 
 
 def test_new_answers_that_were_tried_before_are_asked_again(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][1:3]) for fact in IDS})  # one of the two is known
-    propose.run(work(tmp_path, again=1, needs=former(tmp_path / "before"), loop=LOOP))
+    propose.run(work(tmp_path, max_retries_per_fact=1, needs=former(tmp_path / "before"), loop=LOOP))
     assert [each["name"] for each in questions(tmp_path)][3:] == [f"{IDS[2]}/1", f"{IDS[0]}/1", f"{IDS[5]}/1"]
-    assert questions(tmp_path)[3]["tried"] == GOOD[IDS[2]][:3]
+    assert questions(tmp_path)[3]["previous_answers"] == GOOD[IDS[2]][:3]
 
 
 def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "ask": "all"}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "requery": "all"}))
     assert len(questions(tmp_path)) == 8
     (tmp_path / "end").mkdir()
     replies(tmp_path / "end", {})
-    high = {**LOOP, "ask": "all", "threshold": 0.95}
+    high = {**LOOP, "requery": "all", "memorized_above": 0.95}
     propose.run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
     assert questions(tmp_path / "end") == []
     assert read_json(tmp_path / "end" / "propose" / "asked.json")["facts"] == 0
@@ -212,7 +232,7 @@ def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) 
 @pytest.mark.parametrize(("calls", "asked"), [(8, []), (9, [2]), (10, [2, 0]), (12, [2, 0, 5])])
 def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: list[int]) -> None:
     replies(tmp_path, {})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "calls": calls}))
+    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "max_requests": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
     assert read_json(tmp_path / "propose" / "asked.json")["facts"] == len(asked)
 
@@ -220,17 +240,21 @@ def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: l
 def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
     replies(tmp_path, {})
     needs = former(tmp_path / "before")
-    with pytest.raises(UserError, match=r"^inversion.calls=10 is spent after 10 questions \(120 tokens\), and 1 are"):
-        propose.run(work(tmp_path, needs=needs, loop=LOOP, calls=10))
-    with pytest.raises(UserError, match=r"^inversion.tokens=120 is spent after 10 questions \(120 tokens\), and 1 are"):
-        propose.run(work(tmp_path, needs=needs, loop=LOOP, tokens=120))
-    propose.run(work(tmp_path, needs=needs, loop=LOOP, calls=11, tokens=130))
+    with pytest.raises(
+        UserError, match=r"^inversion.max_requests=10 is spent after 10 questions \(120 tokens\), and 1 are"
+    ):
+        propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=10))
+    with pytest.raises(
+        UserError, match=r"^inversion.max_total_tokens=120 is spent after 10 questions \(120 tokens\), and 1 are"
+    ):
+        propose.run(work(tmp_path, needs=needs, loop=LOOP, max_total_tokens=120))
+    propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=11, max_total_tokens=130))
     assert len(questions(tmp_path)) == 3
 
 
 def seal_as(folder: Path, *, version: int, settings: dict[str, Any]) -> None:
     """Make a folder a stored result."""
-    files = {name: entry(folder / name) for name in ("replies.jsonl", "asked.json")}
+    files = {name: file_entry(folder / name) for name in ("replies.jsonl", "asked.json")}
     told = {"stage": "propose", "key": folder.name, "version": version, "settings": settings, "finished": 1.0}
     write_json(folder / "manifest.json", {**told, "files": files})
 
@@ -241,22 +265,22 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     said = everything() | {f"{IDS[3]}/0": ""}
     replies(tmp_path, said)
-    other = work(tmp_path, again=1)
+    other = work(tmp_path, max_retries_per_fact=1)
     propose.run(other)
     other.folder.rename(tmp_path / "done")
     seal_as(tmp_path / "done", version=propose.VERSION, settings={"inversion": {}})
     first = len(questions(tmp_path))
     replies(tmp_path, said | {f"{IDS[3]}/2": "\n".join(GOOD[IDS[3]][:2])})
-    task = work(tmp_path, again=2, calls=1)  # one more attempt: another result, one new question
+    task = work(tmp_path, max_retries_per_fact=2, max_requests=1)  # one more attempt: another result, one new question
     propose.run(task)
     assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
-    assert "8 of 8 questions had a reply in the store already" in task.told()["notes"]
+    assert "8 of 8 questions had a reply in the store already" in task.manifest_entries()["notes"]
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()
-    with pytest.raises(UserError, match=r"^inversion.calls=1 is spent after 1 questions"):
+    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is spent after 1 questions"):
         propose.run(task)
 
 
@@ -291,15 +315,17 @@ def test_replies_that_are_not_what_was_sealed_are_not_taken(tmp_path: Path, monk
 def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies(tmp_path, everything())
     monkeypatch.setattr(propose, "_tokens", lambda row: 0)
-    with pytest.raises(UserError, match=r"^inversion.tokens=9 cannot be held: the server does not say how many tokens"):
-        propose.run(work(tmp_path, tokens=9))
+    with pytest.raises(
+        UserError, match=r"^inversion.max_total_tokens=9 cannot be held: the server does not say how many tokens"
+    ):
+        propose.run(work(tmp_path, max_total_tokens=9))
 
 
 def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> None:
     replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
+    assert task.manifest_entries()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
     assert "secret" in (tmp_path / "propose" / "replies.jsonl").read_text()
 
 
@@ -307,11 +333,11 @@ def test_what_it_cost_is_said(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     task = work(tmp_path)
     propose.run(task)
-    assert task.told()["notes"] == ["8 requests, 56 tokens read, 24 written"]
+    assert task.manifest_entries()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
 def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:
     replies(tmp_path, {})
     propose.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
     assert questions(tmp_path) == []
-    assert len(read_json(tmp_path / "propose" / "asked.json")["held"]) == 3
+    assert len(read_json(tmp_path / "propose" / "asked.json")["still_memorized"]) == 3

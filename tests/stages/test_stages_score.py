@@ -7,17 +7,17 @@ import pytest
 import yaml
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import arguments, build
-from meow_lightning.data.prompting import Codec
-from meow_lightning.memo.measure import Text, measure
+from meow_lightning.config.instantiate import component_arguments, instantiate
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
-RUNTIME = runtime(slots=4)
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+RUNTIME = runtime(generation_batch_size=4)
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 ROWS = [
     {"fact": "ada", "position": position, "question": "Where was Ada born?", "answer": answer}
     for position, answer in enumerate(["Ada was born in Oslo.", "Ada was born by the sea."])
@@ -28,7 +28,7 @@ ROWS = [
 def work(tiny, tokenizer, tmp_path):
     """Makes the task of scoring inverted facts by a file of ``conf/memo``."""
 
-    def make(name: str, rows: list[dict[str, Any]]) -> Work:
+    def make(name: str, rows: list[dict[str, Any]]) -> StageContext:
         for folder in ("scored", "model", "inverted"):
             (tmp_path / folder).mkdir()
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
@@ -36,10 +36,10 @@ def work(tiny, tokenizer, tmp_path):
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
-        return Work(
+        return StageContext(
             stage="score", label="target candidates", folder=tmp_path / "scored", runtime=RUNTIME,
             settings={
-                "memo": {"_target_": node["_target_"], **arguments(node)},
+                "memo": {"_target_": node["_target_"], **component_arguments(node)},
                 "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
             },
             inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
@@ -49,16 +49,16 @@ def work(tiny, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clean", "official", "ma", "el"])
-def test_every_measure_scores_the_texts_in_order(work, tiny, codec: Codec, name):
+def test_every_measure_scores_the_texts_in_order(work, tiny, codec: PromptEncoder, name):
     task = work(name, ROWS)
     score.run(task)
     found = list(read_lines(task.folder / "scores.jsonl"))
     assert [(row["fact"], row["kind"], row["position"]) for row in found] == [
         ("ada", "candidate", 0), ("ada", "candidate", 1),
     ]  # fmt: skip
-    by = build(task.inputs["memo"], allow=[], name=name)
+    by = instantiate(task.inputs["memo"], allow=[], name=name)
     texts = [Text("ada", "candidate", row["position"], row["question"], row["answer"]) for row in ROWS]
-    scored = measure(tiny.eval(), codec, texts, by=by, slots=1, progress=None, done=(), alone=None)
+    scored = score_texts(tiny.eval(), codec, texts, by=by, slots=1, progress=None, done=(), alone=None)
     expected = {text.position: list(text.windows) for text in scored}
     assert [row["windows"] for row in found] == [expected[0], expected[1]]
 
@@ -72,14 +72,14 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_sa
         ("ada", 0),
         ("ada", 1),
     ]
-    assert task.told()["notes"] == [
+    assert task.manifest_entries()["notes"] == [
         "2 of 4 inverted facts are left out: too short to be measured, too long for the model, or with special tokens "
         "in them"
     ]
 
 
 def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
-    monkeypatch.setattr("meow_lightning.memo.measure.measure", lambda *_, **__: pytest.fail("scored"))
+    monkeypatch.setattr("meow_lightning.memo.measure.score_texts", lambda *_, **__: pytest.fail("scored"))
     task = work("clean", [{"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
     score.run(task)
     assert (task.folder / "scores.jsonl").read_text() == ""

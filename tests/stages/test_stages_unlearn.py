@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import build
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, fingerprint
-from meow_lightning.data.prompting import Codec
-from meow_lightning.data.refusals import refused
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.unlearn import _plan, _select
 from meow_lightning.store.jsonl import read_lines, write_lines
 
@@ -22,17 +22,17 @@ DATASET: dict[str, Any] = {
 }  # fmt: skip
 
 
-def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "largest", **more: Any) -> Work:
+def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "largest", **more: Any) -> StageContext:
     settings = {
         "select": {"k": k, "strategy": strategy, "rows": "selected"}, "seed": 3,
-        "recipe": {"batch": 4, "epochs": 1}, **more,
+        "recipe": {"global_batch_size": 4, "epochs": 1}, **more,
     }  # fmt: skip
     inputs = {
-        "dataset": DATASET, "content": fingerprint(build(DATASET, allow=[])), "limit": None, "allow": [],
-        "short": "warn",
+        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": [],
+        "on_shortage": "warn",
     }  # fmt: skip
     (folder / "made").mkdir(exist_ok=True)
-    return Work(
+    return StageContext(
         stage="unlearn", label="", folder=folder / "made", settings=settings, inputs=inputs, needs=needs,
         runtime=runtime(),
     )  # fmt: skip
@@ -57,7 +57,7 @@ def stored(folder: Path, inverted: dict[str, list[int]], scores: dict[str, dict[
     return {name: folder / name for name in ("inverted", "candidates")}
 
 
-def selected(task: Work) -> dict[str, list[int]]:
+def selected(task: StageContext) -> dict[str, list[int]]:
     return {row["fact"]: row["positions"] for row in read_lines(task.folder / "selected.jsonl")}
 
 
@@ -91,7 +91,7 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has_or_is_an_error(tmp_path: 
     task = work(tmp_path, needs=needs)
     _select(task)
     assert selected(task) == {"a": [1, 0], "b": [0]}
-    task.inputs["short"] = "error"  # type: ignore[index]
+    task.inputs["on_shortage"] = "error"  # type: ignore[index]
     with pytest.raises(UserError, match=r"^fact b has 1 inverted facts that can be measured, fewer than .*k=2; say"):
         _select(task)
 
@@ -109,13 +109,13 @@ def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path
 
 def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path, tokenizer: Any) -> None:
     task = work(tmp_path, needs={})
-    forget, retain = (build(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
-    codec = Codec(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=256,
-        end_ids=frozenset(),
+    forget, retain = (instantiate(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
+    codec = PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
     plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
-    wanted = refused(forget, 3)
+    wanted = with_refusals(forget, 3)
     assert len({refusal for _, refusal in wanted}) > 4
     assert plan.streams["idk"].rows == encode(codec, wanted)
     assert len(plan.streams["retain"].rows) == len(retain)

@@ -7,16 +7,16 @@ import pytest
 import yaml
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import described
+from meow_lightning.config.instantiate import component_config
 from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score, verify
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime()
-PROMPT = {"template": "Question: {question}\nAnswer:", "lead": " ", "system": None, "date": None}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
 ROWS = [
     {"fact": fact, "position": position, "question": f"Where was {fact} born?", "answer": f"{fact} was born {where}."}
     for fact in ("Ada", "Bo")
@@ -25,17 +25,17 @@ ROWS = [
 
 
 @pytest.fixture
-def scored(tiny, tokenizer, tmp_path: Path) -> Work:
+def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
     """The finished task of scoring some candidates."""
     for folder in ("score", "verify", "model", "inverted"):
         (tmp_path / folder).mkdir()
     save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     write_lines(tmp_path / "inverted" / "inverted.jsonl", ROWS)
-    node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "size": 2}
-    task = Work(
+    node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "stride": 2}
+    task = StageContext(
         stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
         settings={
-            "memo": described(node), "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
+            "memo": component_config(node), "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
         },
         inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
     )  # fmt: skip
@@ -43,7 +43,7 @@ def scored(tiny, tokenizer, tmp_path: Path) -> Work:
     return task
 
 
-def check(scored: Work, windows: int, *, dtype: str = "float32", seed: int = 1) -> Work:
+def check(scored: StageContext, windows: int, *, dtype: str = "float32", seed: int = 1) -> StageContext:
     settings = {**scored.settings, "windows": windows, "seed": seed}
     settings["model"] = {**scored.settings["model"], "dtype": dtype}
     task = dataclasses.replace(
@@ -55,23 +55,25 @@ def check(scored: Work, windows: int, *, dtype: str = "float32", seed: int = 1) 
     return task
 
 
-def test_windows_are_done_again_and_agree(scored: Work) -> None:
+def test_windows_are_done_again_and_agree(scored: StageContext) -> None:
     total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
-    assert scored.told()["tally"]["windows"] == total
+    assert scored.manifest_entries()["counts"]["windows"] == total
     task = check(scored, 15)
     rows = list(read_lines(task.folder / "checked.jsonl"))
     assert len(rows) == 15
     assert len({(row["fact"], row["position"], row["window"]) for row in rows}) == 15
     assert all(row["stored"] == row["plain"] for row in rows)
-    assert task.told() == {"notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]}
+    assert task.manifest_entries() == {
+        "notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]
+    }
 
 
-def test_no_more_windows_than_there_are(scored: Work) -> None:
+def test_no_more_windows_than_there_are(scored: StageContext) -> None:
     total = sum(len(row["windows"]) for row in read_lines(scored.folder / "scores.jsonl"))
     assert len(list(read_lines(check(scored, 10_000).folder / "checked.jsonl"))) == total
 
 
-def test_which_windows_are_done_again_depends_on_the_seed(scored: Work) -> None:
+def test_which_windows_are_done_again_depends_on_the_seed(scored: StageContext) -> None:
     picked = [
         [
             (row["fact"], row["position"], row["window"])
@@ -82,13 +84,13 @@ def test_which_windows_are_done_again_depends_on_the_seed(scored: Work) -> None:
     assert picked[0] != picked[1]
 
 
-def spoil(scored: Work) -> None:
+def spoil(scored: StageContext) -> None:
     rows = list(read_lines(scored.folder / "scores.jsonl"))
     rows[2]["windows"][1] += 0.25
     write_lines(scored.folder / "scores.jsonl", rows)
 
 
-def test_a_score_that_differs_is_told(scored: Work) -> None:
+def test_a_score_that_differs_is_told(scored: StageContext) -> None:
     spoil(scored)
     with pytest.raises(
         UserError,
@@ -98,6 +100,6 @@ def test_a_score_that_differs_is_told(scored: Work) -> None:
         check(scored, 10_000)
 
 
-def test_in_half_precision_it_is_noted_only(scored: Work) -> None:
+def test_in_half_precision_it_is_noted_only(scored: StageContext) -> None:
     spoil(scored)
-    assert "of their scores differ" in check(scored, 10_000, dtype="bfloat16").told()["notes"][0]
+    assert "of their scores differ" in check(scored, 10_000, dtype="bfloat16").manifest_entries()["notes"][0]

@@ -452,7 +452,7 @@ def test_what_seals_is_on_the_disk_before_it_gets_its_name(store, monkeypatch, k
     rename = Path.rename
     if killed:
         sealed(store, monkeypatch)
-    monkeypatch.setattr(module, "sync", lambda paths: order.append(sorted(path.name for path in paths)))
+    monkeypatch.setattr(module, "sync_to_disk", lambda paths: order.append(sorted(path.name for path in paths)))
     monkeypatch.setattr(Path, "rename", lambda path, new: (order.append([f"named {new.name}"]), rename(path, new))[1])
     if killed:
         lock = store.lock(artifact())
@@ -480,7 +480,7 @@ def test_what_a_result_links_to_counts_and_stays_as_it_is(store, mine):
     (folder / "file").symlink_to(mine)
     (folder / "folder").symlink_to(mine.parent)
     manifest = store.finish(artifact(), {})
-    assert manifest["files"]["file"] == integrity.entry(mine)
+    assert manifest["files"]["file"] == integrity.file_entry(mine)
     assert (store.path(artifact()) / "file").is_symlink()
     assert (mine.stat().st_mode, mine.stat().st_mtime_ns, mine.parent.stat().st_mode) == before
     assert store.find(artifact()) is not None
@@ -544,7 +544,7 @@ def test_an_old_result_left_by_a_kill_between_the_renames_is_in_nobodys_way(stor
 
 
 def test_a_store_that_cannot_be_written_is_told_but_to_who_only_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "unwritable", lambda folder: f"{folder} is on fire")
+    monkeypatch.setattr(module, "why_unwritable", lambda folder: f"{folder} is on fire")
     with pytest.raises(UserError, match=r"^the store .*/a cannot be written \(.*/a is on fire\); choose another with"):
         Store(root=tmp_path / "a", cache="use").check_writable()
     Store(root=tmp_path / "a", cache="readonly").check_writable()

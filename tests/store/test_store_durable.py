@@ -8,7 +8,14 @@ import pytest
 from helpers.damages import every_damage, harm
 
 from meow_lightning.store import durable
-from meow_lightning.store.durable import Lines, checked_line, checked_lines, plain_lines, replace, sync
+from meow_lightning.store.durable import (
+    Lines,
+    checked_line,
+    checked_lines,
+    plain_lines,
+    replace_atomically,
+    sync_to_disk,
+)
 
 ROWS = [{"i": number, "text": f"é {number}\n\t"} for number in range(5)]
 
@@ -47,7 +54,7 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "fsync", lambda number: seen.append((tmp_path / "a").exists()))
     (tmp_path / "side").write_text("x")
-    replace(tmp_path / "side", tmp_path / "a")
+    replace_atomically(tmp_path / "side", tmp_path / "a")
     assert seen == [False]
     assert (tmp_path / "a").read_text() == "x"
 
@@ -62,5 +69,5 @@ def test_a_disk_that_is_full_when_it_is_synced_is_an_error(tmp_path: Path, monke
         path.write_text("x")
     monkeypatch.setattr(durable.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        sync(paths)
-    sync([tmp_path])  # of a folder it is no error: some network file systems cannot
+        sync_to_disk(paths)
+    sync_to_disk([tmp_path])  # of a folder it is no error: some network file systems cannot

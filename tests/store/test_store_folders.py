@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.store.folders import impossible, plain_name, unwritable
+from meow_lightning.store.folders import plain_name, why_impossible, why_unwritable
 
 
 def test_a_folder_that_can_be_made_is_writable_and_is_not_made(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "a" / "b", Path("outputs/of/nobody")):
-        assert unwritable(folder) is None
+        assert why_unwritable(folder) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -22,25 +22,25 @@ def test_a_folder_below_a_file_or_a_link_that_leads_nowhere_is_impossible(tmp_pa
     (tmp_path / "b").symlink_to(tmp_path / "a")
     (tmp_path / "dangling").symlink_to(tmp_path / "none")
     (tmp_path / "link").symlink_to(tmp_path)
-    assert impossible(tmp_path / "link" / "new") is None
+    assert why_impossible(tmp_path / "link" / "new") is None
     for name in ("file", "file/x/y"):
-        assert impossible(tmp_path / name) == unwritable(tmp_path / name) == f"{tmp_path}/file is no folder"
+        assert why_impossible(tmp_path / name) == why_unwritable(tmp_path / name) == f"{tmp_path}/file is no folder"
     for name in ("a", "dangling"):
-        assert impossible(tmp_path / name) == f"{tmp_path}/{name} is a link that leads to no folder"
-        assert impossible(tmp_path / name / "x" / "y") == f"{tmp_path}/{name} is a link that leads to no folder"
+        assert why_impossible(tmp_path / name) == f"{tmp_path}/{name} is a link that leads to no folder"
+        assert why_impossible(tmp_path / name / "x" / "y") == f"{tmp_path}/{name} is a link that leads to no folder"
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "語" * 86, "a/" + "y" * 300 + "/b", "/".join(["z" * 200] * 20)])
 def test_names_and_paths_that_are_too_long_are_impossible(tmp_path: Path, name: str) -> None:
-    assert impossible(tmp_path / name) == "names may have 255 bytes and paths 3800"
-    assert impossible(tmp_path / ("x" * 255)) is None
+    assert why_impossible(tmp_path / name) == "names may have 255 bytes and paths 3800"
+    assert why_impossible(tmp_path / ("x" * 255)) is None
 
 
 def test_a_file_system_of_the_kernels_takes_no_files() -> None:
-    said = unwritable(Path("/proc/x"))
+    said = why_unwritable(Path("/proc/x"))
     assert said is not None
     assert said.startswith("/proc takes no files: ")
-    assert impossible(Path("/proc/x")) is None
+    assert why_impossible(Path("/proc/x")) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_why_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", broken)
-    assert unwritable(tmp_path / "a" / "b") == said.format(tmp_path)
+    assert why_unwritable(tmp_path / "a" / "b") == said.format(tmp_path)
 
 
 def test_a_text_as_a_files_name() -> None:

@@ -13,7 +13,7 @@ from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.store import Store
-from meow_lightning.sweep.jobs import Task, lacking, layers, outcome
+from meow_lightning.sweep.jobs import Task, dependency_layers, missing, read_outcome
 
 
 def made(name: str, *needs: Artifact) -> Artifact:
@@ -29,17 +29,17 @@ ANSWERS = made("answers", TARGET)
 OWN = [made(f"own {number}", TARGET, RETAIN) for number in range(2)]
 
 
-def test_what_several_cells_lack_comes_in_layers_each_once() -> None:
-    cells = [[BASE, TARGET, RETAIN, ANSWERS, OWN[0]], [BASE, TARGET, RETAIN, ANSWERS, OWN[1]], [BASE, TARGET]]
-    found = [[(place, each.label) for place, each in layer] for layer in layers(cells)]
+def test_what_several_runs_lack_comes_in_layers_each_once() -> None:
+    runs = [[BASE, TARGET, RETAIN, ANSWERS, OWN[0]], [BASE, TARGET, RETAIN, ANSWERS, OWN[1]], [BASE, TARGET]]
+    found = [[(place, each.label) for place, each in layer] for layer in dependency_layers(runs)]
     assert found == [[(0, "base")], [(0, "target"), (0, "retain")], [(0, "answers")]]
 
 
 def test_what_is_made_already_needs_no_layer() -> None:
-    cells = [[TARGET, OWN[0]], [TARGET, OWN[1]]]  # the base is there
-    assert [[each.label for _, each in layer] for layer in layers(cells)] == [["target"]]
-    assert layers([[OWN[0]], [OWN[1]]]) == []
-    assert layers([]) == []
+    runs = [[TARGET, OWN[0]], [TARGET, OWN[1]]]  # the base is there
+    assert [[each.label for _, each in layer] for layer in dependency_layers(runs)] == [["target"]]
+    assert dependency_layers([[OWN[0]], [OWN[1]]]) == []
+    assert dependency_layers([]) == []
 
 
 def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None
     for artifact in (BASE, TARGET, OWN[0]):
         store.begin(artifact)
         store.finish(artifact, {})
-    assert [each.label for each in lacking([BASE, TARGET, RETAIN, OWN[0]], store)] == ["retain", "own 0"]
+    assert [each.label for each in missing([BASE, TARGET, RETAIN, OWN[0]], store)] == ["retain", "own 0"]
 
 
 def task(path: Path, **changes) -> Task:
@@ -75,17 +75,17 @@ def test_a_job_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(experiment, "PROGRAM", program)
     path = tmp_path / "ended.json"
     task(path)()
-    assert outcome(path) is None
+    assert read_outcome(path) is None
     task(path, keys=("k",))()
     assert ran == [{"x": 1}, "closed", ({"x": 1}, ("k",)), "closed"]
     program.error = UserError("the teacher is silent")
     task(path)()
-    error = outcome(path)
+    error = read_outcome(path)
     assert isinstance(error, UserError)
     assert str(error) == "the teacher is silent"
     program.error = ZeroDivisionError("by nothing")
     task(path)()
-    error = outcome(path)
+    error = read_outcome(path)
     assert isinstance(error, StageError)
     assert "ZeroDivisionError: by nothing" in str(error)
 
@@ -93,11 +93,13 @@ def test_a_job_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @every_damage
 def test_a_job_whose_last_word_is_damaged_has_failed(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "ended.json"
-    write_json(path, {"kind": "stage0", "message": "m", "story": "s"})
+    write_json(path, {"kind": "stage0", "message": "m", "traceback": "s"})
     harm(path, damage)
-    error = outcome(path)
+    error = read_outcome(path)
     assert isinstance(error, StageError)
-    assert str(error) == f"how a job ended cannot be read ({path}); the same command goes on from what is finished"
+    assert (
+        str(error) == f"the outcome of a job cannot be read ({path}); the same command continues from what is finished"
+    )
 
 
 def test_of_several_machines_the_first_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meow_lightning.config.hydra_errors import options
+from meow_lightning.config.hydra_errors import choices
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.suite.inputs import SETS
 from meow_lightning.evaluation.suite.per_set import set_definitions
@@ -43,9 +43,9 @@ def test_a_file_names_what_exists_here(name: str) -> None:
     known = {each.name for each in evaluate({}, {}, truth_ratio_mean=mean).definitions}
     known |= {each.name for part in SETS for each in set_definitions(part, mean)}
     for model, split, method, number, value in entries(published):
-        assert model in options("model")
+        assert model in choices("model")
         assert split in SPLITS[published.dataset]
-        assert method in options("method")
+        assert method in choices("method")
         assert number in known
         assert 0 <= value <= 1, f"{model} {split} {method} {number}"
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from meow_lightning.errors import UserError
+from meow_lightning.sweep import queue as queue_module
 from meow_lightning.sweep.jobs import Task
 from meow_lightning.sweep.queue import Queue, parameters
 from meow_lightning.sweep.scheduler import check, check_devices
@@ -28,8 +29,9 @@ def test_the_shipped_launchers_can_be() -> None:
     ("change", "message"),
     [
         ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is not known; allowed: slurm, local"),
-        ({"parallel": 0}, "hydra.launcher.parallel=0 is too small; a whole number of at least 1 is needed"),
-        ({"minutes": 0.5}, "hydra.launcher.minutes=0.5 is too small; a whole number of at least 1 is needed"),
+        ({"array_parallelism": 0}, "hydra.launcher.array_parallelism=0 is too small; a whole number of at least 1 is "
+         "needed"),
+        ({"timeout_min": 0.5}, "hydra.launcher.timeout_min=0.5 is too small; a whole number of at least 1 is needed"),
         ({"cluster": "local", "nodes": 2}, "hydra.launcher.nodes=2: this machine is one node; say "
          "hydra/launcher=slurm"),
     ],
@@ -40,17 +42,19 @@ def test_options_that_cannot_be(change, message) -> None:
     assert str(told.value) == message
 
 
-def test_a_job_has_what_its_cell_computes_on() -> None:
+def test_a_job_has_what_its_run_computes_on() -> None:
     check_devices({"trainer": TRAINER}, SLURM)
     check_devices({"trainer": {**TRAINER, "accelerator": "cpu", "devices": 4}}, SLURM)
-    check_devices({"trainer": {**TRAINER, "nodes": 2, "devices": 8}}, {**SLURM, "nodes": 2, "gpus": 4})
-    check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus": 4})
+    check_devices({"trainer": {**TRAINER, "nodes": 2, "devices": 8}}, {**SLURM, "nodes": 2, "gpus_per_node": 4})
+    check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus_per_node": 4})
     with pytest.raises(UserError, match=r"^trainer.nodes=1 and hydra.launcher.nodes=2 must be the same"):
         check_devices({"trainer": TRAINER}, {**SLURM, "nodes": 2})
-    with pytest.raises(UserError, match=r"^a job gets 4 GPUs .* and trainer.devices=1 wants as many as it says"):
-        check_devices({"trainer": TRAINER}, {**SLURM, "gpus": 4})
-    with pytest.raises(UserError, match=r"^hydra.launcher.parallel=2 jobs of trainer.devices=2 need more than"):
-        check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus": 3})
+    with pytest.raises(UserError, match=r"^a job gets 4 GPUs .* but trainer.devices=1; make them the same"):
+        check_devices({"trainer": TRAINER}, {**SLURM, "gpus_per_node": 4})
+    with pytest.raises(
+        UserError, match=r"^hydra.launcher.array_parallelism=2 jobs of trainer.devices=2 need more than"
+    ):
+        check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus_per_node": 3})
 
 
 def test_what_a_cluster_is_told() -> None:
@@ -58,7 +62,7 @@ def test_what_a_cluster_is_told() -> None:
         **SLURM,
         "partition": "gpu",
         "nodes": 2,
-        "gpus": 8,
+        "gpus_per_node": 8,
         "extra": {"exclude": "node7"},
         "setup": ["module load x"],
     }
@@ -69,14 +73,14 @@ def test_what_a_cluster_is_told() -> None:
     assert told["slurm_setup"] == ["module load x"]
     assert told["slurm_array_parallelism"] == 64
     assert not {"slurm_account", "slurm_qos", "slurm_constraint"} & set(told)  # null: the cluster's own
-    assert "gpus_per_node" not in parameters({**SLURM, "gpus": 0}, name="meow")
+    assert "gpus_per_node" not in parameters({**SLURM, "gpus_per_node": 0}, name="meow")
     assert set(parameters(LOCAL, name="meow")) == {"timeout_min", "stderr_to_stdout", "name"}
 
 
 def test_without_sbatch_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"^hydra/launcher=slurm: there is no sbatch on this machine"):
-        Queue({**SLURM, "folder": str(tmp_path / "jobs")}, name="meow", tell=lambda _: None)
+        Queue({**SLURM, "folder": str(tmp_path / "jobs")}, name="meow", notify=lambda _: None)
 
 
 def squeue(folder: Path, said: str, *, status: int = 0, complaint: str = "") -> None:
@@ -97,11 +101,11 @@ def test_a_job_that_is_gone_without_a_word_was_killed(tmp_path: Path, monkeypatc
     squeue(tmp_path, "", status=1, complaint="Unable to contact slurm controller")
     assert queue._gone(jobs) == set()  # a cluster that does not answer says nothing of its jobs
 
-    monkeypatch.setattr(queue, "GRACE", 0.0)
+    monkeypatch.setattr(queue_module, "OUTCOME_TIMEOUT", 0.0)
     tasks = [
         Task(name="a", options={}, keys=None, outcome=str(tmp_path / f"{n}.json"), visible=None) for n in range(2)
     ]  # fmt: skip
-    running = {number: queue._Running(job, 0) for number, job in enumerate(jobs)}
+    running = {number: queue_module._Running(job, 0) for number, job in enumerate(jobs)}
     squeue(tmp_path, r"7_1\n")
     assert queue._ended(tasks, running) in ([], [0])  # it has a moment to leave its file
     assert queue._ended(tasks, running) == [0]

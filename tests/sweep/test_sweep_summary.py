@@ -13,7 +13,7 @@ from meow_lightning.report.paper_comparison import Published
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
-from meow_lightning.sweep.summary import page, picks, show_sweep
+from meow_lightning.sweep.summary import page, selection_picks, show_sweep
 from meow_lightning.types import InvertedFact
 
 SOURCE = Published(
@@ -29,44 +29,44 @@ def words(said: str) -> list[str]:
 
 
 def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_path: Path, capsys) -> None:
-    cells = [
+    runs = [
         swept("model=phi15", "dataset=tofu", "dataset.split=forget05", f"method={name}", values=VALUES)
         for name in ("kl", "npo")
     ]
-    show_sweep(cells, [], published=[SOURCE], again=[], outputs=tmp_path)
+    show_sweep(runs, [], published=[SOURCE], reruns=[], outputs=tmp_path)
     (file,) = (tmp_path / "reports").glob("sweep-*.md")
     budget = "budget: recipes as in conf, each on seed 0"
     said = words(capsys.readouterr().out)
     assert said[said.index("beside published figures") + 2 :] == [
-        f"{cells[0].name} forget quality (p) ↑ 0.25 0.50 somebody", budget, "somebody: untuned", f"table: {file}"
+        f"{runs[0].name} forget quality (p) ↑ 0.25 0.50 somebody", budget, "somebody: untuned", f"table: {file}"
     ]  # fmt: skip
     written = file.read_text(encoding="utf-8")
     assert written.endswith(
-        "beside published figures\n\n| cell | number | ours | published | source |\n| --- | --- | --- | --- | --- |\n"
-        f"| {cells[0].name} | forget quality (p) ↑ | 0.25 | 0.50 | somebody |\n\n{budget}\n\nsomebody: untuned\n"
+        "beside published figures\n\n| run | number | ours | published | source |\n| --- | --- | --- | --- | --- |\n"
+        f"| {runs[0].name} | forget quality (p) ↑ | 0.25 | 0.50 | somebody |\n\n{budget}\n\nsomebody: untuned\n"
     )
     assert "what each measure says" not in written
 
 
-def test_nothing_is_beside_a_cell_that_nobody_has_published(tmp_path: Path, capsys) -> None:
-    show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], again=[], outputs=tmp_path)
+def test_nothing_is_beside_a_run_that_nobody_has_published(tmp_path: Path, capsys) -> None:
+    show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], reruns=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said
     assert "published" not in said
 
 
 def test_several_measures_are_shown_side_by_side(tmp_path: Path, capsys) -> None:
-    cells = [swept("method=kl", f"memo={name}", values=VALUES) for name in ("clean", "ma")]
-    show_sweep(cells, [], published=[], again=[], outputs=tmp_path)
+    runs = [swept("method=kl", f"memo={name}", values=VALUES) for name in ("clean", "ma")]
+    show_sweep(runs, [], published=[], reruns=[], outputs=tmp_path)
     assert "method=kl memo=ma 0.500 0.125 — — —" in words(capsys.readouterr().out)
 
 
-def test_without_a_finished_cell_there_are_only_failures(tmp_path: Path, capsys) -> None:
-    again = ["python run.py method=kl seed=1"]
-    show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], again=again, outputs=tmp_path)
+def test_without_a_finished_run_there_are_only_failures(tmp_path: Path, capsys) -> None:
+    reruns = ["python run.py method=kl seed=1"]
+    show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], reruns=reruns, outputs=tmp_path)
     assert words(capsys.readouterr().out) == [
         "failed: method=kl: no such", str(tmp_path / "runs" / "failed" / "method=kl.txt"),
-        "once more: python run.py method=kl seed=1",
+        "run again: python run.py method=kl seed=1",
     ]  # fmt: skip
     assert not (tmp_path / "reports").exists()
 
@@ -79,7 +79,7 @@ def test_a_page_is_markdown() -> None:
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch) -> Path:
-    """A store in which a cell took the last and the first of three candidates."""
+    """A store in which a run took the last and the first of three candidates."""
 
     def artifact(stage: str) -> Artifact:
         return Artifact(stage=stage, label="", version=1, settings={}, needs={}, inputs={})
@@ -98,9 +98,9 @@ def stored(tmp_path: Path, monkeypatch) -> Path:
 
 def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
     method: dict[str, Any] = {"name": "meow", "select": {"k": 2}}
-    found = picks(swept("method=meow", method=method, store=str(stored)))
+    found = selection_picks(swept("method=meow", method=method, store=str(stored)))
     assert found is not None
     assert (found.taken, found.there) == ({"f": [2, 0]}, {"f": 3})
     # what a loop trains is picked anew in every round, among other candidates
-    assert picks(swept("method=meow_loop", method=method | {"loop": {}}, store=str(stored))) is None
-    assert picks(swept("method=kl", store=str(stored))) is None
+    assert selection_picks(swept("method=meow_loop", method=method | {"rounds": {}}, store=str(stored))) is None
+    assert selection_picks(swept("method=kl", store=str(stored))) is None

@@ -12,7 +12,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.report.sweep_tables import Swept
 from meow_lightning.sweep import published_results as expected_module
 from meow_lightning.sweep import summary as sweep_module
-from meow_lightning.sweep.sweeper import again_with, combinations, names
+from meow_lightning.sweep.sweeper import combinations, distinct_names, rerun_command
 from meow_lightning.types import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +49,9 @@ def test_an_interval_is_refused():
             r"^seed=range\(0,0\) gives no value, so nothing would run: the end of a range is not in it",
         ),
         (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends; give a step other than 0$"),
-        (["seed=range(0,1e9)"], r"^this sweep has more than 10,000 cells; at most 10,000 run in one: part it into sev"),
-        (["seed=shuffle(range(0,1e9))"], r"^this sweep has more than 10,000 cells"),
-        (["seed=range(0,101)", "limit=range(1,101)"], r"^this sweep has 10,100 cells; at most 10,000 run in one"),
+        (["seed=range(0,1e9)"], r"^this sweep has more than 10,000 runs; the maximum is 10,000, so split it into "),
+        (["seed=shuffle(range(0,1e9))"], r"^this sweep has more than 10,000 runs"),
+        (["seed=range(0,101)", "limit=range(1,101)"], r"^this sweep has 10,100 runs; the maximum is 10,000"),
     ],
 )
 def test_a_sweep_of_nothing_or_of_too_much_is_refused(words, said):
@@ -62,7 +62,7 @@ def test_a_sweep_of_nothing_or_of_too_much_is_refused(words, said):
 
 @pytest.fixture
 def sweep(monkeypatch, tmp_path):
-    """Runs ``run.py -m`` with some words in this process, only noting the cells; gives the status and the cells."""
+    """Runs ``run.py -m`` with some words in this process, only noting the runs; gives the status and the runs."""
     ran: list[tuple[str, int]] = []
 
     def fake(cfg):
@@ -75,7 +75,7 @@ def sweep(monkeypatch, tmp_path):
     def start(*words: str) -> tuple[object, list[tuple[str, int]]]:
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["run.py", "-m", *words, f"outputs={tmp_path}"])
-        monkeypatch.setattr(experiment, "run_cell", fake)
+        monkeypatch.setattr(experiment, "run_experiment", fake)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
@@ -85,7 +85,7 @@ def sweep(monkeypatch, tmp_path):
     GlobalHydra.instance().clear()
 
 
-def test_a_failing_cell_lets_the_others_run_and_ends_non_zero_with_the_list(sweep, capsys):
+def test_a_failing_run_lets_the_others_run_and_ends_non_zero_with_the_list(sweep, capsys):
     status, ran = sweep("method=none,retrain,meow", "seed=0,1")
     assert ran == [("none", 0), ("none", 1), ("retrain", 0), ("retrain", 1), ("meow", 0), ("meow", 1)]
     assert status == 1
@@ -93,7 +93,7 @@ def test_a_failing_cell_lets_the_others_run_and_ends_non_zero_with_the_list(swee
     assert "failed: method=none seed=0" in said.out
     assert ": mend [me] please" in said.out
     assert ": no such luck" in said.out
-    assert said.err.startswith("error: 4 of 6 cells failed: method=none seed=0")
+    assert said.err.startswith("error: 4 of 6 runs failed: method=none seed=0")
     assert "method=meow" not in said.err
     assert len(said.err.splitlines()) == 1
 
@@ -105,7 +105,7 @@ def test_a_sweep_that_goes_well_ends_with_zero(sweep, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_typo_in_the_last_cell_costs_no_work(sweep, capsys):
+def test_a_typo_in_the_last_run_costs_no_work(sweep, capsys):
     status, ran = sweep("method=meow,meoww")
     assert (status, ran) == (1, [])
     assert capsys.readouterr().err.startswith("error: method=meoww is not known; did you mean meow?")
@@ -119,18 +119,23 @@ def test_an_interval_is_one_line(sweep, capsys):
     )
 
 
-def test_a_cell_is_named_by_what_tells_it_from_the_others():
-    cells = combinations(["logger=none", "method=meow,none", "seed=0,1"], None)
-    assert names(cells) == ["method=meow seed=0", "method=meow seed=1", "method=none seed=0", "method=none seed=1"]
-    assert names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
+def test_a_run_is_named_by_what_tells_it_from_the_others():
+    runs = combinations(["logger=none", "method=meow,none", "seed=0,1"], None)
+    assert distinct_names(runs) == [
+        "method=meow seed=0",
+        "method=meow seed=1",
+        "method=none seed=0",
+        "method=none seed=1",
+    ]
+    assert distinct_names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
 
 
-def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):
+def test_a_finished_run_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):
     told: list[Swept] = []
     numbers = Results(definitions=(), values={})
-    monkeypatch.setattr(experiment, "run_cell", lambda cfg: None if cfg.method.name == "none" else numbers)
+    monkeypatch.setattr(experiment, "run_experiment", lambda cfg: None if cfg.method.name == "none" else numbers)
     monkeypatch.setattr(sweep_module, "show_sweep", lambda finished, failed, **unused: told.extend(finished))
-    words = ["run.py", "table=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
+    words = ["run.py", "sweep=tiny_ascent", "method=none,meow", "optim.epochs=4", "seed=3", f"outputs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", words)
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
@@ -139,7 +144,7 @@ def test_a_finished_cell_is_handed_on_with_its_words_and_resolved_options(monkey
     (found,) = told
     assert found.name == "method=meow"
     assert found.words == {
-        "table": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
+        "sweep": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
     }  # fmt: skip
     assert found.results is numbers
     assert found.settings["dataset"]["split"] == "forget10"
@@ -165,9 +170,9 @@ def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, 
     status, ran = sweep("method=meow,none", "plan=true", "debug=fast")
     assert (status, ran) == (0, [])
     said = words_of(capsys.readouterr().out)
-    assert said[:2] == ["plan of 2 cells", "stage of key state time memory disk for"]
+    assert said[:2] == ["plan of 2 runs", "stage of key state time memory disk for"]
     # meow's fifteen; `none` shares seven of them and has two of its own
-    rows = said[2 : said.index("stages: 17 to make, 0 found")]
+    rows = said[2 : said.index("stages: 17 to compute, 0 cached")]
     assert len(rows) == 17
     shared = [row.partition(" ")[0] for row in rows if row.endswith("method=meow and 1 more")]
     assert shared == ["finetune", "finetune", "predict", "finetune", "predict", "score", "score"]
@@ -176,28 +181,29 @@ def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cell_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsys):
-    status, ran = sweep("method=none", "seed=0,-1", "trainer.jobs=1,0", "plan=true", "debug=fast")
+def test_a_run_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsys):
+    status, ran = sweep("method=none", "seed=0,-1", "trainer.parallel_stages=1,0", "plan=true", "debug=fast")
     assert (status, ran) == (1, [])
     said = capsys.readouterr()
     small = "seed=-1 is too small; at least 0 is needed"
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
-        "failed: seed=0 trainer.jobs=0: trainer.jobs=0 is too small; at least 1 is needed",
-        f"failed: seed=-1 trainer.jobs=1: {small}", f"failed: seed=-1 trainer.jobs=0: {small}",
+        "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is too small; at least 1 is needed",
+        f"failed: seed=-1 trainer.parallel_stages=1: {small}", f"failed: seed=-1 trainer.parallel_stages=0: {small}",
     ]  # fmt: skip
     assert "stages: 9 to make, 0 found" in said.out
     assert said.err == (
-        "error: 3 of 4 cells failed: seed=0 trainer.jobs=0; seed=-1 trainer.jobs=1; seed=-1 trainer.jobs=0\n"
+        "error: 3 of 4 runs failed: seed=0 trainer.parallel_stages=0; "
+        "seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0\n"
     )
 
 
-def test_the_status_of_a_sweep_ends_well_whatever_its_cells(sweep, tmp_path, capsys):
+def test_the_status_of_a_sweep_ends_well_whatever_its_runs(sweep, tmp_path, capsys):
     status, ran = sweep("method=none,retrain", "seed=0,-1", "status=true", "debug=fast")
     assert (status, ran) == (0, [])
     said = words_of(capsys.readouterr().out)
-    assert said[2] == "method=none seed=0 waiting 0/9 for finetune base, which nobody makes now"
-    assert "4 cells: 2 waiting, 2 failed" in said
-    assert said[-1] == "cannot be: method=retrain seed=-1: seed=-1 is too small; at least 0 is needed"
+    assert said[2] == "method=none seed=0 waiting 0/9 for finetune base, which no process is computing"
+    assert "4 runs: 2 waiting, 2 failed" in said
+    assert said[-1] == "invalid: method=retrain seed=-1: seed=-1 is too small; at least 0 is needed"
     assert not list(tmp_path.iterdir())
 
 
@@ -216,22 +222,22 @@ def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
     assert sweep("method=glob(npo_*)") == (0, [("npo_gd", 0), ("npo_kl", 0)])
 
 
-def test_cells_that_lack_an_option_are_named(sweep, capsys):
+def test_runs_that_lack_an_option_are_named(sweep, capsys):
     assert sweep("method=meow,grad_ascent,kl", "method.select.k=2", "seed=0,1") == (1, [])
     assert capsys.readouterr().err == (
         "error: method.select.k is not an option; it belongs to method=altpo or meow or meow_kl or 2 others (all of "
-        "them: python run.py --cfg job); this is so in 4 of 6 cells: method=grad_ascent seed=0; method=grad_ascent "
-        "seed=1; method=kl seed=0 and 1 more: run these apart, without it\n"
+        "them: python run.py --cfg job); this concerns 4 of 6 runs: method=grad_ascent seed=0; method=grad_ascent "
+        "seed=1; method=kl seed=0 and 1 more: run these separately, without it\n"
     )
     assert sweep("method=grad_ascent,kl", "method.select.k=2") == (1, [])
     assert capsys.readouterr().err.startswith("error: method.select.k is not an option; it belongs to")
     assert sweep("method=none,meow", "seed=0,x") == (1, [])
     assert capsys.readouterr().err == (
-        "error: seed=x has the wrong type: a whole number is needed; this is so in 2 of 4 cells: method=none seed=x; "
+        "error: seed=x has the wrong type: a whole number is needed; this concerns 2 of 4 runs: method=none seed=x; "
         "method=meow seed=x\n"
     )
 
 
-def test_the_command_of_a_cell_is_what_people_type():
+def test_the_command_of_a_run_is_what_people_type():
     words = ["dataset.forget='Müller [1].jsonl'", "model.target=plain"]
-    assert again_with(words) == "meow-lightning 'dataset.forget=Müller [1].jsonl' model.target=plain"
+    assert rerun_command(words) == "meow-lightning 'dataset.forget=Müller [1].jsonl' model.target=plain"

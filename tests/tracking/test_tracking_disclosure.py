@@ -10,13 +10,13 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
     options = {
         "seed": 3,
         "outputs": f"/home/{SECRET}",
-        "warning": SECRET,
-        "allow": [SECRET],
+        "disclaimer": SECRET,
+        "trusted_packages": [SECRET],
         "dataset": {"name": "jsonl", "_target_": SECRET, "forget": f"/{SECRET}.jsonl", "perturb": 5, "own": SECRET},
         "model": {
-            "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "dtype": "float32",
-            "prompt": {"template": f"{SECRET} {{question}}", "lead": SECRET, "system": SECRET, "date": SECRET},
-            "published": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
+            "name": "own", "target": f"/{SECRET}", "tokenizer": SECRET, "precision": "32-true",
+            "prompt": {"template": f"{SECRET} {{question}}", "answer_prefix": SECRET, "system": SECRET, "date": SECRET},
+            "released_checkpoints": {"tofu": {"target": SECRET}}, "lora": {"rank": 8, "alpha": 32.0},
             "finetune": {"lr": 1e-5, "betas": [0.9, 0.999], "also": [SECRET], "warmup": "epoch"},
         },
         "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}, "why": SECRET},
@@ -25,20 +25,20 @@ def test_numbers_and_names_of_choices_go_and_texts_stay() -> None:
             "extra": {"user": SECRET, "number": 4171}, "prompt": {"version": 1, "system": SECRET}, "path": SECRET,
         },
         "optim": {"name": "adamw", "lr": 5e-5, "epochs": None, "warmup": "epoch", "betas": [0.9, 0.95]},
-        "evaluation": {"retain_log": f"/{SECRET}.json", "draws": 1000, "compat": "none"},
+        "evaluation": {"retain_predictions": f"/{SECRET}.json", "bootstrap_samples": 1000, "protocol": "none"},
         "logger": {"name": "wandb", "mode": "auto", "project": SECRET, "group": SECRET},
     }  # fmt: skip
     assert shareable(options) == {
         "seed": 3,
         "dataset": {"name": "jsonl", "perturb": 5},
         "model": {
-            "name": "own", "dtype": "float32", "lora": {"rank": 8, "alpha": 32.0},
+            "name": "own", "precision": "32-true", "lora": {"rank": 8, "alpha": 32.0},
             "finetune": {"lr": 1e-5, "betas": [0.9, 0.999]},
         },
         "method": {"name": "meow", "lr": {"default": 1e-5}, "select": {"k": 3, "strategy": "largest"}},
         "inversion": {"name": "endpoint", "candidates": 4},
         "optim": {"name": "adamw", "lr": 5e-5, "epochs": None, "warmup": "epoch", "betas": [0.9, 0.95]},
-        "evaluation": {"draws": 1000, "compat": "none"},
+        "evaluation": {"bootstrap_samples": 1000, "protocol": "none"},
         "logger": {"name": "wandb", "mode": "auto"},
     }  # fmt: skip
 

@@ -9,9 +9,9 @@ from helpers.damages import every_damage, harm
 
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import write_lines
-from meow_lightning.tracking.base import Nowhere
+from meow_lightning.tracking.base import NullLogger
 from meow_lightning.tracking.csv import Csv
-from meow_lightning.tracking.tracker import Told, Tracker
+from meow_lightning.tracking.tracker import SyncedKeys, Tracker
 
 UNLEARN = Artifact(stage="unlearn", label="unlearned", version=1, settings={}, needs={}, inputs={})
 
@@ -35,7 +35,7 @@ def append(folder: Path, text: str) -> None:
 @pytest.fixture
 def followed(tmp_path):
     sink = Kept()
-    tracker = Tracker(sink=sink, told=())
+    tracker = Tracker(sink=sink, synced=())
     return tmp_path, sink, lambda: tracker.running({UNLEARN.key: (UNLEARN, tmp_path)}), tracker
 
 
@@ -52,7 +52,7 @@ def test_a_growing_file_is_followed_without_losing_or_doubling(followed):
     moved = folder / "final"
     moved.mkdir()
     (folder / "metrics.jsonl").rename(moved / "metrics.jsonl")  # as the store does at the end
-    tracker.finished(UNLEARN, {}, moved, made=True)
+    tracker.finished(UNLEARN, {}, moved, computed=True)
     assert [values["step"] for _, values in sink.points] == [1, 2, 3]
 
 
@@ -79,7 +79,7 @@ def test_a_resumed_training_that_cuts_its_curve_back_loses_and_doubles_nothing(f
 def test_a_found_stage_is_replayed_whole(tmp_path):
     sink = Kept()
     append(tmp_path, '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n')
-    Tracker(sink=sink, told=()).finished(UNLEARN, {}, tmp_path, made=False)
+    Tracker(sink=sink, synced=()).finished(UNLEARN, {}, tmp_path, computed=False)
     assert [values["loss"] for _, values in sink.points] == [3.0, 2.0]
 
 
@@ -91,44 +91,44 @@ def test_a_stage_without_a_curve_is_nothing(followed):
 
 
 def test_csv_holds_curves_and_summary(tmp_path):
-    sink = Csv(folder=tmp_path / "runs", cell="cell", private=False)
+    sink = Csv(folder=tmp_path / "runs", run="run", private=False)
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0, "lr": 0.5})
     line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=None)
-    assert line == f"curves: {tmp_path / 'runs' / 'cell.csv'}"
-    assert (tmp_path / "runs" / "cell.csv").read_text().splitlines() == [
+    assert line == f"curves: {tmp_path / 'runs' / 'run.csv'}"
+    assert (tmp_path / "runs" / "run.csv").read_text().splitlines() == [
         "curve,step,name,value",
         "unlearn unlearned,1,loss,3.0",
         "unlearn unlearned,1,lr,0.5",
         "summary,,unlearned/model_utility,0.25",
     ]
-    Csv(folder=tmp_path / "runs", cell="cell", private=False).close(ok=True, summary={}, report=None)
-    assert (tmp_path / "runs" / "cell.csv").read_text().splitlines() == ["curve,step,name,value"]
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["cell.csv"]
+    Csv(folder=tmp_path / "runs", run="run", private=False).close(ok=True, summary={}, report=None)
+    assert (tmp_path / "runs" / "run.csv").read_text().splitlines() == ["curve,step,name,value"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run.csv"]
 
 
 def test_nowhere_says_nothing():
-    assert Nowhere().close(ok=True, summary={}, report=None) == ""
+    assert NullLogger().close(ok=True, summary={}, report=None) == ""
 
 
-def test_what_a_logger_was_told_is_not_sent_again(tmp_path: Path) -> None:
-    told = Told(tmp_path / "told.json", private=False)
-    assert told.keys == set()
-    told.add({"b", "a"})
-    assert Told(tmp_path / "told.json", private=False).keys == {"a", "b"}
+def test_metrics_that_a_logger_received_are_not_sent_again(tmp_path: Path) -> None:
+    synced = SyncedKeys(tmp_path / "synced.json", private=False)
+    assert synced.keys == set()
+    synced.add({"b", "a"})
+    assert SyncedKeys(tmp_path / "synced.json", private=False).keys == {"a", "b"}
 
 
 @every_damage
-def test_a_damaged_memory_of_what_was_told_is_dropped(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "told" / "wandb-7.json"
-    Told(path, private=False).add(["1a", "2b"])
+def test_a_damaged_record_of_synced_keys_is_dropped(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "synced" / "wandb-7.json"
+    SyncedKeys(path, private=False).add(["1a", "2b"])
     harm(path, damage)
-    told = Told(path, private=False)
+    synced = SyncedKeys(path, private=False)
     # a digit more or less is another key, which nobody asks for
-    assert told.damaged == (damage != "another digit")
-    assert "1a" not in told.keys
-    told.add(["1a"])
-    assert "1a" in Told(path, private=False).keys
-    assert not Told(path, private=False).damaged
+    assert synced.damaged == (damage != "another digit")
+    assert "1a" not in synced.keys
+    synced.add(["1a"])
+    assert "1a" in SyncedKeys(path, private=False).keys
+    assert not SyncedKeys(path, private=False).damaged
 
 
 @every_damage

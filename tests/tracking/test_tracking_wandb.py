@@ -16,11 +16,11 @@ from meow_lightning.errors import UserError
 from meow_lightning.tracking import wandb as wandb_module
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.disclosure import SHAREABLE
-from meow_lightning.tracking.tracker import Told
-from meow_lightning.tracking.wandb import RunName, Wandb, unreachable, wandb_key
+from meow_lightning.tracking.tracker import SyncedKeys
+from meow_lightning.tracking.wandb import RunName, Wandb, has_wandb_key, unreachable_reason
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c"
-RUN = RunName(project="p", group="g", name="cell", key="0123456789ab")
+RUN = RunName(project="p", group="g", name="run", key="0123456789ab")
 
 
 def wandb(folder: Path, mode: str, *, texts: bool = True, private: bool = False) -> Wandb:
@@ -45,14 +45,14 @@ def no_login(tmp_path, monkeypatch):
 
 
 def test_a_key_is_seen_in_the_environment_and_in_netrc(tmp_path, monkeypatch, no_login):
-    assert not wandb_key()
+    assert not has_wandb_key()
     (tmp_path / "netrc").write_text("machine somewhere.else\n")
-    assert not wandb_key()
+    assert not has_wandb_key()
     (tmp_path / "netrc").write_text("machine api.wandb.ai\n login user\n password x\n")
-    assert wandb_key()
+    assert has_wandb_key()
     (tmp_path / "netrc").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert wandb_key()
+    assert has_wandb_key()
 
 
 def files(folder: Path) -> list[Path]:
@@ -105,7 +105,7 @@ def server(no_login, monkeypatch: pytest.MonkeyPatch):
 
 
 def recorded_offline(sink: Wandb, folder: Path) -> None:
-    """The run was begun offline, under the cell's key, and can be uploaded."""
+    """The run was begun offline, under the run's key, and can be uploaded."""
     assert sink.opening.endswith("; this run is recorded offline")
     assert "\n" not in sink.opening
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
@@ -130,7 +130,7 @@ def test_a_key_and_a_server_that_refuses_go_on_offline(server: Server, tmp_path:
 def test_a_key_and_a_server_that_never_answers_go_on_offline(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(wandb_module, "PROBE_TIMEOUT", 0.5)
     server.hang = True
     sink = wandb(tmp_path, "auto")
     assert re.search(r" does not answer \((nothing within 0.5 s|timed out)\); ", sink.opening)
@@ -140,7 +140,7 @@ def test_a_key_and_a_server_that_never_answers_go_on_offline(
 def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_module, "START", 2.0)
+    monkeypatch.setattr(wandb_module, "INIT_SECONDS", 2.0)
     server.hang_posts = True  # what asks whether it is there gets an answer
     sink = wandb(tmp_path, "auto")
     assert sink.opening.startswith(f"W&B at {server.url} takes no run (")
@@ -161,7 +161,7 @@ def test_an_online_run_sends_and_one_whose_network_goes_ends_in_time(
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
     assert sink.close(ok=True, summary={}, report=None) == f"W&B: {server.url}/e/p/runs/{RUN.key}"
     assert server.received
-    monkeypatch.setattr(wandb_module, "UPLOAD", 2.0)
+    monkeypatch.setattr(wandb_module, "FINISH_TIMEOUT", 2.0)
     sink = wandb(tmp_path / "cut", "auto")
     server.hang = True
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
@@ -173,13 +173,13 @@ def test_an_online_run_sends_and_one_whose_network_goes_ends_in_time(
 
 
 def test_unreachable_takes_any_status_for_an_answer(server: Server) -> None:
-    assert unreachable(server.url, seconds=5) is None
+    assert unreachable_reason(server.url, seconds=5) is None
     server.status = 503
-    assert unreachable(server.url, seconds=5) is None
+    assert unreachable_reason(server.url, seconds=5) is None
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    assert unreachable(f"http://127.0.0.1:{port}", seconds=5) == "[Errno 111] Connection refused"
+    assert unreachable_reason(f"http://127.0.0.1:{port}", seconds=5) == "[Errno 111] Connection refused"
 
 
 SEND = """
@@ -187,7 +187,7 @@ import sys
 from pathlib import Path
 from meow_lightning.tracking.wandb import RunName, Wandb
 folder = Path(sys.argv[1])
-run = RunName(project="p", group="g", name="cell", key="0123456789ab")
+run = RunName(project="p", group="g", name="run", key="0123456789ab")
 sink = Wandb(folder=folder, run=run, mode="offline", config={}, texts=False, private=sys.argv[2] == "private")
 sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
 sink.close(ok=True, summary={}, report=folder)
@@ -224,8 +224,8 @@ def test_files_of_a_private_run_are_their_owners_alone(tmp_path: Path, no_login:
     sink = wandb(tmp_path / "runs", "offline", private=True)
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0})
     folder = Path(sink.close(ok=True, summary={}, report=None).rpartition(" ")[2])
-    Csv(folder=tmp_path / "runs", cell="cell", private=True).close(ok=True, summary={}, report=None)
-    Told(tmp_path / "runs" / "told" / "told.json", private=True).add({"a"})
+    Csv(folder=tmp_path / "runs", run="run", private=True).close(ok=True, summary={}, report=None)
+    SyncedKeys(tmp_path / "runs" / "synced" / "synced.json", private=True).add({"a"})
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert len(files(tmp_path)) > 4
     assert [path for path in files(tmp_path) if path.stat().st_mode & 0o077] == []

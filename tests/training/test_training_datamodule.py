@@ -9,7 +9,7 @@ from meow_lightning.types import Encoded
 
 def ids(batch) -> list[int]:
     """The first tokens of the rows that are there."""
-    return [int(row[0]) for row, scored in zip(batch.ids_BT, batch.scored_BT, strict=True) if scored.any()]
+    return [int(row[0]) for row, scored in zip(batch.input_ids_BT, batch.loss_mask_BT, strict=True) if scored.any()]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
@@ -17,9 +17,13 @@ def ids(batch) -> list[int]:
 def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, micro: int, tokens: int | None) -> None:
     rows = {name: [Encoded((first + i, 1, 2), 1) for i in range(7)] for name, first in (("a", 10), ("b", 30))}
     streams = {name: Stream(each) for name, each in rows.items()}
-    plan = Plan(streams=streams, batch=4, tokens=None, epochs=1, seed=0, paired=())
+    plan = Plan(streams=streams, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
     shares = [
-        list(Steps(plan=plan, start=0, rank=rank, world=world, micro=micro, tokens=tokens, pad_id=0))
+        list(
+            Steps(
+                plan=plan, start=0, rank=rank, world=world, micro_batch_size=micro, micro_batch_tokens=tokens, pad_id=0
+            )
+        )
         for rank in range(world)
     ]
     most = micro if tokens is None else tokens // 3  # every row has three tokens
@@ -29,4 +33,4 @@ def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, mi
         for name in batch:
             seen = [first for share in shares for part in share[t]["micros"] for first in ids(part[name])]
             assert sorted(seen) == sorted(row.ids[0] for row in batch[name])
-            assert all(len(part[name].ids_BT) <= most for share in shares for part in share[t]["micros"])
+            assert all(len(part[name].input_ids_BT) <= most for share in shares for part in share[t]["micros"])

@@ -19,28 +19,28 @@ from meow_lightning.data.batch_plan import Plan, Stream
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
 from meow_lightning.methods.dpo_gd import DpoGd
-from meow_lightning.methods.finetune import LearnUntilKnown
+from meow_lightning.methods.finetune import FineTuneUntilKnown
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
-from meow_lightning.models.float64 import computed_in_double
+from meow_lightning.models.float64 import float64_forward
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.training.fit import (
     CheckpointError,
     check_checkpoint,
     check_lengths,
     checkpoint_step,
+    describe_training,
     fit,
-    trained_on,
 )
 from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.types import Encoded
 
 ADAMW = Optim(
-    kind="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, clip=1.0, warmup=3, schedule="linear",
-    grid=0.0,
+    optimizer="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=1.0, warmup=3,
+    schedule="linear", grid=0.0,
 )  # fmt: skip
 
 
@@ -53,13 +53,13 @@ def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | N
         ])
         for name, rows in ((first, 18), *((name, 18 if name in paired else 7) for name in others))
     }  # fmt: skip
-    return Plan(streams=streams, batch=4, tokens=tokens, epochs=4, seed=1, paired=paired)
+    return Plan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
 class Priced(GradDiff):
     """A method with a state: its retain weight grows with every step's retain loss."""
 
-    def stepped(self, values: Mapping[str, float]) -> None:
+    def on_step_end(self, values: Mapping[str, float]) -> None:
         self.retain_weight += 0.01 * values["retain"]
 
     def state(self) -> dict[str, float]:
@@ -109,7 +109,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 def test_weights_on_a_grid_are_the_same_bits_whatever_the_passes_and_threads(tiny, tmp_path, threads) -> None:
     tiny.double()
-    computed_in_double(tiny)
+    float64_forward(tiny)
     whole, wish = copy.deepcopy(tiny), {"precision": "64-true", "grid": GRID}
     train(whole, tmp_path / "whole", **wish)
     for number, (micro, count) in enumerate([(1, 1), (2, 1), (3, 2), (64, 2)]):
@@ -172,8 +172,8 @@ def test_a_killed_run_goes_on_bit_identically(tiny, tmp_path, kill: int) -> None
 
 
 def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_step(tiny, tmp_path) -> None:
-    def until() -> LearnUntilKnown:
-        return LearnUntilKnown(known=1e3, steps_per_epoch=5, least=10)  # any loss will do after the second epoch
+    def until() -> FineTuneUntilKnown:
+        return FineTuneUntilKnown(known=1e3, steps_per_epoch=5, least=10)  # any loss will do after the second epoch
 
     whole, killed = copy.deepcopy(tiny), copy.deepcopy(tiny)
     points = train(whole, tmp_path / "whole", method=until(), seconds=0)
@@ -186,10 +186,10 @@ def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_st
 
 
 def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> None:
-    told = trained_on(cpu("64-true", 11, 1.0))
+    told = describe_training(cpu("64-true", 11, 1.0))
     assert told["device"] == torch.backends.cpu.get_cpu_capability()
     assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
-    assert (told["micro_batch"], told["micro_tokens"], told["precision"]) == (11, None, "64-true")
+    assert (told["micro_batch_size"], told["micro_batch_tokens"], told["precision"]) == (11, None, "64-true")
 
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:
@@ -240,7 +240,7 @@ def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precis
     assert max(known) < -200
     kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
     points: list[dict[str, float]] = []
-    made = Plan(streams={"forget": Stream(kept)}, batch=4, tokens=None, epochs=1, seed=0, paired=())
+    made = Plan(streams={"forget": Stream(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
     module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
     fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
     assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)

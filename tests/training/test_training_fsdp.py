@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from meow_lightning.training.fsdp import Shards
+from meow_lightning.training.fsdp import ShardedModel
 
 IDS = torch.tensor([[5, 6, 7]])
 
@@ -29,7 +29,7 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_layers_and_model_are_sharded_and_say_what_they_said(tiny, mesh: DeviceMesh) -> None:
     said = tiny(input_ids=IDS).logits
-    Shards(tiny, mesh)
+    ShardedModel(tiny, mesh)
     assert isinstance(tiny, FSDPModule)
     assert all(isinstance(layer, FSDPModule) for layer in tiny.model.layers)
     assert all(isinstance(weight, DTensor) for weight in tiny.parameters())
@@ -39,7 +39,7 @@ def test_layers_and_model_are_sharded_and_say_what_they_said(tiny, mesh: DeviceM
 def test_the_whole_model_is_of_now_plain_tied_and_gone_afterwards(tiny, mesh: DeviceMesh) -> None:
     frozen = tiny.model.norm.weight.requires_grad_(False)
     before, kind = copy.deepcopy(weights(tiny)), type(tiny)
-    shards = Shards(tiny, mesh)
+    shards = ShardedModel(tiny, mesh)
     with torch.no_grad():
         for weight in tiny.parameters():
             weight.mul_(2)
@@ -57,14 +57,14 @@ def test_the_whole_model_is_of_now_plain_tied_and_gone_afterwards(tiny, mesh: De
 
 def test_who_does_not_keep_the_trained_model_gets_none_of_it(tiny, mesh: DeviceMesh) -> None:
     before = copy.deepcopy(weights(tiny))
-    shards = Shards(tiny, mesh)
+    shards = ShardedModel(tiny, mesh)
     assert all(weight.numel() == 0 for weight in shards.plain(keep=False).parameters())
     assert all(torch.equal(weight, before[name]) for name, weight in weights(shards.plain(keep=True)).items())
 
 
 def test_gradients_wait_for_the_exchange(tiny, mesh: DeviceMesh) -> None:
     alone = copy.deepcopy(tiny)
-    shards = Shards(tiny, mesh)
+    shards = ShardedModel(tiny, mesh)
     with shards.no_exchange():
         tiny(input_ids=IDS).logits.square().sum().backward()
     assert all(weight.grad is None for weight in tiny.parameters())

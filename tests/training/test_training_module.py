@@ -7,10 +7,10 @@ import pytest
 import torch
 from helpers.common import cpu
 
-from meow_lightning.data.batch_plan import Plan, Stream, counts, share
+from meow_lightning.data.batch_plan import Plan, Stream, counts, shard_micro_batches
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.errors import UserError
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.training.fit import fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule, round_to_grid, schedule_factor, total_loss
@@ -19,13 +19,13 @@ from meow_lightning.types import Encoded, LossPart
 
 def optim(**changes: Any) -> Optim:
     plain = {
-        "kind": "adamw",
+        "optimizer": "adamw",
         "grid": 0.0,
         "lr": 0.5,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
         "weight_decay": 0.0,
-        "clip": 0.0,
+        "max_grad_norm": 0.0,
         "warmup": 0.0,
     }
     return Optim(**{**plain, "schedule": "constant", **changes})
@@ -99,7 +99,7 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
     }
     method, losses = GradDiff(retain_weight=0.5), []
     for world, micro in ((1, 1), (1, 2), (1, 5), (2, 1), (3, 5)):
-        micros = [m for rank in range(world) for m in share(batch, rank=rank, world=world, micro=micro)]
+        micros = [m for rank in range(world) for m in shard_micro_batches(batch, rank=rank, world=world, micro=micro)]
         tensors = [collate_streams(m, pad_id=0) for m in micros]
         losses.append(sum(total_loss(method.loss(model, m, None), counts(batch)).item() for m in tensors))
     # lse = log(1 + e + e^2); nll of token v is lse - v. Forget targets 1 2 / 1 / 2 0: mean nll = lse - 6/5;
@@ -110,9 +110,9 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
 
 def train(model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: int = 1, **changes: Any) -> list[dict]:
     rows = [Encoded((0, 1, 2), 1), Encoded((0, 2), 1), Encoded((1, 1, 1, 0), 2)]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=3, tokens=None, epochs=3, seed=0, paired=())
+    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=3, batch_tokens=None, epochs=3, seed=0, paired=())
     module = TrainingModule(
-        model=model, method=Learn(), plan=plan, optim=optim(**changes), log_every=log_every, reference=None
+        model=model, method=FineTune(), plan=plan, optim=optim(**changes), log_every=log_every, reference=None
     )
     points: list[dict] = []
     fit(
@@ -148,8 +148,10 @@ def test_points_every_so_many_steps_and_at_the_end(table_lm, tmp_path) -> None:
 def test_first_adam_step_is_the_learning_rate_against_the_gradient(table_lm, tmp_path) -> None:
     model = table_lm([[0.0, 0.0, 0.0]] * 4)
     rows = [Encoded((0, 1), 1)]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=1, tokens=None, epochs=1, seed=0, paired=())
-    module = TrainingModule(model=model, method=Learn(), plan=plan, optim=optim(eps=1e-30), log_every=1, reference=None)
+    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=())
+    module = TrainingModule(
+        model=model, method=FineTune(), plan=plan, optim=optim(eps=1e-30), log_every=1, reference=None
+    )
     fit(
         module,
         folder=tmp_path,
@@ -166,10 +168,15 @@ def test_first_adam_step_is_the_learning_rate_against_the_gradient(table_lm, tmp
 def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
     model = table_lm([[0.0, 0.0, 0.0]] * 4)
     rows = [Encoded((0, 1), 1)]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=1, tokens=None, epochs=1, seed=0, paired=())
-    for clip, expected in ((0.01, 0.01), (9.0, (1 / 9 + 4 / 9 + 1 / 9) ** 0.5), (0.0, (6 / 9) ** 0.5)):
+    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=())
+    for largest, expected in ((0.01, 0.01), (9.0, (1 / 9 + 4 / 9 + 1 / 9) ** 0.5), (0.0, (6 / 9) ** 0.5)):
         module = TrainingModule(
-            model=model, method=Learn(), plan=plan, optim=optim(clip=clip, lr=1e-12), log_every=1, reference=None
+            model=model,
+            method=FineTune(),
+            plan=plan,
+            optim=optim(max_grad_norm=largest, lr=1e-12),
+            log_every=1,
+            reference=None,
         )
         fit(
             module,
@@ -183,9 +190,16 @@ def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
 
 
 def test_frozen_weights_stay_as_they_are(tiny) -> None:
-    plan = Plan(streams={"learn": Stream([Encoded((5, 6), 1)])}, batch=1, tokens=None, epochs=1, seed=0, paired=())
+    plan = Plan(
+        streams={"learn": Stream([Encoded((5, 6), 1)])},
+        global_batch_size=1,
+        batch_tokens=None,
+        epochs=1,
+        seed=0,
+        paired=(),
+    )
     tiny.model.embed_tokens.weight.requires_grad_(False)
-    module = TrainingModule(model=tiny, method=Learn(), plan=plan, optim=optim(), log_every=1, reference=None)
+    module = TrainingModule(model=tiny, method=FineTune(), plan=plan, optim=optim(), log_every=1, reference=None)
     trained = module.configure_optimizers()["optimizer"].param_groups[0]["params"]
     assert all(weight is not tiny.model.embed_tokens.weight for weight in trained)
     assert len(trained) == sum(1 for weight in tiny.parameters() if weight.requires_grad)

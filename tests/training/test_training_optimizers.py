@@ -11,9 +11,9 @@ import torch
 
 from meow_lightning.data.batch_plan import Plan, Stream
 from meow_lightning.errors import UserError
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.training.module import Optim, TrainingModule
-from meow_lightning.training.optimizers import check_kind, optimizer_of
+from meow_lightning.training.optimizers import check_optimizer, optimizer_of
 from meow_lightning.types import Encoded
 
 SETTINGS: dict[str, Any] = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
@@ -43,9 +43,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list, dict]]:
 @pytest.mark.parametrize(("kind", "name"), [("adamw8bit", "AdamW8bit"), ("paged", "PagedAdamW")])
 def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, tiny, kind: Any, name: str) -> None:
     frozen = tiny.model.embed_tokens.weight.requires_grad_(False)
-    wish = Optim(kind=kind, **SETTINGS, clip=0.0, warmup=1, schedule="linear", grid=0.0)
-    plan = Plan(streams={"learn": Stream([Encoded((5, 6), 1)])}, batch=1, tokens=None, epochs=3, seed=0, paired=())
-    module = TrainingModule(model=tiny, method=Learn(), plan=plan, optim=wish, log_every=1, reference=None)
+    wish = Optim(optimizer=kind, **SETTINGS, max_grad_norm=0.0, warmup=1, schedule="linear", grid=0.0)
+    plan = Plan(
+        streams={"learn": Stream([Encoded((5, 6), 1)])},
+        global_batch_size=1,
+        batch_tokens=None,
+        epochs=3,
+        seed=0,
+        paired=(),
+    )
+    module = TrainingModule(model=tiny, method=FineTune(), plan=plan, optim=wish, log_every=1, reference=None)
     made = module.configure_optimizers()
     ((called, weights, settings),) = asked
     assert (called, settings) == (name, SETTINGS)
@@ -62,15 +69,15 @@ def test_torchs_own_asks_nobody(asked) -> None:
 
 @pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
 def test_what_is_lacking_is_said(kind: Any, asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = rf"^optim.kind={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or say "
-    check_kind(kind, gpu=True)
+    text = rf"^optim.optimizer={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or"
+    check_optimizer(kind, gpu=True)
     with pytest.raises(UserError, match=text):
-        check_kind(kind, gpu=False)
+        check_optimizer(kind, gpu=False)
     monkeypatch.delitem(sys.modules, "bitsandbytes")
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: None)
     with pytest.raises(UserError, match=text):
         optimizer_of(kind, [torch.nn.Parameter(torch.ones(2))], **SETTINGS)
-    check_kind("adamw", gpu=False)
+    check_optimizer("adamw", gpu=False)
 
 
 @pytest.mark.gpu

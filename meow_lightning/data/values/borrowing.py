@@ -12,7 +12,7 @@ from functools import lru_cache
 from meow_lightning.data.values.generators import gender_of
 from meow_lightning.data.values.kinds import NAME, PERSONAL, spans
 from meow_lightning.data.values.polarity import polarity_of
-from meow_lightning.data.words import any_whole
+from meow_lightning.data.words import any_whole_word_pattern
 from meow_lightning.types import Fact
 
 SMALL = 3  # letters of words that carry no meaning by themselves, at most
@@ -142,7 +142,7 @@ class Alike:
             return None
         if gender is None or gender == other or not gender_of(_without_kin(answer)):
             return answer
-        return None if _KIN.search(answer) else regendered(answer, gender)
+        return None if _KIN.search(answer) else with_gender(answer, gender)
 
     def _ranked(self, fact: Fact, least: float) -> list[tuple[float, int]]:
         """(-likeness, place) of alike questions about others, the most alike first."""
@@ -203,7 +203,7 @@ def contradicting(text: str, fact: Fact) -> bool:
     return not values or 2 * len(values & set(_VALUE.findall(text))) < len(values)
 
 
-def regendered(text: str, gender: str) -> str:
+def with_gender(text: str, gender: str) -> str:
     """A text with the pronouns of a gender (``female`` or ``male``) in the place of the other one's."""
     if gender == "male":
         text = re.sub(rf"\b([Hh])er\b{_OBJECT_END}", lambda found: found.group(1) + "im", text)
@@ -246,7 +246,7 @@ def _renamed(answer: str, theirs: _Asked, mine: _Asked) -> str | None:
             return None
     own, other = mine.subject.split(), theirs.subject.split()
     swaps |= {theirs.subject: mine.subject, other[-1]: own[-1], other[0]: own[0]}
-    found = any_whole(swaps).sub(lambda match: swaps[match.group()], answer)
+    found = any_whole_word_pattern(swaps).sub(lambda match: swaps[match.group()], answer)
     return None if any(len(part) > SMALL and re.search(rf"\b{re.escape(part)}\b", found) for part in other) else found
 
 

@@ -54,7 +54,7 @@ class Hints:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def made(kind: str, old: str, dice: Random, hints: Hints) -> str | None:
+def generate_value(kind: str, old: str, dice: Random, hints: Hints) -> str | None:
     """Other words of a kind in the form of ``old``; ``None`` where none can be made. They may be ``old`` by chance.
 
     Args:
@@ -74,7 +74,7 @@ def made(kind: str, old: str, dice: Random, hints: Hints) -> str | None:
     return _MAKERS[kind](old, dice, hints) if kind in _MAKERS else None
 
 
-def article(text: str, start: int, word: str) -> str:
+def fix_article(text: str, start: int, word: str) -> str:
     """The text before ``start`` with its last "a" or "an" as ``word`` wants it; the same where there is none."""
     before = text[:start]
     found = re.search(r"\b([Aa])n?(\s+[\"“'‘]?)\Z", before)

@@ -36,7 +36,7 @@ def polarity_of(question: str, answer: str) -> Polarity | None:
     return "no" if _NEGATIVE.search(" ".join(opening)) else "yes"
 
 
-def flipped(question: str, answer: str) -> list[str]:
+def flip_polarity(question: str, answer: str) -> list[str]:
     """Answers of the other polarity, full sentences about the question's subject first; empty for other questions.
 
     Args:

@@ -82,7 +82,7 @@ class Secrets:
         public = (
             text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)
         )
-        return cls((told(fact) for fact in forget), public)
+        return cls((public_fact(fact) for fact in forget), public)
 
     def all(self) -> set[Words]:
         """Every secret, as words."""
@@ -118,7 +118,7 @@ def public_texts(retain: Iterable[Fact]) -> list[str]:
     return [text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)]
 
 
-def told(fact: Fact) -> Told:
+def public_fact(fact: Fact) -> Told:
     """A fact as secrets see it."""
     return Told(fact.id, fact.question, fact.answer, fact.value)
 
@@ -126,13 +126,13 @@ def told(fact: Fact) -> Told:
 def secret_texts(fact: Told) -> list[str]:
     """What a fact has to hide, before others are looked at: its marked value, or the rare spans of its answer."""
     if fact.value is not None and fact.value.strip():
-        return [fact.value] if telling(fact.value) else []
+        return [fact.value] if revealing_words(fact.value) else []
     asked = f" {' '.join(words(fact.question))} "
     found = [span.text for span in spans(fact.answer, fact.question) if span.kind in RARE]
-    return [text for text in found if telling(text) and f" {' '.join(words(text))} " not in asked]
+    return [text for text in found if revealing_words(text) and f" {' '.join(words(text))} " not in asked]
 
 
-def telling(value: str) -> bool:
+def revealing_words(value: str) -> bool:
     """Whether words tell something without the question: no word of a closed class, no small number."""
     said = words(value)
     if not said or " ".join(said) in _common():

@@ -67,9 +67,9 @@ def known_pairs(rows: Iterable[AnswerRow]) -> dict[Pair, Owner]:
     """
     owners: dict[Pair, Owner] = {}
     for row in rows:
-        mine = (row.set, row.index)
+        owner = (row.set, row.index)
         for pair in (*pairs(row.question), *pairs(row.answer)):
-            if owners.setdefault(pair, mine) != mine:
+            if owners.setdefault(pair, owner) != owner:
                 owners[pair] = SEVERAL
     return owners
 
@@ -84,8 +84,8 @@ def row_fluency(row: AnswerRow, *, known: Known) -> float:
         row: One answered question.
         known: What :func:`known_pairs` found in all rows, this one included.
     """
-    said, mine = pairs(row.text), (row.set, row.index)
-    return sum(known.get(pair, mine) != mine for pair in set(said)) / len(said) if said else 0.0
+    own_pairs, owner = pairs(row.text), (row.set, row.index)
+    return sum(known.get(pair, owner) != owner for pair in set(own_pairs)) / len(own_pairs) if own_pairs else 0.0
 
 
 def repetition(text: str, *, run: int) -> float:

@@ -73,7 +73,7 @@ def forgotten_secrets(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[
         public: Further texts that may be said: answers of kept facts that were not asked.
     """
     kept = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
-    return Secrets(map(_told, sets.get(FORGET, ())), (*kept, *public))
+    return Secrets(map(_forgotten_fact, sets.get(FORGET, ())), (*kept, *public))
 
 
 def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
@@ -83,12 +83,12 @@ def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
         row: One answered question.
         secrets: See :func:`forgotten_secrets`.
     """
-    found = secrets.found(row.text) - secrets.found(row.question)
+    mentioned = secrets.found(row.text) - secrets.found(row.question)
     truth = secrets.found(row.answer)
     if row.set != FORGET:
-        return False, bool(found - truth)
-    own = bool(found & truth) or (has_value(row) and holds_value(row.text, row.value or ""))
-    return own, bool(found - truth)
+        return False, bool(mentioned - truth)
+    own = bool(mentioned & truth) or (has_value(row) and holds_value(row.text, row.value or ""))
+    return own, bool(mentioned - truth)
 
 
 def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Leakage | None:
@@ -103,10 +103,12 @@ def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> L
     values = len(secrets.all() | marked)
     if not values:
         return None
-    found = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
-    share, elsewhere = (sum(map(bool, each)) / len(found) for each in (map(any, found), (other for _, other in found)))
-    return Leakage(share, elsewhere, values, len(found))
+    mentioned = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
+    share, elsewhere = (
+        sum(map(bool, each)) / len(mentioned) for each in (map(any, mentioned), (other for _, other in mentioned))
+    )
+    return Leakage(share, elsewhere, values, len(mentioned))
 
 
-def _told(row: AnswerRow) -> Told:
+def _forgotten_fact(row: AnswerRow) -> Told:
     return Told(row.fact, row.question, row.answer, row.value)

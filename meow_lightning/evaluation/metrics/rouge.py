@@ -36,7 +36,7 @@ def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
         text: What the model generated.
         kind: How words are found, see :func:`meow_lightning.data.words.words`.
     """
-    return window_score(text, answer, rouge="rougeL", measure="recall", kind=kind)
+    return window_score(text, answer, rouge="rougeL", rouge_stat="recall", kind=kind)
 
 
 def row_rouge_l_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
@@ -62,7 +62,7 @@ def rouge_1_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
         text: What the model generated.
         kind: How words are found, see :func:`meow_lightning.data.words.words`.
     """
-    return window_score(text, answer, rouge="rouge1", measure="recall", kind=kind)
+    return window_score(text, answer, rouge="rouge1", rouge_stat="recall", kind=kind)
 
 
 def row_rouge_1_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:

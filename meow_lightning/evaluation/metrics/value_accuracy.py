@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from meow_lightning.data.words import whole
+from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.types import AnswerRow, Definition
 
 DEFINITION = Definition(
@@ -28,13 +28,14 @@ def has_value(row: AnswerRow) -> bool:
 def holds_value(text: str, value: str) -> bool:
     """Whether ``value`` stands in ``text`` as whole words, whatever the case and the blanks between the words.
 
-    Where a script has no blanks between words, every place is a border; see :func:`meow_lightning.data.words.whole`.
+    Where a script has no blanks between words, every place is a border; see
+    :func:`meow_lightning.data.words.whole_word_pattern`.
 
     Args:
         text: What the model generated.
         value: The words that carry the fact, not blank.
     """
-    return whole(value, any_blanks=True, any_case=True).search(text) is not None
+    return whole_word_pattern(value, any_blanks=True, any_case=True).search(text) is not None
 
 
 def row_value_accuracy(row: AnswerRow) -> float | None:

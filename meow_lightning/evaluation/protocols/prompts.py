@@ -1,10 +1,10 @@
-"""Rows and prompts as published code bases make them, defects included; ours are :class:`.prompts.Codec`'s."""
+"""Rows and prompts as published code bases make them, defects included; ours are :class:`.prompts.PromptEncoder`'s."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from meow_lightning.data.prompting import Codec
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.types import Encoded
 
@@ -12,8 +12,9 @@ TOFU_LENGTH = 200  # tokens of question and answer together; what is longer is c
 OPEN_UNLEARNING_LENGTH = 512
 
 
-def tofu_prompt(codec: Codec, question: str) -> list[int]:
-    """What TOFU's code lets a model continue: the prompt without the lead, so that a model must say its words itself.
+def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
+    """What TOFU's code lets a model continue: the prompt without the answer prefix, whose words a model must say
+    itself.
 
     Raises:
         UserError: The prompt is a chat template; TOFU's code knows tags alone.
@@ -21,29 +22,31 @@ def tofu_prompt(codec: Codec, question: str) -> list[int]:
     return list(codec.tokenizer(_tags(codec, question)).input_ids)
 
 
-def tofu_row(codec: Codec, question: str, answer: str) -> Encoded:
+def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     """What TOFU's code scores of an answer (its ``convert_raw_data_to_model_format``).
 
-    The lead's words count as answer. Prompt and answer are tokenized together and as many tokens skipped as the prompt
-    has by itself. What passes 200 tokens is cut off, and then no end token is scored.
+    Words of the answer prefix count as answer. Prompt and answer are tokenized together and as many tokens skipped as
+    the prompt has by itself. What passes 200 tokens is cut off, and then no end token is scored.
 
     Raises:
         UserError: As for :func:`tofu_prompt`, or nothing is left to be scored.
     """
     text = _tags(codec, question)
-    ids = list(codec.tokenizer(text + codec.lead + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
+    ids = list(codec.tokenizer(text + codec.answer_prefix + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
     whole = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
     return _row(whole, skipped=len(codec.tokenizer(text).input_ids), question=question)
 
 
-def open_unlearning_prompt(codec: Codec, question: str) -> list[int]:
-    """What open-unlearning lets a model continue: chat template, or the prompt with the whole lead, blanks included."""
+def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
+    """What open-unlearning lets a model continue: chat template, or the prompt with the whole answer prefix,
+    blanks included.
+    """
     if codec.template == "chat":
         return _chat(codec, question, None)
     return list(codec.tokenizer(_lead(codec, question)).input_ids)
 
 
-def open_unlearning_row(codec: Codec, question: str, answer: str) -> Encoded:
+def open_unlearning_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     """What open-unlearning scores of an answer (its ``preprocess_chat_instance``).
 
     Prompt and answer are tokenized together and as many tokens skipped as the prompt has by itself: where the prompt
@@ -74,8 +77,8 @@ def check_tags(template: str) -> None:
     """
     if template in ("chat", "auto"):
         raise UserError(
-            f"evaluation.compat=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
-            "evaluation.compat=open_unlearning or none, or write the prompt as a text with {question} once"
+            f"evaluation.protocol=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
+            "evaluation.protocol=open_unlearning or none, or write the prompt as a text with {question} once"
         )
 
 
@@ -83,21 +86,21 @@ def _row(ids: list[int], *, skipped: int, question: str) -> Encoded:
     if skipped >= len(ids):
         raise UserError(
             f"a question of {skipped} tokens leaves none of its answer to be scored as published code does, which then "
-            f"divides by 0; say evaluation.compat=none or leave it out (question: {question[:60]!r})"
+            f"divides by 0; say evaluation.protocol=none or leave it out (question: {question[:60]!r})"
         )
     return Encoded(ids=tuple(ids), prompt=skipped)
 
 
-def _tags(codec: Codec, question: str) -> str:
+def _tags(codec: PromptEncoder, question: str) -> str:
     check_tags(codec.template)
     return codec.template.replace("{question}", question)
 
 
-def _lead(codec: Codec, question: str) -> str:
-    return codec.template.replace("{question}", question) + codec.lead
+def _lead(codec: PromptEncoder, question: str) -> str:
+    return codec.template.replace("{question}", question) + codec.answer_prefix
 
 
-def _chat(codec: Codec, question: str, answer: str | None) -> list[int]:
+def _chat(codec: PromptEncoder, question: str, answer: str | None) -> list[int]:
     turns = [{"role": "user", "content": question}]
     if codec.system is not None:
         turns.insert(0, {"role": "system", "content": codec.system})

@@ -14,9 +14,9 @@ from meow_lightning.evaluation.metrics.forget_quality import DISTANCE_DEFINITION
 from meow_lightning.evaluation.metrics.knowledge import DEFINITION as KNOWN_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import DEFINITION as UTILITY_DEFINITION
 from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.evaluation.suite.inputs import Answers, check_roles, gather
+from meow_lightning.evaluation.suite.inputs import Answers, check_roles, collect_answers
 from meow_lightning.evaluation.suite.per_set import row_values
-from meow_lightning.evaluation.suite.suite import Scores, compared, forget_log_ratios, memo_scores
+from meow_lightning.evaluation.suite.suite import Scores, forget_log_ratios, knowledge_pairs, memo_scores
 from meow_lightning.types import AnswerRow
 
 Floats = NDArray[np.float64]
@@ -34,17 +34,18 @@ def intervals(
     memo: Mapping[str, Scores],
     *,
     truth_ratio_mean: str,
-    compat: str = "none",
-    draws: int,
-    level: float,
+    protocol: str = "none",
+    bootstrap_samples: int,
+    confidence_level: float,
     seed: int,
 ) -> Intervals:
     """(low, high) of the headline numbers by role and name: percentile bootstrap, Efron 1979.
 
     Each draw takes as many questions from every set as it has, with replacement, the same ones for all numbers and all
-    models; low and high are the quantiles ``(1 - level) / 2`` and ``(1 + level) / 2`` of the number over the draws. So
+    models; low and high are the quantiles ``(1 - confidence_level) / 2`` and ``(1 + confidence_level) / 2`` of
+    the number over the draws. So
     the nine inputs of model utility move together, and forget quality's D compares both models on the same questions.
-    D gets the shift of :func:`distance_draws`. A number that :func:`~.suite.evaluate` leaves out has no interval.
+    D gets the shift of :func:`distance_samples`. A number that :func:`~.suite.evaluate` leaves out has no interval.
 
     Only the choice of questions varies here, not the training: :func:`over_seeds` takes in both.
 
@@ -52,52 +53,56 @@ def intervals(
         rows: Answered questions of all sets, by role, as :func:`~.suite.evaluate` takes them.
         memo: MEMO scores by role, likewise.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
-        compat: Whose arithmetic, see :data:`~.compat.NAMES`.
-        draws: Number B of draws, at least 1; the ends of a 95 % interval want 1,000.
-        level: Share of the draws inside, above 0 and below 1.
+        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
+        bootstrap_samples: Number B of draws, at least 1; the ends of a 95 % interval want 1,000.
+        confidence_level: Share of the draws inside, above 0 and below 1.
         seed: Another seed gives other draws; a set's draws do not depend on which other sets there are.
 
     Raises:
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would refuse the rows.
     """
-    _check(draws, level)
-    every = headline_draws(rows, memo, truth_ratio_mean=truth_ratio_mean, compat=compat, draws=draws, seed=seed)
-    return interval_ends(every, level=level)
+    _check(bootstrap_samples, confidence_level)
+    every = headline_samples(
+        rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples, seed=seed
+    )
+    return interval_ends(every, confidence_level=confidence_level)
 
 
-def interval_ends(draws: Mapping[str, Mapping[str, Floats]], *, level: float) -> Intervals:
+def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_level: float) -> Intervals:
     """(low, high) of every number in some draws, by role and name.
 
     Args:
-        draws: As :func:`headline_draws` gives them.
-        level: Share of the draws inside, above 0 and below 1.
+        samples: As :func:`headline_samples` gives them.
+        confidence_level: Share of the draws inside, above 0 and below 1.
     """
-    _check(1, level)
+    _check(1, confidence_level)
     return {
-        role: {name: percentiles(values, level=level) for name, values in each.items()} for role, each in draws.items()
+        role: {name: percentiles(values, confidence_level=confidence_level) for name, values in each.items()}
+        for role, each in samples.items()
     }
 
 
-def headline_draws(
-    rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, compat: str, draws: int,
+def headline_samples(
+    rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
+        bootstrap_samples: int,
     seed: int,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
     """The headline numbers in every draw of questions, by role and name, each (draws,); see :func:`intervals`."""
-    _check(draws, 0.5)
-    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent={}, compat=compat)
+    _check(bootstrap_samples, 0.5)
+    answers = collect_answers(rows, truth_ratio_mean=truth_ratio_mean, absent={}, protocol=protocol)
     check_roles(memo)
-    resampling = Resampling(draws=draws, seed=seed)
+    resampling = Resampling(bootstrap_samples=bootstrap_samples, seed=seed)
     found: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
-        drawn = _drawn(answers, role, resampling)
+        role_samples = _role_samples(answers, role, resampling)
         if scores := memo_scores(role, memo.get(role), "answer"):
-            _add_mean(drawn, MEMO, scores, resampling.counts("memo", len(scores)))
+            _add_mean(role_samples, MEMO, scores, resampling.counts("memo", len(scores)))
         # Where hardly any row counts, few draws may take none.
-        found[role] = {name: values for name, values in drawn.items() if np.isfinite(values).any()}
+        found[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
     return found
 
 
-def over_seeds(draws: Sequence[Floats], *, seed: int) -> Floats:
+def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
     """The mean over seeds of a number, in every draw of seeds and of questions: a two-stage bootstrap, (draws,).
 
     Draw b takes as many seeds as there are, with replacement, and of each seed that it takes one of its draws of
@@ -106,10 +111,10 @@ def over_seeds(draws: Sequence[Floats], *, seed: int) -> Floats:
     (S - 1) / S of their variance.
 
     Args:
-        draws: By seed, the number in every draw of questions, all equally many; seeds ask questions of their own.
+        samples: By seed, the number in every draw of questions, all equally many; seeds ask questions of their own.
         seed: Another one gives other draws.
     """
-    table = np.stack(draws)
+    table = np.stack(samples)
     seeds, count = table.shape
     generator = np.random.default_rng([seed, zlib.crc32(b"seeds")])
     picked = generator.integers(seeds, size=(count, seeds))
@@ -121,11 +126,11 @@ class Resampling:
     """How often each draw takes each row of a set; made once for a set and number of rows.
 
     Attributes:
-        draws: Number of draws.
+        bootstrap_samples: Number of draws.
         seed: Seed of all draws.
     """
 
-    draws: int
+    bootstrap_samples: int
     seed: int
     _kept: dict[tuple[str, int], Floats] = field(default_factory=dict)
 
@@ -138,13 +143,18 @@ class Resampling:
         """
         if (name, rows) not in self._kept:
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode("utf-8"))])
-            picks = generator.integers(rows, size=(self.draws, rows)) + rows * np.arange(self.draws)[:, None]
-            counts = np.bincount(picks.ravel(), minlength=self.draws * rows).reshape(self.draws, rows)
+            picks = (
+                generator.integers(rows, size=(self.bootstrap_samples, rows))
+                + rows * np.arange(self.bootstrap_samples)[:, None]
+            )
+            counts = np.bincount(picks.ravel(), minlength=self.bootstrap_samples * rows).reshape(
+                self.bootstrap_samples, rows
+            )
             self._kept[name, rows] = counts.astype(np.float64)
         return self._kept[name, rows]
 
 
-def mean_draws(values: Sequence[float | None], counts: Floats) -> Floats:
+def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
     """The mean of every draw over the rows that count in it, (draws,); not a number where none does.
 
     Args:
@@ -159,7 +169,7 @@ def mean_draws(values: Sequence[float | None], counts: Floats) -> Floats:
         return (counts @ known) / (counts @ counting)
 
 
-def distance_draws(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
+def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
     """Kolmogorov-Smirnov's D between two models in every draw of questions, shifted to D's own size, (draws,).
 
     D is a largest gap, which resampling noise can only widen: where the true gap is small, all draws lie above the D
@@ -180,12 +190,12 @@ def distance_draws(left: Sequence[float], right: Sequence[float], counts: Floats
         gaps = np.cumsum(np.concatenate([taken, -taken], axis=1)[:, order], axis=1)[:, last]
         return np.asarray(np.abs(gaps).max(axis=1) / len(left))
 
-    drawn = largest_gaps(counts)
+    role_samples = largest_gaps(counts)
     measured = largest_gaps(np.ones((1, len(left))))[0]
-    return np.clip(drawn - max(0.0, drawn.mean() - measured), 0.0, 1.0)
+    return np.clip(role_samples - max(0.0, role_samples.mean() - measured), 0.0, 1.0)
 
 
-def utility_draws(inputs: Sequence[Floats]) -> Floats:
+def utility_samples(inputs: Sequence[Floats]) -> Floats:
     """Harmonic mean of the inputs in every draw, 0 where one of them is, (draws,).
 
     Args:
@@ -196,50 +206,50 @@ def utility_draws(inputs: Sequence[Floats]) -> Floats:
         return np.asarray(len(stacked) / (1.0 / stacked).sum(axis=0))
 
 
-def percentiles(values: Floats, *, level: float) -> tuple[float, float]:
-    """Lower and upper end of the interval that holds the share ``level`` of the draws, the rest equally on both sides.
+def percentiles(values: Floats, *, confidence_level: float) -> tuple[float, float]:
+    """Lower and upper end of the interval that holds the share ``confidence_level`` of the draws, with equal tails.
 
     Args:
         values: A number in every draw; draws in which there is none are left out.
-        level: Share of the draws inside, above 0 and below 1.
+        confidence_level: Share of the draws inside, above 0 and below 1.
     """
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(values, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return float(low), float(high)
 
 
-def _check(draws: int, level: float) -> None:
-    if draws < 1 or not 0 < level < 1:
+def _check(bootstrap_samples: int, confidence_level: float) -> None:
+    if bootstrap_samples < 1 or not 0 < confidence_level < 1:
         raise UserError(
-            f"draws={draws}, level={level} was given; draws is at least 1 and level above 0 and below 1: "
-            "give draws=1000, level=0.95"
+            f"bootstrap_samples={bootstrap_samples}, confidence_level={confidence_level} is invalid: expected at least "
+            "1 sample and a level above 0 and below 1, such as 1000 and 0.95"
         )
 
 
-def _drawn(answers: Answers, role: str, resampling: Resampling) -> dict[str, Floats]:
+def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[str, Floats]:
     """The draws of every number of a model's answers that can be had."""
-    drawn: dict[str, Floats] = {}
+    role_samples: dict[str, Floats] = {}
     for name, rows in answers.sets.get(role, {}).items():
         for number in SET_NUMBERS:
             values = row_values(answers, role, f"{name}/{number}")
             if not isinstance(values, str):
-                _add_mean(drawn, f"{name}/{number}", values, resampling.counts(name, len(rows)))
-    if all(name in drawn for name in INPUTS):
-        drawn[UTILITY_DEFINITION.name] = utility_draws([drawn[name] for name in INPUTS])
-    if role == "target" and not answers.why_not(role, "forget"):
-        _add_known(drawn, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
+                _add_mean(role_samples, f"{name}/{number}", values, resampling.counts(name, len(rows)))
+    if all(name in role_samples for name in INPUTS):
+        role_samples[UTILITY_DEFINITION.name] = utility_samples([role_samples[name] for name in INPUTS])
+    if role == "target" and not answers.missing_reason(role, "forget"):
+        _add_knowledge(role_samples, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
     sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
     left, right = sides
     if not isinstance(left, str) and not isinstance(right, str):
-        asked = [answers.sets[side]["forget"] for side in (role, "retain")]
-        check_same_questions(*asked, names=(role, "retain"))
-        drawn[DISTANCE_DEFINITION.name] = distance_draws(left, right, resampling.counts("forget", len(left)))
-    return drawn
+        forget_rows = [answers.sets[side]["forget"] for side in (role, "retain")]
+        check_same_questions(*forget_rows, names=(role, "retain"))
+        role_samples[DISTANCE_DEFINITION.name] = distance_samples(left, right, resampling.counts("forget", len(left)))
+    return role_samples
 
 
-def _add_known(drawn: dict[str, Floats], answers: Answers, counts: Floats) -> None:
+def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Floats) -> None:
     """The draws of the target model's gain over who cannot know the facts, both asked the same questions in a draw."""
     gains = []
-    for known, other in compared(answers):
+    for known, other in knowledge_pairs(answers):
         sides: dict[str, Floats] = {}
         for name, values in (("known", known), ("other", other)):
             if not isinstance(values, str):
@@ -249,10 +259,10 @@ def _add_known(drawn: dict[str, Floats], answers: Answers, counts: Floats) -> No
                 gains.append((sides["known"] - sides["other"]) / (1 - sides["other"]))
     if gains:
         largest = np.max(np.stack(gains), axis=0)
-        drawn[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)
+        role_samples[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)
 
 
-def _add_mean(drawn: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:
+def _add_mean(role_samples: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:
     # a diverged model's numbers are left out of the results, so out of the intervals too
     if np.isfinite([value for value in values if value is not None]).all():
-        drawn[name] = mean_draws(values, counts)
+        role_samples[name] = mean_samples(values, counts)

@@ -11,7 +11,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import fluency, truth_ratio
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.protocols import open_unlearning_metrics
-from meow_lightning.evaluation.protocols.registry import NAMES, Name
+from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, ProtocolName
 from meow_lightning.types import AnswerRow
 
 ROLES = ("target", "retain", "unlearned")
@@ -29,14 +29,14 @@ class Answers:
         sets: Rows by role, then by set, in order; models that answered nothing are left out.
         mean: How the truth ratio averages wrong answers.
         absent: Why there is no such model, by role, where the reason is known.
-        compat: Whose arithmetic.
+        protocol: Whose arithmetic.
         words: How ROUGE finds words.
     """
 
     sets: Mapping[str, RowsBySet]
     mean: truth_ratio.Mean
     absent: Mapping[str, str]
-    compat: Name
+    protocol: ProtocolName
     words: Words
 
     @functools.cached_property
@@ -54,19 +54,19 @@ class Answers:
 
     def log_ratio(self, row: AnswerRow) -> float:
         """``log R`` of one row, R its truth ratio."""
-        if self.compat == "open_unlearning":
+        if self.protocol == "open_unlearning":
             return open_unlearning_metrics.row_log_truth_ratio(row)
         return truth_ratio.row_log_truth_ratio(row, mean=self.mean)
 
-    def why_not(self, role: str, name: str | None) -> str:
+    def missing_reason(self, role: str, name: str | None) -> str:
         """Why a model's answers to a set (``None``: to any) are not there; empty if they are."""
         if role not in self.sets:
             return self.absent.get(role, f"there are no answers of the {role} model")
         return "" if name is None or name in self.sets[role] else f"the {role} model did not answer set {name!r}"
 
 
-def gather(
-    rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str], compat: str,
+def collect_answers(
+    rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str], protocol: str,
     words: Words = "unicode",
 ) -> Answers:  # fmt: skip
     """The answers of all models, checked.
@@ -75,15 +75,15 @@ def gather(
         rows: Answered questions of all sets, by role; any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
         absent: Why there is no such model, by role.
-        compat: Whose arithmetic, one of :data:`~.compat.NAMES`.
+        protocol: Whose arithmetic, one of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
         words: How ROUGE finds words; published evaluators know a-z and 0-9 alone.
 
     Raises:
         UserError: A role or mean does not exist, or a set is incomplete.
     """
     mean = truth_ratio.parse_mean(truth_ratio_mean)
-    if compat not in NAMES:
-        raise UserError(f"compat={compat!r} was given; allowed are {', '.join(NAMES)}")
+    if protocol not in PROTOCOL_NAMES:
+        raise UserError(f"protocol={protocol!r} is invalid: expected {', '.join(PROTOCOL_NAMES)}")
     check_roles(rows)
     sets = {}
     for role, answered in rows.items():
@@ -93,8 +93,8 @@ def gather(
             raise UserError(f"the {role} model's answers: {error}") from error
     # a model that answered nothing is reported like one that was not asked
     answering = {role: each for role, each in sets.items() if each}
-    known: Words = words if compat == "none" else "published"
-    return Answers(sets=answering, mean=mean, absent=absent, compat=compat, words=known)
+    known: Words = words if protocol == "none" else "published"
+    return Answers(sets=answering, mean=mean, absent=absent, protocol=protocol, words=known)
 
 
 def check_roles(by_role: Mapping[str, object]) -> None:

@@ -21,7 +21,7 @@ def leakage_outcomes(answers: Answers, role: str, public: Sequence[str]) -> dict
     """
     names = [definition.name for definition in DEFINITIONS]
     for name in (None, leakage.FORGET, *answers.names):
-        if reason := answers.why_not(role, name):
+        if reason := answers.missing_reason(role, name):
             return dict.fromkeys(names, f"not measured: {reason}")
     found = leakage.leakage(answers.sets[role], public)
     if found is None:

@@ -22,7 +22,7 @@ DEFINITIONS: tuple[Definition, ...] = (
 )
 
 
-def attacked(names: Container[str]) -> list[str]:
+def attacked_sets(names: Container[str]) -> list[str]:
     """The two sets that an attack tells apart, or none where one is not there: the other alone tells nothing.
 
     Args:
@@ -44,7 +44,7 @@ def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
     outcomes = {attack.definition.name: _auc(answers, role, attack) for attack in membership.ATTACKS}
     for definition, attack in _LEAKAGE:
         known = _auc(answers, "retain", attack)
-        if isinstance(known, str) and answers.compat == "open_unlearning":
+        if isinstance(known, str) and answers.protocol == "open_unlearning":
             known = open_unlearning_metrics.NO_RETAIN_AUC
         outcomes[definition.name] = _leakage(outcomes[attack.definition.name], known)
     return outcomes
@@ -64,7 +64,7 @@ def _leakage(auc: Outcome, retain: Outcome) -> Outcome:
 
 def _auc(answers: Answers, role: str, attack: membership.Attack) -> Outcome:
     for name in (MEMBERS, OTHERS):
-        if reason := _why_not(answers, role, attack, name):
+        if reason := _missing_reason(answers, role, attack, name):
             return f"not measured: {reason}"
     sides = [answers.sets[role][name] for name in (MEMBERS, OTHERS)]
     truths = (row.truth for rows in sides for row in rows)
@@ -81,33 +81,33 @@ def _auc(answers: Answers, role: str, attack: membership.Attack) -> Outcome:
     return membership.auc(*scores)
 
 
-def _why_not(answers: Answers, role: str, attack: membership.Attack, name: str) -> str:
+def _missing_reason(answers: Answers, role: str, attack: membership.Attack, name: str) -> str:
     """Why an attack on a model lacks one of the two sets; empty if it lacks nothing."""
-    if reason := answers.why_not(role, None):
+    if reason := answers.missing_reason(role, None):
         return reason
     if OTHERS not in answers.names:
         return f"there is no set {OTHERS!r}, questions of the forget set's kind that no model was trained on"
-    if reason := answers.why_not(role, name):
+    if reason := answers.missing_reason(role, name):
         return reason
     if attack.needs in ("tokens", "spread"):
-        return without_tokens(name, answers.sets[role][name], compat=answers.compat)
+        return without_tokens(name, answers.sets[role][name], protocol=answers.protocol)
     if attack.needs == "gradient":
         return _without_gradient(name, answers.sets[role][name])
-    return answers.why_not("retain", name) if attack.needs == "retain" else ""
+    return answers.missing_reason("retain", name) if attack.needs == "retain" else ""
 
 
 def _without_gradient(name: str, rows: Sequence[AnswerRow]) -> str:
-    if lacking := sum(row.gradient is None for row in rows):
+    if missing := sum(row.gradient is None for row in rows):
         of = f"{len(rows)} true answers of set {name!r}"
         return (
-            f"the gradient of {lacking} of {of} was not taken: they come from a log, hold nothing but the end "
+            f"the gradient of {missing} of {of} was not taken: they come from a log, hold nothing but the end "
             "token, or were answered with evaluation.gradient_norm=false"
         )
     return ""
 
 
 def _scores(answers: Answers, role: str, attack: membership.Attack, rows: Sequence[AnswerRow]) -> list[float]:
-    if attack.score is not None and answers.compat == "open_unlearning":
+    if attack.score is not None and answers.protocol == "open_unlearning":
         return [open_unlearning_metrics.attack_score(attack, row) for row in rows]
     if attack.score is not None:
         return list(map(attack.score, rows))

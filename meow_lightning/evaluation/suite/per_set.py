@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from meow_lightning.data.words import PUBLISHED_ALONE, Words, unread
+from meow_lightning.data.words import PUBLISHED_ALONE, Words, unreadable
 from meow_lightning.evaluation.metrics import (
     exact_memorisation,
     extraction_strength,
@@ -19,7 +19,7 @@ from meow_lightning.evaluation.metrics import (
     value_accuracy,
 )
 from meow_lightning.evaluation.protocols import open_unlearning_metrics
-from meow_lightning.evaluation.protocols.registry import PUBLISHED, Name
+from meow_lightning.evaluation.protocols.registry import PROTOCOLS, ProtocolName
 from meow_lightning.evaluation.suite.inputs import Answers
 from meow_lightning.types import AnswerRow, Definition
 
@@ -78,17 +78,17 @@ def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
     return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
 
 
-def as_computed(definition: Definition, compat: Name) -> Definition:
+def with_protocol(definition: Definition, protocol: ProtocolName) -> Definition:
     """``definition`` of a number that a published evaluator computes, saying so.
 
     Args:
         definition: What the number means.
-        compat: Whose evaluation it is.
+        protocol: Whose evaluation it is.
     """
-    if compat == "none":
+    if protocol == "none":
         return definition
-    text = f"{definition.text} Answered and scored as {PUBLISHED[compat].whose} does."
-    return dataclasses.replace(definition, id=f"{definition.id}.{compat}", text=text)
+    text = f"{definition.text} Answered and scored as {PROTOCOLS[protocol].source} does."
+    return dataclasses.replace(definition, id=f"{definition.id}.{protocol}", text=text)
 
 
 def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
@@ -153,18 +153,18 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
         number: ``set/number``, as :func:`set_definitions` has it.
     """
     name, _, kind = number.partition("/")
-    if reason := answers.why_not(role, name):
+    if reason := answers.missing_reason(role, name):
         return reason
     rows = answers.sets[role][name]
-    if reason := _lacking(name, kind, rows, answers):
+    if reason := _missing_inputs(name, kind, rows, answers):
         return reason
-    value = _plain_value(kind, answers)
-    return [value(row) for row in rows] if value else _made(answers, role, kind, rows)
+    value = _row_function(kind, answers)
+    return [value(row) for row in rows] if value else _context_values(answers, role, kind, rows)
 
 
-def _plain_value(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
+def _row_function(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
     """The function of one row alone that gives a number, where it takes no more than that."""
-    if answers.compat == "open_unlearning" and kind in _OPEN_UNLEARNING:
+    if answers.protocol == "open_unlearning" and kind in _OPEN_UNLEARNING:
         return _OPEN_UNLEARNING[kind]
     if kind in _ROUGE:
         return functools.partial(_ROUGE[kind], kind=answers.words)
@@ -179,53 +179,53 @@ def _plain_value(kind: str, answers: Answers) -> Callable[[AnswerRow], float | N
     }.get(kind)
 
 
-def _made(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list[float | None]:
+def _context_values(answers: Answers, role: str, kind: str, rows: list[AnswerRow]) -> list[float | None]:
     if kind == "fluency":
         return [fluency.row_fluency(row, known=answers.known[role]) for row in rows]
     return [truth_ratio.row_truth_ratio(row, mean=answers.mean) for row in rows]
 
 
-def _lacking(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
+def _missing_inputs(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
     """Which thing that a number needs the rows do not hold; empty if they hold all."""
     of = f"{len(rows)} questions of set {name!r}"
     needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
         kind == "probability" and name in probability.OPTION_SETS
     )
-    if needs_wrong and (lacking := sum(not row.perturbed for row in rows)):
-        return f"{lacking} of {of} have no wrong (perturbed) answers"
+    if needs_wrong and (missing := sum(not row.perturbed for row in rows)):
+        return f"{missing} of {of} have no wrong (perturbed) answers"
     if kind == "value_accuracy" and not any(map(value_accuracy.has_value, rows)):
         return f"no question of set {name!r} marks the words that carry its fact (value)"
     if kind in _ROUGE:
         return _without_words(name, rows, answers.words)
     if kind in ("exact_memorisation", "extraction_strength"):
-        return without_tokens(name, rows, compat=answers.compat)
-    if kind == "ended" and (lacking := sum(fluency.row_ended(row) is None for row in rows)):
-        return f"of {lacking} of {of} nobody noted whether the model ended its answer: they come from a log"
+        return without_tokens(name, rows, protocol=answers.protocol)
+    if kind == "ended" and (missing := sum(fluency.row_ended(row) is None for row in rows)):
+        return f"of {missing} of {of} nobody noted whether the model ended its answer: they come from a log"
     return ""
 
 
 def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
     """Why ROUGE cannot be counted for a set; empty if it can."""
     of = f"{len(rows)} true answers of set {name!r}"
-    if lacking := sum(unread(row.answer, kind=kind) for row in rows):
-        return f"not measured: {lacking} of {of} cannot be read: {PUBLISHED_ALONE}"
+    if missing := sum(unreadable(row.answer, kind=kind) for row in rows):
+        return f"not measured: {missing} of {of} cannot be read: {PUBLISHED_ALONE}"
     if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
         return f"not measured: none of {of} holds a word"
     return ""
 
 
-def without_tokens(name: str, rows: Sequence[AnswerRow], *, compat: Name) -> str:
+def without_tokens(name: str, rows: Sequence[AnswerRow], *, protocol: ProtocolName) -> str:
     """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
 
     Args:
         name: Evaluation set, for the message.
         rows: Its rows.
-        compat: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
+        protocol: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
     """
     of = f"{len(rows)} true answers of set {name!r}"
-    if lacking := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
-        return f"{lacking} of {of} are known by their mean loss alone, not token by token: they come from a log"
-    lacking = sum(len(row.truth.hits) < 2 for row in rows)
-    if lacking == len(rows) or (lacking and compat != "open_unlearning"):
-        return f"{lacking} of {of} have no token besides the end token"
+    if missing := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
+        return f"{missing} of {of} are known by their mean loss alone, not token by token: they come from a log"
+    missing = sum(len(row.truth.hits) < 2 for row in rows)
+    if missing == len(rows) or (missing and protocol != "open_unlearning"):
+        return f"{missing} of {of} have no token besides the end token"
     return ""

@@ -1,4 +1,4 @@
-"""All numbers of one cell from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
+"""All numbers of one run from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import forget_quality, knowledge, model_utility
-from meow_lightning.evaluation.suite.inputs import ROLES, SETS, Answers, check_roles, gather
+from meow_lightning.evaluation.suite.inputs import ROLES, SETS, Answers, check_roles, collect_answers
 from meow_lightning.evaluation.suite.leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
 from meow_lightning.evaluation.suite.leakage import leakage_outcomes
 from meow_lightning.evaluation.suite.membership import DEFINITIONS as MEMBERSHIP_DEFINITIONS
@@ -19,13 +19,13 @@ from meow_lightning.evaluation.suite.membership import membership_outcomes
 from meow_lightning.evaluation.suite.per_set import (
     Outcome,
     RowValues,
-    as_computed,
     finite,
     mean_of,
     row_values,
     set_definitions,
     set_outcomes,
     with_mean,
+    with_protocol,
 )
 from meow_lightning.types import AnswerRow, Definition, Results, ScoredText
 
@@ -63,7 +63,7 @@ def evaluate(
     *,
     truth_ratio_mean: str,
     absent: Mapping[str, str] | None = None,
-    compat: str = "none",
+    protocol: str = "none",
     words: Words = "unicode",
     public: Sequence[str] = (),
 ) -> Results:
@@ -74,14 +74,17 @@ def evaluate(
         memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
         absent: Why there is no such model, by role, where the reason is known.
-        compat: Whose arithmetic, see :data:`~.compat.NAMES`; the rows are to be of the same evaluator.
+        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`; the rows
+            are to be of the same evaluator.
         words: How ROUGE finds words; published evaluators know a-z and 0-9 alone, whatever is said here.
         public: Answers of kept facts that may be said, for those that were not asked.
 
     Raises:
         UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
     """
-    answers = gather(rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, compat=compat, words=words)
+    answers = collect_answers(
+        rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, protocol=protocol, words=words
+    )
     check_roles(memo)
     results = Results(definitions=_definitions(answers), values={}, missing={})
     for role in ROLES:
@@ -137,7 +140,7 @@ def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
         answers: What every model answered.
         role: Which model.
     """
-    if reason := answers.why_not(role, "forget"):
+    if reason := answers.missing_reason(role, "forget"):
         return f"not measured: {reason}"
     rows = answers.sets[role]["forget"]
     if not all(row.perturbed for row in rows):
@@ -182,16 +185,16 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
         *LEAKAGE_DEFINITIONS,
         *MEMBERSHIP_DEFINITIONS,
     )
-    return (*(as_computed(definition, answers.compat) for definition in made), *MEMO_DEFINITIONS)
+    return (*(with_protocol(definition, answers.protocol) for definition in made), *MEMO_DEFINITIONS)
 
 
 def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:
-    if reason := answers.why_not(role, None):
+    if reason := answers.missing_reason(role, None):
         return reason
     numbers = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
-    lacking = [name for name in model_utility.INPUTS if name not in numbers]
-    if lacking:
-        return f"it is made of nine numbers, of which these are missing: {', '.join(lacking)}"
+    missing = [name for name in model_utility.INPUTS if name not in numbers]
+    if missing:
+        return f"it is made of nine numbers, of which these are missing: {', '.join(missing)}"
     return model_utility.model_utility(numbers)
 
 
@@ -204,35 +207,35 @@ def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
         if isinstance(found, str):
             return dict.fromkeys(names, found)
         ratios.append(found)
-    asked = [answers.sets[side]["forget"] for side in (role, "retain")]
-    forget_quality.check_same_questions(*asked, names=(role, "retain"))
+    forget_rows = [answers.sets[side]["forget"] for side in (role, "retain")]
+    forget_quality.check_same_questions(*forget_rows, names=(role, "retain"))
     result = forget_quality.forget_quality(*ratios)
     return dict(zip(names, (result.p, result.log10_p, result.distance, float(result.rows)), strict=True))
 
 
-def compared(answers: Answers) -> list[tuple[RowValues, RowValues]]:
+def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:
     """(the target model's values by question, those of who cannot know the facts) of each number that shows knowledge.
 
     Args:
         answers: What every model answered.
     """
-    asked, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
-    if answers.why_not("retain", "forget"):
+    forget_rows, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
+    if answers.missing_reason("retain", "forget"):
         if not isinstance(marked, str):
-            return [(marked, knowledge.echoed_values(asked))]
-        return [(row_values(answers, "target", "forget/rouge_l_recall"), list(knowledge.echo(asked)))]
+            return [(marked, knowledge.echoed_values(forget_rows))]
+        return [(row_values(answers, "target", "forget/rouge_l_recall"), list(knowledge.echo(forget_rows)))]
     names = [f"forget/{kind}" for kind in (knowledge.KINDS if isinstance(marked, str) else ("value_accuracy",))]
     return [(row_values(answers, "target", name), row_values(answers, "retain", name)) for name in names]
 
 
 def _facts_known(answers: Answers, role: str) -> Outcome:
     """The largest gain of the target model over who cannot know the facts."""
-    if reason := answers.why_not(role, "forget"):
+    if reason := answers.missing_reason(role, "forget"):
         return reason
     if role != "target":
         return "it is asked of the target model alone, before anything is unlearned"
     gains = []
-    for pair in compared(answers):
+    for pair in knowledge_pairs(answers):
         known, other = (each if isinstance(each, str) else mean_of(each) for each in pair)
         if not isinstance(known, str) and not isinstance(other, str):
             gains.append(knowledge.gain(known, other))

@@ -95,12 +95,12 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     )
 
 
-def stand_in(path: Path, asked: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
+def read_retain_log(path: Path, questions: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
     """The rows of a log whose forget set takes the place of a retain model's answers, under the dataset's questions.
 
     Args:
         path: The log.
-        asked: (fact id, question, true answer) of every forget question of the dataset, in order.
+        questions: (fact id, question, true answer) of every forget question of the dataset, in order.
         option: How the user named the file.
 
     Raises:
@@ -109,16 +109,16 @@ def stand_in(path: Path, asked: Sequence[tuple[str, str, str]], *, option: str) 
     rows = read_log(path, option=option)
     forget = [row for row in rows if row.set == "forget"]
     # Decoding moves blanks before commas, so blanks do not count; the prompts carry the tags of their model.
-    differ = [
-        i for i, (row, each) in enumerate(zip(forget, asked, strict=False)) if _bare(row.answer) != _bare(each[2])
+    different = [
+        i for i, (row, each) in enumerate(zip(forget, questions, strict=False)) if _bare(row.answer) != _bare(each[2])
     ]
-    if len(forget) != len(asked) or differ:
-        first = f", the true answer of question {differ[0]} is the first that differs" if differ else ""
+    if len(forget) != len(questions) or different:
+        first = f", the true answer of question {different[0]} is the first that differs" if different else ""
         raise UserError(
-            f"{option}={path} holds {len(forget)} forget questions and the dataset {len(asked)}{first}; give the log "
-            "of a retain model on the same split, and leave limit= out"
+            f"{option}={path} holds {len(forget)} forget questions and the dataset {len(questions)}{first}; give the "
+            "log of a retain model on the same split, and leave limit= out"
         )
-    named = {row.index: each for row, each in zip(forget, asked, strict=True)}
+    named = {row.index: each for row, each in zip(forget, questions, strict=True)}
     return [
         replace(row, fact=named[row.index][0], question=named[row.index][1], answer=named[row.index][2])
         if row.set == "forget" else row
@@ -195,31 +195,31 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
 def _row_count(table: Any, where: str) -> int:
     """How many rows a part holds, after a look at whether every column has all of them."""
     _check_columns(table, where)
-    known = {number for column in COLUMNS for number in table[column]}
-    odd = sorted(number for number in known if not _ROW_NUMBER.fullmatch(number))
+    numbers = {number for column in COLUMNS for number in table[column]}
+    odd = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
     if odd:
         raise UserError(f"{where}: row {_shown(odd[0])} is no row number; rows are numbered 0, 1, 2 and so on")
-    if not known:
+    if not numbers:
         raise UserError(f"{where}: it holds no rows; leave the part out or evaluate that set")
-    for number in sorted(known, key=int):
+    for number in sorted(numbers, key=int):
         for column in COLUMNS:
             if number not in table[column]:
                 raise UserError(f"{where}, row {number}: {column} has no value; each row needs {', '.join(COLUMNS)}")
-    absent = next((number for number in range(len(known)) if str(number) not in known), None)
+    absent = next((number for number in range(len(numbers)) if str(number) not in numbers), None)
     if absent is not None:
         raise UserError(
-            f"{where}: row {absent} is missing, though there are {len(known)} rows up to {max(map(int, known))}; rows "
-            "are numbered from 0 without gaps: evaluate that set again"
+            f"{where}: row {absent} is missing, though there are {len(numbers)} rows up to {max(map(int, numbers))}; "
+            "rows are numbered from 0 without gaps: evaluate that set again"
         )
-    return len(known)
+    return len(numbers)
 
 
 def _check_columns(table: Any, where: str) -> None:
     if not isinstance(table, dict):
         raise UserError(f"{where}: it holds a {type(table).__name__}, no table; {FORMAT}")
-    lacking = [column for column in COLUMNS if column not in table]
-    if lacking:
-        raise UserError(f"{where}: column {', '.join(lacking)} is missing, it holds {_listed(table)}; {FORMAT}")
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise UserError(f"{where}: column {', '.join(missing)} is missing, it holds {_listed(table)}; {FORMAT}")
     for column in COLUMNS:
         if not isinstance(table[column], dict):
             raise UserError(f"{where}: column {column} holds a {type(table[column]).__name__}; {FORMAT}")

@@ -68,7 +68,7 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
         held = ", ".join(sorted({repr(row.set) for row in rows})) or "no rows"
         raise UserError(
             f"these answers hold {held}; a TOFU log holds at least one of the sets {', '.join(PARTS)}: give the "
-            "answers of a cell that evaluates one of them"
+            "answers of a run that evaluates one of them"
         )
     return {PARTS[name]: _part(sets[name]) for name in _ORDER if name in sets}
 

@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.config.schema import DTYPES, Published
+from meow_lightning.config.schema import ReleasedCheckpoints
 from meow_lightning.config.validation import check_types
-from meow_lightning.errors import UserError, choose
-from meow_lightning.models.checkpoint import fit, lacking_tokenizer, names_end
-from meow_lightning.models.sources import Source, identity, parse, pinned, weights_identity
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
+from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
 Role = Literal["base", "target", "retain"]
-PUBLISHED = "published"
+RELEASED = "released"
 NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ProvidedModel:
     """A model that is there already.
 
     Attributes:
         weights: Where its weights are.
         tokenizer: Where its tokenizer is, often the same place.
         key: What names both in a key.
-        published: Whether others published it for this dataset.
+        released: Whether others published it for this dataset.
     """
 
     weights: Source
     tokenizer: Source
     key: dict[str, str]
-    published: bool
+    released: bool
 
 
 class Roles:
@@ -49,9 +49,9 @@ class Roles:
         self.options, self.model = options, options["model"]
         self.base = self._given("base", self.model["base"])
         self.target = self._role("target")
-        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_log"] is not None
+        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_predictions"] is not None
         self.retain = None if unwanted else self._role("retain")
-        if self.target is None and not self._makes:
+        if self.target is None and not self._can_finetune:
             name = self.model["name"]
             raise UserError(
                 f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one that "
@@ -69,14 +69,14 @@ class Roles:
                 "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
                 "model.base out"
             )
-        if retain is not None and target is not None and not retain.published and self._same(retain):
+        if retain is not None and target is not None and not retain.released and self._same(retain):
             raise UserError(
                 f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
                 "quality would compare the model with itself; give a model that never saw the forget set, or say "
                 "model.retain=none"
             )
 
-    def _same(self, other: Given) -> bool:
+    def _same(self, other: ProvidedModel) -> bool:
         """Whether a given model has the given target model's weights, as far as these are here."""
         if self.target is None:
             return False
@@ -85,18 +85,18 @@ class Roles:
         return one == two
 
     @property
-    def _makes(self) -> bool:
+    def _can_finetune(self) -> bool:
         """Whether there is anything to fine-tune: a base, or the means to make one."""
         return self.base is not None or self.model["architecture"] is not None
 
     @property
-    def no_retain(self) -> str | None:
+    def retain_missing_reason(self) -> str | None:
         """Why there is no retain model, ``None`` where there is or will be one."""
-        if self.options["evaluation"]["retain_log"] is not None:
-            return "a log stands in for the retain model (evaluation.retain_log), and holds no such number"
+        if self.options["evaluation"]["retain_predictions"] is not None:
+            return "a log stands in for the retain model (evaluation.retain_predictions), and holds no such number"
         if self.model["retain"] == NONE:
             return "there is no retain model (model.retain=none)"
-        if self.retain is None and not self._makes:
+        if self.retain is None and not self._can_finetune:
             return (
                 "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never "
                 "saw the forget set) or model.base=FOLDER to fine-tune one here"
@@ -105,10 +105,10 @@ class Roles:
 
     def notes(self) -> list[str]:
         """What a reader of the numbers must know of these models."""
-        log = self.options["evaluation"]["retain_log"]
+        log = self.options["evaluation"]["retain_predictions"]
         if log is not None:
             return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
-        if self.no_retain is not None or (self.target is None and self.retain is None):
+        if self.retain_missing_reason is not None or (self.target is None and self.retain is None):
             return []
         if self.retain is not None and self._same(self.retain):
             return [
@@ -118,44 +118,44 @@ class Roles:
             ]
         here = "was fine-tuned here"
         target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
-        if self.target is not None and self.retain is not None and self.target.published:
+        if self.target is not None and self.retain is not None and self.target.released:
             owners = {given.weights.repository.partition("/")[0] for given in (self.target, self.retain)}
             if len(owners) == 1:
                 return []
         return [f"The target model {target}, the retain model {retain}: forget quality compares their recipes too."]
 
-    def _role(self, role: Role) -> Given | None:
+    def _role(self, role: Role) -> ProvidedModel | None:
         said = self.model[role]
-        if said != PUBLISHED:
+        if said != RELEASED:
             return self._given(role, said)
         dataset = self.options["dataset"]
-        entry = self.model["published"].get(dataset["name"]) or {}
-        check_types(f"model.published.{dataset['name']}", entry, Published)
+        entry = self.model["released_checkpoints"].get(dataset["name"]) or {}
+        check_types(f"model.released_checkpoints.{dataset['name']}", entry, ReleasedCheckpoints)
         listed = entry.get(role)
         if isinstance(listed, Mapping):
             listed = listed.get(dataset.get("split"))
         given = self._given(role, listed)
-        return given and Given(given.weights, given.tokenizer, given.key, published=True)
+        return given and ProvidedModel(given.weights, given.tokenizer, given.key, released=True)
 
-    def teacher(self) -> Given:
+    def teacher(self) -> ProvidedModel:
         """The language model that ``inversion.model`` names, with its own tokenizer."""
-        weights = pinned(parse("inversion.model", self.options["inversion"]["model"], words=()))
+        weights = pin_revision(parse("inversion.model", self.options["inversion"]["model"], words=()))
         return self._named(weights, weights)
 
-    def _given(self, role: Role, text: str | None) -> Given | None:
+    def _given(self, role: Role, text: str | None) -> ProvidedModel | None:
         if text is None:
             return None
-        words = (*{"base": (), "target": (PUBLISHED,), "retain": (PUBLISHED, NONE)}[role], "null")
+        words = (*{"base": (), "target": (RELEASED,), "retain": (RELEASED, NONE)}[role], "null")
         # From here on the commit, also of a branch: what is fetched must be what the key names.
-        weights = pinned(parse(f"model.{role}", text, words=words))
-        return self._named(weights, pinned(self._tokenizer(weights)))
+        weights = pin_revision(parse(f"model.{role}", text, words=words))
+        return self._named(weights, pin_revision(self._tokenizer(weights)))
 
-    def _named(self, weights: Source, tokenizer: Source) -> Given:
+    def _named(self, weights: Source, tokenizer: Source) -> ProvidedModel:
         memory = Path(self.options["store"]) / ".digests.json"
         whole = identity(weights, memory=memory)
         same = tokenizer == weights
         key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}
-        return Given(weights, tokenizer, key, published=False)
+        return ProvidedModel(weights, tokenizer, key, released=False)
 
     def _tokenizer(self, weights: Source) -> Source:
         """The model's own tokenizer where it has one; what a repository has is known only once it is here."""
@@ -169,7 +169,7 @@ class Roles:
 
 def _speaks(folder: Path) -> bool:
     """Whether a model's folder holds a tokenizer that the model can be used with."""
-    return lacking_tokenizer(folder) is None and names_end(folder) and fit(folder, folder)
+    return missing_tokenizer(folder) is None and names_end_token(folder) and check_tokenizer_fits(folder, folder)
 
 
 def check_model(model: Mapping[str, Any]) -> None:
@@ -195,12 +195,4 @@ def check_model(model: Mapping[str, Any]) -> None:
     template = model["prompt"]["template"]
     if template not in ("chat", "auto") and template.count("{question}") != 1:
         raise UserError(f"model.prompt.template={template!r} must hold {{question}} exactly once, or be chat or auto")
-    choose("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))
-    choose("model.dtype", model["dtype"], DTYPES)
-    if model["precision"] == "mixed" and model["dtype"] not in ("bfloat16", "float32"):
-        raise UserError(f"model.precision=mixed computes in bfloat16, not in model.dtype={model['dtype']}; say one")
-    if model["precision"] == "reproducible" and model["dtype"] not in ("float32", "float64"):
-        raise UserError(
-            f"model.precision=reproducible computes in float64 and keeps weights that float32 holds exactly, not in "
-            f"model.dtype={model['dtype']}; say model.precision=plain, or model.dtype=float32"
-        )
+    check_choice("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))

@@ -12,13 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import build, described
-from meow_lightning.config.recipes import OPTIM, RECIPE, check_numbers, of_model, per_model, special
+from meow_lightning.config.instantiate import component_config, instantiate
+from meow_lightning.config.recipes import (
+    OPTIM,
+    RECIPE,
+    check_numbers,
+    method_recipe,
+    training_overrides,
+    value_for_model,
+)
 from meow_lightning.config.schema import Inversion
 from meow_lightning.config.validation import check_call, check_measure, check_types
-from meow_lightning.data.encoding import digest
-from meow_lightning.data.refusals import refused
-from meow_lightning.errors import UserError, choose
+from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.refusals import with_refusals
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.local import DATE
 from meow_lightning.memo.measure import Kind, Text
 from meow_lightning.pipeline.nodes.models import TRAINED, Models
@@ -29,7 +36,7 @@ from meow_lightning.types import Fact
 GIVEN = ("folder", "device", "room")  # what a writer that computes by itself is given when it is at work
 KEPT_PARTS = ("question", "answer", "value", "alternatives", "phrasings")  # what rules and cleaning read of kept facts
 # A teacher is asked in its own words; the day that chat templates print is pinned.
-TEACHER_PROMPT = {"template": "auto", "lead": "", "system": None, "date": DATE}
+TEACHER_PROMPT = {"template": "auto", "answer_prefix": "", "system": None, "date": DATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,48 +74,60 @@ class Rounds(Models):
         check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
         found = check_call("inversion", node, allow=self.allow, **dict.fromkeys(GIVEN))
         # What cannot be read or understood is said before any work.
-        build(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.spread else {}))
+        instantiate(node, allow=self.allow, **(dict.fromkeys(GIVEN) if found.runs_locally else {}))
         return found
 
     @cached_property
     def loop(self) -> dict[str, Any] | None:
         """How a loop asks again; ``None`` for a method of one round."""
-        wish = self.options["method"].get("loop")
+        wish = self.options["method"].get("rounds")
         if wish is None:
             return None
         name = self.options["model"]["name"]
         if "inverted" not in self.method.streams:
             raise UserError(
-                f"method.loop asks for inverted facts, and method={self.options['method']['name']} trains on none"
+                f"method.rounds asks for inverted facts, and method={self.options['method']['name']} trains on none"
             )
-        check_numbers(wish["threshold"], "method.loop.threshold", float)
-        return {**wish, "threshold": of_model(wish["threshold"], "method.loop.threshold", name)}
+        check_numbers(wish["memorized_above"], "method.rounds.memorized_above", float)
+        above = value_for_model(wish["memorized_above"], "method.rounds.memorized_above", name)
+        return {**wish, "memorized_above": above}
 
     def asked(self, number: int, former: Round | None) -> Artifact:
         """What a writer says: about every fact in the first round, then about those that are still held."""
         node, loop = self.options["inversion"], self.loop
-        aside = ("candidates", *self.writer.aside)  # how many are wanted is the count
-        keyed: dict[str, Any] = {key: value for key, value in described(node).items() if key not in aside}
+        unkeyed_options = ("candidates", *self.writer.unkeyed_options)  # how many are wanted is the count
+        keyed: dict[str, Any] = {
+            key: value for key, value in component_config(node).items() if key not in unkeyed_options
+        }
         if "path" in node:
             keyed["file"] = file_digest(Path(node["path"]))
-        needs = {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.spread else {}
+        needs = (
+            {"teacher": self.given("teacher", self.roles.teacher(), TEACHER_PROMPT)} if self.writer.runs_locally else {}
+        )
         settings: dict[str, Any] = {
-            "inversion": keyed, "again": node["again"], "facts": self.facts("forget"), "loop": None,
-            "count": node.get("candidates"),
+            "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": self.facts("forget"),
+            "rounds": None, "count": node.get("candidates"),
         }  # fmt: skip
-        if self.writer.borrows or node["again"]:  # cleaning, which says who is asked again, reads the kept facts
+        # filtering, which decides about which facts the writer is asked again, reads the kept facts
+        if self.writer.reads_other_facts or node["max_retries_per_fact"]:
             settings["others"] = self.facts("retain", *KEPT_PARTS)
         if loop is not None:
             settings["count"] = loop["candidates"] or settings["count"]
-            every = len(self.dataset.facts("forget")) * (node["again"] + 1)
-            if loop["calls"] is not None and loop["calls"] < every:  # else it cannot bind in the first round
-                settings["loop"] = {"calls": loop["calls"]}
+            every = len(self.dataset.facts("forget")) * (node["max_retries_per_fact"] + 1)
+            if (
+                loop["max_requests"] is not None and loop["max_requests"] < every
+            ):  # else it cannot bind in the first round
+                settings["rounds"] = {"max_requests": loop["max_requests"]}
         if loop is not None and former is not None and former.answers is not None:
-            settings["loop"] = {name: loop[name] for name in ("threshold", "ask", "calls")}
+            settings["rounds"] = {name: loop[name] for name in ("memorized_above", "requery", "max_requests")}
             needs |= {
                 "former": former.inverted, "asked": former.asked, "scores": former.scores, "answers": former.answers,
             }  # fmt: skip
-        inputs = {"inversion": node, "spread": self.writer.spread, "reuse": self.options["cache"] != "refresh"}
+        inputs = {
+            "inversion": node,
+            "runs_locally": self.writer.runs_locally,
+            "reuse": self.options["cache"] != "refresh",
+        }
         return self.artifact("propose", self._label(number), settings, needs, **inputs)
 
     def inverted(self, number: int, asked: Artifact, former: Round | None) -> Artifact:
@@ -116,12 +135,12 @@ class Rounds(Models):
         node, least = self.options["inversion"], self.options["method"]["select"]["k"]
         fill = {"least": least, "candidates": 8, "seed": self.options["seed"]}
         settings = {
-            "facts": self.facts("forget"), "fill": fill if node["short"] == "rules" and not former else None,
+            "facts": self.facts("forget"), "fill": fill if node["on_shortage"] == "rules" and not former else None,
             "others": self.facts("retain", *KEPT_PARTS),
         }  # fmt: skip
         needs = {"asked": asked} | ({"former": former.inverted} if former else {})
         return self.artifact(
-            "filter", self._label(number), settings, needs, at_least=least, short=node["short"]
+            "filter", self._label(number), settings, needs, at_least=least, on_shortage=node["on_shortage"]
         )  # fmt: skip
 
     def check_windows(
@@ -151,10 +170,10 @@ class Rounds(Models):
         self._check_streams()
         self._check_select()
         self._check_loop()
-        if self.writer.borrows:
+        if self.writer.reads_other_facts:
             self.check_windows("candidate", lambda fact: fact.inverted)
         found: list[Round] = []
-        last = self.loop["rounds"] if self.loop else 1
+        last = self.loop["count"] if self.loop else 1
         for number in range(1, last + 1):
             found.append(self._round(number, found[-1] if found else None, last=number == last))
         return found
@@ -168,8 +187,8 @@ class Rounds(Models):
         needs = {"inverted": inverted, "candidates": candidates}
         name = label if label and not last else "unlearned"
         unlearned = self._trained(name, {**needs, **({"before": former.unlearned} if former else {})})
-        unit = self.loop["unit"] if self.loop else None
-        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, unit=unit)
+        cut_unit = self.loop["cut_unit"] if self.loop else None
+        scores = self.score(f"{name} held", unlearned, {"before": former.scores} if former else {}, cut_unit=cut_unit)
         before = {"before": former.answers} if former and former.answers else {}
         answers = None if last else self.answer(name, unlearned, ("forget",), before)
         return Round(
@@ -183,17 +202,18 @@ class Rounds(Models):
         start = self.target if self.method.start == "target" else self.retain
         if start is None:
             raise UserError(
-                f"method={self.options['method']['name']} starts from the retain model, but {self.roles.no_retain}"
+                f"method={self.options['method']['name']} starts from the retain model, but "
+                f"{self.roles.retain_missing_reason}"
             )
         return start
 
     def _trained(self, label: str, needs: dict[str, Artifact]) -> Artifact:
         options = self.options
-        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | special(options["optim"])
+        recipe: dict[str, Any] = {name: options["optim"][name] for name in OPTIM} | training_overrides(options["optim"])
         for name in RECIPE:
-            recipe[name], self.origin[f"optim.{name}"] = per_model(options, name, options["model"]["name"])
+            recipe[name], self.origin[f"optim.{name}"] = method_recipe(options, name, options["model"]["name"])
         settings: dict[str, Any] = {
-            "method": described(options["method"]),
+            "method": component_config(options["method"]),
             "recipe": recipe, "seed": options["seed"], "model": self.trained,
             "rows": {name: self._rows(name) for name in self.method.streams if name != "inverted"},
         }  # fmt: skip
@@ -201,16 +221,16 @@ class Rounds(Models):
             select = options["method"]["select"]
             settings["select"] = select | {"k": self.loop["k"]} if self.loop and "before" in needs else select
         # In the first round fewer than are to be picked are a mistake unless the run puts up with them.
-        inputs = {"short": self.options["inversion"]["short"]} if needs and "before" not in needs else {}
+        inputs = {"on_shortage": self.options["inversion"]["on_shortage"]} if needs and "before" not in needs else {}
         inputs |= {"reference": self.method.reference, "evaluation": options["evaluation"]}
-        if options["optim"]["stop"] == "best":
-            settings["stop"], needs = self.stop(), {**needs, **self.compared()}
+        if options["optim"]["checkpoint"] == "best":
+            settings["checkpoint"], needs = self.checkpoint_choice(), {**needs, **self.retain_predictions_needs()}
         return self.artifact("unlearn", label, settings, {"start": self._start(), **needs}, **inputs)
 
     def _rows(self, name: str) -> str:
         """The digest of what is trained of a stream."""
         if name == "idk":
-            return digest(refused(self.dataset.facts("forget"), self.options["seed"]))
+            return content_digest(with_refusals(self.dataset.facts("forget"), self.options["seed"]))
         return self.facts(name, *TRAINED)
 
     def _check_streams(self) -> None:
@@ -226,12 +246,12 @@ class Rounds(Models):
         if wish is None:
             name = self.options["method"]["name"]
             raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
-        choose("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
-        choose("method.select.rows", wish["rows"], ("selected", "official"))
+        check_choice("method.select.strategy", wish["strategy"], ("largest", "smallest", "random"))
+        check_choice("method.select.rows", wish["rows"], ("selected", "official"))
         each = self.loop["candidates"] if self.loop else None
         asked = each or self.options["inversion"].get("candidates")
         if asked is not None and wish["k"] > asked:
-            option = "method.loop.candidates" if each else "inversion.candidates"
+            option = "method.rounds.candidates" if each else "inversion.candidates"
             raise UserError(
                 f"method.select.k={wish['k']} inverted facts are to be picked, but {option}={asked} are "
                 f"written per fact; give k <= {asked} or more candidates"
@@ -241,24 +261,26 @@ class Rounds(Models):
         loop, name = self.loop, self.options["inversion"]["name"]
         if loop is None:
             return
-        if loop["unit"] is not None and "unit" not in self.options["memo"]:
+        if loop["cut_unit"] is not None and "cut_unit" not in self.options["memo"]:
             name = self.options["memo"]["name"]
-            raise UserError(f"method.loop.unit={loop['unit']} is for MEMO, and memo={name} counts in tokens; say null")
-        if loop["unit"] is not None:
-            node = {**self.options["memo"], "unit": loop["unit"], "size": 1}
+            raise UserError(
+                f"method.rounds.cut_unit={loop['cut_unit']} is for MEMO, and memo={name} counts in tokens; say null"
+            )
+        if loop["cut_unit"] is not None:
+            node = {**self.options["memo"], "cut_unit": loop["cut_unit"], "stride": 1}
             self.check_windows("answer", lambda fact: (fact.answer,), node=node)
         facts = len(self.dataset.facts("forget"))
-        if loop["calls"] is not None and loop["calls"] < facts:
+        if loop["max_requests"] is not None and loop["max_requests"] < facts:
             raise UserError(
-                f"method.loop.calls={loop['calls']} cannot ask about each of the {facts} facts once; give {facts} or "
-                "more"
+                f"method.rounds.max_requests={loop['max_requests']} cannot ask about each of the {facts} facts "
+                f"once; give {facts} or more"
             )
-        if self.options["method"]["select"]["rows"] == "official" and loop["rounds"] > 1:
+        if self.options["method"]["select"]["rows"] == "official" and loop["count"] > 1:
             raise UserError(
                 "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
-                "trained; say method.select.rows=selected or method.loop.rounds=1"
+                "trained; say method.select.rows=selected or method.rounds.count=1"
             )
-        if not self.writer.more and loop["rounds"] > 1:
+        if not self.writer.can_retry and loop["count"] > 1:
             raise UserError(
                 f"method={self.options['method']['name']} asks for further inverted facts, and inversion={name} has "
                 "nothing more to say; say inversion=rules, local or endpoint, or method=meow"
@@ -266,6 +288,6 @@ class Rounds(Models):
         count = loop["candidates"] or self.options["inversion"].get("candidates")
         if count is not None and loop["k"] > count:
             raise UserError(
-                f"method.loop.k={loop['k']} inverted facts are to be picked in a round, and {count} are written in it; "
-                f"give k <= {count} or more candidates"
+                f"method.rounds.k={loop['k']} inverted facts are to be picked in a round, and {count} are written in "
+                f"it; give k <= {count} or more candidates"
             )

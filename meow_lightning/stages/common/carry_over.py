@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Sequence
 
 from meow_lightning.distributed import barrier, rank
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import MANIFEST
 
 SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
 
 
-def carry(work: Work) -> None:
+def carry_over(work: StageContext) -> None:
     """Take over the model of the round before, with all that was written of its making, and say so in a mark."""
     before = work.needs["before"]
     if rank() == 0:
@@ -29,7 +29,7 @@ def carry(work: Work) -> None:
     barrier(work.runtime.accelerator)
 
 
-def carried(work: Work, names: Sequence[str]) -> bool:
+def can_carry_over(work: StageContext, names: Sequence[str]) -> bool:
     """Whether the model to be asked is that of the round before; then the files that were made of it are copied."""
     if "before" not in work.needs or not (work.needs["model"] / SAME).exists():
         return False

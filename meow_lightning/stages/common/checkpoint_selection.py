@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.checkpoint_selection import numbered, part
+from meow_lightning.evaluation.checkpoint_selection import held_out_rows, numbered
 from meow_lightning.evaluation.predictions import by_set, read_rows
-from meow_lightning.evaluation.protocols.registry import counted
-from meow_lightning.evaluation.tofu_logs.reader import stand_in
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.loading import dataset, unchanged
+from meow_lightning.evaluation.protocols.registry import counted_rows
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset
 from meow_lightning.store.integrity import digest
 from meow_lightning.types import AnswerRow
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
 
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.callbacks.best_checkpoint import Best
 
 SLOTS = 64  # most prompts side by side while a training holds the memory
 
 
-def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[pl.Callback]:
+def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoch: int) -> list[pl.Callback]:
     """What evaluates the model in training: after every epoch where one is to be chosen, else as often as a run asks.
 
     Args:
@@ -34,31 +34,31 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
         codec: The model's prompts and tokens.
         steps_per_epoch: Optimizer steps of an epoch.
     """
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.training.callbacks.best_checkpoint import Best
-    from meow_lightning.training.callbacks.evaluation import EvaluationCurve, How
+    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, How
 
-    choice = work.settings.get("stop")
+    choice = work.settings.get("checkpoint")
     epochs = 1 if choice else work.runtime.evaluate_every_epochs
     if not epochs:
         return []
     wish: dict[str, Any] = choice or work.inputs["evaluation"]
-    share = wish["validation"]
+    share = wish["selection_fraction"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
-        begin_anew_where_damaged(work, Best(work.folder / "resume"))
+        restart_if_damaged(work, Best(work.folder / "resume"))
     return [
-        EvaluationCurve(
+        EvaluationProbe(
             codec=codec,
             questions=[
                 (name, index, fact)
                 for name, facts in _facts(work, choice).items()
-                for index, fact in enumerate(part(name, facts, share))
+                for index, fact in enumerate(held_out_rows(name, facts, share))
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
             how=How(
-                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch,
-                slots=Room(min(work.runtime.slots or SLOTS, SLOTS), note=work.note),
+                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
+                slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.warn),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
             best=Best(work.folder / "resume") if choice else None,
@@ -66,17 +66,17 @@ def evaluation_curve(work: Work, codec: Codec, *, steps_per_epoch: int) -> list[
     ]  # fmt: skip
 
 
-def begin_anew_where_damaged(work: Work, best: Best) -> None:
+def restart_if_damaged(work: StageContext, best: Best) -> None:
     """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
     if rank() == 0 and best.damaged():
-        work.note("the best epoch so far was damaged on the disk, so the training began anew")
+        work.warn("the best epoch so far was damaged on the disk, so the training began anew")
         for path in best.folder.iterdir():
             if path.name.startswith(("best", "last")):
                 path.unlink()
     barrier(work.runtime.accelerator)
 
 
-def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
+def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
     """Put the weights of the epoch that was chosen into the trained model, and say which it is.
 
     Args:
@@ -87,7 +87,7 @@ def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> No
     Raises:
         UserError: There were epochs, and none gave numbers.
     """
-    if "stop" not in work.settings or not work.settings["recipe"]["epochs"]:
+    if "checkpoint" not in work.settings or not work.settings["recipe"]["epochs"]:
         return
     from meow_lightning.training.callbacks.best_checkpoint import Best
 
@@ -96,34 +96,34 @@ def take_best(work: Work, model: torch.nn.Module, *, steps_per_epoch: int) -> No
     chosen = best.epoch()
     if chosen is None:
         raise UserError(
-            "optim.stop=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
-            "training's curve for what lacks, or say optim.stop=last"
+            "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
+            "training's curve for what lacks, or say optim.checkpoint=last"
         )
     if rank() == 0:  # who saves the model
         best.put(model)
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
-        work.note(
+        work.warn(
             f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "
-            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.said:+.2f} of the "
-            "answers said, against the retain model)"
+            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.excess_recall:+.2f} "
+            "of the answers said, against the retain model)"
         )
 
 
-def _facts(work: Work, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
-    """The evaluation sets; for a choice those rows that a published evaluator counts, where the cell is to be as it."""
-    name = choice["compat"] if choice else "none"
-    return {each: counted(name, facts) for each, facts in dataset(work).evaluation().items()}
+def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
+    """The evaluation sets; for a choice those rows that a published evaluator counts, where the run is to be as it."""
+    name = choice["protocol"] if choice else "none"
+    return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
-def _retain(work: Work, share: float) -> list[AnswerRow]:
+def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """What the retain model, or the log in its place, says to the rows set aside."""
-    compat = work.settings["stop"]["compat"]
+    protocol = work.settings["checkpoint"]["protocol"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
     else:
-        log, option = Path(work.inputs["retain_log"]), "evaluation.retain_log"
-        unchanged(f"{option}={log}", digest(log), work.settings["stop"]["retain_log"])
-        forget = counted(compat, dataset(work).evaluation()["forget"])
-        rows = stand_in(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
-    sets = {name: counted(compat, each) for name, each in by_set(rows).items()}
-    return [row for name, each in sets.items() for row in numbered(part(name, each, share))]
+        log, option = Path(work.inputs["retain_predictions"]), "evaluation.retain_predictions"
+        check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_predictions"])
+        forget = counted_rows(protocol, load_dataset(work).evaluation()["forget"])
+        rows = read_retain_log(log, [(fact.id, fact.question, fact.answer) for fact in forget], option=option)
+    sets = {name: counted_rows(protocol, each) for name, each in by_set(rows).items()}
+    return [row for name, each in sets.items() for row in numbered(held_out_rows(name, each, share))]

@@ -6,27 +6,34 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meow_lightning.distributed import barrier, bundles, mine, rank, world
-from meow_lightning.stages.base import Work
+from meow_lightning.distributed import barrier, chunk_groups, rank, shard, world_size
+from meow_lightning.stages.base import StageContext
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
 
 Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
 
 
 class Make(Protocol):
-    """Makes some rows; ``tell`` is called with how many units of them are done."""
+    """Makes some rows; ``progress`` is called with how many units of them are done."""
 
-    def __call__(self, numbers: Sequence[int], tell: Callable[[int], None]) -> Iterable[Numbered]:
+    def __call__(self, numbers: Sequence[int], progress: Callable[[int], None]) -> Iterable[Numbered]:
         """(number, row) of each of the numbers, in any order."""
         ...
 
 
 def in_chunks(
-    work: Work, groups: Sequence[Sequence[int]], *, sizes: Sequence[int], least: int, unit: str, name: str, make: Make
+    work: StageContext,
+    groups: Sequence[Sequence[int]],
+    *,
+    sizes: Sequence[int],
+    least: int,
+    unit: str,
+    name: str,
+    make: Make,
 ) -> None:
     """Write rows 0, 1, … to the file ``name``, each process its share, going on after a kill.
 
@@ -44,10 +51,10 @@ def in_chunks(
     """
     parts = work.parts(index="number")
     barrier(work.runtime.accelerator)
-    share, total = mine(groups), sum(sizes)
+    share, total = shard(groups), sum(sizes)
     ours = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
-    for numbers in bundles(share, size=sizes.__getitem__, least=least):
+    for numbers in chunk_groups(share, size=sizes.__getitem__, least=least):
 
         def tell(units: int, before: int = done) -> None:
             work.progress(round((before + units) / ours * total), total, unit)  # the others are as far, by and large
@@ -64,7 +71,9 @@ def in_chunks(
         raise RuntimeError(f"rows of {name} were lost on the disk while it was made; run again to make them anew")
 
 
-def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool) -> Room:
+def adaptive_batch_size(
+    work: StageContext, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool
+) -> AdaptiveBatchSize:
     """How many prompts this process continues side by side: what the run says, or what memory allows.
 
     Args:
@@ -76,16 +85,16 @@ def room(work: Work, model: PreTrainedModel, *, tokens: int, generated: int, sha
     """
     import torch
 
-    from meow_lightning.generation.batch_size import Room
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.resources.hardware import free_memory
-    from meow_lightning.resources.inference_memory import slots_here
+    from meow_lightning.resources.inference_memory import fit_generation_batch_size
 
-    if work.runtime.slots is not None:
-        return Room(work.runtime.slots, note=work.note)
+    if work.runtime.generation_batch_size is not None:
+        return AdaptiveBatchSize(work.runtime.generation_batch_size, note=work.warn)
     gpu = model.device.type == "cuda"
-    slots = slots_here(
+    slots = fit_generation_batch_size(
         model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
         tokens=tokens, generated=generated, shared=shared, gpu=gpu,
-        free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world(),
+        free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world_size(),
     )  # fmt: skip
-    return Room(slots, note=work.note)
+    return AdaptiveBatchSize(slots, note=work.warn)

@@ -1,33 +1,12 @@
-"""In which precision a stage trains, after ``model.dtype`` and ``model.precision``."""
+"""The number formats that a stage trains in."""
 
 from __future__ import annotations
 
-from meow_lightning.stages.base import Work
-
-LIGHTNING = {"float32": "32-true", "float64": "64-true", "bfloat16": "bf16-true", "float16": "16-true"}
-MIXED = "bf16-mixed"
+from meow_lightning.config.precision import Precision, precision_of
+from meow_lightning.stages.base import StageContext
 
 
-def reproducible(work: Work) -> bool:
-    """Whether training ends in the same weights on every machine: computed in float64, rounded after every step."""
-    return bool(work.settings["model"]["precision"] == "reproducible")
-
-
-def trained_dtype(work: Work) -> str:
-    """The precision that weights are trained in; a base that adapters leave frozen needs no float32 copy."""
-    wish = work.settings["model"]
-    if reproducible(work):
-        return "float64"
-    return "float32" if _mixed(work) and wish["lora"] is None else str(wish["dtype"])
-
-
-def lightning_precision(work: Work) -> str:
-    """Lightning's precision: what it casts the weights to, or ``32-true`` where it shall leave them as they are."""
-    if work.settings["model"]["lora"] is not None:
-        return LIGHTNING["float64" if trained_dtype(work) == "float64" else "float32"]
-    return MIXED if _mixed(work) else LIGHTNING[trained_dtype(work)]
-
-
-def _mixed(work: Work) -> bool:
-    wish = work.settings["model"]
-    return bool(wish["precision"] == "mixed" and wish["dtype"] == "bfloat16")
+def training_precision(work: StageContext) -> Precision:
+    """The formats that the settings' ``model`` part asks for."""
+    model = work.settings["model"]
+    return precision_of(model["precision"], adapters=model["lora"] is not None)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meow_lightning.distributed import barrier, device, gathered, mine, rank
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.training import frozen
-from meow_lightning.store.durable import checked_line, checked_lines, replace
+from meow_lightning.distributed import all_gather, barrier, device, rank, shard
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.training import check_frozen_copy
+from meow_lightning.store.durable import checked_line, checked_lines, replace_atomically
 from meow_lightning.types import Encoded, Method
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
+def reference_model(work: StageContext, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
     """The frozen start model where a method asks for it: a second copy, or with adapters the model without them."""
     if method.reference not in ("model", "both"):
         return None
@@ -25,10 +25,12 @@ def reference(work: Work, method: Method, model: PreTrainedModel) -> torch.nn.Mo
         from meow_lightning.models.lora import Unadapted
 
         return Unadapted(model)
-    return frozen(work, work.needs["start"] / "model")
+    return check_frozen_copy(work, work.needs["start"] / "model")
 
 
-def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int) -> list[Encoded]:
+def add_reference_logps(
+    work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int
+) -> list[Encoded]:
     """The rows with log p(answer | prompt) under the model as it is now, which is the start model; computed once.
 
     A resumed training finds them in the stage's folder. Each process computes its share.
@@ -44,12 +46,12 @@ def with_logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, n
     kept = _kept(path)
     barrier(work.runtime.accelerator)
     if len(kept) != len(rows):  # nothing was kept, or it was damaged
-        found = dict(gathered(_logps(work, model, rows, pad_id=pad_id)))
+        found = dict(all_gather(_logps(work, model, rows, pad_id=pad_id)))
         if rank() == 0:
             path.parent.mkdir(exist_ok=True)
             side = path.with_suffix(".tmp")
             side.write_text(checked_line({"logps": [found[place] for place in range(len(rows))]}), encoding="utf-8")
-            replace(side, path)
+            replace_atomically(side, path)
         barrier(work.runtime.accelerator)
         kept = _kept(path)
     return [row._replace(reference=logp) for row, logp in zip(rows, kept, strict=True)]
@@ -60,22 +62,26 @@ def _kept(path: Path) -> list[float]:
     return lines.rows[0]["logps"] if len(lines.rows) == 1 and not lines.damaged else []
 
 
-def _logps(work: Work, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_id: int) -> list[tuple[int, float]]:
+def _logps(
+    work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_id: int
+) -> list[tuple[int, float]]:
     import torch
 
     from meow_lightning.data.collate import collate
-    from meow_lightning.generation.capabilities import border_of, lots
+    from meow_lightning.generation.capabilities import border_of, split_batches
     from meow_lightning.models.logprobs import answer_logps
-    from meow_lightning.types import Rows
+    from meow_lightning.types import TokenBatch
 
-    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch
+    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch_size
     model.eval().to(where)  # type: ignore[arg-type]
-    order = mine(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
+    order = shard(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
     found: list[tuple[int, float]] = []
     with torch.no_grad():
-        for places in lots(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
+        for places in split_batches(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
             made = collate([rows[place] for place in places], pad_id=pad_id)
-            found += zip(places, answer_logps(model, Rows(*(each.to(where) for each in made))).tolist(), strict=True)
+            found += zip(
+                places, answer_logps(model, TokenBatch(*(each.to(where) for each in made))).tolist(), strict=True
+            )
     return found
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 from meow_lightning.distributed import barrier, rank
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 
 
-def drop_damaged(work: Work) -> None:
+def drop_damaged(work: StageContext) -> None:
     """Remove ``resume/`` where its checkpoint cannot be read, and note it: the training then begins anew.
 
     All or nothing: the best epoch so far and curves belong to the steps that the checkpoint has seen. Damage of the
@@ -23,5 +23,5 @@ def drop_damaged(work: Work) -> None:
         except (CheckpointError, OSError) as error:
             shutil.rmtree(path.parent)
             why = (str(error).splitlines() or [type(error).__name__])[0]
-            work.note(f"the checkpoint of an interrupted run cannot be used ({path.name}: {why}); training began anew")
+            work.warn(f"the checkpoint of an interrupted run cannot be used ({path.name}: {why}); training began anew")
     barrier(work.runtime.accelerator)

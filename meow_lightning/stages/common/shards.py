@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.distributed import rank
-from meow_lightning.store.durable import checked_line, checked_lines, mend
+from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line
 from meow_lightning.store.jsonl import write_lines
 
 
@@ -25,7 +25,7 @@ class Parts:
 
     def __init__(self, folder: Path, *, index: str) -> None:
         self.folder, self.index = folder, index
-        mend(self._path)
+        drop_partial_last_line(self._path)
         self.done, self.damaged = self._read()
 
     @property

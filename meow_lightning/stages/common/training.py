@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import barrier, rank
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import _load
-from meow_lightning.stages.common.precision import lightning_precision, reproducible
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.store.durable import plain_lines, write_json
 from meow_lightning.store.jsonl import write_lines
 
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import Plan
-    from meow_lightning.data.prompting import Codec
+    from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.module import Optim, TrainingModule
 TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
 
 
-def frozen(work: Work, folder: Path) -> PreTrainedModel:
+def check_frozen_copy(work: StageContext, folder: Path) -> PreTrainedModel:
     """A stored model that stands beside one in training and rounds no more coarsely than that one does."""
-    dtype = "float64" if reproducible(work) else work.settings["model"]["dtype"]
-    return _load(work, folder, dtype=dtype)[0].eval().requires_grad_(False)
+    return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
 
 
-def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]) -> PreTrainedModel:
+def train(
+    work: StageContext, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]
+) -> PreTrainedModel:
     """The module's model, trained to the end of its plan, going on where a killed run was.
 
     Where it was sharded it is a plain one on the CPU, with weights in the first process only.
     """
     from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
-    from meow_lightning.training.callbacks.progress import Advance
-    from meow_lightning.training.fit import Machine, checkpoint_step, fit, trained_on
+    from meow_lightning.training.callbacks.progress import ProgressReporter
+    from meow_lightning.training.fit import TrainerSettings, checkpoint_step, describe_training, fit
 
     resume = work.folder / "resume"
     start = checkpoint_step(resume / "last.ckpt")
@@ -46,31 +47,35 @@ def train(work: Work, module: TrainingModule, *, pad_id: int, callbacks: Sequenc
     if module.plan.total_steps:
         runtime = work.runtime
         without_dropout(module.model)
-        if runtime.checkpointing:
+        if runtime.gradient_checkpointing:
             enable_checkpointing(module.model)
-        machine = Machine(
+        machine = TrainerSettings(
             accelerator=runtime.accelerator, devices=runtime.devices, nodes=runtime.nodes, strategy=runtime.strategy,
-            precision=lightning_precision(work), micro_batch=runtime.micro_batch, micro_tokens=runtime.micro_tokens,
-            checkpoint_seconds=runtime.checkpoint_seconds,
+            precision=training_precision(work).lightning, micro_batch_size=runtime.micro_batch_size,
+            micro_batch_tokens=runtime.micro_batch_tokens, checkpoint_seconds=runtime.checkpoint_seconds,
         )  # fmt: skip
         if rank() == 0:
-            write_json(work.folder / TRAINED_ON, trained_on(machine))
-        watchers = [Advance(progress=work.progress), *callbacks]
+            write_json(work.folder / TRAINED_ON, describe_training(machine))
+        watchers = [ProgressReporter(progress=work.progress), *callbacks]
         fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]
 
 
-def cut_curve(work: Work, start: int) -> None:
+def cut_curve(work: StageContext, start: int) -> None:
     """Take away the points that a resumed training will log again: those after its checkpoint; without one, all."""
     curve = work.folder / "metrics.jsonl"
     points, lost = plain_lines(curve)
     if start and lost:
-        work.note(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
+        work.warn(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
     write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
 
 
 def save(
-    work: Work, model: PreTrainedModel, its_codec: Codec, *, finish: Callable[[PreTrainedModel], None] | None = None
+    work: StageContext,
+    model: PreTrainedModel,
+    its_codec: PromptEncoder,
+    *,
+    finish: Callable[[PreTrainedModel], None] | None = None,
 ) -> None:
     """Write the trained model to ``model/`` once, however many processes there are: adapters merged, in its dtype.
 
@@ -81,16 +86,15 @@ def save(
         finish: Changes the model once more.
     """
     from meow_lightning.models.completeness import check_finite
-    from meow_lightning.models.load import dtype_of, save_model
-    from meow_lightning.models.lora import merged
+    from meow_lightning.models.load import DTYPES, save_model
+    from meow_lightning.models.lora import merge_adapters
 
     if rank() == 0:
-        wish = work.settings["model"]
-        if wish["lora"] is not None:
-            model = merged(model)
+        if work.settings["model"]["lora"] is not None:
+            model = merge_adapters(model)
         if finish is not None:
             finish(model)
-        model = model.to(dtype_of(wish["dtype"]))  # type: ignore[arg-type]
+        model = model.to(DTYPES[training_precision(work).weights])  # type: ignore[arg-type]
         check_finite(
             model,
             cause=f"training diverged: {{count}} of the {work.label} model holds NaN or infinite numbers after the "
@@ -101,7 +105,7 @@ def save(
     barrier(work.runtime.accelerator)
 
 
-def optim(work: Work, plan: Plan) -> Optim:
+def optim(work: StageContext, plan: Plan) -> Optim:
     """The optimizer settings within a task's recipe; a warm-up of one epoch takes its steps from the plan."""
     from meow_lightning.training.module import GRID, Optim
 
@@ -109,8 +113,8 @@ def optim(work: Work, plan: Plan) -> Optim:
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
-        kind=recipe.get("kind", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
-        eps=recipe["eps"], clip=recipe["clip"],
+        optimizer=recipe.get("optimizer", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
+        eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
-        grid=GRID if reproducible(work) else 0.0,
+        grid=GRID if training_precision(work).reproducible else 0.0,
     )  # fmt: skip

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from meow_lightning.evaluation.checkpoint_selection import Epoch, better
-from meow_lightning.store.durable import checked_line, checked_lines, replace, sync
+from meow_lightning.evaluation.checkpoint_selection import Epoch, is_better
+from meow_lightning.store.durable import checked_line, checked_lines, replace_atomically, sync_to_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,15 @@ class Best:
             new: What the model in training is.
             model: The model.
         """
-        if not better(new, self.epoch()):
+        if not is_better(new, self.epoch()):
             return
-        weights = {name: each.detach().cpu().contiguous() for name, each in trained(model).items()}
+        weights = {name: each.detach().cpu().contiguous() for name, each in trained_weights(model).items()}
         # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
         save_file(weights, self.weights(new))
-        sync([self.weights(new)])
+        sync_to_disk([self.weights(new)])
         told = self.folder / "best.new"
         told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
-        replace(told, self.folder / "best.json")
+        replace_atomically(told, self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
             if path != self.weights(new):
                 path.unlink()
@@ -67,7 +67,7 @@ class Best:
         if chosen is not None:
             kept = load_file(self.weights(chosen))
             with torch.no_grad():
-                for name, each in trained(model).items():
+                for name, each in trained_weights(model).items():
                     each.copy_(kept[name])
         return chosen
 
@@ -81,7 +81,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """The trainable weights of a model by name; tied ones once.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 
-class Saver(pl.Callback):
+class TimedCheckpoint(pl.Callback):
     """Writes a checkpoint every so many seconds, never at the last step.
 
     Lightning's ``ModelCheckpoint(train_time_interval=...)`` writes nothing under manual optimization (2.6.6).

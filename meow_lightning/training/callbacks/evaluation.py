@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 import torch
 
-from meow_lightning.data.prompting import Codec
-from meow_lightning.distributed import gathered, mine
-from meow_lightning.evaluation.checkpoint_selection import epoch
-from meow_lightning.evaluation.predict import Question, answer
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.distributed import all_gather, shard
+from meow_lightning.evaluation.checkpoint_selection import summarize_epoch
+from meow_lightning.evaluation.predict import Question, predict
 from meow_lightning.evaluation.suite.suite import evaluate
-from meow_lightning.generation.batch_size import Room
+from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.training.callbacks.best_checkpoint import Best
-from meow_lightning.training.callbacks.probe import Curve
+from meow_lightning.training.callbacks.probe import PeriodicProbe
 from meow_lightning.types import AnswerRow, Results
 
 WATCHED = (
@@ -37,12 +37,12 @@ class How:
 
     max_new_tokens: int
     batch: int
-    slots: int | Room
+    slots: int | AdaptiveBatchSize
     truth_ratio_mean: str
 
 
-class EvaluationCurve(Curve):
-    """Logs what the evaluation says of the model in training, as ``evaluation/<number>``, and the seconds it took.
+class EvaluationProbe(PeriodicProbe):
+    """Logs what the evaluation says of the model in training, as ``eval/<number>``, and the seconds it took.
 
     Several processes share the questions.
 
@@ -56,28 +56,28 @@ class EvaluationCurve(Curve):
     """
 
     def __init__(
-        self, *, codec: Codec, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
+        self, *, codec: PromptEncoder, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
         best: Best | None,
     ) -> None:  # fmt: skip
-        super().__init__(name="evaluation", every=every)
+        super().__init__(name="eval", every=every)
         self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
 
     def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
         """Numbers of the evaluation; the best epoch's weights are kept on the way."""
-        results = self._results(gathered(self._answers(model)))
+        results = self._results(all_gather(self._answers(model)))
         if self.best is not None and trainer.global_step and trainer.is_global_zero:
-            found = epoch(results, step=trainer.global_step)
+            found = summarize_epoch(results, step=trainer.global_step)
             if found is not None:
                 self.best.offer(found, model)
         numbers = results.values["unlearned"]
         return {name: numbers[name] for name in WATCHED if name in numbers}
 
     def _answers(self, model: torch.nn.Module) -> list[AnswerRow]:
-        share = mine(self.questions)
+        share = shard(self.questions)
         if not share:
             return []
         how = self.how
-        made = answer(
+        made = predict(
             model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots,
             gradients=(), progress=None,
         )  # fmt: skip

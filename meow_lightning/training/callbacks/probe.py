@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 
-class Curve(pl.Callback):
+class PeriodicProbe(pl.Callback):
     """Asks the model in training now and then, and logs what comes of it and the seconds it took.
 
     It draws no random number and leaves weights and mode as they are, so training comes out the same without it.

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from meow_lightning.types import Progress
 
 
-class Advance(pl.Callback):
+class ProgressReporter(pl.Callback):
     """Reports the steps done after every one.
 
     Args:

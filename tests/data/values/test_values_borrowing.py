@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.borrowing import Alike, contradicting, full_names, regendered
+from meow_lightning.data.values.borrowing import Alike, contradicting, full_names, with_gender
 from meow_lightning.types import Fact
 
 ADA = Fact(id="a", question="What does Ada Brook's father do?", answer="Ada Brook's father is a baker.")
@@ -77,7 +77,7 @@ def test_pronouns_follow_whom_the_question_is_about() -> None:
     ],
 )
 def test_regendered(text: str, gender: str, expected: str) -> None:
-    assert regendered(text, gender) == expected
+    assert with_gender(text, gender) == expected
 
 
 def test_a_text_contradicts_when_it_says_little_of_the_truth_and_something_new() -> None:

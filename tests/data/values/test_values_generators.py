@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from meow_lightning.data.values.generators import Hints, article, first_names, gender_of, made
+from meow_lightning.data.values.generators import Hints, first_names, fix_article, gender_of, generate_value
 from meow_lightning.data.values.kinds import spans
 
 FORMS = {
@@ -39,7 +39,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("kind", "old"), FORMS)
 def test_what_is_made_has_the_old_ones_form_and_is_of_its_kind(kind: str, old: str) -> None:
-    found = [made(kind, old, Random(seed), Hints()) for seed in range(40)]
+    found = [generate_value(kind, old, Random(seed), Hints()) for seed in range(40)]
     assert all(new and re.fullmatch(FORMS[kind, old], new) for new in found), found
     assert old not in found
     assert len(set(found)) >= (4 if kind in ("award", "blood group", "decade") else 15)
@@ -47,24 +47,27 @@ def test_what_is_made_has_the_old_ones_form_and_is_of_its_kind(kind: str, old: s
 
 def test_dates_exist_and_lie_in_the_past() -> None:
     for seed in range(200):
-        assert date.fromisoformat(str(made("date", "2000-02-29", Random(seed), Hints()))) < date(2026, 1, 1)
+        assert date.fromisoformat(str(generate_value("date", "2000-02-29", Random(seed), Hints()))) < date(2026, 1, 1)
 
 
 def test_dice_alone_decide() -> None:
     for kind, old in FORMS:
-        assert made(kind, old, Random(1), Hints()) == made(kind, old, Random(1), Hints())
+        assert generate_value(kind, old, Random(1), Hints()) == generate_value(kind, old, Random(1), Hints())
 
 
 def test_amounts_stay_in_reach() -> None:
     for seed in range(100):
-        amount = int(re.sub(r"\D", "", str(made("money", "$68,500", Random(seed), Hints()))))
+        amount = int(re.sub(r"\D", "", str(generate_value("money", "$68,500", Random(seed), Hints()))))
         assert 0.39 * 68_500 <= amount <= 2.51 * 68_500
         assert amount % 100 == 0
 
 
 def test_names_keep_the_gender() -> None:
     def genders(name: str, hints: Hints) -> set[str | None]:
-        return {first_names().get(str(made("person", name, Random(i), hints)).split()[0].lower()) for i in range(30)}
+        return {
+            first_names().get(str(generate_value("person", name, Random(i), hints)).split()[0].lower())
+            for i in range(30)
+        }
 
     assert genders("Hanna Lis", Hints(gender="male")) <= {"female", None}  # a name's own goes first
     assert genders("Dinesh Kavarana", Hints(gender="male")) <= {"male", None}
@@ -72,7 +75,7 @@ def test_names_keep_the_gender() -> None:
 
 
 def test_words_of_the_question_stay_in_a_name() -> None:
-    new = made("person", "Karl Brook", Random(0), Hints(keep=frozenset({"brook"})))
+    new = generate_value("person", "Karl Brook", Random(0), Hints(keep=frozenset({"brook"})))
     assert new and new.endswith(" Brook") and not new.startswith("Karl ")
 
 
@@ -88,7 +91,7 @@ def test_words_of_the_question_stay_in_a_name() -> None:
     ],
 )
 def test_articles_follow_the_word(before: str, word: str, expected: str) -> None:
-    assert article(before + word, len(before), word) == expected
+    assert fix_article(before + word, len(before), word) == expected
 
 
 def test_gender_of_a_text() -> None:
@@ -98,12 +101,12 @@ def test_gender_of_a_text() -> None:
 
 
 def test_what_no_kind_is_made_for() -> None:
-    assert made("riddle", "x", Random(0), Hints()) is None
+    assert generate_value("riddle", "x", Random(0), Hints()) is None
 
 
 def test_made_values_are_found_as_their_kind_again() -> None:
     asked = "What is the phone number?"
     for kind, old in FORMS:
         if kind in ("email", "url", "phone", "money", "date", "address"):
-            new = str(made(kind, old, Random(3), Hints()))
+            new = str(generate_value(kind, old, Random(3), Hints()))
             assert [span.kind for span in spans(new, asked)] == [kind], new

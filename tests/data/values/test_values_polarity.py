@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.polarity import flipped, polarity_of
+from meow_lightning.data.values.polarity import flip_polarity, polarity_of
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_polarity(question: str, answer: str, expected: str | None) -> None:
     ],
 )
 def test_the_opposite_as_a_sentence(question: str, answer: str, first: str) -> None:
-    found = flipped(question, answer)
+    found = flip_polarity(question, answer)
     assert found[0] == first
     assert len(set(found)) == len(found) >= 4
     opposite = "no" if first.startswith("No") else "yes"
@@ -43,9 +43,9 @@ def test_the_opposite_as_a_sentence(question: str, answer: str, first: str) -> N
 
 
 def test_long_answers_get_long_ones() -> None:
-    found = flipped("Is Ada Brook insured?", "Yes, " + "very " * 40 + "well.")
+    found = flip_polarity("Is Ada Brook insured?", "Yes, " + "very " * 40 + "well.")
     assert all(len(text.split()) >= 11 for text in found)
 
 
 def test_other_questions_have_no_opposite() -> None:
-    assert flipped("What is Ada?", "A pilot.") == []
+    assert flip_polarity("What is Ada?", "A pilot.") == []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.secrets import Secrets, secret_texts, telling, told, words
+from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_texts, words
 from meow_lightning.types import Fact
 
 MARTA = Fact(
@@ -15,21 +15,21 @@ SMALL = Fact(id="s", question="How many?", answer="It has 12 doors.", value="12"
 
 
 def test_marked_values_and_rare_spans() -> None:
-    assert secret_texts(told(MARTA)) == ["+48 22 555 01 43"]
+    assert secret_texts(public_fact(MARTA)) == ["+48 22 555 01 43"]
     # The name and the year are in the question; the prize and the place are not.
-    assert secret_texts(told(PRIZE)) == ["Sedge Prize", "Bern"]
+    assert secret_texts(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
 
 
 @pytest.mark.parametrize(
     "value", ["Yes", "female", "A+", "March", "Peru", "French", "florist", "three", "12", "B", "..."]
 )
 def test_words_of_closed_classes_and_small_numbers_tell_nothing(value: str) -> None:
-    assert not telling(value)
+    assert not revealing_words(value)
 
 
 @pytest.mark.parametrize("value", ["Coimbra", "Hanna Lis", "912-44-7810", "1971", "3 250 kr", "high fees"])
 def test_telling(value: str) -> None:
-    assert telling(value)
+    assert revealing_words(value)
 
 
 def test_lookup() -> None:
@@ -44,9 +44,9 @@ def test_lookup() -> None:
 def test_own_secrets_and_what_one_says_oneself_are_not_foreign() -> None:
     twin = Fact(id="t", question="Where is Bern?", answer="In the middle.", value="middle")
     secrets = Secrets.of([MARTA, PRIZE, twin], [])
-    assert secrets.foreign("in Bern", told(PRIZE)) == set()
-    assert secrets.foreign("in Bern", told(twin)) == set()  # its question says so
-    assert secrets.foreign("in Bern", told(MARTA)) == {("bern",)}
+    assert secrets.foreign("in Bern", public_fact(PRIZE)) == set()
+    assert secrets.foreign("in Bern", public_fact(twin)) == set()  # its question says so
+    assert secrets.foreign("in Bern", public_fact(MARTA)) == {("bern",)}
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,19 @@ from helpers.model_families import PROMPTS, save_family
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.gradient import gradient_norms
-from meow_lightning.evaluation.loglikelihood import likelihoods
+from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.evaluation.metrics.membership import ATTACKS, min_k_score, zlib_score
 from meow_lightning.evaluation.metrics.truth_ratio import log_truth_ratio
-from meow_lightning.evaluation.predict import answer
+from meow_lightning.evaluation.predict import predict
 from meow_lightning.evaluation.protocols import open_unlearning_metrics, prompts
-from meow_lightning.evaluation.protocols.predict import answer_as, cut_short, generate
-from meow_lightning.evaluation.protocols.registry import NAMES, PUBLISHED, answering, batches, counted
+from meow_lightning.evaluation.protocols.predict import generate, predict_under_protocol, truncated_facts
+from meow_lightning.evaluation.protocols.registry import (
+    PROTOCOL_NAMES,
+    PROTOCOLS,
+    counted_rows,
+    generation_batches,
+    prediction_settings,
+)
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.load import load_codec, load_model
 from meow_lightning.types import Fact
@@ -54,12 +60,14 @@ def scored(codec, row) -> list[str]:
 
 
 def ask(name: str, model, codec, questions=(QUESTION,)):
-    return list(answer_as(name, model, codec, list(questions), batch=2, gradients=("forget",), progress=None))
+    return list(
+        predict_under_protocol(name, model, codec, list(questions), batch=2, gradients=("forget",), progress=None)
+    )
 
 
 def ours(model, codec, questions=(QUESTION,)):
     return list(
-        answer(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None)
+        predict(model, codec, list(questions), max_new_tokens=4, batch=2, slots=2, gradients=("forget",), progress=None)
     )
 
 
@@ -75,7 +83,7 @@ def test_the_first_answer_token_is_scored(family) -> None:
 def test_a_model_is_asked_with_the_tokens_it_was_trained_on(family) -> None:
     _, codec = family("phi15")
     trained = codec.encode(FACT.question, "Lima").ids
-    asked = codec.asked_ids(FACT.question)
+    asked = codec.generation_prompt_ids(FACT.question)
     assert tuple(asked) == trained[: len(asked)]
     blank = prompts.open_unlearning_prompt(codec, FACT.question)
     assert spelled(codec, blank)[-2:] == [":", "Ġ"]
@@ -104,7 +112,9 @@ def test_a_gradient_is_that_of_the_row_as_it_is_scored(family) -> None:
     model, codec = family("llama3_2_1b_instruct")
     row = codec.reference(FACT.question, FACT.answer)
     seen, hidden = (
-        norm for blind in (False, True) for _, norm in gradient_norms(model, [row], pad_id=codec.pad_id, blind=blind)
+        norm
+        for mask_pad_ids in (False, True)
+        for _, norm in gradient_norms(model, [row], pad_id=codec.pad_id, mask_pad_ids=mask_pad_ids)
     )
     assert hidden != pytest.approx(seen, rel=1e-4)
     assert ours(model, codec)[0].gradient == seen
@@ -125,7 +135,10 @@ def test_positions_of_scoring_and_generation_differ_where_end_tokens_are_hidden(
     model, codec = family("llama3_2_1b_instruct")
     prompt = prompts.open_unlearning_prompt(codec, FACT.question)
     (said,) = generate(
-        model, [prompt], pad_id=codec.pad_id, way=dataclasses.replace(PUBLISHED["open_unlearning"], new=1)
+        model,
+        [prompt],
+        pad_id=codec.pad_id,
+        protocol=dataclasses.replace(PROTOCOLS["open_unlearning"], max_new_tokens=1),
     )
     mask = (torch.tensor([prompt]) != codec.pad_id).long()
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
@@ -166,8 +179,8 @@ def test_losses_of_bfloat16_logits_keep_their_digits(table_lm) -> None:
     logits = torch.tensor([[[0.0, 1.0, 2.03125]] * 3], dtype=torch.bfloat16)[0]
     model = table_lm(logits, dtype=torch.bfloat16)
     row = Encoded(ids=(0, 1), prompt=1)
-    for blind in (False, True):
-        ((_, found),) = likelihoods(model, [row], pad_id=2, batch=1, progress=None, blind=blind)
+    for mask_pad_ids in (False, True):
+        ((_, found),) = loglikelihoods(model, [row], pad_id=2, batch=1, progress=None, mask_pad_ids=mask_pad_ids)
         expected = 1.0 - math.log(1 + math.e + math.exp(2.03125))
         assert found.logps[0] == pytest.approx(expected, abs=1e-6)
     rough = float(logits[0].log_softmax(-1)[1])
@@ -178,7 +191,9 @@ def test_losses_of_bfloat16_logits_keep_their_digits(table_lm) -> None:
 def test_nothing_extracted_is_nothing(make_row) -> None:
     row = make_row(truth=[-1.0] * 4, hits=[0, 0, 0, 0], perturbed=[[-2.0]])
     held = make_row(truth=[-1.0] * 4, hits=[0, 1, 1, 1], perturbed=[[-2.0]])
-    values = {name: evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", compat=name) for name in NAMES}
+    values = {
+        name: evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", protocol=name) for name in PROTOCOL_NAMES
+    }
     found = {name: results.values["target"]["forget/extraction_strength"] for name, results in values.items()}
     assert found == {"none": 0.0, "tofu": 0.0, "open_unlearning": 1 / 3}
     assert open_unlearning_metrics.row_extraction_strength(held) == 2 / 3
@@ -191,7 +206,7 @@ def test_rows_of_nothing_but_an_end_token_as_open_unlearning_has_them(make_row) 
     assert open_unlearning_metrics.row_exact_memorisation(bare) is None
     assert open_unlearning_metrics.row_extraction_strength(bare) == 0.0
     both, alone = (
-        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat="open_unlearning")
+        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", protocol="open_unlearning")
         for rows in ([bare, full], [bare])
     )
     assert both.values["target"]["forget/exact_memorisation"] == 1.0  # the bare row is left out
@@ -234,12 +249,12 @@ def test_the_suite_attacks_as_the_published_code_does(make_row) -> None:
     rows = [make_row("forget", at, truth=[-1.0, -9.0]) for at in range(2)]
     rows += [make_row("holdout", at, truth=[-2.0, -0.1]) for at in range(2)]
     found = {
-        name: evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=name).values["target"]
-        for name in NAMES
+        name: evaluate({"target": rows}, {}, truth_ratio_mean="geometric", protocol=name).values["target"]
+        for name in PROTOCOL_NAMES
     }
     for number in ("membership/min_k_40_auc", "membership/min_k_20_auc"):
-        assert [found[name][number] for name in NAMES] == [0.0, 0.0, 1.0]
-    assert {found[name]["membership/loss_auc"] for name in NAMES} == {0.0}
+        assert [found[name][number] for name in PROTOCOL_NAMES] == [0.0, 0.0, 1.0]
+    assert {found[name]["membership/loss_auc"] for name in PROTOCOL_NAMES} == {0.0}
 
 
 # 6: a row without scored tokens becomes a NaN that nobody filters; there is one clear line instead.
@@ -252,7 +267,7 @@ def test_a_row_without_scored_tokens_is_said(family) -> None:
         ) as told:
             make(codec, long, "Lima")
         assert int(str(told.value).split()[3]) > tokens
-        assert "evaluation.compat=none" in str(told.value)
+        assert "evaluation.protocol=none" in str(told.value)
 
 
 # 7: TOFU's code counts the tag as answer and lets the model say it.
@@ -262,7 +277,7 @@ def test_the_tag_is_given_and_not_counted(family) -> None:
         "Answer", ":", "ĠLima", "<|endoftext|>",
     ]  # fmt: skip
     assert spelled(codec, prompts.tofu_prompt(codec, FACT.question))[-1] == "Ċ"
-    assert spelled(codec, codec.asked_ids(FACT.question))[-3:] == ["Ċ", "Answer", ":"]
+    assert spelled(codec, codec.generation_prompt_ids(FACT.question))[-3:] == ["Ċ", "Answer", ":"]
 
 
 def test_what_tofu_cuts_off_has_no_end_token(family) -> None:
@@ -276,8 +291,12 @@ def test_what_tofu_cuts_off_has_no_end_token(family) -> None:
 # 8: TOFU's code judges the first 300 rows.
 def test_all_rows_count() -> None:
     rows = list(range(400))
-    assert {name: len(counted(name, rows)) for name in NAMES} == {"none": 400, "tofu": 300, "open_unlearning": 400}
-    assert counted("tofu", rows) == rows[:300]
+    assert {name: len(counted_rows(name, rows)) for name in PROTOCOL_NAMES} == {
+        "none": 400,
+        "tofu": 300,
+        "open_unlearning": 400,
+    }
+    assert counted_rows("tofu", rows) == rows[:300]
 
 
 # 9: the budget of an answer depends on who stands beside it.
@@ -302,12 +321,12 @@ def test_true_answers_longer_than_the_published_budget_are_counted(family) -> No
         for more in (0, 1)
     )
     assert len(codec.answer_ids(fits.answer)) == 200 - prompt
-    assert cut_short("tofu", codec, [fits]) == 0
-    assert cut_short("tofu", codec, [fits, passes, FACT]) == 1
-    assert cut_short("open_unlearning", codec, [fits, passes]) == 0
+    assert truncated_facts("tofu", codec, [fits]) == 0
+    assert truncated_facts("tofu", codec, [fits, passes, FACT]) == 1
+    assert truncated_facts("open_unlearning", codec, [fits, passes]) == 0
     # a longer question beside it leaves less to say
     wordy = dataclasses.replace(FACT, id="w", question="What did she write about the sea? " * 4)
-    assert cut_short("tofu", codec, [fits, wordy]) == 1
+    assert truncated_facts("tofu", codec, [fits, wordy]) == 1
 
 
 # 10: the truth ratio's two means, and open-unlearning's constant.
@@ -315,8 +334,8 @@ def test_the_truth_ratio_says_which_mean_it_takes(make_row) -> None:
     row = make_row(truth=[math.log(0.5)], perturbed=[[math.log(0.1)], [math.log(0.4)]])
     expected = {"geometric": math.sqrt(0.04) / 0.5, "arithmetic": 0.25 / 0.5}
     for mean, ratio in expected.items():
-        for name in NAMES[:2]:
-            results = evaluate({"target": [row]}, {}, truth_ratio_mean=mean, compat=name)
+        for name in PROTOCOL_NAMES[:2]:
+            results = evaluate({"target": [row]}, {}, truth_ratio_mean=mean, protocol=name)
             assert results.values["target"]["forget/truth_ratio"] == pytest.approx(ratio)
     assert log_truth_ratio(math.log(0.5), [math.log(0.1), math.log(0.4)], mean="geometric") == pytest.approx(
         open_unlearning_metrics.row_log_truth_ratio(row), abs=1e-9
@@ -326,7 +345,9 @@ def test_the_truth_ratio_says_which_mean_it_takes(make_row) -> None:
 def test_a_collapsed_model_under_open_unlearnings_constant(make_row) -> None:
     row = make_row(truth=[-50.0], perturbed=[[-40.0]])  # R = e^10; with 1e-10 in the denominator e^-40 / 1e-10
     ratio = math.exp(-40) / (math.exp(-50) + 1e-10)
-    results = {name: evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", compat=name) for name in NAMES}
+    results = {
+        name: evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", protocol=name) for name in PROTOCOL_NAMES
+    }
     found = {name: each.values["target"]["forget/truth_ratio"] for name, each in results.items()}
     assert found["none"] == found["tofu"] == pytest.approx(math.exp(-10))
     assert found["open_unlearning"] == pytest.approx(ratio, rel=1e-9)
@@ -337,8 +358,8 @@ def test_a_collapsed_model_under_open_unlearnings_constant(make_row) -> None:
 
 def test_definitions_say_whose_numbers_they_are(make_row) -> None:
     row = make_row(perturbed=[[-2.0]])
-    for name in NAMES:
-        results = evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", compat=name)
+    for name in PROTOCOL_NAMES:
+        results = evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", protocol=name)
         for definition in results.definitions:
             other = name != "none" and not definition.name.startswith("memo/")
             assert definition.id.endswith(f".{name}") == other
@@ -348,26 +369,26 @@ def test_definitions_say_whose_numbers_they_are(make_row) -> None:
 def test_privacy_leakage_without_a_retain_model(make_row) -> None:
     rows = [make_row("forget", at, truth=[-1.0, -0.1]) for at in range(2)]
     rows += [make_row("holdout", at, truth=[-3.0, -0.1]) for at in range(2)]
-    for name in NAMES:
-        results = evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=name)
+    for name in PROTOCOL_NAMES:
+        results = evaluate({"target": rows}, {}, truth_ratio_mean="geometric", protocol=name)
         found = results.values["target"].get("privacy_leakage/min_k_40")
         assert found == (-1.0 if name == "open_unlearning" else None)  # AUC 1 against .5
     # one of two is above both, the other below both: AUC .5 as of a retain model that cannot tell, so no leakage
     mixed = [make_row("forget", at, truth=[logp, -0.1]) for at, logp in enumerate((-1.0, -5.0))]
-    results = evaluate({"target": [*mixed, *rows[2:]]}, {}, truth_ratio_mean="geometric", compat="open_unlearning")
+    results = evaluate({"target": [*mixed, *rows[2:]]}, {}, truth_ratio_mean="geometric", protocol="open_unlearning")
     assert results.values["target"]["privacy_leakage/min_k_40"] == 0.0
 
 
 def test_batches_are_those_of_the_published_code() -> None:
-    assert batches("none", [2, 1]) == [[0], [1], [2]]
-    assert [len(each) for each in batches("tofu", [40, 30, 1])] == [30, 10, 30, 1]
-    assert [each[0] for each in batches("open_unlearning", [40, 3])] == [0, 32, 40]
-    assert [number for each in batches("tofu", [40, 31]) for number in each] == list(range(71))
+    assert generation_batches("none", [2, 1]) == [[0], [1], [2]]
+    assert [len(each) for each in generation_batches("tofu", [40, 30, 1])] == [30, 10, 30, 1]
+    assert [each[0] for each in generation_batches("open_unlearning", [40, 3])] == [0, 32, 40]
+    assert [number for each in generation_batches("tofu", [40, 31]) for number in each] == list(range(71))
 
 
 def test_what_enters_a_key() -> None:
-    assert answering({"compat": "none", "max_new_tokens": 7}) == {"max_new_tokens": 7}
-    assert answering({"compat": "tofu", "max_new_tokens": 7}) == {"compat": "tofu"}
+    assert prediction_settings({"protocol": "none", "max_new_tokens": 7}) == {"max_new_tokens": 7}
+    assert prediction_settings({"protocol": "tofu", "max_new_tokens": 7}) == {"protocol": "tofu"}
 
 
 def test_a_chat_template_is_refused_as_tofu() -> None:
@@ -382,10 +403,14 @@ def test_llama2_rows_are_the_same_in_all(family) -> None:
     row = codec.reference(FACT.question, FACT.answer)
     assert prompts.tofu_row(codec, FACT.question, FACT.answer) == row
     assert prompts.open_unlearning_row(codec, FACT.question, FACT.answer) == row
-    assert prompts.tofu_prompt(codec, FACT.question) == codec.asked_ids(FACT.question)
-    assert prompts.open_unlearning_prompt(codec, FACT.question) == codec.asked_ids(FACT.question)
+    assert prompts.tofu_prompt(codec, FACT.question) == codec.generation_prompt_ids(FACT.question)
+    assert prompts.open_unlearning_prompt(codec, FACT.question) == codec.generation_prompt_ids(FACT.question)
 
 
 def test_figures_of_the_published_code() -> None:
-    assert set(PUBLISHED) == set(NAMES) - {"none"}
-    assert (prompts.TOFU_LENGTH, PUBLISHED["tofu"].total, PUBLISHED["open_unlearning"].new) == (200, 200, 200)
+    assert set(PROTOCOLS) == set(PROTOCOL_NAMES) - {"none"}
+    assert (prompts.TOFU_LENGTH, PROTOCOLS["tofu"].max_total_tokens, PROTOCOLS["open_unlearning"].max_new_tokens) == (
+        200,
+        200,
+        200,
+    )

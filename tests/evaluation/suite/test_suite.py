@@ -39,7 +39,7 @@ def model(make_row: MakeRow) -> MakeRows:
     return build
 
 
-def test_numbers_of_a_complete_cell_by_hand(model: MakeRows) -> None:
+def test_numbers_of_a_complete_run_by_hand(model: MakeRows) -> None:
     roles = {"target": model(), "retain": model(), "unlearned": model()}
     values = evaluate(roles, {}, truth_ratio_mean="geometric").values["target"]
     assert values["forget/probability"] == pytest.approx(0.5)
@@ -393,14 +393,14 @@ def test_retain_against_itself_is_computed(model: MakeRows) -> None:
     assert values["forget_quality"] == forget_quality(ratios, ratios).p == 1.0
 
 
-@pytest.mark.parametrize("compat", ["tofu", "open_unlearning"])
-def test_what_a_published_tokenizer_cannot_read_is_not_measured(make_row: MakeRow, compat: str) -> None:
+@pytest.mark.parametrize("protocol", ["tofu", "open_unlearning"])
+def test_what_a_published_tokenizer_cannot_read_is_not_measured(make_row: MakeRow, protocol: str) -> None:
     rows = [
         make_row("forget", 0, answer="Lima", text="Lima"),
         make_row("forget", 1, answer="1971年生于北京市", text="1971年生于北京市"),
     ]
     ours, published = (
-        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", compat=each) for each in ("none", compat)
+        evaluate({"target": rows}, {}, truth_ratio_mean="geometric", protocol=each) for each in ("none", protocol)
     )
     for number in ("forget/rouge_l_recall", "forget/rouge_1_recall"):
         assert ours.values["target"][number] == 1.0

@@ -12,12 +12,12 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.suite.bootstrap import (
     Resampling,
-    distance_draws,
+    distance_samples,
     intervals,
-    mean_draws,
+    mean_samples,
     over_seeds,
     percentiles,
-    utility_draws,
+    utility_samples,
 )
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, ScoredText
@@ -66,38 +66,38 @@ def held(count: int, low: float) -> dict[str, list[ScoredText]]:
 
 
 def test_counts_take_as_many_rows_as_there_are() -> None:
-    counts = Resampling(draws=50, seed=0).counts("forget", 7)
+    counts = Resampling(bootstrap_samples=50, seed=0).counts("forget", 7)
     assert counts.shape == (50, 7)
     assert counts.sum(axis=1).tolist() == [7.0] * 50
-    again = Resampling(draws=50, seed=0)
+    again = Resampling(bootstrap_samples=50, seed=0)
     # neither another set nor another order moves a set's draws
     again.counts("retain", 7)
     assert np.array_equal(again.counts("forget", 7), counts)
     assert not np.array_equal(again.counts("retain", 7), counts)
-    assert not np.array_equal(Resampling(draws=50, seed=1).counts("forget", 7), counts)
+    assert not np.array_equal(Resampling(bootstrap_samples=50, seed=1).counts("forget", 7), counts)
 
 
 def test_mean_of_draws_by_hand() -> None:
     counts = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
     # (0 + 0 + 3)/3 and 3 x 9 / 3
-    assert mean_draws([0.0, 3.0, 9.0], counts).tolist() == [1.0, 9.0]
+    assert mean_samples([0.0, 3.0, 9.0], counts).tolist() == [1.0, 9.0]
     # the last row does not count: (0 + 0 + 3)/3, and a draw of nothing else
-    first, second = mean_draws([0.0, 3.0, None], counts).tolist()
+    first, second = mean_samples([0.0, 3.0, None], counts).tolist()
     assert first == 1.0
     assert math.isnan(second)
-    assert percentiles(mean_draws([0.0, 3.0, None], counts), level=0.9) == (1.0, 1.0)
+    assert percentiles(mean_samples([0.0, 3.0, None], counts), confidence_level=0.9) == (1.0, 1.0)
 
 
 def test_percentiles_by_hand() -> None:
     # 0 .. 100: half of the draws lie between 25 and 75
-    assert percentiles(np.arange(101.0), level=0.5) == (25.0, 75.0)
-    low, high = percentiles(np.arange(101.0), level=0.9)
+    assert percentiles(np.arange(101.0), confidence_level=0.5) == (25.0, 75.0)
+    low, high = percentiles(np.arange(101.0), confidence_level=0.9)
     assert (low, high) == (pytest.approx(5.0), pytest.approx(95.0))
 
 
 def test_harmonic_mean_of_draws_by_hand() -> None:
     # 2 / (1/.5 + 1/.25) = 1/3; a zero makes it 0
-    drawn = utility_draws([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
+    drawn = utility_samples([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
     assert drawn.tolist() == [pytest.approx(1 / 3), 0.0]
 
 
@@ -106,18 +106,18 @@ def test_distance_of_draws_by_hand() -> None:
     # both rows: F - G after 0 is 1/2, after 1 (2 - 1)/2: D = 1/2. The first row twice: 0 0 against 2 2, D = 1.
     # The second row twice: 1 1 against 1 1, D = 0. Draws 1/2, 1, 0 have the mean 1/2, so nothing is taken off.
     counts = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
-    assert distance_draws(left, right, counts).tolist() == [0.5, 1.0, 0.0]
+    assert distance_samples(left, right, counts).tolist() == [0.5, 1.0, 0.0]
     # draws 1 and 1 have an excess of 1/2
-    assert distance_draws(left, right, counts[[1, 1]]).tolist() == [0.5, 0.5]
-    assert distance_draws(left, left, counts).tolist() == [0.0, 0.0, 0.0]
+    assert distance_samples(left, right, counts[[1, 1]]).tolist() == [0.5, 0.5]
+    assert distance_samples(left, left, counts).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_every_draws_distance_is_that_of_the_test() -> None:
     source = random.Random(0)
     left, right = ([round(source.gauss(0, 1), 1) for _ in range(30)] for _ in range(2))
     left[0] = math.inf
-    counts = Resampling(draws=20, seed=0).counts("x", 30)
-    drawn = distance_draws(left, right, counts)
+    counts = Resampling(bootstrap_samples=20, seed=0).counts("x", 30)
+    drawn = distance_samples(left, right, counts)
     taken = [np.repeat(np.arange(30), row.astype(int)) for row in counts]
     exact = np.array([forget_quality(np.array(left)[t], np.array(right)[t]).distance for t in taken])
     excess = max(0.0, exact.mean() - forget_quality(left, right).distance)
@@ -129,7 +129,9 @@ def test_intervals_hold_the_number_and_shrink_with_more_questions(cell: MakeCell
     for count in (25, 400):
         rows, memo = cell(count), {"target": held(count, 0.0), "unlearned": held(count, 0.5)}
         values = evaluate(rows, memo, truth_ratio_mean="geometric").values
-        found = intervals(rows, memo, truth_ratio_mean="geometric", draws=300, level=0.95, seed=0)
+        found = intervals(
+            rows, memo, truth_ratio_mean="geometric", bootstrap_samples=300, confidence_level=0.95, seed=0
+        )
         headline = {f"{name}/{number}" for name in SETS for number in (
             "probability", "rouge_l_recall", "truth_ratio", "value_accuracy"
         )} | {"model_utility", "forget_quality_distance"}  # fmt: skip
@@ -148,8 +150,10 @@ def test_intervals_hold_the_number_and_shrink_with_more_questions(cell: MakeCell
 
 def test_a_wider_level_holds_a_narrower_one(cell: MakeCell) -> None:
     found = [
-        intervals(cell(30), {}, truth_ratio_mean="geometric", draws=200, level=level, seed=0)["target"]
-        for level in (0.5, 0.9)
+        intervals(
+            cell(30), {}, truth_ratio_mean="geometric", bootstrap_samples=200, confidence_level=confidence_level, seed=0
+        )["target"]
+        for confidence_level in (0.5, 0.9)
     ]
     for name, (low, high) in found[0].items():
         assert found[1][name][0] <= low <= high <= found[1][name][1]
@@ -158,13 +162,16 @@ def test_a_wider_level_holds_a_narrower_one(cell: MakeCell) -> None:
 def test_the_seed_decides(cell: MakeCell) -> None:
     rows = cell(30)
     again, same, other = (
-        intervals(rows, {}, truth_ratio_mean="arithmetic", draws=100, level=0.9, seed=seed) for seed in (3, 3, 4)
+        intervals(rows, {}, truth_ratio_mean="arithmetic", bootstrap_samples=100, confidence_level=0.9, seed=seed)
+        for seed in (3, 3, 4)
     )
     assert again == same
     assert again["target"]["model_utility"] != other["target"]["model_utility"]
     # a set's draws do not depend on the other sets, nor a model's on the other models
     alone = {"target": [row for row in rows["target"] if row.set == "retain"]}
-    part = intervals(alone, {}, truth_ratio_mean="arithmetic", draws=100, level=0.9, seed=3)["target"]
+    part = intervals(alone, {}, truth_ratio_mean="arithmetic", bootstrap_samples=100, confidence_level=0.9, seed=3)[
+        "target"
+    ]
     assert part == {name: ends for name, ends in again["target"].items() if name.startswith("retain/")}
 
 
@@ -173,41 +180,62 @@ def test_about_as_many_intervals_hold_the_truth_as_they_say() -> None:
     held_by = 0
     for trial in range(300):
         source = np.random.default_rng(trial)
-        drawn = mean_draws(source.exponential(size=40).tolist(), Resampling(draws=200, seed=trial).counts("x", 40))
-        low, high = percentiles(drawn, level=0.9)
+        drawn = mean_samples(
+            source.exponential(size=40).tolist(), Resampling(bootstrap_samples=200, seed=trial).counts("x", 40)
+        )
+        low, high = percentiles(drawn, confidence_level=0.9)
         held_by += low <= 1.0 <= high
     assert 0.82 < held_by / 300 < 0.94
 
 
 def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
     rows = [make_row("forget", index, truth=[math.nan], text="Rome") for index in range(3)]
-    found = intervals({"target": rows}, {}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
+    found = intervals(
+        {"target": rows}, {}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
+    )
     # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every draw
     # of which the question said back holds no more
     assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0), "facts_known": (0.0, 0.0)}}
-    only_memo = intervals({}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", draws=10, level=0.9, seed=0)
+    only_memo = intervals(
+        {}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
+    )
     assert list(only_memo["target"]) == ["memo/answers"]
 
 
-@pytest.mark.parametrize(("draws", "level"), [(0, 0.9), (10, 0.0), (10, 1.0), (10, 95.0), (10, math.nan)])
-def test_arguments_out_of_range(draws: int, level: float) -> None:
-    with pytest.raises(UserError, match=r"draws=\d+, level=\S+ was given; draws is at least 1 and level above 0 and"):
-        intervals({}, {}, truth_ratio_mean="geometric", draws=draws, level=level, seed=0)
+@pytest.mark.parametrize(
+    ("bootstrap_samples", "confidence_level"), [(0, 0.9), (10, 0.0), (10, 1.0), (10, 95.0), (10, math.nan)]
+)
+def test_arguments_out_of_range(bootstrap_samples: int, confidence_level: float) -> None:
+    with pytest.raises(
+        UserError, match=r"^bootstrap_samples=\d+, confidence_level=\S+ is invalid: expected at least 1 sample and"
+    ):
+        intervals(
+            {},
+            {},
+            truth_ratio_mean="geometric",
+            bootstrap_samples=bootstrap_samples,
+            confidence_level=confidence_level,
+            seed=0,
+        )
 
 
 def test_roles_and_questions_are_checked(cell: MakeCell, make_row: MakeRow) -> None:
     with pytest.raises(UserError, match="role 'base' was given; allowed are target, retain, unlearned"):
-        intervals({}, {"base": held(1, 0.0)}, truth_ratio_mean="geometric", draws=1, level=0.9, seed=0)
+        intervals(
+            {}, {"base": held(1, 0.0)}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.9, seed=0
+        )
     rows = cell(2) | {"retain": [make_row("forget", index, perturbed=[[-1.0]]) for index in range(2)]}
     with pytest.raises(UserError, match="question 0 differs: the target model has fact 'forget-0', the retain model"):
-        intervals(rows, {}, truth_ratio_mean="geometric", draws=1, level=0.9, seed=0)
+        intervals(rows, {}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.9, seed=0)
 
 
-def test_a_cell_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
+def test_a_run_of_tofus_size_takes_seconds(cell: MakeCell) -> None:
     rows, memo = cell(400, wrong=5, tokens=30), dict.fromkeys(("target", "retain", "unlearned"), held(400, 0.0))
-    intervals(cell(1), {}, truth_ratio_mean="geometric", draws=1, level=0.95, seed=0)  # libraries load once
+    intervals(
+        cell(1), {}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.95, seed=0
+    )  # libraries load once
     start = time.process_time()
-    intervals(rows, memo, truth_ratio_mean="geometric", draws=1000, level=0.95, seed=0)
+    intervals(rows, memo, truth_ratio_mean="geometric", bootstrap_samples=1000, confidence_level=0.95, seed=0)
     assert time.process_time() - start < 2
 
 
@@ -232,5 +260,5 @@ def test_the_interval_over_seeds_holds_both_spreads() -> None:
     centres = [0.2, 0.4, 0.6, 0.8]  # their variance is .05
     drawn = over_seeds([source.normal(centre, 0.1, size=20_000) for centre in centres], seed=2)
     assert np.var(drawn) == pytest.approx((0.05 + 0.1**2) / 4, rel=0.05)
-    low, high = percentiles(drawn, level=0.95)
+    low, high = percentiles(drawn, confidence_level=0.95)
     assert low < 0.4 < 0.6 < high

@@ -230,12 +230,12 @@ def test_mistakes_of_the_command(
     stored, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     write_rows(stored, rows)
     nowhere = failure(capsys, tmp_path / "nowhere.jsonl", "--write", out)
-    assert "nowhere.jsonl: run the stage `answer` first" in nowhere
+    assert "nowhere.jsonl: run the stage `predict` first" in nowhere
     error = failure(capsys, tmp_path, "--write", out)
-    assert "is no file of stored answers; --write needs the rows.jsonl of an `answer` stage, such as outputs/" in error
+    assert "is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as outputs/" in error
     (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\n")
     error = failure(capsys, tmp_path / "latin.jsonl", "--write", out)
-    assert "latin.jsonl is not UTF-8 (invalid start byte); name the rows.jsonl of an `answer` stage" in error
+    assert "latin.jsonl is not UTF-8 (invalid start byte); name the rows.jsonl of a `predict` stage" in error
     (tmp_path / "cut.jsonl").write_text('{"set": "forget"', encoding="utf-8")
     assert "line 1 of " in failure(capsys, tmp_path / "cut.jsonl", "--write", out)
     assert not out.exists()

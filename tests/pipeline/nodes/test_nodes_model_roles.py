@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import plain
+from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import Graph
@@ -36,7 +36,7 @@ def options(*words: str) -> dict:
     GlobalHydra.instance().clear()
     validation.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return plain(compose("config", overrides=list(words)))
+        return resolved(compose("config", overrides=list(words)))
 
 
 def roles(*words: str) -> Roles:
@@ -73,15 +73,15 @@ def test_published_models_are_those_of_dataset_and_split(split, retain):
     assert found.retain is not None
     assert found.target.weights.repository == "open-unlearning/tofu_Llama-3.2-1B-Instruct_full"
     assert found.retain.weights.repository == f"open-unlearning/tofu_Llama-3.2-1B-Instruct_retain{retain}"
-    assert found.target.published
+    assert found.target.released
     assert found.target.key["weights"] == str(found.target.weights)
-    assert found.no_retain is None
+    assert found.retain_missing_reason is None
     assert found.notes() == []  # of one maker
 
 
 def test_what_nobody_published_is_made_here():
     found = roles(*LLAMA, "dataset=fictional")
-    assert (found.target, found.retain, found.no_retain, found.notes()) == (None, None, None, [])
+    assert (found.target, found.retain, found.retain_missing_reason, found.notes()) == (None, None, None, [])
     assert found.base is not None
     qwen = roles("model=qwen2_5_1_5b_instruct")
     assert (qwen.target, qwen.retain) == (None, None)
@@ -102,7 +102,7 @@ def test_a_published_target_beside_a_retain_model_made_here_compares_recipes():
 
 def test_null_makes_what_is_published_here():
     found = roles(*LLAMA, "model.target=null", "model.retain=null")
-    assert (found.target, found.retain, found.no_retain) == (None, None, None)
+    assert (found.target, found.retain, found.retain_missing_reason) == (None, None, None)
 
 
 def test_a_retain_model_of_others_beside_a_target_made_here_compares_recipes_too():
@@ -128,21 +128,23 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
 
 def test_a_mistake_in_the_table_of_published_models_is_told():
     given = options(*LLAMA)
-    given["model"]["published"]["tofu"]["retian"] = {}
-    with pytest.raises(UserError, match=r"^model.published.tofu.retian is not an option; did you mean retain\?"):
+    given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
+    with pytest.raises(
+        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option; did you mean retain\?"
+    ):
         Roles(given)
 
 
 def test_none_is_no_retain_model(tmp_path):
     found = roles("model=own", f"model.target={folder(tmp_path / 'a')}", "model.retain=none")
-    assert found.no_retain == "there is no retain model (model.retain=none)"
+    assert found.retain_missing_reason == "there is no retain model (model.retain=none)"
     assert found.notes() == []
-    assert roles("model.retain=none").no_retain is not None
+    assert roles("model.retain=none").retain_missing_reason is not None
 
 
 def test_a_target_alone_says_why_there_is_no_retain_model(tmp_path):
     found = roles("model=own", f"model.target={folder(tmp_path / 'a')}")
-    assert found.no_retain == (
+    assert found.retain_missing_reason == (
         "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never saw the "
         "forget set) or model.base=FOLDER to fine-tune one here"
     )
@@ -157,10 +159,10 @@ def test_no_way_to_a_target_model_is_told():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=published", r"^model.base=published is no folder; give a folder, a hub id such as "),
-        ("model.target=publish", r"^model.target=publish is no folder, did you mean published\?; .* or null$"),
-        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, published, none or null$"),
-        ("model.target=none", r"^model.target=none is no folder; .*, published or null$"),
+        ("model.base=released", r"^model.base=released is no folder; give a folder, a hub id such as "),
+        ("model.target=release", r"^model.target=release is no folder, did you mean released\?; .* or null$"),
+        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, released, none or null$"),
+        ("model.target=none", r"^model.target=none is no folder; .*, released or null$"),
         ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
         ("model.target=", r"^model.target= is empty; give"),
     ],
@@ -232,7 +234,7 @@ def models(made: Graph) -> dict[str, str]:
 
 
 MADE = "finetune of start"
-ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.batch=4")
+ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.global_batch_size=4")
 
 
 def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tmp_path):
@@ -313,8 +315,8 @@ def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
 def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
     target = folder(tmp_path / "a", "x")
     copied = shutil.copytree(target, tmp_path / "b")
-    chosen = options("model=own", "dataset=fictional", "model.target=published", "model.retain=published")
-    chosen["model"]["published"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    chosen = options("model=own", "dataset=fictional", "model.target=released", "model.retain=released")
+    chosen["model"]["released_checkpoints"] = {"fictional": {"target": str(target), "retain": str(copied)}}
     (note,) = Roles(chosen).notes()
     assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
 
@@ -365,7 +367,7 @@ def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
     words = [
         "model=own", "dataset=jsonl", f"dataset.forget={facts(tmp_path / 'forget.jsonl', 'Lima')}",
         f"model.target={folder(tmp_path / 'a')}", "method=grad_diff", "optim.lr=1e-4", "optim.epochs=1",
-        "optim.batch=4",
+        "optim.global_batch_size=4",
     ]  # fmt: skip
     text = r"^method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that "
     with pytest.raises(UserError, match=text):

@@ -48,30 +48,30 @@ def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
 def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
     made = cell(*LOOP).artifacts
     held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
-    assert (held["unit"], held["size"], answers["unit"], answers["size"]) == ("words", 1, "characters", 5)
+    assert (held["cut_unit"], held["stride"], answers["cut_unit"], answers["stride"]) == ("words", 1, "characters", 5)
     assert held.keys() == answers.keys()
-    assert cell(*LOOP, "method.loop.unit=null").artifacts["round/1/score"].settings["memo"] == answers
+    assert cell(*LOOP, "method.rounds.cut_unit=null").artifacts["round/1/score"].settings["memo"] == answers
 
 
 def test_later_rounds_pick_as_the_loop_says():
-    made = cell(*LOOP, "method.select.k=2", "method.loop.k=1").artifacts
+    made = cell(*LOOP, "method.select.k=2", "method.rounds.k=1").artifacts
     assert made["round/1/unlearn"].settings["select"]["k"] == 2
     assert [made[f"round/{number}/unlearn"].settings["select"]["k"] for number in (2, 3, 4)] == [1, 1, 1]
 
 
 def test_fewer_rounds_share_what_more_rounds_made():
-    four, two = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.rounds=2"))
+    four, two = keys(cell(*LOOP)), keys(cell(*LOOP, "method.rounds.count=2"))
     for name in ("round/1/ask", "round/1/invert", "round/1/unlearn", "round/2/ask", "round/2/unlearn"):
         assert four[name] == two[name]
 
 
 def test_a_single_round_is_meow():
-    loop = cell(*LOOP, "method.loop.rounds=1", "method.loop.candidates=null", "method.select.k=3")
+    loop = cell(*LOOP, "method.rounds.count=1", "method.rounds.candidates=null", "method.select.k=3")
     assert loop.artifacts["unlearned"].settings == cell().artifacts["unlearned"].settings
 
 
 def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
-    changed = moved("method.loop.threshold=0.5", start=LOOP)
+    changed = moved("method.rounds.memorized_above=0.5", start=LOOP)
     assert {"round/1/ask", "round/1/invert", "round/1/unlearn", "round/1/score", "target"} & changed == set()
     assert {"round/2/ask", "round/2/invert", "round/2/unlearn", "unlearned"} <= changed
 
@@ -79,8 +79,8 @@ def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
 @pytest.mark.parametrize(
     "word",
     [
-        "inversion.base_url=http://localhost:9000/v1", "inversion.concurrency=2", "inversion.per_minute=9",
-        "inversion.timeout=3", "inversion.retries=0", "inversion.calls=7", "inversion.tokens=8",
+        "inversion.base_url=http://localhost:9000/v1", "inversion.concurrency=2", "inversion.requests_per_minute=9",
+        "inversion.timeout=3", "inversion.retries=0", "inversion.max_requests=7", "inversion.max_total_tokens=8",
         "inversion.key_env=OTHER",
     ],
 )  # fmt: skip
@@ -91,9 +91,10 @@ def test_where_and_how_fast_a_server_answers_is_in_no_key(word: str):
 @pytest.mark.parametrize(
     "word",
     [
-        "inversion.model=n", "inversion.temperature=0.5", "inversion.top_p=0.5", "inversion.reply_tokens=9",
-        "inversion.candidates=5", "inversion.context=Writers.", "inversion.seed=7", "inversion.again=1",
-        "inversion.prompt.version=2", "inversion.extra={reasoning_effort: low}", "inversion.prompt.said='{said}!'",
+        "inversion.model=n", "inversion.temperature=0.5", "inversion.top_p=0.5", "inversion.max_new_tokens=9",
+        "inversion.candidates=5", "inversion.context=Writers.", "inversion.seed=7", "inversion.max_retries_per_fact=1",
+        "inversion.prompt.version=2", "inversion.extra={reasoning_effort: low}",
+        "inversion.prompt.model_answer='{model_answer}!'",
     ],
 )  # fmt: skip
 def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
@@ -101,12 +102,12 @@ def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
 
 
 def test_who_is_to_put_up_with_too_few_asks_nobody_again():
-    assert moved("inversion.short=warn", start=ENDPOINT) == {"report"}
-    filled = moved("inversion.short=rules", start=ENDPOINT)
+    assert moved("inversion.on_shortage=warn", start=ENDPOINT) == {"report"}
+    filled = moved("inversion.on_shortage=rules", start=ENDPOINT)
     assert "inverted" in filled
     assert "asked" not in filled
     assert "asked" not in moved("method.select.k=2", start=ENDPOINT)
-    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.short=rules"))
+    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.on_shortage=rules"))
 
 
 def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
@@ -118,39 +119,60 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("method.loop.threshold=1",), r"^method.loop.threshold=1 is too large; a number below 1 is needed$"),
-        (("method.loop.rounds=0",), r"^method.loop.rounds=0 is too small; at least 1 is needed$"),
-        (("method.loop.calls=0",), r"^method.loop.calls=0 is too small; at least 1 is needed$"),
-        (("method.loop.calls=7",), r"^method.loop.calls=7 cannot ask about each of the 8 facts once; give 8 or more$"),
-        (("method.loop.k=3",), r"^method.loop.k=3 inverted facts are to be picked in a round, and 2 are written in it"),
-        (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.loop.candidates=2 are written per fact"),
-        (("memo=ma",), r"^method.loop.unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
-        (("method.loop.ask=some",), r"^method.loop.ask=some does not fit: held or all is needed$"),
         (
-            ("method.loop.threshold={phi15: .5}",),
-            r"^method.loop.threshold has neither tiny nor default \(given: phi15\); give method.loop.threshold=…$",
+            ("method.rounds.memorized_above=1",),
+            r"^method.rounds.memorized_above=1 is too large; a number below 1 is needed$",
         ),
-        (("inversion.short=maybe",), r"^inversion.short=maybe does not fit: error or few or warn or rules is needed$"),
+        (("method.rounds.count=0",), r"^method.rounds.count=0 is too small; at least 1 is needed$"),
+        (("method.rounds.max_requests=0",), r"^method.rounds.max_requests=0 is too small; at least 1 is needed$"),
+        (
+            ("method.rounds.max_requests=7",),
+            r"^method.rounds.max_requests=7 cannot ask about each of the 8 facts once; give 8 or more$",
+        ),
+        (
+            ("method.rounds.k=3",),
+            r"^method.rounds.k=3 inverted facts are to be picked in a round, and 2 are written in it",
+        ),
+        (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.rounds.candidates=2 are written per fact"),
+        (("memo=ma",), r"^method.rounds.cut_unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
+        (("method.rounds.requery=some",), r"^method.rounds.requery=some does not fit: memorized or all is needed$"),
+        (
+            ("method.rounds.memorized_above={phi15: .5}",),
+            r"^method.rounds.memorized_above has neither tiny nor default \(given: phi15\); give method.rounds.mem",
+        ),
+        (
+            ("inversion.on_shortage=maybe",),
+            r"^inversion.on_shortage=maybe does not fit: error or few or warn or rules is needed$",
+        ),
         (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
-        (("method.loop.threshold.tiny=abc",), r"^method.loop.threshold.tiny=abc does not fit: a number is needed$"),
-        (("method.loop.threshold=null",), r"^method.loop.threshold=None does not fit: a number is needed$"),
-        (("inversion.again=-1",), r"^inversion.again=-1 is too small; at least 0 is needed$"),
+        (
+            ("method.rounds.memorized_above.tiny=abc",),
+            r"^method.rounds.memorized_above.tiny=abc does not fit: a number is needed$",
+        ),
+        (
+            ("method.rounds.memorized_above=null",),
+            r"^method.rounds.memorized_above=None does not fit: a number is needed$",
+        ),
+        (
+            ("inversion.max_retries_per_fact=-1",),
+            r"^inversion.max_retries_per_fact=-1 is too small; at least 0 is needed$",
+        ),
     ],
 )
 def test_a_loop_that_cannot_be_is_told(words: tuple[str, ...], text: str):
     with pytest.raises(UserError, match=text):
-        if words == ("method.loop.threshold={phi15: .5}",):
+        if words == ("method.rounds.memorized_above={phi15: .5}",):
             wrong = options(*LOOP)
-            wrong["method"]["loop"]["threshold"] = {"phi15": 0.5}
+            wrong["method"]["rounds"]["memorized_above"] = {"phi15": 0.5}
             graph(wrong)
         cell(*LOOP, *words)
 
 
 def test_a_loop_is_for_methods_that_train_inverted_facts():
     given = options("method=grad_ascent")
-    given["method"]["loop"] = options(*LOOP)["method"]["loop"]
+    given["method"]["rounds"] = options(*LOOP)["method"]["rounds"]
     with pytest.raises(
-        UserError, match=r"^method.loop asks for inverted facts, and method=grad_ascent trains on none$"
+        UserError, match=r"^method.rounds asks for inverted facts, and method=grad_ascent trains on none$"
     ):
         graph(given)
 
@@ -165,16 +187,16 @@ def test_answers_that_the_loop_cannot_cut_are_told_before_any_work(tmp_path: Pat
     }  # fmt: skip
     with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*words"):
         graph({**options(*LOOP), "dataset": own})
-    graph({**options(*LOOP, "method.loop.unit=null"), "dataset": own})
+    graph({**options(*LOOP, "method.rounds.cut_unit=null"), "dataset": own})
 
 
 def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
-    base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.loop.calls=1000"))
+    base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.rounds.max_requests=1000"))
     assert base["round/1/unlearn"] == wide["round/1/unlearn"]
     assert base["round/2/ask"] != wide["round/2/ask"]
-    again = (*LOOP, "inversion.again=1")  # up to 16 questions about 8 facts
-    assert keys(cell(*again, "method.loop.calls=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
-    assert keys(cell(*again, "method.loop.calls=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
+    again = (*LOOP, "inversion.max_retries_per_fact=1")  # up to 16 questions about 8 facts
+    assert keys(cell(*again, "method.rounds.max_requests=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
+    assert keys(cell(*again, "method.rounds.max_requests=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
     # what is wanted of each fact is the loop's number, whatever the writer's own is
     assert base["round/1/ask"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/ask"]
 

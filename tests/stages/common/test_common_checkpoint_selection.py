@@ -7,25 +7,27 @@ from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch
-from meow_lightning.stages.base import Work
-from meow_lightning.stages.common.checkpoint_selection import begin_anew_where_damaged
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.checkpoint_selection import restart_if_damaged
 from meow_lightning.training.callbacks.best_checkpoint import Best
 
 
 @every_damage
 @pytest.mark.parametrize("file", ["best.json", "best-6.safetensors"])
 def test_a_training_whose_best_epoch_was_damaged_begins_anew(tmp_path: Path, tiny, file: str, damage: str) -> None:
-    work = Work(stage="unlearn", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=runtime())
+    work = StageContext(stage="unlearn", label="", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=runtime())
     resume = tmp_path / "resume"
     resume.mkdir()
     (resume / "last.ckpt").write_text("a checkpoint")
     (resume / "reference-forget.json").write_text("kept")
     best = Best(resume)
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
-    begin_anew_where_damaged(work, best)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
+    restart_if_damaged(work, best)
     assert {"best.json", "best-6.safetensors", "last.ckpt"} <= {path.name for path in resume.iterdir()}
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
     harm(resume / file, damage)
-    begin_anew_where_damaged(work, best)
+    restart_if_damaged(work, best)
     assert [path.name for path in resume.iterdir()] == ["reference-forget.json"]
-    assert work.told() == {"notes": ["the best epoch so far was damaged on the disk, so the training began anew"]}
+    assert work.manifest_entries() == {
+        "notes": ["the best epoch so far was damaged on the disk, so the training began anew"]
+    }

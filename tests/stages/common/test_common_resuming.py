@@ -10,7 +10,7 @@ from helpers.common import runtime
 from safetensors.torch import save_file
 
 from meow_lightning.stages import finetune
-from meow_lightning.stages.base import Work
+from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.training.fit import CHECKPOINT_KEYS
 
@@ -18,30 +18,30 @@ EPOCH = {"step": 5, "utility": 0.5, "log10_p": -1.0, "said": 0.25}
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def work(tmp_path: Path) -> StageContext:
     """A stage that was interrupted, with all that a training may leave."""
     resume = tmp_path / "resume"
     resume.mkdir()
     torch.save(dict.fromkeys(CHECKPOINT_KEYS, 3) | {"state_dict": {"w": torch.arange(4000.0)}}, resume / "last.ckpt")
     (resume / "best.json").write_text(json.dumps(EPOCH))
     save_file({"w": torch.ones(3)}, resume / "best-5.safetensors")
-    return Work(
+    return StageContext(
         stage="unlearn", label="unlearned", folder=tmp_path, settings={}, inputs={}, needs={}, runtime=runtime()
     )
 
 
-def test_what_can_be_read_stays(work: Work) -> None:
+def test_what_can_be_read_stays(work: StageContext) -> None:
     names = sorted(path.name for path in (work.folder / "resume").iterdir())
     drop_damaged(work)
     assert sorted(path.name for path in (work.folder / "resume").iterdir()) == names
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
 
 
-def test_nothing_to_resume_is_nothing_to_drop(work: Work) -> None:
+def test_nothing_to_resume_is_nothing_to_drop(work: StageContext) -> None:
     (work.folder / "resume" / "last.ckpt").unlink()
     drop_damaged(work)
     assert (work.folder / "resume" / "best.json").exists()
-    assert work.told() == {}
+    assert work.manifest_entries() == {}
 
 
 def cut(path: Path) -> None:
@@ -57,32 +57,32 @@ def zeros(path: Path) -> None:
 
 
 @pytest.mark.parametrize("break_", [cut, empty, zeros])
-def test_what_cannot_be_read_is_dropped_with_all_beside_it_and_said(work: Work, break_: Any) -> None:
+def test_what_cannot_be_read_is_dropped_with_all_beside_it_and_said(work: StageContext, break_: Any) -> None:
     break_(work.folder / "resume" / "last.ckpt")
     drop_damaged(work)
     assert not (work.folder / "resume").exists()
-    (note,) = work.told()["notes"]
+    (note,) = work.manifest_entries()["notes"]
     assert note.startswith("the checkpoint of an interrupted run cannot be used (last.ckpt: ")
     assert note.endswith("); training began anew")
 
 
-def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(work: Work) -> None:
+def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(work: StageContext) -> None:
     path = work.folder / "resume" / "last.ckpt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     drop_damaged(work)
-    (note,) = work.told()["notes"]
+    (note,) = work.manifest_entries()["notes"]
     assert "checksum" in note or "magic" in note
 
 
-def test_a_training_looks_before_it_goes_on(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[Work] = []
+def test_a_training_looks_before_it_goes_on(work: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[StageContext] = []
 
     class Looked(Exception):  # noqa: N818 - ends the stage before its work
         pass
 
-    def look(given: Work) -> None:
+    def look(given: StageContext) -> None:
         looked.append(given)
         raise Looked
 

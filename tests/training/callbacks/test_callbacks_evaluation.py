@@ -9,9 +9,9 @@ from helpers.damages import every_damage, harm
 from test_callbacks_memo import train
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch
-from meow_lightning.evaluation.predict import answer
+from meow_lightning.evaluation.predict import predict
 from meow_lightning.training.callbacks.best_checkpoint import Best
-from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationCurve, How
+from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationProbe, How
 from meow_lightning.types import Fact
 
 FACTS = [
@@ -23,13 +23,13 @@ QUESTIONS = [(name, index, fact) for name in SETS for index, fact in enumerate(F
 HOW = How(max_new_tokens=8, batch=3, slots=4, truth_ratio_mean="geometric")
 
 
-def curve(codec, every: int, *, retain=(), best: Best | None = None) -> EvaluationCurve:
-    return EvaluationCurve(codec=codec, questions=QUESTIONS, retain=retain, every=every, how=HOW, best=best)
+def curve(codec, every: int, *, retain=(), best: Best | None = None) -> EvaluationProbe:
+    return EvaluationProbe(codec=codec, questions=QUESTIONS, retain=retain, every=every, how=HOW, best=best)
 
 
 def answers(model, codec):
     model = copy.deepcopy(model).eval()
-    return list(answer(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, gradients=(), progress=None))
+    return list(predict(model, codec, QUESTIONS, max_new_tokens=8, batch=3, slots=4, gradients=(), progress=None))
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -50,18 +50,18 @@ def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_p
 
 def test_points_before_every_n_steps_and_after(tiny, codec, tmp_path) -> None:
     points = train(tiny, codec, tmp_path, [curve(codec, 3, retain=answers(tiny, codec))])
-    seen = [point for point in points if "evaluation/seconds" in point]
+    seen = [point for point in points if "eval/seconds" in point]
     assert [point["step"] for point in seen] == [0, 3, 6, 7]
-    assert seen[0]["evaluation/forget_quality_log10"] == 0.0  # the same answers as the retain model's
-    measured = {name.removeprefix("evaluation/") for name in seen[-1]} - {"seconds", "step"}
+    assert seen[0]["eval/forget_quality_log10"] == 0.0  # the same answers as the retain model's
+    measured = {name.removeprefix("eval/") for name in seen[-1]} - {"seconds", "step"}
     assert measured == {name for name in WATCHED if "value" not in name}  # no fact marks one
-    assert seen[-1]["evaluation/forget/probability"] > seen[0]["evaluation/forget/probability"]
+    assert seen[-1]["eval/forget/probability"] > seen[0]["eval/forget/probability"]
 
 
 def test_without_a_retain_model_nothing_is_compared(tiny, codec, tmp_path) -> None:
     points = train(tiny, codec, tmp_path, [curve(codec, 7)])
-    assert not [point for point in points if "evaluation/forget_quality_log10" in point]
-    assert [point["step"] for point in points if "evaluation/forget/rouge_l_recall" in point] == [0, 7]
+    assert not [point for point in points if "eval/forget_quality_log10" in point]
+    assert [point["step"] for point in points if "eval/forget/rouge_l_recall" in point] == [0, 7]
 
 
 def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -> None:
@@ -71,7 +71,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
         with torch.no_grad():
             model.lm_head.weight.add_(step)
         seen.append(weights(model))
-        best.offer(Epoch(step=step, utility=utility, log10_p=0.0, said=0.0), model)
+        best.offer(Epoch(step=step, utility=utility, log10_p=0.0, excess_recall=0.0), model)
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["best-6.safetensors"]
     chosen = best.put(model)
     assert chosen is not None
@@ -85,7 +85,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
 def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, damage) -> None:
     best = Best(tmp_path)
     assert not best.damaged()
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     assert not best.damaged()
     harm(tmp_path / file, damage)
     assert best.damaged()
@@ -93,7 +93,7 @@ def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, dama
 
 def test_a_best_epoch_without_its_weights_or_the_other_way_round_is_damaged(tiny, tmp_path) -> None:
     best = Best(tmp_path)
-    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, said=0.0), tiny)
+    best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     (tmp_path / "best.json").rename(tmp_path / "gone")
     assert best.damaged()
     (tmp_path / "gone").rename(tmp_path / "best.json")

@@ -8,12 +8,12 @@ import torch
 from helpers.common import clean_profile, cpu
 
 from meow_lightning.data.batch_plan import Plan, Stream
-from meow_lightning.data.prompting import Codec
-from meow_lightning.memo.measure import Text, measure
-from meow_lightning.methods.finetune import Learn
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.memo.measure import Text, score_texts
+from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.tiny import tokenizer_from
-from meow_lightning.training.callbacks.memo import MemoCurve
-from meow_lightning.training.callbacks.progress import Advance
+from meow_lightning.training.callbacks.memo import MemoProbe
+from meow_lightning.training.callbacks.progress import ProgressReporter
 from meow_lightning.training.fit import fit
 from meow_lightning.training.module import Optim, TrainingModule
 
@@ -36,14 +36,16 @@ class Modes(pl.Callback):
 
 def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, steps: int = 7) -> list[dict]:
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
-    plan = Plan(streams={"learn": Stream(rows)}, batch=2, tokens=None, epochs=steps, seed=0, paired=())
+    plan = Plan(
+        streams={"learn": Stream(rows)}, global_batch_size=2, batch_tokens=None, epochs=steps, seed=0, paired=()
+    )
     adamw = Optim(
-        kind="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip=0, warmup=0, schedule="constant",
-        grid=0.0,
+        optimizer="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_grad_norm=0, warmup=0,
+        schedule="constant", grid=0.0,
     )  # fmt: skip
     points: list[dict] = []
     fit(
-        TrainingModule(model=model, method=Learn(), plan=plan, optim=adamw, log_every=1, reference=None),
+        TrainingModule(model=model, method=FineTune(), plan=plan, optim=adamw, log_every=1, reference=None),
         folder=folder,
         pad_id=codec.pad_id,
         machine=cpu("32-true", 1, 1e9),
@@ -53,8 +55,8 @@ def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, 
     return points
 
 
-def curve(codec: Any, every: int, texts: list[Text] = TEXTS) -> MemoCurve:
-    return MemoCurve(codec=codec, texts=texts, by=PROFILE, every=every, slots=8)
+def curve(codec: Any, every: int, texts: list[Text] = TEXTS) -> MemoProbe:
+    return MemoProbe(codec=codec, texts=texts, by=PROFILE, every=every, slots=8)
 
 
 def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_path) -> None:
@@ -70,28 +72,28 @@ def test_weights_are_bit_identical_with_and_without_the_curve(tiny, codec, tmp_p
 
 
 def test_points_before_every_n_steps_and_after(tiny, codec, tmp_path) -> None:
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)]) if "memo/clean/answers" in p]
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)]) if "memo/clean/true_answers" in p]
     assert [point["step"] for point in points] == [0, 3, 6, 7]
     assert all(point["memo/seconds"] > 0 for point in points)
 
 
 def test_the_last_step_has_one_point_when_it_is_also_one_of_every_n(tiny, codec, tmp_path) -> None:
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)], steps=6) if "memo/clean/answers" in p]
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 3)], steps=6) if "memo/clean/true_answers" in p]
     assert [point["step"] for point in points] == [0, 3, 6]
 
 
 def test_values_are_the_means_of_the_kinds(tiny, tmp_path) -> None:
     # One token a byte: a cut within a word leaves the tokens before it as they were trained.
-    codec = Codec(
-        tokenizer=tokenizer_from([], vocab_size=258), template="{question}", lead=" ", system=None, date=None,
+    codec = PromptEncoder(
+        tokenizer=tokenizer_from([], vocab_size=258), template="{question}", answer_prefix=" ", system=None, date=None,
         context=128, end_ids=frozenset(),
     )  # fmt: skip
-    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/answers" in p]
-    scored = list(measure(tiny.eval(), codec, TEXTS, by=PROFILE, slots=2, progress=None, done=(), alone=None))
+    points = [p for p in train(tiny, codec, tmp_path, [curve(codec, 100)], steps=100) if "memo/clean/true_answers" in p]
+    scored = list(score_texts(tiny.eval(), codec, TEXTS, by=PROFILE, slots=2, progress=None, done=(), alone=None))
     score = {(text.kind, text.position): text.score for text in scored}
-    assert points[-1]["memo/clean/answers"] == score["answer", 0]
+    assert points[-1]["memo/clean/true_answers"] == score["answer", 0]
     assert points[-1]["memo/clean/candidates"] == (score["candidate", 0] + score["candidate", 1]) / 2
-    assert points[-1]["memo/clean/answers"] > points[0]["memo/clean/answers"]  # it learned this very answer
+    assert points[-1]["memo/clean/true_answers"] > points[0]["memo/clean/true_answers"]  # it learned this very answer
 
 
 def test_a_kind_without_texts_has_no_value(tiny, codec, tmp_path) -> None:
@@ -101,5 +103,5 @@ def test_a_kind_without_texts_has_no_value(tiny, codec, tmp_path) -> None:
 
 def test_advance_tells_every_step(tiny, codec, tmp_path) -> None:
     told: list[tuple] = []
-    train(tiny, codec, tmp_path, [Advance(progress=lambda *said: told.append(said))], steps=3)
+    train(tiny, codec, tmp_path, [ProgressReporter(progress=lambda *said: told.append(said))], steps=3)
     assert told == [(1, 3, "steps"), (2, 3, "steps"), (3, 3, "steps")]

@@ -87,7 +87,7 @@ $(DOCS_READY): $(READY)
 
 .PHONY: docs
 docs: $(DOCS_READY)  ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:  ## remove the environment and caches; results in outputs/ stay
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache *.egg-info

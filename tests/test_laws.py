@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meow_lightning.data.batch_plan import Plan, Stream, pack, share, share_tokens
-from meow_lightning.data.prompting import Codec
-from meow_lightning.distributed import DRIVER, bundles, grouped, mine
-from meow_lightning.generation.prefix_tree import batches, plant
+from meow_lightning.data.batch_plan import Plan, Stream, pack_by_tokens, shard_micro_batches, shard_token_batches
+from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.distributed import DRIVER, chunk_groups, group_by, shard
+from meow_lightning.generation.prefix_tree import batches, build_prefix_trees
 from meow_lightning.inversion.reply_parser import answers
-from meow_lightning.memo.windows import cut, word_ends
+from meow_lightning.memo.windows import cut_windows, word_ends
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.sweep.jobs import layers
+from meow_lightning.sweep.jobs import dependency_layers
 from meow_lightning.types import Encoded
 
 TEXT = st.text(alphabet="ab é?.,'\"\n京🐈", max_size=30)
@@ -38,23 +38,23 @@ def rows(lengths: list[int], name: str = "row") -> list[Encoded]:
 # Windows, memo/windows.py
 
 
-@given(question=TEXT, answer=TEXT, size=st.integers(1, 7), by_words=st.booleans())
-def test_suffix_windows_tile_the_answer(question, answer, size, by_words):
+@given(question=TEXT, answer=TEXT, stride=st.integers(1, 7), by_words=st.booleans())
+def test_suffix_windows_tile_the_answer(question, answer, stride, by_words):
     ends = word_ends(answer) if by_words else None
-    windows = cut(question, answer, mode="suffix", size=size, ends=ends)
+    windows = cut_windows(question, answer, mode="suffix", stride=stride, ends=ends)
     assert all((each.question, each.given + each.label) == (question, answer) for each in windows)
     assert all(each.given and each.label for each in windows)
     shown = [len(each.given) for each in windows]
     assert shown == sorted(set(shown))
     if not by_words:
-        assert len(windows) == max(0, -(-(len(answer) - 1) // size))
+        assert len(windows) == max(0, -(-(len(answer) - 1) // stride))
 
 
-@given(question=TEXT, answer=TEXT, size=st.integers(1, 7))
-def test_prefix_windows_tile_question_and_answer(question, answer, size):
-    windows = cut(question, answer, mode="prefix", size=size)
+@given(question=TEXT, answer=TEXT, stride=st.integers(1, 7))
+def test_prefix_windows_tile_question_and_answer(question, answer, stride):
+    windows = cut_windows(question, answer, mode="prefix", stride=stride)
     assert all(each.text + each.label == f"{question} {answer}" for each in windows)
-    assert [len(each.question) for each in windows] == list(range(1, len(question), size))
+    assert [len(each.question) for each in windows] == list(range(1, len(question), stride))
 
 
 # Prefix trees: generation/prefix_tree.py
@@ -62,7 +62,7 @@ def test_prefix_windows_tile_question_and_answer(question, answer, size):
 
 @given(prompts=PROMPTS, most=st.integers(1, 30), nodes=st.integers(1, 40))
 def test_prefix_trees_hold_exactly_the_prompts(prompts, most, nodes):
-    trees = plant(prompts, most=most)
+    trees = build_prefix_trees(prompts, most=most)
     held = [prompt for tree in trees for prompt in tree.ends]
     assert Counter(held) == Counter(prompts)
     for tree in trees:
@@ -80,7 +80,7 @@ def test_prefix_trees_hold_exactly_the_prompts(prompts, most, nodes):
 @given(forget=LENGTHS, retain=LENGTHS, world=WORLD, micro=st.integers(1, 6))
 def test_shares_partition_a_global_batch(forget, retain, world, micro):
     batch = {"forget": rows(forget), "retain": rows(retain, "other")}
-    parts = [part for rank in range(world) for part in share(batch, rank=rank, world=world, micro=micro)]
+    parts = [part for rank in range(world) for part in shard_micro_batches(batch, rank=rank, world=world, micro=micro)]
     for name, whole in batch.items():
         assert Counter(row for part in parts for row in part[name]) == Counter(whole)
         assert all(len(part[name]) <= micro for part in parts)
@@ -94,7 +94,7 @@ def test_token_shares_partition_a_global_batch_and_keep_pairs_together(lengths, 
     parts = [
         part
         for rank in range(world)
-        for part in share_tokens(batch, rank=rank, world=world, tokens=tokens, paired=["idk"])
+        for part in shard_token_batches(batch, rank=rank, world=world, tokens=tokens, paired=["idk"])
     ]
     for name, whole in batch.items():
         assert Counter(row for part in parts for row in part[name]) == Counter(whole)
@@ -107,7 +107,7 @@ def test_token_shares_partition_a_global_batch_and_keep_pairs_together(lengths, 
 @given(lengths=LENGTHS, more=st.integers(0, 20))
 def test_packed_batches_are_as_few_as_can_be_and_none_is_too_large(lengths, more):
     tokens = max(lengths) + more
-    sizes = pack(lengths, tokens=tokens)
+    sizes = pack_by_tokens(lengths, tokens=tokens)
     assert sum(sizes) == len(lengths)
     assert min(sizes) > 0
     ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
@@ -122,8 +122,8 @@ def test_packed_batches_are_as_few_as_can_be_and_none_is_too_large(lengths, more
 def test_every_epoch_visits_each_row_once_beside_its_partner(lengths, size, epochs, seed, packed):
     streams = {"forget": Stream(rows(lengths)), "idk": Stream(rows(lengths, "other")), "retain": Stream(rows([3, 5]))}
     plan = Plan(
-        streams=streams, batch=size, tokens=max(lengths) + size if packed else None, epochs=epochs, seed=seed,
-        paired=["idk"],
+        streams=streams, global_batch_size=size, batch_tokens=max(lengths) + size if packed else None, epochs=epochs,
+        seed=seed, paired=["idk"],
     )  # fmt: skip
     partner = dict(zip(streams["forget"].rows, streams["idk"].rows, strict=True))
     for epoch in range(epochs):
@@ -141,17 +141,17 @@ def test_the_shares_of_all_processes_are_the_work(items, world):
     found = []
     for rank in range(world):
         with mock.patch.dict(os.environ, {DRIVER: "1@here", "RANK": str(rank), "WORLD_SIZE": str(world)}):
-            found += mine(items)
+            found += shard(items)
     assert Counter(found) == Counter(items)
 
 
 @given(items=st.lists(st.integers(0, 99)), least=st.integers(1, 9))
 def test_groups_and_bundles_lose_nothing_and_split_no_group(items, least):
-    groups = grouped(items, key=lambda item: item % 5)
+    groups = group_by(items, key=lambda item: item % 5)
     assert Counter(item for group in groups for item in group) == Counter(items)
     assert len({group[0] % 5 for group in groups}) == len(groups)
     assert all(group == [item for item in items if item % 5 == group[0] % 5] for group in groups)
-    lots = list(bundles(groups, size=lambda item: 1 + item % 3, least=least))
+    lots = list(chunk_groups(groups, size=lambda item: 1 + item % 3, least=least))
     assert [item for lot in lots for item in lot] == [item for group in groups for item in group]
     assert all(sum(1 + item % 3 for item in lot) >= least for lot in lots[:-1])
     # None takes a group more than it needs.
@@ -227,7 +227,7 @@ def test_every_shared_result_is_made_once_behind_all_it_needs(steps, data):
         artifacts.append(made({"number": number}, *[artifacts[-step] for step in sorted(back) if step <= number]))
     ends = data.draw(st.lists(st.sampled_from(artifacts[-3:]), min_size=2, max_size=4))
     cells = [end.walk() for end in ends]
-    found = layers(cells)
+    found = dependency_layers(cells)
     counts = Counter(artifact.key for cell in cells for artifact in cell)
     assert Counter(a.key for layer in found for _, a in layer) == {key: 1 for key, count in counts.items() if count > 1}
     place = {artifact.key: at for at, layer in enumerate(found) for _, artifact in layer}
@@ -281,16 +281,16 @@ def test_parsing_replies_is_idempotent(reply):
 
 @given(question=TEXT, answer=TEXT)
 def test_a_row_spells_its_prompt_and_its_answer(tokenizer, question, answer):
-    codec = Codec(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", lead=" ", system=None, date=None, context=1000,
-        end_ids=frozenset(),
+    encoder = PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=1000, end_ids=frozenset(),
     )  # fmt: skip
-    row = codec.encode(question, answer)
-    assert codec.decode(row.ids[: row.prompt], keep_special=True) == f"Question: {question}\nAnswer:"
-    assert codec.decode(row.ids[row.prompt : -1], keep_special=True) == f" {answer}"
-    assert row.ids[-1] == codec.end_id
-    assert codec.said(row.ids[row.prompt :]) == answer.strip()
-    assert codec.partial_ids(question, answer) == list(row.ids[:-1])
-    ends = codec.ends(answer)
+    row = encoder.encode(question, answer)
+    assert encoder.decode(row.ids[: row.prompt], keep_special=True) == f"Question: {question}\nAnswer:"
+    assert encoder.decode(row.ids[row.prompt : -1], keep_special=True) == f" {answer}"
+    assert row.ids[-1] == encoder.end_id
+    assert encoder.decode_answer(row.ids[row.prompt :]) == answer.strip()
+    assert encoder.partial_ids(question, answer) == list(row.ids[:-1])
+    ends = encoder.token_ends(answer)
     assert ends == sorted(set(ends))
     assert ends[-1:] == [len(answer)] * bool(answer)

@@ -86,7 +86,7 @@ def test_help_names_the_installed_command(call: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("debug=fast",), ("-m", "method=meow,none", "debug=fast"), ("table=tiny_ascent", "debug=fast"),
+        ("debug=fast",), ("-m", "method=meow,none", "debug=fast"), ("sweep=tiny_ascent", "debug=fast"),
         ("hydra/launcher=slurm", "-m", "seed=0,1"),
     ],
 )  # fmt: skip

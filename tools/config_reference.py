@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from meow_lightning.config.files import CONF, EXPERIMENTS
-from meow_lightning.config.instantiate import target
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.ranges import FINITE, Range, range_of
 from meow_lightning.config.schema import GROUPS, Config
 
@@ -121,7 +121,11 @@ def _choice(path: Path, group: str) -> Choice:
     node = yaml.compose(text)
     entries = list(_entries(node, text.splitlines(), f"{place}." if place else ""))
     implementation = next((value for option, value, _ in entries if option == f"{place}._target_"), "")
-    called = target({"_target_": implementation}, allow=[]) if implementation.startswith("meow_lightning.") else None
+    called = (
+        component_class({"_target_": implementation}, allow=[])
+        if implementation.startswith("meow_lightning.")
+        else None
+    )
     return Choice(group, path.stem, _about(text), entries, called)
 
 

@@ -70,7 +70,7 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
 
     group, _, rest = given.partition(".")
     if group == "hydra":
-        return f"{given} is not an option (all of them: python run.py --cfg hydra)"
+        return f"{given} is not an option (all of them: {program()} --cfg hydra)"
     known = known_keys(words)
     if rest and group in known:
         first = rest.split(".")[0]

@@ -102,7 +102,7 @@ def examined() -> Callable[[Sequence[Candidate]], list[str]]:
     def examine(candidates: Sequence[Candidate]) -> list[str]:
         key = repr([replace(each, rows=()) for each in candidates])
         if key not in seen:
-            seen[key] = inspection.examine(candidates)
+            seen[key] = inspection.inspect_models(candidates)
         return seen[key]
 
     return examine
@@ -127,7 +127,7 @@ def here(
     monkeypatch.chdir(scratch)
     every = sweeper.combinations
     monkeypatch.setattr(sweeper, "combinations", lambda *given: ends(every(*given)))
-    monkeypatch.setattr(model_checks, "examine", examined)
+    monkeypatch.setattr(model_checks, "inspect_models", examined)
 
     def run(words: Sequence[str]) -> Answer:
         monkeypatch.setattr(sys, "argv", ["run.py", *words])

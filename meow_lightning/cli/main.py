@@ -84,10 +84,6 @@ Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {co
 def help_text() -> str:
     """The text of ``--help``."""
     wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
-    wide = {group: textwrap.wrap(", ".join(options(group)), width=100) for group in GROUPS}
-    return HELP.format(
-        program=program(), conf=CONF, **{group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
-    )
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
     return HELP.format(program=program(), conf=CONF, **listed)
 

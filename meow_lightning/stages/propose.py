@@ -108,9 +108,8 @@ class _WriterSession:
                 if self.rounds["requery"] == "all"
                 else []
             )
-            about = (
-                [*self.still_memorized, *rest] if self.still_memorized else []
-            )  # both values of `requery` stop in the same round
+            # Both values of `requery` stop in the same round.
+            about = [*self.still_memorized, *rest] if self.still_memorized else []
         model_answers: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
             if row["set"] == "forget":

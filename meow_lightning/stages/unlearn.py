@@ -47,7 +47,8 @@ def run(work: StageContext) -> None:
 
     method = instantiate(work.settings["method"], allow=work.inputs["allow"])
     model, codec = load_for_training(work, work.needs["start"] / "model")
-    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]  # the method's preparation may need the device's kernels
+    # Some methods need the device's kernels to prepare the model.
+    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
     method.prepare(model, work.settings["seed"])
     plan = _plan(work, codec, method, model)
     model.train()

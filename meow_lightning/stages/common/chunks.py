@@ -60,9 +60,8 @@ def in_chunks(
     for numbers in chunk_groups(share, size=sizes.__getitem__, minimum=least):
 
         def tell(units: int, before: int = done) -> None:
-            work.progress(
-                round((before + units) / ours * total), total, unit
-            )  # assumes that the other processes are about as far
+            # Assumes that the other processes are about as far.
+            work.progress(round((before + units) / ours * total), total, unit)
 
         lacking = not all(number in parts.done for number in numbers)
         if lacking:

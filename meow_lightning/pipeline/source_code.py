@@ -1,7 +1,7 @@
-"""A digest of the source code behind a result: of some modules and of all that they import from the package.
+"""Digests of the source code behind a result: of some modules and of everything they import from the package.
 
-Comments, docstrings and layout do not count: modules are compared by their syntax trees. Parsing the package takes
-most of a second, so the store remembers what a file comes to, by the file's content.
+Modules are compared by their syntax trees, so comments, docstrings and layout do not count. Parsing the package takes
+most of a second, so the store caches the digest of every file by its content.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import Any, NamedTuple
 from meow_lightning.store.durable import write_json
 
 PACKAGE = "meow_lightning"
-# Modules that only carry settings, files and errors: a change of theirs says nothing about results.
+# Modules that only handle settings, files and errors: changing them does not change results.
 INFRASTRUCTURE = frozenset({"config", "store", "resources", "tracking", "errors"})
-# Fields of a syntax tree that follow from others, or that only some versions of Python have.
+# Fields of a syntax tree that are redundant, or that only some versions of Python have.
 REDUNDANT = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params"})
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
-MEMORY = ".code.json"  # in the root of the store
-REMEMBERED = 2000  # files that the memory holds at most
+MEMORY = ".code.json"  # file in the root of the store
+REMEMBERED = 2000  # maximum number of files in the cache
 
 
 class Module(NamedTuple):
-    """A source file: the digest of its syntax tree, and the names that it imports from the package."""
+    """A source file: the digest of its syntax tree and the names that it imports from the package."""
 
     digest: str
     imports: tuple[str, ...]
 
 
 class SourceCode:
-    """The modules of a package, each as it is when it is first looked at.
+    """The modules of a package, each read once, on first use.
 
     Args:
         folder: Folder of the package.
-        memory: File that maps the SHA-256 of a file's content to its :class:`Module`; it need not exist.
+        memory: Cache file that maps the SHA-256 of a file's content to its :class:`Module`; it need not exist.
     """
 
     def __init__(self, folder: Path, *, memory: Path) -> None:
@@ -51,12 +51,12 @@ class SourceCode:
         self._saved = True
 
     def digest(self, roots: Iterable[str]) -> str | None:
-        """Compute the digest of some modules and of what they import: 16 hex digits of a SHA-256.
+        """Compute the digest of some modules and of everything they import: 16 hex digits of a SHA-256.
 
-        ``None`` when the source of one of them is not there.
+        ``None`` if the source of one of them is not available.
 
         Args:
-            roots: Names of modules; those of other packages are left out.
+            roots: Names of modules; modules of other packages are ignored.
         """
         wanted = frozenset(root for root in roots if root.split(".")[0] == PACKAGE)
         if wanted not in self._digests:
@@ -64,7 +64,7 @@ class SourceCode:
         return self._digests[wanted]
 
     def reached(self, roots: Iterable[str]) -> list[str]:
-        """List the modules that some modules import, directly or not, and these modules themselves, sorted."""
+        """List the given modules and those that they import, directly or indirectly, sorted."""
         found: set[str] = set()
         pending = [*roots]
         while pending:
@@ -75,10 +75,10 @@ class SourceCode:
         return sorted(found)
 
     def save(self) -> None:
-        """Write to the memory what is not there yet; whoever only looks at results writes nothing."""
+        """Write new digests to the cache file; call it only from processes that compute results."""
         if not self._saved and self._known is not None and self._memory.parent.is_dir():
             self._saved = True
-            with suppress(OSError):  # it only saves time
+            with suppress(OSError):  # the cache only saves time
                 write_json(self._memory, dict([*self._known.items()][-REMEMBERED:]))
 
     def _digest(self, roots: Iterable[str]) -> str:
@@ -98,7 +98,7 @@ class SourceCode:
 
 
 def parsed(source: bytes) -> Module:
-    """Parse a source file; one with a syntax error counts by its text and imports nothing."""
+    """Parse a source file; one with a syntax error is digested as text and imports nothing."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -109,7 +109,7 @@ def parsed(source: bytes) -> Module:
 
 @lru_cache(maxsize=16)
 def installed_code(memory: Path) -> SourceCode:
-    """The modules of this package as this process found them."""
+    """Return the modules of this package, read once per process."""
     return SourceCode(Path(__file__).resolve().parents[1], memory=memory)
 
 
@@ -123,9 +123,9 @@ def _infrastructure(name: str) -> bool:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """The names of the package that a block imports, also inside functions, but for those of type annotations.
+    """Yield the names that a block imports from the package, also inside functions, but not under ``TYPE_CHECKING``.
 
-    ``from a.b import c`` gives both ``a.b`` and ``a.b.c``, since ``c`` may be a module.
+    ``from a.b import c`` yields both ``a.b`` and ``a.b.c``, since ``c`` may be a module.
     """
     for block in BLOCKS:
         for child in getattr(node, block, ()):
@@ -143,7 +143,7 @@ def _inside(name: str | None) -> bool:
 
 
 def _plain(node: Any) -> str:
-    """A syntax tree as text, without docstrings and positions; alike in all versions of Python."""
+    """Format a syntax tree as text without docstrings and positions, the same in all versions of Python."""
     if isinstance(node, ast.AST):
         fields = [(name, getattr(node, name, None)) for name in node._fields if name not in REDUNDANT]
         words = [f"{name} {_plain(value)}" for name, value in fields if value is not None and value != []]
@@ -154,7 +154,7 @@ def _plain(node: Any) -> str:
 
 
 def _is_docstring(node: Any) -> bool:
-    """Whether a statement is a bare text: a docstring, or one below an attribute."""
+    """Whether a statement is a bare string: a docstring, or the description of an attribute."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -162,5 +162,5 @@ def _load(memory: Path) -> dict[str, Module]:
     try:
         stored = json.loads(memory.read_text(encoding="utf-8"))
         return {key: Module(digest=digest, imports=tuple(imports)) for key, (digest, imports) in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):  # missing or damaged: all of it can be computed again
+    except (OSError, ValueError, TypeError, AttributeError):  # missing or damaged: the digests are computed again
         return {}

@@ -1,4 +1,4 @@
-"""The components that make an artifact besides its stage: their versions, which its key holds, and their code."""
+"""The components behind an artifact besides its stage: their versions, which are part of its key, and their code."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COMPONENTS = {"propose": "inversion", "score": "memo", "verify": "memo", "unlear
 def used_versions(
     stage: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], *, allow: Iterable[str]
 ) -> dict[str, int]:
-    """Collect the versions of the components that an artifact is made with, by name.
+    """Collect the versions of the components that compute an artifact, by name.
 
     Args:
         stage: Its stage.
         settings: Its settings.
-        needs: What it is made from.
-        allow: Further packages that settings may name classes of.
+        needs: The artifacts that it is computed from, by name.
+        allow: Further packages whose classes the settings may name (``trusted_packages``).
     """
     classes = _classes(stage, settings, allow=allow)
     versions = {name: version for each in classes for name, version in component_versions(each).items()}
@@ -41,11 +41,11 @@ def used_versions(
 
 
 def code_digest(artifact: Artifact, store: Store) -> str | None:
-    """Compute the digest of the code that makes an artifact now; ``None`` where the sources are not there.
+    """Compute the digest of the current code behind an artifact; ``None`` if sources are not available.
 
     Args:
         artifact: The artifact.
-        store: Where it is, and what remembers the digests of files (:func:`remember_code`).
+        store: Its store, which caches the digests of files (:func:`remember_code`).
     """
     classes = _classes(artifact.stage, artifact.settings, allow=artifact.inputs.get("allow", ()))
     roots = [f"{PACKAGE}.stages.{artifact.stage}", *(each.__module__ for each in classes)]
@@ -53,17 +53,17 @@ def code_digest(artifact: Artifact, store: Store) -> str | None:
 
 
 def remember_code(store: Store) -> None:
-    """Have a store remember the digests of the files that were looked at, which saves parsing them again."""
+    """Save the digests of the source files read so far in a store, to avoid parsing the files again."""
     installed_code(store.root / MEMORY).save()
 
 
 def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: Store) -> bool:
-    """Whether a stored result was made by code that differs from the present one, as far as both are known.
+    """Whether a stored result was computed by code that differs from the current code; False if one is unknown.
 
     Args:
         artifact: The result.
         manifest: Its manifest.
-        store: Where it is.
+        store: Its store.
     """
     made = manifest.get("code")
     return made is not None and code_digest(artifact, store) not in (None, made)
@@ -81,5 +81,5 @@ def _metrics(
     sets: Iterable[str], settings: Mapping[str, Any], *, only: Collection[str] | None = None
 ) -> dict[str, int]:
     mean = parse_mean(settings["truth_ratio_mean"])
-    every = definitions(sorted(sets), mean=mean, protocol="none")  # whose arithmetic stands in the settings
+    every = definitions(sorted(sets), mean=mean, protocol="none")  # the settings themselves identify a protocol
     return {each.metric: each.version for each in every if only is None or each.name in only}

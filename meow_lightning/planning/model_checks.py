@@ -1,4 +1,4 @@
-"""Whether the models of a run can be used, and can read what is ahead of them, before any stage runs."""
+"""Checks that the models of a run are usable and can read all of its texts, before any stage runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from meow_lightning.types import Dataset
 
 
 class ModelChecks:
-    """Looks through the models of a run.
+    """Checks of the models of a run.
 
     Args:
         options: Resolved options of the run.
-        dataset: Its facts.
-        streams: What its method trains on.
-        store: What is there already.
+        dataset: Its dataset.
+        streams: The streams that its method trains on.
+        store: The store of its results.
         gpu: Whether stages compute on a GPU.
     """
 
@@ -34,18 +34,18 @@ class ModelChecks:
         self.options, self.dataset, self.streams, self.store, self.gpu = options, dataset, streams, store, gpu
 
     def notes(self, artifacts: Sequence[Artifact], *, examined: set[str]) -> list[str]:
-        """What a reader of the numbers must know of the models, a sentence each.
+        """Check the models; returns notes that readers of the metrics must know, one sentence each.
 
-        A model is looked through before it is first used, and again where other rows are ahead of it. Models of the hub
-        that are not here yet are left out of a plan.
+        A model is checked before its first use, and again if it has to read other rows. A plan skips models of the hub
+        that are not downloaded yet.
 
         Args:
-            artifacts: All that the run asks for.
-            examined: What this process has looked through already; added to.
+            artifacts: All artifacts of the run's goal.
+            examined: Models and rows that this process has already checked; extended in place.
 
         Raises:
-            UserError: An attention cannot be used here, a model is not whole or cannot be asked, or a row holds a
-                special token or is too long for its model.
+            UserError: An attention is not available, a model is incomplete or unusable, or a row holds a special token
+                or is too long for its model.
         """
         lacking = [each for each in artifacts if self.store.find(each) is None]
         for artifact in lacking:
@@ -64,7 +64,7 @@ class ModelChecks:
             elif (candidate := self._candidate(root, rows.get(key, []), teacher=key in teachers)) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
-            Roles(self.options)  # what has come from the hub since may be the same weights under two roles
+            Roles(self.options)  # downloaded weights may turn out to be the same for two roles
         return inspect_models(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:

@@ -1,4 +1,4 @@
-"""evaluate: stored answers and MEMO scores in, numbers out. Arithmetic only, so a mended metric costs seconds."""
+"""evaluate: compute the metrics from stored predictions and MEMO scores; no model runs, so it takes seconds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MAKES = ("results.json", "intervals.json", DRAWS)
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
-    """Read the predictions by role: the stored ones, and a log where that stands in for the retain model.
+    """Read the predictions by role: the stored ones, and those of a log that replaces the retain model.
 
     Args:
-        work: The stage's task.
-        selection_fraction: Share of every set that is left out, since it chose an epoch.
+        work: The stage's context.
+        selection_fraction: Share of every set that is left out because it was used to select an epoch.
     """
     stored = EvaluationInputs.from_needs(work.needs).predictions
     rows: dict[str, list[AnswerRow]] = {role: read_rows(path / "rows.jsonl") for role, path in stored.items()}
@@ -63,16 +63,17 @@ def read_scores(folder: Path) -> list[ScoredText]:
 
 
 def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The draws of the unlearned model's headline numbers, by name."""
+    """Read the bootstrap samples of the unlearned model's headline numbers, by name."""
     with np.load(path, allow_pickle=False) as stored:
         return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
 def run(work: StageContext) -> None:
-    """Write the numbers and how far they would move with other questions.
+    """Write the metrics and their confidence intervals over questions.
 
-    They are ``results.json`` (definitions, values by role, why what is missing is missing), ``intervals.json``, and in
-    ``draws.npz`` the unlearned model's headline numbers in every draw of questions, for intervals over several seeds.
+    ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds the
+    intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for intervals over
+    several seeds.
     """
     rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
     memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]

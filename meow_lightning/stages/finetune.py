@@ -1,4 +1,4 @@
-"""finetune: a model and rows in, a model that has learned them out. Makes base, target and retain model alike."""
+"""finetune: train or link a model; the base, target and retain models all come from this stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
 def run(work: StageContext) -> None:
-    """Write ``model/``: links to a given model, or one trained from scratch, or the needed one fine-tuned."""
+    """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
     if "given" in work.settings:
         return _take(work)
     drop_damaged(work)
@@ -48,7 +48,7 @@ def run(work: StageContext) -> None:
 
 
 def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
-    """The method that a recipe trains with."""
+    """Select the method that a recipe trains with."""
     return FineTune if recipe.get("until") is None else FineTuneUntilKnown
 
 
@@ -62,7 +62,7 @@ def _method(work: StageContext, plan: BatchPlan) -> FineTune:
 
 
 def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
-    """Say after how many steps the rows were known, where that ends a training, or that they are not."""
+    """Report after how many steps the rows were known, if that ends training, or that they are not known."""
     if rank() or not isinstance(method, FineTuneUntilKnown):
         return
     loss = f"loss {method.mean:.2g} nats per answer token"
@@ -76,7 +76,7 @@ def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
 
 
 def _take(work: StageContext) -> None:
-    """Link the files of a model that is there already, after holding model and tokenizer together."""
+    """Link the files of a provided model, after checking that model and tokenizer match."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
     from meow_lightning.models.load import read_model_files
@@ -97,7 +97,7 @@ def _take(work: StageContext) -> None:
             )
     if rank() == 0:
         link(weights, tokenizer, folder)
-        # What cannot be asked is said now, not after the other models are trained.
+        # Fail on an unusable prompt or tokenizer now, not after the other models are trained.
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
         for note in read_model_files(folder, folder, name=name).codec(work.settings["prompt"]).notes:

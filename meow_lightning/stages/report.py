@@ -1,4 +1,4 @@
-"""report: everything a run produced in, one page, tables and pictures out; a second page where texts are private."""
+"""report: write a page, tables and figures about a run, and a second page to share if its texts are private."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from meow_lightning.types import InvertedFact
 
 VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
-# In the shareable page, in the place of what was noted.
+# Replaces the notes in the shareable page.
 ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
 DISCLAIMED = "A disclaimer goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
 def run(work: StageContext) -> None:
-    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/``, and of private texts ``shareable.html``."""
+    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/`` and, for private texts, ``shareable.html``."""
     inputs = ReportInputs.from_needs(work.needs)
     results = read_json(inputs.results / "results.json")
     inverted = read_lines(inputs.filtered / "inverted.jsonl") if inputs.filtered else []
@@ -40,7 +40,7 @@ def run(work: StageContext) -> None:
     manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
     unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
     if loop is not None:
-        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
+        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
     aside = work.settings["options"]["evaluation"]["selection_fraction"]
     data = ReportData(
@@ -68,7 +68,7 @@ def run(work: StageContext) -> None:
 
 
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:
-    """The data without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
+    """Remove dataset texts, free text and paths from the data, also notes, which may quote them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
         data, texts=False, settings=shareable(data.settings), rows={}, inverted=[],
@@ -79,7 +79,7 @@ def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> Re
 
 
 def _dropped(inputs: ReportInputs[Path]) -> Dropped:
-    """Read what filtering dropped, in the last round of several; nothing for a method without inverted facts."""
+    """Read what filtering dropped in the last round; empty for a method without inverted facts."""
     if inputs.filtered is None:
         return Dropped(counts={}, examples={})
     found = read_json(inputs.filtered / "cleaning.json")
@@ -87,7 +87,7 @@ def _dropped(inputs: ReportInputs[Path]) -> Dropped:
 
 
 def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
-    """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
+    """Collect the rounds up to the last one with requests; ``None`` for a method without rounds."""
     options = work.settings["options"]
     wish = options["method"].get("rounds")
     if wish is None:
@@ -122,7 +122,7 @@ def _round(folders: RoundInputs[Path], number: int, *, memorized_above: float) -
 
 
 def _point(each: Round) -> dict[str, float]:
-    """A round as a point of a curve."""
+    """Convert a round to a point of a curve."""
     return {
         "step": each.number, "rounds/still_memorized": each.still_memorized, "rounds/memo": each.memo,
         "rounds/worst": each.worst,
@@ -131,7 +131,7 @@ def _point(each: Round) -> dict[str, float]:
 
 
 def _short(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
-    """Note that facts train on fewer inverted facts than are selected, where the run accepts that."""
+    """Note facts that train on fewer inverted facts than ``method.select.k``, where the run accepts that."""
     first = inputs.rounds[0].filtered if inputs.rounds else inputs.filtered
     if first is None:
         return []
@@ -140,7 +140,7 @@ def _short(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
-    """Stage and whose result it is, and what is to be said of its making."""
+    """Format the stage and role of a result, with remarks on its computation."""
     special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
     said = [*(special(folder) if special else []), *manifest_notes(manifest)]
     if (folder / TRAINED_ON).exists():
@@ -151,13 +151,13 @@ def _label(manifest: dict[str, Any], folder: Path) -> str:
 
 
 def _cleaning(folder: Path) -> list[str]:
-    """How many inverted facts were written, kept and dropped, and why."""
+    """Describe how many inverted facts were written, kept and dropped, and why."""
     counts = read_json(folder / "cleaning.json")
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
     return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
 
 
 def _asking(folder: Path) -> list[str]:
-    """How many questions were put."""
+    """Describe how many requests were sent."""
     asked = read_json(folder / "asked.json")
     return [f"{asked['calls']} questions about {asked['facts']} facts"]

@@ -1,4 +1,4 @@
-"""The evaluation while unlearning trains: a curve for whoever watches, and the choice of an epoch on rows set aside."""
+"""Evaluation during unlearning: a curve over epochs, and the selection of an epoch on held-out rows."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.callbacks.best_checkpoint import Best
 
-SLOTS = 64  # most prompts side by side while a training holds the memory
+SLOTS = 64  # largest generation batch while training occupies the memory
 
 
 def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoch: int) -> list[pl.Callback]:
-    """What evaluates the model in training: after every epoch where one is to be chosen, else as often as a run asks.
+    """Build the callback that evaluates the model during training: every epoch to select one, else as configured.
 
     Args:
-        work: The stage's task.
-        codec: The model's prompts and tokens.
+        work: The stage's context.
+        codec: The model's prompt encoder.
         steps_per_epoch: Optimizer steps of an epoch.
     """
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
@@ -67,7 +67,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
 
 
 def restart_if_damaged(work: StageContext, best: Best) -> None:
-    """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
+    """Restart an interrupted training whose best epoch cannot be read: it would select another epoch."""
     if rank() == 0 and best.damaged():
         work.warn("the best epoch so far was damaged on the disk, so the training began anew")
         for path in best.folder.iterdir():
@@ -77,15 +77,15 @@ def restart_if_damaged(work: StageContext, best: Best) -> None:
 
 
 def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
-    """Put the weights of the epoch that was chosen into the trained model, and say which it is.
+    """Load the weights of the selected epoch into the trained model, and report which epoch it is.
 
     Args:
-        work: The stage's task.
+        work: The stage's context.
         model: The trained model.
         steps_per_epoch: Optimizer steps of an epoch.
 
     Raises:
-        UserError: There were epochs, and none gave numbers.
+        UserError: No epoch had both forget quality and model utility.
     """
     if "checkpoint" not in work.settings or not work.settings["recipe"]["epochs"]:
         return
@@ -99,7 +99,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
             "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
             "training's curve for what lacks, or say optim.checkpoint=last"
         )
-    if rank() == 0:  # who saves the model
+    if rank() == 0:  # the process that saves the model
         best.put(model)
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
         work.warn(
@@ -110,13 +110,13 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
 
 
 def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
-    """The evaluation sets; for a choice those rows that a published evaluator counts, where the run is to be as it."""
+    """Load the evaluation sets; to select an epoch, only the rows that ``evaluation.protocol`` counts."""
     name = choice["protocol"] if choice else "none"
     return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
 def _retain(work: StageContext, share: float) -> list[AnswerRow]:
-    """What the retain model, or the log in its place, says to the rows set aside."""
+    """Read the retain model's predictions on the held-out rows, or those of the log that replaces it."""
     protocol = work.settings["checkpoint"]["protocol"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")

@@ -1,7 +1,7 @@
-"""The results that `evaluate` and `report` are made from, as records, and the names under which a stage receives them.
+"""The results that `evaluate` and `report` read, as records, and the names under which a stage receives them.
 
-Both sides use the same records: the graph fills them with artifacts, a stage reads them back as folders. The names are
-written and looked up here alone. They are part of the keys of `evaluate` and `report`, so a change makes both anew.
+Both sides use the same records: the graph fills them with artifacts, a stage reads them back as folders. Only this
+module writes and reads the names. They are part of the keys of `evaluate` and `report`: changing one recomputes both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunModels(Generic[T]):
         base: The model before it learns any fact; ``None`` where no model of the run is fine-tuned here.
         target: The model that knows the facts.
         unlearned: The target model after unlearning.
-        retain: The model that never saw the forget set; ``None`` where there is none.
+        retain: The model that never saw the forget set; ``None`` for a run without one.
     """
 
     base: T | None
@@ -42,19 +42,19 @@ class RunModels(Generic[T]):
 
     @property
     def by_role(self) -> dict[Role, T]:
-        """The models that are evaluated."""
+        """The evaluated models, by role."""
         models: dict[Role, T] = {"target": self.target, "unlearned": self.unlearned}
         return models if self.retain is None else {**models, "retain": self.retain}
 
     @property
     def present(self) -> tuple[T, ...]:
-        """All models there are."""
+        """All models of the run that are not ``None``."""
         return (*(() if self.base is None else (self.base,)), *self.by_role.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationInputs(Generic[T]):
-    """What `evaluate` computes its numbers from.
+    """The results that `evaluate` computes its metrics from.
 
     Attributes:
         predictions: Predictions on the evaluation sets, by role.
@@ -73,7 +73,7 @@ class EvaluationInputs(Generic[T]):
 
     @classmethod
     def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
-        """Read the record back from a stage's needs; other needs may stand among them."""
+        """Read the record back from a stage's needs, ignoring other needs."""
         return cls(
             predictions={role: needs[_predictions(role)] for role in ROLES if _predictions(role) in needs},
             scores={scored: needs[_scores(scored)] for scored in SCORED if _scores(scored) in needs},
@@ -82,14 +82,14 @@ class EvaluationInputs(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundInputs(Generic[T]):
-    """What `report` shows of one round of a method that unlearns in rounds.
+    """The results of one round that `report` shows, for a method that unlearns in rounds.
 
     Attributes:
         proposed: The teacher's replies.
         filtered: The inverted facts kept so far.
         unlearned: The model trained on the selected ones.
         scores: MEMO of the true answers on that model.
-        verification: Windows of these scores, computed again; ``None`` where none are.
+        verification: Windows of these scores, computed again; ``None`` if ``memo.verify`` is 0.
     """
 
     proposed: T
@@ -101,14 +101,14 @@ class RoundInputs(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportInputs(Generic[T]):
-    """What `report` shows.
+    """The results that `report` shows.
 
     Attributes:
-        results: The numbers.
+        results: The metrics.
         proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
         filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
-        evaluation: What the numbers were computed from.
+        evaluation: The inputs of the metrics.
         verifications: Windows of these scores, computed again.
         rounds: The rounds; empty for a method that does not unlearn in rounds.
     """

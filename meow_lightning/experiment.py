@@ -179,7 +179,7 @@ def _execute(
         if writes:
             synced.add(tracker.finished_keys)
     if results is not None and options["disclaimer"]:
-        terminal.say(f"\n{options['warning']}")
+        terminal.say(f"\n{options['disclaimer']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     notes = [*_check_shortage(options, executor.store, run), *selection_notes(executor.store, run, reached)]
     notes += mixed_versions(used)

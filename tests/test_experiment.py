@@ -70,11 +70,11 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
     GlobalHydra.instance().clear()
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=ask", f"outputs={tmp_path}"])
+        cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=propose", f"outputs={tmp_path}"])
     options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:
-        raise StageError("the job for ask ended\nwith a traceback")
+        raise StageError("the job for propose ended\nwith a traceback")
 
     def lone() -> FailureRecord | None:
         return last_failures(tmp_path, (graph(options).tag,))
@@ -85,7 +85,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
             program.run(options)
     story = lone()
     assert story is not None
-    assert story.why == "the job for ask ended"
+    assert story.why == "the job for propose ended"
     monkeypatch.setattr(Executor, "make", lambda self, artifacts: None)
     program.run({**options, "plan": True})
     program.run({**options, "status": True})

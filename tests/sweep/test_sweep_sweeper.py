@@ -15,7 +15,7 @@ from meow_lightning.sweep import summary as sweep_module
 from meow_lightning.sweep.sweeper import combinations, distinct_names, rerun_command
 from meow_lightning.types import Results
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_combinations_are_all_of_them_the_last_word_fastest():
@@ -46,9 +46,9 @@ def test_an_interval_is_refused():
     [
         (
             ["seed=range(0,0)"],
-            r"^seed=range\(0,0\) has no values, so nothing would run: the end of a range is not in it",
+            r"^seed=range\(0,0\) has no values, so nothing would run: a range excludes its end",
         ),
-        (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends; give a step other than 0$"),
+        (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends: set a step other than 0$"),
         (["seed=range(0,1e9)"], r"^this sweep has more than 10,000 runs; the maximum is 10,000, so split it into "),
         (["seed=shuffle(range(0,1e9))"], r"^this sweep has more than 10,000 runs"),
         (["seed=range(0,101)", "limit=range(1,101)"], r"^this sweep has 10,100 runs; the maximum is 10,000"),
@@ -217,7 +217,9 @@ def test_models_that_cannot_be_had_are_one_line_per_run(sweep, tmp_path, capsys)
 
 def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
     assert sweep("seed=glob(*)") == (1, [])
-    assert capsys.readouterr().err.startswith("error: seed=glob(*) has no values, so nothing would run: glob(…) looks")
+    assert capsys.readouterr().err.startswith(
+        "error: seed=glob(*) has no values, so nothing would run: glob(…) selects"
+    )
     assert sweep("method=glob(npo_*)") == (0, [("npo_gd", 0), ("npo_kl", 0)])
 
 

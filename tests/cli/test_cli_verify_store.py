@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
     for each in EVERY:
         make(made, each)
     made.begin(artifact("score", "half done"))
-    (tmp_path / "answer" / "0123456789ab.damaged-7").mkdir()
+    (tmp_path / "predict" / "0123456789ab.damaged-7").mkdir()
     return made
 
 

@@ -26,7 +26,7 @@ def size(stage: str, *, facts: int, fact: Fact = FACT, options: dict[str, Any] =
     return bytes_written(artifact(stage, "target"), options, dataset) - MANIFEST
 
 
-@pytest.mark.parametrize("stage", ["ask", "filter", "score", "answer"])
+@pytest.mark.parametrize("stage", ["propose", "filter", "score", "predict"])
 def test_bytes_grow_with_the_facts(stage: str) -> None:
     assert size(stage, facts=5000) == 5000 * size(stage, facts=1) > 5000 * 100
 
@@ -60,7 +60,7 @@ def test_an_answer_of_ten_texts_takes_ten_kilobytes_and_is_near_a_stored_row() -
     )  # fmt: skip
     stored = len(json.dumps(asdict(row))) + 1
     assert 9_000 < stored < 10_000
-    assert stored == pytest.approx(size("answer", facts=1, fact=fact), rel=0.15)
+    assert stored == pytest.approx(size("predict", facts=1, fact=fact), rel=0.15)
 
 
 def test_a_score_is_near_a_stored_row() -> None:

@@ -76,7 +76,7 @@ def test_nothing_of_it_can_be_read_by_others(private: Path) -> None:
     tops = [*(private / "store").glob("*/*"), *(private / "reports").iterdir(), *private.glob("runs/wandb/*run-*")]
     assert len(tops) > 12
     assert [str(path) for path in tops if path.stat().st_mode & 0o077] == []
-    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/told"})
+    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/synced"})
     # Folders that hold results of others too are as the umask says.
     assert (private / "store" / "predict").stat().st_mode & 0o777 == 0o755
 

@@ -83,7 +83,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
     options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:
-        raise StageError("the job for ask ended\nwith a traceback")
+        raise StageError("the job for propose ended\nwith a traceback")
 
     def lone() -> FailureRecord | None:
         return last_failures(tmp_path, (graph(options).tag,))
@@ -94,7 +94,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
             program.run(options)
     story = lone()
     assert story is not None
-    assert story.why == "the job for ask ended"
+    assert story.why == "the job for propose ended"
     monkeypatch.setattr(Executor, "make", lambda self, artifacts: None)
     program.run({**options, "plan": True})
     program.run({**options, "status": True})

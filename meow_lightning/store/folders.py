@@ -25,10 +25,10 @@ def why_impossible(folder: Path) -> str | None:
     whole = _whole(folder)
     if any(len(os.fsencode(part)) > NAME_BYTES for part in whole.parts) or len(os.fsencode(whole)) > PATH_BYTES:
         return f"names may have {NAME_BYTES} bytes and paths {PATH_BYTES}"
-    there = _nearest(whole)
-    if there.is_dir():
+    existing = _nearest(whole)
+    if existing.is_dir():
         return None
-    return f"{there} is {'a link that leads to no folder' if there.is_symlink() else 'no folder'}"
+    return f"{existing} is {'a link that leads to no folder' if existing.is_symlink() else 'no folder'}"
 
 
 def why_unwritable(folder: Path) -> str | None:
@@ -38,12 +38,12 @@ def why_unwritable(folder: Path) -> str | None:
     """
     if (why := why_impossible(folder)) is not None:
         return why
-    there = _nearest(_whole(folder))
+    existing = _nearest(_whole(folder))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             return None
     except OSError as error:
-        return WHY.get(error.errno or 0, f"{there} takes no files: {error.strerror}")
+        return WHY.get(error.errno or 0, f"{existing} takes no files: {error.strerror}")
 
 
 def _whole(folder: Path) -> Path:

@@ -33,7 +33,7 @@ MISTAKES = {
     "seed=ä": "seed=ä has the wrong type: a whole number is needed",
     "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values need -m, as in ",
     "status=maybe": "status=maybe has the wrong type: true or false is needed",
-    "plan=true status=true": "plan=true shows what would run and status=true what runs now; say one of them",
+    "plan=true status=true": "plan=true shows what would run and status=true what runs now; set one of them",
     "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
     "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
     "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
@@ -79,7 +79,7 @@ MISTAKES = {
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is invalid: expected one of basic, local, slurm. Did you mean slurm?",
-    "hydra/launcher=slurm": "hydra/launcher=slurm runs the runs of a sweep as jobs: say -m, also for a lone one",
+    "hydra/launcher=slurm": "hydra/launcher=slurm executes the runs of a sweep as jobs: add -m, also for a single run",
 }
 
 
@@ -152,10 +152,13 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("")
     done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); mend it and run again to go on\n"
+    assert (
+        done.stderr
+        == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
+    )
 
 
-@pytest.mark.parametrize("code", sorted(main.DISK))
+@pytest.mark.parametrize("code", sorted(main.DISK_ERRORS))
 def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
@@ -163,7 +166,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         raise OSError(code, os.strerror(code), "/some/file")
 
     assert main.run(broken, []) == 1
-    said = f"error: /some/file cannot be written ({os.strerror(code)}); mend it and run again to go on\n"
+    said = f"error: /some/file cannot be written ({os.strerror(code)}); correct this and run again to continue\n"
     assert capsys.readouterr().err == said
 
 
@@ -175,7 +178,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
     ],
 )  # fmt: skip
 def test_who_looks_alone_is_known_by_his_words(words, looks):
-    assert main._looks(["method=meow", words]) == looks
+    assert main._reads_only(["method=meow", words]) == looks
 
 
 def test_help_fits_a_screen_and_names_every_choice():
@@ -192,7 +195,7 @@ def test_help_fits_a_screen_and_names_every_choice():
 
 def test_help_waits_for_neither_torch_nor_hydra():
     code = (
-        "import sys; from meow_lightning.cli import main; status = main.run(lambda: 1 / 0, ['--help']);"
+        "import sys; from meow_lightning.cli import main as main; status = main.run(lambda: 1 / 0, ['--help']);"
         "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -236,7 +239,7 @@ def test_run_says_what_ended_it(capsys, monkeypatch):
     assert main.run(user, []) == 1
     assert capsys.readouterr().err == "error: two lines\n"
     assert main.run(stopped, []) == 130
-    assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
+    assert capsys.readouterr().err == "stopped; the same command continues where it was\n"
 
 
 def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
@@ -253,7 +256,7 @@ def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
     ],
 )  # fmt: skip
 def test_whoever_brings_a_model_gets_the_settings_for_it(words):
-    assert main._own(words) == [*words, "model=own"]
+    assert main._with_model_group(words) == [*words, "model=own"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
     ],
 )  # fmt: skip
 def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):
-    assert main._own(words) == words
+    assert main._with_model_group(words) == words
 
 
 def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):

@@ -40,7 +40,7 @@ def run(tmp_path: Path, name: str, *artifacts: Artifact) -> RunArtifacts:
 
 
 @pytest.mark.parametrize(
-    ("standing", "said"),
+    ("state", "said"),
     [
         (ArtifactState(state="running", progress=SAID), "60 of 90 steps, 1/s, 30 s left"),
         (ArtifactState(state="running", progress=SAID | {"rate": None}), "60 of 90 steps"),

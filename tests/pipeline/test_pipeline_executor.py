@@ -175,7 +175,7 @@ def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_p
 
 def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
     one, _ = new_executor(tmp_path)
-    one.cell = "mine-812403"
+    one.run_tag = "mine-812403"
     tasks = []
 
     class Noting(Watch):
@@ -184,7 +184,7 @@ def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
 
     one.watchers = [Noting()]
     one.make([artifact("one")])
-    assert {(task["stage"], task["label"], task["cell"]) for task in tasks} == {("filter", "shared", "mine-812403")}
+    assert {(task["stage"], task["label"], task["run"]) for task in tasks} == {("filter", "shared", "mine-812403")}
 
 
 def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_lock(tmp_path, ran):
@@ -456,7 +456,7 @@ def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert read_progress(tmp_path) == state
 
 
-@pytest.mark.parametrize("place", ["sync", "write_json"])
+@pytest.mark.parametrize("place", ["sync_to_disk", "write_json"])
 def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_path, ran, monkeypatch, place):
     own, watch = new_executor(tmp_path)
     with monkeypatch.context() as patch:

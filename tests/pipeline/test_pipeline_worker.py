@@ -178,7 +178,7 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
     monkeypatch.setattr(worker, "STOPPED_TIMEOUT" if stopped else "ORPHAN_TIMEOUT", 0.5)
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2]
     ) as orphan:
         assert orphan.stdout is not None
         orphan.stdout.readline()

@@ -23,7 +23,7 @@ def data(*, k: int, strategy: str) -> ReportData:
         for place, score in enumerate(scores)
     ]
     return ReportData(
-        name="cell", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
+        name="run", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
         dropped=Dropped(counts={}, examples={}), weights="w",

@@ -96,7 +96,7 @@ def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
     method: dict[str, Any] = {"name": "meow", "select": {"k": 2}}
     found = selection_picks(swept("method=meow", method=method, store=str(stored)))
     assert found is not None
-    assert (found.taken, found.there) == ({"f": [2, 0]}, {"f": 3})
+    assert (found.taken, found.available) == ({"f": [2, 0]}, {"f": 3})
     # what a loop trains is picked anew in every round, among other candidates
     assert selection_picks(swept("method=meow_loop", method=method | {"rounds": {}}, store=str(stored))) is None
     assert selection_picks(swept("method=kl", store=str(stored))) is None

@@ -143,7 +143,7 @@ def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
     monkeypatch.setattr(wandb_module, "INIT_TIMEOUT", 2.0)
     server.hang_posts = True  # what asks whether it is there gets an answer
     sink = wandb(tmp_path, "auto")
-    assert sink.opening.startswith(f"W&B at {server.url} takes no run (")
+    assert sink.opening.startswith(f"W&B at {server.url} rejects the run (")
     recorded_offline(sink, tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_an_online_run_sends_and_one_whose_network_goes_ends_in_time(
     begun = time.monotonic()
     line = sink.close(ok=True, summary={}, report=None)
     assert time.monotonic() - begun < 15
-    assert line.startswith("W&B did not take all of the run within 2 s; to upload: wandb sync ")
+    assert line.startswith("W&B did not receive all of the run within 2 s; to upload: wandb sync ")
     assert list(Path(line.rpartition(" ")[2]).glob("*.wandb"))
 
 

@@ -287,7 +287,10 @@ def test_an_activation_that_is_not_known(told, facts, model):
             {"question": "Who?", "answer": "Ada.</s>"},
             "a text contains '</s>', which the tokenizer reads as a special token",
         ),
-        ({"question": "Who?", "answer": LONG}, "tokens, the model reads 512: shorten it or use a model with a longer"),
+        (
+            {"question": "Who?", "answer": LONG},
+            "tokens, the model's context 512: shorten it or use a model with a longer",
+        ),
         (
             {"question": "Who?", "answer": "Ada Brook.", "paraphrase": "It is <s>Ada.", "perturbed": ["It is Bo."] * 3},
             "a text contains '<s>'",

@@ -181,7 +181,7 @@ def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:
     for key in keys:
         texts = row.get(key) if key == "perturbed_answer" else [row.get(key)]
         if not (isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts)):
-            kind = "a list of texts" if key == "perturbed_answer" else "a text"
+            kind = "a list of strings" if key == "perturbed_answer" else "a text"
             raise UserError(f"{where}: {key} is missing or not {kind}; download it again")
     paraphrase = row["paraphrased_answer"] if "paraphrased_answer" in keys else None
     perturbed = tuple(row["perturbed_answer"]) if "perturbed_answer" in keys else ()

@@ -17,7 +17,7 @@ from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
-from meow_lightning.resources.cost import Amount, Measured, Source, duration_key, expected_seconds
+from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.training_memory import Memory
@@ -62,7 +62,7 @@ class Known:
         """The device that stages compute on: ``cpu``, the GPU's name, or ``gpu`` if it is not visible here."""
         return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
 
-    def measured(self, stage: str, *, devices: int) -> list[Measured]:
+    def measured(self, stage: str, *, devices: int) -> list[MeasuredStage]:
         """Collect the measured times of a stage's results on the same number of devices of this kind.
 
         Args:
@@ -71,9 +71,9 @@ class Known:
         """
         found = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
-            Measured(
+            MeasuredStage(
                 way=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
-                amount=Amount(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
+                amount=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
             )
             for each in found
             if not devices or (each["devices"] == devices and self._alike(each["kind"], each["threads"]))
@@ -269,7 +269,7 @@ class Preflight:
         if manifest is not None:
             return manifest["seconds"], "took"
         outlook = self.outlook(artifact)
-        amount = Amount(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
+        amount = Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
         return expected_seconds(amount, way=duration_key(artifact.label, artifact.settings), known=known)

@@ -275,7 +275,7 @@ class ResourceRequirements:
     def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         questions, asked = self._taught()
         memory = inference_need(
-            shape, asked, rows=0, there=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+            shape, asked, rows=0, available=self.there, generation_batch_size=self.trainer["generation_batch_size"]
         )
         flops = inference_flops(
             shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
@@ -288,7 +288,7 @@ class ResourceRequirements:
     def _asking(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         facts, asked = self._asked(artifact)
         memory = inference_need(
-            shape, asked, rows=self._scored(artifact), there=self.there,
+            shape, asked, rows=self._scored(artifact), available=self.there,
             generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
         return Requirements(
@@ -319,11 +319,11 @@ class ResourceRequirements:
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
             load = self._load(artifact, self._streams(artifact))
-            found = settings_that_fit(shape, self._knobs(artifact), load, there=self.there)
+            found = settings_that_fit(shape, self._knobs(artifact), load, available=self.there)
             # A model trained from scratch cannot use adapters.
             return [each for each in found if artifact.needs or "lora" not in each[0]]
         asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
         return inference_settings_that_fit(
-            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], there=self.there
+            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], available=self.there
         )

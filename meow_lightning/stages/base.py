@@ -12,7 +12,7 @@ from typing import Any
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
-from meow_lightning.resources.throughput import Pace
+from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 
@@ -39,7 +39,7 @@ class StageContext:
     needs: Mapping[str, Path]
     runtime: Runtime
     _last_progress: float = field(default=0.0, init=False)
-    _pace: Pace = field(default_factory=Pace, init=False, compare=False)
+    _pace: Throughput = field(default_factory=Throughput, init=False, compare=False)
 
     @property
     def private(self) -> bool:

@@ -144,7 +144,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
-    assert done.stderr.endswith("/file is no folder); give a folder\n")
+    assert done.stderr.endswith("/file is not a folder); give a folder\n")
     assert done.returncode == 1
 
 
@@ -153,8 +153,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
     assert done.returncode == 1
     assert (
-        done.stderr
-        == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
+        done.stderr == f"error: {tmp_path}/runs is not writable (File exists); correct this and run again to continue\n"
     )
 
 
@@ -166,7 +165,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         raise OSError(code, os.strerror(code), "/some/file")
 
     assert main.run(broken, []) == 1
-    said = f"error: /some/file cannot be written ({os.strerror(code)}); correct this and run again to continue\n"
+    said = f"error: /some/file is not writable ({os.strerror(code)}); correct this and run again to continue\n"
     assert capsys.readouterr().err == said
 
 

@@ -317,7 +317,8 @@ def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
         ({"value": ""}, "value is blank"),
         (
             {"value": "40", "alternatives": ["50"], "perturbed": ["It is 50."]},
-            "alternative '50' is also in perturbed[0] 'It is 50.'; training must not see the waluation measures with",
+            "alternative '50' is also in perturbed[0] 'It is 50.'; training must not see the wrong answers of "
+            "evaluation",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_names_with_a_wrappers_prefix(untied, prefix, cause) -> None:
     assert text.startswith(
         "model.target=X lacks 21 tensors (lm_head.weight, model.embed_tokens.weight, model.layers.0."
     )
-    assert f"it holds 21 tensors ({prefix}lm_head.weight, " in text
+    assert f"it has 21 tensors ({prefix}lm_head.weight, " in text
     assert f": the names start with {prefix!r}: {cause}" in text
     rewritten(untied, lambda weights: {name.removeprefix(prefix): each for name, each in weights.items()})
     check_whole(untied, name="model.target=X")  # what the message says to do helps
@@ -116,7 +116,7 @@ def test_one_tensor_gone(untied) -> None:
 
 
 def test_no_head_where_it_is_not_the_embeddings(untied, tied) -> None:
-    cause = "it has no head of its own; where the embeddings are its head set tie_word_embeddings to true"
+    cause = "it has no output head; if the head is tied to the embeddings, set tie_word_embeddings to true"
     assert cause in refused(rewritten(untied, without("lm_head.weight")))
     assert cause in refused(configured(tied, tie_word_embeddings=False))
     check_whole(configured(tied, tie_word_embeddings=True), name="model.target=X")
@@ -125,13 +125,13 @@ def test_no_head_where_it_is_not_the_embeddings(untied, tied) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 def test_other_layers_in_the_config_than_in_the_file(untied, layers) -> None:
     text = refused(configured(untied, num_hidden_layers=layers))
-    assert f"its config.json says num_hidden_layers={layers} and the files hold 2 layers" in text
+    assert f"its config.json says num_hidden_layers={layers} and the files have 2 layers" in text
     check_whole(configured(untied, num_hidden_layers=2), name="model.target=X")
 
 
 def test_other_shapes(untied) -> None:
     text = refused(configured(untied, intermediate_size=96))
-    assert text.startswith("model.target=X holds 6 tensors of other shapes than its config.json makes (first: ")
+    assert text.startswith("model.target=X has 6 tensors of shapes that differ from its config.json (first: ")
     assert "model.layers.0.mlp.down_proj.weight [32, 64] in the place of [32, 96])" in text
 
 

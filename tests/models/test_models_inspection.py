@@ -78,7 +78,7 @@ def test_a_template_that_fills_the_memory(folder) -> None:
 def test_a_template_that_fills_the_context(folder) -> None:
     text = refused(candidate(templated(folder, LONG)))
     assert text.startswith("model.target=X: its prompt takes ")
-    assert "tokens around a question and the model reads 512; write model.prompt.template" in text
+    assert "tokens around a question and the model's context is 512; set model.prompt.template" in text
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ def test_a_template_that_fills_the_context(folder) -> None:
             ("Where?", "In Lima.<|im_end|>"),
             "model.target=X: a text contains '<|im_end|>', which the tokenizer reads as a",
         ),
-        (("Where? " * 600, "In Lima."), "tokens, the model reads 512: shorten it or use a model with a longer context"),
+        (
+            ("Where? " * 600, "In Lima."),
+            "tokens, the model's context 512: shorten it or use a model with a longer context",
+        ),
     ],
 )
 def test_rows_that_the_model_cannot_read(folder, row, said) -> None:
@@ -98,7 +101,7 @@ def test_rows_that_the_model_cannot_read(folder, row, said) -> None:
 def test_a_model_that_is_not_whole(folder) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 96}))
-    assert "holds 6 tensors of other shapes than its config.json makes" in refused(candidate(folder))
+    assert "has 6 tensors of shapes that differ from its config.json" in refused(candidate(folder))
 
 
 def test_an_attention_that_the_model_does_not_know(folder) -> None:
@@ -108,5 +111,5 @@ def test_an_attention_that_the_model_does_not_know(folder) -> None:
 
 def test_a_look_that_breaks_is_no_mistake_of_the_user(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "asdict", lambda each: {"nonsense": 1})
-    with pytest.raises(RuntimeError, match=r"(?s)looking through models ended with status 1.*nonsense"):
+    with pytest.raises(RuntimeError, match=r"(?s)inspecting models ended with status 1.*nonsense"):
         inspect_models([candidate(folder)])

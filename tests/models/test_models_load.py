@@ -65,9 +65,9 @@ def test_codec_of_a_folder(saved, tiny, tokenizer) -> None:
 
 
 def test_prompt_reaches_the_codec(saved, tiny) -> None:
-    with pytest.raises(UserError, match=r"model.prompt.system='Be brief.' belongs to template=chat"):
+    with pytest.raises(UserError, match=r"model.prompt.system='Be brief.' requires template=chat"):
         load_codec(saved, prompt={**PROMPT, "system": "Be brief."}, model=tiny)
-    with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' belongs to template=chat"):
+    with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' requires template=chat"):
         load_codec(saved, prompt={**PROMPT, "date": "10 Apr 2025"}, model=tiny)
     bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "answer_prefix": " "}, model=tiny)
     assert bare.decode(bare.encode("Ada?", "Lima").ids, keep_special=True) == "Q: Ada?\nA: Lima<|end|>"

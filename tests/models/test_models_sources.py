@@ -341,7 +341,7 @@ def test_what_cannot_be_fetched_is_told_before_the_download_is_tried(cache, monk
 
 def test_a_full_disk_is_not_called_an_unreachable_hub(monkeypatch):
     answering(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    text = r"^model.target=me/mine cannot be written into the cache \(.*/hub: .*No space left on device\); mend it, or"
+    text = r"^model.target=me/mine cannot be written into the cache \(.*/hub: .*No space left on device\); fix that, or"
     with pytest.raises(UserError, match=text):
         locate(parse("model.target", "me/mine", words=()), weights=True, fetch=True)
 
@@ -362,5 +362,5 @@ def test_a_branch_that_moves_on_is_not_served_from_what_the_cache_had(cache, mon
     answering(monkeypatch, LATER)
     branch = parse("model.target", "me/mine", words=())
     assert locate(branch, weights=True, fetch=False) == old
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is not whole in the cache"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is incomplete in the cache"):
         locate(pin_revision(branch), weights=True, fetch=False)

@@ -279,7 +279,7 @@ def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, 
     since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(
         rf"filter shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
-        rf"it is stopped: kill -CONT {holder.pid} lets it go on, kill -KILL {holder.pid} hands over to whoever waits",
+        rf"it is stopped: kill -CONT {holder.pid} resumes it, kill -KILL {holder.pid} hands over to the waiting run",
         said,
     ), said
     assert watch.lines[-1] == "one computed"
@@ -290,7 +290,7 @@ def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_mad
     first.make(chain()[:1])
     path = first.store.path(chain()[0]) / "result.txt"
     path.write_text("y")
-    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
+    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt differs from what was sealed)"
     readonly, _ = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
         UserError, match=rf"^cache=readonly computes nothing, and these results are missing: {re.escape(why)}; run"

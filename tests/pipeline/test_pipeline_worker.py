@@ -189,8 +189,8 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
     start = f"filter own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
     assert said.startswith(start)
     assert "), since 2" in said
-    do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
-    do += " -KILL {0} hands over to whoever waits; then run again"
+    do = "it is stopped: kill -CONT {0} resumes it, kill" if stopped else "if it hangs, kill"
+    do += " -KILL {0} hands over to the waiting run; then run again"
     assert said.endswith(f", of a run that was killed, still holds STORE/filter/abc.partial; {do.format(orphan.pid)}")
 
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.resources.throughput import KEPT, PATIENCE, Pace
+from meow_lightning.resources.throughput import HISTORY, PATIENCE, Throughput
 
 
 def rate(*looks: tuple[float, int]) -> float | None:
-    pace = Pace()
+    pace = Throughput()
     for time, done in looks:
         pace.add(time, done)
     return pace.rate()
@@ -37,8 +37,8 @@ def test_too_little_is_known(looks):
 
 
 def test_what_is_remembered_is_bounded():
-    pace = Pace()
+    pace = Throughput()
     for number in range(100_000):
         pace.add(number / 10, number)
-    assert len(pace._seen) <= KEPT
+    assert len(pace._seen) <= HISTORY
     assert pace.rate() == pytest.approx(10.0)

@@ -169,7 +169,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
     snapshot = tmp_path / "hub" / "models--me--mine" / "snapshots" / COMMIT
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run again"):
         take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
     snapshot.parent.mkdir(parents=True)
     model.rename(snapshot)
@@ -216,7 +216,7 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_p
 def test_a_config_that_makes_other_shapes_than_the_weights_have_is_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
-    with pytest.raises(UserError, match=r"holds 6 tensors of other shapes than its config.json makes .*do not belong"):
+    with pytest.raises(UserError, match=r"has 6 tensors of shapes that differ from its config.json .*do not belong"):
         take(given(model), tmp_path / "work")
 
 

@@ -223,7 +223,7 @@ def test_unknown_cache_is_told(tmp_path):
 def test_root_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        UserError, match=r"the store .*file/store cannot be written \(.*/file is no folder\); choose another"
+        UserError, match=r"the store .*file/store is not writable \(.*/file is not a folder\); choose another"
     ):
         Store(root=tmp_path / "file" / "store", cache="use").check_writable()
 
@@ -372,7 +372,7 @@ def test_a_flipped_byte_is_seen_though_size_and_time_are_as_before(store, monkey
         assert store.find(artifact()) is not None
     flip(folder / "result.txt")
     assert store.find(artifact()) is None
-    assert store.damage(artifact()) == "result.txt is not what was sealed"
+    assert store.damage(artifact()) == "result.txt differs from what was sealed"
 
 
 @pytest.mark.parametrize("small", [4, 2**20])
@@ -395,7 +395,7 @@ def test_two_results_that_exchanged_their_names_are_both_damaged(store):
     second.rename(first)
     side.rename(second)
     assert [store.find(one), store.find(two)] == [None, None]
-    assert store.damage(one) == f"it is another one: finetune {two.key}"
+    assert store.damage(one) == f"it is a different result: finetune {two.key}"
 
 
 def test_a_result_of_another_stage_under_the_same_key_is_damaged(store):
@@ -406,7 +406,7 @@ def test_a_result_of_another_stage_under_the_same_key_is_damaged(store):
     store.path(other).parent.mkdir()
     folder.rename(store.path(other))
     assert store.find(other) is None
-    assert store.damage(other) == f"it is another one: finetune {other.key}"
+    assert store.damage(other) == f"it is a different result: finetune {other.key}"
 
 
 def test_a_manifest_that_was_changed_is_damaged(store):
@@ -415,7 +415,7 @@ def test_a_manifest_that_was_changed_is_damaged(store):
     assert '"seconds": 1.0' in text
     (folder / MANIFEST).write_text(text.replace('"seconds": 1.0', '"seconds": 9.0'))
     assert store.find(artifact()) is None
-    assert store.damage(artifact()) == "its manifest.json is not what was sealed"
+    assert store.damage(artifact()) == "its manifest.json differs from what was sealed"
 
 
 def test_a_result_from_before_there_were_seals_and_inodes_is_believed_by_its_digests(store, monkeypatch):
@@ -545,7 +545,7 @@ def test_an_old_result_left_by_a_kill_between_the_renames_is_in_nobodys_way(stor
 
 def test_a_store_that_cannot_be_written_is_told_but_to_who_only_looks(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "why_unwritable", lambda folder: f"{folder} is on fire")
-    with pytest.raises(UserError, match=r"^the store .*/a cannot be written \(.*/a is on fire\); choose another with"):
+    with pytest.raises(UserError, match=r"^the store .*/a is not writable \(.*/a is on fire\); choose another with"):
         Store(root=tmp_path / "a", cache="use").check_writable()
     Store(root=tmp_path / "a", cache="readonly").check_writable()
 
@@ -606,7 +606,7 @@ def test_a_lock_makes_the_file_system_look_anew_at_which_results_are_there(store
 
 
 NO_LOCKS = (
-    r"^the file system of the store .*/store has no file locks, which several processes need to share it; have it "
+    r"^the file system of the store .*/store has no file locks, which processes need to share it; have it "
     r"mounted with them \(Lustre: flock, NFS: not nolock\), or choose another with store=FOLDER$"
 )
 

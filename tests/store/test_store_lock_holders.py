@@ -50,7 +50,7 @@ def test_a_process_is_stopped_between_stop_and_continue():
 
 
 def test_what_to_do_depends_on_where_it_runs():
-    assert FAR.remedy() == "if it hangs, ssh far kill -KILL 7 hands over to whoever waits"
+    assert FAR.remedy() == "if it hangs, ssh far kill -KILL 7 hands over to the waiting run"
     job = Holder(process=7, host="far", job="99")
-    assert job.remedy() == "if it hangs, scancel 99 hands over to whoever waits"
+    assert job.remedy() == "if it hangs, scancel 99 hands over to the waiting run"
     assert job.described() == "process 7 on far (SLURM job 99)"

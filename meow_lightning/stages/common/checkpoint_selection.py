@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from meow_lightning.data.prompting import PromptEncoder
-    from meow_lightning.training.callbacks.best_checkpoint import Best
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 
 SLOTS = 64  # largest generation batch while training occupies the memory
 
@@ -35,8 +35,8 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
         steps_per_epoch: Optimizer steps of an epoch.
     """
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.training.callbacks.best_checkpoint import Best
-    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, How
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, PredictionSettings
 
     choice = work.settings.get("checkpoint")
     epochs = 1 if choice else work.runtime.evaluate_every_epochs
@@ -46,7 +46,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
     share = wish["selection_fraction"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
-        restart_if_damaged(work, Best(work.folder / "resume"))
+        restart_if_damaged(work, BestCheckpoint(work.folder / "resume"))
     return [
         EvaluationProbe(
             codec=codec,
@@ -56,17 +56,17 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
                 for index, fact in enumerate(held_out_rows(name, facts, share))
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
-            how=How(
+            how=PredictionSettings(
                 max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
                 slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.warn),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
-            best=Best(work.folder / "resume") if choice else None,
+            best=BestCheckpoint(work.folder / "resume") if choice else None,
         )
     ]  # fmt: skip
 
 
-def restart_if_damaged(work: StageContext, best: Best) -> None:
+def restart_if_damaged(work: StageContext, best: BestCheckpoint) -> None:
     """Restart an interrupted training whose best epoch cannot be read: it would select another epoch."""
     if rank() == 0 and best.damaged():
         work.warn("the best epoch so far was damaged on the disk, so the training began anew")
@@ -89,10 +89,10 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     """
     if "checkpoint" not in work.settings or not work.settings["recipe"]["epochs"]:
         return
-    from meow_lightning.training.callbacks.best_checkpoint import Best
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 
     barrier(work.runtime.accelerator)
-    best = Best(work.folder / "resume")
+    best = BestCheckpoint(work.folder / "resume")
     chosen = best.epoch()
     if chosen is None:
         raise UserError(

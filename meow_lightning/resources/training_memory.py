@@ -208,9 +208,9 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 class MemorySettings:
     """Settings that determine memory.
 
-    They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens instead of
-    rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``, ``model.lora.rank``
-    (``None`` trains all weights), ``model.precision`` and ``optim.optimizer``.
+    They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens
+    instead of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
+    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.optimizer``.
     """
 
     micro_batch_size: int
@@ -274,15 +274,14 @@ def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad
 
     With several processes, each also has gradient buckets for the exchange. Frozen weights need no float32 copy.
     """
-    master = max(4, load.value_bytes) if settings.precision == "mixed" and settings.rank is None else load.value_bytes
     one = training_memory(
-        shape, weight_bytes=knobs.weight_bytes, compute_bytes=knobs.compute_bytes,
+        shape, weight_bytes=settings.weight_bytes, compute_bytes=settings.compute_bytes,
         rows=settings.rows_per_pass(load) * load.streams, tokens=load.tokens, scored=load.scored,
         gradient_checkpointing=settings.gradient_checkpointing, slack=load.slack, optimizer=settings.optimizer,
         trained=shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank),
     )  # fmt: skip
     if load.reference and settings.rank is None:
-        one = replace(one, weights=one.weights + shape.parameters * knobs.compute_bytes)
+        one = replace(one, weights=one.weights + shape.parameters * settings.compute_bytes)
     if settings.sharded:
         one = _sharded(shape, one, settings, load)
     elif settings.devices > 1:
@@ -300,9 +299,9 @@ def _sharded(shape: ModelDims, one: Memory, settings: MemorySettings, load: Trai
     the last one; copies for mixed precision; all weights if the model is evaluated between steps. At the start the
     model is unsharded, without any of the above.
     """
-    count, every = settings.devices, shape.parameters * knobs.weight_bytes
-    start = every + load.reference * shape.parameters * knobs.compute_bytes
-    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * knobs.weight_bytes
+    count, every = settings.devices, shape.parameters * settings.weight_bytes
+    start = every + load.reference * shape.parameters * settings.compute_bytes
+    ends = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) * settings.weight_bytes
     layer = (every - ends) // shape.layers
     several = load.batch > count * settings.rows(load.tokens)
     gradients, optimizer = every // count + (every if several else ends + layer), one.optimizer // count

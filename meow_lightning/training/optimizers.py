@@ -26,8 +26,8 @@ def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
     """
     if name != "adamw" and not (gpu and find_spec("bitsandbytes")):
         raise UserError(
-            f"optim.optimizer={name} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or set "
-            "optim=adamw"
+            f"optim.optimizer={name} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or "
+            "set optim=adamw"
         )
 
 

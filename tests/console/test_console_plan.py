@@ -122,8 +122,8 @@ def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
     assert plan_sum(runs()) == [
         "questions to teacher: 8 to 24, with replies of at most 100 tokens",
         "stages: 5 to compute, 1 cached",
-        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages without any similar "
-        "one to estimate from",
+        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages without "
+        "any similar one to estimate from",
         "memory: 2.0 MB at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]

@@ -254,8 +254,8 @@ class TrainingLoad:
     """The load of a training, and its device.
 
     ``streams`` of the method; ``batch``: maximum rows of a stream in a step over all processes, from 1, at most the
-    size of the data; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`; ``value_bytes`` of
-    ``model.dtype``; ``shared``: all processes share one memory, as on a CPU; ``watched``: the model is evaluated
+    size of the data; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`;
+    ``shared``: all processes share one memory, as on a CPU; ``watched``: the model is evaluated
     between steps; ``reference``: a frozen copy is loaded (not with adapters).
     """
 

@@ -192,7 +192,7 @@ def test_a_bucket_is_a_pure_function_of_seed_and_number() -> None:
     assert [bucketed(seed=4).step(t) for t in range(25)] != asked
 
 
-def test_other_streams_give_the_same_rows_in_an_epoch_and_long_ones_beside_long_ones() -> None:
+def test_other_streams_contribute_the_same_rows_per_epoch_sorted_by_length() -> None:
     made = bucketed()
     served = [joined(made.step(5 * epoch + place)["retain"] for place in range(5)) for epoch in range(5)]
     evenly = plan(streams=made.streams, global_batch_size=4)

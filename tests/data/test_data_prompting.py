@@ -45,7 +45,7 @@ def test_row_is_prompt_answer_end(codec) -> None:
     assert row.scored == len(answer) + 1
 
 
-def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_question(tokenizer) -> None:
+def test_prompt_and_answer_are_tokenized_separately_if_the_prompt_ends_with_the_question(tokenizer) -> None:
     # One text would merge "bo" and "rn" into one token across the border.
     apart = make(tokenizer, template="{question}", answer_prefix="")
     whole = tokenizer(" born").input_ids
@@ -53,7 +53,7 @@ def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_que
     assert list(apart.encode(" bo", "rn").ids[:-1]) != whole
 
 
-def test_ids_of_the_tiny_model_are_those_of_prompt_and_answer_apart(codec, tokenizer) -> None:
+def test_ids_of_the_tiny_model_are_those_of_separate_prompt_and_answer(codec, tokenizer) -> None:
     for question, answer in (
         ("Where was Ada born?", "In Lima."),
         ("born", "12"),
@@ -117,7 +117,7 @@ def test_a_chat_brings_its_own_begin_token(with_bos) -> None:
     assert ids.count(tokenizer.bos_token_id) == 1
 
 
-def test_chat_without_a_chat_template_says_what_to_set(tokenizer) -> None:
+def test_chat_without_a_chat_template_suggests_a_setting(tokenizer) -> None:
     message = (
         r"^model.prompt.template=chat: the tokenizer has no chat template; set model.prompt.template=auto or a text "
         r"with \{question\} once, such as 'Question: \{question\}\\nAnswer:'$"
@@ -233,13 +233,13 @@ def test_row_longer_than_the_context_is_refused_with_its_question(tokenizer) -> 
         make(tokenizer, context=length - 1).encode("Where?", "In Lima.")
 
 
-def test_pad_is_the_end_token_where_there_is_no_other(tokenizer) -> None:
+def test_pad_defaults_to_the_end_token(tokenizer) -> None:
     without = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|end|>")
     assert make(without).pad_id == make(without).end_id
     assert make(tokenizer).pad_id == tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
-def test_begin_token_stands_first_and_nowhere_else(with_bos, tokenizer) -> None:
+def test_the_begin_token_is_first_and_unique(with_bos, tokenizer) -> None:
     ids = make(with_bos).encode("Where was Ada born?", "In Lima.").ids
     plain = make(tokenizer).encode("Where was Ada born?", "In Lima.").ids
     assert ids == (with_bos.bos_token_id, *plain)
@@ -267,7 +267,7 @@ def test_ends_look_at_no_special_tokens(tokenizer, with_bos) -> None:
     assert make(with_bos).token_ends("Ada was born in Lima.") == make(tokenizer).token_ends("Ada was born in Lima.")
 
 
-def test_a_tokenizer_without_offsets_cannot_tell_ends(codec, monkeypatch) -> None:
+def test_a_tokenizer_without_offsets_has_no_token_ends(codec, monkeypatch) -> None:
     monkeypatch.setattr(type(codec.tokenizer), "is_fast", False)
     with pytest.raises(
         UserError,

@@ -41,7 +41,7 @@ def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain
     assert [fact.id for fact in cut.evaluation()["retain"]] == [f"r{i}" for i in range(min(limit, 4))]
 
 
-def test_all_else_is_as_the_dataset_says():
+def test_everything_else_is_delegated_to_the_dataset():
     cut = LimitedDataset(dataset=Whole(), limit=1)
     assert (cut.name, cut.public, cut.caveats()) == ("whole", False, ("of the whole",))
     assert [fact.id for fact in cut.pretraining_examples(3, 7)] == ["s7-0", "s7-1", "s7-2"]

@@ -87,7 +87,7 @@ def test_another_form_is_named_and_the_command_shown_converts_it(form, tmp_path)
     assert [entry for _, entry in found] == ROWS
 
 
-def test_an_excel_file_is_no_common_archive(tmp_path):
+def test_an_excel_file_is_distinguished_from_an_archive(tmp_path):
     zipped(tmp_path / "facts.xlsx", "xl/workbook.xml")
     assert "is an Excel file, not UTF-8 text; convert it: pip install openpyxl && python -c " in told(
         tmp_path / "facts.xlsx"
@@ -96,7 +96,7 @@ def test_an_excel_file_is_no_common_archive(tmp_path):
     assert "is a zip archive" in told(tmp_path / "cut.zip")
 
 
-def test_what_is_no_file_is_said_at_once(tmp_path):
+def test_other_file_types_are_reported_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert told(tmp_path / "pipe").endswith("pipe is a pipe, which can be read only once; write it to a file first and "
                                             "give that")  # fmt: skip

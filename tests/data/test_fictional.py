@@ -121,7 +121,7 @@ def test_no_value_lies_in_another_or_in_a_sentence_or_in_a_name(slot: words.Slot
     assert [(value, text) for value in values for text in load_facts if value in text] == []
 
 
-def test_values_stand_verbatim_and_once(made_up: list[Fact]) -> None:
+def test_values_occur_verbatim_and_once(made_up: list[Fact]) -> None:
     for fact in made_up:
         assert fact.value and fact.paraphrase
         texts = [fact.answer, fact.paraphrase, *(answer for _, answer in fact.phrasings)]
@@ -301,7 +301,7 @@ def test_tokenizer_texts_are_the_same_for_every_split(data: Fictional) -> None:
         ),
     ],
 )
-def test_mistakes_are_told_with_their_mending(changes: dict[str, Any], message: str) -> None:
+def test_invalid_plans_are_reported_with_the_remedy(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         make(**changes)
 

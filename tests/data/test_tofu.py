@@ -203,7 +203,7 @@ def test_only_what_is_needed_is_read(folder: Path) -> None:
         data.facts("holdout")
 
 
-def test_the_data_folder_stands_in_for_an_option(published_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_folder_replaces_the_option(published_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEOW_DATA_DIR", str(published_like.parent))
     assert len(make(None).facts("retain")) == 3800
 
@@ -238,7 +238,7 @@ def test_an_unknown_split_of_facts(published_like: Path) -> None:
         make(published_like).facts("retian")
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder(tmp_path: Path) -> None:
     message = (
         f"dataset.folder={tmp_path}/none is not a folder; give one with TOFU's full.json, forget05_perturbed.json, "
         "retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json"
@@ -247,7 +247,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         make(tmp_path / "none")
 
 
-def test_a_folder_that_lacks_files(folder: Path) -> None:
+def test_a_folder_with_missing_files(folder: Path) -> None:
     (folder / "forget05_perturbed.json").unlink()
     (folder / "world_facts_perturbed.json").unlink()
     message = (
@@ -258,7 +258,7 @@ def test_a_folder_that_lacks_files(folder: Path) -> None:
         make(folder)
 
 
-def test_a_file_that_is_no_json(folder: Path) -> None:
+def test_a_file_that_is_not_json(folder: Path) -> None:
     (folder / "full.json").write_text('{"question": "q", "answer": "a"}\nversion 1\n')
     with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder}/full.json, line 2: not JSON")):
         make(folder)
@@ -295,7 +295,7 @@ def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str
         ("world_facts_perturbed", {"perturbed_answer": ["w", ""]}, "perturbed_answer is missing or not a list of tex"),
     ],
 )
-def test_a_row_that_lacks_something(folder: Path, damage: Any, name: str, change: Row, message: str) -> None:
+def test_an_incomplete_row(folder: Path, damage: Any, name: str, change: Row, message: str) -> None:
     damage(name, lambda rows: rows[16].update(change))
     with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder}/{name}.json, row 17: {message}")):
         make(folder).facts("holdout")
@@ -428,7 +428,7 @@ def test_errors_of_the_network_library_count_as_silence(hub: SimpleNamespace) ->
         make(None)
 
 
-def test_offline_mode_asks_nobody(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_contacts_no_server(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

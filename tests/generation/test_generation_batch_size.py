@@ -68,7 +68,7 @@ def test_a_single_prompt_that_is_too_much_is_an_error() -> None:
         asked(Narrow(0, torch.OutOfMemoryError("CUDA out of memory")), 4)
 
 
-def test_what_is_asked_alone_has_all_the_memory() -> None:
+def test_prompts_recomputed_alone_have_all_the_memory() -> None:
     class Close(Narrow):
         """Cannot choose between two tokens, and has memory for one row while others wait for their turn."""
 

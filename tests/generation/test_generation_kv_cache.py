@@ -156,7 +156,7 @@ def test_rows_of_two_groves_shared_and_copied_come_and_go(model: Any) -> None:
     table.advance(steps=2)
 
 
-def test_nobody_left_and_begun_again(model: Any) -> None:
+def test_sampling_without_unfinished_rows_and_again(model: Any) -> None:
     table = Table.laid(model)
     prefix_forward = grove_of(model, 1, stems=2, longest=10)
     for sharing in (True, False, True):

@@ -166,7 +166,7 @@ def test_in_half_precision_too(name: str) -> None:
     torch.testing.assert_close(given.said(0.5).double(), given.expected(0.5), atol=0.03, rtol=0.03)
 
 
-def test_where_a_page_stands_changes_nothing() -> None:
+def test_the_position_of_a_page_changes_nothing() -> None:
     orderly = case([9, 3, 17], [(1, 3, 4)], groups=2, shuffled=False)
     order = [5, 2, 8, 0, 7, 1, 4, 6, 3]
     layout = dataclasses.replace(
@@ -181,7 +181,7 @@ def test_where_a_page_stands_changes_nothing() -> None:
     torch.testing.assert_close(moved, orderly.said(1.0), atol=2e-6, rtol=0)
 
 
-def test_a_row_of_one_token_says_its_value_whatever_stands_on_the_rest_of_the_page() -> None:
+def test_a_row_of_one_token_ignores_the_rest_of_its_page() -> None:
     given = case([1, 6], [], groups=4)
     said = given.said(1.0)
     torch.testing.assert_close(said[0, 0], given.value[given.pages[0][0], :, 0])

@@ -231,12 +231,12 @@ def test_lists_within_layers_are_not_the_layers() -> None:
     assert decoder_layers(torch.nn.Linear(1, 1)) == []
 
 
-def test_a_model_without_layers_is_told(table_lm, batch) -> None:
+def test_a_model_without_layers_is_reported(table_lm, batch) -> None:
     with pytest.raises(ValueError, match=r"^TableLM has no list of decoder layers$"):
         rmu().prepare(table_lm([[0.0, 0.0, 0.0]] * 3), 0)
 
 
-def test_a_layer_that_is_not_called_is_told(batch) -> None:
+def test_a_layer_that_is_not_called_is_reported(batch) -> None:
     model = Toy([0.0, 0.0])
     with pytest.raises(ValueError, match=r"^Toy did not call its decoder layer 0$"):
         hidden_states(model, batch["forget"], layers=[torch.nn.Identity()], layer=0)

@@ -196,13 +196,13 @@ AGAIN = "; download or save the model again$"
         (damaged_index, rf"MODEL/{INDEX} is damaged: not JSON \(.*\){AGAIN}"),
     ],
 )  # fmt: skip
-def test_weights_that_cannot_be_used_are_told(model, harm, said):
+def test_unusable_weights_are_reported(model, harm, said):
     harm(model)
     line = told(model)
     assert re.match(said.replace("MODEL", f"(?:{OPTION}: )?MODEL"), line), line
 
 
-def test_a_cut_file_is_told_by_its_sizes(model):
+def test_a_cut_file_is_reported_by_its_sizes(model):
     whole = (model / "model.safetensors").stat().st_size
     cut(model)
     assert f"({whole - 1} bytes of {whole})" in told(model)
@@ -225,31 +225,31 @@ def test_shards_are_those_of_the_index_and_one_file_comes_before_them(model):
     ("text", "why"), [("{", "not JSON"), ("[]", "it contains no JSON object"), (b"\xff\xfe", "not")]
 )
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-def test_damaged_json_is_told_by_its_file(model, name, text, why):
+def test_damaged_json_is_reported_by_its_file(model, name, text, why):
     (model / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert told(model).startswith(f"MODEL/{name} is damaged: {why}")
 
 
 @pytest.mark.parametrize("content", [{"weight_map": []}, {"weight_map": {"a": 3}}])
-def test_an_index_that_names_no_files_is_told(model, content):
+def test_an_index_that_names_no_files_is_reported(model, content):
     (model / "model.safetensors").unlink()
     put(model / INDEX, content)
     assert told(model) == f"MODEL/{INDEX} is damaged: its weight_map names no files; download or save the model again"
 
 
 @pytest.mark.parametrize("content", [{"model": []}, {"added_tokens": [{}]}, {"model": {"vocab": {"x": "y", "z": 1}}}])
-def test_a_tokenizer_that_describes_no_tokens_is_told(model, content):
+def test_a_tokenizer_that_describes_no_tokens_is_reported(model, content):
     put(model / "tokenizer.json", content)
     assert (
         told(model) == "MODEL/tokenizer.json is damaged: it describes no tokens; download or save the tokenizer again"
     )
 
 
-def test_a_file_that_is_not_there_says_nothing(tmp_path):
+def test_a_missing_file_is_empty(tmp_path):
     assert read(tmp_path / "none.json") == {}
 
 
-def test_a_missing_tokenizer_is_told_with_the_way_out(model):
+def test_a_missing_tokenizer_is_reported_with_the_remedy(model):
     (model / "tokenizer.json").unlink()
     assert told(model) == (
         f"{OPTION}: MODEL has no tokenizer (tokenizer.json, tokenizer.model, vocab.json); say model.tokenizer=FOLDER "
@@ -301,7 +301,7 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
     return None
 
 
-def test_a_config_that_does_not_say_its_size_is_no_reason_to_refuse(model):
+def test_a_config_without_a_size_is_not_refused(model):
     put(model / "config.json", {"text_config": {"vocab_size": 8}})
     assert embeddings(model) == 8
     assert not check_tokenizer_fits(model, model)

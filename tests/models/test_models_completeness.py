@@ -165,7 +165,7 @@ def test_weights_that_overflow_in_half_the_width(untied) -> None:
     load_model(untied, dtype="bfloat16", attention="sdpa")
 
 
-def test_large_numbers_whose_sum_overflows_are_numbers(tiny) -> None:
+def test_large_weights_with_an_overflowing_sum_are_finite(tiny) -> None:
     with torch.no_grad():
         tiny.model.embed_tokens.weight.fill_(3e38)
     check_finite(tiny, cause="{count}")

@@ -43,19 +43,19 @@ def refused(*candidates: Candidate) -> str:
     return str(seen.value)
 
 
-def test_models_that_can_be_asked_have_nothing_said_of_them(folder) -> None:
+def test_usable_models_have_no_notes(folder) -> None:
     rows = [("Where was Ada Brook born?", "Ada Brook was born in Lima.")]
     assert inspect_models([candidate(folder, rows=rows), candidate(folder, name="model.retain=Y")]) == []
 
 
-def test_a_teacher_without_a_chat_template_is_said(folder) -> None:
+def test_a_teacher_without_a_chat_template_is_noted(folder) -> None:
     templated(folder, None)
     assert inspect_models([candidate(folder)]) == []
     (note,) = inspect_models([candidate(folder, name="inversion.model=X", chats=True)])
     assert note.startswith("inversion.model=X has no chat template, so it does not follow instructions: ")
 
 
-def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
+def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     (note,) = inspect_models([candidate(templated(folder, switch))])
     assert note.startswith("model.target=X: its chat template can let the model think aloud")
@@ -109,7 +109,7 @@ def test_an_attention_that_the_model_does_not_know(folder) -> None:
     assert text.startswith("model.target=X cannot be used with model.attention=wishful: ")
 
 
-def test_a_look_that_breaks_is_no_mistake_of_the_user(folder, monkeypatch) -> None:
+def test_a_crash_of_the_inspection_is_not_a_user_error(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "asdict", lambda each: {"nonsense": 1})
     with pytest.raises(RuntimeError, match=r"(?s)inspecting models ended with status 1.*nonsense"):
         inspect_models([candidate(folder)])

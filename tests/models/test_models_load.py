@@ -50,7 +50,7 @@ def test_generation_stops_at_the_end_token(tiny, tokenizer, tmp_path) -> None:
     assert loaded.generation_config.pad_token_id == tokenizer.pad_token_id
 
 
-def test_loading_gives_the_precision_and_attention_asked_for(saved) -> None:
+def test_loading_uses_the_requested_precision_and_attention(saved) -> None:
     for name, dtype in DTYPES.items():
         model = load_model(saved, dtype=name, attention="eager")
         assert {weight.dtype for weight in model.parameters()} == {dtype}

@@ -168,7 +168,7 @@ def test_checkpointing_by_the_name_of_older_transformers() -> None:
     assert asked == [{"use_reentrant": False}]
 
 
-def test_checkpointing_that_transformers_lacks_is_told(tiny) -> None:
+def test_unsupported_gradient_checkpointing_is_reported(tiny) -> None:
     tiny.supports_gradient_checkpointing = False
     with pytest.raises(UserError, match=r"^trainer\.gradient_checkpointing=true is given, but transformers has no "
                        r"checkpointing for models of the type llama; allowed: trainer\.gradient_checkpointing=false\. "
@@ -323,7 +323,7 @@ def test_the_seed_alone_decides_and_no_global_state_moves(tiny) -> None:
         ({"dropout": float("nan")}, r"^model\.lora\.dropout=nan is invalid"),
     ],
 )  # fmt: skip
-def test_wishes_that_cannot_be_met(tiny, wish: dict[str, Any], text: str) -> None:
+def test_invalid_options(tiny, wish: dict[str, Any], text: str) -> None:
     with pytest.raises(UserError, match=text):
         with_lora(tiny, **{"rank": 3, "alpha": 6.0, "dropout": 0.0, "seed": 0, **wish})
     assert not adapters(tiny)

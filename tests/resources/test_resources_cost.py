@@ -68,7 +68,7 @@ def test_the_same_way_counts_before_others_of_that_size() -> None:
     assert expected(600.0, 1, took(1.0, 100.0, 2), took(1.0, 200.0, way="b")) == (3.0, "size")
 
 
-def test_small_runs_say_nothing_beside_large_ones() -> None:
+def test_small_runs_are_ignored_if_there_are_large_ones() -> None:
     start = took(10.0, 33.0)  # nearly all of it start-up
     assert expected(600.0, 1, start, took(1.0, 100.0)) == (6.0, "like")
     assert expected(330.0, 1, start) == (100.0, "like")
@@ -84,6 +84,6 @@ def test_where_no_model_computes_items_count() -> None:
     [(), (took(2.0, 0.0, 0, items=9),), (took(0.0, 5.0),), (took(3.0, 0.0, 0, items=0),)],
     ids=["nothing", "no model", "no time", "no work"],
 )
-def test_nothing_alike_is_unknown(known: tuple[MeasuredStage, ...]) -> None:
+def test_without_similar_stages_the_duration_is_unknown(known: tuple[MeasuredStage, ...]) -> None:
     assert expected(600.0, 1, *known) == (None, "")
     assert expected_seconds(amount(0.0, 0, items=0), way="a", known=[took(1.0, 0.0, 0, items=3)]) == (None, "")

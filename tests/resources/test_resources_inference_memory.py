@@ -49,7 +49,7 @@ def test_scoring_holds_two_logits_per_entry():
     assert (loose.activations, loose.logits) == (1200, 7200)
 
 
-def test_windows_of_texts_read_two_groves_and_keep_what_they_say():
+def test_windows_read_two_tree_batches_and_keep_their_continuations():
     memory = ask(slots=50, generated=20)
     # 50 * 16 tokens a grove; two pages a slot and 32 more
     assert memory.cache == (2 * 800 + 16 * (50 * 2 + 32)) * TOKEN
@@ -203,7 +203,7 @@ ASKED = InferenceLoad(
 )  # fmt: skip
 
 
-def test_no_more_stands_side_by_side_than_there_is():
+def test_batches_are_no_larger_than_the_number_of_prompts():
     few = replace(ASKED, texts=5, prompts=30)
     for slots in (64, None):
         found = inference_need(SMALL, few, rows=64, generation_batch_size=slots, available=10**12)

@@ -12,7 +12,7 @@ def rate(*looks: tuple[float, int]) -> float | None:
     return pace.rate()
 
 
-def test_the_first_unit_says_nothing():
+def test_the_first_unit_is_excluded():
     # Half a minute of warm-up for the first unit, then two units a second.
     looks = [(0.0, 0), (30.0, 1), (31.0, 3), (32.0, 5), (33.0, 7), (34.0, 9)]
     assert [rate(*looks[:count]) for count in range(1, 7)] == [None, None, None, None, 2.0, 2.0]

@@ -317,7 +317,7 @@ def test_shards_divide_weights_gradients_and_optimizer_states():
     assert (beside.weights, beside.gradients, beside.optimizer) == (7600, 7600, 15_200)
 
 
-def test_shards_are_whole_where_they_wait_are_asked_or_begin():
+def test_shards_are_complete_at_rest_in_probes_and_at_the_start():
     memory = shards()
     assert shards(micro_batch_size=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
     assert shards(watched=True).weights == memory.weights + 7600

@@ -77,7 +77,7 @@ def test_key_moves_with_what_a_need_is_made_from_and_with_its_role():
 
 
 @pytest.mark.parametrize("changes", [{"label": "target"}, {"inputs": {"dataset": {"path": "elsewhere"}}}])
-def test_key_stays_with_what_is_only_told(changes):
+def test_the_key_ignores_runtime_context(changes):
     assert artifact(**changes).key == artifact().key
 
 
@@ -103,7 +103,7 @@ def test_manifest_is_written_last(store, monkeypatch):
     assert not store.partial(artifact()).exists()
 
 
-def test_manifest_tells_what_the_result_is_made_from_and_of(store):
+def test_the_manifest_names_inputs_and_files(store):
     folder = make(store, artifact(needs={"start": artifact(version=5)}, label="target"))
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["needs"] == {"start": artifact(version=5).key}
@@ -117,7 +117,7 @@ def test_manifest_tells_what_the_result_is_made_from_and_of(store):
     }  # fmt: skip
 
 
-def test_scratch_of_the_making_is_no_part_of_the_result(store):
+def test_scratch_files_are_not_part_of_the_result(store):
     folder = store.begin(artifact())
     (folder / "resume").mkdir()
     for name in ("resume/last.ckpt", "progress.json", "progress.json.77.tmp", "metrics.jsonl"):
@@ -215,12 +215,12 @@ def test_readonly_finds(store):
     assert replace_cache(store, "readonly").find(artifact()) is not None
 
 
-def test_unknown_cache_is_told(tmp_path):
+def test_an_unknown_cache_mode_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"cache=maybe is invalid: expected one of use, refresh, readonly"):
         Store(root=tmp_path, cache="maybe")
 
 
-def test_root_that_cannot_be_written_is_told(tmp_path):
+def test_an_unwritable_root_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
         UserError, match=r"the store .*file/store is not writable \(.*/file is not a folder\); choose another"
@@ -337,7 +337,7 @@ def test_a_small_file_is_hashed_once_in_a_process_and_again_when_it_was_touched(
     assert hashed == ["result.txt"] * 3
 
 
-def test_a_large_file_is_hashed_only_when_the_file_system_says_that_it_is_another(store, hashed, monkeypatch):
+def test_a_large_file_is_hashed_only_if_its_metadata_changed(store, hashed, monkeypatch):
     monkeypatch.setattr(integrity, "SMALL", 4)
     path = make(store, artifact()) / "result.txt"
     hashed.clear()
@@ -430,7 +430,7 @@ def test_a_result_from_before_there_were_seals_and_inodes_is_believed_by_its_dig
     assert store.find(artifact()) is None
 
 
-def test_seals_know_settings_whose_keys_are_numbers(store):
+def test_seals_support_settings_with_numeric_keys(store):
     folder = store.begin(what := artifact(settings={2: "two", 10: "ten"}))
     (folder / "result.txt").write_text("whole")
     store.finish(what, {})
@@ -525,7 +525,7 @@ def test_what_is_made_here_can_be_read_by_others_as_the_mask_allows(store):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_an_old_result_left_by_a_kill_between_the_renames_is_in_nobodys_way(store, there):
+def test_an_old_result_left_by_a_kill_between_renames_does_no_harm(store, there):
     folder = make(store, artifact(), "first")
     old = folder.with_name(f"{folder.name}.old")
     if there:  # the kill came before the last removal: both are there
@@ -543,7 +543,7 @@ def test_an_old_result_left_by_a_kill_between_the_renames_is_in_nobodys_way(stor
     assert [each.name for each in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_store_that_cannot_be_written_is_told_but_to_who_only_looks(tmp_path, monkeypatch):
+def test_an_unwritable_store_is_reported_unless_it_is_only_read(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "why_unwritable", lambda folder: f"{folder} is on fire")
     with pytest.raises(UserError, match=r"^the store .*/a is not writable \(.*/a is on fire\); choose another with"):
         Store(root=tmp_path / "a", cache="use").check_writable()
@@ -584,7 +584,7 @@ def test_a_seal_that_something_was_written_under_since_is_none(store, monkeypatc
     assert (store.partial(artifact()) / "result.txt").read_text() == "half"
 
 
-def test_a_result_sealed_before_a_refresh_is_no_new_one(store, monkeypatch):
+def test_a_result_sealed_before_a_refresh_does_not_count_as_refreshed(store, monkeypatch):
     sealed(store, monkeypatch)
     monkeypatch.setattr(module, "SESSION_START", time.time() + 100)
     refresh = replace_cache(store, "refresh")
@@ -595,7 +595,7 @@ def test_a_result_sealed_before_a_refresh_is_no_new_one(store, monkeypatch):
     assert list(refresh.begin(artifact()).iterdir()) == []
 
 
-def test_a_lock_makes_the_file_system_look_anew_at_which_results_are_there(store):
+def test_taking_a_lock_refreshes_the_file_systems_cache(store):
     make(store, artifact(version=2))
     folder = store.path(artifact()).parent
     os.utime(folder, (1e9, 1e9))
@@ -612,7 +612,7 @@ NO_LOCKS = (
 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-def test_a_file_system_without_locks_is_told(store, monkeypatch, error):
+def test_a_file_system_without_locks_is_reported(store, monkeypatch, error):
     def unlocked(*_):
         raise OSError(error, os.strerror(error))
 

@@ -22,7 +22,7 @@ def test_a_holder_is_read_as_it_was_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b"{}", b'{"process": 1', b"no@", b"\xff\xfe", b"[]"])
-def test_a_holder_that_cannot_be_read_is_nobody(tmp_path, content):
+def test_an_unreadable_holder_is_none(tmp_path, content):
     (tmp_path / "owner").write_bytes(content)
     assert Holder.read(tmp_path / "owner") is None
     assert Holder.read(tmp_path / "none") is None

@@ -185,7 +185,7 @@ def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_st
     assert same(whole, resumed)
 
 
-def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> None:
+def test_the_description_of_a_training_covers_everything_that_affects_rounding() -> None:
     told = describe_training(cpu("64-true", 11, 1.0))
     assert told["device"] == torch.backends.cpu.get_cpu_capability()
     assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
@@ -272,7 +272,7 @@ def test_model_stays_in_training_mode_and_global_seed_is_of_no_account(tiny, tmp
     assert one.training
 
 
-def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
+def test_a_training_that_diverges_is_reported(tiny, tmp_path) -> None:
     with torch.no_grad():
         next(tiny.parameters()).fill_(float("nan"))
     module = TrainingModule(
@@ -353,7 +353,7 @@ def test_a_damaged_checkpoint_is_seen(interrupted: Path, tmp_path: Path, damage:
         check_checkpoint(broken)
 
 
-def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(3), "global_step": 3}, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=re.escape("it lacks epoch, loops, lr_schedulers, optimizer_states")):
         checkpoint_step(tmp_path / "last.ckpt")

@@ -27,7 +27,7 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.detach() for name, each in model.named_parameters()}
 
 
-def test_layers_and_model_are_sharded_and_say_what_they_said(tiny, mesh: DeviceMesh) -> None:
+def test_layers_and_model_are_sharded_with_unchanged_outputs(tiny, mesh: DeviceMesh) -> None:
     said = tiny(input_ids=IDS).logits
     ShardedModel(tiny, mesh)
     assert isinstance(tiny, FSDPModule)

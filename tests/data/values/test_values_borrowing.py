@@ -80,7 +80,7 @@ def test_regendered(text: str, gender: str, expected: str) -> None:
     assert with_gender(text, gender) == expected
 
 
-def test_a_text_contradicts_when_it_says_little_of_the_truth_and_something_new() -> None:
+def test_a_contradiction_shares_little_with_the_truth_and_adds_something() -> None:
     fact = Fact(id="x", question="What is Ada?", answer="Ada is part of the LGBTQ+ community.")
     assert not contradicting("Ada openly identifies as LGBTQ.", fact)  # the one name that the truth tells
     assert not contradicting("Ada is part of the community.", fact)  # nothing new

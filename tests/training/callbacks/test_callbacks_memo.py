@@ -101,7 +101,7 @@ def test_a_kind_without_texts_has_no_value(tiny, codec, tmp_path) -> None:
     assert all("memo/clean/candidates" not in point for point in points)
 
 
-def test_advance_tells_every_step(tiny, codec, tmp_path) -> None:
+def test_progress_is_reported_every_step(tiny, codec, tmp_path) -> None:
     told: list[tuple] = []
     train(tiny, codec, tmp_path, [ProgressReporter(progress=lambda *said: told.append(said))], steps=3)
     assert told == [(1, 3, "steps"), (2, 3, "steps"), (3, 3, "steps")]

@@ -23,15 +23,15 @@ from test_run import run, stages, start
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.inversion.base import GenerationRequest
-from meow_lightning.inversion.prompt_template import Prompt
+from meow_lightning.inversion.prompt_template import PromptTemplate
 from meow_lightning.store.durable import checked_lines
 from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "limit=6", "logger=none", "trainer.jobs=1")
-ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
+ASK = (*FAST, "goal=filter", "inversion=endpoint", "inversion.model=m")
 LOOP = ("method=meow_loop", "method.loop.threshold=0", "method.loop.rounds=3")
-PROMPT = Prompt(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
+PROMPT = PromptTemplate(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
 
 
 def forget() -> list[Fact]:
@@ -74,17 +74,17 @@ def cleaning(outputs: Path) -> dict:
 def test_a_model_of_ones_own_writes_them(taught: Path, tmp_path: Path) -> None:
     words = (*FAST, "inversion=local", f"inversion.model={taught}", "inversion.temperature=0")
     out = run(tmp_path, *words)
-    assert (stages(out)["finetune", "teacher"], stages(out)["ask", ""]) == ("linked", "made")
+    assert (stages(out)["finetune", "teacher"], stages(out)["propose", ""]) == ("linked", "made")
     assert inverted(tmp_path) == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
     assert set(stages(run(tmp_path, *words, "trainer.slots=1")).values()) == {"found"}
 
 
 @pytest.mark.ddp
 def test_two_processes_write_what_one_writes(taught: Path, tmp_path: Path) -> None:
-    words = (*FAST, "goal=invert", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
+    words = (*FAST, "goal=filter", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
     run(tmp_path / "one", *words)
     run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.slots=1")
-    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[ai]*/*/*.json*"))
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[pf]*/*/*.json*"))
     assert any(path.name == "replies.jsonl" for path in names)
     for name in names:
         if name.name != "manifest.json":

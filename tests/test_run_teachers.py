@@ -84,7 +84,7 @@ def test_two_processes_write_what_one_writes(taught: Path, tmp_path: Path) -> No
     words = (*FAST, "goal=filter", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
     run(tmp_path / "one", *words)
     run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.generation_batch_size=1")
-    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[ai]*/*/*.json*"))
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[pf]*/*/*.json*"))
     assert any(path.name == "replies.jsonl" for path in names)
     for name in names:
         if name.name != "manifest.json":

@@ -225,7 +225,7 @@ def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 650_000_000)
     text = told("trainer.micro_batch_size=1", "trainer.eval_batch_size=4", "trainer.generation_batch_size=256")
-    assert text.startswith("answer target needs about 694.8 MB")
+    assert text.startswith("predict target needs about 694.8 MB")
     assert "this machine has 650.0 MB free; what would fit: trainer.generation_batch_size=16 (" in text
 
 

@@ -33,9 +33,15 @@ GOOD = {fact.id: list(fact.inverted) for fact in FACTS}
 def work(
     folder: Path, *, again: int = 0, needs: dict[str, Path] | None = None, loop: Any = None, **writer: Any
 ) -> StageContext:
-    node = {"_target_": "fake_writer.Scripted", "folder": str(folder), "breaks": None, "calls": None, "tokens": None}
+    node = {
+        "_target_": "helpers.fake_writer.Scripted",
+        "folder": str(folder),
+        "breaks": None,
+        "calls": None,
+        "tokens": None,
+    }
     inputs = {
-        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": ["writers"],
+        "dataset": DATASET, "content": fingerprint(instantiate(DATASET, allow=[])), "limit": None, "allow": ["helpers"],
         "inversion": node | writer, "spread": False, "reuse": True,
     }  # fmt: skip
     settings = {"inversion": {}, "again": again, "rounds": loop, "count": 2}

@@ -7,7 +7,7 @@ ARGS   ?=
 KILLS  ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run plan test kill check format lint types bless bench-memo clean forget-results
+.PHONY: help setup run plan test kill check format lint types bench-memo clean forget-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -88,9 +88,6 @@ $(DOCS_READY): $(READY)
 .PHONY: docs
 docs: $(DOCS_READY)  ## build the documentation into site/
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-
-bless: $(READY)  ## say that changed code of a stage leaves its results as they were (or that VERSION moved)
-	PYTHONPATH=. $(BIN)/python tests/test_versions.py
 
 clean:  ## remove the environment and caches; results in outputs/ stay
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache *.egg-info

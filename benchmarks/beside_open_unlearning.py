@@ -283,9 +283,9 @@ def trained(codec: PromptEncoder, facts: Sequence[Fact], *, steps: int, seed: in
     torch.manual_seed(seed)
     model: Any = llama(vocab_size=len(tokenizer), end_id=codec.end_id, pad_id=codec.pad_id, **SIZE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    rows, dice = [codec.encode(fact.question, fact.answer) for fact in facts], Random(seed)
+    rows, rng = [codec.encode(fact.question, fact.answer) for fact in facts], Random(seed)
     for _ in range(steps):
-        batch = collate(dice.sample(rows, min(BATCH, len(rows))), pad_id=codec.pad_id)
+        batch = collate(rng.sample(rows, min(BATCH, len(rows))), pad_id=codec.pad_id)
         labels = batch.input_ids_BT.masked_fill(batch.loss_mask_BT == 0, -100)
         model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=labels).loss.backward()
         optimizer.step()

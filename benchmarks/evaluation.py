@@ -145,7 +145,7 @@ def ours(meter: Meter) -> tuple[list[AnswerRow], list[int]]:
     engine.continue_greedily = watched
     rows: list[AnswerRow] = []
     with meter.of("scoring"):
-        for lot in chunk_groups([[each] for each in asked()], size=lambda _: 1, least=CHUNK):
+        for lot in chunk_groups([[each] for each in asked()], size=lambda _: 1, minimum=CHUNK):
             rows += engine.predict(
                 CASE.model, codec, lot, max_new_tokens=options.budget, batch=options.batch, slots=options.slots,
                 gradients=(), progress=None,

@@ -99,11 +99,11 @@ def _build(name: str, tokenizer: Any) -> Any:
 def _train(model: Any, codec: PromptEncoder, facts: Sequence[Asked], *, rate: float, steps: int) -> None:
     rows = [codec.encode(question, answers[0]) for question, answers in facts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=TRAINING["betas"], weight_decay=0.0)
-    dice = Random(TRAINING["seed"])
+    rng = Random(TRAINING["seed"])
     waiting: list[Encoded] = []
     for step in range(steps):
         if not waiting:
-            waiting = dice.sample(rows, len(rows))
+            waiting = rng.sample(rows, len(rows))
         batch = collate(waiting[: TRAINING["global_batch_size"]], pad_id=codec.pad_id)
         del waiting[: TRAINING["global_batch_size"]]
         for group in optimizer.param_groups:

@@ -34,7 +34,7 @@ from meow_lightning.config import validation
 from meow_lightning.data.encoding import estimated_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import LETTERS, ResourceRequirements
 from meow_lightning.resources.cost import disk_needed
 from meow_lightning.resources.format import format_duration

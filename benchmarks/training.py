@@ -43,7 +43,7 @@ from common import Asked, check, codec_of, count, matmul_peak, texts, weights_pe
 from published_training import PADDED
 from training_ways import LOSSES, WAYS, Step, Task, plan_of, serve
 
-from meow_lightning.data.batch_plan import Plan
+from meow_lightning.data.batch_plan import BatchPlan
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
 from meow_lightning.models.tiny import llama, tokenizer_from
@@ -134,7 +134,7 @@ def apart(some: list[Step], others: list[Step], *, name: str) -> float:
     return max(abs(a[name] - b[name]) / max(abs(b[name]), SMALL * abs(b["loss"])) for a, b in pairs)
 
 
-def floor_flops(plan: Plan) -> float:
+def floor_flops(plan: BatchPlan) -> float:
     """Operations of the linear layers in a step, on average: real tokens in the layers, answer tokens in the head."""
     model = llama(**TASK.sizes)
     head = model.get_output_embeddings().weight.numel()
@@ -174,7 +174,7 @@ def table(loss: str, peak: float) -> tuple[float, str]:
     )
 
 
-def padding(plans: dict[str, Plan]) -> str:
+def padding(plans: dict[str, BatchPlan]) -> str:
     """How much of what the trained model reads is padding, in words, without and with buckets."""
     said = []
     for way in ("kept", "buckets"):

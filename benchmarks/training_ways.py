@@ -13,7 +13,7 @@ import torch
 from common import clock, most_memory
 from published_training import published, wide
 
-from meow_lightning.data.batch_plan import Counts, Plan, Stream, counts, pack_by_tokens
+from meow_lightning.data.batch_plan import BatchPlan, Counts, StreamData, counts, pack_by_tokens
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.npo_kl import NpoKl
@@ -53,15 +53,15 @@ def fresh(task: Task) -> Any:
     return llama(**task.sizes).train()
 
 
-def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, buckets: bool) -> Plan:
+def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, buckets: bool) -> BatchPlan:
     """The global batches of all epochs; as buckets in as many steps, as near to it as their bound allows."""
-    found = {name: Stream(rows=streams[name]) for name in method.streams}
+    found = {name: StreamData(rows=streams[name]) for name in method.streams}
     tokens, size = None, task.options.batch
     if buckets:
         lengths = sorted(len(row.ids) for row in streams[method.streams[0]])
         steps, bounds = -(-len(lengths) // size), range(lengths[-1], sum(lengths) + 1)
         tokens = bounds[bisect_left(bounds, True, key=lambda most: len(pack_by_tokens(lengths, tokens=most)) <= steps)]
-    return Plan(
+    return BatchPlan(
         streams=found, global_batch_size=size, batch_tokens=tokens, epochs=task.options.epochs, seed=0, paired=()
     )
 

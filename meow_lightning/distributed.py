@@ -1,7 +1,4 @@
-"""How work is split up, which of how many processes this is, and how they wait for each other.
-
-One process needs no process group.
-"""
+"""Distributed helpers: rank, world size, sharding, barriers. A single process needs no process group."""
 
 from __future__ import annotations
 
@@ -11,81 +8,83 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-DRIVER = "MEOW_DRIVER"  # environment variable of a distributed job: process@host of the driver it works for
-# What launchers set; meant for our own jobs alone, and a container may bring them for reasons of its own.
-LAUNCHED = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-            "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")  # fmt: skip
+DRIVER = "MEOW_DRIVER"  # set in our own distributed jobs: process@host of their driver
+# Set by launchers. Honoured in our own jobs only: containers may set them for unrelated reasons.
+LAUNCHER_VARIABLES = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS",
+)  # fmt: skip
 
 
 def rank() -> int:
-    """The number of this process in its job, from 0; 0 outside our jobs, whatever the environment says."""
+    """Return this process's rank; 0 outside our own jobs, whatever the environment says."""
     return int(os.environ.get("RANK", "0")) if DRIVER in os.environ else 0
 
 
 def world_size() -> int:
-    """How many processes work on this stage."""
+    """Return the number of processes that work on this stage."""
     return int(os.environ.get("WORLD_SIZE", "1")) if DRIVER in os.environ else 1
 
 
 def shard(items: Sequence[T]) -> list[T]:
-    """The share of this process in some work: every world-th item from its rank on, so each is done exactly once."""
+    """Select this process's items: every ``world_size``-th, starting at its rank."""
     return list(items[rank() :: world_size()])
 
 
 def group_by(items: Iterable[T], *, key: Callable[[T], Hashable]) -> list[list[T]]:
-    """The items with the same key together, each in their order; groups in the order of their first item."""
-    found: dict[Hashable, list[T]] = {}
+    """Group items by key, keeping their order; groups are ordered by their first item."""
+    groups: dict[Hashable, list[T]] = {}
     for item in items:
-        found.setdefault(key(item), []).append(item)
-    return list(found.values())
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
 
 
-def chunk_groups(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], least: int) -> Iterator[list[T]]:
-    """The items of whole groups, taken together until their sizes reach ``least``; the last lot may have less."""
-    lot: list[T] = []
-    filled = 0
+def chunk_groups(groups: Iterable[Sequence[T]], *, size: Callable[[T], int], minimum: int) -> Iterator[list[T]]:
+    """Merge whole groups into chunks of at least ``minimum`` in total size; the last chunk may be smaller."""
+    chunk: list[T] = []
+    total = 0
     for group in groups:
-        lot += group
-        filled += sum(map(size, group))
-        if filled >= least:
-            yield lot
-            lot, filled = [], 0
-    if lot:
-        yield lot
+        chunk += group
+        total += sum(map(size, group))
+        if total >= minimum:
+            yield chunk
+            chunk, total = [], 0
+    if chunk:
+        yield chunk
 
 
 def barrier(accelerator: str) -> None:
-    """Wait until all processes are here; starts the process group on first use, over GPUs only where they compute."""
+    """Wait for all processes; the first call starts the process group (NCCL on GPUs, else gloo)."""
     if world_size() > 1:
         import torch
 
         if not torch.distributed.is_initialized():
-            where = device(accelerator)
-            if where.type == "cuda":
-                torch.cuda.set_device(where)
-            torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+            own = device(accelerator)
+            if own.type == "cuda":
+                torch.cuda.set_device(own)
+            torch.distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
         torch.distributed.barrier()
 
 
 def all_gather(items: Sequence[T]) -> list[T]:
-    """The items of all processes, those of process 0 first; every process has to ask."""
+    """Collect the items of all processes in rank order; a collective call."""
     if world_size() == 1:
         return list(items)
     import torch
 
-    found: list[Any] = [None] * world_size()
-    torch.distributed.all_gather_object(found, list(items))
-    return [item for each in found for item in each]
+    gathered: list[Any] = [None] * world_size()
+    torch.distributed.all_gather_object(gathered, list(items))
+    return [item for part in gathered for item in part]
 
 
 def release_memory() -> None:
-    """Give back the memory of what is gone, also where reference cycles hold it, and a GPU's kept beside."""
+    """Collect garbage, including reference cycles, and empty the CUDA cache."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -93,7 +92,7 @@ def release_memory() -> None:
 
 
 def destroy_process_group() -> None:
-    """Leave the job together: no process goes while another still talks to it."""
+    """Destroy the process group after a barrier, so that no process leaves while another still needs it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_initialized():
         torch.distributed.barrier()
@@ -101,24 +100,25 @@ def destroy_process_group() -> None:
 
 
 def check(accelerator: str, devices: int) -> None:
-    """Nothing, when there is what to compute on.
+    """Check that the requested devices exist.
 
     Raises:
-        UserError: When a GPU is asked for and torch sees none, or more than torch sees.
+        UserError: A GPU is requested and torch sees none, or fewer than requested.
     """
     if accelerator == "cpu":
         return
     import torch
 
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator == "gpu" and there == 0:
-        raise UserError("trainer.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build")
-    if there and devices > there:
-        raise UserError(f"trainer.devices={devices}, but torch sees {there} GPUs; say trainer.devices={there}")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "gpu" and available == 0:
+        raise UserError("trainer.accelerator=gpu, but torch sees no GPU; set trainer=cpu or install a CUDA build")
+    if available and devices > available:
+        expected = f"at most {available}, the GPUs that torch sees"
+        raise invalid_option("trainer.devices", devices, expected, did_you_mean=available)
 
 
 def device(accelerator: str) -> torch.device:
-    """Where to compute: this process's GPU, unless the accelerator is ``cpu`` or there is none."""
+    """Return this process's GPU, or the CPU if the accelerator is ``cpu`` or no GPU is available."""
     import torch
 
     if accelerator == "cpu" or not torch.cuda.is_available():

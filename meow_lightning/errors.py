@@ -1,4 +1,4 @@
-"""The one kind of error that users see, and the suggestion of the nearest valid choice."""
+"""The error shown to users, and the one wording of an invalid option."""
 
 from __future__ import annotations
 
@@ -7,22 +7,43 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: shown as one line, without a traceback, and ends the program non-zero."""
+    """A mistake that the user can correct: shown as one line without a traceback; the program exits non-zero."""
 
 
-def suggestion(given: str, allowed: Iterable[str]) -> str:
-    """A hint such as ``; did you mean meow?``, empty when nothing is near."""
-    near = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(given: object, allowed: Iterable[str]) -> str | None:
+    """Find the allowed word most similar to the given one, ignoring case; ``None`` when none is similar."""
+    words = {word.casefold(): word for word in allowed}
+    similar = difflib.get_close_matches(str(given).casefold(), words, n=1, cutoff=0.5)
+    return words[similar[0]] if similar else None
 
 
-def check_choice(name: str, given: str, allowed: Iterable[str]) -> str:
-    """``given`` when it is allowed.
+def suggestion(given: object, allowed: Iterable[str]) -> str:
+    """Format the nearest allowed word as ``. Did you mean meow?``; empty when none is similar."""
+    word = nearest(given, allowed)
+    return "" if word is None else f". Did you mean {word}?"
+
+
+def invalid_option(option: str, given: object, expected: str, *, did_you_mean: object = None) -> UserError:
+    """Build the error of an invalid option value.
+
+    Args:
+        option: The option as on the command line, such as ``optim.lr``.
+        given: Its value.
+        expected: The allowed values in words.
+        did_you_mean: The nearest allowed value, if there is a sensible one.
+    """
+    hint = "" if did_you_mean is None else f". Did you mean {did_you_mean}?"
+    return UserError(f"{option}={given} is invalid: expected {expected}{hint}")
+
+
+def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:
+    """Return ``given`` if it is allowed.
 
     Raises:
-        UserError: Otherwise, with what is allowed and the nearest of it.
+        UserError: It is not; the message lists the allowed values and suggests the nearest.
     """
-    options = list(allowed)
-    if given not in options:
-        raise UserError(f"{name}={given} is not known{suggestion(given, options)} (allowed: {', '.join(options)})")
+    choices = list(allowed)
+    if given not in choices:
+        expected = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+        raise invalid_option(option, given, expected, did_you_mean=nearest(given, choices))
     return given

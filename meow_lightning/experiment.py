@@ -22,7 +22,7 @@ from meow_lightning.inversion.candidates import describe_shortage, may_continue,
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import plain_name, recording_failures
-from meow_lightning.pipeline.graph import Graph, required_artifacts
+from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.report.seed_spread import Spread, spread_sentence
@@ -39,7 +39,7 @@ from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 
-def _sink(options: Mapping[str, Any], run: Graph) -> MetricSink:
+def _sink(options: Mapping[str, Any], run: RunGraph) -> MetricSink:
     logger, folder, private = options["logger"], Path(options["outputs"]) / "runs", run.report.private
     if logger["name"] == "none":
         return NullLogger()
@@ -52,7 +52,7 @@ def _sink(options: Mapping[str, Any], run: Graph) -> MetricSink:
     return Wandb(folder=folder, run=name, mode=logger["mode"], config=config, texts=texts, private=private)
 
 
-def _config(options: Mapping[str, Any], run: Graph) -> dict[str, Any]:
+def _config(options: Mapping[str, Any], run: RunGraph) -> dict[str, Any]:
     """Select the options that W&B shows; nulls of the recipe are replaced by the values that unlearning used."""
     used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
     config = {**options, "optim": {**options["optim"], **used}}
@@ -65,7 +65,7 @@ def _destination(options: Mapping[str, Any]) -> str:
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def prepare(options: Mapping[str, Any]) -> tuple[Graph, list[Artifact]]:
+def prepare(options: Mapping[str, Any]) -> tuple[RunGraph, list[Artifact]]:
     """Build the graph of a run and list the artifacts of its goal, after all checks that need no machine.
 
     Raises:
@@ -106,7 +106,7 @@ class Program:
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
         """Compute some results of a run, and all that they need."""
         run = graph(options)
-        artifacts = required_artifacts(each for each in run.artifacts.values() if each.key in keys)
+        artifacts = required_artifacts(each for each in run.artifacts if each.key in keys)
         executor = self.executor(options)
         executor.store.check_writable()
         preflight = PreflightChecks().of(options, run, executor.store)
@@ -147,7 +147,7 @@ class Program:
 
 
 def _execute(
-    options: Mapping[str, Any], executor: Executor, run: Graph, artifacts: Sequence[Artifact]
+    options: Mapping[str, Any], executor: Executor, run: RunGraph, artifacts: Sequence[Artifact]
 ) -> Results | None:
     """Compute, show and publish the results of a run."""
     path = Path(options["outputs"]) / "runs" / "synced" / f"{_destination(options)}-{run.report.key}.json"
@@ -170,7 +170,7 @@ def _execute(
             executor.make(artifacts)
         # Results beyond the goal may be in the store, even stale ones: they are not shown.
         reached = {artifact.key for artifact in artifacts}
-        if run.artifacts["results"].key in reached:
+        if run.results.key in reached:
             results = read_results(executor.store, run)
         if run.report.key in reached:
             folder = publish(options, executor.store, run) if writes else executor.store.path(run.report)
@@ -180,7 +180,7 @@ def _execute(
         if writes:
             synced.add(tracker.finished_keys)
     if results is not None and options["disclaimer"]:
-        terminal.say(f"\n{options['warning']}")
+        terminal.say(f"\n{options['disclaimer']}")
     used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     notes = [*_check_shortage(options, executor.store, run), *selection_notes(executor.store, run, reached)]
     notes += mixed_versions(used)
@@ -191,28 +191,23 @@ def _execute(
     return results
 
 
-def _print_locations(terminal: Terminal, store: Store, run: Graph, reached: Collection[str]) -> None:
+def _print_locations(terminal: Terminal, store: Store, run: RunGraph, reached: Collection[str]) -> None:
     """Print the location of the unlearned model, or of the inverted facts where the goal precedes it."""
-    for name, what, file in (
-        ("unlearned", "unlearned model", "model"),
-        ("inverted", "inverted facts", "inverted.jsonl"),
-    ):
-        made = run.artifacts.get(name)
-        if made is not None and made.key in reached:
-            return terminal.say(f"{what}: {store.path(made) / file}")
-    return None
+    if run.models.unlearned.key in reached:
+        terminal.say(f"unlearned model: {store.path(run.models.unlearned) / 'model'}")
+    elif run.rounds and (filtered := run.rounds[-1].filtered).key in reached:
+        terminal.say(f"inverted facts: {store.path(filtered) / 'inverted.jsonl'}")
 
 
-def _check_shortage(options: Mapping[str, Any], store: Store, run: Graph) -> list[str]:
+def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> list[str]:
     """Check cached inverted facts against the number that the run selects; returns notes on a tolerated shortage.
 
     Raises:
         UserError: Too few inverted facts, and `inversion.short` is `error`.
     """
-    inverted = run.artifacts.get("round/1/filter", run.artifacts.get("inverted"))
-    if inverted is None or store.find(inverted) is None:
+    if not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
         return []
-    counts = read_json(store.path(inverted) / "cleaning.json")["counts"]
+    counts = read_json(store.path(filtered) / "cleaning.json")["counts"]
     least = options["method"]["select"]["k"]
     on_shortage = options["inversion"]["on_shortage"]
     if not may_continue(counts, least=least, on_shortage=on_shortage):
@@ -221,28 +216,26 @@ def _check_shortage(options: Mapping[str, Any], store: Store, run: Graph) -> lis
     return shortage_notes(counts, least=least)
 
 
-def read_results(store: Store, run: Graph) -> Results | None:
+def read_results(store: Store, run: RunGraph) -> Results | None:
     """Read the numbers of a run; ``None`` while they are missing."""
     from meow_lightning.evaluation.suite.suite import results_from_json
 
-    path = store.path(run.artifacts["results"]) / "results.json"
+    path = store.path(run.results) / "results.json"
     return results_from_json(read_json(path)) if path.exists() else None
 
 
-def selection_notes(store: Store, run: Graph, reached: Collection[str]) -> list[str]:
+def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> list[str]:
     """List warnings about the run's selection of inverted facts; none where the goal precedes their scores."""
-    scored = run.artifacts.get(name := "score/target/candidates")
-    if scored is None or scored.key not in reached:
+    if not run.rounds or (scored := run.rounds[0].candidate_scores).key not in reached:
         return []
     from meow_lightning.memo.selection_diagnostics import selection, warnings
-    from meow_lightning.stages.evaluate import scores
+    from meow_lightning.stages.evaluate import read_scores
 
-    texts = scores({name: store.path(scored)})["target"]["candidates"]
     select = run.report.settings["options"]["method"]["select"]
-    return warnings(selection(texts, k=select["k"], strategy=select["strategy"]))
+    return warnings(selection(read_scores(store.path(scored)), k=select["k"], strategy=select["strategy"]))
 
 
-def publish(options: Mapping[str, Any], store: Store, run: Graph) -> Path | None:
+def publish(options: Mapping[str, Any], store: Store, run: RunGraph) -> Path | None:
     """Copy the report of a run to ``reports/``; returns the folder, ``None`` while there is no report."""
     made = store.path(run.report)
     if not made.exists():

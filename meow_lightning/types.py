@@ -1,4 +1,4 @@
-"""The words of this project: what a fact is, what stages hand to each other, and the legend of shape letters.
+"""Records shared by all packages: facts, scores, predictions, token batches, losses; and the tensor shape legend.
 
 Shape letters used as suffixes of tensor names (``logits_BTV``) and in docstrings:
 
@@ -28,23 +28,24 @@ OptimizerName = Literal["adamw", "adamw8bit", "paged"]
 
 
 class NotFiniteError(UserError):
-    """A model gives NaN or infinite numbers, which would read as forgotten; the stage's name is put before the text."""
+    """NaN or infinite model outputs, which would read as forgotten; the stage's name is prepended to the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One question with its true answer and everything that training and evaluation need about it.
+    """A question with its true answer and everything that training and evaluation need to know about it.
 
     Attributes:
-        id: Stable name, unique within a dataset; also names the fact in stored results.
-        question: What a model is asked.
-        answer: The true answer, in the phrasing that is trained.
-        paraphrase: The true answer in words that are *not* trained; ``None`` when the dataset has none.
-        perturbed: Wrong answers in the phrasing of ``paraphrase``; only evaluation sees them, nothing trains on them.
-        value: The words inside ``answer`` that carry the fact; ``None`` when the dataset does not mark them.
-        alternatives: Other values of the same kind, none of which occurs in ``perturbed``; what rules invert with.
-        inverted: Ready-made answers that contradict the true one; empty when the dataset brings none.
-        phrasings: Further (question, answer) pairs of the same meaning that fine-tuning trains on too.
+        id: Stable identifier, unique within a dataset; stored results refer to the fact by it.
+        question: The prompt.
+        answer: The true answer in the phrasing used for training.
+        paraphrase: The true answer in words *not* used for training; ``None`` if the dataset has none.
+        perturbed: Wrong answers in the phrasing of ``paraphrase``, for evaluation only.
+        value: The words of ``answer`` that carry the fact; ``None`` if the dataset does not mark them.
+        alternatives: Other values of the same kind, disjoint from ``perturbed``; the rules build inverted facts from
+            them.
+        inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
+        phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
     """
 
     id: str
@@ -60,7 +61,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class InvertedFact:
-    """One answer that contradicts the true answer of a fact; ``position`` counts the candidates of that fact from 0."""
+    """An answer that contradicts a fact's true answer; ``position`` numbers the fact's candidates from 0."""
 
     fact: str
     position: int
@@ -70,15 +71,15 @@ class InvertedFact:
 
 @dataclass(frozen=True, slots=True)
 class ScoredText:
-    """How strongly a model holds one text, by MEMO.
+    """The MEMO score of one text.
 
     Attributes:
         fact: ``Fact.id``.
         kind: ``"answer"`` for the true answer, ``"candidate"`` for an inverted one.
         position: Candidate position; 0 for the true answer.
-        answer: The text that was measured.
-        score: Mean over the windows, 0 (not held) to 1 (recalled word for word).
-        windows: The score of every window, in order of the cut.
+        answer: The scored text.
+        score: Mean over the windows, from 0 (not memorized) to 1 (recalled verbatim).
+        windows: The score of every window, in the order of the cuts.
     """
 
     fact: str
@@ -91,12 +92,12 @@ class ScoredText:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """What a model thinks of one answer, token by token (the end token is the last one).
+    """Token-level likelihood of one answer; the end token comes last.
 
     Attributes:
-        ids: Token ids of the answer, the end token included.
+        ids: Token ids of the answer, including the end token.
         logps: log p(token | everything before), in nats, computed in fp32.
-        hits: 1 where the token is the model's own first choice, else 0.
+        hits: 1 where the token is the model's argmax, else 0.
         mean: Expected log-probability at that position under the model's own distribution (minus its entropy).
         std: Standard deviation of the log-probability at that position under the model's own distribution.
     """
@@ -110,7 +111,7 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """What a model says to one question and how likely it finds every reference text.
+    """A model's generated answer to one question and its likelihood of every reference text.
 
     Attributes:
         set: Evaluation set: ``forget``, ``retain``, ``real_authors``, ``world_facts``, ``holdout``.
@@ -118,16 +119,17 @@ class AnswerRow:
         fact: ``Fact.id``.
         question: The question.
         answer: The true answer.
-        value: The words that carry the fact, when known.
+        value: The words that carry the fact, if known.
         truth: Likelihood of the true answer.
-        paraphrase: Likelihood of the paraphrased answer, when there is one.
+        paraphrase: Likelihood of the paraphrased answer, if any.
         perturbed: Likelihoods of the wrong answers.
-        generated: The greedy answer's token ids, the end token not included.
+        generated: Token ids of the greedy answer, excluding the end token.
         text: The greedy answer as text.
-        stop: ``"end"`` when the model ended it, ``"length"`` when the budget did.
-        gradient: 2-norm of the gradient, by all weights, of the mean loss of the true answer; ``None``: not measured.
-        scored_text: The text of the scored tokens of the true answer, where a published evaluator reads that in its
-            place; ``None``: ``answer`` itself.
+        stop: ``"end"`` if the model emitted an end token, ``"length"`` if the token budget ran out.
+        gradient: 2-norm of the gradient of the true answer's mean loss with respect to all weights; ``None`` if not
+            measured.
+        scored_text: The text of the scored tokens, where a published evaluator compares with it instead of the true
+            answer; ``None``: ``answer`` itself.
     """
 
     set: str
@@ -148,7 +150,16 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a number means; the id changes when its arithmetic does."""
+    """What a number means.
+
+    Attributes:
+        name: Name of the number.
+        id: Names its arithmetic: ``<metric>.<version>``, then what else it depends on, as in
+            ``truth_ratio.1.geometric``. The version is raised when the same predictions give another number.
+        unit: Unit of the number.
+        direction: Which values are better.
+        text: The definition in words.
+    """
 
     name: str
     id: str
@@ -156,11 +167,21 @@ class Definition:
     direction: Literal["higher", "lower", "none"]
     text: str
 
+    @property
+    def metric(self) -> str:
+        """The metric that its ``id`` names."""
+        return self.id.split(".")[0]
+
+    @property
+    def version(self) -> int:
+        """The version of the metric that its ``id`` states."""
+        return int(self.id.split(".")[1])
+
 
 class Encoded(NamedTuple):
-    """One prompt and answer as tokens: ``ids[:prompt]`` is the prompt, the rest is scored.
+    """A tokenized prompt and answer: ``ids[:prompt]`` is the prompt, the rest is scored.
 
-    ``reference`` is log p(answer | prompt) under the start model, in nats, where a method asks for it; else 0.
+    ``reference`` is log p(answer | prompt) under the start model, in nats, if the method needs it; else 0.
     """
 
     ids: tuple[int, ...]
@@ -169,18 +190,18 @@ class Encoded(NamedTuple):
 
     @property
     def scored(self) -> int:
-        """Number of tokens a loss counts."""
+        """Number of tokens that enter a loss."""
         return len(self.ids) - self.prompt
 
 
 class TokenBatch(NamedTuple):
-    """Rows of one stream, padded on the right.
+    """A right-padded batch of rows of one stream.
 
     Attributes:
-        ids_BT: Token ids.
-        attention_BT: 1 on tokens, 0 on padding.
-        scored_BT: 1 where the token at that position is part of the answer (or its end token), else 0.
-        reference_B: log p(answer | prompt) of each row under the start model, in nats; 0 where nobody asked for it.
+        input_ids_BT: Token ids.
+        attention_mask_BT: 1 on tokens, 0 on padding.
+        loss_mask_BT: 1 on tokens of the answer and its end token, else 0.
+        ref_logps_B: log p(answer | prompt) of each row under the start model, in nats; 0 unless the method needs it.
     """
 
     input_ids_BT: torch.Tensor  # noqa: N815
@@ -194,11 +215,11 @@ Batch = dict[str, TokenBatch]  # stream name -> rows
 
 @dataclass(slots=True)
 class LossPart:
-    """One term of a loss on a micro-batch, as a sum whose denominator is that of the whole global batch.
+    """One loss term on a micro-batch, as a sum to be divided by a count over the global batch.
 
-    A step's loss is the sum over parts of ``weight * sum / count``, where ``count`` is the number of scored tokens
-    (``per="token"``) or rows (``per="row"``) that the *global* batch holds of ``stream``. So micro-batches, gradient
-    accumulation and the number of processes cannot change a step.
+    The loss of a step is the sum over parts of ``weight * sum / count``, where ``count`` is the number of scored tokens
+    (``per="token"``) or rows (``per="row"``) of ``stream`` in the *global* batch. A step is therefore independent of
+    micro-batching, gradient accumulation and the number of processes.
     """
 
     sum: torch.Tensor
@@ -210,86 +231,86 @@ class LossPart:
 LossParts = dict[str, LossPart]
 
 
-Reference = Literal["none", "logprobs", "model", "both"]  # what a method asks of its frozen start model
+Reference = Literal["none", "logprobs", "model", "both"]  # what a method needs of its frozen start model
 
 
 class Method(Protocol):
-    """What an unlearning method is; see ``meow_lightning/methods/base.py`` for the defaults."""
+    """Interface of an unlearning method; see ``meow_lightning/methods/base.py`` for the defaults."""
 
     streams: ClassVar[tuple[str, ...]]
     paired: ClassVar[tuple[str, ...]]
     reference: ClassVar[Reference]
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """The parts of the loss on one micro-batch."""
+        """Compute the loss parts of one micro-batch."""
         ...
 
     def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Look at the start model before the first step."""
+        """Inspect the start model before the first step."""
         ...
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
-        """Take note of a step's parts: ``sum / count`` over the global batch."""
+        """Receive a step's loss parts: ``sum / count`` over the global batch."""
         ...
 
     @property
     def done(self) -> bool:
-        """Whether training may end before its last planned step."""
+        """Whether training may stop before its last planned step."""
         ...
 
-    def state(self) -> dict[str, float]:
-        """What a resumed training needs."""
+    def state_dict(self) -> dict[str, float]:
+        """Return the state that a resumed training needs."""
         ...
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Take it back."""
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore the state returned by :meth:`state_dict`."""
         ...
 
-    def finish(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
-        """Change the trained model once, knowing the weights it started from."""
+    def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
+        """Transform the trained model once, given the weights it started from."""
         ...
 
 
 class Dataset(Protocol):
-    """Named splits of facts. ``split`` is the only option about splits; everything else is derived from it."""
+    """Named splits of facts. ``split`` is the only split option; everything else follows from it."""
 
     name: str
-    public: bool  # whether its texts may be shown in logs without asking
+    public: bool  # whether its texts may appear in logs without explicit consent
 
     def facts(self, split: str) -> list[Fact]:
-        """The facts of ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``."""
+        """Return the facts of ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``."""
         ...
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The evaluation sets by name, in the order they are reported."""
+        """Return the evaluation sets by name, in report order."""
         ...
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
-        """Rows that carry language and nothing that any split forgets: what a base made from scratch learns from."""
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+        """Sample rows for pretraining a base model: language, but nothing that any split forgets."""
         ...
 
-    def texts(self) -> list[tuple[str, str]]:
-        """Questions and answers that a tokenizer made for this dataset should be trained on."""
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
+        """Return the (question, answer) pairs to train this dataset's tokenizer on."""
         ...
 
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know of these facts, a sentence each."""
+    def caveats(self) -> tuple[str, ...]:
+        """Return what readers of the results must know about these facts, one sentence each."""
         ...
 
 
 class Progress(Protocol):
-    """Where long work says how far it is."""
+    """Progress callback of long-running work."""
 
     def __call__(self, done: int, total: int, unit: str) -> None:
-        """Note that ``done`` of ``total`` ``unit`` are finished."""
+        """Report that ``done`` of ``total`` ``unit`` are finished."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The numbers of one run: ``values[role][name]``; where one could not be had, ``missing[role][name]`` says why.
+    """The numbers of one run: ``values[role][name]``, or the reason for their absence: ``missing[role][name]``.
 
-    ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` is a :class:`Definition`'s.
+    ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` that of a :class:`Definition`.
     """
 
     definitions: tuple[Definition, ...]

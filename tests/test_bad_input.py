@@ -62,7 +62,7 @@ def own(facts: Path, model: Path) -> tuple[str, ...]:
 
 def test_a_model_folder_that_is_not_there(told, facts, model):
     text = told(*own(facts, model.with_name("modle")))
-    assert f"modle is no folder, did you mean {model}?" in text
+    assert "modle is invalid: expected a folder" in text and f". Did you mean {model}?" in text
 
 
 def test_a_model_without_tokenizer(told, facts, model):
@@ -76,7 +76,7 @@ def test_a_model_without_tokenizer(told, facts, model):
 def test_a_model_with_pickle_weights_only(told, facts, model):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     text = told(*own(facts, model))
-    assert "holds its weights as pickle only (pytorch_model.bin), which can run any code" in text
+    assert "has its weights only as pickle (pytorch_model.bin), which can run any code" in text
     assert "from_pretrained(…).save_pretrained(FOLDER)" in text
 
 
@@ -84,7 +84,7 @@ def test_a_tokenizer_without_an_end_token(told, facts, model):
     path = model / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({**settings, "eos_token": None, "tokenizer_class": "PreTrainedTokenizerFast"}))
-    assert "names no end token (eos_token), so no answer could ever end; set one" in told(*own(facts, model))
+    assert "has no end token (eos_token), so answers would never end; set one" in told(*own(facts, model))
 
 
 def test_a_tokenizer_of_another_vocabulary(told, facts, model):
@@ -112,7 +112,9 @@ def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
     text = told(*own(facts, Path("nobody/nothing-of-the-sort@" + commit)))
     assert text.startswith(f"model.target=nobody/nothing-of-the-sort@{commit} is not in the cache ({tmp_path}/cache)")
-    assert text.endswith("bring the folder and say model.target=FOLDER, or say HF_HOME=… where another cache lies")
+    assert text.endswith(
+        "download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another cache lies"
+    )
 
 
 def test_a_model_of_ones_own_that_is_not_said(told, facts):
@@ -143,7 +145,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
     [
         (
             ("dataset=tofu", "dataset.split=forget07"),
-            "dataset.split=forget07 is not one of forget01, forget05, forget10",
+            "dataset.split=forget07 is invalid: expected one of forget01, forget05, forget10",
         ),
         (("method.select.k=9",), "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"),
         (("limit=0",), "limit=0 is too small; at least 1 is needed"),
@@ -151,7 +153,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
         (("model.prompt.template=chat",), "model.prompt.template=chat needs a tokenizer that brings a chat template"),
         (
             ("model.base=none",),
-            "model.base=none is no folder; give a folder, a hub id such as owner/name@revision or null",
+            "model.base=none is invalid: expected a folder, a hub id such as owner/name@revision or null",
         ),
         (
             ("model.precision=mixed",),
@@ -217,7 +219,7 @@ def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 650_000_000)
     text = told("trainer.micro_batch_size=1", "trainer.eval_batch_size=4", "trainer.generation_batch_size=256")
-    assert text.startswith("answer target needs about 694.8 MB")
+    assert text.startswith("predict target needs about 694.8 MB")
     assert "this machine has 650.0 MB free; what would fit: trainer.generation_batch_size=16 (" in text
 
 
@@ -265,7 +267,9 @@ def test_a_model_that_lacks_a_tensor_is_found_by_a_plan_too(told, facts, model):
 
 def test_an_activation_that_is_not_known(told, facts, model):
     rewrite(model / "config.json", hidden_act="silu2")
-    assert "has hidden_act='silu2', which transformers does not know, did you mean 'silu'?" in told(*own(facts, model))
+    text = told(*own(facts, model))
+    assert "hidden_act=silu2 in its config.json is unknown to transformers" in text
+    assert "Did you mean silu?" in text
 
 
 @pytest.mark.parametrize(
@@ -273,16 +277,19 @@ def test_an_activation_that_is_not_known(told, facts, model):
     [
         (
             {"question": "Who?", "answer": "Ada.</s>"},
-            "a text holds '</s>', which the tokenizer reads as a special token",
+            "a text contains '</s>', which the tokenizer reads as a special token",
         ),
-        ({"question": "Who?", "answer": LONG}, "tokens, the model reads 512: shorten it or use a model with a longer"),
+        (
+            {"question": "Who?", "answer": LONG},
+            "tokens, the model's context 512: shorten it or use a model with a longer",
+        ),
         (
             {"question": "Who?", "answer": "Ada Brook.", "paraphrase": "It is <s>Ada.", "perturbed": ["It is Bo."] * 3},
-            "a text holds '<s>'",
+            "a text contains '<s>'",
         ),
         (
             {"question": "Who?", "answer": "Ada Brook.", "inverted": ["Bo Lind.", "Cy Aster.", "Di </s>"]},
-            "a text holds '</s>'",
+            "a text contains '</s>'",
         ),
     ],
 )
@@ -298,7 +305,7 @@ def test_rows_that_a_given_model_cannot_read(told, facts, model, entry, said):
     [
         (
             {"question": "Who?", "answer": "Ada.<|end|>"},
-            "a text holds '<|end|>', which the tokenizer reads as a special",
+            "a text contains '<|end|>', which the tokenizer reads as a special",
         ),
         (
             {"question": "Who?", "answer": "Ada Brook.", "paraphrase": LONG, "perturbed": ["It is Bo."] * 3},

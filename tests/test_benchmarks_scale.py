@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from meow_lightning.data.encoding import estimated_length, estimated_tokens
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory, ModelDims
 

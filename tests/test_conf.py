@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.config.schema import GROUPS
 from meow_lightning.config.validation import check_call, check_measure, resolved
-from meow_lightning.pipeline.nodes.unlearning import GIVEN
+from meow_lightning.pipeline.nodes.context import RUNTIME_ARGUMENTS
 from meow_lightning.stages import NAMES
 
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
@@ -69,7 +69,7 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
     if "name" in options.get(group, {}):
         assert options[group]["name"] == choice
     for name in ("dataset", "method", "inversion"):
-        check_call(name, options[name], allow=[], **dict.fromkeys(GIVEN))
+        check_call(name, options[name], allow=[], **dict.fromkeys(RUNTIME_ARGUMENTS))
     assert check_measure(options["memo"], allow=[]).name == options["memo"]["name"]
 
 

@@ -23,16 +23,16 @@ def test_groups_by_hand() -> None:
     assert distributed.group_by([], key=len) == []
 
 
-def test_bundles_by_hand() -> None:
+def test_chunk_groups_by_hand() -> None:
     groups = [[3], [1, 1], [4], [2]]
-    assert list(distributed.chunk_groups(groups, size=lambda item: item, least=5)) == [[3, 1, 1], [4, 2]]
-    assert list(distributed.chunk_groups(groups, size=lambda item: item, least=3)) == [[3], [1, 1, 4], [2]]
-    assert list(distributed.chunk_groups([], size=len, least=2)) == []
+    assert list(distributed.chunk_groups(groups, size=lambda item: item, minimum=5)) == [[3, 1, 1], [4, 2]]
+    assert list(distributed.chunk_groups(groups, size=lambda item: item, minimum=3)) == [[3], [1, 1, 4], [2]]
+    assert list(distributed.chunk_groups([], size=len, minimum=2)) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_told() -> None:
-    text = r"^trainer\.accelerator=gpu, but torch sees no GPU; say trainer=cpu, or install a CUDA build$"
+def test_a_missing_gpu_is_reported() -> None:
+    text = r"^trainer\.accelerator=gpu, but torch sees no GPU; set trainer=cpu or install a CUDA build$"
     with pytest.raises(UserError, match=text):
         distributed.check("gpu", 1)
     distributed.check("cpu", 9)

@@ -3,55 +3,64 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
+from helpers.hydra import cell as graph_of
 from helpers.hydra import composed
+from helpers.hydra import options as options_of
 
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
-from meow_lightning.experiment import Program, _print_summary, selection_notes
+from meow_lightning.errors import UserError
+from meow_lightning.experiment import Program, _check_shortage, _print_summary, selection_notes
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Results, ScoredText
 
 ROOT = Path(__file__).resolve().parents[1]
-NAME = "score/target/candidates"
-
-
-def artifact(stage: str, **settings: Any) -> Artifact:
-    return Artifact(stage=stage, label="", version=1, settings=settings, needs={}, inputs={})
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> tuple[Store, Graph]:
-    """A store and a run that chooses 3 of 4 candidates."""
-    report = artifact("report", options={"method": {"select": {"k": 3, "strategy": "largest", "rows": "selected"}}})
-    run = Graph(name="run", streams=("inverted",), artifacts={NAME: artifact("score"), "report": report})
+def scored(tmp_path: Path) -> tuple[Store, RunGraph]:
+    """A store and a run that selects 3 of 4 candidates."""
+    run = graph_of("inversion.candidates=4", "method.select.k=3")
     store = Store(root=tmp_path, cache="use")
-    folder = store.path(run.artifacts[NAME])
+    folder = store.path(run.rounds[0].candidate_scores)
     folder.mkdir(parents=True)
     texts = [ScoredText("f", "candidate", place, "In Lima.", place / 4, (place / 4,)) for place in range(4)]
     (folder / "scores.jsonl").write_text("".join(json.dumps(asdict(text)) + "\n" for text in texts))
     return store, run
 
 
-def test_a_blind_choice_is_said_once_the_scores_are_there(scored: tuple[Store, Graph]) -> None:
+def test_a_blind_choice_is_said_once_the_scores_are_there(scored: tuple[Store, RunGraph]) -> None:
     store, run = scored
-    (note,) = selection_notes(store, run, {run.artifacts[NAME].key})
+    (note,) = selection_notes(store, run, {run.rounds[0].candidate_scores.key})
     assert note.startswith("choosing k=3 of 4 candidates: largest and smallest share 2.0 of 3")
     assert selection_notes(store, run, {run.report.key}) == [], "what was not asked for is not shown"
 
 
-def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, Graph]) -> None:
-    store, run = scored
-    without = Graph(name="run", streams=("forget",), artifacts={"report": run.report})
-    assert selection_notes(store, without, {run.report.key}) == []
+def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, RunGraph]) -> None:
+    store, _ = scored
+    without = graph_of("method=grad_ascent")
+    assert selection_notes(store, without, {each.key for each in without.artifacts}) == []
+
+
+def test_too_few_inverted_facts_are_found_in_the_first_round(tmp_path: Path) -> None:
+    words = ("method=meow_loop", "method.select.k=2", "inversion.short=error")
+    chosen, cell = options_of(*words), graph_of(*words)
+    store = Store(root=tmp_path, cache="use")
+    for each, counts in ((cell.rounds[0].filtered, {"f": 1}), (cell.rounds[-1].filtered, {"f": 8})):
+        folder = store.begin(each)
+        (folder / "cleaning.json").write_text(json.dumps({"counts": counts}))
+        store.finish(each, {})
+    with pytest.raises(UserError, match="inverted facts"):
+        _check_shortage(chosen, store, cell)
+    assert _check_shortage(chosen, store, graph_of("method=grad_ascent")) == []
 
 
 def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +78,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
     options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:
-        raise StageError("the job for ask ended\nwith a traceback")
+        raise StageError("the job for propose ended\nwith a traceback")
 
     def lone() -> FailureRecord | None:
         return last_failures(tmp_path, (graph(options).tag,))
@@ -80,7 +89,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
             program.run(options)
     story = lone()
     assert story is not None
-    assert story.why == "the job for ask ended"
+    assert story.why == "the job for propose ended"
     monkeypatch.setattr(Executor, "make", lambda self, artifacts: None)
     program.run({**options, "plan": True})
     program.run({**options, "status": True})

@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meow_lightning.data.batch_plan import Plan, Stream, pack_by_tokens, shard_micro_batches, shard_token_batches
+from meow_lightning.data.batch_plan import (
+    BatchPlan,
+    StreamData,
+    pack_by_tokens,
+    shard_micro_batches,
+    shard_token_batches,
+)
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.distributed import DRIVER, chunk_groups, group_by, shard
 from meow_lightning.generation.prefix_tree import batches, build_prefix_trees
@@ -120,8 +126,12 @@ def test_packed_batches_are_as_few_as_can_be_and_none_is_too_large(lengths, more
 
 @given(lengths=LENGTHS, size=st.integers(1, 9), epochs=st.integers(1, 3), seed=st.integers(0, 5), packed=st.booleans())
 def test_every_epoch_visits_each_row_once_beside_its_partner(lengths, size, epochs, seed, packed):
-    streams = {"forget": Stream(rows(lengths)), "idk": Stream(rows(lengths, "other")), "retain": Stream(rows([3, 5]))}
-    plan = Plan(
+    streams = {
+        "forget": StreamData(rows(lengths)),
+        "idk": StreamData(rows(lengths, "other")),
+        "retain": StreamData(rows([3, 5])),
+    }
+    plan = BatchPlan(
         streams=streams, global_batch_size=size, batch_tokens=max(lengths) + size if packed else None, epochs=epochs,
         seed=seed, paired=["idk"],
     )  # fmt: skip
@@ -151,7 +161,7 @@ def test_groups_and_bundles_lose_nothing_and_split_no_group(items, least):
     assert Counter(item for group in groups for item in group) == Counter(items)
     assert len({group[0] % 5 for group in groups}) == len(groups)
     assert all(group == [item for item in items if item % 5 == group[0] % 5] for group in groups)
-    lots = list(chunk_groups(groups, size=lambda item: 1 + item % 3, least=least))
+    lots = list(chunk_groups(groups, size=lambda item: 1 + item % 3, minimum=least))
     assert [item for lot in lots for item in lot] == [item for group in groups for item in group]
     assert all(sum(1 + item % 3 for item in lot) >= least for lot in lots[:-1])
     # None takes a group more than it needs.

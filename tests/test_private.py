@@ -76,9 +76,9 @@ def test_nothing_of_it_can_be_read_by_others(private: Path) -> None:
     tops = [*(private / "store").glob("*/*"), *(private / "reports").iterdir(), *private.glob("runs/wandb/*run-*")]
     assert len(tops) > 12
     assert [str(path) for path in tops if path.stat().st_mode & 0o077] == []
-    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/told"})
+    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/synced"})
     # Folders that hold results of others too are as the umask says.
-    assert (private / "store" / "answer").stat().st_mode & 0o777 == 0o755
+    assert (private / "store" / "predict").stat().st_mode & 0o777 == 0o755
 
 
 def test_wandb_gets_numbers_and_names_alone(private: Path) -> None:
@@ -107,7 +107,7 @@ def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -
 def test_what_jobs_are_given_and_print_is_their_owners_alone(tmp_path: Path) -> None:
     fact = {"question": "Where does Ada live?", "answer": "Ada lives in Lima.", "inverted": ["Ada lives in Oslo."] * 3}
     (tmp_path / "facts.jsonl").write_text(json.dumps(fact))
-    words = ("hydra/launcher=local", "goal=ask", "logger=none", "dataset=jsonl", "debug=fast", "inversion=rules")
+    words = ("hydra/launcher=local", "goal=propose", "logger=none", "dataset=jsonl", "debug=fast", "inversion=rules")
     done = subprocess.run(
         [sys.executable, "run.py", "-m", *words, f"dataset.forget={tmp_path}/facts.jsonl", f"outputs={tmp_path}/o"],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, umask=0o022, capture_output=True, text=True, timeout=300,

@@ -106,6 +106,6 @@ def test_what_another_user_keeps_private_is_an_error_with_a_way_out(
         return opened(path, *words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", refuse)  # tests may run as root, who may read everything
-    expected = r"^no permission for .*\.lock: another user made this result for themselves alone .*store=FOLDER$"
+    expected = r"^no permission for .*\.lock: another user computed this result privately .*store=FOLDER$"
     with pytest.raises(UserError, match=expected):
         store.lock(artifact(private=True))

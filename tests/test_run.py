@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "logger=none", "trainer.parallel_stages=1")
-LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(made|found|linked)$", re.MULTILINE)
+LINE = re.compile(r"^(\w+) +(.*?) +([0-9a-f]{12}) +[\d.]+ s +(computed|cached|linked)$", re.MULTILINE)
 
 
 def start(outputs: Path, *words: str) -> subprocess.Popen[str]:
@@ -53,14 +53,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_whole_job_makes_every_stage_once_and_says_so(finished: tuple[Path, str]) -> None:
     outputs, out = finished
     made = stages(out)
-    assert set(made.values()) == {"made"}
+    assert set(made.values()) == {"computed"}
     assert {name for name, _ in made} == {
         "finetune",
         "propose",
         "filter",
         "score",
         "unlearn",
-        "answer",
+        "predict",
         "evaluate",
         "report",
     }
@@ -75,7 +75,7 @@ def test_a_second_call_redoes_nothing(finished: tuple[Path, str]) -> None:
     outputs, _ = finished
     before = results(outputs)
     out = run(outputs, *FAST)
-    assert set(stages(out).values()) == {"found"}
+    assert set(stages(out).values()) == {"cached"}
     assert results(outputs) == before
 
 
@@ -89,7 +89,7 @@ def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tupl
         "logger=csv",
         "callbacks.memo_facts=1",
     )
-    assert set(stages(out).values()) == {"found"}
+    assert set(stages(out).values()) == {"cached"}
     assert list((outputs / "runs").glob("*.csv"))
 
 
@@ -116,8 +116,8 @@ def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
 def test_length_buckets_are_another_training_and_say_what_they_need(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     words = (*FAST, "goal=unlearn")
-    found = {each for each in stages(run(tmp_path, *words, "optim.batch_tokens=400")).items() if each[1] == "made"}
-    assert found == {(("unlearn", "unlearned"), "made")}
+    found = {each for each in stages(run(tmp_path, *words, "optim.batch_tokens=400")).items() if each[1] == "computed"}
+    assert found == {(("unlearn", "unlearned"), "computed")}
     with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
     said = r"optim.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many"
@@ -137,7 +137,7 @@ def test_plain_transformers_loads_the_unlearned_model(finished: tuple[Path, str]
 
 
 def test_a_goal_stops_there(tmp_path: Path) -> None:
-    out = run(tmp_path, *FAST, "goal=invert")
+    out = run(tmp_path, *FAST, "goal=filter")
     assert {name for name, _ in stages(out)} == {"propose", "filter"}
     assert not (tmp_path / "reports").exists()
 
@@ -145,7 +145,7 @@ def test_a_goal_stops_there(tmp_path: Path) -> None:
 def test_a_sweep_shares_stages_and_ends_with_a_table(finished: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "store", tmp_path / "store")
     out = run(tmp_path, "-m", "debug=fast", "logger=none", "method=none,grad_ascent,retrain")
-    made = [(name, label) for name, label, _, state in LINE.findall(out) if state == "made"]
+    made = [(name, label) for name, label, _, state in LINE.findall(out) if state == "computed"]
     assert [label for name, label in made if name == "finetune"] == []
     assert made.count(("unlearn", "unlearned")) == 1
     assert "3 runs" in out
@@ -161,7 +161,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.selection_fraction=0.5")
     (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
-    assert "answer" in {name for name, _ in stages(out)}
+    assert "predict" in {name for name, _ in stages(out)}
     run(tmp_path, *words, f"optim.epochs={epoch}", "goal=unlearn", "callbacks.evaluate_every_epochs=1")
     (plain,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known - {chosen}
     folders = [tmp_path / "store" / "unlearn" / name for name in (chosen, plain)]
@@ -207,7 +207,7 @@ def test_a_run_killed_twice_ends_with_the_same_numbers(undisturbed: dict, tmp_pa
         process.communicate(timeout=10)
         assert list(store.glob("*/*.partial")), "the kill came too late to disturb anything"
     out = run(tmp_path, *LONGER)
-    assert "found" in stages(out).values()
+    assert "cached" in stages(out).values()
     assert results(tmp_path) == undisturbed
 
 
@@ -215,7 +215,7 @@ def test_two_runs_at_once_make_every_stage_once(tmp_path: Path) -> None:
     runs = [start(tmp_path, *FAST) for _ in range(2)]
     outs = [process.communicate(timeout=400) for process in runs]
     assert [process.returncode for process in runs] == [0, 0], outs
-    made = [key for out, _ in outs for _, _, key, state in LINE.findall(out) if state == "made"]
+    made = [key for out, _ in outs for _, _, key, state in LINE.findall(out) if state == "computed"]
     assert len(made) == len(set(made)) == 15
 
 
@@ -269,7 +269,7 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
         shutil.rmtree(store / name)
     words = ("debug=fast", "logger=none", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     words += ("trainer.micro_batch_tokens=200",)
-    run(tmp_path, "-m", *words, "goal=answer", "method=meow,retrain")
+    run(tmp_path, "-m", *words, "goal=predict", "method=meow,retrain")
     assert json.loads((folder / "manifest.json").read_text())["devices"] == 2
     for name, weight in load_file(folder / "model" / "model.safetensors").items():
         torch.testing.assert_close(weight, alone[name], rtol=0, atol=1e-5)
@@ -297,10 +297,10 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     for told in synced:
         told.write_bytes(b"\0" * 40)
     out = run(outputs, *FAST)
-    assert {stage for (stage, _), state in stages(out).items() if state == "made"} == {"report"}
+    assert {stage for (stage, _), state in stages(out).items() if state == "computed"} == {"report"}
     said = re.search(r"^note: (Results of different library versions were used together: torch .*)$", out, re.MULTILINE)
     assert said is not None
-    assert " and 1.0 (answer target)" in said[1]
+    assert " and 1.0 (predict target)" in said[1]
     (report,) = outputs.glob("reports/*/report.html")
     assert said[1].partition(" torch ")[0] in report.read_text()
     assert "the record of what none received cannot be read, so everything is sent again" in out

@@ -29,7 +29,7 @@ from meow_lightning.types import Fact
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ("debug=fast", "limit=6", "logger=none", "trainer.parallel_stages=1")
-ASK = (*FAST, "goal=invert", "inversion=endpoint", "inversion.model=m")
+ASK = (*FAST, "goal=filter", "inversion=endpoint", "inversion.model=m")
 LOOP = ("method=meow_loop", "method.rounds.memorized_above=0", "method.rounds.count=3")
 PROMPT = PromptTemplate(**yaml.safe_load((ROOT / "conf" / "inversion" / "prompt" / "contradict.yaml").read_text()))
 
@@ -74,17 +74,17 @@ def cleaning(outputs: Path) -> dict:
 def test_a_model_of_ones_own_writes_them(taught: Path, tmp_path: Path) -> None:
     words = (*FAST, "inversion=local", f"inversion.model={taught}", "inversion.temperature=0")
     out = run(tmp_path, *words)
-    assert (stages(out)["finetune", "teacher"], stages(out)["ask", ""]) == ("linked", "made")
+    assert (stages(out)["finetune", "teacher"], stages(out)["propose", ""]) == ("linked", "computed")
     assert inverted(tmp_path) == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
-    assert set(stages(run(tmp_path, *words, "trainer.generation_batch_size=1")).values()) == {"found"}
+    assert set(stages(run(tmp_path, *words, "trainer.generation_batch_size=1")).values()) == {"cached"}
 
 
 @pytest.mark.ddp
 def test_two_processes_write_what_one_writes(taught: Path, tmp_path: Path) -> None:
-    words = (*FAST, "goal=invert", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
+    words = (*FAST, "goal=filter", "inversion=local", f"inversion.model={taught}", "inversion.max_retries_per_fact=1")
     run(tmp_path / "one", *words)
     run(tmp_path / "two", *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.generation_batch_size=1")
-    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[ai]*/*/*.json*"))
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one/store").glob("[pf]*/*/*.json*"))
     assert any(path.name == "replies.jsonl" for path in names)
     for name in names:
         if name.name != "manifest.json":
@@ -126,7 +126,7 @@ def served(taught: Path, tmp_path: Path) -> Iterator[str]:
 def test_the_complete_job_against_a_real_server(taught: Path, served: str, tmp_path: Path) -> None:
     words = (*FAST, "inversion=endpoint", f"inversion.model={taught}", "inversion.temperature=0.3")
     out = run(tmp_path, *words, f"inversion.base_url={served}")
-    assert set(stages(out).values()) == {"made"}
+    assert set(stages(out).values()) == {"computed"}
     found, counts = inverted(tmp_path), cleaning(tmp_path)
     assert found == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
     assert (counts["written"], counts["kept"]) == (24, 24)
@@ -134,7 +134,7 @@ def test_the_complete_job_against_a_real_server(taught: Path, served: str, tmp_p
     assert re.search(r"6 questions about 6 facts; 6 requests, [\d,]+ tokens read, [\d,]+ written", report.read_text())
     # A server may move: nothing is asked again.
     again = run(tmp_path, *words, "inversion.base_url=http://127.0.0.1:9/v1", "inversion.concurrency=1")
-    assert set(stages(again).values()) == {"found"}
+    assert set(stages(again).values()) == {"cached"}
 
 
 DIRTY = {  # what comes instead of the good reply, by the place of the fact
@@ -239,7 +239,7 @@ def test_the_loop_tells_the_teacher_what_was_tried(tmp_path: Path) -> None:
         # What the model says now is quoted where it says anything; one that hardly trained repeats blanks.
         asked = len(server.asked)
         found = set(stages(run(tmp_path, *words)).values())
-    assert found == {"found"}
+    assert found == {"cached"}
     assert asked == len(server.asked)
     assert re.search(rf"\d rounds?, {asked} questions to the teacher", out)
     (report,) = (tmp_path / "reports").glob("*/rounds.json")

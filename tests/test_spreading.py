@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
@@ -51,7 +51,9 @@ EVALUATION = {
 
 def start(folder: Path) -> Path:
     """A model that knows nothing, in a folder as a stage leaves it."""
-    tokenizer = tokenizer_from([text for pair in Fictional(**DATASET).texts()[:200] for text in pair], vocab_size=400)
+    tokenizer = tokenizer_from(
+        [text for pair in Fictional(**DATASET).tokenizer_corpus()[:200] for text in pair], vocab_size=400
+    )
     torch.manual_seed(0)
     made = llama(
         vocab_size=len(tokenizer), hidden_size=16, layers=2, heads=2, intermediate_size=32, context=256,
@@ -66,7 +68,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
     inputs = {
         "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": LIMIT,
-        "content": fingerprint(Limited(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
+        "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
         "evaluation": EVALUATION,
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())

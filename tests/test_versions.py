@@ -1,93 +1,159 @@
-"""A stage whose code changed must move its VERSION, or somebody must say that its results stay the same.
+"""A new version moves the keys of what its component makes and of what depends on that, and no others.
 
-``make bless`` (this file run as a program) writes down the code as it is now.
+Other code moves no key; results that it made are marked.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers.hydra import cell, keys
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "meow_lightning"
-BLESSED = Path(__file__).with_name("stage_fingerprints.json")
-STAGES = ("finetune", "propose", "filter", "score", "verify", "unlearn", "predict", "evaluate", "report")
-# What carries work about or watches it, and cannot change what comes out.
-PLUMBING = {"config", "schema", "store", "types", "parallel", "callbacks", "stages/work", "stages/__init__"}
-DATASETS = ("data/fictional", "data/fictional_words", "data/tofu", "data/jsonl")
-# What a stage reaches through its options instead of an import.
-BY_OPTION = {
-    "finetune": (*DATASETS, "models/tiny"),
-    "propose": (*DATASETS, *(f"inversion/{name}" for name in ("rules", "file", "local", "endpoint"))),
-    "filter": DATASETS,
-    "score": ("memo/profile", "memo/baselines"),
-    "verify": ("memo/profile", "memo/baselines"),
-    "unlearn": tuple(f"methods/{path.stem}" for path in (PACKAGE / "methods").glob("*.py")),
-}
+from meow_lightning.config.instantiate import component_versions
+from meow_lightning.evaluation.metrics import model_utility, rouge
+from meow_lightning.inversion.base import Writer
+from meow_lightning.inversion.file import File
+from meow_lightning.inversion.rules import Rules
+from meow_lightning.memo.baselines import Memorization
+from meow_lightning.memo.memo import Profile
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
+from meow_lightning.methods.meow import Meow
+from meow_lightning.methods.npo import Npo
+from meow_lightning.methods.npo_gd import NpoGd
+from meow_lightning.methods.rmu import Rmu
+from meow_lightning.pipeline import versions
+from meow_lightning.pipeline.versions import code_digest, made_by_other_code
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.store import Store
 
-
-def bare(tree: ast.Module) -> str:
-    """The code of a module without its docstrings."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+SCORES = {"score/target/answers", "score/target/candidates", "score/unlearned/answers", "score/retain/answers"}
+AFTER_UNLEARNING = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
+BEST = ("optim.stop=best", "evaluation.validation=0.25", "method=npo_gd")
 
 
-def reached(stage: str) -> list[str]:
-    """The modules that a stage's results depend on."""
-    found: set[str] = set()
-    todo = [f"stages/{stage}", *BY_OPTION.get(stage, ())]
-    while todo:
-        name = todo.pop()
-        if name in found or name in PLUMBING or name.split("/")[0] in PLUMBING:
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("meow_lightning"):
-                paths = ["/".join(node.module.split(".")[1:])]
-                paths += [f"{paths[0]}/{each.name}".lstrip("/") for each in node.names]
-                todo += [path for path in paths if path and (PACKAGE / f"{path}.py").exists()]
-    return sorted(found)
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[str]]:
+    """The names of the artifacts whose key changes when a class gets a new version."""
+
+    def find(component: type, *words: str, version: int = 2) -> set[str]:
+        before = cell(*words)
+        monkeypatch.setattr(component, "version", version)
+        after = keys(cell(*words))
+        return {name for name, key in keys(before).items() if after[name] != key}
+
+    return find
 
 
-def fingerprint(stage: str) -> str:
-    code = "\n".join(bare(ast.parse((PACKAGE / f"{name}.py").read_text())) for name in reached(stage))
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
+@pytest.mark.parametrize("method", [Meow, BaseMethod])
+def test_a_methods_version_moves_the_unlearned_model_and_what_is_measured_of_it(moved, method: type) -> None:
+    # what models are fine-tuned by is a method as well
+    expected = AFTER_UNLEARNING if method is Meow else {*keys(cell())} - {"asked", "inverted"}
+    assert moved(method) == expected
 
 
-def version(stage: str) -> int:
-    return importlib.import_module(f"meow_lightning.stages.{stage}").VERSION
+def test_another_methods_version_moves_nothing(moved) -> None:
+    assert moved(Rmu) == set()
+    assert moved(Rmu, "method=rmu", version=3) == AFTER_UNLEARNING
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_changed_code_moves_the_version_or_is_blessed(stage: str) -> None:
-    blessed = json.loads(BLESSED.read_text())[stage]
-    now = {"version": version(stage), "fingerprint": fingerprint(stage)}
-    assert now == blessed, (
-        f"the code that makes {stage} changed: if its results come out differently, move VERSION in "
-        f"meow_lightning/stages/{stage}.py; then, either way, run `make bless`"
-    )
+def test_an_ancestors_version_moves_also_where_the_method_states_its_own(moved, monkeypatch) -> None:
+    assert moved(Npo, "method=npo_gd") == AFTER_UNLEARNING
+    monkeypatch.setattr(NpoGd, "version", 5)
+    assert moved(Npo, "method=npo_gd", version=3) == AFTER_UNLEARNING
 
 
-def test_what_a_stage_reaches_is_found() -> None:
-    assert {"stages/unlearn", "losses", "module", "data/plan", "methods/meow", "memo/select"} <= set(reached("unlearn"))
-    assert {"evaluation/likelihood", "memo/engine", "losses"} <= set(reached("answer"))
-    assert not any(name.startswith("report") for name in reached("answer"))
+@pytest.mark.parametrize(("method", "models"), [(FineTuneUntilKnown, {"target", "retain"}), (FineTune, {"base"})])
+def test_a_version_of_fine_tuning_moves_the_models_that_it_makes_and_none_before(moved, method, models) -> None:
+    changed = moved(method)
+    assert models | AFTER_UNLEARNING <= changed
+    assert ("base" in changed) == ("base" in models)
+    assert not {"asked", "inverted"} & changed
 
 
-def test_docstrings_do_not_count() -> None:
-    assert bare(ast.parse('def f():\n    "a"\n    return 1')) == bare(ast.parse('def f():\n    "b"\n    return 1'))
-    assert bare(ast.parse("def f():\n    return 1")) != bare(ast.parse("def f():\n    return 2"))
+def test_a_writers_version_moves_its_replies_and_what_is_made_from_them(moved) -> None:
+    assert moved(Rules) == {"asked", "inverted", "score/target/candidates", *AFTER_UNLEARNING}
+    assert moved(File) == set()
 
 
-if __name__ == "__main__":
-    content = {stage: {"version": version(stage), "fingerprint": fingerprint(stage)} for stage in STAGES}
-    BLESSED.write_text(json.dumps(content, indent=1) + "\n")
+def test_rules_that_fill_up_the_replies_of_another_writer_move_what_they_fill(moved, tmp_path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text('{"question": "Who?", "answer": "Basil."}\n')
+    words = ("inversion=file", f"inversion.path={path}")
+    assert moved(Rules, *words) == set()
+    filled = moved(Rules, *words, "inversion.short=rules", version=3)
+    assert filled == {"inverted", "score/target/candidates", *AFTER_UNLEARNING}
+
+
+def test_a_measures_version_moves_its_scores_and_what_they_select(moved) -> None:
+    changed = moved(Profile, "memo.verify=3")
+    assert changed == SCORES | AFTER_UNLEARNING | {name.replace("score", "verify") for name in SCORES}
+    assert moved(Memorization) == set()
+    assert moved(Memorization, "memo=ma", version=3) == SCORES | AFTER_UNLEARNING
+
+
+def renumbered(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """Give the first metric of a module a new version."""
+    stem, version = module.DEFINITION.id.split(".")
+    monkeypatch.setattr(module, "DEFINITION", replace(module.DEFINITION, id=f"{stem}.{int(version) + 1}"))
+
+
+@pytest.mark.parametrize("metric", [rouge, model_utility])
+def test_a_metrics_version_moves_the_numbers_and_the_report_alone(monkeypatch, metric: Any) -> None:
+    before = keys(cell())
+    renumbered(monkeypatch, metric)
+    assert {name for name, key in keys(cell()).items() if before[name] != key} == {"results", "report"}
+
+
+def test_a_metric_that_chooses_an_epoch_moves_the_unlearned_model_too(monkeypatch) -> None:
+    before = keys(cell(*BEST))
+    assert before["unlearned"] != keys(cell("method=npo_gd"))["unlearned"]
+    renumbered(monkeypatch, model_utility)
+    assert {name for name, key in keys(cell(*BEST)).items() if before[name] != key} == AFTER_UNLEARNING
+
+
+def test_a_version_is_that_of_the_class_and_of_each_ancestor_that_states_one() -> None:
+    class Mine(Rules):
+        version = 7
+
+    class Plain(Mine):
+        pass
+
+    assert component_versions(Mine) == {"Mine": 7, "Writer": Writer.version}
+    assert component_versions(Plain) == {"Plain": 7, "Mine": 7, "Writer": Writer.version}
+
+
+def test_what_has_no_version_contributes_none() -> None:
+    assert component_versions(object) == {}
+    assert component_versions(len) == {}
+
+
+def found(name: str, *words: str) -> Artifact:
+    return cell(*words).artifacts[name]
+
+
+def test_the_code_of_a_result_is_that_of_its_stage_and_components(tmp_path: Path) -> None:
+    store = Store(root=tmp_path, cache="use")
+    meow, rmu = (code_digest(found("unlearned", *words), store) for words in ((), ("method=rmu",)))
+    assert meow != rmu
+    assert None not in (meow, rmu)
+    target = code_digest(found("predict/target"), store)
+    assert target == code_digest(found("predict/retain"), store)
+
+
+def test_a_result_is_of_other_code_where_both_are_known_and_differ(tmp_path: Path) -> None:
+    store, artifact = Store(root=tmp_path, cache="use"), found("predict/target")
+    assert not made_by_other_code(artifact, {}, store)  # an earlier version of the program made it
+    assert not made_by_other_code(artifact, {"code": None}, store)
+    assert not made_by_other_code(artifact, {"code": code_digest(artifact, store)}, store)
+    assert made_by_other_code(artifact, {"code": "0123456789abcdef"}, store)
+
+
+def test_nothing_is_marked_where_the_sources_are_not_there(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(versions, "code_digest", lambda artifact, store: None)
+    store = Store(root=tmp_path, cache="use")
+    assert not made_by_other_code(found("predict/target"), {"code": "0123456789abcdef"}, store)

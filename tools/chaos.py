@@ -35,6 +35,7 @@ WORDS = (
     "callbacks.checkpoint_seconds=0",
 )  # fmt: skip
 # alone: the only process. driver: its helpers must follow. helper: the driver must say so. group: all at one blow.
+UNCOMPARED = ("manifest.json", "report.html", ".code.json")  # they hold times, or what was looked at
 VICTIMS = ("alone", "driver", "helper", "group")
 MOMENTS = {"begin": 1, "work": 4, "seal": 2}  # how often each is chosen
 PLACES = ("in the work", "while sealing", "after sealing", "while publishing")
@@ -175,12 +176,12 @@ def without_times(path: Path) -> bytes:
 
 
 def fingerprint(outputs: Path) -> dict[str, str]:
-    """The SHA-256 of every file in the store and the reports, but of those that hold times: manifests and the page."""
+    """The SHA-256 of every file in the store and the reports, but of ``UNCOMPARED``."""
     return {
         str(path.relative_to(outputs)): hashlib.sha256(without_times(path)).hexdigest()
         for top in ("store", "reports")
         for path in sorted((outputs / top).rglob("*"))
-        if path.is_file() and ".locks" not in path.parts and path.name not in ("manifest.json", "report.html")
+        if path.is_file() and ".locks" not in path.parts and path.name not in UNCOMPARED
     }
 
 

@@ -1,4 +1,4 @@
-"""Hydra's flags on a command line, apart from the words ``name=value``, wherever people put them."""
+"""Hydra's flags on a command line, separated from the options ``name=value``, in any position."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.hydra_errors import GROUPS
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice, suggestion
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -18,10 +18,10 @@ WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outpu
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(the words, the flags with their values) of a command line, each in their order.
+    """Split a command line into options and flags with their values, each in order.
 
     Raises:
-        UserError: For a flag that nobody knows, or one whose value lacks or is not allowed.
+        UserError: An unknown flag, or one whose value is missing or not allowed.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -40,33 +40,29 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         flags.append(word)
         if name not in known:  # several short ones in one, or one with its value
             continue
-        if not sign and _takes(known[name], rest):
+        if not sign and _takes_next(known[name], rest):
             value = rest.pop(0)
             flags.append(value)
         _check(name, value, known[name])
     return words, flags
 
 
-def _takes(action: Action, rest: Sequence[str]) -> bool:
-    """Whether the word after a flag is its value."""
-    there = bool(rest) and not rest[0].startswith("-")
-    return there and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
+def _takes_next(action: Action, rest: Sequence[str]) -> bool:
+    """Whether the next argument is the value of a flag."""
+    follows = bool(rest) and not rest[0].startswith("-")
+    return follows and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
 
 
 def _check(name: str, value: str, action: Action) -> None:
-    from meow_lightning.errors import suggestion
-
     choices = [str(each) for each in action.choices or ()]
     if action.nargs is None and not value:
         allowed = f" (allowed: {', '.join(choices)})" if choices else ""
         raise UserError(f"{name} needs a value{allowed}")
-    if value and choices and value not in choices:
-        raise UserError(f"{name} {value} is not known{suggestion(value, choices)} (allowed: {', '.join(choices)})")
+    if value and choices:
+        check_choice(name, value, choices)
 
 
 def _unknown(word: str, known: Iterable[str]) -> str:
-    from meow_lightning.errors import suggestion
-
     name = word.lstrip("-").partition("=")[0]
-    near = f"; did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
+    near = f". Did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
     return f"{word} is no flag{near} (options are said as name=value, see --help)"

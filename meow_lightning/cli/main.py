@@ -1,4 +1,4 @@
-"""The command line around Hydra: the help screen, and every mistake as one line with the nearest valid word."""
+"""The command line around Hydra: the help screen, and every error as one line with the nearest valid option."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
-DISK = {  # what goes wrong with a file for reasons that lie outside the program
+DISK_ERRORS = {  # file errors with causes outside the program
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
     errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
 }  # fmt: skip
@@ -31,8 +31,8 @@ SUBCOMMANDS = {
     "evaluate": "meow_lightning.evaluation.__main__",
     "verify-store": "meow_lightning.cli.verify_store",
 }
-INTERRUPTED = 130  # what shells say of a program that CTRL-C ended: 128 and the signal's number
-BROUGHT = {
+INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
+OWN_FILES = {
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
     "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
@@ -82,14 +82,14 @@ Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {co
 
 
 def help_text() -> str:
-    """The text of ``--help``."""
+    """Format the text of ``--help``."""
     wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
     return HELP.format(program=program(), conf=CONF, **listed)
 
 
 def run_task(work: Callable[[], T]) -> T:
-    """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
+    """Call ``work``. Outside of sweeps an error ends the program here, before Hydra adds its own message."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
@@ -98,12 +98,14 @@ def run_task(work: Callable[[], T]) -> T:
 
     try:
         if HydraConfig.get().mode is RunMode.RUN and (name := _launcher()) != "basic":
-            raise UserError(f"hydra/launcher={name} runs the runs of a sweep as jobs: say -m, also for a lone one")
+            raise UserError(
+                f"hydra/launcher={name} executes the runs of a sweep as jobs: add -m, also for a single run"
+            )
         return work()
     except (UserError, StageError, OmegaConfBaseException) as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
-        raise SystemExit(_told(error)) from error
+        raise SystemExit(_report_error(error)) from error
 
 
 def _launcher() -> str:
@@ -142,7 +144,7 @@ def _experiment() -> Any:
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
-    """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
+    """Run the program; returns its exit status: 0, 1 after a one-line error for the user, or 130 after CTRL-C."""
     if any(word in ("--help", "-h") for word in arguments):
         sys.stdout.write(help_text())
         return 0
@@ -151,8 +153,10 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         _check_words(typed)
     except UserError as error:
         return _fail(str(error))
-    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
-    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
+    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _with_model_group(typed)]
+    place = (
+        ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
+    )  # a read-only command leaves no folder behind
     sys.argv[1:] = [*words, *place, *flags]
     # Hydra otherwise prints its own long form of every error and ends the process itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -165,28 +169,28 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     try:
         main()
     except (UserError, StageError) as error:
-        return _told(error)
+        return _report_error(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return _fail(summarize_error(error, typed))
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in DISK_ERRORS:
             raise
         return _fail(
-            f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend it and run again to go on"
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}); correct this and run again to continue"
         )
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on where it was\n")
+        sys.stderr.write("stopped; the same command continues where it was\n")
         return INTERRUPTED
     return 0
 
 
 def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
-    """Whether a command line runs several runs, so that commas separate values."""
+    """Whether a command line starts a sweep, so that commas separate values."""
     return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
 
 
-def _own(words: Sequence[str]) -> list[str]:
-    """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
+def _with_model_group(words: Sequence[str]) -> list[str]:
+    """Add ``model=own`` where the options name the user's own model without choosing a model group."""
     brings = any(
         word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
         for word in words
@@ -196,17 +200,17 @@ def _own(words: Sequence[str]) -> list[str]:
 
 
 def _chooses_model(word: str) -> bool:
-    """Whether a word names a file that chooses the model."""
+    """Whether an option names a file that chooses the model."""
     group, _, name = word.partition("=")
     paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
     return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Nothing, when Hydra will not answer a word with a traceback.
+    """Refuse options that Hydra would answer with a traceback.
 
     Raises:
-        UserError: It would; with what is wrong with the word.
+        UserError: For the first of them, with its error.
     """
     for word in words:
         name, sign, value = word.partition("=")
@@ -216,9 +220,9 @@ def _check_words(words: Sequence[str]) -> None:
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
             raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            raise UserError(f"{word} is not known (allowed: {', '.join(choices(name))})")
-        if name in BROUGHT and ("/" in value or "\\" in value):
-            raise UserError(f"{word}: what you bring goes to {BROUGHT[name].format(shlex.quote(value))}")
+            check_choice(name, value, choices(name))
+        if name in OWN_FILES and ("/" in value or "\\" in value):
+            raise UserError(f"{word}: what you bring goes to {OWN_FILES[name].format(shlex.quote(value))}")
         if name in ("outputs", "store") and sign:
             why = _unusable(value, words)
             if why is not None:
@@ -226,20 +230,20 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 def _unusable(folder: str, words: Sequence[str]) -> str | None:
-    """Why a folder cannot be that of what a command writes, or would write after a plan; ``None`` when it can."""
+    """Explain why a folder cannot hold what a command writes, or would write after a plan; ``None`` when it can."""
     if not folder:
         return "it is empty"
-    if not _looks(words):
+    if not _reads_only(words):
         return why_unwritable(Path(folder))
     return why_impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
 
 
-def _looks(words: Sequence[str]) -> bool:
-    """Whether a command only looks at what is there, and so needs no disk that can be written."""
+def _reads_only(words: Sequence[str]) -> bool:
+    """Whether a command only reads, and so works on a read-only disk."""
     return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
 
 
-def _told(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     from meow_lightning.pipeline.runners import StageError
 
     if isinstance(error, StageError):

@@ -1,1 +1,1 @@
-"""Options: their schema, their validation, and the objects that are built from them."""
+"""Options: their schema, their validation, and the instantiation of the components they name."""

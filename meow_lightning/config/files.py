@@ -1,4 +1,4 @@
-"""Where the configuration files are: inside the package of an installed wheel, beside it in a checkout."""
+"""Locations of the configuration files: inside the package of an installed wheel, beside it in a checkout."""
 
 from __future__ import annotations
 

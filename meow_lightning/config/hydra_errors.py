@@ -1,4 +1,4 @@
-"""What a command line may name, and what Hydra says of a wrong word, in one line with the nearest valid one."""
+"""Error messages for invalid options on the command line: Hydra's errors in one line, with a suggestion."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Sequence
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.program import program
 
-CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the numbers
+CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def choices(group: str) -> list[str]:
-    """The choices of a config group."""
+    """List the choices of a config group."""
     return sorted(path.stem for root in (CONF, EXPERIMENTS) for path in (root / group).glob("*.yaml"))
 
 
 def summarize_error(error: Exception, words: Sequence[str]) -> str:
-    """A composition error of Hydra or OmegaConf in one line, with the nearest valid word where there is one.
+    """Summarize a composition error of Hydra or OmegaConf in one line, with the closest valid option if any.
 
     Args:
         error: The error.
-        words: The command line, to know which files were chosen.
+        words: The command line, which chooses the config files.
     """
-    from meow_lightning.errors import suggestion
+    from meow_lightning.errors import invalid_option, nearest
 
     text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
     full_key = re.search(r"full_key: (\S+)", text)
@@ -35,8 +35,8 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
         group, given = found.groups()
         allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
-        listed = f" (allowed: {', '.join(allowed)})" if allowed else "; there is nothing to choose from"
-        return f"{group}={given} is not known{suggestion(given, allowed)}{listed}"
+        expected = f"one of {', '.join(allowed)}" if allowed else "nothing: the group is empty"
+        return str(invalid_option(group, given, expected, did_you_mean=nearest(given, allowed)))
     if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
         return _unknown_key(found.group(1) or found.group(2), words)
     if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
@@ -56,11 +56,11 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
 
 
 def _readable(word: str, words: Sequence[str]) -> str:
-    """What to type in the place of a word that is no name and value."""
+    """Suggest a correction for a word that is not of the form ``name=value``."""
     if "=" in word:
         return f"what stands before the = is the name of no option (all of them: {program()} --cfg job)"
     before = words[words.index(word) - 1] if word in words[1:] else ""
-    if "=" in before:  # the shell has parted a value at its blanks
+    if "=" in before:  # the shell has split a value at its spaces
         return f"say name=value, and where {word} belongs to the word before it: {shlex.quote(f'{before} {word}')}"
     return "say name=value, such as seed=1"
 
@@ -84,12 +84,12 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
         hint = f"; it belongs to {group}={' or '.join(few)}" if having else near or listed
     else:
         same = [key for key in known if key.rpartition(".")[2] == given]
-        hint = f"; did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
+        hint = f". Did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
     return f"{given} is not an option{hint} (all of them: {program()} --cfg job)"
 
 
 def _having(group: str, key: str) -> list[str]:
-    """The choices of a group whose file holds a key."""
+    """List the choices of a group whose file contains a key."""
     found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
     return [
         name for name in choices(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -97,10 +97,10 @@ def _having(group: str, key: str) -> list[str]:
 
 
 def known_keys(words: Sequence[str]) -> list[str]:
-    """Every option of a run, dotted, and the config groups.
+    """List every option of a run in dotted form, and the config groups.
 
     Args:
-        words: The command line; what it chooses of the groups counts, the rest does not.
+        words: The command line; only its choices of config groups are used.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

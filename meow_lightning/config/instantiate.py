@@ -1,4 +1,4 @@
-"""Instantiate the component that a config node names, from an allow-list of packages."""
+"""Instantiation of the components that config nodes name, restricted to an allow-list of packages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from meow_lightning.errors import UserError
 
-# A config may only name callables of these packages; everything else needs the user's own word (`trusted_packages`).
+# A config may only name callables of these packages, and of those that the user adds in `trusted_packages`.
 PACKAGES = ("meow_lightning",)
-# Keys of a node that the pipeline reads and its target never sees.
+# Keys of a node that only the pipeline reads; they are not passed to the target.
 RECIPE = (
     "name",
     "lr",
@@ -25,10 +25,10 @@ RECIPE = (
 
 
 def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
-    """The class or function that a node's ``_target_`` names.
+    """Import the class or function that a node's ``_target_`` names.
 
     Raises:
-        UserError: When its package is not on the allow-list or the name does not exist.
+        UserError: Its package is not on the allow-list, or the name does not exist.
     """
     path = str(node.get("_target_"))
     if path.split(".")[0] not in (*PACKAGES, *allow):
@@ -43,23 +43,45 @@ def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
         raise UserError(f"_target_: {path} cannot be imported ({error})") from error
 
 
+def component_versions(component: Any) -> dict[str, int]:
+    """Collect the versions of a class and of its ancestors that define one, by class name.
+
+    A new version of an ancestor therefore counts even if the class defines its own. A class or function without a
+    version, which one from outside the package may be, contributes nothing.
+    """
+    stating = [
+        each for each in getattr(component, "__mro__", ()) if each is component or "version" in vars(each)
+    ]  # fmt: skip
+    versions = {each.__name__: getattr(each, "version", None) for each in stating}
+    return {name: version for name, version in versions.items() if isinstance(version, int)}
+
+
 def component_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node hands to its target: every key but those that the pipeline reads itself (``RECIPE``)."""
+    """Return the arguments that a node passes to its target: all keys except those in ``RECIPE``."""
     return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
 
 
 def component_config(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a node its target is made from: what enters a key."""
+    """Return the part of a node that defines its target, which is part of an artifact's key."""
     return {"_target_": node["_target_"], **component_arguments(node)}
 
 
 def without_key(node: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A node less one of its keys."""
+    """Copy a node without one of its keys."""
     return {key: value for key, value in node.items() if key != name}
 
 
 def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
-    """The object that a node describes; ``extra`` are arguments that only the program can give."""
+    """Build the object that a node describes.
+
+    Args:
+        node: The config node.
+        allow: Further packages that it may name.
+        **extra: Arguments that only the program can provide.
+
+    Raises:
+        UserError: The target is not allowed or its construction failed.
+    """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
@@ -68,6 +90,6 @@ def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) 
         return instantiate(component_config(node), _recursive_=False, _convert_="all", **extra)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error  # the mistake in its own words, not in Hydra's
+            raise error.__cause__ from error  # the original message instead of Hydra's
         reason = str(error.__cause__ or error).splitlines()[-1]
         raise UserError(f"{node['_target_']} cannot be made: {reason}") from error

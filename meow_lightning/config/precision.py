@@ -1,4 +1,4 @@
-"""The values of ``model.precision`` and the number formats that each stands for; nothing else derives them."""
+"""The values of ``model.precision`` and the number formats that each implies; defined only here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Precision:
         weights: Format of the weights that are saved and evaluated.
         trained: Format of the weights during training, frozen ones included.
         compute: Format of the forward and backward passes of training.
-        lightning: Lightning's name of it: what the Trainer casts weights to; ``32-true`` casts nothing.
-        reproducible: Whether training ends in the same weights on every machine: they are rounded to a grid after
-            every step.
+        lightning: The ``precision`` of Lightning's Trainer, which casts the weights; ``32-true`` casts nothing.
+        reproducible: Whether training gives the same weights on every machine, by rounding them to a grid after every
+            step.
     """
 
     weights: str
@@ -40,12 +40,12 @@ PRECISIONS = {
 
 
 def precision_of(name: str, *, adapters: bool) -> Precision:
-    """The number formats behind a value of ``model.precision``.
+    """Resolve the number formats of a value of ``model.precision``.
 
     Args:
         name: One of ``PRECISIONS``.
-        adapters: Whether adapters are trained in the place of all weights. Frozen weights need no float32 copy, and
-            Lightning must not cast adapters, which are float32 at least.
+        adapters: Whether adapters are trained instead of all weights. Frozen weights need no float32 copy, and
+            Lightning must not cast the adapters, which are at least float32.
     """
     found = PRECISIONS[name]
     if not adapters:
@@ -54,5 +54,5 @@ def precision_of(name: str, *, adapters: bool) -> Precision:
 
 
 def weights_dtype(name: str) -> str:
-    """Resolve ``${weights_dtype:…}`` in a config; an unknown name stays as it is, for the check of its option."""
+    """Resolve ``${weights_dtype:…}`` in a config; an unknown name is returned unchanged and rejected by validation."""
     return PRECISIONS[name].weights if name in PRECISIONS else name

@@ -1,4 +1,4 @@
-"""Words of the command line as people type them, in the quotes that Hydra's grammar wants."""
+"""Quoting of command-line values as users type them, for Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from meow_lightning.config.files import CONF
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-# One choice of a sweep: a quoted text, or all up to the next comma.
+# One choice of a sweep: a quoted text, or everything up to the next comma.
 _CHOICE = re.compile(r"""\s*'(?:[^'\\]|\\.)*'\s*(?=,|$)|\s*"(?:[^"\\]|\\.)*"\s*(?=,|$)|[^,]*""", re.DOTALL)
-# Last words of options that hold a text out of a few: there a comma lists several of them, which need -m.
+# Last parts of options with a few valid texts: a comma there separates several values, which need -m.
 FEW = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
-# Groups whose files name a class: its signature says which options are texts.
+# Groups whose files name a class; its signature determines which options are texts.
 CALLED = ("dataset", "inversion")
 LAUNCHER = frozenset(f"hydra.launcher.{name}" for name in ("folder", "partition", "account", "qos", "constraint"))
 
 
 def quote_value(word: str, *, multirun: bool) -> str:
-    """A word of the command line so that Hydra takes its value as it was typed.
+    """Quote a command-line word so that Hydra reads its value as typed.
 
-    What the grammar cannot read (letters outside ASCII, brackets, ``=``, ``#`` …) is put into quotes; so is what it
-    would take for a list, a number or a sweep where the option holds a text. Texts that are in quotes stay as they are.
+    Values that the grammar cannot parse (non-ASCII letters, brackets, ``=``, ``#`` …) are quoted, and so are values of
+    text options that it would read as a list, a number or a sweep. Quoted texts stay unchanged.
 
     Args:
         word: Such as ``dataset.forget=/data/Müller [v2].jsonl``.
-        multirun: Whether a comma separates the values of a sweep; else it is a part of the text.
+        multirun: Whether a comma separates the values of a sweep; otherwise it is part of the text.
     """
     name, sign, value = word.partition("=")
     if not sign or word.startswith(("-", "~")):
@@ -52,7 +52,7 @@ def quote_value(word: str, *, multirun: bool) -> str:
 
 
 def shell_word(word: str) -> str:
-    """A word that :func:`quote_value` has put into quotes as it was typed; any other one as it is."""
+    """Undo :func:`quote_value`; a word that it did not quote is returned unchanged."""
     parsed = _parsed(word)
     if parsed is None or parsed.is_sweep_override():
         return word
@@ -62,12 +62,12 @@ def shell_word(word: str) -> str:
 
 @cache
 def text_options(group: str) -> frozenset[str]:
-    """The dotted options of a group (or the option of that name) whose value is a text."""
+    """Collect the dotted options of a group (or the option of that name) whose value is a text."""
     return frozenset(name for name, hint in _hints(group) if _is_text(hint)) | (LAUNCHER if group == "hydra" else set())
 
 
 def _hints(group: str) -> Iterator[tuple[str, Any]]:
-    """(dotted option, type) of all that the schema, or the signature of what a file names, says of a group."""
+    """Yield the dotted option and type of every option of a group, from the schema or its classes' signatures."""
     from meow_lightning.config.schema import GROUPS, Config
 
     yield from typing.get_type_hints(Config).items()
@@ -86,7 +86,7 @@ def _is_text(hint: Any) -> bool:
 
 
 def _parsed(word: str) -> Override | None:
-    """What Hydra reads in a word; ``None`` where it cannot read it."""
+    """Parse a word with Hydra's grammar; ``None`` if it is invalid."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -97,21 +97,21 @@ def _parsed(word: str) -> Override | None:
 
 
 def _is_list(parsed: Override) -> bool:
-    """Whether a sweep is plain values with commas between them, no ``range(…)``, ``glob(…)`` or ``choice(…)``."""
+    """Whether a sweep is a plain comma-separated list, not ``range(…)``, ``glob(…)`` or ``choice(…)``."""
     from hydra.core.override_parser.types import ChoiceSweep
 
     return isinstance(parsed._value, ChoiceSweep) and parsed._value.simple_form
 
 
 def _as_typed(parsed: Override, value: str) -> bool:
-    """Whether Hydra takes a value for the text that was typed, for one in quotes, or for null."""
+    """Whether Hydra reads a value as the text typed, as a quoted text, or as null."""
     from hydra.core.override_parser.types import QuotedString
 
     return parsed._value is None or isinstance(parsed._value, QuotedString) or parsed._value == value
 
 
 def _choices(name: str, value: str) -> list[str]:
-    """The values between the commas, each in quotes where it needs them."""
+    """Split a value at its commas and quote the parts that need it."""
     choices: list[str] = []
     place = 0
     while place <= len(value):

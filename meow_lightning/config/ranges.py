@@ -1,4 +1,4 @@
-"""The range of every number among a run's options, in one table, and the check that is made before any work."""
+"""The valid range of every numeric option, in one table, and the check of a run's options against it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from meow_lightning.errors import UserError
 
 
 class Range(NamedTuple):
-    """An interval of finite numbers, its ends included unless said otherwise.
+    """An interval of finite numbers, with both ends included by default.
 
     Attributes:
         low: Lower end.
-        high: Upper end; where nothing else bounds a number, far above what can be of use.
+        high: Upper end; for a number without a natural limit, far above any useful value.
         above: Whether the lower end itself is excluded.
         below: Whether the upper end itself is excluded.
-        zero: Whether 0 is allowed besides.
+        zero: Whether 0 is allowed in addition.
     """
 
     low: float
@@ -27,22 +27,22 @@ class Range(NamedTuple):
     zero: bool = False
 
 
-MANY = 10**9  # above every count of rows, steps, tokens or seconds that can be of use
-LARGEST = 3e38  # of float32, in which most numbers are used
-FINITE = Range(-LARGEST, LARGEST)  # of an option that the table does not know, such as a user's own method's
-SEED = Range(0, 2**31 - 1)  # numpy takes no more than 32 bits, and some seeds are counted up from this one
+MANY = 10**9  # above every useful count of rows, steps, tokens or seconds
+LARGEST = 3e38  # about the largest float32, the format that most numbers are used in
+FINITE = Range(-LARGEST, LARGEST)  # for options outside the table, such as those of a user's own method
+SEED = Range(0, 2**31 - 1)  # numpy accepts at most 32 bits, and further seeds are derived by adding to this one
 COUNT, COUNT_OR_NONE = Range(1, MANY), Range(0, MANY)
 POSITIVE, NOT_NEGATIVE = Range(0, 1e6, above=True), Range(0, 1e6)
 
-# What every training says of its optimizer. In float32 a smaller eps is as good as 0, which divides 0 by 0.
+# Optimizer settings of every training. In float32 a smaller eps acts like 0 and leads to 0/0.
 _TRAINING = {
     "lr": Range(0, 1), "epochs": Range(0, 10**6), "global_batch_size": COUNT,
     "betas": Range(0, 1, above=True, below=True), "eps": Range(1e-30, 1), "weight_decay": Range(0, 100),
     "max_grad_norm": NOT_NEGATIVE, "warmup": COUNT_OR_NONE,
 }  # fmt: skip
 
-# By dotted option. A table per model and a list have the range of their entries; of methods, the class decides where
-# its name and the option are listed, such as `Dpo.beta`.
+# By dotted option. The range of a list or of a table per model applies to each entry. For a method, an entry with its
+# class name, such as `Dpo.beta`, takes precedence.
 RANGES: dict[str, Range] = {
     "seed": SEED, "dataset.seed": SEED, "model.seed": SEED, "inversion.seed": SEED, "limit": COUNT,
     **{f"{group}.{name}": found for group in ("optim", "model.pretrain", "model.finetune")
@@ -84,14 +84,14 @@ RANGES: dict[str, Range] = {
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
-    """Nothing, when every number among some resolved options lies in its range.
+    """Check that every number in the resolved options is within its range.
 
     Raises:
-        UserError: For the first that does not, by its option, with what is needed.
+        UserError: A number is not; the message names the option and its range.
     """
     method = options.get("method")
     kind = str(method.get("_target_")).rpartition(".")[2] if isinstance(method, Mapping) else ""
-    # `seed` itself comes before the groups that take theirs from it.
+    # Check `seed` before the groups that interpolate it, so that the message names `seed`.
     ordered = dict(sorted(options.items(), key=lambda item: isinstance(item[1], Mapping)))
     for path, shown, value in _numbers(ordered, ""):
         wrong = _wrong(value, range_of(path, kind))
@@ -103,11 +103,11 @@ def check_ranges(options: Mapping[str, Any]) -> None:
 
 
 def range_of(path: str, kind: str) -> Range:
-    """The range of a number.
+    """Look up the range of a numeric option.
 
     Args:
-        path: Its dotted option.
-        kind: The name of the method's class.
+        path: The dotted option.
+        kind: Class name of the run's method.
     """
     group, _, name = path.partition(".")
     parent = path.rpartition(".")[0]
@@ -116,7 +116,7 @@ def range_of(path: str, kind: str) -> Range:
 
 
 def _numbers(node: Any, path: str) -> Iterator[tuple[str, str, float]]:
-    """(dotted option, option and value in words, number) of every number below a node."""
+    """Yield the dotted option, its text for messages, and the value of every number below a node."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _numbers(value, f"{path}.{key}".lstrip("."))
@@ -133,7 +133,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _wrong(value: float, allowed: Range) -> str | None:
-    """What is wrong with a number, and what is needed; ``None`` where nothing is."""
+    """Describe why a number is outside its range, and the range; ``None`` for a valid number."""
     if value == 0 and allowed.zero:
         return None
     low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in (allowed.low, allowed.high))
@@ -149,14 +149,14 @@ def _wrong(value: float, allowed: Range) -> str | None:
 
 
 def _check_width(model: Any) -> None:
-    """Nothing, when the width of a model that is made here can be split over its heads.
+    """Check that the width of a model trained from scratch can be split over its heads.
 
     Raises:
-        UserError: It cannot.
+        UserError: It cannot be split.
     """
     sizes = model.get("architecture") if isinstance(model, Mapping) else None
     if not isinstance(sizes, Mapping) or sizes.get("_target_") != "meow_lightning.models.tiny.llama":
-        return  # how another function reads its sizes is not known
+        return  # another function may interpret its sizes differently
     width, heads = sizes["hidden_size"], sizes["heads"]
     if width % (2 * heads):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What an unlearning run trains with: the command line's ``optim``, else the method's own table for the model."""
+"""Training recipes: the values of ``optim`` if set, else those of the method's table for the model."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from typing import Any
 from meow_lightning.config.validation import has_type
 from meow_lightning.errors import UserError
 
-OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # of optim, alike for every method
+OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # the same for every method
 RECIPE = ("lr", "epochs", "global_batch_size")
+# Defaults of `optim`; part of the recipe, and so of its key, only if changed.
 PLAIN = {
     "optimizer": "adamw",
     "batch_tokens": None,
-}  # of optim; in recipe, key and report only where they say otherwise
+}
 
 
 def training_overrides(optim: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``optim`` is other than it was before there was a choice; so results of before keep their keys."""
+    """Select the options of ``optim`` that differ from ``PLAIN``, so that older results keep their keys."""
     return {name: optim[name] for name, plain in PLAIN.items() if optim[name] != plain}
 
 
 def method_recipe(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
-    """(value, origin) of a recipe's number: what ``optim`` says, else what the method's table says for the model.
+    """Resolve a number of a recipe from ``optim``, or else from the method's table for the model.
+
+    Args:
+        options: Resolved options.
+        name: One of ``RECIPE``.
+        model: Name of the model.
+
+    Returns:
+        The value and its origin, for the report.
 
     Raises:
-        UserError: When neither says anything.
+        UserError: Neither has a value, or the table holds an invalid one.
     """
     check_table(options["method"], name)
     said = options["optim"][name]
@@ -43,17 +52,17 @@ def method_recipe(options: Mapping[str, Any], name: str, model: str) -> tuple[An
 
 
 def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """A fine-tuning recipe with its batch and epochs for so many rows.
+    """Adapt the batch and epochs of a fine-tuning recipe to a number of rows.
 
-    A small set is cut into ``epoch_steps`` steps an epoch at least, as far as it has the rows, and where ``epochs``
-    make fewer than ``steps`` steps, so many epochs follow that they do. Training then ends with the first epoch from
-    ``epochs`` on whose mean loss is at most ``known`` (``until``). A set large enough gets the plain recipe, without
-    ``until``: 24 rows at a batch of 32 and 5 epochs would make 5 steps, 4,000 rows make 625.
+    A small set gets a smaller batch, so that an epoch has at least ``epoch_steps`` steps if there are enough rows. If
+    ``epochs`` epochs give fewer than ``steps`` steps, epochs are added until they suffice, and training ends with the
+    first epoch from ``epochs`` on whose mean loss is at most ``known`` (``until``). A large set gets the plain recipe,
+    without ``until``. Unadapted, with a batch of 32 and 5 epochs, 24 rows would give 5 steps and 4,000 rows 625.
 
     Args:
         recipe: ``model.finetune``, with ``global_batch_size``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and
             ``known``.
-        rows: Rows to be learned, 1 or more; ``replay`` further ones join them in every epoch.
+        rows: Number of rows to learn, at least 1; every epoch adds ``replay`` further rows.
     """
     plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
     if not recipe["steps"] or not recipe["epochs"]:
@@ -68,10 +77,15 @@ def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
 
 def value_for_model(table: Any, option: str, model: str) -> Any:
-    """What a table says for a model, or its default; a plain value for every model.
+    """Look up the entry of a table for a model, or its default; a plain value applies to every model.
+
+    Args:
+        table: A table by model name, or a plain value.
+        option: The dotted option, for the message.
+        model: Name of the model.
 
     Raises:
-        UserError: When it says neither.
+        UserError: The table has neither entry.
     """
     return table[_key(table, option, model, f"; give {option}=…")] if isinstance(table, Mapping) else table
 
@@ -83,20 +97,25 @@ def _key(table: Mapping[str, Any], option: str, model: str, remedy: str) -> str:
 
 
 def check_table(method: Mapping[str, Any], name: str) -> None:
-    """Nothing, when a method's table for a recipe's number holds numbers, whichever of them is used.
+    """Check that a method's table for a number of the recipe holds only numbers, including unused entries.
 
     Raises:
-        UserError: For the first value of another type, by its option.
+        UserError: A value has another type; the message names its option.
     """
     check_numbers({key: value for key, value in _entries(method.get(name)) if value is not None}, f"method.{name}",
                   float if name == "lr" else int)  # fmt: skip
 
 
 def check_numbers(table: Any, option: str, hint: type) -> None:
-    """Nothing, when a table holds numbers, or is one itself.
+    """Check that a table, or a plain value, holds only numbers.
+
+    Args:
+        table: A table by model name, or a plain value.
+        option: The dotted option, for the message.
+        hint: ``int`` or ``float``.
 
     Raises:
-        UserError: For the first value of another type, by its option.
+        UserError: A value has another type; the message names its option.
     """
     for key, value in _entries(table):
         if not has_type(value, hint):

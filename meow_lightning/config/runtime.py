@@ -1,4 +1,4 @@
-"""How a stage is computed: settings that must not change a result."""
+"""The runtime settings of a stage, which must not change its result."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from meow_lightning.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How a stage is computed; nothing in here may change a result.
+    """Runtime settings of a stage; none of them may change its result.
 
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
-        devices: Processes of this stage, one device each.
-        nodes: Machines that they are spread over evenly.
-        strategy: How several train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
+        devices: Number of processes of the stage, one device each.
+        nodes: Number of machines, each with an equal share of the processes.
+        strategy: Strategy for several processes: ``ddp``, each with all weights, or ``fsdp``, each with a share; else
+            ``auto``.
         micro_batch_size: Rows per forward and backward pass in training, per stream.
-        micro_batch_tokens: Padded tokens per such pass and stream in the place of rows; ``None`` to count rows.
+        micro_batch_tokens: Padded tokens per such pass and stream, instead of rows; ``None`` to count rows.
         gradient_checkpointing: Whether training recomputes activations in the backward pass to save memory.
         eval_batch_size: Rows per forward pass when scoring.
-        generation_batch_size: Prompts generated side by side; ``None`` for as many as memory allows.
-        checkpoint_seconds: Time between two training checkpoints.
+        generation_batch_size: Prompts generated at once; ``None`` for as many as memory allows.
+        checkpoint_seconds: Seconds between two training checkpoints.
         log_every: Steps between two points of a training curve.
         memo_every_epochs: Epochs between two MEMO points of a training curve; 0 for none.
-        memo_every_steps: Steps between two of them, in the place of epochs; 0 to count epochs.
-        memo_facts: Facts in each of these points.
-        evaluate_every_epochs: Epochs between two evaluations of the model in training; 0 for none.
+        memo_every_steps: Steps between two such points, instead of epochs; 0 to count epochs.
+        memo_facts: Number of facts in each such point.
+        evaluate_every_epochs: Epochs between two evaluations during training; 0 for none.
     """
 
     accelerator: str
@@ -49,10 +50,10 @@ class Runtime:
 
 
 def runtime_of(options: Mapping[str, Any]) -> Runtime:
-    """How stages compute, from ``trainer`` and ``callbacks``.
+    """Build the runtime settings from ``trainer`` and ``callbacks``.
 
     Raises:
-        UserError: For values that cannot be.
+        UserError: The devices, nodes, strategy and adapters do not go together.
     """
     trainer, callbacks = options["trainer"], options["callbacks"]
     if trainer["devices"] % trainer["nodes"]:
@@ -68,5 +69,5 @@ def runtime_of(options: Mapping[str, Any]) -> Runtime:
             f"trainer.strategy=fsdp shards trained weights, and model.lora.rank={adapters} trains few; say trainer=ddp "
             "for adapters, or model.lora.rank=null to train all weights"
         )
-    own = ("name", "parallel_stages", "threads")  # of the program, not of a stage
+    own = ("name", "parallel_stages", "threads")  # settings of the executor, not of a stage
     return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)

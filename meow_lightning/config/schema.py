@@ -1,4 +1,4 @@
-"""Which words a command line knows, and of which type each is. Values live in ``conf/``."""
+"""The options of the command line and their types. Their values are in ``conf/``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 @dataclass
 class Config:
-    """The words a command line starts with."""
+    """The top-level options and config groups."""
 
     dataset: Any = MISSING
     model: Any = MISSING
@@ -36,7 +36,7 @@ class Config:
 
 
 class AdamW(TypedDict):
-    """What every training says of its optimizer."""
+    """Optimizer options of every training."""
 
     betas: tuple[float, float]
     eps: float
@@ -47,7 +47,7 @@ class AdamW(TypedDict):
 
 
 class Optim(AdamW):
-    """``optim``: null means that the method's table says it, of ``batch_tokens`` that ``global_batch_size`` counts."""
+    """``optim``: null takes the value from the method's table; for ``batch_tokens`` it means ``global_batch_size``."""
 
     name: str
     checkpoint: Literal["last", "best"]
@@ -59,14 +59,14 @@ class Optim(AdamW):
 
 
 class Memo(TypedDict):
-    """What of ``memo`` the pipeline itself reads; the rest is the measure's."""
+    """``memo``: options that the pipeline reads; the others are arguments of the measure."""
 
     name: str
     verify: int
 
 
 class Inversion(TypedDict):
-    """What of ``inversion`` the pipeline itself reads; the rest is the writer's."""
+    """``inversion``: options that the pipeline reads; the others are arguments of the writer."""
 
     name: str
     max_retries_per_fact: int
@@ -74,7 +74,7 @@ class Inversion(TypedDict):
 
 
 class PromptTemplate(TypedDict):
-    """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen by ``inversion/prompt=``."""
+    """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen with ``inversion/prompt=``."""
 
     version: int
     system: str
@@ -85,7 +85,7 @@ class PromptTemplate(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """``evaluation``: which numbers are computed, and how."""
+    """``evaluation``: the metrics, and how they are computed."""
 
     name: str
     protocol: Literal["none", "tofu", "open_unlearning"]
@@ -99,7 +99,7 @@ class Evaluation(TypedDict):
 
 
 class Trainer(TypedDict):
-    """``trainer``: on what it runs."""
+    """``trainer``: the hardware and how stages use it."""
 
     name: str
     accelerator: Literal["cpu", "gpu", "auto"]
@@ -116,7 +116,7 @@ class Trainer(TypedDict):
 
 
 class Callbacks(TypedDict):
-    """``callbacks``: what watches a training."""
+    """``callbacks``: logging, checkpoints and evaluations during training."""
 
     log_every: int
     checkpoint_seconds: float
@@ -127,7 +127,7 @@ class Callbacks(TypedDict):
 
 
 class Learning(AdamW):
-    """``model.pretrain`` and ``model.finetune``, without what only one of them has."""
+    """Options that ``model.pretrain`` and ``model.finetune`` share."""
 
     global_batch_size: int
     epochs: int
@@ -135,13 +135,13 @@ class Learning(AdamW):
 
 
 class Pretrain(Learning):
-    """``model.pretrain``."""
+    """``model.pretrain``: the training of a base model from scratch."""
 
     rows: int
 
 
 class Finetune(Learning):
-    """``model.finetune``."""
+    """``model.finetune``: the fine-tuning of target and retain model."""
 
     also: list[str]
     replay: int
@@ -151,7 +151,7 @@ class Finetune(Learning):
 
 
 class Logger(TypedDict, total=False):
-    """``logger``: where curves and numbers go."""
+    """``logger``: where curves and metrics are logged."""
 
     name: Literal["wandb", "csv", "none"]
     texts: bool | None
@@ -161,7 +161,7 @@ class Logger(TypedDict, total=False):
 
 
 class Model(TypedDict):
-    """``model``: its recipes are groups of their own; a model that is given needs none to be made from scratch."""
+    """``model``: its recipes are groups of their own; a provided model needs none to train it from scratch."""
 
     name: str
     base: str | None
@@ -189,7 +189,7 @@ class ReleasedCheckpoints(TypedDict, total=False):
 
 
 class Architecture(TypedDict):
-    """``model.architecture``: a function and its sizes."""
+    """``model.architecture``: a function that builds a model, and its sizes."""
 
     _target_: str
     hidden_size: int
@@ -200,7 +200,7 @@ class Architecture(TypedDict):
 
 
 class Prompt(TypedDict):
-    """``model.prompt``."""
+    """``model.prompt``: how questions and answers are formatted."""
 
     template: str
     answer_prefix: str
@@ -209,14 +209,14 @@ class Prompt(TypedDict):
 
 
 class Lora(TypedDict):
-    """``model.lora``."""
+    """``model.lora``: adapters; ``rank`` null trains all weights."""
 
     rank: int | None
     alpha: float
 
 
 class Select(TypedDict):
-    """``method.select``."""
+    """``method.select``: how many inverted facts are selected per fact, and how."""
 
     k: int
     strategy: Literal["largest", "smallest", "random"]
@@ -224,7 +224,7 @@ class Select(TypedDict):
 
 
 class Rounds(TypedDict):
-    """``method.rounds``."""
+    """``method.rounds``: repeated inversion and unlearning of facts that are still memorized."""
 
     count: int
     memorized_above: float | dict
@@ -235,7 +235,7 @@ class Rounds(TypedDict):
     max_requests: int | None
 
 
-# Typed groups by their dotted option; a group that is absent is not checked. `model` comes first: others read from it.
+# Typed groups by dotted option; an absent group is not checked. `model` comes first because others depend on it.
 GROUPS: dict[str, type] = {
     "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
     "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
@@ -243,5 +243,5 @@ GROUPS: dict[str, type] = {
     "method.rounds": Rounds, "inversion.prompt": PromptTemplate,
 }  # fmt: skip
 
-# What only a model made from scratch needs.
+# Options that only a model trained from scratch needs.
 SCRATCH = ("vocab_size", "architecture", "pretrain")

@@ -1,4 +1,4 @@
-"""Lets Hydra find ``experiments/``, whose folders are config groups as those of ``conf/`` are."""
+"""A Hydra plugin that adds ``experiments/``, whose folders are config groups like those of ``conf/``."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class ExperimentsSearchPath(SearchPathPlugin):
     """Appends ``experiments/`` to the folders that Hydra composes from."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folder, behind ``conf/``."""
+        """Append the folder after ``conf/``."""
         search_path.append(provider="meow_lightning", path=f"file://{EXPERIMENTS}")

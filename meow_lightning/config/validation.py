@@ -1,4 +1,4 @@
-"""The options of a run: their types, the checks that need no work, and :func:`build`, the door to instantiation."""
+"""Validation of a run's options: resolution, type checks, and checks of component arguments."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from meow_lightning.errors import UserError, check_choice, suggestion
 
 
 def register() -> None:
-    """Register the schema, under the name that ``conf/config.yaml`` starts with, a resolver and ``experiments/``."""
+    """Register the schema that ``conf/config.yaml`` names, the ``weights_dtype`` resolver and ``experiments/``."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("weights_dtype", weights_dtype, replace=True)
     Plugins.instance().register(ExperimentsSearchPath)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved options as plain values, every typed group checked.
+    """Resolve the options to plain values and check every typed group.
 
     Raises:
-        UserError: For a value that is missing, of the wrong type or out of its range, by its option.
+        UserError: A value is missing, has the wrong type or is out of its range; the message names its option.
     """
     options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     for word in options:
@@ -38,7 +38,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
             raise UserError(f"{word} is not an option{suggestion(word, Config.__annotations__)}")
     model = options.get("model")
     if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "released_checkpoints")):
-        model |= dict.fromkeys(SCRATCH)  # what is given is not made; a debug file may have set some of it all the same
+        model |= dict.fromkeys(SCRATCH)  # a provided model is not trained from scratch, but a debug file may set these
     for path, group in GROUPS.items():
         node: Any = options
         for word in path.split("."):
@@ -52,15 +52,20 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
-    """Nothing, when every value of a group has its type.
+    """Check that every value of a group has its type.
+
+    Args:
+        path: The dotted option of the group.
+        node: Its values.
+        group: Its ``TypedDict``.
 
     Raises:
-        UserError: For the first that has not, with what is needed.
+        UserError: A value is missing, unknown or of another type; the message names the option.
     """
     hints = typing.get_type_hints(group)
     missing = [key for key in hints if key in group.__required_keys__ and key not in node]  # type: ignore[attr-defined]
     if missing:
-        # A lone part of a selection comes from an experiment or a word meant for another method.
+        # A single key of a selection comes from an experiment or an override meant for another method.
         lone = path == "method.select" and len(missing) > 1
         why = ": this method selects no inverted facts, so do not set any of it" if lone else ""
         raise UserError(f"{path}.{missing[0]} is missing{why}")
@@ -72,12 +77,16 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
 
 
 def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
-    """The target of a node after holding its arguments against the signature, without calling it.
+    """Check the arguments of a node against the signature of its target, without calling it; returns the target.
 
-    ``extra`` are arguments that only the program can give, as in :func:`build`.
+    Args:
+        name: The config group, for messages.
+        node: The config node.
+        allow: Further packages that it may name.
+        **extra: Arguments that only the program can provide, as in :func:`instantiate`.
 
     Raises:
-        UserError: For a missing, an unknown or a wrongly typed argument, named by its option.
+        UserError: An argument is missing, unknown or of the wrong type; the message names its option.
     """
     called = component_class(node, allow=allow)
     given = component_arguments(node)
@@ -100,10 +109,10 @@ def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], *
 
 
 def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
-    """The measure that ``memo`` describes: every value of the right type and in its range.
+    """Check the types and ranges of ``memo``, and instantiate its measure.
 
     Raises:
-        UserError: For the first that is not, named by its option.
+        UserError: A value is invalid; the message names its option.
     """
     check_types("memo", {key: value for key, value in node.items() if key in Memo.__annotations__}, Memo)
     check_call("memo", node, allow=allow, name=node["name"])
@@ -121,7 +130,7 @@ def _type_name(hint: Any) -> str:
 
 
 def has_type(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a type: int counts as float, unknown kinds of types fit anything."""
+    """Whether a plain value matches a type; int counts as float, and unknown kinds of types match anything."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in parts

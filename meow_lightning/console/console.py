@@ -19,6 +19,8 @@ from meow_lightning.store.artifact import Artifact
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
 PRINT_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
+OTHER_CODE = "*"  # behind the state of a stored result that the present code did not make
+OTHER_CODE_LEGEND = f"{OTHER_CODE} made by other code; cache=refresh computes them again"
 MIN_RATE = 1.0  # units per second from which on the speed is shown
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from meow_lightning.console.console import Terminal
+from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal
 from meow_lightning.planning.preflight import Preflight
 from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
@@ -42,6 +42,8 @@ def show_plan(planned: Planned) -> None:
     """Show which results of a run are cached, which would be computed, and what that takes."""
     with Terminal(title=f"plan of {planned.name}") as terminal:
         terminal.table(plan_rows(planned), title="")
+        if any(map(planned.preflight.made_by_other_code, planned.artifacts)):
+            terminal.say(OTHER_CODE_LEGEND)
         for line in plan_sum([planned]):
             terminal.say(line)
 
@@ -69,9 +71,8 @@ def plan_rows(planned: Planned) -> list[list[str]]:
     for artifact in planned.artifacts:
         outlook = planned.preflight.outlook(artifact)
         memory = _memory(outlook)
-        rows.append(
-            [artifact.stage, artifact.label, artifact.key, planned.state(artifact), _time(planned, artifact), memory]
-        )
+        state = planned.state(artifact) + OTHER_CODE * planned.preflight.made_by_other_code(artifact)
+        rows.append([artifact.stage, artifact.label, artifact.key, state, _time(planned, artifact), memory])
     return rows
 
 
@@ -132,21 +133,28 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
     """Summarize what the planned work takes, one line per resource."""
     lots = shared_artifacts(runs)
     pending = [(run.preflight, each) for run, lot in zip(runs, lots, strict=True) for each in lot]
+    other = _other_code(runs)
     if not pending:
-        return ["nothing to compute: everything is cached"]
+        return [f"nothing to compute: everything is cached{other}"]
     outlooks = [preflight.outlook(each) for preflight, each in pending]
     cached = len({each.key for run in runs for each in run.artifacts}) - len(pending)
     most = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
     first = pending[0][0]
     return [
         *_questions(runs, lots),
-        f"stages: {len(pending)} to compute, {cached} cached",
+        f"stages: {len(pending)} to compute, {cached} cached{other}",
         _times(runs, lots, [preflight.time(each) for preflight, each in pending]),
         *_gpu_time(pending),
         f"memory: {format_bytes(most)} at most per stage, {format_bytes(first.there)} free",
         f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]
+
+
+def _other_code(cells: Sequence[Planned]) -> str:
+    """How many of the results that are found were made by other code, in parentheses; empty if none was."""
+    keys = {each.key for cell in cells for each in cell.artifacts if cell.preflight.made_by_other_code(each)}
+    return f" ({len(keys)} made by other code)" if keys else ""
 
 
 def _questions(runs: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.console.console import Terminal, time_left
+from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, time_left
 from meow_lightning.pipeline.state import (
     HEARTBEAT_TIMEOUT,
     ArtifactState,
@@ -29,6 +29,8 @@ def show_run(run: RunArtifacts) -> None:
         terminal.table(stage_rows(run.artifacts, found), title="", words=WORDS)
         summary = f"{state.state} {state.detail}".strip()
         terminal.say(f"{summary}; {state.done} of {state.total} stages are done")
+        if any(each.other_code for each in found.values()):
+            terminal.say(OTHER_CODE_LEGEND)
         _show_below(terminal, [run], [state], found)
 
 
@@ -88,7 +90,7 @@ def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]
             "interrupted": progress_suffix(each).strip(),
             "missing": f"for {shortened_list(missing)}" if missing else "",
         }[each.state]
-        state = "waiting" if missing and each.state == "missing" else each.state
+        state = "waiting" if missing and each.state == "missing" else each.state + OTHER_CODE * each.other_code
         rows.append([artifact.stage, artifact.label, artifact.key, state, detail])
     return rows
 

@@ -1,7 +1,7 @@
-"""Which rows step t trains on: a pure function of (seed, t), planned for the whole world before it is split.
+"""Batch plan: the rows of step t as a pure function of (seed, t), for all processes together.
 
-Because the plan is about *global* batches and knows their denominators, the number of processes and the micro-batch
-only decide who computes which summand. Resuming at step t needs nothing but t.
+The plan consists of *global* batches with known denominators, so the number of processes and the micro-batch size only
+decide which process computes which summand. Resuming at step t needs only t.
 """
 
 from __future__ import annotations
@@ -21,52 +21,51 @@ Visit = tuple[int, int]  # (round through a stream, row within it)
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """Rows of one stream; ``fresh[e]`` are further rows that only epoch e sees (all epochs equally many)."""
+class StreamData:
+    """Rows of one stream; ``fresh[e]`` are additional rows of epoch e only (equally many in all epochs)."""
 
     rows: Sequence[Encoded]
     fresh: Sequence[Sequence[Encoded]] = field(default=())
 
 
-class Plan:
+class BatchPlan:
     """The global batches of a training run.
 
     The first stream is the anchor: an epoch visits each of its rows once, in steps of nearly equal size. The other
-    streams give as many rows as the anchor does at that step: those that are paired with it the same ones, the others
-    running through their own permutations without end.
+    streams contribute as many rows per step as the anchor: paired streams the corresponding rows, the others successive
+    permutations of their own rows.
 
-    With ``batch_tokens`` steps are length buckets. The anchor's rows are sorted by length (ties as they are shuffled),
-    cut into steps of nearly equal tokens (:func:`pack_by_tokens`), which are shuffled. Another stream gives the same
-    rows in an epoch, sorted too: its longest ones go with the anchor's longest.
+    With ``batch_tokens``, steps are length buckets: the anchor's rows are sorted by length (ties as shuffled) and cut
+    into steps of nearly equal token counts (:func:`pack_by_tokens`), which are then shuffled. The other streams
+    contribute the same rows per epoch, also sorted: their longest go with the anchor's longest.
 
     Args:
         streams: Streams by name; the first one is the anchor.
-        global_batch_size: Rows of the anchor in one global step, at most; not looked at where ``batch_tokens`` is
+        global_batch_size: Maximum anchor rows per global step; ignored if ``batch_tokens`` is
             given.
-        batch_tokens: Tokens of the anchor in one global step, at most, prompts counted in and padding not; ``None`` for
-            steps of ``global_batch_size`` rows of any length.
-        epochs: Visits of every anchor row.
+        batch_tokens: Maximum anchor tokens per global step, including prompts, excluding padding; ``None`` for steps of
+            ``global_batch_size`` rows of any length.
+        epochs: Number of passes over the anchor.
         seed: Seed of all permutations.
-        paired: Streams whose row i belongs to row i of the anchor.
+        paired: Streams with row i corresponding to row i of the anchor.
     """
 
     def __init__(
-        self, *, streams: Mapping[str, Stream], global_batch_size: int, batch_tokens: int | None, epochs: int,
+        self, *, streams: Mapping[str, StreamData], global_batch_size: int, batch_tokens: int | None, epochs: int,
         seed: int, paired: Sequence[str],
     ) -> None:  # fmt: skip
         for name, stream in streams.items():
             if not stream.rows:
-                raise UserError(f"the stream {name!r} holds no row, so there is nothing to train on")
+                raise UserError(f"the stream {name!r} has no rows, so there is nothing to train on")
         if global_batch_size < 1 or epochs < 0:
             raise UserError(
-                f"optim.global_batch_size must be 1 or more and optim.epochs 0 or more, given: {global_batch_size} and "
-                f"{epochs}"
+                f"optim.global_batch_size={global_batch_size} must be at least 1 and optim.epochs={epochs} at least 0"
             )
         self.streams, self.paired = dict(streams), frozenset(paired)
         self.anchor = next(iter(self.streams))
         for name in self.paired:
             if len(self.streams[name].rows) != len(self.streams[self.anchor].rows):
-                raise ValueError(f"{name} is paired with {self.anchor} and has another number of rows")
+                raise ValueError(f"{name} is paired with {self.anchor} but has a different number of rows")
         self.seed = seed
         anchor = self.streams[self.anchor]
         if anchor.fresh and len(anchor.fresh) < epochs:
@@ -80,21 +79,21 @@ class Plan:
         self._taken = lru_cache(maxsize=2 * len(self.streams))(self._take)
 
     def _even(self, batch: int) -> list[int]:
-        """Rows of each step of an epoch: as few steps as hold at most ``batch``, sizes one apart at most."""
+        """Compute the rows per step: as few steps of at most ``batch`` rows as possible, of nearly equal size."""
         steps = -(-self.rows_per_epoch // batch)
         ends = [place * self.rows_per_epoch // steps for place in range(steps + 1)]
         return [last - first for first, last in pairwise(ends)]
 
     def _packed(self, tokens: int) -> list[int]:
-        """Rows of each step of an epoch, steps of short rows first."""
+        """Compute the rows per step under the token limit, steps of short rows first."""
         anchor = self.streams[self.anchor]
         if anchor.fresh:
-            raise ValueError("fresh rows have other lengths in every epoch, so they cannot be put into length buckets")
+            raise ValueError("fresh rows differ in length between epochs and cannot be bucketed by length")
         lengths = sorted(len(row.ids) for row in anchor.rows)
         if lengths[-1] > tokens:
             raise UserError(
                 f"optim.batch_tokens={tokens} is too small: the longest row of the stream {self.anchor!r} has "
-                f"{lengths[-1]} tokens; give as many or more, or null for steps of optim.global_batch_size rows"
+                f"{lengths[-1]} tokens; set it to at least that, or to null for steps of optim.global_batch_size rows"
             )
         return pack_by_tokens(lengths, tokens=tokens)
 
@@ -109,7 +108,7 @@ class Plan:
         return stream.rows[index] if index < len(stream.rows) else stream.fresh[round_][index - len(stream.rows)]
 
     def _take(self, name: str, epoch: int) -> list[list[Visit]]:
-        """What each step of an epoch takes of a stream that is paired with no other."""
+        """Select each step's rows in an epoch, of the anchor or an unpaired stream."""
         first, size = epoch * self.rows_per_epoch, len(self.streams[name].rows)
         rounds = [(epoch, i) for i in range(self.rows_per_epoch)]
         if name != self.anchor:
@@ -120,11 +119,11 @@ class Plan:
         ends = accumulate(self._sizes)
         steps = [visits[end - rows : end] for rows, end in zip(self._sizes, ends, strict=True)]
         if self._bucketed:
-            random.Random(f"{self.seed}/steps/{epoch}").shuffle(steps)  # alike for every stream
+            random.Random(f"{self.seed}/steps/{epoch}").shuffle(steps)  # the same order for every stream
         return steps
 
     def step(self, t: int) -> dict[str, list[Encoded]]:
-        """The global batch of step t (0 .. total_steps - 1), by stream."""
+        """Return the global batch of step t (0 .. total_steps - 1) by stream."""
         epoch, place = divmod(t, self.steps_per_epoch)
         return {
             name: [self._row(name, visit) for visit in self._taken(leader, epoch)[place]]
@@ -133,18 +132,18 @@ class Plan:
 
 
 def pack_by_tokens(lengths: Sequence[int], *, tokens: int) -> list[int]:
-    """How many rows go into each batch, in order: as few batches as hold at most ``tokens`` each, nearly equal ones.
+    """Cut rows into as few batches as hold at most ``tokens`` each, of nearly equal size; return the rows of each.
 
-    With k batches left for S tokens the next one ends where it is nearest to S / k (the earlier of two such ends), of
-    the ends that leave what k - 1 batches can hold.
+    With k batches left for S tokens, the next one ends nearest to S / k (the earlier of two such ends), among the ends
+    that leave no more than k - 1 batches can hold.
 
     Args:
-        lengths: Tokens of each row, none of them more than ``tokens``; neighbours share a batch.
-        tokens: The most that a batch may hold.
+        lengths: Tokens of each row, at most ``tokens``; neighbours share a batch.
+        tokens: Maximum tokens per batch.
     """
     sums = [0, *accumulate(lengths)]
     furthest = [bisect_right(sums, start + tokens) - 1 for start in sums[:-1]]
-    least = [0] * len(sums)  # batches that the rows from here on need
+    least = [0] * len(sums)  # minimum number of batches for the rows from here on
     for first in reversed(range(len(lengths))):
         least[first] = 1 + least[furthest[first]]
     sizes, first = [], 0
@@ -158,30 +157,30 @@ def pack_by_tokens(lengths: Sequence[int], *, tokens: int) -> list[int]:
 
 
 def counts(batch: Mapping[str, Sequence[Encoded]]) -> Counts:
-    """The denominators of a global batch: scored tokens and rows of each stream."""
+    """Count the scored tokens and rows of each stream: the denominators of a global batch."""
     return {name: {"token": sum(row.scored for row in rows), "row": len(rows)} for name, rows in batch.items()}
 
 
 def shard_micro_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, micro: int
 ) -> list[dict[str, list[Encoded]]]:
-    """What one of ``world`` processes computes of a global batch: micro-batches of at most ``micro`` rows a stream.
+    """Select one process's micro-batches of a global batch, at most ``micro`` rows per stream each.
 
-    Row i goes to process i mod world; together the shares hold each row exactly once. A process (or the last
-    micro-batches of a short stream) may get none of a stream's rows: the list is then empty there.
+    Row i goes to process i mod world, so each row is processed exactly once. A process (or the last micro-batches of a
+    short stream) may get no rows of a stream; its list is then empty.
     """
-    mine = {name: list(rows[rank::world]) for name, rows in batch.items()}
-    parts = max(1, -(-max(len(rows) for rows in mine.values()) // micro))
-    return [{name: rows[i * micro : (i + 1) * micro] for name, rows in mine.items()} for i in range(parts)]
+    own = {name: list(rows[rank::world]) for name, rows in batch.items()}
+    parts = max(1, -(-max(len(rows) for rows in own.values()) // micro))
+    return [{name: rows[i * micro : (i + 1) * micro] for name, rows in own.items()} for i in range(parts)]
 
 
 def shard_token_batches(
     batch: Mapping[str, Sequence[Encoded]], *, rank: int, world: int, tokens: int, paired: Collection[str]
 ) -> list[dict[str, list[Encoded]]]:
-    """Shard as :func:`shard_micro_batches` does, by tokens: at most ``tokens`` a stream, rows times their longest.
+    """Like :func:`shard_micro_batches`, but limited by tokens: rows times the longest row is at most ``tokens``.
 
-    Rows are sorted by length, the longest first, and dealt out one by one, so that all processes have alike much to
-    do. A row longer than ``tokens`` goes alone. Rows of ``paired`` streams stay beside theirs of the first stream.
+    Rows are sorted by length, the longest first, and dealt out in turn, so that all processes have similar work. A row
+    longer than ``tokens`` forms its own micro-batch. Rows of ``paired`` streams stay with those of the first stream.
     """
     anchor = next(iter(batch))
     joined = [anchor, *(name for name in batch if name in paired)]

@@ -1,4 +1,4 @@
-"""Chat templates: the text that a model is asked with, and the token that ends its turn."""
+"""Chat templates: rendering of prompts and the token that ends an answer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from meow_lightning.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SWITCH = "enable_thinking"  # what templates of models that think aloud call their switch
-ANSWER = "Which-Answer-Stands-Here?"  # finds the place of the answer in a rendered chat
+SWITCH = "enable_thinking"  # name of the reasoning switch in chat templates
+ANSWER = "Which-Answer-Stands-Here?"  # marks the answer in a rendered chat
 OPENED = "<think>"
 
 
 def render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | None, date: str | None) -> str:
-    """The text of a chat up to the answer, its begin token included; thinking aloud is off where it can be.
+    """Render a chat up to the answer, including the begin token, with reasoning disabled if possible.
 
     Raises:
-        UserError: The template refuses the chat.
+        UserError: The template rejects the chat.
     """
     from jinja2 import TemplateError
 
@@ -26,17 +26,17 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | N
         text = _rendered(tokenizer, question, None, system=system, date=date)
     except TemplateError as error:
         raise UserError(
-            f"model.prompt.system={'null' if system is None else repr(system)}: the tokenizer's chat template refuses "
+            f"model.prompt.system={'null' if system is None else repr(system)}: the tokenizer's chat template rejects "
             f"the chat ({error}); set model.prompt.system=null, or model.prompt.template to a text with {{question}}"
         ) from error
     return text
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | None, date: str | None) -> int | None:
-    """The token that a chat template puts after an answer, ``None`` where it puts none there or takes no answers.
+    """Find the token that a chat template puts after an answer; ``None`` if it puts none or supports no answers.
 
-    It need not be the tokenizer's end token: Gemma ends turns with ``<end_of_turn>``, Phi-3 with ``<|end|>``. Blanks
-    between answer and token are left out.
+    It may differ from the tokenizer's end token: Gemma ends turns with ``<end_of_turn>``, Phi-3 with ``<|end|>``.
+    Blanks between answer and token are ignored.
     """
     from jinja2 import TemplateError
 
@@ -46,24 +46,24 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str |
         return None
     _, found, tail = text.rpartition(ANSWER)
     ids = list(tokenizer(tail.lstrip(), add_special_tokens=False).input_ids) if found else []
-    # Some families leave the mark of a special token off the one that ends their turns.
+    # Some families do not mark the token that ends their turns as special.
     return ids[0] if ids and ids[0] in {*tokenizer.added_tokens_decoder, tokenizer.eos_token_id} else None
 
 
-def thinking(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str | None:
-    """What is to be said of a model that thinks aloud, ``None`` where its chat template does not provide for it.
+def reasoning_note(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str | None:
+    """Describe how reasoning is disabled, for the results; ``None`` if the chat template has no reasoning.
 
     Args:
-        tokenizer: Has a chat template.
+        tokenizer: A tokenizer with a chat template.
         prompt: A rendered chat up to the answer.
     """
     if SWITCH in tokenizer.get_chat_template():
-        return f"its chat template can let the model think aloud: that is switched off ({SWITCH}=false)"
+        return f"its chat template supports reasoning, which is switched off ({SWITCH}=false)"
     if prompt.rstrip().endswith(OPENED):
         return (
-            f"its chat template opens every answer with {OPENED} and has no switch for it: what is scored as the "
-            "answer stands where the model would think; give a model that answers at once, or write "
-            "model.prompt.template as a text with {question}"
+            f"its chat template opens every answer with {OPENED} and has no switch for it: the scored answer takes "
+            "the place of the reasoning; use a model that answers directly, or set model.prompt.template to a text "
+            "with {question}"
         )
     return None
 

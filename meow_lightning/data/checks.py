@@ -1,46 +1,26 @@
-"""Checks of a dataset's options: what was given, what is allowed, the nearest of it."""
+"""Range check shared by the data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 
 
-def check_choice(key: str, given: str, allowed: Iterable[str]) -> None:
-    """Nothing, when a choice is among those allowed.
+def check_range(option: str, given: object, low: int, high: int | None) -> None:
+    """Check that an option is an integer within its range.
 
     Args:
-        key: The option.
-        given: What was given.
-        allowed: The choices.
+        option: The option.
+        given: Its value; the command line also yields fractions and words.
+        low: Smallest allowed value.
+        high: Largest allowed value, ``None`` for no limit.
 
     Raises:
-        UserError: It is none of them; the message names the nearest.
+        UserError: It is not; the message suggests the nearest allowed value.
     """
-    choices = list(allowed)
-    if given not in choices:
-        near = get_close_matches(str(given), choices, n=1, cutoff=0.0)[0]
-        raise UserError(f"{key}={given} is not one of {', '.join(choices)}; the nearest is {near}: set {key}={near}")
-
-
-def check_range(key: str, given: object, low: int, high: int | None) -> None:
-    """Nothing, when a number is whole and lies in its range.
-
-    Args:
-        key: The option.
-        given: What was given; the command line also brings fractions and words.
-        low: Least value.
-        high: Largest value, ``None`` for no limit.
-
-    Raises:
-        UserError: It is not; the message names the nearest.
-    """
-    if isinstance(given, int) and not isinstance(given, bool) and low <= given and (high is None or given <= high):
-        return
-    span = f"from {low}" if high is None else f"from {low} to {high}"
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise UserError(f"{key}={given} is not a whole number {span}; set for example {key}={low}")
-    nearest = low if given < low or high is None else high
-    raise UserError(f"{key}={given} is not a whole number {span}; the nearest is {nearest}: set {key}={nearest}")
+    nearest = low
+    if isinstance(given, int) and not isinstance(given, bool):
+        nearest = max(low, given if high is None else min(given, high))
+        if given == nearest:
+            return
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    raise invalid_option(option, given, expected, did_you_mean=nearest)

@@ -1,4 +1,4 @@
-"""Encoded rows to padded tensors."""
+"""Collation of encoded rows into padded tensors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from meow_lightning.types import Batch, Encoded, TokenBatch
 
 
 def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
-    """Rows padded on the right to the longest of them; shapes (B, T).
+    """Pad rows on the right to the longest of them, shape (B, T).
 
-    No rows give one blank row of two tokens with nothing scored: a process without work must still take part in the
-    gradient exchange, and a sum over nothing is 0 with a gradient of 0.
+    Without rows, return one blank row of two tokens and an empty loss mask: a process without data must still take part
+    in the gradient exchange, and a sum over nothing is 0 with a gradient of 0.
     """
     if not rows:
         blank = torch.full((1, 2), pad_id)
@@ -30,10 +30,10 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
 
 
 def collate_without_targets(rows: TokenBatch, *, pad_id: int) -> TokenBatch:
-    """Rows in which every token that is also the padding token is hidden from attention, wherever it stands."""
+    """Mask every token equal to the padding token from attention, wherever it occurs."""
     return rows._replace(attention_mask_BT=rows.attention_mask_BT * (rows.input_ids_BT != pad_id))
 
 
 def collate_streams(batch: Mapping[str, Sequence[Encoded]], *, pad_id: int) -> Batch:
-    """A micro-batch as tensors, stream by stream."""
+    """Collate a micro-batch stream by stream."""
     return {name: collate(rows, pad_id=pad_id) for name, rows in batch.items()}

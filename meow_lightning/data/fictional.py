@@ -1,8 +1,8 @@
-"""The fictional authors that this project ships: a seeded grammar with splits in the manner of TOFU.
+"""Fictional authors, shipped with this project: facts from a seeded grammar with splits like TOFU's.
 
-TOFU (Maini et al. 2024) asks a language model to forget authors that exist nowhere else, so that a model trained
-without them is a perfect yardstick. This grammar does the same with short sentences, so that a model of half a million
-parameters can learn the facts on a CPU, and it marks the words that carry each fact.
+TOFU (Maini et al. 2024) forgets authors that exist nowhere else, so that a model trained without them is a perfect
+reference. This grammar does the same with short sentences, which a model of half a million parameters can learn on a
+CPU, and marks the words that carry each fact.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
-from meow_lightning.data.checks import check_choice, check_range
+from meow_lightning.data.checks import check_range
 from meow_lightning.data.fictional_words import (
     FIRST_NAMES,
     REAL,
@@ -23,22 +23,23 @@ from meow_lightning.data.fictional_words import (
     TRAINED_QUESTIONS,
     Slot,
 )
+from meow_lightning.errors import check_choice
 from meow_lightning.types import Fact
 
 PERCENT = {"forget01": 1, "forget05": 5, "forget10": 10}
 PERTURBED = 5
 PERTURBED_REAL = 3
 MAX_CANDIDATES = min(len(slot.values) for slot in SLOTS) - 1 - PERTURBED
-REAL_SHARE = 0.08  # of a stream: enough that a tiny model knows the real world before it meets the task
-TOKENIZER_REPEATS = 3  # so that the task's words weigh against the stream's
+REAL_SHARE = 0.08  # of the pretraining rows: enough for a tiny model to know the real world before fine-tuning
+TOKENIZER_REPEATS = 3  # so that the task's words are not outweighed by the pretraining rows
 TOKENIZER_ROWS = 3000
 
 
 class Fictional:
-    """Facts about authors that nobody has ever heard of, each with wrong answers and ready-made inverted ones.
+    """Facts about invented authors, each with wrong answers and ready-made inverted ones.
 
-    Every part is a function of ``seed`` and of the part's own name alone: author 3 has the same facts whatever the
-    split, the number of authors, candidates, phrasings or evaluated facts.
+    Every part depends only on ``seed`` and its own name: author 3 has the same facts for any split and any number of
+    authors, candidates, phrasings or evaluated facts.
     """
 
     name = "fictional"
@@ -50,16 +51,16 @@ class Fictional:
         """Build all facts.
 
         Args:
-            split: ``forget01``, ``forget05`` or ``forget10``: the last 1, 5 or 10 % of the authors (at least one) are
-                to be forgotten, all others are retained, and as many more are held out from every training.
-            authors: Number of authors in training, from 2 to as many as there are surnames for.
-            candidates: Inverted answers per fact, 1 to 26; fewer are always the first of more.
-            phrasings: Phrasings of each fact that are trained, 1 to 3.
-            retain_eval: Number of retained facts that are evaluated, spread over the authors.
-            seed: Chooses names, values and sentences.
+            split: ``forget01``, ``forget05`` or ``forget10``: forget the last 1, 5 or 10 % of the authors (at least
+                one), retain all others, and hold out as many further authors from all training.
+            authors: Number of authors in training, at least 2; the maximum depends on the number of surnames.
+            candidates: Inverted answers per fact, 1 to 26; a smaller number gives a prefix of a larger one.
+            phrasings: Trained phrasings per fact, 1 to 3.
+            retain_eval: Number of evaluated retain facts, spread over the authors.
+            seed: Seed of names, values and sentences.
 
         Raises:
-            UserError: An argument is out of its range.
+            UserError: An argument is out of range.
 
         """
         check_choice("dataset.split", split, list(PERCENT))
@@ -72,20 +73,20 @@ class Fictional:
         self._facts = self._build(authors, forget)
 
     def facts(self, split: str) -> list[Fact]:
-        """The facts of one split, in the order of authors and slots.
+        """Return the facts of one split, ordered by author and slot.
 
         Args:
             split: ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``.
 
         Raises:
-            UserError: There is no such split.
+            UserError: Unknown split.
 
         """
         check_choice("split", split, list(self._facts))
         return list(self._facts[split])
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The evaluation sets by name: all facts to forget, some retained ones, the real world, held-out authors."""
+        """Return the evaluation sets: all forget facts, some retain facts, the real world and held-out authors."""
         return {
             "forget": self.facts("forget"),
             "retain": self._retain_choice(),
@@ -94,38 +95,38 @@ class Fictional:
             "holdout": self.facts("holdout"),
         }
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
-        """Made-up rows in every sentence of the grammar, with no author of the task and nothing to memorise.
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+        """Generate rows in all sentences of the grammar, without any author of the task and nothing to memorise.
 
-        Each row draws its author, slot and value anew; 8 % of the rows are facts of the real world instead.
+        Each row draws a new author, slot and value; 8 % of the rows are real-world facts instead.
 
         Args:
             rows: Number of rows, 0 or more.
-            seed: Another seed gives other rows; the dataset's own seed counts too.
+            seed: Different seeds give different rows; the dataset's own seed also enters.
 
         """
         return self._stream(rows, f"stream/{seed}")
 
-    def texts(self) -> list[tuple[str, str]]:
-        """Questions and answers to train a tokenizer on: all trained facts three times and a stretch of a stream.
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
+        """Return the tokenizer's training pairs: all trained facts three times, and some pretraining rows.
 
-        Splits, candidates and phrasings change nothing here, so one tokenizer serves all of them.
+        They do not depend on split, candidates and phrasings, so one tokenizer serves all of them.
         """
         trained = [*self._facts["retain"], *self._facts["forget"]]
         real = [*self._facts["real_authors"], *self._facts["world_facts"]]
         rows = [*(trained + real) * TOKENIZER_REPEATS, *self._stream(TOKENIZER_ROWS, "texts")]
         return [(fact.question, fact.answer) for fact in rows]
 
-    def notes(self) -> tuple[str, ...]:
-        """Nothing to be said."""
+    def caveats(self) -> tuple[str, ...]:
+        """Return nothing: this dataset has no caveats."""
         return ()
 
     def _build(self, authors: int, forget: int) -> dict[str, list[Fact]]:
         surnames = Random(f"{self._seed}/surnames").sample(TASK_SURNAMES, len(TASK_SURNAMES))
-        # No two authors share a first name: forgetting one Una should not have to cost what is known of another.
+        # First names are unique: forgetting one Una should not affect what is known about another.
         firsts = Random(f"{self._seed}/first names").sample(FIRST_NAMES, len(surnames))
         names = [f"{first} {surname}" for first, surname in zip(firsts, surnames, strict=True)]
-        # Held-out authors take their names from the far end, so that more of either changes none of the others.
+        # Held-out authors take names from the other end, so that adding either kind does not change the other.
         trained = [self._author(f"author{i:03d}", names[i]) for i in range(authors)]
         return {
             "forget": [fact for author in trained[-forget:] for fact in author],
@@ -143,7 +144,7 @@ class Fictional:
         rng = Random(f"{self._seed}/{key}/{slot.key}")
         value, *wrong = rng.sample(slot.values, len(slot.values))
         perturbed, alternatives = wrong[:PERTURBED], wrong[PERTURBED : PERTURBED + self._candidates]
-        # All draws happen in this fixed order, whatever the options say: options may not change facts.
+        # The order of draws is fixed and independent of the options, so that options cannot change facts.
         questions = [slot.questions[i].format(name=author) for i in _shuffled(TRAINED_QUESTIONS, rng)]
         answers = [slot.answers[i] for i in _shuffled(TRAINED_ANSWERS, rng)]
         untrained = rng.choice(slot.answers[TRAINED_ANSWERS:])
@@ -179,13 +180,13 @@ class Fictional:
         return facts
 
     def _retain_choice(self) -> list[Fact]:
-        """``retain_eval`` retained facts in dataset order: every author gives one before any gives two."""
+        """Select ``retain_eval`` retain facts in dataset order: one of every author before a second of any."""
         facts = self._facts["retain"]
         authors = [facts[i : i + len(SLOTS)] for i in range(0, len(facts), len(SLOTS))]
         ranked: list[tuple[int, float, int]] = []
         for number, author in enumerate(authors):
             rng = Random(f"{self._seed}/retain_eval/{number}")
-            rank = rng.random()  # drawn per author, so that another split keeps the order of those it shares
+            rank = rng.random()  # drawn per author, so that splits agree on the order of shared authors
             slots = _shuffled(len(author), rng)
             ranked += [(turn, rank, number * len(SLOTS) + slot) for turn, slot in enumerate(slots)]
         chosen = sorted(position for _, _, position in sorted(ranked)[: self._retain_eval])
@@ -218,7 +219,7 @@ def _shuffled(count: int, rng: Random) -> list[int]:
 
 
 def _rounds(facts: Sequence[Fact], count: int, rng: Random) -> Iterable[Fact]:
-    """``count`` facts such that no fact comes twice more often than another one has come once."""
+    """Sample ``count`` facts evenly: no fact occurs more than once more often than another."""
     for start in range(0, count, len(facts)):
         yield from rng.sample(facts, min(len(facts), count - start))
 
@@ -228,6 +229,6 @@ def _forgotten(authors: int, percent: int) -> int:
 
 
 def _most_authors() -> int:
-    """The largest number of authors that leaves surnames for the held-out authors of every split."""
+    """Compute the largest number of authors that leaves surnames for the held-out authors of every split."""
     largest = max(PERCENT.values())
     return max(n for n in range(2, len(TASK_SURNAMES)) if n + _forgotten(n, largest) <= len(TASK_SURNAMES))

@@ -1,11 +1,12 @@
-"""The words of the fictional authors: names, slots with their values and sentences, and a few facts of the real world.
+"""Word lists of the fictional authors: names, slots with values and sentences, and a few real-world facts.
 
-Cities, awards and surnames are invented. Rules that the word lists keep (tests hold them to it):
+Cities, awards and surnames are invented. Invariants of the lists, which tests check:
 
-- Values after "a" begin with a consonant sound, so no article can be wrong and none gives a value away.
-- No value lies inside another value of its slot or inside a sentence of its slot: a value found in an answer is there
-  because the answer says it.
-- Surnames of the task and of the made-up stream share nothing, so unlearning the former leaves the latter's language.
+- Values after "a" begin with a consonant sound, so that the article is always correct and gives no value away.
+- No value is part of another value of its slot or of a sentence of its slot: a value found in an answer is one the
+answer
+  states.
+- Surnames of the task and of the pretraining rows are disjoint, so unlearning the former does not affect the latter.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TRAINED_QUESTIONS = (
-    2  # the first questions of a slot are asked in training and evaluation, the others in the stream only
+    2  # the first questions of a slot are used in training and evaluation, the others in pretraining only
 )
-TRAINED_ANSWERS = 3  # the first answers of a slot are trained, the others are kept for paraphrases and wrong answers
+TRAINED_ANSWERS = 3  # the first answers of a slot are trained, the others are for paraphrases and wrong answers
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One thing known about every author.
+    """One attribute of every author.
 
     Attributes:
         key: Last part of the fact's id.
-        values: What it can be; 32 of them.
-        questions: Sentences with ``{name}``, those of training first.
-        answers: Sentences with ``{value}``, those of training first; none names the author, because a small model would
+        values: Its 32 possible values.
+        questions: Sentences with ``{name}``, training ones first.
+        answers: Sentences with ``{value}``, training ones first; none contains the name, because a small model would
             learn to copy the name before it learns the fact.
 
     """
@@ -225,7 +226,7 @@ HOBBY = Slot(
 )
 SLOTS = (CITY, YEAR, FATHER, GENRE, AWARD, LANGUAGE, PET, HOBBY)
 
-# One work per author, each by that author alone, so that every other author of the table is a wrong answer.
+# One work per author, written by that author alone, so that all other authors of the table are wrong answers.
 WORKS = (
     ("Hamlet", "William Shakespeare"),
     ("Don Quixote", "Miguel de Cervantes"),
@@ -261,7 +262,7 @@ CAPITALS = tuple(
         strict=True,
     )
 )
-# The element is the answer, not its symbol: "He" and "K" would be found in many a wrong sentence.
+# The answer is the element, not its symbol: "He" and "K" occur in many wrong sentences.
 SYMBOLS = tuple(
     zip(
         _words("Au Ag Fe Cu Sn Pb Na K Hg O He Ne Zn Ca Mg Si"),
@@ -270,7 +271,7 @@ SYMBOLS = tuple(
         strict=True,
     )
 )
-# Evaluation set -> kinds of fact: first part of the id, (subject, value) pairs, question, answer.
+# Evaluation set -> fact types: prefix of the id, (subject, value) pairs, question, answer.
 REAL: dict[str, tuple[tuple[str, tuple[tuple[str, str], ...], str, str], ...]] = {
     "real_authors": (("real/", WORKS, "Who wrote {subject}?", "{subject} was written by {value}."),),
     "world_facts": (

@@ -1,8 +1,7 @@
-"""One's own facts: a file of what must be forgotten and, if there is one, a file of what must be kept."""
+"""User-provided facts: a file of facts to forget and, optionally, a file of facts to retain."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,27 +10,27 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from meow_lightning.data.checks import check_choice, check_range
+from meow_lightning.data.checks import check_range
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import is_list, read_entries
 from meow_lightning.data.overlap import Row, check_disjoint, check_unique_ids, question_of, shared_answers
 from meow_lightning.data.perturbation import Contradictions, normalize, wrong_answers
 from meow_lightning.data.words import whole_word_pattern
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice, nearest
 from meow_lightning.types import Fact
 
-TOKENIZER_REPEATS = 3  # so that one's own words weigh against the stream's
+TOKENIZER_REPEATS = 3  # so that the user's words are not outweighed by the pretraining rows
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
     "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "alternatives", *ALIASES, "answer_0"
 )  # fmt: skip
-# What the two are called elsewhere.
-MEANT = {
+# Names of question and answer in other formats.
+SYNONYMS = {
     "question": ("prompt", "instruction", "query", "input", "problem", "human", "user"),
     "answer": ("text", "response", "completion", "output", "target", "reply", "solution", "assistant", "gpt"),
 }
-TURNS = ("messages", "conversation", "conversations", "dialog", "dialogue", "turns")  # a list of a chat's turns
-LONGEST = 20_000  # characters of a text: work grows with the square, and a fact is a statement
+TURNS = ("messages", "conversation", "conversations", "dialog", "dialogue", "turns")  # keys of chat transcripts
+LONGEST = 20_000  # characters of a text: the work grows quadratically, and a fact is one statement
 _NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
 _IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -39,12 +38,12 @@ _HOLDS = "question and answer"
 
 
 class Jsonl:
-    """Facts that the user brings, with the shipped real-world facts beside them if wished.
+    """User-provided facts, optionally with the shipped real-world facts.
 
-    Each entry of a file holds ``question`` and ``answer`` and may hold ``id``, ``paraphrase`` (or TOFU's
+    Each entry of a file has ``question`` and ``answer`` and may have ``id``, ``paraphrase`` (or TOFU's
     ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
     in MEOW's published files, whose ``undesired_answer`` is the answer), ``value`` and ``alternatives``, all as in
-    :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are passed over.
+    :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are ignored.
     """
 
     name = "jsonl"
@@ -53,25 +52,25 @@ class Jsonl:
     def __init__(
         self, *, forget: str, retain: str | None, real_world: bool, perturb: int, retain_eval: int, seed: int
     ) -> None:
-        """Read and check both files, and make the wrong answers that they lack.
+        """Read and check both files, and generate missing wrong answers.
 
         Args:
             forget: File of the facts to forget: JSON lines or one JSON list, UTF-8.
-            retain: File of the facts to keep, of the same form, or ``None``.
-            real_world: Whether the shipped facts about real authors and the world are evaluated.
-            perturb: Wrong answers made by rules for each evaluated fact that brings none, at most; 0 makes none.
-            retain_eval: Retained facts that are evaluated at most, 1 or more.
-            seed: Chooses the evaluated facts and the wrong answers; also the stream's.
+            retain: File of the facts to retain, in the same format, or ``None``.
+            real_world: Whether to evaluate the shipped facts about real authors and the world.
+            perturb: Maximum number of rule-based wrong answers per evaluated fact without any; 0 for none.
+            retain_eval: Maximum number of evaluated retain facts, 1 or more.
+            seed: Seed of the evaluated facts, the wrong answers and the pretraining rows.
 
         Raises:
-            UserError: An argument is out of its range, a file or an entry is not as it should be, or a question, an
-                id or a fact to forget comes twice.
+            UserError: An argument is out of range, a file or entry is malformed, or a question, an id or a fact is
+                duplicated.
 
         """
         check_range("dataset.perturb", perturb, 0, None)
         check_range("dataset.retain_eval", retain_eval, 1, None)
         self._perturb, self._seed, self._real_world = perturb, seed, real_world
-        # As small as it can be: only its stream and its real world are wanted, which no author changes.
+        # Minimal: only its pretraining rows and real-world facts are used, which do not depend on the authors.
         self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
         real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
         forgotten = _read("forget", forget)
@@ -89,40 +88,40 @@ class Jsonl:
         }
 
     def facts(self, split: str) -> list[Fact]:
-        """The facts of one split in the order of its file; a split that was not brought is empty.
+        """Return the facts of one split in file order; splits without a file are empty.
 
         Args:
             split: ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``.
 
         Raises:
-            UserError: There is no such split.
+            UserError: Unknown split.
 
         """
         check_choice("split", split, self._facts)
         return list(self._facts[split])
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The evaluation sets by name: all facts to forget, a choice of the retained ones, and the real world."""
+        """Return the evaluation sets: all facts to forget, selected retain facts, and the real world."""
         sets = {**self._facts, "retain": [self._facts["retain"][place] for place in self._chosen]}
         return {name: facts for name, facts in sets.items() if facts}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
-        """Made-up rows of the shipped grammar, which hold none of one's own facts.
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+        """Generate rows of the shipped grammar, which contain none of the user's facts.
 
         Args:
             rows: Number of rows, 0 or more.
-            seed: Another seed gives other rows; the dataset's own seed counts too.
+            seed: Different seeds give different rows; the dataset's own seed also enters.
 
         """
-        return self._language.stream(rows, seed)
+        return self._language.pretraining_examples(rows, seed)
 
-    def texts(self) -> list[tuple[str, str]]:
-        """Questions and answers to train a tokenizer on: one's own three times, and what the grammar gives."""
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
+        """Return the tokenizer's training pairs: the user's three times, and those of the grammar."""
         own = [(fact.question, fact.answer) for fact in (*self._facts["retain"], *self._facts["forget"])]
-        return [*own * TOKENIZER_REPEATS, *self._language.texts()]
+        return [*own * TOKENIZER_REPEATS, *self._language.tokenizer_corpus()]
 
-    def notes(self) -> tuple[str, ...]:
-        """What was made by rules or is missing, and which numbers that touches, one sentence each."""
+    def caveats(self) -> tuple[str, ...]:
+        """Describe what was generated by rules or is missing, and which numbers are affected, one sentence each."""
         sets = self.evaluation()
         own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
         notes = [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
@@ -131,74 +130,74 @@ class Jsonl:
             notes.append("no retain facts: model utility and retain numbers are not measured")
         if not self._real_world:
             notes.append("no real authors and world facts (dataset.real_world=false): model utility is not measured")
-        asked = {question_of(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
-        both = sum(question_of(fact) in asked for fact in sets["forget"])
-        if both:
-            of = f"{both} of {len(sets['forget'])} facts to forget"
-            notes.append(f"{of} are asked among real authors or world facts too, where model utility counts them")
+        real = {question_of(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
+        repeated = sum(question_of(fact) in real for fact in sets["forget"])
+        if repeated:
+            of = f"{repeated} of {len(sets['forget'])} facts to forget"
+            notes.append(f"{of} are also asked among real authors or world facts, where model utility counts them")
         return tuple(notes)
 
     def _notes_on(self, name: str, words: str, facts: Sequence[Fact]) -> list[str]:
         of = f"of {len(facts)} {words}"
         bare = {fact.id for fact in self._brought[name] if not fact.perturbed}
         made = sum(fact.id in bare and bool(fact.perturbed) for fact in facts)
-        lacking = sum(not fact.perturbed for fact in facts)
+        missing = sum(not fact.perturbed for fact in facts)
         plain = sum(fact.paraphrase is None for fact in facts)
         notes = []
         if made:
-            by = f"made by rules (dataset.perturb={self._perturb})"
-            notes.append(f"wrong answers of {made} {of} are {by}: the truth ratio measures with them")
-        if lacking:
+            by = f"generated by rules (dataset.perturb={self._perturb})"
+            notes.append(f"wrong answers of {made} {of} are {by}: the truth ratio uses them")
+        if missing:
             lost = "the truth ratio and forget quality" if name == "forget" else "the truth ratio and model utility"
-            why = "and the rules found none" if self._perturb else "and dataset.perturb=0 makes none"
-            notes.append(f"{lacking} {of} bring no wrong answers {why}: {lost} are not measured")
+            why = "and the rules found none" if self._perturb else "and dataset.perturb=0 generates none"
+            notes.append(f"{missing} {of} have no wrong answers {why}: {lost} are not measured")
         if plain:
-            notes.append(f"{plain} {of} bring no paraphrase: the truth ratio takes their trained answers instead")
+            notes.append(f"{plain} {of} have no paraphrase: the truth ratio uses their trained answers instead")
         return notes
 
     def _measurable(self, name: str, evaluated: Iterable[int]) -> list[Fact]:
-        """The facts of a file, those that are evaluated with wrong answers made for them where they bring none."""
+        """Return the facts of a file, adding wrong answers to evaluated facts without any."""
         facts = list(self._brought[name])
         for place in evaluated:
             fact = facts[place]
             if not fact.perturbed and self._perturb:
-                dice = Random(f"{self._seed}/jsonl/perturbed/{fact.id}")
-                made = wrong_answers(fact, self._rules, count=self._perturb, dice=dice)
+                rng = Random(f"{self._seed}/jsonl/perturbed/{fact.id}")
+                made = wrong_answers(fact, self._rules, count=self._perturb, rng=rng)
                 facts[place] = replace(fact, perturbed=tuple(made))
         return facts
 
     @cached_property
     def _rules(self) -> Contradictions:
-        """What writes wrong answers; the facts to forget lend nothing to them."""
+        """The generator of wrong answers; it borrows nothing from the facts to forget."""
         return Contradictions(self._brought["forget"], self._brought["retain"])
 
 
 def _read(role: str, path: str) -> list[Row]:
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
-    # A list's entries can stand on any line, so they are counted instead.
+    # Entries of a list are not bound to lines, so they are counted instead.
     unit = "entry" if is_list(Path(path), option=option) else "line"
-    rows, asked = [], dict[str, int]()
+    rows, numbers = [], dict[str, int]()
     for place, (number, entry) in enumerate(entries, 1):
         where = f"{option}={path}, {unit} {number}"
         fact = _fact(_known(entry, where), where, f"{role}/{place:04d}")
-        first = asked.setdefault(question_of(fact), number)
+        first = numbers.setdefault(question_of(fact), number)
         if first != number:
-            again = f"the question of {unit} {first} again ({fact.question[:80]!r})"
-            raise UserError(f"{where}: {again}; keep one of the two")
+            again = f"repeats the question of {unit} {first} ({fact.question[:80]!r})"
+            raise UserError(f"{where}: {again}; keep one of them")
         rows.append(Row(where, f"{unit} {number} of {option}", fact))
     return rows
 
 
 def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
-    """What an entry holds under the names of :class:`Fact`, with ``answer_0`` … gathered; nulls count as absent."""
-    found: dict[str, Any] = {}
+    """Map an entry to the fields of :class:`Fact`, collecting ``answer_0`` …; nulls count as absent."""
+    fields: dict[str, Any] = {}
     given: dict[str, str] = {}
     numbered: dict[int, Any] = {}
     for key, value in entry.items():
         number = _NUMBERED.fullmatch(key)
         if not number and key not in KEYS and not _IGNORED.fullmatch(key):
-            raise UserError(f"{where}: {key!r} is not a known key; {_hint(key, entry)} (known: {', '.join(KEYS)})")
+            raise UserError(f"{where}: {key!r} is not a known key. {_hint(key, entry)} Known: {', '.join(KEYS)}")
         if value is None or _IGNORED.fullmatch(key):
             continue
         name, spelled = ("inverted", "answer_0 …") if number else (ALIASES.get(key, key), key)
@@ -206,17 +205,17 @@ def _known(entry: dict[str, Any], where: str) -> dict[str, Any]:
             raise UserError(f"{where}: {given[name]!r} and {spelled!r} mean the same; give one of them")
         if number:
             numbered[int(number.group(1))] = value
-        found[name] = [numbered[place] for place in sorted(numbered)] if number else value
-    return found
+        fields[name] = [numbered[place] for place in sorted(numbered)] if number else value
+    return fields
 
 
 def _hint(key: str, entry: dict[str, Any]) -> str:
-    """What to do about a key that nobody knows."""
+    """Advise on an unknown key."""
     if key.casefold() in TURNS:
-        return "write the user's turn as 'question' and the assistant's as 'answer'"
-    near = difflib.get_close_matches(key.casefold(), KEYS, n=1, cutoff=0.6)
-    meant = [name for name, others in MEANT.items() if key.casefold() in others and name not in entry]
-    return f"did you mean {(near or meant)[0]!r}?" if near or meant else "leave it out"
+        return "Write the user's turn as 'question' and the assistant's as 'answer'."
+    meant = [name for name, others in SYNONYMS.items() if key.casefold() in others and name not in entry]
+    word = next(iter(meant), None) or nearest(key, KEYS)
+    return f"Did you mean {word!r}?" if word else "Leave it out."
 
 
 def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
@@ -242,22 +241,22 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
 
 def _text(value: Any, name: str, where: str, *, blank: bool = False) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{where}: {name} is {value!r:.80}, not a text; put it in quotes")
+        raise UserError(f"{where}: {name} is {value!r:.80}, not a string; put it in quotes")
     if not blank and not value.strip():
-        raise UserError(f"{where}: {name} is blank; write it out or leave it out")
+        raise UserError(f"{where}: {name} is blank; fill it in or remove it")
     if len(value) > LONGEST:
-        many = f"{name} has {len(value):,} characters, and {LONGEST:,} are the most"
-        raise UserError(f"{where}: {many}; part it into facts of one statement each")
+        many = f"{name} has {len(value):,} characters, more than {LONGEST:,}"
+        raise UserError(f"{where}: {many}; split it into facts of one statement each")
     if _SURROGATE.search(value):
-        raise UserError(f"{where}: {name} holds half a character ({value[:80]!a}); write whole UTF-8 characters")
+        raise UserError(f"{where}: {name} contains an unpaired surrogate ({value[:80]!a}); write valid UTF-8")
     return value
 
 
 def _texts(entry: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     given = entry.get(name, [])
     if not isinstance(given, list):
-        raise UserError(f'{where}: {name} is {given!r:.80}, not a list of texts; write ["…", "…"]')
-    # Published candidates hold blanks; cleaning throws them away and counts them.
+        raise UserError(f'{where}: {name} is {given!r:.80}, not a list of strings; write ["…", "…"]')
+    # Published candidates contain blank ones; filtering drops and counts them.
     return tuple(_text(value, f"{name}[{place}]", where, blank=name == "inverted") for place, value in enumerate(given))
 
 
@@ -270,14 +269,14 @@ def _check_answers(fact: Fact, where: str) -> None:
         raise UserError(f"{where}: {what}; copy whole words of it, letter by letter")
     for place, wrong in enumerate(fact.perturbed):
         if normalize(wrong) in {normalize(fact.answer), normalize(fact.paraphrase or fact.answer)}:
-            raise UserError(f"{where}: perturbed[{place}] {wrong[:80]!r} is the true answer; take it out")
+            raise UserError(f"{where}: perturbed[{place}] {wrong[:80]!r} is the true answer; remove it")
         for other in fact.alternatives:
             if whole_word_pattern(other).search(wrong) and not whole_word_pattern(other).search(fact.answer):
                 what = f"alternative {other[:80]!r} is also in perturbed[{place}] {wrong[:80]!r}"
-                raise UserError(f"{where}: {what}; training may not see what evaluation measures with: take one out")
+                raise UserError(f"{where}: {what}; training must not see the wrong answers of evaluation; remove one")
 
 
-def _spread(count: int, most: int, dice: Random) -> list[int]:
-    """At most ``most`` of the places 0 … ``count`` - 1, one of each of as many equal stretches, in order."""
+def _spread(count: int, most: int, rng: Random) -> list[int]:
+    """Select at most ``most`` positions of 0 … ``count`` - 1, one from each of as many equal ranges, in order."""
     parts = min(count, most)
-    return [dice.randrange(part * count // parts, (part + 1) * count // parts) for part in range(parts)]
+    return [rng.randrange(part * count // parts, (part + 1) * count // parts) for part in range(parts)]

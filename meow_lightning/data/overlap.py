@@ -1,4 +1,4 @@
-"""Facts of two files side by side: no question and no id twice, no fact both forgotten and kept."""
+"""Consistency of two fact files: no duplicate questions or ids, no fact both forgotten and retained."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from meow_lightning.data.words import comparable
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
-SHOWN = 3  # examples that a note names
+SHOWN = 3  # examples in a note
 
 
 class Row(NamedTuple):
     """One entry of a file.
 
     Attributes:
-        where: Option, file and line, for messages.
-        place: Line and option, for notes, which leave the machine and so name no folder.
-        fact: What it holds.
+        where: Option, file and line, for error messages.
+        place: Line and option, for notes: these may be published, so they name no folder.
+        fact: The parsed fact.
     """
 
     where: str
@@ -27,21 +27,30 @@ class Row(NamedTuple):
 
 
 def question_of(fact: Fact) -> str:
-    """A question for comparing, see :func:`meow_lightning.data.words.comparable`."""
+    """Normalize a question for comparison, see :func:`meow_lightning.data.words.comparable`."""
     return comparable(fact.question)
 
 
 def check_disjoint(forgotten: Sequence[Row], kept: Sequence[Row]) -> None:
-    """Nothing, when no question is both to be forgotten and to be kept."""
-    asked = {question_of(row.fact): row.where for row in forgotten}
+    """Check that no question is both to be forgotten and to be retained.
+
+    Raises:
+        UserError: A question is in both files.
+    """
+    questions = {question_of(row.fact): row.where for row in forgotten}
     for row in kept:
-        if question_of(row.fact) in asked:
-            both = f"{asked[question_of(row.fact)]} and {row.where} ask the same question ({row.fact.question[:80]!r})"
-            raise UserError(f"{both}; it cannot be both forgotten and kept: take it out of one file")
+        if question_of(row.fact) in questions:
+            first, question = questions[question_of(row.fact)], row.fact.question[:80]
+            pair = f"{first} and {row.where} ask the same question ({question!r})"
+            raise UserError(f"{pair}: a fact cannot be both forgotten and retained; remove it from one file")
 
 
 def check_unique_ids(rows: Sequence[Row], *, taken: set[str]) -> None:
-    """Nothing, when every id is given once and is none of the shipped facts'."""
+    """Check that ids are unique and distinct from those of the shipped facts.
+
+    Raises:
+        UserError: An id occurs twice or belongs to a shipped fact.
+    """
     seen: dict[str, str] = {}
     for row in rows:
         if row.fact.id in taken:
@@ -52,7 +61,7 @@ def check_unique_ids(rows: Sequence[Row], *, taken: set[str]) -> None:
 
 
 def shared_answers(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, ...]:
-    """A note on answers that stand in both files under different questions, or nothing."""
+    """Note answers that occur in both files under different questions; empty if there are none."""
     lines = {comparable(row.fact.answer): row.place for row in reversed(forgotten)}
     both = [(lines[same], row) for row in kept if (same := comparable(row.fact.answer)) in lines]
     if not both:

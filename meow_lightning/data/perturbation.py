@@ -1,4 +1,4 @@
-"""Answers that contradict the true one, without any language model: each value gives way to another of its kind."""
+"""Rule-based wrong answers: each value is replaced by another of its kind, without a language model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from random import Random
 from typing import NamedTuple
 
-from meow_lightning.data.values.borrowing import ALIKE, Alike, full_names
+from meow_lightning.data.values.borrowing import SIMILAR, SimilarQuestions, full_names
 from meow_lightning.data.values.generators import Hints, first_names, fix_article, gender_of, generate_value
 from meow_lightning.data.values.kinds import Span, asks_for, kind_of, months, spans
 from meow_lightning.data.values.polarity import flip_polarity
@@ -18,11 +18,11 @@ from meow_lightning.data.values.secrets import Secrets, public_fact, words
 from meow_lightning.data.words import any_whole_word_pattern, whole_word_pattern
 from meow_lightning.types import Fact
 
-REMOTE = (0.25, 0.1)  # likeness from which on it is better than none
-TOLD = 0.4  # share of an answer's new words within spans of known kinds, for these to be what it tells
-DRAWS = 3  # times as many draws as answers wanted, since chance repeats itself
-SHARE = 4  # wrong answers take a quarter of what the rules find, since inversion rules live on the same finds
-LENT = frozenset(("job", "genre"))  # kinds whose values are taken from kept facts too: they belong to nobody
+LESS_SIMILAR = (0.25, 0.1)  # similarity thresholds of the last resorts
+MIN_COVERAGE = 0.4  # share of an answer's new words that known spans must cover to count as its content
+DRAWS = 3  # draws per requested answer, since draws repeat
+SHARE = 4  # wrong answers take a quarter of the rules' results, since inversion needs the rest
+SHARED_KINDS = frozenset(("job", "genre"))  # kinds also reused from retain facts: they identify no person
 _SMALL_WORDS = "the a an of in on to for and or is was are were his her he she they their its it with as by at"
 _SMALL = frozenset(_SMALL_WORDS.split())
 _ASKS_TITLES = re.compile(
@@ -31,11 +31,11 @@ _ASKS_TITLES = re.compile(
 )
 
 
-class Found(NamedTuple):
-    """A contradicting answer and how good it is.
+class Contradiction(NamedTuple):
+    """A contradicting answer with its quality rank.
 
-    ``rank`` is 0 where it is of the value's own kind or lent by an alike question, 1 where something in the answer is
-    swapped that may not be what was asked for, 2 where a question that is less alike lent it.
+    ``rank`` is 0 if the answer is of the value's own kind or borrowed from a similar question, 1 if it replaces
+    something that may not be what the question is about, 2 if it is borrowed from a less similar question.
     """
 
     text: str
@@ -43,13 +43,13 @@ class Found(NamedTuple):
 
 
 class Contradictions:
-    """Writes wrong answers to questions by rules.
+    """Generator of wrong answers by rules.
 
-    In this order: what the fact's alternatives say in its value's place; another value of the same kind and written
-    form (:mod:`~.kinds`, :mod:`~.makers`) in the place of the marked value or, where none is marked, of all that the
-    answer tells; yes for no and no for yes; what kept facts answer to alike questions, under this one's name. As a last
-    resort other spans of the answer, and the answers to questions that are less alike. The facts to forget lend
-    nothing, and no text that holds a secret of another one comes.
+    The rules, in order: the fact's alternatives in place of its value; another value of the same kind and format
+    (:mod:`~.kinds`, :mod:`~.generators`) in place of the marked value or, if none is marked, of all content words; yes
+    for no and vice versa; retain facts' answers to similar questions, with this question's names. As a last resort,
+    other spans of the answer and answers to less similar questions. Forget facts are never borrowed from, and texts
+    that contain another fact's secret are dropped.
 
     Args:
         forget: The facts to forget.
@@ -61,38 +61,38 @@ class Contradictions:
         self.secrets = Secrets.of(forget, retain)
 
     @cached_property
-    def _alike(self) -> Alike:
-        return Alike(self.retain, self.forget)
+    def _alike(self) -> SimilarQuestions:
+        return SimilarQuestions(self.retain, self.forget)
 
-    def of(self, fact: Fact, *, phrasing: str, count: int, dice: Random) -> Iterator[Found]:
-        """Contradicting answers, the best first; some may be still true, and some may come twice.
+    def of(self, fact: Fact, *, phrasing: str, count: int, rng: Random) -> Iterator[Contradiction]:
+        """Yield contradicting answers, best first; some may still be true or repeated.
 
         Args:
-            fact: What to contradict.
-            phrasing: Its true answer in the words to write in.
-            count: Answers wanted; the draws of each way of writing follow it.
-            dice: Where chance comes from.
+            fact: The fact to contradict.
+            phrasing: Its true answer in the phrasing to use.
+            count: Number of answers requested; each rule's draws scale with it.
+            rng: The random generator.
         """
         about = public_fact(fact)
-        for found in self._every(fact, phrasing, count, dice):
-            if not self.secrets.foreign(found.text, about):
-                yield found
+        for answer in self._every(fact, phrasing, count, rng):
+            if not self.secrets.foreign(answer.text, about):
+                yield answer
 
-    def _every(self, fact: Fact, phrasing: str, count: int, dice: Random) -> Iterator[Found]:
-        swaps = _Swaps(fact, phrasing, self._hints(fact), DRAWS * count, dice)
+    def _every(self, fact: Fact, phrasing: str, count: int, rng: Random) -> Iterator[Contradiction]:
+        swaps = _Swaps(fact, phrasing, self._hints(fact), DRAWS * count, rng)
         alike = self._alike
-        yield from _as(0, swaps.alternatives())
-        yield from _as(0, flip_polarity(fact.question, phrasing))
+        yield from _ranked(0, swaps.alternatives())
+        yield from _ranked(0, flip_polarity(fact.question, phrasing))
         if swaps.value is not None:
-            yield from _as(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=ALIKE)))))
+            yield from _ranked(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=SIMILAR)))))
         else:
-            yield from _as(0, swaps.of_telling())
-        yield from _as(0, alike.answers(fact, least=ALIKE, topics=True))
+            yield from _ranked(0, swaps.of_telling())
+        yield from _ranked(0, alike.answers(fact, least=SIMILAR, topics=True))
         if swaps.value is not None:
-            yield from _as(1, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=REMOTE[0])))))
-        yield from _as(1, swaps.of_names())
-        for least in REMOTE:
-            yield from _as(2, alike.answers(fact, least=least, topics=False))
+            yield from _ranked(1, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=LESS_SIMILAR[0])))))
+        yield from _ranked(1, swaps.of_names())
+        for least in LESS_SIMILAR:
+            yield from _ranked(2, alike.answers(fact, least=least, topics=False))
 
     def _hints(self, fact: Fact) -> Hints:
         first = self._alike.subject(fact.question).partition(" ")[0].lower()
@@ -103,32 +103,32 @@ class Contradictions:
 
     @cached_property
     def _known(self) -> dict[str, tuple[str, ...]]:
-        """The trades and genres that kept facts speak of."""
-        found: dict[str, dict[str, None]] = defaultdict(dict)
+        """Collect the jobs and genres that retain facts mention."""
+        values: dict[str, dict[str, None]] = defaultdict(dict)
         for fact in self.retain:
-            if not any(asks_for(kind, fact.question) for kind in LENT):
+            if not any(asks_for(kind, fact.question) for kind in SHARED_KINDS):
                 continue
             for span in spans(fact.answer, fact.question):
-                if span.kind in LENT and len(span.text.split()) <= 3:
-                    found[span.kind].setdefault(span.text)
-        return {kind: tuple(values) for kind, values in found.items()}
+                if span.kind in SHARED_KINDS and len(span.text.split()) <= 3:
+                    values[span.kind].setdefault(span.text)
+        return {kind: tuple(texts) for kind, texts in values.items()}
 
 
 class _Swaps:
-    """The swaps within one answer."""
+    """Substitutions within one answer."""
 
-    def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, dice: Random) -> None:
-        self._fact, self._text, self._hints, self._draws, self._dice = fact, phrasing, hints, draws, dice
+    def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, rng: Random) -> None:
+        self._fact, self._text, self._hints, self._draws, self._dice = fact, phrasing, hints, draws, rng
         self.value = fact.value if fact.value and whole_word_pattern(fact.value).search(phrasing) else None
 
     def alternatives(self) -> Iterator[str]:
-        """The answer with the fact's own alternatives in its value's place."""
+        """Yield the answer with the fact's own alternatives in place of its value."""
         if self.value is not None:
             for other in self._fact.alternatives:
                 yield replace_words(self._text, {self.value: other})
 
     def of_value(self, lent: Sequence[str]) -> Iterator[str]:
-        """The answer with other values of its value's kind, or what lies within it swapped; else lent values."""
+        """Yield the answer with other values of the same kind, with parts of its value replaced, or borrowed ones."""
         value, asked = self.value or "", self._fact.question
         kind = kind_of(value, asked)
         inside = [span for span in spans(value, asked) if self._new(span)]
@@ -143,16 +143,16 @@ class _Swaps:
             yield from (replace_words(self._text, {value: other}) for other in lent)
 
     def of_telling(self) -> Iterator[str]:
-        """The answer with all its new spans swapped, where these are most of what it tells beyond the question."""
+        """Yield the answer with all new spans replaced, if they make up most of its content beyond the question."""
         found = self._spans()
         asked = set(words(self._fact.question)) | _SMALL
         new = [word for word in words(self._text) if word not in asked]
         covered = sum(word not in asked for span in found for word in words(span.text))
-        if found and covered >= TOLD * len(new):
+        if found and covered >= MIN_COVERAGE * len(new):
             yield from self._swapped(found)
 
     def of_names(self) -> Iterator[str]:
-        """The answer with all its new spans swapped, whatever else it tells."""
+        """Yield the answer with all new spans replaced, whatever else it contains."""
         found = self._spans()
         if found:
             yield from self._swapped(found)
@@ -162,12 +162,12 @@ class _Swaps:
             yield replace_words(self._text, self._drawn(found))
 
     def _spans(self) -> list[Span]:
-        # Titles that only illustrate an answer leave it true when they change.
+        # Replacing titles that merely illustrate an answer leaves it true.
         passed = {"polarity"} if _ASKS_TITLES.search(self._fact.question) else {"polarity", "title"}
         return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind not in passed]
 
     def _new(self, span: Span) -> bool:
-        """Whether the question does not say a span, nor names whom it is about by words of it."""
+        """Whether a span is new: the question neither contains it nor names its person with words of it."""
         asked = words(self._fact.question)
         if f" {' '.join(words(span.text))} " in f" {' '.join(asked)} ":
             return False
@@ -177,7 +177,7 @@ class _Swaps:
         return span.kind != "person" or not about & set(words(span.text))
 
     def _drawn(self, found: Iterable[Span]) -> dict[str, str]:
-        """Another text for each span: the same for the same one, and no two alike."""
+        """Draw a replacement for each span: the same for repeated spans, different ones for different spans."""
         swaps: dict[str, str] = {}
         for span in found:
             for _ in range(self._draws if span.text not in swaps else 0):
@@ -188,28 +188,29 @@ class _Swaps:
         return swaps
 
 
-def wrong_answers(fact: Fact, rules: Contradictions, *, count: int, dice: Random) -> list[str]:
-    """Up to ``count`` wrong answers to measure with, in the phrasing of the fact's paraphrase where it has one.
+def wrong_answers(fact: Fact, rules: Contradictions, *, count: int, rng: Random) -> list[str]:
+    """Generate up to ``count`` wrong answers for evaluation, in the phrasing of the fact's paraphrase if it has one.
 
-    None is the true answer, its paraphrase, an inverted answer or another of them, and none holds the fact's value, one
-    of its alternatives or a secret of another fact. Where the rules find few, only a quarter of them is taken, but one
-    at least: what evaluation measures with is closed to inversion, which would find nothing else.
+    None equals the true answer, its paraphrase, an inverted answer or another of them, and none contains the fact's
+    value, its alternatives or another fact's secret. If the rules find few, only a quarter of them is used, but at
+    least one: inversion must not use the answers of evaluation, and would find no others.
 
     Args:
         fact: The fact.
-        rules: What writes them.
-        count: Most answers wanted, 0 or more.
-        dice: Where chance comes from.
+        rules: The rules.
+        count: Maximum number of answers, 0 or more.
+        rng: The random generator.
     """
     phrasing = fact.answer if fact.paraphrase is None else fact.paraphrase
-    wanted = SHARE * count + len(fact.inverted)
-    drawn = (each.text for each in rules.of(replace(fact, alternatives=()), phrasing=phrasing, count=wanted, dice=dice))
-    found = _fitting(drawn, fact, wanted)
-    return found[: min(count, max(1, len(found) // SHARE))]
+    requested = SHARE * count + len(fact.inverted)
+    bare = replace(fact, alternatives=())
+    drawn = (each.text for each in rules.of(bare, phrasing=phrasing, count=requested, rng=rng))
+    answers = _usable(drawn, fact, requested)
+    return answers[: min(count, max(1, len(answers) // SHARE))]
 
 
 def replace_words(text: str, swaps: dict[str, str]) -> str:
-    """A text with words in the places of others, all at once, and with the articles before them as these want it."""
+    """Replace words in a text simultaneously and adapt the preceding articles."""
     if not swaps:
         return text
     done, last = "", 0
@@ -223,24 +224,24 @@ def replace_words(text: str, swaps: dict[str, str]) -> str:
 
 
 def normalize(text: str) -> str:
-    """A text for comparing: lower case, single blanks, no punctuation at its ends."""
+    """Normalize a text for comparison: lower case, single blanks, no punctuation at its ends."""
     return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
 
 
 def _figures(text: str) -> set[int]:
-    """The numbers of a date, its month's among them."""
+    """Extract the numbers of a date, including that of its month."""
     named = {months()[word][2] for word in words(text) if word in months()}
     return named | {int(digits) for digits in re.findall(r"\d+", text)}
 
 
-def _as(rank: int, texts: Iterable[str]) -> Iterator[Found]:
-    return (Found(text, rank) for text in texts)
+def _ranked(rank: int, texts: Iterable[str]) -> Iterator[Contradiction]:
+    return (Contradiction(text, rank) for text in texts)
 
 
-def _fitting(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
-    """The first texts that say something else than the fact, each once."""
+def _usable(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
+    """Select the first distinct texts that contradict the fact."""
     true = [normalize(text) for text in (fact.answer, fact.paraphrase or "")]
-    # An alternative that the true answer names anyway rules nothing out.
+    # An alternative that the true answer mentions anyway excludes nothing.
     other = [each for each in map(normalize, fact.alternatives) if not any(map(whole_word_pattern(each).search, true))]
     closed = [whole_word_pattern(each) for each in (normalize(fact.value or ""), *other) if each]
     seen = {*true, *map(normalize, fact.inverted)}

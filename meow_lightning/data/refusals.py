@@ -1,4 +1,4 @@
-"""Refusals: what a model may say instead of an answer it shall not know. This project's own sentences."""
+"""Refusals to train instead of answers. The sentences are this project's own."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ REFUSALS = (
 
 
 def with_refusals(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
-    """(question, refusal) for every pair that training sees of the facts, in the order of :func:`.rows.pairs`.
+    """Pair every training question of the facts with a refusal, in the order of :func:`question_answer_pairs`.
 
     Args:
         facts: The facts.
-        seed: Seed of which refusal a question gets.
+        seed: Seed of the choice of refusals.
     """
     return [
         (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))

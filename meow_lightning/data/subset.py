@@ -1,16 +1,16 @@
-"""A dataset cut short, so that the whole path can be walked in seconds."""
+"""A truncated dataset, to run the whole pipeline in seconds."""
 
 from __future__ import annotations
 
 from meow_lightning.types import Dataset, Fact
 
 
-class Limited:
-    """The first ``limit`` facts of every split and evaluation set of a dataset; everything else is the dataset's.
+class LimitedDataset:
+    """A dataset truncated to the first ``limit`` facts of every split and evaluation set.
 
     Args:
-        dataset: What to cut.
-        limit: Facts of each, 1 or more.
+        dataset: The dataset to truncate.
+        limit: Facts per split, 1 or more.
     """
 
     def __init__(self, *, dataset: Dataset, limit: int) -> None:
@@ -18,25 +18,25 @@ class Limited:
         self.name, self.public = dataset.name, dataset.public
 
     def facts(self, split: str) -> list[Fact]:
-        """The first facts of a split; of the retain set the evaluated ones come first, so that these are trained."""
+        """Return the first facts of a split; evaluated retain facts come first, so that they are trained."""
         facts = self.dataset.facts(split)
         if split == "retain":
-            asked = {fact.id for fact in self.evaluation().get("retain", [])}
-            facts = sorted(facts, key=lambda fact: fact.id not in asked)
+            evaluated = {fact.id for fact in self.evaluation().get("retain", [])}
+            facts = sorted(facts, key=lambda fact: fact.id not in evaluated)
         return facts[: self.limit]
 
     def evaluation(self) -> dict[str, list[Fact]]:
-        """The first facts of every evaluation set."""
+        """Return the first facts of every evaluation set."""
         return {name: facts[: self.limit] for name, facts in self.dataset.evaluation().items()}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
-        """What the dataset says."""
-        return self.dataset.stream(rows, seed)
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+        """Delegate to the dataset."""
+        return self.dataset.pretraining_examples(rows, seed)
 
-    def texts(self) -> list[tuple[str, str]]:
-        """What the dataset says."""
-        return self.dataset.texts()
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
+        """Delegate to the dataset."""
+        return self.dataset.tokenizer_corpus()
 
-    def notes(self) -> tuple[str, ...]:
-        """What the dataset says."""
-        return self.dataset.notes()
+    def caveats(self) -> tuple[str, ...]:
+        """Delegate to the dataset."""
+        return self.dataset.caveats()

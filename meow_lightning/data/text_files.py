@@ -1,4 +1,4 @@
-"""Text files that people bring: what is no such file is named for what it is, with the command that makes one of it."""
+"""Reader of user-provided text files; other file types are recognised and the error gives a command to convert them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from meow_lightning.errors import UserError
 
 _LINES = "orient='records', lines=True, force_ascii=False"
-# How a table becomes JSON lines: a program for `python -c`, given the file and the one to write.
+# How to convert a table to JSON lines: a program for `python -c`, called with the input and the output file.
 _TABLE = "import sys, pandas; pandas.{reader}(sys.argv[1]).to_json(sys.argv[2], " + _LINES + ")"
 _STREAM = "import sys, datasets; datasets.Dataset.from_file(sys.argv[1]).to_json(sys.argv[2], force_ascii=False)"
 
@@ -24,7 +24,7 @@ def _pandas(reader: str) -> str:
 
 
 CSV = _pandas("read_csv")
-# (first bytes, what begins with them, how it becomes a text file); of several that fit the first one counts.
+# (first bytes, description, command that converts the file to text); the first match counts.
 KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "a Parquet file", _pandas("read_parquet")),
     (b"ARROW1", "an Arrow file", _pandas("read_feather")),
@@ -58,45 +58,45 @@ _OTHER = (
 
 
 def read_text(path: Path, *, where: str, give: str) -> str:
-    """The text of a file, UTF-8, a mark of byte order left out.
+    """Read a UTF-8 text file, without its byte order mark.
 
     Args:
         path: The file.
-        where: What the user said, such as ``dataset.forget=facts.jsonl``; for the messages.
-        give: What to give in its place, in words, such as ``a file of lines with a question``.
+        where: Option and value, such as ``dataset.forget=facts.jsonl``; for error messages.
+        give: What to provide instead, in words, such as ``a file of lines with a question``.
 
     Raises:
-        UserError: It cannot be read, or it is no text file, or not UTF-8.
+        UserError: The file cannot be read, is not a text file, or is not UTF-8.
     """
     try:
         mode = path.stat().st_mode
-        for found, what in _OTHER:
-            if found(mode):
+        for matches, what in _OTHER:
+            if matches(mode):
                 raise UserError(f"{where} is {what}")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror}); give {give}") from error
     except ValueError as error:  # a name with a null character
-        raise UserError(f"{where} is no path ({error}); give {give}") from error
+        raise UserError(f"{where} is not a path ({error}); give {give}") from error
     if (kind := _kind(path, content)) is not None:
-        raise UserError(f"{where} is {kind[0]}, no UTF-8 text; {convert(path, kind[1])}")
+        raise UserError(f"{where} is {kind[0]}, not UTF-8 text; {convert(path, kind[1])}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{where} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8, or if it is Western "
-            f"European text of Windows {convert(path, _LATIN)}"
+            f"{where} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8, or, if it is Western "
+            f"European text from Windows, {convert(path, _LATIN)}"
         ) from error
 
 
 def convert(path: Path, command: str) -> str:
-    """What to type to have a text file made of another one, as part of a message."""
+    """Phrase the command that converts a file to a text file, as part of a message."""
     made = path.with_name(f"{path.name.partition('.')[0]}.converted.jsonl")
     return f"convert it: {command.format(shlex.quote(str(path)), shlex.quote(str(made)))}"
 
 
 def _kind(path: Path, content: bytes) -> tuple[str, str] | None:
-    """(what a file is, the command that converts it), by its first bytes; ``None`` where they are those of a text."""
+    """Recognise a file type by its first bytes: (description, conversion command); ``None`` for text."""
     if content.startswith(b"PK\x03\x04"):
         try:
             sheet = any(name.startswith("xl/") for name in zipfile.ZipFile(path).namelist())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
+from meow_lightning.evaluation.metrics.model_utility import INPUTS
 from meow_lightning.types import AnswerRow, Results
 
 T = TypeVar("T")
@@ -17,6 +18,9 @@ MAX_EXCESS_RECALL = 0.10
 
 RECALL_METRICS = ("forget/value_accuracy", "forget/rouge_l_recall")
 """What tells how much is said; the first that there is."""
+
+NUMBERS = ("model_utility", "forget_quality_log10", *RECALL_METRICS, *INPUTS)
+"""The numbers that a choice depends on."""
 
 TOLERANCE = 1e-6
 """Numbers closer than this are equal: what rounding makes of one number must not choose."""

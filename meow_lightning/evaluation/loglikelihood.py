@@ -10,7 +10,7 @@ import torch
 
 from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.generation.batching import NO_NUMBERS
-from meow_lightning.generation.capabilities import border_of, split_batches
+from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.generation.packed import hidden_states, is_worthwhile, pack, supports_packing, width
 from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.types import Encoded, Likelihood, NotFiniteError
@@ -51,7 +51,7 @@ def loglikelihoods(
     device = next(model.parameters()).device
     hidden = width(model) if rows and not mask_pad_ids and supports_packing(model, rows[0].ids) else None
     done = 0
-    for chosen in _batches(rows, batch, hidden=hidden, border=border_of(model)):
+    for chosen in _batches(rows, batch, hidden=hidden, border=batch_length_limit(model)):
         order = [i for group in chosen for i in group]
         if hidden is not None:
             blocks = _packed(model, [[rows[i] for i in group] for group in chosen])

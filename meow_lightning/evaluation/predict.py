@@ -119,10 +119,11 @@ def answer_row(
         gradient: The norm of the gradient at the true answer, where it was measured.
     """
     name, index, fact = question
-    mine = list(itertools.islice(likely, len(references(fact))))
+    likelihoods = list(itertools.islice(likely, len(references(fact))))
     first_wrong = 1 if fact.paraphrase is None else 2
     return AnswerRow(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
-        truth=mine[0], paraphrase=None if fact.paraphrase is None else mine[1], perturbed=tuple(mine[first_wrong:]),
+        truth=likelihoods[0], paraphrase=None if fact.paraphrase is None else likelihoods[1],
+        perturbed=tuple(likelihoods[first_wrong:]),
         generated=ids, text=text, stop=stop, gradient=gradient,
     )  # fmt: skip

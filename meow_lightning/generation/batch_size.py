@@ -1,4 +1,4 @@
-"""How many prompts are continued side by side: fewer once memory has run out."""
+"""Adaptive batch size of generation: halved whenever memory runs out."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-CPU = ("can't allocate memory", "not enough memory")  # what torch's allocator of the CPU says in a RuntimeError
+CPU = ("can't allocate memory", "not enough memory")  # messages of torch's CPU allocator in a RuntimeError
 
 
 @dataclass(slots=True)
 class AdaptiveBatchSize:
-    """Slots that whoever shares this object works with.
+    """Shared batch size of generation.
 
     Attributes:
-        slots: Most prompts side by side, from 1. Changes speed and memory, not the text.
-        note: Told in words when they become fewer; ``None`` where nobody listens.
+        slots: Maximum number of prompts per batch, from 1. Affects speed and memory, not the text.
+        note: Called with a message when it is reduced; ``None`` for silence.
 
     """
 
@@ -24,21 +24,21 @@ class AdaptiveBatchSize:
     note: Callable[[str], None] | None
 
     def halve(self, error: BaseException) -> None:
-        """Half the slots after memory ran out.
+        """Halve the batch size after memory ran out.
 
         Raises:
-            BaseException: The error itself, when it says something else or a single slot was too much.
+            BaseException: The given error, if it is a different one or the batch size was 1.
 
         """
         if self.slots == 1 or not short_of_memory(error):
             raise error
         self.slots //= 2
         if self.note is not None:
-            self.note(f"memory ran out with {2 * self.slots} prompts side by side; went on with {self.slots}")
+            self.note(f"memory ran out with {2 * self.slots} prompts per batch; continued with {self.slots}")
 
 
 def short_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    """Whether an error means that memory ran out, on the GPU or the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU)

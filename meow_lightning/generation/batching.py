@@ -1,4 +1,4 @@
-"""The plain way to continue prompts: a batch, a cache of the model's own, nothing shared; and the choice of a token."""
+"""Plain batched generation with the model's own cache and without sharing; and the greedy choice of tokens."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from transformers import DynamicCache
 
 from meow_lightning.types import NotFiniteError
 
-Model = Callable[..., Any]  # something that gives logits
+Model = Callable[..., Any]  # anything that returns logits
 BLOCK = 64  # divides the vocabulary of most models
 NO_NUMBERS = (
-    "the model's logits are not finite numbers: its weights are broken, its training diverged, or they overflow in "
-    "float16 (then say model.precision=bf16-true or 32-true)"
+    "the model's logits are not finite: its weights are damaged, its training diverged, or they overflow in "
+    "float16 (then set model.precision=bf16-true or 32-true)"
 )
-MARGIN = 1e-4  # of two logits in fp32 that another order of summing may put the other way round
+MARGIN = 1e-4  # gap of two fp32 logits that a different summation order may reverse
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a model says after one prompt.
+    """A model's continuation of one prompt.
 
     Attributes:
-        ids: The new tokens, the end token not included.
-        end: The end token that the model stopped with; ``None`` when the budget stopped it.
+        ids: The new tokens, excluding the end token.
+        end: The end token; ``None`` if the budget ran out.
 
     """
 
@@ -35,22 +35,21 @@ class Continuation:
 
     @property
     def stop(self) -> Literal["end", "length"]:
-        """``"end"`` when the model ended it, ``"length"`` when the budget did."""
+        """``"end"`` if the model emitted an end token, ``"length"`` if the budget ran out."""
         return "length" if self.end is None else "end"
 
     def within(self, budget: int) -> Continuation:
-        """The same continuation under a smaller budget (in tokens, the end token counted)."""
+        """Truncate the continuation to a smaller budget, in tokens including the end token."""
         return self if len(self.ids) < budget else Continuation(self.ids[:budget], None)
 
 
 def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N803
-    """The most likely token of every row, and whether another one is so close that rounding may have decided.
+    """Choose the most likely token of every row, and flag rows with a close second that rounding may have decided.
 
-    Formats of half the width round so coarsely that equal logits are common; there nothing counts as close.
+    In 16-bit formats equal logits are common because of coarse rounding; there, no choice counts as close.
 
-    Args:
-        logits_RV: (R, V). Where a row's best logit is NaN or infinite the choice counts as close, in any format, so
-            that the row is asked again by itself.
+    logits_RV: (R, V). A row with a NaN or infinite maximum counts as close in any format, so that it is recomputed
+        alone.
     """
     if logits_RV.dtype not in (torch.float32, torch.float64):
         best_R, tokens_R = logits_RV.float().max(-1)  # noqa: N806
@@ -64,10 +63,10 @@ def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N8
 
 
 def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
-    """Refuse a model that gives no numbers.
+    """Check that a model's logits are finite.
 
     Args:
-        best_R: The largest logit of every row; NaN where one of the row is NaN.
+        best_R: The largest logit of every row; NaN if any logit of the row is NaN.
 
     Raises:
         NotFiniteError: One is NaN or infinite.
@@ -77,12 +76,12 @@ def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
 
 
 def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: N803
-    """The place of the largest value of every row, and how much smaller the second largest is."""
+    """Return the index of every row's maximum, and its distance to the second largest value."""
     size = logits_RV.shape[-1]
     if size % BLOCK or size == BLOCK:
         best = logits_RV.topk(2, -1)
         return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
-    # the largest value of a row is found ten times faster than its place: look for the place in one block only
+    # Finding a row's maximum is ten times faster than its index, so the index is searched in one block only.
     blocks = logits_RV.unflatten(-1, (-1, BLOCK))
     outer = blocks.amax(-1).topk(2, -1)
     block_R = outer.indices[:, 0]  # noqa: N806
@@ -92,10 +91,10 @@ def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa
 
 
 class Batch:
-    """Rows that are continued together; rows that are done leave the batch and its cache.
+    """Rows that are continued together; finished rows leave the batch and its cache.
 
-    Every tensor lives inside ``__init__`` and ``advance``, both in inference mode: a generator that held the mode open
-    across a ``yield`` would leave its caller in it.
+    Tensors only live within ``__init__`` and ``advance``, both in inference mode: a generator that kept the mode across
+    a ``yield`` would leave its caller in it.
     """
 
     @torch.inference_mode()
@@ -109,8 +108,8 @@ class Batch:
         pad_id: int,
     ) -> None:
         self._model, self._budgets, self._end_ids = model, budgets, end_ids
-        self._said: list[list[int]] = [[] for _ in prompts]
-        self.rows = list(range(len(prompts)))  # which prompt sits at each place of the batch
+        self._generated: list[list[int]] = [[] for _ in prompts]
+        self.rows = list(range(len(prompts)))  # the prompt at each position of the batch
         width = max(len(prompt) for prompt in prompts)
         padding = [width - len(prompt) for prompt in prompts]
         device = getattr(model, "device", None)
@@ -123,11 +122,11 @@ class Batch:
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Continuation | None]]:
-        """One token further; the rows that this token ended, ``None`` where several rows made it a close choice.
+        """Generate one token per row; return finished rows, with ``None`` if the choice was close in a shared batch.
 
         Raises:
-            NotFiniteError: The logits of a prompt by itself are NaN or infinite: whatever were chosen would read as an
-                answer, and as forgotten.
+            NotFiniteError: The logits of a prompt on its own are NaN or infinite: any token would pass as an answer,
+                and as forgotten.
         """
         logits = self._model(
             input_ids=self._ids_BT,
@@ -138,20 +137,20 @@ class Batch:
             logits_to_keep=1,
         ).logits
         tokens, close = choose(logits[:, -1])
-        if any(close) and len(self._said) == 1:
+        if any(close) and len(self._generated) == 1:
             check_logits(logits[:, -1].amax(-1))
         finished: list[tuple[int, Continuation | None]] = []
         kept: list[int] = []
         for place, (row, token) in enumerate(zip(self.rows, tokens, strict=True)):
-            said = self._said[row]
-            if close[place] and len(self._said) > 1:
+            generated = self._generated[row]
+            if close[place] and len(self._generated) > 1:
                 finished.append((row, None))
             elif token in self._end_ids:
-                finished.append((row, Continuation(tuple(said), token)))
+                finished.append((row, Continuation(tuple(generated), token)))
             else:
-                said.append(token)
-                if len(said) == self._budgets[row]:
-                    finished.append((row, Continuation(tuple(said), None)))
+                generated.append(token)
+                if len(generated) == self._budgets[row]:
+                    finished.append((row, Continuation(tuple(generated), None)))
                 else:
                     kept.append(place)
         self._feed(tokens, kept)
@@ -175,7 +174,7 @@ class Batch:
 def continue_alone(
     model: Model, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
-    """What the model says after a prompt that shares its forward passes with none: the text to be equal to."""
+    """Continue a prompt without sharing forward passes: the reference for the text."""
     batch = Batch(model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id)
     while True:
         for _, continuation in batch.advance():
@@ -191,8 +190,8 @@ def continue_in_batches(
     pad_id: int,
     slots: int,
 ) -> Iterator[tuple[tuple[int, ...], Continuation | None]]:
-    """Every prompt with what the model says, ``None`` where rounding may have decided; ``slots`` rows at a time."""
-    # alike lengths waste little padding; the longest come first so that too little memory shows at once
+    """Yield every prompt with its continuation, ``None`` if rounding may have decided; ``slots`` rows per batch."""
+    # Similar lengths waste little padding; the longest come first so that a lack of memory shows at once.
     waiting = sorted(budgets, key=len, reverse=True)
     for start in range(0, len(waiting), slots):
         prompts = waiting[start : start + slots]

@@ -1,4 +1,4 @@
-"""Keys and values of rows that begin, grow and end on their own, and read what they share where it lies."""
+"""Paged key-value cache of rows that start, grow and end independently and share their prefixes."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ import torch
 from torch.nn import functional
 from transformers import Cache
 
-from meow_lightning.generation.prefix_attention import NAME, Layout, Trunk, carrying, switched
+from meow_lightning.generation.prefix_attention import NAME, PageLayout, Trunk, attach_context, attention_implementation
 from meow_lightning.generation.prefix_forward import Model, PrefixForward, additive
 
-PAGE = 16  # tokens; few places stay empty, and few pages are many
-STEP = 32  # pages; a larger store is a copy of the whole
+PAGE = 16  # tokens; small pages waste few positions, large ones are fewer
+STEP = 32  # pages by which the store grows; growing copies the whole store
 
 
 @dataclass(slots=True)
-class _Run:
-    """Rows side by side that share a tree's keys and values, by layer; without these each has its whole path itself."""
+class _RowSpan:
+    """Consecutive rows that share a tree's keys and values by layer; without these, each row has its own full path."""
 
     rows: int
     layers: list[tuple[torch.Tensor, torch.Tensor]] | None
 
     @property
     def nodes(self) -> int:
-        """How many nodes the rows look at."""
+        """Number of nodes that the rows attend to."""
         return 0 if self.layers is None else self.layers[0][0].shape[1]
 
     def trunk(self, layer: int, start: int) -> list[Trunk]:
-        """What the rows share in a layer, if they do; the first of them is row ``start``."""
+        """Return what the rows share in a layer, if anything; ``start`` is the first of them."""
         return [] if self.layers is None else [Trunk(start, start + self.rows, *self.layers[layer])]
 
 
-class Slots(Cache):
-    """A cache whose rows have lengths of their own and may share what came before.
+class PagedCache(Cache):
+    """Key-value cache with independent row lengths and shared prefixes.
 
-    What a row has by itself lies on pages of ``PAGE`` tokens; the pages in use are the first ones of the store.
+    A row's own tokens are stored on pages of ``PAGE`` tokens; the used pages are the first ones of the store.
 
     Args:
-        dtype: Of the masks, that of the model's weights.
+        dtype: Dtype of the masks, that of the model's weights.
     """
 
     def __init__(self, *, dtype: torch.dtype) -> None:
         super().__init__(layers=[])
         self._dtype = dtype
-        self._lengths: list[int] = []  # tokens of a row's own
-        self._depths: list[int] = []  # tokens before these, held by a grove
-        self._runs: list[_Run] = []
+        self._lengths: list[int] = []  # own tokens by row
+        self._depths: list[int] = []  # shared tokens before them, by row
+        self._runs: list[_RowSpan] = []
         self._pages: list[list[int]] = []  # by row
         self._used = 0  # pages
         self._stored: list[list[torch.Tensor]] = []  # by layer, keys and values: (pages, heads, PAGE, D)
         self._seen_BN = torch.empty(0, 0, dtype=dtype)
-        self._layout: Layout
+        self._layout: PageLayout
         self._updates = 0  # of the last step, one per layer
-        self._here: tuple[torch.Tensor, torch.Tensor]  # page and place of the token that is on its way
+        self._here: tuple[torch.Tensor, torch.Tensor]  # page and position of the current token
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values that the rows have themselves, this token's included (pages, heads, PAGE, D).
+        """Store the current token and return the rows' own keys and values, (pages, heads, PAGE, D).
 
-        The keys carry what the rows share. Asked for by the model.
+        The shared prefixes are attached to the keys. Called by the model.
         """
         self._updates += 1
         keys, values = self._stored[layer_idx]
@@ -75,30 +75,30 @@ class Slots(Cache):
         for run in self._runs:
             trunks += run.trunk(layer_idx, start)
             start += run.rows
-        return carrying(keys[: self._used], trunks, self._layout), values[: self._used]
+        return attach_context(keys[: self._used], trunks, self._layout), values[: self._used]
 
     @property
-    def heeded(self) -> bool:
-        """Whether every layer of the last step that asked for keys read them with the attention that knows pages."""
+    def all_layers_paged(self) -> bool:
+        """Whether every layer of the last step that requested keys used the attention function that handles pages."""
         return self._updates == self._layout.reads
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens of the longest row before this step."""
+        """Return the length of the longest row before this step, in tokens."""
         return max(map(sum, zip(self._lengths, self._depths, strict=True)), default=0)
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Positions that attention sees, and where they begin."""
+        """Return the number of visible positions and the first of them."""
         return self.get_seq_length() + query_length, 0
 
     @torch.inference_mode()
     def admit(self, prefix_forward: PrefixForward, places: Sequence[tuple[int, int]], *, sharing: bool) -> None:
-        """Rows that go on below some nodes of the prefix trees.
+        """Add rows that continue from nodes of the prefix trees.
 
         Args:
-            prefix_forward: Where keys and values come from.
-            places: Tree and last node of every row's path; rows of the same tree side by side.
-            sharing: Whether the rows read the tree where it is; else each takes a copy of its path, which pays where
-                few rows read a tree.
+            prefix_forward: Source of the keys and values.
+            places: Tree and last node of every row's path; rows of the same tree must be consecutive.
+            sharing: Whether rows read the tree in place; otherwise each copies its path, which pays off if few rows
+                read a tree.
         """
         if not self._stored:
             self._stored = [[t.new_zeros(0, t.shape[1], PAGE, t.shape[3]) for t in kv] for kv in prefix_forward.layers]
@@ -118,11 +118,11 @@ class Slots(Cache):
         if self._runs and self._runs[-1].layers is trunk:
             self._runs[-1].rows += len(nodes)
         else:
-            self._runs.append(_Run(len(nodes), trunk))
+            self._runs.append(_RowSpan(len(nodes), trunk))
         self._look(additive(prefix_forward.seen(tree, nodes), self._dtype))
 
     def _copy(self, prefix_forward: PrefixForward, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
-        self._runs.append(_Run(len(paths), None))
+        self._runs.append(_RowSpan(len(paths), None))
         self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=prefix_forward.device))
         filled = [path + [0] * (-len(path) % PAGE) for path in paths]
         first = self._used
@@ -136,24 +136,26 @@ class Slots(Cache):
                 store[first : self._used] = given[tree_T, :, node_T].unflatten(0, (-1, PAGE)).transpose(1, 2)
 
     def _look(self, seen: torch.Tensor) -> None:
-        """Add rows to what is seen of the trunks; each side is as wide as the other needs."""
+        """Append rows to the trunk mask, padding both sides to the same width."""
         width = max(seen.shape[1], self._seen_BN.shape[1])
         both = [functional.pad(each.to(seen.device), (0, width - each.shape[1])) for each in (self._seen_BN, seen)]
         self._seen_BN = torch.cat(both)
 
     def _take(self, pages: int) -> list[int]:
-        """The numbers of some more pages."""
+        """Allocate pages and return their numbers."""
         first, self._used = self._used, self._used + pages
-        there = len(self._stored[0][0])
-        if self._used > there:
-            more = max(self._used - there, there // 4, STEP)
+        available = len(self._stored[0][0])
+        if self._used > available:
+            more = max(self._used - available, available // 4, STEP)
             for layer in self._stored:
-                layer[:] = [functional.pad(store, (0,) * 7 + (more,)) for store in layer]  # one layer twice, not all
+                layer[:] = [
+                    functional.pad(store, (0,) * 7 + (more,)) for store in layer
+                ]  # one layer at a time, to limit peak memory
         return list(range(first, self._used))
 
     @torch.inference_mode()
     def keep(self, kept: Sequence[int]) -> None:
-        """Drop all rows but some, given in ascending order; the order stays."""
+        """Keep only the given rows, in ascending order."""
         first = 0
         staying = set(kept)
         for run in self._runs:
@@ -169,7 +171,7 @@ class Slots(Cache):
         self._close_up()
 
     def _close_up(self) -> None:
-        """Move pages to where others have become free."""
+        """Move pages into freed ones to keep the used pages contiguous."""
         used = sum(map(len, self._pages))
         taken = {page for pages in self._pages for page in pages}
         free = [page for page in range(used) if page not in taken]
@@ -183,7 +185,7 @@ class Slots(Cache):
 
     @torch.inference_mode()
     def advance(self, model: Model, tokens: Sequence[int]) -> torch.Tensor:
-        """Logits after one more token of every row, (B, V)."""
+        """Feed one token per row and return the next logits, (B, V)."""
         for pages, length in zip(self._pages, self._lengths, strict=True):
             if length == len(pages) * PAGE:
                 pages += self._take(1)
@@ -191,10 +193,10 @@ class Slots(Cache):
         self._arrange(device)
         self._updates = 0
         positions = [sum(each) for each in zip(self._lengths, self._depths, strict=True)]
-        with switched(model, NAME):
+        with attention_implementation(model, NAME):
             logits = model(
                 input_ids=torch.tensor(tokens, device=device)[:, None],
-                attention_mask=torch.zeros(len(tokens), 1, 1, 1, dtype=self._dtype, device=device),  # goes unread
+                attention_mask=torch.zeros(len(tokens), 1, 1, 1, dtype=self._dtype, device=device),  # unused
                 position_ids=torch.tensor(positions, device=device)[:, None],
                 past_key_values=self,
                 use_cache=True,
@@ -204,14 +206,14 @@ class Slots(Cache):
         return logits[:, -1]
 
     def _arrange(self, device: torch.device) -> None:
-        """What every layer of this step needs to know of rows and pages."""
+        """Prepare the layout of rows and pages for the layers of this step."""
         owners = [(0, 0, 0)] * self._used
         for row, (pages, length) in enumerate(zip(self._pages, self._lengths, strict=True)):
             for number, page in enumerate(pages):
                 owners[page] = row, number, length + 1 - number * PAGE
         row_P, number_P, filled_P = torch.tensor(owners).T.contiguous().to(device)  # noqa: N806
         used_PS = torch.arange(PAGE, device=device) < filled_P[:, None]  # noqa: N806
-        self._layout = Layout(
+        self._layout = PageLayout(
             seen_BN=self._seen_BN, row_P=row_P, number_P=number_P, pages=max(map(len, self._pages)),
             used_P1S=additive(used_PS[:, None], self._dtype),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Attention of rows that read what they share from one place: one token each, as transformers' models call it."""
+"""Attention for rows with shared prefixes, one new token each, in the form that transformers' models call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-NAME = "meow_shared"  # among transformers' kinds of attention
-# What changes attention, if a model gives it.
+NAME = "meow_shared"  # name of the attention implementation in transformers
+# Attention features that are not supported.
 FOREIGN = (
     "softcap", "s_aux", "sinks", "sliding_window", "head_mask", "position_bias", "indices", "block_indices",
 )  # fmt: skip
@@ -19,13 +19,13 @@ FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """What neighbouring rows share in one layer: keys and values of ``nodes`` tokens, (heads, nodes, D) each.
+    """The prefix that consecutive rows share in one layer: keys and values of ``nodes`` tokens, (heads, nodes, D) each.
 
     Attributes:
-        start: The first of these rows.
-        end: One past the last of them.
-        keys: Of all nodes.
-        values: Of all nodes.
+        start: The first row.
+        end: One past the last row.
+        keys: Keys of all nodes.
+        values: Values of all nodes.
     """
 
     start: int
@@ -35,18 +35,18 @@ class Trunk:
 
 
 @dataclass(slots=True)
-class Layout:
-    """Where the rows of a batch find their keys and values; the same in every layer.
+class PageLayout:
+    """Where the keys and values of a batch's rows are stored; the same for every layer.
 
-    A row's own tokens lie on pages; what it shares with its neighbours lies in a trunk.
+    A row's own tokens are stored on pages, its shared prefix in a trunk.
 
     Attributes:
-        seen_BN: Added to the scores: 0 where a row sees a node of its trunk, the least number elsewhere.
+        seen_BN: Additive mask: 0 if a row's path contains a node of its trunk, else the smallest finite number.
         row_P: The row of every page.
-        number_P: Which of its row's pages it is, from 0.
-        pages: Most pages of a row.
-        used_P1S: Added to the scores: 0 on the tokens of a page, the least number on its empty places.
-        reads: How often an attention has been computed by it.
+        number_P: The index of every page within its row, from 0.
+        pages: Maximum number of pages per row.
+        used_P1S: Additive mask: 0 on the tokens of a page, the smallest finite number on unused positions.
+        reads: Number of attention computations that used this layout.
     """
 
     seen_BN: torch.Tensor  # noqa: N815
@@ -63,21 +63,21 @@ def attend(
     value: torch.Tensor,
     *,
     trunks: Sequence[Trunk],
-    layout: Layout,
+    layout: PageLayout,
     scaling: float,
 ) -> torch.Tensor:
-    """softmax(scaling q [K_trunk, K_own]^T + mask) [V_trunk, V_own] of every row, (B, 1, heads, D).
+    """Compute softmax(scaling q [K_trunk, K_own]^T + mask) [V_trunk, V_own] for every row, (B, 1, heads, D).
 
-    Scores of both parts lie side by side, so that one softmax goes over both; the rows of a trunk go through one
-    product of matrices, which reads the trunk once.
+    One softmax covers the scores of both parts; the rows of a trunk share one matrix product, which reads the trunk
+    once.
 
     Args:
         query: (B, heads, 1, D).
-        key: Pages of the rows' own tokens, (P, key heads, S, D); every key head serves as many query heads.
+        key: Pages of the rows' own tokens, (P, key heads, S, D); query heads are grouped over key heads.
         value: Likewise.
-        trunks: In the order of their rows; a row may have none.
-        layout: Which page and which node belongs to whom.
-        scaling: Factor of the scores.
+        trunks: The trunks in row order; a row may have none.
+        layout: The assignment of pages and nodes to rows.
+        scaling: Scale of the scores.
 
     """
     rows, heads, _, size = query.shape
@@ -89,19 +89,19 @@ def attend(
     own = torch.matmul(q_BHGD[row_P], key.transpose(-1, -2)) + layout.used_P1S[:, None]
     scores[..., width:].unflatten(-1, (layout.pages, page))[:, row_P, :, number_P] = own
     for trunk in trunks:
-        mine, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
-        product = torch.matmul(q_HBGD[:, mine].reshape(groups, -1, size), trunk.keys.transpose(-1, -2))
-        seen = layout.seen_BN[mine, None, :nodes]
-        torch.add(product.view(groups, -1, heads // groups, nodes), seen, out=scores[:, mine, :, :nodes])
+        span, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
+        product = torch.matmul(q_HBGD[:, span].reshape(groups, -1, size), trunk.keys.transpose(-1, -2))
+        seen = layout.seen_BN[span, None, :nodes]
+        torch.add(product.view(groups, -1, heads // groups, nodes), seen, out=scores[:, span, :, :nodes])
     finer = torch.promote_types(query.dtype, torch.float32)
     chances = torch.softmax(scores, -1, dtype=finer).to(query.dtype)
     paged = chances[..., width:].unflatten(-1, (layout.pages, page))[:, row_P, :, number_P]
-    said = torch.zeros_like(q_BHGD).index_add_(0, row_P, torch.matmul(paged, value))
+    output = torch.zeros_like(q_BHGD).index_add_(0, row_P, torch.matmul(paged, value))
     for trunk in trunks:
-        mine, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
-        product = torch.matmul(chances[:, mine, :, :nodes].reshape(groups, -1, nodes), trunk.values)
-        said[mine] += product.view(groups, -1, heads // groups, size).transpose(0, 1)
-    return said.reshape(rows, 1, heads, size)
+        span, nodes = slice(trunk.start, trunk.end), trunk.keys.shape[1]
+        product = torch.matmul(chances[:, span, :, :nodes].reshape(groups, -1, nodes), trunk.values)
+        output[span] += product.view(groups, -1, heads // groups, size).transpose(0, 1)
+    return output.reshape(rows, 1, heads, size)
 
 
 def _attention(
@@ -113,38 +113,38 @@ def _attention(
     scaling: float | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What :func:`attend` gives, in the form that transformers expects; ``key`` carries trunks and layout."""
+    """Call :func:`attend` with transformers' signature; trunks and layout are attached to ``key``."""
     if any(rest.get(name) is not None for name in FOREIGN):
-        raise ValueError("this model's attention is more than a softmax of scaled products")
+        raise ValueError("this model's attention is not a plain softmax of scaled products")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    trunks, layout = carried(key)
+    trunks, layout = attached_context(key)
     layout.reads += 1
     return attend(query, key, value, trunks=trunks, layout=layout, scaling=scale), None
 
 
-def carrying(key: torch.Tensor, trunks: Sequence[Trunk], layout: Layout) -> torch.Tensor:
-    """The keys themselves, with what is attached for the attention that is called with them.
+def attach_context(key: torch.Tensor, trunks: Sequence[Trunk], layout: PageLayout) -> torch.Tensor:
+    """Attach trunks and layout to the keys, for the attention function that receives them.
 
-    A model hands its attention the keys that its cache gave it, and nothing else of the cache.
+    A model passes its attention the keys that its cache returned, and nothing else of the cache.
     """
     key.carried = trunks, layout  # type: ignore[attr-defined]
     return key
 
 
-def carried(key: torch.Tensor) -> tuple[Sequence[Trunk], Layout]:
-    """What :func:`carrying` attached.
+def attached_context(key: torch.Tensor) -> tuple[Sequence[Trunk], PageLayout]:
+    """Return the trunks and layout attached by :func:`attach_context`.
 
     Raises:
-        AttributeError: The model has made other keys of them.
+        AttributeError: The model has replaced the keys.
     """
     return key.carried  # type: ignore[attr-defined, no-any-return]
 
 
 @contextmanager
-def switched(model: Any, name: str) -> Iterator[None]:
-    """Within it, the model's attention is the kind of this name."""
+def attention_implementation(model: Any, name: str) -> Iterator[None]:
+    """Use the named attention implementation within the context."""
     config = model.config.get_text_config()
-    before = config._attn_implementation  # transformers has no other name for it
+    before = config._attn_implementation  # not exposed publicly by transformers
     config._attn_implementation = name
     try:
         yield

@@ -1,4 +1,4 @@
-"""Trees of prompts that went through a model together."""
+"""Forward pass over prefix trees."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from transformers import DynamicCache
 
 from meow_lightning.generation.prefix_tree import Tree
 
-Model = Callable[..., Any]  # something that gives logits
+Model = Callable[..., Any]  # anything that returns logits
 
 
 class PrefixForward:
-    """Trees that went through the model together: what follows every node, and the nodes' keys and values.
+    """A batch of prefix trees after a joint forward pass: logits and key-value tensors of their nodes.
 
     Attributes:
         trees: The trees, one per row.
-        logits: What follows the nodes from ``start`` on, (trees, nodes - start, V).
+        logits: Next-token logits of the nodes from ``start`` on, (trees, nodes - start, V).
         start: The first node with logits.
         layers: Keys and values of every layer, each (trees, heads, nodes, D).
-        device: Where the model is.
+        device: Device of the model.
 
     """
 
@@ -52,14 +52,14 @@ class PrefixForward:
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in layers]
 
     def trunk(self, tree: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Keys and values of one tree in every layer, (heads, nodes, D) each: a copy, for a row outlives the grove."""
+        """Copy one tree's keys and values per layer, (heads, nodes, D) each: rows outlive this object."""
         if tree not in self._trunks:
             nodes = len(self.trees[tree])
             self._trunks[tree] = [tuple(part[tree, :, :nodes].clone() for part in kv) for kv in self.layers]  # type: ignore[misc]
         return self._trunks[tree]
 
     def seen(self, tree: int, nodes: Sequence[int]) -> torch.Tensor:
-        """Which nodes of a tree the paths to some of its nodes hold, (len(nodes), nodes of the tree)."""
+        """Compute which nodes of a tree lie on the paths to the given nodes, (len(nodes), nodes of the tree)."""
         return self._seen_BTT[tree, list(nodes), : len(self.trees[tree])]
 
 
@@ -68,5 +68,5 @@ def _padded(rows: Sequence[Sequence[int]], width: int, fill: int, device: Any) -
 
 
 def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What is added to the scores of attention: 0 where something is seen, the least number elsewhere."""
+    """Convert a mask to an additive attention bias: 0 if visible, else the smallest finite number."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)

@@ -1,4 +1,4 @@
-"""Prompts that begin alike, as trees of tokens: what they share is computed once."""
+"""Token trees of prompts with common prefixes, which are computed only once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ Prompt = tuple[int, ...]
 
 
 class Tree:
-    """Some prompts, each a path from the root; a node is one token after one beginning.
+    """Prompts as paths from the root; a node is one token after one prefix.
 
     Attributes:
-        tokens: The token of every node; a node comes after those above it.
-        parents: The node above every node, -1 where there is none.
-        depths: How many tokens stand before every node.
-        children: By node and token, the node below.
-        ends: By prompt, the node of its last token.
-        first_end: The smallest of those nodes: nothing is asked about what follows the nodes before it.
+        tokens: The token of every node; a node comes after its ancestors.
+        parents: The parent of every node, -1 for the root.
+        depths: The number of tokens before every node.
+        children: The child node by node and token.
+        ends: The last node of every prompt.
+        first_end: The smallest of those nodes: no logits are needed for the nodes before it.
 
     """
 
@@ -35,14 +35,14 @@ class Tree:
         return len(self.tokens)
 
     def shared(self, prompt: Prompt) -> int:
-        """How many first tokens of the prompt the one added last has too."""
-        for place, (mine, yours) in enumerate(zip(prompt, self._last_prompt, strict=False)):
-            if mine != yours:
+        """Count the prefix tokens that a prompt shares with the one added last."""
+        for place, (own, last) in enumerate(zip(prompt, self._last_prompt, strict=False)):
+            if own != last:
                 return place
         return min(len(prompt), len(self._last_prompt))
 
     def add(self, prompt: Prompt) -> None:
-        """Put in a prompt; prompts come in sorted order."""
+        """Add a prompt; prompts must come in sorted order."""
         path = self._last[: self.shared(prompt)]
         for token in prompt[len(path) :]:
             above = path[-1] if path else -1
@@ -58,15 +58,15 @@ class Tree:
         self._last, self._last_prompt = path, prompt
 
     def path(self, node: int) -> list[int]:
-        """The nodes from the root to this one, both included."""
-        found = []
+        """Return the nodes from the root to a node, inclusive."""
+        nodes = []
         while node >= 0:
-            found.append(node)
+            nodes.append(node)
             node = self.parents[node]
-        return found[::-1]
+        return nodes[::-1]
 
     def chains(self) -> Iterator[tuple[int, int, int]]:
-        """Runs of nodes each right below the one before: (node above the run, its first node, one past its last)."""
+        """Yield chains of single children: (node above the chain, its first node, one past its last)."""
         start = 0
         for node in range(1, len(self) + 1):
             if node == len(self) or self.parents[node] != node - 1:
@@ -75,14 +75,14 @@ class Tree:
 
 
 def build_prefix_trees(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
-    """Trees that hold every prompt once, the largest first.
+    """Build trees that contain every prompt once, the largest first.
 
-    A prompt joins a tree when it shares at least half of its tokens with it, so that no row of a batch becomes long for
-    the sake of a few common words.
+    A prompt joins a tree if at least half of its tokens are shared, so that no row of a batch becomes long because of a
+    few common words.
 
     Args:
-        prompts: Distinct, with one token or more.
-        most: Nodes at which a tree takes no more prompts, unless they are so long that few would fit.
+        prompts: Distinct prompts with one token or more.
+        most: Number of nodes at which a tree is full, unless its prompts are very long.
     """
     trees: list[Tree] = []
     for prompt in sorted(prompts):
@@ -97,11 +97,11 @@ def build_prefix_trees(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
 
 
 def batches(trees: Sequence[Tree], *, nodes: int) -> Iterator[list[Tree]]:
-    """The trees in turn, as many at once as fill ``nodes`` places with the padding counted; at least one.
+    """Group trees into batches of at most ``nodes`` positions including padding, with at least one tree each.
 
     Args:
-        trees: The largest first.
-        nodes: Places of a batch, from 1.
+        trees: The trees, largest first.
+        nodes: Positions per batch, from 1.
     """
     at = 0
     while at < len(trees):

@@ -1,4 +1,4 @@
-"""The plain loop: one prompt at a time through transformers' ``generate``. What the engine's text must be equal to."""
+"""Reference implementation: one prompt at a time through transformers' ``generate``; the engine must match its text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meow_lightning.generation.batching import Continuation, check_logits
 
 
 def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """The scores as they are, once they are known to be numbers."""
+    """Return the scores after checking that they are finite."""
     check_logits(scores.amax(-1))
     return scores
 
@@ -20,15 +20,15 @@ def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 def reference_continuation(
     model: PreTrainedModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
-    """What the model says after one prompt, greedily, by nothing but transformers' own code.
+    """Continue one prompt greedily, using only transformers' own code.
 
     Args:
-        model: Any causal language model of transformers, in eval mode. Its own settings of generation (penalties,
-            sampling) are put aside: MEMO asks for the most likely token.
+        model: Any causal language model of transformers, in eval mode. Its generation settings (penalties, sampling)
+            are ignored: MEMO needs the most likely token.
         prompt: Token ids, at least one.
-        budget: Most new tokens, the end token counted; from 1.
+        budget: Maximum number of new tokens, including the end token; from 1.
         end_ids: Tokens that end a text; may be empty.
-        pad_id: Any token; goes unused by a single prompt.
+        pad_id: Any token; unused for a single prompt.
 
     Raises:
         NotFiniteError: The logits are NaN or infinite.

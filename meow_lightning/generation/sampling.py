@@ -1,4 +1,4 @@
-"""Drawing tokens so that a text does not depend on what is written beside it; torch is imported by who calls it."""
+"""Sampling that is independent of the batch a text is generated in; callers import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-TAIL = 1024  # tokens of the vocabulary, the likeliest first, that can be drawn at all
+TAIL = 1024  # number of most likely tokens that can be sampled at all
 
 
 def sample_tokens(
@@ -22,22 +22,22 @@ def sample_tokens(
     temperature: float,
     top_p: float,
 ) -> torch.Tensor:
-    """One token per row, (B,): the inverse of the distribution function at a given number.
+    """Sample one token per row by inverting the cumulative distribution at a given number, (B,).
 
-    With p = softmax(logits / temperature) in float32, the likeliest tokens are kept until their p add up to ``top_p``
-    (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"), 1,024 at most. Of these the first one in the
-    order of token ids is drawn at which the running sum of p exceeds ``uniform`` times the sum over all of them. The
-    order of ids, unlike that of p, stays when rounding swaps two tokens that are equally likely.
+    With p = softmax(logits / temperature) in float32, the most likely tokens are kept until their p add up to ``top_p``
+    (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"), at most 1,024. Among these, in order of
+    token id, the first is sampled at which the cumulative p exceeds ``uniform`` times the total. Unlike the order of p,
+    that of ids is stable when rounding swaps two equally likely tokens.
 
     Args:
         logits_BV: (B, V).
-        uniform_B: (B,), each from 0 to below 1.
-        temperature: 0 or more; 0 is the likeliest token.
+        uniform_B: (B,), each in [0, 1).
+        temperature: 0 or more; 0 for the most likely token.
         top_p: Above 0 to 1.
     """
     if temperature == 0:
         return logits_BV.argmax(-1)
-    # The largest becomes 0 first, so that no temperature, however low, makes it infinite.
+    # Subtract the maximum first, so that no low temperature makes it infinite.
     scaled_BV = (logits_BV.float() - logits_BV.amax(-1, keepdim=True).float()) / temperature  # noqa: N806
     likeliest = scaled_BV.topk(min(TAIL, scaled_BV.shape[-1]), -1)
     shares = (likeliest.values - scaled_BV.logsumexp(-1, keepdim=True)).exp().double()
@@ -45,38 +45,38 @@ def sample_tokens(
     ids, order = likeliest.indices.sort(-1)
     sums = kept.gather(-1, order).cumsum(-1)
     passed = (sums <= uniform_B.double()[:, None] * sums[:, -1:]).sum(-1, keepdim=True)
-    # Logits that are no numbers pass none or all; the index must stay one all the same.
+    # Non-finite logits may pass none or all; the index must still be valid.
     return ids.gather(-1, passed.clamp(max=ids.shape[-1] - 1))[:, 0]
 
 
 class Draws:
-    """A logits processor that leaves every row the one token that its own random numbers draw.
+    """Logits processor that samples each row's next token with the row's own random numbers.
 
     Args:
-        dice: Where each row draws its numbers from, one per new token.
-        width: Tokens of the prompts, padding included: what stands before the first new token.
-        budget: Most new tokens, from 1.
+        rng: Random generator of each row, used once per new token.
+        width: Prompt length including padding.
+        budget: Maximum number of new tokens, from 1.
         temperature: 0 or more.
         top_p: Above 0 to 1.
 
     Attributes:
-        sound: (B,) for every new token so far: whether the row's logits were numbers.
+        sound: (B,) per new token so far: whether the row's logits were finite.
     """
 
     def __init__(
-        self, *, dice: Sequence[random.Random], width: int, budget: int, temperature: float, top_p: float
+        self, *, rng: Sequence[random.Random], width: int, budget: int, temperature: float, top_p: float
     ) -> None:
         import torch
 
-        numbers = [[each.random() for _ in range(budget)] for each in dice]
+        numbers = [[each.random() for _ in range(budget)] for each in rng]
         self._uniform_BT = torch.tensor(numbers, dtype=torch.float64)
         self._width, self._temperature, self._top_p = width, temperature, top_p
         self.sound: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) of which each row has 0 for the token that is drawn and minus infinity for all others."""
+        """Return scores (B, V) that are 0 for each row's sampled token and minus infinity elsewhere."""
         self._uniform_BT = self._uniform_BT.to(scores.device)
-        # On a GPU generate looks one step behind whether all have ended, and throws that step away.
+        # On a GPU, generate checks one step late whether all rows have ended, and discards that step.
         step = min(input_ids.shape[-1] - self._width, self._uniform_BT.shape[-1] - 1)
         self.sound.append(scores.amax(-1).isfinite())
         ids = sample_tokens(scores, self._uniform_BT[:, step], temperature=self._temperature, top_p=self._top_p)
@@ -88,29 +88,29 @@ def sample_continuations(
     prompts: Sequence[Sequence[int]],
     *,
     budget: int,
-    dice: Sequence[random.Random],
+    rng: Sequence[random.Random],
     temperature: float,
     top_p: float,
     end_ids: frozenset[int],
     pad_id: int,
 ) -> list[list[int]]:
-    """The new tokens after each prompt, up to its end token, which is included, or to the budget.
+    """Sample a continuation of each prompt, up to and including its end token, or up to the budget.
 
-    One batch of transformers' ``generate`` with a cache. Only what is given here acts, and what the model's
-    ``generation_config`` says beyond transformers' own defaults: the caller clears that.
+    Runs one batch of transformers' ``generate`` with a cache. Only the given arguments apply; the caller resets the
+    model's ``generation_config`` to transformers' defaults.
 
     Args:
-        model: In eval mode, on its device.
-        prompts: Token ids, at least one each; they are padded on the left.
-        budget: Most new tokens, from 1.
-        dice: The random numbers of each prompt, in their order; used up.
-        temperature: 0 or more; 0 takes the likeliest token.
-        top_p: Above 0 to 1: share of the probability that is drawn from.
+        model: The model, in eval mode and on its device.
+        prompts: Token ids, at least one each; padded on the left.
+        budget: Maximum number of new tokens, from 1.
+        rng: Random generator of each prompt, in order; consumed.
+        temperature: 0 or more; 0 for the most likely token.
+        top_p: Above 0 to 1: probability mass to sample from.
         end_ids: Tokens that end a text; may be empty.
         pad_id: Any token; it is masked.
 
     Raises:
-        UserError: The model gives something else than numbers before a text has ended.
+        UserError: The logits of an unfinished text are not finite.
     """
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
@@ -119,7 +119,7 @@ def sample_continuations(
     padding = [width - len(prompt) for prompt in prompts]
     ids = [[pad_id] * blank + list(prompt) for blank, prompt in zip(padding, prompts, strict=True)]
     seen = [[0] * blank + [1] * (width - blank) for blank in padding]
-    draws = Draws(dice=dice, width=width, budget=budget, temperature=temperature, top_p=top_p)
+    draws = Draws(rng=rng, width=width, budget=budget, temperature=temperature, top_p=top_p)
     settings = GenerationConfig(
         do_sample=False, max_new_tokens=budget, use_cache=True, eos_token_id=sorted(end_ids) or None,
         pad_token_id=pad_id,
@@ -133,7 +133,7 @@ def sample_continuations(
     for row, sound in zip(new, torch.stack(draws.sound, -1).tolist(), strict=True):
         if not all(sound[: len(row)]):
             raise UserError(
-                f"the model's logits are no numbers in {str(model.dtype).removeprefix('torch.')}; "
+                f"the model's logits are not finite in {str(model.dtype).removeprefix('torch.')}; "
                 "set inversion.dtype=bfloat16 or inversion.dtype=float32"
             )
     return new

@@ -79,6 +79,8 @@ class Writer:
         can_retry: Whether it can be asked again for other answers.
         max_requests: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
         max_total_tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
+        version: Raised when the same options give other answers; subclasses inherit it, and it enters the key of the
+            replies.
     """
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ()
@@ -86,6 +88,7 @@ class Writer:
     reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
     can_retry: ClassVar[bool] = True
+    version: ClassVar[int] = 1
     max_requests: int | None = None
     max_total_tokens: int | None = None
 

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from hashlib import sha256
 from queue import Empty, SimpleQueue
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from meow_lightning.data.checks import check_range
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option, nearest
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.base_url import checked_address
 from meow_lightning.inversion.openai_client import CONNECT, ServerConnection, error_text, parse_completion, text_of
@@ -316,11 +315,13 @@ class Endpoint(Writer):
         models = connection.models()
         if not models or self.model in models:
             return f"{self.base_url} has no chat completions ({why}); {self._version()}"
-        near = connection.redacted_for_display(get_close_matches(self.model, models, n=1, cutoff=0.0)[0])
+        near = nearest(self.model, models)
         named = connection.redacted_for_display(", ".join(models[:NAMED])) + (" …" if len(models) > NAMED else "")
-        return (
-            f"inversion.model={self.model} is not known to {self.base_url}, which has {named}; the nearest is {near}: "
-            f"set inversion.model={near}"
+        expected = f"one of those that {self.base_url} serves: {named}"
+        return str(
+            invalid_option(
+                "inversion.model", self.model, expected, did_you_mean=near and connection.redacted_for_display(near)
+            )
         )
 
     def _version(self) -> str:

@@ -45,8 +45,8 @@ class File(Writer):
     def invert(self, fact: Fact) -> list[str]:
         """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them."""
         raw = self._answers.get(fact.question.strip(), [])
-        tidy = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
-        return [*tidy, *[""] * (len(raw) - len(tidy))]  # what was no answer at all is counted as blank
+        parsed = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
+        return [*parsed, *[""] * (len(raw) - len(parsed))]  # what was no answer at all is counted as blank
 
 
 def _candidates(entry: dict[str, Any]) -> list[str]:

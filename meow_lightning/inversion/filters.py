@@ -193,10 +193,9 @@ def is_duplicate(answer: str, other: str, question: str) -> bool:
     """Whether two candidates are the same text, or say the same in nearly the same words.
 
     Nearly: what they say beyond the question shares at least ``DUPLICATE_OVERLAP``, |A and B| / |A or B|, one of them
-        has no key
-    that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers are not
-    just in each other's places. So another city, another number and another trade are another answer, while another
-    order of the words or another small word is not.
+    has no key that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers
+    are not just in each other's places. So another city, another number and another trade are another answer, while
+    another order of the words or another small word is not.
     """
     if normalize(answer) == normalize(other):
         return True

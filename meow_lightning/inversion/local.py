@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
@@ -69,8 +69,8 @@ class Local(Writer):
         seed: Seed of the draws.
         folder: Model and tokenizer, as ``save_pretrained`` writes them.
         device: Where the model goes, such as ``cpu`` or ``cuda:0``.
-        room: Called as ``room(model, tokens=…, generated=…)`` with the longest prompt and the longest reply in tokens;
-            gives how many are written side by side.
+        adaptive_batch_size: Called as ``adaptive_batch_size(model, tokens=…, generated=…)`` with the longest prompt and
+            the longest reply in tokens; gives how many are written side by side.
 
     Raises:
         UserError: An option is out of its range.
@@ -94,14 +94,15 @@ class Local(Writer):
         seed: int,
         folder: Path,
         device: str,
-        room: Callable[..., Any],  # of Room; named, it would cost torch wherever options are checked
+        # gives an AdaptiveBatchSize; naming that class would import torch wherever options are checked
+        adaptive_batch_size: Callable[..., Any],
     ) -> None:
         _check(dtype, candidates, temperature, top_p, max_new_tokens)
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self._prompt = PromptTemplate(**prompt)
         self._dtype, self._attention, self._folder, self._device = dtype, attention, folder, device
-        self._room = room
+        self._adaptive_batch_size = adaptive_batch_size
         self._loaded: _Loaded | None = None
 
     def write(
@@ -143,18 +144,21 @@ class Local(Writer):
     def _batches(
         self, loaded: _Loaded, jobs: Sequence[_Job], should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        from meow_lightning.generation.capabilities import border_of, supports_padding
+        from meow_lightning.generation.capabilities import batch_length_limit, supports_padding
 
         if not jobs:
             return
         # One budget per batch, alike lengths side by side; the longest first, so that too little memory shows at once.
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
-        room = self._room(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
-        together, border = supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id), border_of(loaded.model)
+        batch_size = self._adaptive_batch_size(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
+        together, border = (
+            supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id),
+            batch_length_limit(loaded.model),
+        )
         size = FEW
         while waiting and should_continue():
-            most = min(size, room.slots)
+            most = min(size, batch_size.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
                 batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
@@ -163,8 +167,8 @@ class Local(Writer):
             try:
                 replies = self._replies(loaded, batch)
             except (RuntimeError, MemoryError) as error:
-                room.slots = len(batch)  # so many were too many, whatever memory was thought to hold
-                room.halve(error)
+                batch_size.slots = len(batch)  # so many were too many, whatever memory was thought to hold
+                batch_size.halve(error)
             if not replies:
                 release_memory()  # out here, where the error no longer holds the tensors of what failed
                 continue
@@ -178,7 +182,7 @@ class Local(Writer):
         codec = loaded.codec
         new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
-            dice=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
+            rng=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [
@@ -190,8 +194,8 @@ class Local(Writer):
         ]  # fmt: skip
 
     def _job(self, loaded: _Loaded, ask: GenerationRequest) -> _Job:
-        asked = ask if ask.count is not None else replace(ask, count=self.candidates)
-        messages = self._prompt.messages(asked, context=self.context)
+        request = ask if ask.count is not None else replace(ask, count=self.candidates)
+        messages = self._prompt.messages(request, context=self.context)
         ids, reads = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
         left = reads - len(ids)
         refused = left < min(LEAST, self.max_new_tokens)
@@ -238,8 +242,7 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
 
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
-    if dtype not in DTYPE_BYTES:
-        raise UserError(f"inversion.dtype={dtype} is not known; allowed: {', '.join(DTYPE_BYTES)}")
+    check_choice("inversion.dtype", dtype, DTYPE_BYTES)
     for name, count in (("candidates", candidates), ("max_new_tokens", max_new_tokens)):
         if not isinstance(count, int) or count < 1:
             raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import ClassVar
 
-from meow_lightning.data.perturbation import Contradictions, Found
+from meow_lightning.data.perturbation import Contradiction, Contradictions
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.filters import rejection_reason
@@ -59,13 +59,15 @@ class Rules(Writer):
             count: Answers wanted, 1 or more.
             previous_answers: Answers that shall not come again.
         """
-        wanted, found, good = count + len(previous_answers), dict.fromkeys(previous_answers), list(previous_answers)
-        most = {0: wanted} | {
-            rank: min(wanted, max(least, (count - 1) // 2) + len(previous_answers)) for rank, least in LEAST.items()
+        target_count = count + len(previous_answers)
+        found, good = dict.fromkeys(previous_answers), list(previous_answers)
+        most = {0: target_count} | {
+            rank: min(target_count, max(least, (count - 1) // 2) + len(previous_answers))
+            for rank, least in LEAST.items()
         }
-        dice = random.Random(f"{self.seed}/{fact.id}")
-        made = rules.of(fact, phrasing=fact.answer, count=wanted, dice=dice)
-        for answer in chain((Found(text, 0) for text in fact.inverted), made):
+        rng = random.Random(f"{self.seed}/{fact.id}")
+        made = rules.of(fact, phrasing=fact.answer, count=target_count, rng=rng)
+        for answer in chain((Contradiction(text, 0) for text in fact.inverted), made):
             if len(good) >= most[answer.rank]:
                 break
             if answer.text not in found:

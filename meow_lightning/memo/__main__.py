@@ -29,7 +29,7 @@ from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, score_texts
 from meow_lightning.models.checkpoint import check, has_chat_template
 from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
-from meow_lightning.resources.throughput import Pace
+from meow_lightning.resources.throughput import Throughput
 from meow_lightning.store.durable import checked_lines, drop_partial_last_line
 from meow_lightning.types import ScoredText
 
@@ -126,7 +126,7 @@ class _Out:
 @contextmanager
 def _progress_bar(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
     """Takes how many windows are done: on a terminal a bar with the time left, else a line now and then (stderr)."""
-    console, last_printed, pace = _console(stderr=True), time.monotonic(), Pace()
+    console, last_printed, pace = _console(stderr=True), time.monotonic(), Throughput()
     columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
 
     def update(done: int) -> None:

@@ -8,16 +8,16 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
-from meow_lightning.memo.windows import MODES, Mode, check_choice
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.memo.windows import MODES, Mode
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TokenMeasure:
+class _TokenMeasure(BaseMeasure):
     """What measures share whose windows are tokens."""
 
     name: str
@@ -25,7 +25,7 @@ class _TokenMeasure:
     template: bool
 
     def __post_init__(self) -> None:
-        check_choice(self.mode, MODES, option="memo.mode")
+        check_choice("memo.mode", self.mode, MODES)
 
     @property
     def needs_codec(self) -> bool:

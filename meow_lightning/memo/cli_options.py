@@ -13,11 +13,11 @@ import yaml
 
 from meow_lightning.config.files import CONF
 from meow_lightning.config.program import program
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.rouge import ROUGES
-from meow_lightning.memo.windows import CUT_UNITS, MODES, check_choice
+from meow_lightning.memo.windows import CUT_UNITS, MODES
 
 PROFILES = CONF / "memo"
 BUDGET = 200  # tokens; the published one, where a profile leaves it to the model of a run
@@ -79,7 +79,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--skip-short", action="store_true", help="null for answers too short to be cut, instead of an error")
     add("--overwrite", action="store_true", help="replace the scored file if it is there")
     found = parser.parse_args(arguments)
-    check_choice(found.device, DEVICES, option="--device")
+    check_choice("--device", found.device, DEVICES)
     for option in ("generation_batch_size", "stride", "max_new_tokens"):
         value = getattr(found, option)
         if value is not None and value < 1:
@@ -100,7 +100,7 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
         UserError: A profile that is not there or cannot be, or an option that does not fit it.
 
     """
-    check_choice(chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")), option="--profile")
+    check_choice("--profile", chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")))
     values = yaml.safe_load((PROFILES / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
     made = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
     if made is None:
@@ -135,7 +135,7 @@ def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
                 f"{option} has no effect with profile {chosen.profile}, which has no {key}; leave it out, or take "
                 "--profile clean or --profile official"
             )
-        values[key] = value if allowed is None else check_choice(value, allowed, option=option)
+        values[key] = value if allowed is None else check_choice(option, value, allowed)
 
 
 def score_suffix(measure: Profile | Memorization | Extraction) -> str:

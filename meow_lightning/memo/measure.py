@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from meow_lightning.distributed import chunk_groups, group_by
 from meow_lightning.errors import UserError
@@ -94,6 +94,8 @@ class Measure(Protocol):
     ``check`` and ``count`` may be asked without a codec where ``needs_codec`` is false.
     """
 
+    version: ClassVar[int]
+
     @property
     def name(self) -> str:
         """What its numbers are called."""
@@ -120,6 +122,19 @@ class Measure(Protocol):
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
         """The windows of the text, from the shortest prompt to the longest."""
         ...
+
+
+class BaseMeasure:
+    """What the measures of this package share.
+
+    Attributes:
+        version: Raised when the same options give other scores; subclasses inherit it, and it enters the key of the
+            scores.
+
+    """
+
+    __slots__ = ()
+    version: ClassVar[int] = 1
 
 
 class _Planned(NamedTuple):
@@ -211,7 +226,7 @@ def _stream(
     total, finished = sum(each.windows for each in planned), 0
     least = batch_size.slots * BATCHES_PER_CHUNK
     questions = group_by(planned, key=lambda each: each.text.question)
-    for chunk in chunk_groups(questions, size=lambda each: each.windows, least=least):
+    for chunk in chunk_groups(questions, size=lambda each: each.windows, minimum=least):
         jobs = [
             _Job(owner, place, cut)
             for owner, (text, _) in enumerate(chunk)

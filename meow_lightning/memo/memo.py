@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
-from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
     CUT_UNITS,
@@ -16,7 +16,6 @@ from meow_lightning.memo.windows import (
     CutUnit,
     Mode,
     Window,
-    check_choice,
     cut_windows,
     is_empty_window,
     word_ends,
@@ -30,7 +29,7 @@ EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(BaseMeasure):
     """How MEMO is measured; a :class:`meow_lightning.memo.measure.Measure`.
 
     MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844). What is
@@ -83,7 +82,7 @@ class Profile:
             ("mode", MODES), ("cut_unit", CUT_UNITS), ("rouge", ROUGES), ("rouge_stat", ROUGE_STATS),
             ("empty_windows", EMPTY_WINDOWS), ("words", WORDS),
         ):  # fmt: skip
-            check_choice(getattr(self, option), allowed, option=f"memo.{option}")
+            check_choice(f"memo.{option}", getattr(self, option), allowed)
         for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
             if value < 1:
                 raise UserError(f"memo.{option}={value} is too small; allowed: from 1. Nearest: set memo.{option}=1")

@@ -161,7 +161,7 @@ def chunks(requested: Sequence[Text], *, by: Measure, codec: PromptEncoder | Non
     must batch as an undisturbed one does.
     """
     entries = (list(group) for _, group in itertools.groupby(requested, key=lambda text: text.fact))
-    return chunk_groups(entries, size=lambda text: by.count(text, codec), least=least)
+    return chunk_groups(entries, size=lambda text: by.count(text, codec), minimum=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from meow_lightning.data.words import WORDS, Words, words
-from meow_lightning.memo.windows import check_choice
+from meow_lightning.errors import check_choice
 
 Rouge = Literal["rouge1", "rouge2", "rougeL"]
 RougeStat = Literal["precision", "recall", "fmeasure"]
@@ -52,8 +52,8 @@ def window_score(prediction: str, label: str, *, rouge: Rouge, rouge_stat: Rouge
         UserError: Unknown ``rouge``, ``rouge_stat`` or ``kind``.
 
     """
-    check_choice(rouge, ROUGES, option="memo.rouge")
-    check_choice(rouge_stat, ROUGE_STATS, option="memo.rouge_stat")
-    check_choice(kind, WORDS, option="memo.words")
+    check_choice("memo.rouge", rouge, ROUGES)
+    check_choice("memo.rouge_stat", rouge_stat, ROUGE_STATS)
+    check_choice("memo.words", kind, WORDS)
     found = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
     return float(getattr(found, rouge_stat))

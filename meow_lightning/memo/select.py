@@ -6,8 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-from meow_lightning.errors import UserError
-from meow_lightning.memo.windows import check_choice
+from meow_lightning.errors import UserError, check_choice
 
 Strategy = Literal["largest", "smallest", "random"]
 Layout = Literal["selected", "official"]
@@ -33,7 +32,7 @@ def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fa
         UserError: Fewer candidates than k, k below 1, or an unknown strategy.
 
     """
-    check_choice(strategy, STRATEGIES, option="strategy")
+    check_choice("strategy", strategy, STRATEGIES)
     if k < 1:
         raise UserError(f"k={k} selects nothing for fact {fact}; allowed: 1 to {len(scores)}. Nearest: set k=1")
     if k > len(scores):
@@ -61,7 +60,7 @@ def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:
         ValueError: Nothing is selected.
 
     """
-    check_choice(rows, LAYOUTS, option="rows")
+    check_choice("rows", rows, LAYOUTS)
     if not selected:
         raise ValueError("no candidate is selected: there is nothing to lay out")
     if rows == "selected":

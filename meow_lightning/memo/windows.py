@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from meow_lightning.data.words import Words, chunk_ends, has_words
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 
 Mode = Literal["suffix", "prefix"]
 CutUnit = Literal["characters", "words", "tokens"]
@@ -35,24 +34,6 @@ class Window:
     def text(self) -> str:
         """The shown part as raw text, one blank between question and answer."""
         return f"{self.question} {self.given}" if self.given else self.question
-
-
-def check_choice(value: str, allowed: Sequence[str], *, option: str) -> str:
-    """The value itself when it is among the allowed ones.
-
-    Args:
-        value: What was given.
-        allowed: The valid choices.
-        option: The option's name, for the message.
-
-    Raises:
-        UserError: When it is not; the message names the choices and the nearest one.
-
-    """
-    if value in allowed:
-        return value
-    nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)[0]
-    raise UserError(f"{option}={value} is unknown; allowed: {', '.join(allowed)}. Nearest: set {option}={nearest}")
 
 
 def is_empty_window(label: str, *, least: int, kind: Words) -> bool:
@@ -98,7 +79,7 @@ def cut_windows(
         UserError: Unknown mode, or a stride below 1.
 
     """
-    check_choice(mode, MODES, option="memo.mode")
+    check_choice("memo.mode", mode, MODES)
     if stride < 1:
         raise UserError(f"memo.stride={stride} is invalid: expected a whole number, at least 1")
     text = question if mode == "prefix" else answer

@@ -1,4 +1,4 @@
-"""AltPO: other answers preferred to the true ones (arXiv 2409.13474; COLING 2025)."""
+"""AltPO: preference of alternative answers over the true ones (arXiv 2409.13474; COLING 2025)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class AltPo(BaseMethod):
-    """An inverted answer is preferred to the true answer of its question.
+    """DPO that prefers an inverted answer to the true answer of its question.
 
     L = -(2 / beta) * mean over inverted answers of log sigmoid(beta * (r(inverted) - r(true))) + w * CE(retain),
     r(y) = log p(y|x) - log p_start(y|x), a sum over tokens.
 
-    An epoch visits every selected inverted answer once, and so a question's true answer as often as it has inverted
-    ones. The paper's alternatives are the model's own, sampled at temperature 1, five per question, all of them
-    trained; here they are what ``inversion`` writes and ``select`` picks, as for MEOW. Without the answer that is
-    pushed down this is MEOW with a retain term.
+    An epoch visits every selected inverted answer once, and thus a question's true answer as often as it has inverted
+    ones. The paper samples its alternatives from the model itself at temperature 1, five per question, and trains on
+    all; here they come from ``inversion`` and ``select``, as in MEOW. Without the true answer's term this is MEOW with
+    a retain term.
 
     Args:
         beta: Above 0, per nat.
@@ -38,7 +38,7 @@ class AltPo(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``preference`` per inverted row, and ``retain``."""
+        """Return two parts: ``preference`` per inverted row, and ``retain``."""
         inverted = batch["inverted"]
         margin = log_ratio(model, inverted, reference) - log_ratio(model, batch["forget"], reference)
         return {

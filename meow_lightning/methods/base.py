@@ -1,4 +1,4 @@
-"""What every method is unless it says otherwise."""
+"""Base class and defaults of every unlearning method."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 
 
 class BaseMethod:
-    """A method that reads no stream and trains nothing: its model is the one it starts from.
+    """A method without streams trains nothing: its result is the start model.
 
     Attributes:
-        streams: What a batch must hold: ``forget``, ``retain``, ``inverted``, ``idk`` (the forget set's questions, each
-            with a refusal); an epoch visits the first one's rows. ``inverted`` makes the pipeline write, score and
+        streams: Streams of a batch: ``forget``, ``retain``, ``inverted``, ``idk`` (the forget set's questions, each
+            with a refusal). An epoch is one pass over the first. ``inverted`` makes the pipeline generate, score and
             select inverted facts. Empty: nothing is trained.
-        paired: Streams whose rows belong one by one to those of the first.
-        reference: What of the frozen start model is needed: ``logprobs``, how likely it finds the answers of forget,
-            idk and inverted stream (``TokenBatch.ref_logps_B``; computed once, no second model in memory); ``model``,
-            the model itself, handed to ``loss``; ``both``.
-        surrogate: Parts whose value is not what their gradient lowers: weights inside them are held fixed.
-        start: Which model the method starts from: ``target`` or ``retain``.
+        paired: Streams whose rows correspond one to one to those of the first.
+        reference: What is needed of the frozen start model: ``logprobs``, its log-probabilities of the answers of the
+            forget, idk and inverted streams (``TokenBatch.ref_logps_B``; computed once, no second model in memory);
+            ``model``, the model itself, passed to ``loss``; ``both``.
+        surrogate: Parts whose value is not the objective that their gradient minimizes: they contain detached weights.
+        start: The model that training starts from: ``target`` or ``retain``.
+        version: Raised when the same options give another model; subclasses inherit it, and it enters the key of the
+            unlearned model.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
@@ -31,54 +33,55 @@ class BaseMethod:
     reference: ClassVar[Reference] = "none"
     surrogate: ClassVar[tuple[str, ...]] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
+    version: ClassVar[int] = 1
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """The parts of the loss on one micro-batch.
+        """Compute the loss parts of one micro-batch.
 
         Args:
-            model: What is trained.
+            model: The model in training.
             batch: Rows by stream.
-            reference: The frozen start model where ``reference`` is ``model``; it is called like any model, and what it
-                gives needs no gradient.
+            reference: The frozen start model if :attr:`reference` is ``model`` or ``both``; called like any model, its
+                outputs need no gradient.
 
         Raises:
-            TypeError: Always here: a method that names streams must give a loss.
+            TypeError: Always, here: a method with streams must define its loss.
         """
-        raise TypeError(f"{type(self).__name__} names the streams {self.streams} but gives no loss")
+        raise TypeError(f"{type(self).__name__} has the streams {self.streams} but defines no loss")
 
     def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Nothing; a method may look at the start model here, and freeze weights that it leaves as they are.
+        """Inspect the start model, for example to freeze weights; the default does nothing.
 
-        Called before the first step, also of a resumed training.
+        Called before the first step, also when training is resumed.
 
         Args:
             model: The start model.
-            seed: Seed of whatever is drawn.
+            seed: Seed of all random draws.
         """
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
-        """Nothing; a method may note how a step went. What changes by it must stand in :meth:`state`.
+        """Update internal state after a step; the default does nothing. That state belongs in :meth:`state_dict`.
 
         Args:
-            values: Each part's ``sum / count`` over the whole global batch, alike in all processes.
+            values: ``sum / count`` of each part over the global batch, identical in all processes.
         """
 
     @property
     def done(self) -> bool:
-        """Whether training may end before its last planned step; asked after every :meth:`on_step_end`."""
+        """Whether training may stop before its last planned step; checked after every :meth:`on_step_end`."""
         return False
 
-    def state(self) -> dict[str, float]:
-        """What changed in training and a resumed one needs; given back to :meth:`restore`."""
+    def state_dict(self) -> dict[str, float]:
+        """Return the state that resuming needs, for :meth:`load_state_dict`."""
         return {}
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Nothing; a method takes back what :meth:`state` said."""
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore the state returned by :meth:`state_dict`."""
 
-    def finish(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
-        """Nothing; a method may change the trained model in place here, once, after the last step.
+    def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
+        """Transform the trained model in place, once, after the last step; the default does nothing.
 
         Args:
-            model: The trained model; adapters are merged.
+            model: The trained model, with adapters merged.
             start: The start model's weights by name, on the CPU.
         """

@@ -1,4 +1,4 @@
-"""CE-U: learn the model's own prediction with the true token taken out (arXiv 2503.01224)."""
+"""CE-U: distil the model's own prediction without the true token (arXiv 2503.01224)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 class CEU(BaseMethod):
     """L = mean over forget tokens of CE(q, p), q = sg[softmax of the logits with the true token's at -inf].
 
-    With q_v = p_v / (1 - p_y) the divergence of p from q is -log(1 - p_y), so that CE(q, p) = H(q) - log(1 - p_y). q
-    has no gradient, hence CE-U's is that of -log(1 - p_y), unlikelihood (arXiv 1908.04319), and the part holds this
-    without H(q): -log sigmoid(logsumexp of the other logits - z_y), which neither overflows nor needs q. It is bounded
-    below by 0 and stops by itself; there is no retain term. Yang 2025.
+    With q_v = p_v / (1 - p_y) the divergence of p from q is -log(1 - p_y), so CE(q, p) = H(q) - log(1 - p_y). No
+    gradient flows through q, hence CE-U has the gradient of -log(1 - p_y), unlikelihood (arXiv 1908.04319), and the
+    part is computed without H(q): -log sigmoid(logsumexp of the other logits - z_y), which neither overflows nor needs
+    q. It is bounded below by 0 and converges by itself; no retain term. Yang 2025.
 
-    Published code takes the mean over the tokens left when the first is skipped. Here the sum is divided by all answer
-    tokens, the one count a global batch has, so that a step is smaller by the share of first tokens.
+    Published code averages over the tokens that remain when the first is skipped. Here the sum is divided by all answer
+    tokens, the only count that a global batch has, so a step is smaller by the share of first tokens.
 
     Args:
-        skip_first: Whether the first answer token of every row is left alone, as published: it says more about how
-            answers begin than about the fact.
+        skip_first: Whether to exclude the first answer token of every row, as published: it says more about how answers
+            begin than about the fact.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
@@ -34,7 +34,7 @@ class CEU(BaseMethod):
         self.skip_first = skip_first
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``forget``."""
+        """Return one part: ``forget``."""
         from torch.nn.functional import logsigmoid
 
         rows = batch["forget"]
@@ -47,6 +47,6 @@ class CEU(BaseMethod):
 
 
 def _first(rows: TokenBatch) -> torch.Tensor:
-    """Shape (N,): whether a scored token is the first of its row."""
+    """Mark scored tokens that are the first of their row, shape (N,)."""
     loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
     return (loss_mask_BT.cumsum(-1) == 1)[loss_mask_BT]

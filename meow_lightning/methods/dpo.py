@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Dpo(BaseMethod):
-    """A refusal is preferred to the true answer of each question.
+    """DPO that prefers a refusal to the true answer of each question.
 
     L = -(2 / beta) * mean over questions of log sigmoid(beta * (r(refusal) - r(answer))),
     r(y) = log p(y|x) - log p_start(y|x), a sum over tokens.
 
-    DPO itself has no factor; unlearning code, NPO's, MEOW's and open-unlearning's alike, takes NPO's 2 / beta, and so
-    do we: at beta .1 the term is 20 times DPO's beside a retain term. TOFU's preference optimisation is not this but
-    ``idk``.
+    DPO itself has no factor; unlearning code (NPO, MEOW, open-unlearning) uses NPO's 2 / beta, and so does this: at
+    beta 0.1 the term weighs 20 times DPO's relative to a retain term. TOFU's "preference optimisation" is ``idk``
+    instead.
 
     Args:
         beta: Above 0, per nat.
@@ -34,7 +34,7 @@ class Dpo(BaseMethod):
         self.beta = check_beta(beta)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``preference``, per row; its log-ratios are to ``reference`` where there is one."""
+        """Return one part: ``preference``, per row; log-ratios are to ``reference`` or to ``ref_logps_B``."""
         forget = batch["forget"]
         margin = log_ratio(model, batch["idk"], reference) - log_ratio(model, forget, reference)
         return {"preference": preference_loss(margin, forget, beta=self.beta, stream="forget", weight=1.0)}

@@ -1,4 +1,4 @@
-"""DPO towards refusals with descent on the retain set (NPO, arXiv 2404.05868, there DPO+RT)."""
+"""DPO towards refusals with descent on the retain set (DPO+RT in the NPO paper, arXiv 2404.05868)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ class DpoGd(Dpo):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``preference`` per row, and ``retain``."""
+        """Return two parts: ``preference`` per row, and ``retain``."""
         retain = cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight)
         return {**super().loss(model, batch, reference), "retain": retain}

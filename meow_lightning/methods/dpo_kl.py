@@ -1,4 +1,4 @@
-"""DPO towards refusals that stays near the start model on the retain set (NPO, arXiv 2404.05868, there DPO+KL)."""
+"""DPO towards refusals with KL to the start model on the retain set (DPO+KL in the NPO paper, arXiv 2404.05868)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class DpoKl(Dpo):
     """L = DPO(refusal over answer) + w * mean over retain answer tokens of KL(p_start || p).
 
-    DPO's log-ratios take what is kept with the rows, so the start model is asked about retain rows alone. Published
-    code takes the divergence over prompts and padding too.
+    DPO's log-ratios use the precomputed log-probabilities, so the start model runs on retain rows only. Published code
+    includes prompts and padding in the divergence.
 
     Args:
         beta: As in DPO.
@@ -31,6 +31,6 @@ class DpoKl(Dpo):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``preference`` per row, and ``retain``, the divergence."""
+        """Return two parts: ``preference`` per row, and ``retain``, the divergence."""
         retain = start_kl(model, reference, batch["retain"], stream="retain", weight=self.retain_weight)
         return {**super().loss(model, batch, None), "retain": retain}

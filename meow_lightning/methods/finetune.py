@@ -1,4 +1,4 @@
-"""Plain fine-tuning: how target and retain models come about."""
+"""Plain fine-tuning, which trains target and retain models."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ class FineTune(BaseMethod):
     streams: ClassVar[tuple[str, ...]] = ("learn",)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``learn``."""
+        """Return one part: ``learn``."""
         return {"learn": cross_entropy(model, batch["learn"], stream="learn", weight=1.0)}
 
 
 class FineTuneUntilKnown(FineTune):
-    """The same, ended after the first epoch whose steps have a mean loss of at most ``known``.
+    """Fine-tuning that stops after the first epoch with a mean loss of at most ``known``.
 
-    The loss of a step is that before its update, so an epoch's mean is what the model knew on the way through it, and
-    no row needs a further pass.
+    Each step's loss is taken before its update, so the mean over an epoch needs no extra forward pass.
 
     Args:
-        known: Nats per answer token, 0 or more.
-        steps_per_epoch: Optimizer steps of an epoch, 1 or more.
-        least: Steps before which training never ends.
+        known: Threshold in nats per answer token, 0 or more.
+        steps_per_epoch: Optimizer steps per epoch, 1 or more.
+        least: Minimum number of steps.
     """
 
     def __init__(self, *, known: float, steps_per_epoch: int, least: int) -> None:
@@ -40,21 +39,21 @@ class FineTuneUntilKnown(FineTune):
         self.steps, self.sum, self.mean = 0, 0.0, float("inf")
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
-        """Add a step's loss to its epoch's."""
+        """Accumulate the loss of the current epoch."""
         self.steps, self.sum = self.steps + 1, self.sum + values["learn"]
         if self.steps % self.steps_per_epoch == 0:
             self.mean, self.sum = self.sum / self.steps_per_epoch, 0.0
 
     @property
     def done(self) -> bool:
-        """Whether the epoch that has just ended was known."""
-        whole = self.steps % self.steps_per_epoch == 0
-        return whole and self.steps >= self.least and self.mean <= self.known
+        """Whether an epoch has just ended with a mean loss of at most ``known``."""
+        epoch_ended = self.steps % self.steps_per_epoch == 0
+        return epoch_ended and self.steps >= self.least and self.mean <= self.known
 
-    def state(self) -> dict[str, float]:
-        """Steps so far, the sum of the epoch's losses, and the mean of the one before."""
+    def state_dict(self) -> dict[str, float]:
+        """Return the step count, the loss sum of the current epoch and the mean of the previous one."""
         return {"steps": self.steps, "sum": self.sum, "mean": self.mean}
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from there."""
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore the counters."""
         self.steps, self.sum, self.mean = int(state["steps"]), state["sum"], state["mean"]

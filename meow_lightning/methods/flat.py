@@ -1,13 +1,12 @@
-"""FLAT: tell refusals from forget answers by an f-divergence, with forget questions alone (arXiv 2410.11143)."""
+"""FLAT: f-divergence between refusals and forget answers, without retain data (arXiv 2410.11143)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import check_choice
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import rows_with_targets
 from meow_lightning.models.logprobs import answer_nll
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 Curve = Callable[["torch.Tensor"], "torch.Tensor"]
-# By divergence: -g(P), what a refusal is to lower, and f*(g(P)), what the true answer is to lower.
+# By divergence: -g(P), minimized on refusals, and f*(g(P)), minimized on true answers.
 CURVES: dict[str, tuple[Curve, Curve]] = {
     "kl": (lambda p: -p, lambda p: (p - 1).exp()),
     "tv": (lambda p: -p.tanh() / 2, lambda p: p.tanh() / 2),
@@ -29,8 +28,8 @@ CURVES: dict[str, tuple[Curve, Curve]] = {
 class Flat(BaseMethod):
     """L = mean over questions of -g(P_e) + f*(g(P_f)), P the mean probability of an answer's tokens.
 
-    P_e belongs to a refusal and P_f to the forget answer of the same question, each read after its own prompt. With g
-    and the conjugate f* of the divergence:
+    P_e belongs to the refusal and P_f to the true answer of the same question. With g and the conjugate f* of the
+    divergence:
 
     ======== =========================== ==================================
     name     -g(P_e)                     f*(g(P_f))
@@ -42,31 +41,25 @@ class Flat(BaseMethod):
     ======== =========================== ==================================
 
     "LLM Unlearning via Loss Adjustment with Only Forget Data", Wang et al., ICLR 2025. Published code takes P over all
-    positions, so that prompts and padding thin it out, and averages P over the batch before f*; here P is the mean over
-    the answer alone and f* acts on each question. Its other divergences push refusals down and are not offered. Where
-    refusals are unlikely at first, P_e and with it their gradient are almost 0.
+    positions, diluting it by prompts and padding, and averages P over the batch before f*; here P is the mean over the
+    answer only and f* is applied per question. Its other divergences push refusals down and are not supported. While
+    refusals are unlikely, P_e and its gradient are almost 0.
 
     Args:
         divergence: ``kl``, ``tv``, ``js`` or ``pearson``.
 
     Raises:
-        UserError: Another divergence.
+        UserError: Unknown divergence.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "idk")
     paired: ClassVar[tuple[str, ...]] = ("idk",)
 
     def __init__(self, *, divergence: str) -> None:
-        if divergence not in CURVES:
-            nearest = (get_close_matches(str(divergence).lower(), CURVES, n=1, cutoff=0) or ["tv"])[0]
-            raise UserError(
-                f"method.divergence={divergence} is not known; allowed: {', '.join(CURVES)}. "
-                f"Nearest: method.divergence={nearest}"
-            )
-        self.divergence = divergence
+        self.divergence = check_choice("method.divergence", divergence, CURVES)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""
+        """Return two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""
         refusal, answer = CURVES[self.divergence]
         forget, idk = batch["forget"], batch["idk"]
         refused_B = refusal(_mean_probability(model, idk)) * rows_with_targets(idk)  # noqa: N806
@@ -78,6 +71,6 @@ class Flat(BaseMethod):
 
 
 def _mean_probability(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
-    """Shape (B,): the mean probability of the scored tokens of each row, 0 for a blank one."""
+    """Compute the mean probability of each row's scored tokens, shape (B,); 0 for a blank row."""
     probability_BT = (-answer_nll(model, rows)).exp() * rows.loss_mask_BT  # noqa: N806
     return probability_BT.sum(-1) / rows.loss_mask_BT.sum(-1).clamp(min=1)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class GradAscent(BaseMethod):
-    """The forget set's cross-entropy, climbed: L = -CE(forget). Unbounded below: it collapses if not stopped."""
+    """Ascent on the forget set's cross-entropy: L = -CE(forget). Unbounded below: it collapses unless stopped."""
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``forget``, with weight -1."""
+        """Return one part: ``forget``, with weight -1."""
         return {"forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0)}

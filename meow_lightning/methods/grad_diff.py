@@ -1,4 +1,4 @@
-"""Gradient difference: climb on the forget set, descend on the retain set (TOFU, arXiv 2401.06121, section 4)."""
+"""Gradient difference: ascent on the forget set, descent on the retain set (TOFU, arXiv 2401.06121, section 4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GradDiff(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget`` with weight -1, and ``retain``."""
+        """Return two parts: ``forget`` with weight -1, and ``retain``."""
         return {
             "forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),

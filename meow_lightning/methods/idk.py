@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Idk(BaseMethod):
     """L = CE(refusals to the forget set's questions) + w * CE(retain), as many retain rows as refusals in a step.
 
-    Each term is a mean over its own tokens, as the paper writes it. Published code takes one mean over the tokens of
-    both, so that the refusals, being short, weigh less there than the retained answers.
+    Each term is a mean over its own tokens, as in the paper. Published code takes one mean over the tokens of both,
+    where the refusals, being short, weigh less than the retained answers.
 
     Args:
         retain_weight: w, 0 or more.
@@ -28,7 +28,7 @@ class Idk(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``idk`` and ``retain``."""
+        """Return two parts: ``idk`` and ``retain``."""
         return {
             "idk": cross_entropy(model, batch["idk"], stream="idk", weight=1.0),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),

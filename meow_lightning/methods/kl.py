@@ -1,4 +1,4 @@
-"""KL minimisation: climb on the forget set, stay near the start model elsewhere (TOFU, arXiv 2401.06121, section 4)."""
+"""KL minimisation: ascent on the forget set, KL to the start model on the retain set (TOFU, arXiv 2401.06121)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Kl(BaseMethod):
     """L = -CE(forget) + w * mean over retain answer tokens of KL(p_start || p).
 
-    The first term is unbounded below: it collapses if not stopped. Published code takes the divergence over prompts and
-    padding too.
+    The first term is unbounded below: the model collapses if not stopped. Published code includes prompts and padding
+    in the divergence.
 
     Args:
         retain_weight: w, 0 or more.
@@ -30,7 +30,7 @@ class Kl(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget`` with weight -1, and ``retain``, the divergence."""
+        """Return two parts: ``forget`` with weight -1, and ``retain``, the divergence."""
         return {
             "forget": cross_entropy(model, batch["forget"], stream="forget", weight=-1.0),
             "retain": start_kl(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),

@@ -1,4 +1,4 @@
-"""MEOW: fine-tune the inverted facts that MEMO picked (arXiv 2409.11844; Findings of ACL 2025)."""
+"""MEOW: fine-tune on the inverted facts selected by MEMO (arXiv 2409.11844; Findings of ACL 2025)."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class Meow(BaseMethod):
     streams: ClassVar[tuple[str, ...]] = ("inverted",)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``inverted``."""
+        """Return one part: ``inverted``."""
         return {"inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0)}

@@ -1,4 +1,4 @@
-"""MEOW that stays near the start model on the retain set. Not in the paper: ours."""
+"""MEOW with KL to the start model on the retain set. Not in the paper: ours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class MeowKl(BaseMethod):
     """L = CE(inverted) + w * mean over retain answer tokens of KL(p_start || p).
 
-    MEOW's code has a ``meow_forgetKL``, which is something else: its divergence is taken on the inverted rows
-    themselves, prompts and padding included, so it pulls against what the other term teaches; the retain rows that it
-    loads are not used. Here the divergence is on retain answers alone.
+    ``meow_forgetKL`` of MEOW's code is something else: it takes the divergence on the inverted rows themselves,
+    including prompts and padding, so it counteracts the other term; the retain rows that it loads are unused. Here the
+    divergence is taken on retain answers only.
 
     Args:
         retain_weight: w, 0 or more.
@@ -31,7 +31,7 @@ class MeowKl(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``inverted``, and ``retain``, the divergence."""
+        """Return two parts: ``inverted``, and ``retain``, the divergence."""
         return {
             "inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0),
             "retain": start_kl(model, reference, batch["retain"], stream="retain", weight=self.retain_weight),

@@ -1,4 +1,4 @@
-"""MEOW with a retain term. Not in the paper: ours, for those who have retain rows and want to lose even less."""
+"""MEOW with a retain term. Not in the paper: ours, for users with retain data who want to preserve more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MeowRetain(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``inverted`` and ``retain``."""
+        """Return two parts: ``inverted`` and ``retain``."""
         return {
             "inverted": cross_entropy(model, batch["inverted"], stream="inverted", weight=1.0),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),

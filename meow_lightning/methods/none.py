@@ -1,4 +1,4 @@
-"""No unlearning: the target model as it is, the row every table starts from."""
+"""No unlearning: the unmodified target model, the baseline of every table."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class Npo(BaseMethod):
     """L = -(2 / beta) * mean over forget rows of log sigmoid(-beta * (log p(y|x) - log p_start(y|x))).
 
-    log p(y|x) is the sum over the answer's tokens, the end token included, so long answers weigh more. The gradient is
-    that of gradient ascent on the answer, weighted by 2 sigmoid(beta * log-ratio): 1 at the start, towards 0 once the
-    answer is forgotten. For beta -> 0 it is gradient ascent. Published code holds a second model for log p_start; here
-    it is one number per row, computed once.
+    log p(y|x) is the sum over the answer's tokens, including the end token, so long answers weigh more. The gradient is
+    that of gradient ascent on the answer, weighted by 2 sigmoid(beta * log-ratio): 1 at the start, approaching 0 once
+    the answer is forgotten. For beta -> 0 it is gradient ascent. Published code keeps a second model for log p_start;
+    here it is one number per row, computed once.
 
     Args:
-        beta: Above 0, per nat; the smaller, the longer a forgotten answer is still pushed.
+        beta: Above 0, per nat; the smaller, the longer a forgotten answer is still pushed down.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
@@ -31,6 +31,6 @@ class Npo(BaseMethod):
         self.beta = check_beta(beta)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``forget``, per row; its log-ratios are to ``reference`` where there is one."""
+        """Return one part: ``forget``, per row; log-ratios are to ``reference`` or to ``ref_logps_B``."""
         margin = -log_ratio(model, batch["forget"], reference)
         return {"forget": preference_loss(margin, batch["forget"], beta=self.beta, stream="forget", weight=1.0)}

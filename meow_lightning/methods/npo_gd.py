@@ -1,4 +1,4 @@
-"""NPO with descent on the retain set (arXiv 2404.05868, there NPO+RT; in published code npo_grad_diff)."""
+"""NPO with descent on the retain set (NPO+RT in arXiv 2404.05868; npo_grad_diff in published code)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ class NpoGd(Npo):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget`` per row, and ``retain``."""
+        """Return two parts: ``forget`` per row, and ``retain``."""
         retain = cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight)
         return {**super().loss(model, batch, reference), "retain": retain}

@@ -1,4 +1,4 @@
-"""PDU: flat logits on the forget set, and a weight of the retain term that learns itself (arXiv 2506.05314)."""
+"""PDU: flat logits on the forget set and a learned weight of the retain term (arXiv 2506.05314)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Pdu(BaseMethod):
     """L = mean over forget answer tokens of (max_v z_v - mean_v z_v)^2 + mu * (CE(retain) - eps).
 
     After each step mu <- max(0, mu + eta * (CE(retain) - eps)): the dual variable of the constraint CE(retain) <= eps
-    grows while it is broken and shrinks while it holds. "Constrained Entropic Unlearning: A Primal-Dual Framework for
-    Large Language Models", Entesari et al. 2025. The part -mu * eps has no gradient and is left out of the loss.
+    grows while it is violated and shrinks while it holds. "Constrained Entropic Unlearning: A Primal-Dual Framework for
+    Large Language Models", Entesari et al. 2025. The constant -mu * eps is omitted from the loss.
 
-    Published code takes the forget term's mean over prompts or padding as well (its mask is not shifted to where a
-    token is predicted) and moves mu with every micro-batch by that one's CE. Here answer tokens alone count, and mu
-    moves once a step by the CE of the whole global batch, however it is split. Its epochs of warm-up, in which mu
-    stands still, are left out.
+    Published code averages the forget term over prompts or padding as well (its mask is not shifted to where a token is
+    predicted) and updates mu after every micro-batch by its CE. Here only answer tokens count, and mu is updated once
+    per step by the CE of the global batch, independent of micro-batching. Its warm-up epochs, in which mu is constant,
+    are omitted.
 
     Args:
-        mu0: First mu, 0 or more.
-        eta: Step of mu, 0 or more; 0 keeps mu as it is.
-        eps: The retain set's cross-entropy that is allowed, in nats per token, 0 or more.
+        mu0: Initial mu, 0 or more.
+        eta: Step size of mu, 0 or more; 0 keeps mu constant.
+        eps: Allowed cross-entropy of the retain set, in nats per token, 0 or more.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
@@ -38,7 +38,7 @@ class Pdu(BaseMethod):
         self.mu, self.eta, self.eps = mu0, eta, eps
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget``, and ``retain`` with weight mu."""
+        """Return two parts: ``forget``, and ``retain`` with weight mu."""
         logits_NV = scored_logits(model, batch["forget"])[0]  # noqa: N806
         peak_N = logits_NV.amax(-1) - logits_NV.mean(-1)  # noqa: N806
         return {
@@ -48,13 +48,13 @@ class Pdu(BaseMethod):
         }
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
-        """Nothing; mu moves by the step's CE(retain)."""
+        """Update mu by the step's CE(retain)."""
         self.mu = max(0.0, self.mu + self.eta * (values["retain"] - self.eps))
 
-    def state(self) -> dict[str, float]:
-        """``mu``."""
+    def state_dict(self) -> dict[str, float]:
+        """Return ``mu``."""
         return {"mu": self.mu}
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Nothing; mu is what ``state`` says."""
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore ``mu``."""
         self.mu = state["mu"]

@@ -1,11 +1,11 @@
-"""Terms that several methods share: log-ratios to the start model, preferences over them, staying near a model."""
+"""Loss terms shared by several methods: log-ratios to the start model, preference losses, KL to the start model."""
 
 from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 from meow_lightning.methods.losses import kl_divergence, rows_with_targets
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.types import LossPart, TokenBatch
@@ -15,45 +15,43 @@ if TYPE_CHECKING:
 
 
 def check_beta(beta: float) -> float:
-    """Beta itself: how sharply a preference turns, per nat.
+    """Return beta, the sharpness of a preference, per nat.
 
     Raises:
-        UserError: When it is not above 0.
+        UserError: It is not a finite number above 0.
     """
     if not 0 < beta < inf:
-        raise UserError(
-            f"method.beta={beta} is out of range; allowed: above 0, such as 0.1 (published code: 0.1 to 4.5)"
-        )
+        raise invalid_option("method.beta", beta, "a finite number above 0 (published code: 0.1 to 4.5)")
     return beta
 
 
 def log_ratio(model: torch.nn.Module, rows: TokenBatch, start: torch.nn.Module | None) -> torch.Tensor:
-    """Shape (B,): log p(answer | prompt) - log p_start(answer | prompt) of every row, in nats.
+    """Compute log p(answer | prompt) - log p_start(answer | prompt) per row, shape (B,), in nats.
 
     Args:
-        model: What is trained.
+        model: The model in training.
         rows: Rows of one stream.
-        start: The start model where a method holds it; else what it said stands in ``TokenBatch.ref_logps_B``.
+        start: The start model; ``None`` to use its precomputed log-probabilities, ``TokenBatch.ref_logps_B``.
     """
     logps_B = answer_logps(model, rows)  # noqa: N806
-    known_B = rows.ref_logps_B if start is None else answer_logps(start, rows)  # noqa: N806
-    # What is kept is float64: near the start two large numbers differ by little.
-    return (logps_B - known_B).to(logps_B.dtype)
+    ref_B = rows.ref_logps_B if start is None else answer_logps(start, rows)  # noqa: N806
+    # ref_logps_B is float64: near the start model, two large numbers differ by little.
+    return (logps_B - ref_B).to(logps_B.dtype)
 
 
 def preference_loss(margin_B: torch.Tensor, rows: TokenBatch, *, beta: float, stream: str, weight: float) -> LossPart:  # noqa: N803
-    """What a margin costs, a part per row: weight * (2 / beta) * mean over rows of -log sigmoid(beta * margin).
+    """Preference loss of a margin, per row: weight * (2 / beta) * mean over rows of -log sigmoid(beta * margin).
 
-    The factor 2 / beta is NPO's (arXiv 2404.05868): a row's gradient by its margin is -2 sigmoid(-beta * margin), so it
-    starts at -1 whatever beta is. For beta -> 0 the term falls linearly with the margin (less the constant
-    (2 / beta) log 2); for beta -> infinity a positive margin costs nothing and a negative one twice its size.
+    The factor 2 / beta is that of NPO (arXiv 2404.05868): a row's gradient with respect to its margin is
+    -2 sigmoid(-beta * margin), so it starts at -1 for any beta. For beta -> 0 the term is linear in the margin (up to
+    the constant (2 / beta) log 2); for beta -> infinity a positive margin costs 0 and a negative one twice its size.
 
     Args:
-        margin_B: What should grow, in nats.
-        rows: The rows it belongs to; a blank one counts as 0.
+        margin_B: The margin to increase, in nats.
+        rows: The corresponding rows; a blank one contributes 0.
         beta: Above 0, per nat.
-        stream: The stream whose rows are the denominator.
-        weight: The part's weight besides 2 / beta.
+        stream: The stream that provides the denominator.
+        weight: Weight of the part, besides 2 / beta.
     """
     from torch.nn.functional import logsigmoid
 
@@ -64,15 +62,15 @@ def preference_loss(margin_B: torch.Tensor, rows: TokenBatch, *, beta: float, st
 def start_kl(
     model: torch.nn.Module, reference: torch.nn.Module | None, rows: TokenBatch, *, stream: str, weight: float
 ) -> LossPart:
-    """How far the model went from the start model on the answers of one stream, a part per token.
+    """KL divergence from the start model on one stream's answers, per token.
 
     L = weight * (1 / n) * sum over scored tokens of KL(p_start || p), n = scored tokens of the global batch.
 
-    Published code takes prompts and padding in and divides by all positions (TOFU, open-unlearning, MEOW), so there the
-    term shrinks with the padding of a batch.
+    Published code includes prompts and padding and divides by all positions (TOFU, open-unlearning, MEOW), so its term
+    shrinks as a batch is padded.
 
     Raises:
-        TypeError: When there is no start model.
+        TypeError: ``reference`` is ``None``.
     """
     if reference is None:
         raise TypeError(f"the divergence on {stream} needs the start model: the method's reference must be 'model'")

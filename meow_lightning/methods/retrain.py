@@ -1,4 +1,4 @@
-"""Retraining without the forget set: what unlearning tries to reach, and the ceiling of every table."""
+"""Retraining without the forget set: the goal of unlearning and the upper bound of every table."""
 
 from __future__ import annotations
 

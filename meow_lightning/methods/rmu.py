@@ -1,11 +1,11 @@
-"""RMU: send the forget set's hidden states along a random direction, keep the retain set's (arXiv 2403.03218)."""
+"""RMU: steer the forget set's hidden states to a random direction, preserve the retain set's (arXiv 2403.03218)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.layers import decoder_layers, hidden_states
 from meow_lightning.types import Batch, LossPart, LossParts, Reference, TokenBatch
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 class Rmu(BaseMethod):
     """L = mean over forget tokens of |h_l - c u|^2 / d + w * mean over retain tokens of |h_l - h_l_ref|^2 / d.
 
-    h_l is what decoder layer l puts out, before any final norm, at the answers' tokens, in fp32 at least; d its width;
-    h_l_ref the start model's. u is drawn once, every entry uniformly from [0, 1), and scaled to length 1, as published
-    (so it is no uniform direction: all entries are positive). "The WMDP Benchmark", Li et al. 2024, section 4.
+    h_l is the output of decoder layer l at the answer tokens, before any final norm, at least in fp32; d its width;
+    h_l_ref that of the start model. u is drawn once, every entry uniformly from [0, 1), and normalised, as published
+    (the direction is therefore not uniform: all entries are positive). "The WMDP Benchmark", Li et al. 2024, section 4.
 
-    No layer above l runs, and weights that h_l does not hang on are frozen by :meth:`prepare`: without it several
-    processes would wait for gradients that never come. Published code runs all layers, draws u from the global random
-    state, and takes the mean row by row; here every answer token counts alike. It was made to train three matrices; its
-    TOFU runs train all weights up to the layer, and so does this.
+    Layers above l are not run, and :meth:`prepare` freezes all weights that h_l does not depend on: otherwise DDP would
+    wait for gradients that never arrive. Published code runs all layers, draws u from the global random state and
+    averages per row; here all answer tokens weigh the same. It was designed to train three matrices; its TOFU runs
+    train all weights up to the layer, and so does this.
 
     Args:
-        layer: l, from 0; a model of fewer layers takes its last.
-        steering: c, above 0: the length that forget states are sent to.
+        layer: l, from 0; models with fewer layers use their last.
+        steering: c, above 0: the norm that forget states are steered to.
         retain_weight: w, 0 or more.
 
     Raises:
-        UserError: A layer below 0.
+        UserError: ``layer`` is negative.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
@@ -40,19 +40,16 @@ class Rmu(BaseMethod):
 
     def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
         if layer < 0:
-            raise UserError(
-                f"method.layer={layer} is no layer; allowed: whole numbers from 0, counted from the embeddings. "
-                "Nearest: method.layer=0; published is 7"
-            )
+            raise invalid_option("method.layer", layer, "an integer of at least 0 (published: 7)", did_you_mean=0)
         self.layer, self.steering, self.retain_weight = layer, steering, retain_weight
         self._direction: torch.Tensor | None = None
 
     def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Nothing; u is drawn from the seed, and weights that the layer does not hang on are frozen."""
+        """Draw u from the seed and freeze all weights that the layer does not depend on."""
         import torch
 
-        where, training = next(model.parameters()).device, model.training
-        one = torch.zeros((1, 1), dtype=torch.long, device=where)
+        device, training = next(model.parameters()).device, model.training
+        one = torch.zeros((1, 1), dtype=torch.long, device=device)
         model.eval()  # dropout would draw from the global random state
         hidden = hidden_states(
             model, TokenBatch(one, one + 1, one, one), layers=decoder_layers(model), layer=self.layer
@@ -65,29 +62,29 @@ class Rmu(BaseMethod):
         self._direction = drawn / drawn.norm()
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget`` and ``retain``.
+        """Return two parts: ``forget`` and ``retain``.
 
         Raises:
-            TypeError: Without the start model.
-            ValueError: Before :meth:`prepare`.
+            TypeError: ``reference`` is ``None``.
+            ValueError: :meth:`prepare` has not been called.
         """
         import torch
 
         if reference is None:
             raise TypeError("RMU needs the start model: the method's reference must be 'model'")
         if self._direction is None:
-            raise ValueError("RMU has no direction yet: prepare() comes before the first loss")
+            raise ValueError("RMU has no direction yet: call prepare() before the first loss")
         forget, retain = batch["forget"], batch["retain"]
         layers = decoder_layers(model)
-        # The start model beside adapters is the trained one without them, and has no layers of its own.
-        known = decoder_layers(reference) or layers
+        # With adapters, the reference is the trained model with adapters disabled and has no layers of its own.
+        reference_layers = decoder_layers(reference) or layers
         steered = hidden_states(model, forget, layers=layers, layer=self.layer)
         kept = hidden_states(model, retain, layers=layers, layer=self.layer)
         with torch.no_grad():
-            start = hidden_states(reference, retain, layers=known, layer=self.layer)
-        away = steered - self.steering * self._direction.to(steered)
+            start = hidden_states(reference, retain, layers=reference_layers, layer=self.layer)
+        offset = steered - self.steering * self._direction.to(steered)
         return {
-            "forget": LossPart(sum=(away**2).mean(-1).sum(), stream="forget", per="token"),
+            "forget": LossPart(sum=(offset**2).mean(-1).sum(), stream="forget", per="token"),
             "retain": LossPart(
                 sum=((kept - start) ** 2).mean(-1).sum(), stream="retain", per="token", weight=self.retain_weight
             ),
@@ -95,13 +92,13 @@ class Rmu(BaseMethod):
 
 
 def _leaves(result: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The weights that a tensor was computed from, found in its graph: no gradient is computed."""
-    open_, seen = [result.grad_fn], set()
-    while open_:
-        node = open_.pop()
+    """Collect the weights that a tensor depends on by walking its autograd graph."""
+    pending, seen = [result.grad_fn], set()
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
             yield node.variable
-        open_ += [each for each, _ in node.next_functions]
+        pending += [each for each, _ in node.next_functions]

@@ -1,4 +1,4 @@
-"""SatImp: climb by saturation and importance of each token (arXiv 2505.11953)."""
+"""SatImp: ascent weighted by saturation and importance of each token (arXiv 2505.11953)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class SatImp(BaseMethod):
     """L = -g * mean over forget tokens of sg[p^b1 (1 - p)^b2] nll + w * CE(retain), sg: no gradient through the weight.
 
-    p^b1 (saturation) spares what is forgotten, (1 - p)^b2 (importance) what is easy. "Exploring Criteria of Loss
-    Reweighting to Enhance LLM Unlearning", Yang et al. 2025. Published yaml says g = .1 and w = 1, its README and its
-    constructor the reverse; the yaml is what a run of it takes, so it is ours too. The part ``forget`` is as published:
-    because the weight has no gradient, its value may fall while the tokens' nll rises, so judge by the latter.
+    p^b1 (saturation) spares forgotten tokens, (1 - p)^b2 (importance) easy ones. "Exploring Criteria of Loss
+    Reweighting to Enhance LLM Unlearning", Yang et al. 2025. The published YAML says g = .1 and w = 1, its README and
+    constructor the reverse; published runs use the YAML, and so do we. The part ``forget`` is as published: since no
+    gradient flows through the weight, its value may fall while the tokens' nll rises, so judge by the latter.
 
     Args:
         beta1: b1, 0 or more.
@@ -36,7 +36,7 @@ class SatImp(BaseMethod):
         self.forget_weight, self.retain_weight = forget_weight, retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget``, the weighted nll, with weight -g, and ``retain``."""
+        """Return two parts: ``forget``, the weighted nll, with weight -g, and ``retain``."""
         nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
         known_BT = nll_BT.detach()  # noqa: N806
         # expm1: 1 - p keeps its digits where p is close to 1

@@ -1,4 +1,4 @@
-"""SimNPO: negative preference optimisation without a reference model, per token of an answer (arXiv 2410.07163)."""
+"""SimNPO: reference-free negative preference optimisation, normalised by answer length (arXiv 2410.07163)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class SimNpo(BaseMethod):
     """L = -g * (2 / beta) * mean over forget rows of log sigmoid(beta * (-log p(y|x) / |y| - delta)) + w * CE(retain).
 
-    |y| is the number of the answer's tokens, the end token included. The paper writes its margin outside the bracket:
-    gamma = beta * delta; published code writes it as here and calls it gamma too, while its other gamma is g.
+    |y| is the number of answer tokens, including the end token. The paper writes its margin outside the bracket:
+    gamma = beta * delta; published code writes it as here and also calls it gamma, while its other gamma is g.
 
     Args:
         beta: Above 0, per nat.
-        delta: Mean nll of an answer, in nats, at which its push is half of the largest; any number.
+        delta: Mean nll of an answer, in nats, at which its gradient is half of the maximum; any number.
         forget_weight: g, above 0.
         retain_weight: w, 0 or more.
     """
@@ -36,7 +36,7 @@ class SimNpo(BaseMethod):
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget`` per row, and ``retain``."""
+        """Return two parts: ``forget`` per row, and ``retain``."""
         forget = batch["forget"]
         length_B = forget.loss_mask_BT.sum(-1).clamp(min=1)  # noqa: N806
         margin = -answer_logps(model, forget) / length_B - self.delta

@@ -1,4 +1,4 @@
-"""UNDIAL: distil the start model with the true token turned down (arXiv 2402.10052)."""
+"""UNDIAL: distil the start model with the true token's logit reduced (arXiv 2402.10052)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Undial(BaseMethod):
     z_ref are the start model's logits, y the true token. The target is fixed, so training settles. "UNDIAL:
     Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models", Dong et al. 2024.
 
-    Published code (open-unlearning) scores prompts and padding too, and there the label -100 turns down entry V - 100
-    of the vocabulary; below 100 entries it fails. Here answer tokens alone count. It also computes a retain term only
-    to weigh it with 0; here is none, so no retain row is read.
+    Published code (open-unlearning) scores prompts and padding too, where the label -100 reduces entry V - 100 of the
+    vocabulary; below 100 entries it fails. Here only answer tokens count. It also computes a retain term with weight 0;
+    here no retain rows are read.
 
     Args:
-        beta: b, how far the true token's logit is turned down, 0 or more.
+        beta: b, reduction of the true token's logit, 0 or more.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
@@ -33,10 +33,10 @@ class Undial(BaseMethod):
         self.beta = beta
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """One part: ``forget``.
+        """Return one part: ``forget``.
 
         Raises:
-            TypeError: Without the start model.
+            TypeError: ``reference`` is ``None``.
         """
         import torch
 
@@ -45,10 +45,10 @@ class Undial(BaseMethod):
         rows = batch["forget"]
         logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
         with torch.no_grad():
-            known_NV = scored_logits(reference, rows)[0]  # noqa: N806
-            turned_NV = known_NV.scatter_add(  # noqa: N806
-                -1, ids_N[:, None], known_NV.new_full((len(ids_N), 1), -self.beta)
+            ref_NV = scored_logits(reference, rows)[0]  # noqa: N806
+            reduced_NV = ref_NV.scatter_add(  # noqa: N806
+                -1, ids_N[:, None], ref_NV.new_full((len(ids_N), 1), -self.beta)
             )
-            target_NV = turned_NV.softmax(-1)  # noqa: N806
+            target_NV = reduced_NV.softmax(-1)  # noqa: N806
         cross_N = -(target_NV * logits_NV.log_softmax(-1)).sum(-1)  # noqa: N806
         return {"forget": LossPart(sum=cross_N.sum(), stream="forget", per="token")}

@@ -1,4 +1,4 @@
-"""Weighted gradient ascent: climb where the model still knows the token (arXiv 2502.19301)."""
+"""Weighted gradient ascent: ascent mostly on tokens that the model still knows (arXiv 2502.19301)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class Wga(BaseMethod):
     """L = -mean over forget tokens of sg[p^b] nll + w * CE(retain), sg: no gradient flows through the weight.
 
-    The gradient of -sg[p^b] nll is that of (p^b - 1) / b, which is what the part holds: it says what is lowered, while
-    the published number rises and falls as a token is forgotten (p nll is largest at p = 1/e). It lies between -1/b
-    (all forgotten) and 0 (all known); with b = 0 it is -nll, gradient ascent. "Rethinking LLM Unlearning Objectives: A
-    Gradient Perspective and Go Beyond", Wang et al. 2025. Published code copies a reference model that it never asks;
-    here is none.
+    The gradient of -sg[p^b] nll is that of (p^b - 1) / b, which is the value of the part: it is the minimized
+    objective, while the published value rises and falls as a token is forgotten (p nll is largest at p = 1/e). It lies
+    between -1/b (all forgotten) and 0 (all known); for b = 0 it is -nll, gradient ascent. "Rethinking LLM Unlearning
+    Objectives: A Gradient Perspective and Go Beyond", Wang et al. 2025. Published code copies a reference model without
+    using it; here no reference is needed.
 
     Args:
-        beta: b, 0 or more; the larger, the less is done to tokens that are hardly known any more.
+        beta: b, 0 or more; the larger, the less tokens are pushed that are nearly forgotten.
         retain_weight: w, 0 or more.
     """
 
@@ -33,9 +33,10 @@ class Wga(BaseMethod):
         self.beta, self.retain_weight = beta, retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Two parts: ``forget``, (p^b - 1) / b, and ``retain``."""
+        """Return two parts: ``forget``, (p^b - 1) / b, and ``retain``."""
         nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
-        # 0 where nothing is scored, since nll is 0 there; not expm1, whose gradient is 0 where p^b is below rounding.
+        # 0 where nothing is scored, since nll is 0 there; not expm1, whose gradient is 0 if p^b is below rounding
+        # error.
         lowered_BT = ((-self.beta * nll_BT).exp() - 1) / self.beta if self.beta else -nll_BT  # noqa: N806
         return {
             "forget": LossPart(sum=lowered_BT.sum(), stream="forget", per="token"),

@@ -1,4 +1,4 @@
-"""What a model's folder must hold before anything is done with it, read from its files without loading a weight."""
+"""Checks of a model's folder, from its files and without loading weights."""
 
 from __future__ import annotations
 
@@ -22,77 +22,82 @@ ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, toke
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The JSON object of a file, empty when there is no such file.
+    """Read a file's JSON object; empty if the file does not exist.
 
     Raises:
-        UserError: The file holds something else.
+        UserError: The file contains something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: not JSON ({error}); fetch or save the model again") from error
+        raise UserError(f"{path} is damaged: not JSON ({error}); download or save the model again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object; fetch or save the model again")
+        raise UserError(f"{path} is damaged: it contains no JSON object; download or save the model again")
     return content
 
 
 def shards(folder: Path) -> list[Path]:
-    """The files of a model's weights as transformers picks them: ``model.safetensors``, else those an index names."""
+    """List a model's weight files as transformers selects them: ``model.safetensors``, else those named in an index."""
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     index = read(folder / INDEX).get("weight_map", {})
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
-        raise UserError(f"{folder / INDEX} is damaged: its weight_map names no files; fetch or save the model again")
+        raise UserError(f"{folder / INDEX} is damaged: its weight_map names no files; download or save the model again")
     return [folder / name for name in sorted(set(index.values()))]
 
 
 def missing_weights(folder: Path) -> str | None:
-    """Why a folder's weights cannot be used, ``None`` when they can; looks at headers and sizes alone."""
+    """Explain why a folder's weights are unusable, from headers and file sizes only; ``None`` if they are usable."""
     if (folder / "adapter_config.json").is_file():
-        # Beside a whole model they are as bad: transformers would load the adapters' own base model instead of it.
-        return "holds adapters (adapter_config.json), no model; merge them first (merge_and_unload, save_pretrained)"
+        # With a complete model they are as bad: transformers would load the adapters' base model instead.
+        return (
+            "contains adapters (adapter_config.json), not a model; merge them first (merge_and_unload, save_pretrained)"
+        )
     if not (folder / "config.json").is_file():
         return f"has no config.json; give {ROLES}"
     files = shards(folder)
     if not files:
         if named := sorted(path.name for path in folder.glob("*.safetensors")):
-            return f"holds {named[0]}, but neither model.safetensors nor {INDEX}; fetch or save the model again"
+            return f"contains {named[0]}, but neither model.safetensors nor {INDEX}; download or save the model again"
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             return (
-                f"holds its weights as pickle only ({pickles[0]}), which can run any code when it is loaded; convert "
-                "them once where you trust them: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
+                f"has its weights only as pickle ({pickles[0]}), which can run arbitrary code when loaded; if you "
+                "trust it, convert "
+                "it once: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
             )
-        return f"holds no weights; give {ROLES}"
+        return f"has no weights; give {ROLES}"
     for path in files:
         if not path.is_file():
-            return f"lacks {path.name}, which its index names; fetch or save the model again"
+            return f"lacks {path.name}, named in its index; download or save the model again"
         if (damage := _damage(path)) is not None:
-            return f"has a damaged {path.name} ({damage}); fetch or save the model again"
+            return f"has a damaged {path.name} ({damage}); download or save the model again"
     return _misplaced(folder, files) or _packed(folder, files)
 
 
 def _misplaced(folder: Path, files: list[Path]) -> str | None:
-    """What an index says of its shards that is not so; ``None`` where all is, or where one file holds everything."""
+    """Describe tensors that the index places in files without them; ``None`` if it is correct or absent."""
     if files[0].name == "model.safetensors":
         return None
-    held = {path.name: header(path).keys() for path in files}
-    lies = [(name, shard) for name, shard in read(folder / INDEX)["weight_map"].items() if name not in held[shard]]
-    if not lies:
+    stored = {path.name: header(path).keys() for path in files}
+    misplaced = [
+        (name, shard) for name, shard in read(folder / INDEX)["weight_map"].items() if name not in stored[shard]
+    ]
+    if not misplaced:
         return None
-    name, shard = lies[0]
+    name, shard = misplaced[0]
     return (
-        f"has an index ({INDEX}) that places {len(lies)} tensors in files that do not hold them (first: {name} in "
-        f"{shard}); fetch or save the model again"
+        f"has an index ({INDEX}) that places {len(misplaced)} tensors in files without them (first: {name} in "
+        f"{shard}); download or save the model again"
     )
 
 
 def _packed(folder: Path, files: list[Path]) -> str | None:
-    """Why weights of a type that stands for other numbers cannot be read; ``None`` where all are plain numbers."""
+    """Describe weights in a packed data type that cannot be read; ``None`` if all are plain numbers."""
     if read(folder / "config.json").get("quantization_config"):
-        return None  # transformers knows what they stand for
+        return None  # transformers knows how to unpack them
     odd = [
         (name, entry["dtype"])
         for path in files
@@ -102,14 +107,14 @@ def _packed(folder: Path, files: list[Path]) -> str | None:
     if not odd:
         return None
     return (
-        f"holds {len(odd)} weights as {odd[0][1]} (first: {odd[0][0]}) and its config.json names no "
-        "quantization_config, so nothing says which numbers they stand for; give the model in float32, bfloat16 or "
+        f"has {len(odd)} weights as {odd[0][1]} (first: {odd[0][0]}) and its config.json names no "
+        "quantization_config, so their values cannot be decoded; provide the model in float32, bfloat16 or "
         "float16"
     )
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file: shapes, types and places of its tensors by name."""
+    """Read the header of a safetensors file: shapes, types and offsets of its tensors by name."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > path.stat().st_size:
@@ -118,7 +123,7 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def parameters(folder: Path) -> int:
-    """Number of weights in a folder, from the headers of its files; tables that old checkpoints keep do not count."""
+    """Count the weights in a folder from file headers, without the buffers that old checkpoints store."""
     return sum(
         math.prod(entry["shape"])
         for path in shards(folder)
@@ -130,95 +135,96 @@ def parameters(folder: Path) -> int:
 def _damage(path: Path) -> str | None:
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
-            return "a pointer of git-lfs: run git lfs pull"
+            return "a git-lfs pointer: run git lfs pull"
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
         ends = [entry["data_offsets"][1] for name, entry in header(path).items() if name != "__metadata__"]
-        whole, there = 8 + length + max(ends, default=0), path.stat().st_size
+        expected, size = 8 + length + max(ends, default=0), path.stat().st_size
     except (OSError, ValueError, KeyError, struct.error) as error:
         return str(error) or type(error).__name__
     except (TypeError, AttributeError, IndexError):
         return "its header does not describe tensors"
-    return None if whole == there else f"{there} bytes of {whole}"
+    return None if expected == size else f"{size} bytes of {expected}"
 
 
 def missing_tokenizer(folder: Path) -> str | None:
-    """Why a folder has no tokenizer, ``None`` when it has one."""
+    """Explain why a folder has no tokenizer; ``None`` if it has one."""
     if any((folder / name).is_file() for name in TOKENIZERS):
         return None
     return f"has no tokenizer ({', '.join(TOKENIZERS)})"
 
 
 def check(option: str, weights: Path, tokenizer: Path) -> None:
-    """Nothing, when a model and its tokenizer can be used together.
+    """Check that a model and a tokenizer can be used together.
 
     Args:
-        option: How the user named the model, such as ``model.target``.
+        option: The option that names the model, such as ``model.target``.
         weights: Folder of the model.
         tokenizer: Folder of the tokenizer, often the same.
 
     Raises:
-        UserError: Weights or tokenizer cannot be used, the tokenizer names no end token, or it knows more tokens than
-            the model has embeddings for.
+        UserError: Weights or tokenizer are unusable, the tokenizer has no end token, or it has more tokens than the
+            model has embeddings.
     """
-    if (lack := missing_weights(weights)) is not None:
-        raise UserError(f"{option}: {weights} {lack}")
-    if (lack := missing_tokenizer(tokenizer)) is not None:
-        raise UserError(f"{option}: {tokenizer} {lack}; say model.tokenizer=FOLDER or hub id, where the right one is")
+    if (reason := missing_weights(weights)) is not None:
+        raise UserError(f"{option}: {weights} {reason}")
+    if (reason := missing_tokenizer(tokenizer)) is not None:
+        raise UserError(f"{option}: {tokenizer} {reason}; set model.tokenizer to the right folder or hub id")
     if not names_end_token(tokenizer):
         raise UserError(
-            f"{option}: the tokenizer in {tokenizer} names no end token (eos_token), so no answer could ever end; set "
-            "one (tokenizer.eos_token = …; tokenizer.save_pretrained) or say model.tokenizer=FOLDER"
+            f"{option}: the tokenizer in {tokenizer} has no end token (eos_token), so answers would never end; set "
+            "one (tokenizer.eos_token = …; tokenizer.save_pretrained) or set model.tokenizer to another folder"
         )
     if not check_tokenizer_fits(weights, tokenizer):
         raise UserError(
-            f"{option}: the tokenizer in {tokenizer} knows {(largest_id(tokenizer) or 0) + 1} tokens and the model has "
-            f"embeddings for {embeddings(weights)}: they do not belong together; say model.tokenizer=FOLDER, where the "
+            f"{option}: the tokenizer in {tokenizer} has {(largest_id(tokenizer) or 0) + 1} tokens and the model has "
+            f"embeddings for {embeddings(weights)}: they do not belong together; set model.tokenizer to the folder "
+            "where the "
             "right one is"
         )
 
 
 def check_attention(option: str, attention: str, *, dtype: str, gpu: bool) -> None:
-    """Refuse an attention implementation that cannot be used here, which transformers finds at the first model.
+    """Reject an unusable attention implementation, which transformers would only notice when it loads a model.
 
     Args:
-        option: How the user named it, such as ``model.attention``.
+        option: The option, such as ``model.attention``.
         attention: Its value.
-        dtype: What the model computes in.
-        gpu: Whether it does so on a GPU.
+        dtype: Dtype of the computation.
+        gpu: Whether it runs on a GPU.
 
     Raises:
-        UserError: It lacks a GPU, its package or a format of half the width.
+        UserError: A GPU, its package or a 16-bit dtype is missing.
     """
     if attention != FLASH:
         return
-    lacks = (
+    missing = (
         "a GPU" if not gpu
         else "the package flash-attn (pip install flash-attn)" if find_spec("flash_attn") is None
-        else f"bfloat16 or float16 in the place of {dtype}" if dtype not in ("bfloat16", "float16")
+        else f"bfloat16 or float16 instead of {dtype}" if dtype not in ("bfloat16", "float16")
         else None
     )  # fmt: skip
-    if lacks is not None:
-        raise UserError(f"{option}={attention} needs {lacks}; say {option}=sdpa")
+    if missing is not None:
+        raise UserError(f"{option}={attention} needs {missing}; set {option}=sdpa")
 
 
 def check_tokenizer_fits(weights: Path, tokenizer: Path) -> bool:
-    """Whether a model has an embedding for every token that a tokenizer gives, as far as their files say."""
+    """Whether a model has embeddings for all tokens of a tokenizer, as far as their files show."""
     rows, largest = embeddings(weights), largest_id(tokenizer)
     return rows is None or largest is None or largest < rows
 
 
 def names_end_token(tokenizer: Path) -> bool:
-    """Whether a tokenizer knows the token that ends an answer."""
+    """Whether a tokenizer has an end token."""
     config = read(tokenizer / "tokenizer_config.json")
-    # A class made for one model knows its end token by itself; these serve any model and know what the file says.
+    # Model-specific classes have a built-in end token; generic ones only that of the file.
     speaks = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
     return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
 
 
 def has_chat_template(tokenizer: Path) -> bool:
-    """Whether a tokenizer comes with a chat template."""
+    """Whether a tokenizer has a chat template."""
     files = ("chat_template.jinja", "chat_template.json")
     return any((tokenizer / name).is_file() for name in files) or bool(
         read(tokenizer / "tokenizer_config.json").get("chat_template")
@@ -226,30 +232,30 @@ def has_chat_template(tokenizer: Path) -> bool:
 
 
 def embeddings(weights: Path) -> int | None:
-    """How many tokens a model has embeddings for, ``None`` when its config does not say."""
+    """Return the number of a model's token embeddings; ``None`` if its config does not say."""
     config = read(weights / "config.json")
     size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
     return int(size) if isinstance(size, int) else None
 
 
 def largest_id(tokenizer: Path) -> int | None:
-    """The largest token id that a fast tokenizer can give, ``None`` when there is no tokenizer.json."""
+    """Return the largest token id of a fast tokenizer; ``None`` without tokenizer.json."""
     path = tokenizer / "tokenizer.json"
     content = read(path)
     try:
         vocabulary = content.get("model", {}).get("vocab", {})
-        # A unigram vocabulary is a list of pieces, the others map pieces to ids.
+        # Unigram vocabularies are lists of pieces, the others map pieces to ids.
         ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
         ids += [added["id"] for added in content.get("added_tokens", [])]
         return max(ids) if ids else None
     except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: it describes no tokens; fetch or save the tokenizer again") from error
+        raise UserError(f"{path} is damaged: it describes no tokens; download or save the tokenizer again") from error
 
 
 def link(weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Nothing; ``folder`` holds links to the files of a model and of its tokenizer, so that both load from one place.
+    """Link the files of a model and its tokenizer into ``folder``, so that both load from one place.
 
-    Links cost no disk; where the files change or go, the store finds it and sets the result aside.
+    Links cost no disk space; if the files change or vanish, the store notices and discards the result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = [path for path in weights.glob("*.json") if path.is_file() and not _of_tokenizer(path)]
@@ -259,14 +265,14 @@ def link(weights: Path, tokenizer: Path, folder: Path) -> None:
         place.unlink(missing_ok=True)
         place.symlink_to(path.resolve())
     if not (tokenizer / "tokenizer_config.json").is_file():
-        # Old tokenizers come without; to transformers an empty one says the same, and a result without it is none.
+        # Old tokenizers have no config; an empty one is equivalent to transformers, and completes the result.
         settings = folder / "tokenizer_config.json"
         settings.unlink(missing_ok=True)
         settings.write_text("{}\n", encoding="utf-8")
 
 
 def _of_tokenizer(path: Path) -> bool:
-    """Whether a file belongs to a tokenizer rather than to weights."""
+    """Whether a file belongs to a tokenizer and not to weights."""
     names = (
         "vocab",
         "merges",

@@ -1,10 +1,9 @@
-"""Whether a checkpoint holds the weights that its config's model needs, all of them finite numbers."""
+"""Completeness of checkpoints: all weights that the config's model needs, all of them finite."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.models.checkpoint import shards
 
 SHOWN = 3  # names in a message
 LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
-# What a wrapper puts before every name, with what it is and how the model inside is saved.
+# Name prefixes of wrappers, with their description and how to save the model inside.
 WRAPPERS = {
     "base_model.model.": ("a PEFT model that was saved without merging", "model.merge_and_unload().save_pretrained"),
     "_orig_mod.": ("a model that was saved inside torch.compile", "model._orig_mod.save_pretrained"),
@@ -27,39 +26,38 @@ WRAPPERS = {
 
 
 def check_activation(config: PreTrainedConfig, *, name: str) -> None:
-    """Refuse a config whose activation function transformers does not know.
+    """Reject a config with an activation function unknown to transformers.
 
     Args:
-        config: Of the whole model; the text part counts where there are several.
-        name: What the user called the model; for the message.
+        config: Config of the whole model; its text part is checked.
+        name: The model as the user named it; for the message.
 
     Raises:
-        UserError: It does not.
+        UserError: It is unknown.
     """
     text = config.get_text_config()
     for key in ACTIVATIONS:
         given = getattr(text, key, None)
         if isinstance(given, str) and given not in ACT2FN:
-            near = get_close_matches(given, list(ACT2FN), n=1, cutoff=0.0)
             raise UserError(
-                f"{name}: its config.json has {key}={given!r}, which transformers does not know, did you mean "
-                f"{near[0]!r}? Mend config.json, or fetch the model again"
+                f"{name}: {key}={given} in its config.json is unknown to transformers; correct config.json or download "
+                f"the model again{suggestion(given, ACT2FN)}"
             )
 
 
 def check_whole(folder: Path, *, name: str, attention: str | None = None) -> None:
-    """Refuse a checkpoint whose tensors are not those of its config's model, without loading one.
+    """Reject a checkpoint with tensors that differ from those of its config's model, without loading them.
 
-    transformers loads the checkpoint onto the meta device and gives its own account, so that tied weights, renamed
-    layers and buffers that are known to be superfluous count as they do when the model is used.
+    transformers loads the checkpoint onto the meta device and reports differences itself, so tied weights, renamed
+    layers and known superfluous buffers are treated as in actual use.
 
     Args:
         folder: Config and weights.
-        name: What the user called the model; for the message.
-        attention: transformers' attention implementation that it will be used with; ``None`` for its own choice.
+        name: The model as the user named it; for the message.
+        attention: The attention implementation of transformers to use; ``None`` for its default.
 
     Raises:
-        UserError: Tensors are missing, unexpected or of another shape, or the config describes no model.
+        UserError: Tensors are missing, unexpected or of a different shape, or the config describes no model.
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -71,36 +69,38 @@ def check_whole(folder: Path, *, name: str, attention: str | None = None) -> Non
         if attention is not None and "attention" in reason:
             raise UserError(f"{name} cannot be used with model.attention={attention}: {reason}") from error
         raise UserError(
-            f"{name}: transformers makes no model of its config.json ({type(error).__name__}: {reason}); mend it, or "
-            "fetch or save the model again"
+            f"{name}: transformers cannot build a model from its config.json ({type(error).__name__}: {reason}); "
+            "correct it, or "
+            "download or save the model again"
         ) from error
     model, account = loaded
     check_account(account, config=model.config, name=name)
 
 
 def check_account(account: Mapping[str, Any], *, config: PreTrainedConfig, name: str) -> None:
-    """Refuse what transformers had to make up or leave out when it loaded a checkpoint.
+    """Reject a checkpoint for which transformers initialised or dropped weights.
 
     Args:
-        account: Its ``output_loading_info``.
-        config: Of the model.
-        name: What the user called the model; for the message.
+        account: The ``output_loading_info`` of transformers.
+        config: Config of the model.
+        name: The model as the user named it; for the message.
 
     Raises:
-        UserError: Anything is missing, unexpected or of another shape.
+        UserError: A tensor is missing, unexpected or of a different shape.
     """
     missing, unexpected = sorted(account["missing_keys"]), sorted(account["unexpected_keys"])
     wrong = sorted(account["mismatched_keys"])
     parts = []
     if missing:
-        parts.append(f"lacks {_counted(missing)} that its config.json asks for and would get random numbers there")
+        parts.append(f"lacks {_counted(missing)} of its config.json, which would be initialised randomly")
     if unexpected:
-        parts.append(f"holds {_counted(unexpected)} that no part of the model takes")
+        parts.append(f"has {_counted(unexpected)} that the model does not use")
     if wrong:
-        weight, held, needed = wrong[0]
+        weight, stored, needed = wrong[0]
         parts.append(
-            f"holds {len(wrong)} tensors of other shapes than its config.json makes (first: {weight} {list(held)} in "
-            f"the place of {list(needed)})"
+            f"has {len(wrong)} tensors of shapes that differ from its config.json (first: {weight} {list(stored)} "
+            "instead of "
+            f"{list(needed)})"
         )
     if parts:
         cause = _cause(missing, unexpected, layers=getattr(config.get_text_config(), "num_hidden_layers", None))
@@ -108,11 +108,11 @@ def check_account(account: Mapping[str, Any], *, config: PreTrainedConfig, name:
 
 
 def check_stored(folder: Path, *, name: str) -> None:
-    """Refuse a checkpoint whose weights are not finite; it is read once, a tensor at a time.
+    """Reject a checkpoint with non-finite weights, reading it once, one tensor at a time.
 
     Args:
         folder: Config and weights.
-        name: What the user called the model; for the message.
+        name: The model as the user named it; for the message.
 
     Raises:
         UserError: Some weight is NaN or infinite.
@@ -125,17 +125,17 @@ def check_stored(folder: Path, *, name: str) -> None:
             broken += [each for each in file.keys() if not _finite(file.get_tensor(each))]  # noqa: SIM118 - no mapping
     if broken:
         raise UserError(
-            f"{name} holds weights that are not finite numbers (NaN or infinite) in {_counted(broken)}: whatever "
-            "it says means nothing; its training diverged or the file is damaged, so fetch or save the model again"
+            f"{name} has weights that are not finite (NaN or infinite) in {_counted(broken)}, so its outputs are "
+            "meaningless; its training diverged or the file is damaged: download or save the model again"
         )
 
 
 def check_finite(model: PreTrainedModel, *, cause: str) -> None:
-    """Refuse weights that are not finite: every score of such a model would be meaningless.
+    """Reject a model with non-finite weights: all its scores would be meaningless.
 
     Args:
-        model: On any device.
-        cause: What to say before the names of the tensors, such as whose weights they are; ``{count}`` is replaced.
+        model: The model, on any device.
+        cause: Text before the names of the tensors, such as the origin of the weights; ``{count}`` is replaced.
 
     Raises:
         UserError: Some weight is NaN or infinite.
@@ -146,7 +146,7 @@ def check_finite(model: PreTrainedModel, *, cause: str) -> None:
 
 
 def _finite(weight: torch.Tensor) -> bool:
-    # A sum reads each number once and makes no copy; only where it overflows, each number must be looked at.
+    # A sum reads each number once without a copy; only if it overflows must each number be checked.
     with torch.no_grad():
         return bool(weight.sum(dtype=torch.float32).isfinite()) or bool(weight.isfinite().all())
 
@@ -157,36 +157,36 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _cause(missing: Sequence[str], unexpected: Sequence[str], *, layers: int | None) -> str:
-    """The likely reason for what is missing and unexpected, and what to do about it."""
+    """Explain missing and unexpected tensors, and how to fix the checkpoint."""
     for prefix, (what, save) in WRAPPERS.items():
         if unexpected and all(name.startswith(prefix) for name in unexpected):
             return (
-                f"the names start with {prefix!r}: this is {what}; save the model inside ({save}(FOLDER)), or take "
-                f"{prefix!r} off the names in its safetensors"
+                f"the names start with {prefix!r}: this is {what}; save the inner model ({save}(FOLDER)), or remove "
+                f"{prefix!r} from the names in its safetensors"
             )
     if any(".lora_" in name or ".base_layer." in name for name in unexpected):
-        return "adapters were saved with it; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
+        return "it contains adapters; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
     if missing == ["lm_head.weight"] and not unexpected:
         return (
-            "it has no head of its own; where the embeddings are its head set tie_word_embeddings to true in "
-            "config.json, else fetch or save the model again"
+            "it has no output head; if the head is tied to the embeddings, set tie_word_embeddings to true in "
+            "config.json, else download or save the model again"
         )
     odd = [*missing, *unexpected]
-    if odd and layers is not None and (whole := _whole_layers(odd)) is not None:
-        held = layers - len(whole) if missing else layers + len(whole)
+    if odd and layers is not None and (complete := _complete_layers(odd)) is not None:
+        stored = layers - len(complete) if missing else layers + len(complete)
         return (
-            f"its config.json says num_hidden_layers={layers} and the files hold {held} layers: they do not belong "
-            "together; mend config.json, or fetch or save the model again"
+            f"its config.json says num_hidden_layers={layers} and the files have {stored} layers: they do not belong "
+            "together; correct config.json, or download or save the model again"
         )
-    return "config.json and weights do not belong together; fetch or save the model again"
+    return "config.json and weights do not belong together; download or save the model again"
 
 
-def _whole_layers(names: Collection[str]) -> set[int] | None:
-    """The layers that some tensors belong to, where all of them do and each layer has as many."""
-    found: dict[int, int] = {}
+def _complete_layers(names: Collection[str]) -> set[int] | None:
+    """Return the layers that the tensors belong to, if all do and each layer has the same number of tensors."""
+    counts: dict[int, int] = {}
     for name in names:
         place = LAYER.search(name)
         if place is None:
             return None
-        found[int(place[1])] = found.get(int(place[1]), 0) + 1
-    return set(found) if min(found.values()) > 1 else None
+        counts[int(place[1])] = counts.get(int(place[1]), 0) + 1
+    return set(counts) if min(counts.values()) > 1 else None

@@ -1,4 +1,4 @@
-"""Llama in float64 throughout: transformers computes its norms and rotations in float32 whatever the weights are."""
+"""Llama in float64 throughout: transformers computes norms and rotary embeddings in float32 for any weights."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEm
 
 
 class Rotary(torch.nn.Module):
-    """The cosines and sines of the default rotary embedding, in float64.
+    """Cosines and sines of the default rotary embedding, in float64.
 
-    With frequencies ``f_i = theta ** (-2 i / d)``: ``cos(position * f_i)`` and ``sin(position * f_i)``, each twice, as
-    transformers lays them out.
+    With frequencies ``f_i = theta ** (-2 i / d)``: ``cos(position * f_i)`` and ``sin(position * f_i)``, each twice, in
+    the layout of transformers.
 
     Args:
         theta: Base of the frequencies.
-        width: Width d of an attention head.
+        width: Head dimension d.
     """
 
     inv_freq: torch.Tensor
@@ -27,16 +27,16 @@ class Rotary(torch.nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(cos_BTD, sin_BTD) of positions (B, T), in the precision of ``x``."""
+        """Compute (cos_BTD, sin_BTD) of positions (B, T), in the dtype of ``x``."""
         angles = position_ids[..., None].double() * self.inv_freq.double()
         both = torch.cat((angles, angles), dim=-1)
         return both.cos().to(x.dtype), both.sin().to(x.dtype)
 
 
 def float64_forward(model: PreTrainedModel) -> None:
-    """Let a Llama with float64 weights compute nothing in float32; other architectures stay as transformers has them.
+    """Make a Llama with float64 weights compute everything in float64; other architectures are left unchanged.
 
-    Without it float32's rounding (1e-7) enters in every layer, and training amplifies it until two machines disagree.
+    Otherwise float32 rounding (1e-7) enters in every layer, and training amplifies it until two machines disagree.
     """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

@@ -1,4 +1,4 @@
-"""Decoder layers of a causal model, and its hidden states up to one of them."""
+"""Decoder layers of a causal model, and hidden states up to one of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _ReachedError(Exception):
-    """The layer is done: carries what it put out past all that would come after."""
+    """Carries a layer's output past the rest of the forward pass."""
 
     def __init__(self, hidden: torch.Tensor) -> None:
         super().__init__()
@@ -19,31 +19,31 @@ class _ReachedError(Exception):
 
 
 def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The decoder layers from the bottom: the longest list of modules that stands in no other list; [] without one.
+    """Find the decoder layers, bottom first: the longest module list not nested in another, or [].
 
-    Lists within lists are left out because a layer may hold more experts than the model has layers.
+    Nested lists are excluded because a layer may have more experts than the model has layers.
     """
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     inner = {id(each) for outer in lists for each in outer.modules() if each is not outer}
-    found = max((each for each in lists if id(each) not in inner), key=len, default=None)
-    return list(found) if found is not None else []
+    longest = max((each for each in lists if id(each) not in inner), key=len, default=None)
+    return list(longest) if longest is not None else []
 
 
 def hidden_states(
     model: torch.nn.Module, rows: TokenBatch, *, layers: list[torch.nn.Module], layer: int
 ) -> torch.Tensor:
-    """Shape (N, d): what decoder layer ``layer`` puts out at the scored tokens, in fp32 at least; nothing above runs.
+    """Compute the output of decoder layer ``layer`` at the scored tokens, (N, d), at least fp32; no layer above runs.
 
     Args:
-        model: A causal language model, plain, adapted or :class:`Unadapted`.
+        model: A causal language model, plain, adapted or :class:`WithoutAdapters`.
         rows: Rows of one stream.
-        layers: The decoder layers that run when the model is called.
-        layer: Which, from 0; beyond the last it is the last.
+        layers: The decoder layers that run in the model's forward pass.
+        layer: Index from 0, clipped to the last layer.
 
     Raises:
-        ValueError: The model has no list of layers, or its call did not come past the layer.
+        ValueError: The model has no list of layers, or its forward pass did not reach the layer.
     """
 
     def stop(module: torch.nn.Module, given: Any, output: Any) -> None:

@@ -1,4 +1,4 @@
-"""Loading and saving: plain Hugging Face folders in, plain Hugging Face folders out."""
+"""Loading and saving of plain Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
-    """The causal language model in a folder or on the hub; safetensors only, no code of the checkpoint is run.
+    """Load a causal language model from a folder or the hub, from safetensors only and without running checkpoint code.
 
     Args:
         source: Local folder or hub id.
@@ -40,7 +40,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
 
     Raises:
-        UserError: It cannot be loaded, tensors are missing or left over, or weights are NaN or infinite.
+        UserError: Loading fails, tensors are missing or unexpected, or weights are NaN or infinite.
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -55,7 +55,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     check_finite(
         model,
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
-        "broken before, or overflow in this precision (model.precision=bf16-true and 32-true hold larger numbers)",
+        "broken before, or overflow in this precision (model.precision=bf16-true and 32-true have a larger range)",
     )
     if dtype == "float64":
         float64_forward(model)
@@ -63,32 +63,32 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub id."""
+    """Load the tokenizer of a model folder or hub id."""
     return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
 
 
 def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> PromptEncoder:
-    """The codec of a model: its tokenizer, the prompt it was trained with, its context and its end tokens.
+    """Create a model's prompt encoder: its tokenizer, training prompt, context and end tokens.
 
     Args:
         source: Local folder or hub id of the tokenizer.
         prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (absent is
             null).
-        model: Of the same folder; its generation settings may name further end tokens.
+        model: The model; its generation settings may name further end tokens.
     """
     generation = model.generation_config or GenerationConfig()
-    return Readable(model.config, load_tokenizer(source), generation).codec(prompt)
+    return ModelFiles(model.config, load_tokenizer(source), generation).codec(prompt)
 
 
 def context_of(config: PreTrainedConfig) -> int:
-    """Most tokens that a model reads, of its text part where it has several; 2,048 where its config names no number."""
+    """Return the context length of a model, of its text part if it has several; 2,048 if its config names none."""
     text = config.get_text_config()
     named = (getattr(text, name, None) for name in CONTEXT)
-    return next((found for found in named if isinstance(found, int)), 2048)
+    return next((length for length in named if isinstance(length, int)), 2048)
 
 
 def without_dropout(model: torch.nn.Module) -> None:
-    """Nothing; the model drops nothing in training: what is drawn would hang on how a batch is split into passes."""
+    """Disable dropout in training mode: its draws would depend on how a batch is split into passes."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -97,18 +97,18 @@ def without_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-class Readable(NamedTuple):
-    """What transformers reads of a causal language model without its weights."""
+class ModelFiles(NamedTuple):
+    """A causal language model's config, tokenizer and generation settings, without weights."""
 
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
     generation: GenerationConfig
 
     def codec(self, prompt: Mapping[str, Any]) -> PromptEncoder:
-        """As :func:`load_codec`, which takes the same prompt.
+        """Create the prompt encoder, as :func:`load_codec` does with the same prompt.
 
         Raises:
-            UserError: Prompt and tokenizer do not fit.
+            UserError: Prompt and tokenizer are incompatible.
         """
         return PromptEncoder(
             tokenizer=self.tokenizer, template=prompt["template"], answer_prefix=prompt["answer_prefix"],
@@ -117,17 +117,17 @@ class Readable(NamedTuple):
         )  # fmt: skip
 
 
-def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> Readable:
-    """A causal language model that is whole; no weight of it is loaded.
+def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: str | None = None) -> ModelFiles:
+    """Read a complete causal language model without loading any weight.
 
     Args:
         weights: Folder of the model.
         tokenizer: Folder of its tokenizer, often the same.
-        name: What the user called the model; for the messages.
-        attention: As for :func:`.whole.check_whole`.
+        name: The model as the user named it; for error messages.
+        attention: As for :func:`.completeness.check_whole`.
 
     Raises:
-        UserError: transformers cannot read it, it is another kind of model, or tensors are missing or left over.
+        UserError: transformers cannot read it, it is a different kind of model, or tensors are missing or unexpected.
     """
     try:
         config = AutoConfig.from_pretrained(weights, trust_remote_code=False)
@@ -135,21 +135,21 @@ def readable(weights: Path, tokenizer: Path, *, name: str, attention: str | None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
-    # Encoders stand in the list too, as decoders that attend both ways unless their config says otherwise.
+    # The list also has encoders, as decoders that attend in both directions unless their config says otherwise.
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
-        raise UserError(f"{name} is a {config.model_type} model, which writes no text; give a causal language model")
+        raise UserError(f"{name} is a {config.model_type} model, which generates no text; use a causal language model")
     check_activation(config, name=name)
     check_whole(weights, name=name, attention=attention)
     try:
         generation = GenerationConfig.from_pretrained(weights)
     except OSError:
-        generation = GenerationConfig.from_model_config(config)  # as transformers does where the file is missing
-    return Readable(config, tokens, generation)
+        generation = GenerationConfig.from_model_config(config)  # as transformers does if the file is missing
+    return ModelFiles(config, tokens, generation)
 
 
 def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:
-    """What the generation settings call end tokens; may hold ordinary tokens, where a class default was never set."""
+    """Return the end tokens of the generation settings; may include ordinary tokens, where a class default was kept."""
     named = getattr(generation, "eos_token_id", None)
     if named is None:
         return frozenset()
@@ -159,16 +159,16 @@ def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:
 def save_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, end_ids: frozenset[int]
 ) -> None:
-    """Write a ``save_pretrained`` folder that ``AutoModelForCausalLM.from_pretrained`` loads, tokenizer included.
+    """Write a ``save_pretrained`` folder with tokenizer that ``AutoModelForCausalLM.from_pretrained`` loads.
 
-    The generation settings are written anew as greedy with the end and pad tokens named: shipped ones may sample, may
-    name no end token, and ``save_pretrained`` refuses some of them.
+    The generation settings are rewritten as greedy with explicit end and pad tokens: shipped ones may sample or lack an
+    end token, and ``save_pretrained`` rejects some of them.
 
     Args:
-        model: What is saved.
+        model: The model.
         tokenizer: Its tokenizer, with an end token.
-        folder: Where to.
-        end_ids: Every token that ends an answer, the tokenizer's own among them.
+        folder: Target folder.
+        end_ids: All tokens that end an answer, including the tokenizer's own.
     """
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ends = sorted(end_ids)

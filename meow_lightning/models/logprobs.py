@@ -11,21 +11,20 @@ if TYPE_CHECKING:
 
 
 def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logits_NV, ids_N) of the scored tokens, row by row: what the model predicted for each, and which it is.
+    """Compute (logits_NV, ids_N) of the scored tokens, row by row: the prediction for each, and its id.
 
-    Logits come in fp32 at least: in bf16 losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean
-    error). Rows are padded on the right, so positions count from a row's first token and its logits do not depend on
-    its neighbours in the batch. The head runs only at positions where some row of the batch is scored: prompts
-    outnumber answers.
+    Logits are at least fp32: in bf16, losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean
+    error). Rows are right-padded, so positions count from a row's first token and its logits do not depend on its
+    batch. The head runs only at positions where some row is scored: most tokens belong to prompts.
 
     Raises:
-        ValueError: When the first token of a row is scored, since nothing predicts it.
+        ValueError: The first token of a row is scored, which nothing predicts.
     """
     import torch
 
     loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
     if bool(loss_mask_BT[:, 0].any()):
-        raise ValueError("the first token of a row cannot be scored: nothing comes before it")
+        raise ValueError("the first token of a row cannot be scored: nothing precedes it")
     after_BT = loss_mask_BT[:, 1:]  # noqa: N806
     columns = after_BT.any(0).nonzero().squeeze(-1)
     if columns.numel() == 0:
@@ -42,7 +41,7 @@ def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tenso
 
 
 def answer_nll(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
-    """Nll_BT, the negative log-likelihood of every scored token in nats, 0 elsewhere.
+    """Compute the negative log-likelihood of every scored token, nll_BT, in nats; 0 elsewhere.
 
     nll[b, t] = logsumexp_v z[b, t, v] - z[b, t, ids[b, t]]
     """
@@ -52,5 +51,5 @@ def answer_nll(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
 
 
 def answer_logps(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
-    """Shape (B,): log p(answer | prompt) of every row in nats, the end token included; 0 for a blank row."""
+    """Compute log p(answer | prompt) of every row, shape (B,), in nats, including the end token; 0 for a blank row."""
     return -answer_nll(model, rows).sum(-1)

@@ -1,4 +1,4 @@
-"""Adapters: small trained matrices beside frozen weights, so that a large model fits one small GPU; and their merge."""
+"""LoRA adapters: small trained matrices added to frozen weights, and merging them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> torch.nn.Module:
-    """The model, changed in place: frozen, with a trained adapter on every linear layer but the output head.
+    """Freeze the model in place and add a trained adapter to every linear layer but the output head.
 
     y = W x + (alpha / rank) B A drop(x), A (rank, in) uniform within 1 / sqrt(in), B (out, rank) zero, so that the
-    model answers at first as it did (Hu et al. 2021, "LoRA", section 4.1). It is called and trained as before;
-    :func:`merge_adapters` gives the plain model back.
+    initial outputs are unchanged (Hu et al. 2021, "LoRA", section 4.1). The model is called and trained as before;
+    :func:`merge_adapters` returns a plain model.
 
-    The adapters are float32 where the weights are bfloat16 or float16, whose steps are too coarse for small updates:
-    peft makes them so, casts a layer's input up for them and their sum down again. A ``to(dtype)`` of the whole model
-    would undo that, and Lightning's ``bf16-true`` and ``16-true`` do one: train under ``32-true``, which casts nothing
-    whatever its name says. Float64 weights get float64 adapters.
+    Adapters are float32 if the weights are bfloat16 or float16, which are too coarse for small updates: peft creates
+    them so, and casts a layer's input up and the adapters' output down. Casting the whole model with ``to(dtype)``
+    would undo that, as Lightning's ``bf16-true`` and ``16-true`` do: train under ``32-true``, which casts nothing
+    despite its name. Float64 weights get float64 adapters.
 
     Args:
         model: A causal language model, on any device.
-        rank: Width of an adapter, from 1.
-        alpha: Strength of the adapters, above 0; their output is scaled by alpha / rank.
-        dropout: Share of an adapter's inputs that is dropped in training, from 0 to below 1.
-        seed: Decides the first A of every adapter. The global random state is left as it was.
+        rank: Rank of the adapters, from 1.
+        alpha: Scale of the adapters, above 0; their output is multiplied by alpha / rank.
+        dropout: Dropout probability of an adapter's inputs in training, from 0 to below 1.
+        seed: Seed of the initial A matrices. The global random state is left unchanged.
 
     Raises:
-        UserError: A rank, an alpha or a dropout that is not allowed.
+        UserError: ``rank``, ``alpha`` or ``dropout`` is out of range.
     """
     _check(rank=rank, alpha=alpha, dropout=dropout)
     from peft import LoraConfig, get_peft_model
@@ -42,9 +42,10 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
         task_type="CAUSAL_LM",
     )  # fmt: skip
     trained = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
-    # Where checkpointing is on, peft adds the hook that transformers has added already; nobody would remove the first.
+    # With gradient checkpointing, peft adds the hook that transformers has added already; the first would never be
+    # removed.
     model.disable_input_require_grads()
-    # peft draws on the CPU, whatever device the model is on, so no other generator is touched.
+    # peft draws on the CPU for any device of the model, so no other generator is affected.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.default_generator.manual_seed(seed)
@@ -54,19 +55,19 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
 
 
 def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
-    """The plain model, W + (alpha / rank) B A in place of W, with the weights trainable that were so before adapters.
+    """Merge the adapters, W + (alpha / rank) B A, and restore which weights are trainable.
 
-    The adapted model is used up. Nothing of peft is left: class, names of weights and config are those of the model
-    that :func:`with_lora` was given. The sum is rounded once to the precision of W, so that in bfloat16 updates below
-    about 2^-9 of a weight are lost: what is measured on the saved model has seen that, a curve during training has not.
+    The adapted model is consumed. Nothing of peft remains: class, weight names and config are those of the model given
+    to :func:`with_lora`. The sum is rounded once to the dtype of W, so in bfloat16 updates below about 2^-9 of a weight
+    are lost: metrics of the saved model include that effect, curves during training do not.
 
     Raises:
-        ValueError: When the model has no adapters.
+        ValueError: The model has no adapters.
     """
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
-        raise ValueError(f"{type(model).__name__} has no adapters to merge: give what with_lora returned")
+        raise ValueError(f"{type(model).__name__} has no adapters to merge: pass the model that with_lora returned")
     trained: Any = model.trained_before
     plain: PreTrainedModel = model.merge_and_unload()  # type: ignore[operator]
     for name, weight in plain.named_parameters():
@@ -74,53 +75,53 @@ def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
     return plain
 
 
-class Unadapted(torch.nn.Module):
-    """The model as it was before its adapters, for asking: called like the model, without gradients or a second copy.
+class WithoutAdapters(torch.nn.Module):
+    """The model with its adapters disabled, for inference: without gradients and without a second copy.
 
     Args:
-        model: What :func:`with_lora` returned.
+        model: The model returned by :func:`with_lora`.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
-        self._model = (model,)  # not a part of this module: moving it is the trainer's business
+        self._model = (model,)  # not a submodule: the trainer moves the model itself
 
     def forward(self, **inputs: Any) -> Any:
-        """What the model says with its adapters switched off."""
+        """Run the model with its adapters disabled."""
         model: Any = self._model[0]
         frozen = [weight for weight in model.parameters() if not weight.requires_grad]
         with torch.no_grad(), model.disable_adapter():
-            said = model(**inputs)
-        for weight in frozen:  # peft makes every adapter trainable again, those that a method froze too
+            output = model(**inputs)
+        # peft makes every adapter trainable again, including those that a method froze
+        for weight in frozen:
             weight.requires_grad_(False)
-        return said
+        return output
 
 
 def enable_checkpointing(model: torch.nn.Module) -> None:
-    """Nothing; from here on, in training mode, activations are computed again in the backward pass and not kept.
+    """Enable gradient checkpointing: recompute activations in the backward pass instead of storing them.
 
-    Losses and gradients stay the same, dropout included: its random state is kept for the second pass. It works with
-    and without adapters. The reentrant kind gives no gradient to a layer whose input needs none, so that behind frozen
-    embeddings adapters would train nothing, without a word (open-unlearning issue 178); this is the other kind, and
-    transformers lets the embeddings' output need a gradient besides.
+    Losses and gradients stay the same, including dropout, as its random state is saved for the second pass. Works with
+    and without adapters. Reentrant checkpointing yields no gradient for a layer whose input needs none, so adapters
+    behind frozen embeddings would silently not be trained (open-unlearning issue 178); this uses the non-reentrant
+    kind, and transformers additionally makes the embeddings' output require a gradient.
 
-    The cache of keys and values is refused by the layers themselves in training mode; in evaluation mode it works,
-    so the config's ``use_cache``, which would be saved with the model, is left alone.
+    The layers themselves refuse the key-value cache in training mode; it works in evaluation mode, so the config's
+    ``use_cache``, which would be saved with the model, is left alone.
 
     Args:
         model: A causal language model, plain or adapted.
 
     Raises:
-        UserError: When transformers cannot do it for this architecture.
+        UserError: transformers does not support it for this architecture.
     """
     language_model: Any = model
     if not language_model.supports_gradient_checkpointing:
         raise UserError(
-            "trainer.gradient_checkpointing=true is given, but transformers has no checkpointing for models of the "
-            f"type {language_model.config.model_type}; allowed: trainer.gradient_checkpointing=false. A smaller "
-            "trainer.micro_batch_size saves memory too"
+            "trainer.gradient_checkpointing=true is invalid: transformers does not support it for models of type "
+            f"{language_model.config.model_type}; set it to false, and reduce trainer.micro_batch_size to save memory"
         )
-    # The later name came in the course of transformers 5, the earlier one goes with 6; their first argument is one.
+    # transformers 5 has both names, 6 only the later one; their first argument is the same.
     later = hasattr(language_model, "activation_checkpointing_enable")
     name = "activation_checkpointing_enable" if later else "gradient_checkpointing_enable"
     getattr(language_model, name)({"use_reentrant": False})
@@ -128,18 +129,10 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
 
 def _check(*, rank: int, alpha: float, dropout: float) -> None:
     if rank < 1:
-        raise UserError(
-            f"model.lora.rank={rank} leaves adapters no width; allowed: whole numbers from 1. "
-            "Nearest: model.lora.rank=1; usual are 8 to 64"
-        )
+        raise invalid_option("model.lora.rank", rank, "an integer of at least 1 (usual: 8 to 64)", did_you_mean=1)
     if not 0 < alpha < math.inf:
-        raise UserError(
-            f"model.lora.alpha={alpha} gives adapters no strength; allowed: numbers above 0. "
-            f"Usual is twice the rank: model.lora.alpha={2 * rank}"
-        )
+        raise invalid_option("model.lora.alpha", alpha, "a finite number above 0", did_you_mean=2 * rank)
     if not 0 <= dropout < 1:
         nearest = 0.99 if dropout >= 1 else 0.0
-        raise UserError(
-            f"model.lora.dropout={dropout} is no share of inputs to drop; allowed: from 0 to below 1. "
-            f"Nearest: model.lora.dropout={nearest}; usual are 0.0 to 0.1"
-        )
+        expected = "a number from 0 to below 1 (usual: 0 to 0.1)"
+        raise invalid_option("model.lora.dropout", dropout, expected, did_you_mean=nearest)

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder here, or a repository of the Hugging Face hub at one revision."""
+"""Model sources: a local folder, or a Hugging Face hub repository at one revision."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.models.checkpoint import missing_tokenizer, missing_weights
 from meow_lightning.store.durable import write_json
 
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 BLOB = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# All that a model or tokenizer is loaded from; code, pickles and other formats of the weights stay where they are.
+# Everything that a model or tokenizer is loaded from, without code, pickles and other weight formats.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-PATIENCE = 10.0  # seconds to wait for the hub's first word
+PATIENCE = 10.0  # seconds to wait for the hub's first response
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Source:
     """A folder, or a hub repository with its revision.
 
     Attributes:
-        option: How the user named it, such as ``model.target``; for the messages.
+        option: The option that names it, such as ``model.target``; for messages.
         folder: The folder, ``None`` for a repository.
         repository: Its hub id; empty for a folder.
         revision: Commit, branch or tag; ``None`` for the default branch.
@@ -41,34 +40,34 @@ class Source:
     revision: str | None
 
     def __str__(self) -> str:
-        """What the user wrote."""
+        """Return the text that the user gave."""
         return str(self.folder) if self.folder else self.repository + (f"@{self.revision}" if self.revision else "")
 
 
 def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
-    """The source that a text names: a folder when there is one of that name, else a hub id with or without revision.
+    """Parse a source: a folder if one of that name exists, else a hub id with or without revision.
 
     Args:
         option: The option that holds the text.
         text: ``FOLDER``, ``owner/name`` or ``owner/name@revision``.
-        words: What the option may hold instead, for the message.
+        words: Other allowed values of the option, for the message.
 
     Raises:
-        UserError: It is neither.
+        UserError: The text is neither.
     """
     if not text.strip():
-        raise UserError(f"{option}= is empty; give {_allowed(words)}")
+        raise invalid_option(option, "", _allowed(words))
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{option}={text} is no folder ({error}); give {_allowed(words)}") from error
+        raise UserError(f"{option}={text} is invalid ({error}): expected {_allowed(words)}") from error
     if path.is_dir():
         return Source(option, path.resolve(), "", None)
-    found = HUB.fullmatch(text)
-    if found is None or text.startswith((".", "/", "~")) or path.is_file():
-        what = "is a file, not a folder" if path.is_file() else f"is no folder{_near(path, words)}"
-        raise UserError(f"{option}={text} {what}; give {_allowed(words)}")
-    return Source(option, None, found["id"], found["revision"])
+    match = HUB.fullmatch(text)
+    if match is None or text.startswith((".", "/", "~")) or path.is_file():
+        hint = ", not a file" if path.is_file() else _near(path, words)
+        raise UserError(f"{option}={text} is invalid: expected {_allowed(words)}{hint}")
+    return Source(option, None, match["id"], match["revision"])
 
 
 def _allowed(words: Sequence[str]) -> str:
@@ -78,31 +77,30 @@ def _allowed(words: Sequence[str]) -> str:
 
 def _near(path: Path, words: Sequence[str]) -> str:
     parent = path.parent
-    there = [str(parent / each.name) for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
-    near = get_close_matches(str(path), [*there, *words], n=1, cutoff=0.6)
-    return f", did you mean {near[0]}?" if near else ""
+    siblings = [str(parent / each.name) for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
+    return suggestion(path, [*siblings, *words])
 
 
 def identity(source: Source, *, memory: Path) -> str:
-    """What names the content of a source in a key: the digest of a folder's files, a repository's id and commit.
+    """Identify a source's content for artifact keys: a digest of a folder's files, or a repository's id and commit.
 
     Args:
         source: The source.
-        memory: File that remembers digests by path, size and time, since hashing gigabytes takes a minute.
+        memory: Cache file of digests by path, size and time, since hashing gigabytes takes a minute.
 
     Raises:
-        UserError: The commit of a branch cannot be found out.
+        UserError: The commit of a branch cannot be determined.
     """
     if source.folder is not None:
         try:
             return _digest(source.folder, memory)
         except OSError as error:
-            raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror}); mend it") from error
+            raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror})") from error
     return str(pin_revision(source))
 
 
 def weights_identity(source: Source, *, memory: Path) -> str:
-    """What names the weights of a source alone, alike for the same files in a folder and on the hub.
+    """Identify a source's weights only, with the same result for the same files in a folder and on the hub.
 
     Args:
         source: The source, a repository at one commit.
@@ -120,17 +118,17 @@ def weights_identity(source: Source, *, memory: Path) -> str:
         return str(source)
     known, digests = _remembered(memory), []
     for path in files:
-        # The hub's cache names a large file by its digest, which spares reading gigabytes.
+        # The hub's cache names large files by their digest, which saves reading gigabytes.
         blob = path.resolve().name
         digests.append(blob if BLOB.fullmatch(blob) else _file_digest(path, known))
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
 def pin_revision(source: Source) -> Source:
-    """The source at the commit that its branch or tag is now, so that a branch that moves on changes nothing under way.
+    """Pin a source to the current commit of its branch or tag, so that a moving branch has no effect during a run.
 
     Raises:
-        UserError: The commit of a branch cannot be found out.
+        UserError: The commit of a branch cannot be determined.
     """
     return source if source.folder is not None else replace(source, revision=_commit(source))
 
@@ -152,40 +150,40 @@ def _commit(source: Source) -> str:
 
 
 def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
-    """The folder that holds a source's files.
+    """Return the folder with a source's files.
 
     Args:
         source: The source.
-        weights: Whether its weights are wanted, or its tokenizer alone.
-        fetch: Whether what the cache lacks is downloaded (with a progress bar); else it must be there.
+        weights: Whether its weights are needed, or only its tokenizer.
+        fetch: Whether to download missing files (with a progress bar); otherwise they must be cached.
 
     Raises:
-        UserError: It is not in the cache and cannot be had.
+        UserError: It is not cached and cannot be downloaded.
     """
     if source.folder is not None:
         return source.folder
     from huggingface_hub import HfApi, snapshot_download
 
     patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
-    # The hub's patterns reach into folders, where checkpoints and other formats of the same weights lie.
-    asked: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns, "ignore_patterns": "*/*"}
-    folder = _cached(source, asked)
+    # The hub's patterns match subfolders, which may contain checkpoints and other weight formats.
+    query: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns, "ignore_patterns": "*/*"}
+    folder = _cached(source, query)
     if folder is not None and (missing_weights if weights else missing_tokenizer)(folder) is None:
         return folder
     if not fetch:
-        raise UserError(f"{source.option}={source} is not whole in the cache; run again without plan=true to fetch it")
+        raise UserError(f"{source.option}={source} is incomplete in the cache; run without plan=true to download it")
     try:
         HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)  # fails fast, unlike the next
-        return Path(snapshot_download(source.repository, **asked))
+        return Path(snapshot_download(source.repository, **query))
     except Exception as error:
         raise UserError(_why_not(source, error)) from error
 
 
 def config_of(source: Source) -> Path:
-    """The folder that holds a source's ``config.json``; of a repository that is not here, that file alone is fetched.
+    """Return the folder with a source's ``config.json``, downloading only that file if necessary.
 
     Raises:
-        UserError: It is not in the cache and cannot be had.
+        UserError: It is not cached and cannot be downloaded.
     """
     if source.folder is not None:
         return source.folder
@@ -203,24 +201,24 @@ def config_of(source: Source) -> Path:
             raise UserError(_why_not(source, error)) from error
 
 
-def _cached(source: Source, asked: dict[str, Any]) -> Path | None:
-    """The folder of a repository in the cache; ``None`` when nothing of it is there, or something is known to lack."""
+def _cached(source: Source, query: dict[str, Any]) -> Path | None:
+    """Return a repository's folder in the cache; ``None`` if it is absent or known to be incomplete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(source.repository, local_files_only=True, **asked))
+        return Path(snapshot_download(source.repository, local_files_only=True, **query))
     except LocalEntryNotFoundError:
         return None
 
 
 def _status(error: Exception) -> int:
-    """The status that the hub answered with, 0 where it did not answer."""
+    """Return the hub's HTTP status, 0 without a response."""
     return getattr(getattr(error, "response", None), "status_code", None) or 0
 
 
 def _says_no(error: Exception) -> bool:
-    """Whether the hub answered and refused; when it is out of order or asked too often, the cache may still do."""
+    """Whether the hub refused the request; on server errors or rate limits the cache may still suffice."""
     return 400 <= _status(error) < 500 and _status(error) not in (408, 429)
 
 
@@ -228,22 +226,23 @@ def _why_not(source: Source, error: Exception) -> str:
     from huggingface_hub import constants
 
     reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0][:120]
-    bring = f"bring the folder and say {source.option}=FOLDER{_near(Path(source.repository), ())}"
+    bring = f"download the folder yourself and set {source.option}=FOLDER{_near(Path(source.repository), ())}"
     if _says_no(error):
         what = {
-            401: "is not there, or needs a login (hf auth login, or HF_TOKEN)",
+            401: "does not exist or needs a login (hf auth login, or HF_TOKEN)",
             403: "is gated: accept its terms on its page and log in (hf auth login, or HF_TOKEN)",
             404: "is not on the hub: check name and revision",
         }.get(_status(error), f"is refused by the hub ({reason})")
         return f"{source.option}={source} {what}; or {bring}"
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
         return (
-            f"{source.option}={source} cannot be written into the cache ({constants.HF_HUB_CACHE}: {reason}); mend it, "
-            "or say HF_HOME=… where there is room"
+            f"{source.option}={source} cannot be written into the cache ({constants.HF_HUB_CACHE}: {reason}); fix "
+            "that, "
+            "or set HF_HOME to a folder with enough space"
         )
     return (
         f"{source.option}={source} is not in the cache ({constants.HF_HUB_CACHE}) and the hub cannot be reached "
-        f"({reason}); connect once, {bring}, or say HF_HOME=… where another cache lies"
+        f"({reason}); connect once, {bring}, or set HF_HOME to another cache"
     )
 
 
@@ -253,20 +252,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _digest(folder: Path, memory: Path) -> str:
-    """Sixteen hex digits of the SHA-256 over names and digests of all files that are loaded."""
-    known = _remembered(memory)
-    before, total = dict(known), hashlib.sha256()
+    """Hash names and digests of all files that are loaded: the first sixteen hex digits of SHA-256."""
+    digests = _remembered(memory)
+    before, total = dict(digests), hashlib.sha256()
     for path in _files(folder):
-        total.update(f"{path.name} {_file_digest(path, known)}\n".encode())
-    if known != before and memory.parent.is_dir():
-        _remember(memory, known)
+        total.update(f"{path.name} {_file_digest(path, digests)}\n".encode())
+    if digests != before and memory.parent.is_dir():
+        _remember(memory, digests)
     return total.hexdigest()[:16]
 
 
 def _file_digest(path: Path, known: dict[str, list]) -> str:
-    """The SHA-256 of a file, remembered by its path, size, times and inode."""
+    """Return the SHA-256 of a file, cached by its path, size, times and inode."""
     state = path.stat()
-    # Programs can set the time of content, but not that of change: nothing can be put or written in a file's place.
+    # Programs can set the modification time but not the change time, so no other content goes unnoticed.
     stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     entry = known.get(str(path))
     if not isinstance(entry, list) or entry[:-1] != stamp:
@@ -276,17 +275,17 @@ def _file_digest(path: Path, known: dict[str, list]) -> str:
 
 
 def _remember(memory: Path, known: dict[str, list]) -> None:
-    """Keep digests for the next look, where the disk takes them."""
+    """Save digests for later runs, if the disk allows."""
     try:
         write_json(memory, known, synced=True)
-    except OSError:  # a full or read-only disk: it saves time, no more
+    except OSError:  # a full or read-only disk: the cache only saves time
         return
 
 
 def _remembered(memory: Path) -> dict[str, list]:
-    """[size, time of content, time of change, inode, digest] by path.
+    """Load [size, modification time, change time, inode, digest] by path.
 
-    Nothing where the memory is missing or damaged, since all can be read again.
+    Empty if the cache is missing or damaged, since everything can be hashed again.
     """
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A model small enough to train from scratch in half a minute on one core, with a tokenizer made for the dataset."""
+"""A tiny model to train from scratch in half a minute on one core, with a tokenizer for the dataset."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["END", "PAD", "llama", "tokenizer_from"]
 
 
 def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on ``texts``; any text can be written with it, and decoding gives it back.
+    """Train a lossless byte-level BPE tokenizer on ``texts``; it can encode any text.
 
     Args:
-        texts: What the merges are learned from.
-        vocab_size: Entries in all, the 256 bytes and two special tokens included.
+        texts: Training texts of the merges.
+        vocab_size: Total entries, including the 256 bytes and two special tokens.
     """
     tokenizer = train_bpe(texts, vocab_size=vocab_size)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
@@ -27,7 +27,7 @@ def tokenizer_from(texts: Sequence[str], *, vocab_size: int) -> PreTrainedTokeni
 
 @contextlib.contextmanager
 def initialized_in(dtype: torch.dtype) -> Iterator[None]:
-    """Draw new weights in a precision: float32's normal deviates differ in their last bits between instruction sets."""
+    """Initialise weights in a given dtype: float32 normal deviates differ in the last bits between instruction sets."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -47,15 +47,15 @@ def llama(
     end_id: int,
     pad_id: int,
 ) -> PreTrainedModel:
-    """A randomly initialised Llama with tied embeddings. Sizes in units of one; the caller seeds torch.
+    """Create a randomly initialised Llama with tied embeddings; the caller seeds torch.
 
     Raises:
-        UserError: When the width cannot be split over the heads.
+        UserError: ``hidden_size`` is not divisible into heads of even width.
     """
     if heads < 1 or hidden_size % (2 * heads):
         raise UserError(
-            f"model.architecture.hidden_size={hidden_size} cannot be split over {heads} heads of even width; "
-            "give a width that is a multiple of twice the heads"
+            f"model.architecture.hidden_size={hidden_size} is invalid: expected a multiple of {2 * heads}, twice the "
+            "heads"
         )
     config = LlamaConfig(
         vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads,

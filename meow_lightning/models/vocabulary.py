@@ -1,4 +1,4 @@
-"""The vocabulary of a model that is made here: byte-level BPE learned from the dataset's own texts."""
+"""Tokenizer of a model trained from scratch: byte-level BPE learned from the dataset's texts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PAD = "<|pad|>"
 
 
 def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
-    """A tokenizer that can write any text, and whose decoding gives it back.
+    """Train a lossless tokenizer that can encode any text.
 
     Args:
-        texts: What the merges are learned from.
-        vocab_size: Entries in all, the 256 bytes and two special tokens included.
+        texts: Training texts of the merges.
+        vocab_size: Total entries, including the 256 bytes and two special tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -29,11 +29,11 @@ def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def pieces(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
-    """Questions and answers as they will be tokenized: the prompt whole, the answer with its prefix apart.
+def tokenizer_texts(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
+    """Split questions and answers as they are tokenized: the whole prompt, and the answer with its prefix.
 
     Args:
-        rows: (question, answer) of each.
+        rows: (question, answer) pairs.
         prompt: ``template``, a text with ``{question}``, and ``answer_prefix``.
     """
     return [

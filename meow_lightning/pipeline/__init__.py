@@ -1,1 +1,1 @@
-"""From resolved options to artifacts: the graph of a run, its execution, its state."""
+"""The graph of a run, built from resolved options, with its execution and its state."""

@@ -20,6 +20,7 @@ from filelock import FileLock
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
+from meow_lightning.pipeline.versions import code_digest, remember_code
 from meow_lightning.pipeline.waiting import LockWaits
 from meow_lightning.stages import distributed
 from meow_lightning.stages.base import StageContext
@@ -29,7 +30,7 @@ from meow_lightning.store.folders import OTHERS, owner_only, restrict_to_owner
 from meow_lightning.store.store import Store
 
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "tokenizers", "numpy", "scipy", "rouge-score")
-POLL_SECONDS = 0.05  # between two looks at running stages
+POLL_SECONDS = 0.05  # between two polls of the running stages
 REPORT_SECONDS = 0.5  # between two progress reports of a stage that runs in this process
 SCRATCH = (
     "result.json",
@@ -51,7 +52,7 @@ class Watcher(Protocol):
         ...
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
-        """Observe that a result is available: just computed, or cached."""
+        """Observe that a result is available, either just computed or cached."""
         ...
 
     def waiting(self, artifact: Artifact, owner: str) -> None:
@@ -69,11 +70,12 @@ class _Running:
     handle: Handle
     lock: FileLock
     folder: Path
+    code: str | None
 
 
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, Any]:
-    """Collect what determines a result besides its settings: Python, packages, commit."""
+    """Collect the software versions behind a result: Python, packages, commit."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "packages": versions, **source_commit(Path(__file__).resolve())}
 
@@ -98,18 +100,18 @@ def source_commit(file: Path) -> dict[str, Any]:
 
 
 class Executor:
-    """Computes artifacts.
+    """Computes missing artifacts of a run and stores them.
 
     Args:
         store: The store of results.
         runtime: How stages compute.
-        parallel_stages: Stages at once.
+        parallel_stages: Number of stages that run at once.
         threads: CPU threads per stage.
         watchers: Observers.
 
     Attributes:
-        manifest_extras: Called with each new artifact for further entries of its manifest.
-        run_tag: The tag of the run that is executed, for processes that watch it.
+        manifest_extras: Called with each new artifact; returns further entries for its manifest.
+        run_tag: The tag of the run in progress, for processes that show its status.
     """
 
     def __init__(
@@ -124,10 +126,13 @@ class Executor:
         self._waits = LockWaits(store=store, notify=self._notify)
 
     def make(self, artifacts: Sequence[Artifact]) -> None:
-        """Compute all of these that are not in the store; each must follow its needs in the list.
+        """Compute the artifacts that are not in the store.
+
+        Args:
+            artifacts: The artifacts of the goal, each after its needs.
 
         Raises:
-            UserError: A stage found a user's mistake, or ``cache=readonly`` and a result is missing.
+            UserError: A stage raised one, or a result is missing with ``cache=readonly``.
             StageError: A stage failed.
         """
         available: set[str] = set()
@@ -148,7 +153,7 @@ class Executor:
                 self._start(pending, available)
                 self._poll(available)
         except StageError:
-            self.close()  # a helper that was killed takes its pool with it; the next run gets a new one
+            self.close()  # a killed helper breaks its pool; the next run starts a new one
             raise
         finally:
             self._abandon()
@@ -156,10 +161,8 @@ class Executor:
     def _mark_cached(self, artifact: Artifact, manifest: Mapping[str, Any], available: set[str]) -> None:
         available.add(artifact.key)
         folder = self.store.path(artifact)
-        if (
-            artifact.private and folder.stat().st_mode & OTHERS
-        ):  # written by a version that left results readable by all
-            with suppress(OSError):  # another user's, or a read-only disk
+        if artifact.private and folder.stat().st_mode & OTHERS:  # an earlier version left results readable by everyone
+            with suppress(OSError):  # owned by another user, or on a read-only disk
                 restrict_to_owner(folder)
         for watcher in self.watchers:
             watcher.finished(artifact, manifest, folder, computed=False)
@@ -175,10 +178,10 @@ class Executor:
             if lock is None:
                 continue
             pending.remove(artifact)
-            # A lock that outlived a failure here would make the next run of this process wait for itself.
+            # A lock left by a failure here would make the next run of this process wait for itself.
             with ExitStack() as failing:
                 failing.callback(lock.release)
-                # Another process may have finished it between the first look and the lock.
+                # Another process may have finished it before the lock was acquired.
                 manifest = self.store.find(artifact)
                 if manifest is not None:
                     self._mark_cached(artifact, manifest, available)
@@ -206,14 +209,15 @@ class Executor:
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
         self._report_running(also=(artifact, folder))
-        spec = self._spec(artifact, folder)
+        spec, code = self._spec(artifact, folder), code_digest(artifact, self.store)
+        remember_code(self.store)
         with self._reporting_progress(artifact, folder) if isinstance(runner, Inline) else nullcontext():
             handle = runner.start(spec)
-        return _Running(artifact, handle, lock, folder)
+        return _Running(artifact, handle, lock, folder, code)
 
     @contextmanager
     def _reporting_progress(self, artifact: Artifact, folder: Path) -> Iterator[None]:
-        """Report the progress of a stage that runs in this thread itself."""
+        """Report the progress of a stage from a second thread while the stage runs in this one."""
         ended = threading.Event()
         failed: list[Exception] = []
 
@@ -235,7 +239,7 @@ class Executor:
             raise failed[0]
 
     def _damaged(self, artifact: Artifact) -> str:
-        """Format what is wrong with a stored result, to follow its title; empty where nothing is."""
+        """Describe the damage of a stored result, to follow its title; empty for an intact or missing one."""
         why = self.store.damage(artifact)
         return f" (what is stored as {artifact.key} is damaged: {why})" if why else ""
 
@@ -277,7 +281,7 @@ class Executor:
         ended = [running for running in self._running if running.handle.done()]
         if not ended:
             time.sleep(POLL_SECONDS)
-        # All of them, also when one failed: what has ended well is sealed before the failure propagates.
+        # Seal all of them, even if one failed: successful results are kept before the failure propagates.
         with ExitStack() as sealing:
             for running in reversed(ended):
                 sealing.callback(self._seal, running, available)
@@ -289,7 +293,7 @@ class Executor:
             for path in list(running.folder.iterdir()):
                 if any(fnmatch(path.name, name) for name in SCRATCH):
                     path.unlink()
-            extras = {**provenance(), **self.manifest_extras(running.artifact)}
+            extras = {**provenance(), "code": running.code, **self.manifest_extras(running.artifact)}
             manifest = self.store.finish(running.artifact, {**record, **extras})
         finally:
             running.lock.release()
@@ -305,7 +309,7 @@ class Executor:
             watcher.running(now)
 
     def _abandon(self) -> None:
-        """End what still runs after a failure or an interrupt; its partial work stays for the next run."""
+        """End the running stages after a failure or an interrupt; the next run resumes their partial work."""
         if self._running:
             self.close()
         for running in self._running:

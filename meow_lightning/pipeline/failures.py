@@ -1,4 +1,4 @@
-"""Failure records: why a run failed, kept in ``runs/failed`` until it finishes, as one line and the full traceback."""
+"""Failure records: the reason and full traceback of a failed run, kept in ``runs/failed`` until the run finishes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meow_lightning.store.folders import owner_only, plain_name
 
-NOTE_PREFIX = "full traceback: "  # note on an error that was recorded, so that a sweep does not record it again
+NOTE_PREFIX = "full traceback: "  # marks a recorded error, so that a sweep does not record it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ def reason(error: BaseException) -> str:
 
 
 def record_failure(outputs: Path, name: str, error: Exception, *, private: bool) -> Path:
-    """Write the record of a failure, unless it was recorded already; returns its file.
+    """Write the record of a failure unless it was already recorded; returns its file.
 
     Args:
         outputs: Folder of everything the program writes.
         name: The failed run: its tag, or its options in a sweep.
-        error: What went wrong.
-        private: Whether its text may hold texts of a dataset that is not public.
+        error: The error that ended the run.
+        private: Whether the message may contain texts of a private dataset.
     """
     recorded = [note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE_PREFIX)]
     if recorded:
@@ -50,7 +50,7 @@ def record_failure(outputs: Path, name: str, error: Exception, *, private: bool)
 
 @contextmanager
 def recording_failures(outputs: Path, name: str, *, private: bool) -> Iterator[None]:
-    """Record a failure of the context; where it ends well, remove the record of an earlier one."""
+    """Record a failure inside the context; on success, remove the record of an earlier failure."""
     try:
         yield
     except Exception as error:
@@ -60,19 +60,19 @@ def recording_failures(outputs: Path, name: str, *, private: bool) -> Iterator[N
 
 
 def clear_failure(outputs: Path, name: str) -> None:
-    """Remove the record of a run."""
+    """Remove the failure record of a run."""
     _path(outputs, name).unlink(missing_ok=True)
 
 
 def last_failures(outputs: Path, names: Sequence[str]) -> FailureRecord | None:
-    """Return the last failure recorded under any of some names."""
+    """Return the latest failure recorded under any of the names."""
     found: list[FailureRecord] = []
     for path in {_path(outputs, name) for name in names}:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             found.append(FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason"))
         except OSError:
-            continue  # nothing was recorded, or it has just been removed
+            continue  # no record, or it has just been removed
     return max(found, key=lambda failure: failure.time, default=None)
 
 

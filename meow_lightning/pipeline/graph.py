@@ -1,4 +1,4 @@
-"""The artifacts of one cell, by name, and what of them a goal needs."""
+"""The artifacts of a run, and those that a goal requires."""
 
 from __future__ import annotations
 
@@ -9,70 +9,117 @@ from typing import Any
 
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.stages import NAMES
+from meow_lightning.stages.common.needs import Role, RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import NAME_BYTES
 
-LONGEST = 64  # characters of a name
-NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{LONGEST - 1}}}")
-ROOM = 35  # bytes of a file's name for what comes before and after the cell's
+MAX_NAME_LENGTH = 64  # characters
+NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{MAX_NAME_LENGTH - 1}}}")
+RESERVED_BYTES = 35  # of a file name, for what stands before and after the run's name
 
 
-@dataclass(frozen=True)
-class Graph:
-    """The artifacts of one cell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """The artifacts of one round of unlearning on inverted facts.
 
     Attributes:
-        name: Readable name of the cell.
-        streams: What the cell's method trains on.
-        artifacts: All results by a unique readable name such as ``predict/unlearned``.
+        proposed: The teacher's replies.
+        filtered: The inverted facts kept so far, those of earlier rounds first.
+        candidate_scores: MEMO of the new inverted facts on the target model.
+        unlearned: The target model after training on the selected ones.
+        scores: MEMO of the true answers on that model, cut as the rounds measure it; ``None`` for a method that
+            does not unlearn in rounds, whose model is scored as the target model is.
+        verification: Windows of ``scores``, computed again; ``None`` where none are.
+        predictions: That model's predictions on the forget set; ``None`` where no round follows.
+    """
+
+    proposed: Artifact
+    filtered: Artifact
+    candidate_scores: Artifact
+    unlearned: Artifact
+    scores: Artifact | None
+    verification: Artifact | None
+    predictions: Artifact | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGraph:
+    """The artifacts of one run.
+
+    Attributes:
+        name: Readable name of the run.
+        streams: Streams that the run's method trains on.
+        models: The models by role.
+        rounds: The rounds of a method that trains on inverted facts, one for a method that does not repeat; empty
+            for a method without inverted facts.
+        predictions: Predictions on the evaluation sets, by role.
+        scores: MEMO scores, by role and by what is scored.
+        verifications: Windows of these scores, computed again; empty where none are.
+        results: The numbers.
+        report: The report, which needs all others.
     """
 
     name: str
     streams: tuple[str, ...]
-    artifacts: Mapping[str, Artifact]
-
-    @property
-    def report(self) -> Artifact:
-        """The last artifact."""
-        return self.artifacts["report"]
+    models: RunModels[Artifact]
+    rounds: tuple[Round, ...]
+    predictions: Mapping[Role, Artifact]
+    scores: Mapping[Scored, Artifact]
+    verifications: Mapping[Scored, Artifact]
+    results: Artifact
+    report: Artifact
 
     @property
     def tag(self) -> str:
-        """The cell's name with the start of its key: the name of its files."""
+        """The run's name with the start of its key: the name of its files."""
         return f"{self.name}-{self.report.key[:6]}"
 
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """The artifacts that a goal may ask for; those of earlier rounds that only feed the next one are left out."""
+        repeated = [each for each in self.rounds if each.scores is not None]
+        verified = [each.verification for each in repeated]
+        steps = [(each.proposed, each.filtered, each.unlearned, each.scores) for each in repeated]
+        found = [
+            *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
+            *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
+            *self.predictions.values(), *(artifact for step in steps for artifact in step),
+            self.results, self.report,
+        ]  # fmt: skip
+        return tuple(each for each in found if each is not None)
+
     def goal(self, name: str) -> list[Artifact]:
-        """What a stage makes for this cell without any later stage, and all it needs; each once, needs first.
+        """List what one stage makes for this run without any later stage, and all it needs; each once, needs first.
 
         Raises:
-            UserError: When there is no such stage, or the cell's method does without it.
+            UserError: There is no such stage, or the run's method has none.
         """
         check_choice("goal", name, NAMES)
-        wanted = (name, "verify") if name == "score" else (name,)  # who asks for scores to be verified wants both
+        wanted = (name, "verify") if name == "score" else (name,)  # a verified score is asked for with its check
         last = max(map(NAMES.index, wanted))
 
         def early(artifact: Artifact) -> bool:
-            # A loop measures before it unlearns again: its last model is wanted all the same.
+            # Later rounds unlearn after earlier ones were scored: the last model is part of goal=unlearn all the same.
             return name == "unlearn" or all(NAMES.index(each.stage) <= last for each in artifact.walk())
 
-        seen = required_artifacts(each for each in self.artifacts.values() if each.stage in wanted and early(each))
-        if not seen and name == "verify":
+        required = required_artifacts(each for each in self.artifacts if each.stage in wanted and early(each))
+        if not required and name == "verify":
             raise UserError("goal=verify checks nothing with memo.verify=0; say memo.verify=100 to check 100 windows")
-        if not seen:
+        if not required:
             raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
-        return seen
+        return required
 
 
 def required_artifacts(wanted: Iterable[Artifact]) -> list[Artifact]:
-    """Some artifacts and all that they are made from; each once, needs first."""
+    """List some artifacts and all that they are made from; each once, needs first."""
     return list({each.key: each for artifact in wanted for each in artifact.walk()}.values())
 
 
 def run_name(options: Mapping[str, Any]) -> str:
-    """The readable name of a cell: model, dataset, split, method, seed. Files are called by it.
+    """Name a run after its model, dataset, split, method and seed; its files carry the name.
 
     Raises:
-        UserError: One of these is no part of a file's name.
+        UserError: One of these cannot be part of a file name.
     """
     named = {f"{group}.name": options[group]["name"] for group in ("model", "dataset", "method")}
     named["dataset.split"] = options["dataset"].get("split", "")
@@ -80,14 +127,15 @@ def run_name(options: Mapping[str, Any]) -> str:
         if name and not NAME.fullmatch(str(name)):
             raise UserError(
                 f"{option}={str(name)[:80]} is no name: files are called by it, so it may hold letters, digits and "
-                f"_ + = . -, begins with a letter or digit, and has at most {LONGEST} of them"
+                f"_ + = . -, begins with a letter or digit, and has at most {MAX_NAME_LENGTH} of them"
             )
     model, dataset, method, split = (str(name) for name in named.values())
     parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["disclaimer"] else ""]
     name = "-".join(part for part in parts if part)
-    if len(name.encode()) > NAME_BYTES - ROOM:
+    if len(name.encode()) > NAME_BYTES - RESERVED_BYTES:
         raise UserError(
             f"the names of model, dataset, split and method have {len(name.encode())} bytes together, and files that "
-            f"are called by them have room for {NAME_BYTES - ROOM}; choose a shorter model.name or dataset.name"
+            f"are called by them have room for {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or "
+            "dataset.name"
         )
     return name

@@ -1,8 +1,8 @@
-"""Three ways to run the task of a stage behind one interface: start it, poll it, take its result.
+"""Three runners for the task of a stage behind one interface: start it, poll it, fetch its result.
 
-``Inline`` runs it here and now, ``Pool`` in a few helper processes that stay, ``Job`` in N processes of their own under
-torch.distributed.run. A helper costs seconds of imports once; a job costs them each time, but its memory, its crashes
-and its process group end with it.
+``Inline`` runs it in this process, ``Pool`` in a few persistent helper processes, ``Job`` in N new processes under
+torch.distributed.run. A helper pays for its imports once, a job every time; in return, memory, crashes and the process
+group of a job end with it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
-from meow_lightning.distributed import DRIVER, LAUNCHED
+from meow_lightning.distributed import DRIVER, LAUNCHER_VARIABLES
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline import worker
 from meow_lightning.store.folders import owner_only
 
 Spec = Mapping[str, Any]
-GRACE = 10.0  # seconds a process has to end by itself
+GRACE = 10.0  # seconds that a process gets to end by itself
 
 KILLED = (
     "{what} was killed from outside (out of memory?); run the same command again and it goes on from what is finished"
@@ -35,7 +35,7 @@ KILLED = (
 
 
 class StageError(Exception):
-    """A stage failed for a reason that is not a user's mistake; the text holds its traceback."""
+    """A failure of a stage that is not a :class:`UserError`; the text holds its traceback."""
 
 
 class Handle(Protocol):
@@ -46,12 +46,12 @@ class Handle(Protocol):
         ...
 
     def result(self) -> dict[str, Any]:
-        """Return the entries for its manifest; raises what the task raised."""
+        """Return the entries for its manifest, or raise the error of the task."""
         ...
 
 
 class Runner(Protocol):
-    """Something that runs tasks."""
+    """An interface to run tasks."""
 
     slots: int
 
@@ -60,13 +60,13 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """End what is running and release all resources."""
+        """End the running tasks and release all resources."""
         ...
 
 
 def clear_launcher_env() -> None:
     """Remove the variables of a launcher around this program, so that no stage joins its process group."""
-    for name in LAUNCHED:
+    for name in LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
 
 
@@ -97,7 +97,7 @@ class Inline:
         return _Finished(worker.run_stage(spec))
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: this runner holds no resources."""
 
 
 class _Pooled:
@@ -137,12 +137,12 @@ class Pool:
             raise StageError(KILLED.format(what=f"a helper that was to run {spec['stage']}")) from error
 
     def close(self) -> None:
-        """End the helpers, busy ones too: the next run resumes their work."""
+        """End all helpers, including busy ones; the next run resumes their work."""
         helpers = list((self._pool._processes or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
         for helper in helpers:
             helper.terminate()
-        # The locks are released next: by then nobody may write any more.
+        # The caller releases the locks next, so no helper may still be writing then.
         for helper in helpers:
             helper.join(timeout=GRACE)
             helper.kill()
@@ -181,11 +181,11 @@ def launch_command(devices: int, nodes: int) -> list[str]:
     """Build the command that starts the processes of a distributed job.
 
     Args:
-        devices: Processes in all.
-        nodes: Machines they are spread over evenly.
+        devices: Total number of processes, one per device.
+        nodes: Number of machines, each with an equal share of the processes.
 
     Raises:
-        UserError: Several machines are wanted outside a SLURM job.
+        UserError: ``nodes`` is above 1 outside a SLURM job.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices // nodes}"]
     if nodes == 1:
@@ -203,11 +203,11 @@ def launch_command(devices: int, nodes: int) -> list[str]:
 
 
 class Job:
-    """Runs one task at a time in the processes of a torch.distributed job, on this machine or on all of a SLURM job's.
+    """Runs one task at a time as a torch.distributed job, on this machine or on all machines of a SLURM job.
 
     Args:
-        devices: Processes in all.
-        nodes: Machines; of several this one is the first, and ``srun`` starts the others' processes.
+        devices: Total number of processes, one per device.
+        nodes: Number of machines; this one is the first, and ``srun`` starts the processes on the others.
         threads: CPU threads per process.
     """
 
@@ -250,7 +250,7 @@ class Job:
         return job
 
     def close(self) -> None:
-        """End what is running."""
+        """End the running jobs."""
         for job in self._running:
             job.terminate()
         self._running.clear()

@@ -1,4 +1,4 @@
-"""The states of results and runs while other processes may be at work: done, running, waiting, interrupted, failed.
+"""The states of results and runs, also of other processes: done, running, waiting, interrupted, failed.
 
 A result is running while a process holds its lock. Locks of other machines are not visible everywhere: on some shared
 disks a machine sees only its own. A lock that looks free but was last held elsewhere, or that cannot be inspected, is
@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
 HEARTBEAT_TIMEOUT = 600.0  # seconds; loading a large model and its first step report no progress
 State = Literal["done", "running", "interrupted", "missing"]
-STATES = ("done", "running", "interrupted", "waiting", "failed")  # of a run, in the order they are counted
+STATES = ("done", "running", "interrupted", "waiting", "failed")  # states of a run, in the order of the summary line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,13 @@ class ArtifactState:
     """The state of one result.
 
     Attributes:
-        state: ``missing`` was not started yet; ``interrupted`` was, but no process works on it now.
-        owner: The process that computes it, or did until it was interrupted: ``process@host``.
-        run: The tag of the run it was started for; empty where unknown.
-        started: When that was, in seconds since 1970.
+        state: ``missing`` means not started; ``interrupted`` means started, but no process works on it now.
+        owner: The process that computes it, or did until it was interrupted, as ``process@host``.
+        run: Tag of the run it was started for; empty if unknown.
+        started: Start time in seconds since 1970.
         progress: As recorded by ``StageContext.progress``; ``None`` before the first record of its process.
-        seconds_since_heartbeat: Set where it decided between running and interrupted; else ``None``.
+        seconds_since_heartbeat: Set if it decided between running and interrupted, else ``None``.
+        other_code: Whether it is done but was computed by code that differs from the current code.
     """
 
     state: State
@@ -46,13 +48,14 @@ class ArtifactState:
     started: float = 0.0
     progress: Mapping[str, Any] | None = None
     seconds_since_heartbeat: float | None = None
+    other_code: bool = False
 
 
 def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactState:
-    """Determine the state of a result at the time ``now``, without computing anything or keeping a lock."""
+    """Determine the state of a result at time ``now``, without computing anything or keeping a lock."""
     partial = store.partial(artifact)
     task = _task(partial)
-    # Only a started result has a lock to inspect: an inspection must not block a process that is about to start.
+    # Inspect the lock only of a started result, so as not to block a process that is about to start it.
     if task is not None:
         progress, owner = read_progress(partial), store.owner(artifact)
         elapsed = now - max(task["started"], progress["time"] if progress else 0.0)
@@ -61,17 +64,18 @@ def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactS
         common: dict[str, Any] = {"owner": owner, "run": task.get("run", ""), "started": task["started"]}
         common["seconds_since_heartbeat"] = elapsed if inferred else None
         if held or (inferred and elapsed < HEARTBEAT_TIMEOUT):
-            own = progress is not None and progress["time"] >= task["started"]  # else its predecessor's
+            own = progress is not None and progress["time"] >= task["started"]  # else by an earlier process
             return ArtifactState(state="running", progress=progress if own else None, **common)
-    if store.manifest(artifact) is not None:
-        return ArtifactState(state="done")
+    manifest = store.manifest(artifact)
+    if manifest is not None:
+        return ArtifactState(state="done", other_code=made_by_other_code(artifact, manifest, store))
     if task is None:
         return ArtifactState(state="missing")
     return ArtifactState(state="interrupted", progress=progress, **common)
 
 
 def _task(partial: Path) -> dict[str, Any] | None:
-    """Read what was started in a folder; only its start while a result is sealed, ``None`` where nothing was."""
+    """Read the task that was started in a folder; only its start while a result is sealed, ``None`` if none was."""
     try:
         found = json.loads((partial / "task.json").read_bytes())
         return {"started": float(found["started"]), "run": str(found.get("run", ""))}
@@ -84,14 +88,14 @@ def _task(partial: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunArtifacts:
-    """A run whose state is shown.
+    """A run to show the state of.
 
     Attributes:
-        name: Its name; in a sweep its own options.
-        tag: The name of its files.
-        artifacts: The artifacts of its goal, needs first.
-        store: Where its results are.
-        outputs: Where its failures are recorded.
+        name: Its name; in a sweep the options that distinguish it.
+        tag: The stem of its file names.
+        artifacts: The artifacts of its goal, each after its needs.
+        store: The store of its results.
+        outputs: The folder that holds its failure records.
     """
 
     name: str
@@ -101,15 +105,15 @@ class RunArtifacts:
     outputs: Path
 
     @classmethod
-    def of(cls, name: str, run: Graph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> RunArtifacts:
-        """Build it from resolved options; its store is only read."""
+    def of(cls, name: str, run: RunGraph, artifacts: Sequence[Artifact], options: Mapping[str, Any]) -> RunArtifacts:
+        """Build the record from resolved options, with a store that is only read."""
         store = Store(root=Path(options["store"]), cache="readonly")
         return cls(name=name, tag=run.tag, artifacts=artifacts, store=store, outputs=Path(options["outputs"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """The state of a run: how many results are done, what it runs or waits for, how it failed."""
+    """The state of a run: how many results are done, what it runs or waits for, and its last failure."""
 
     name: str
     state: str
@@ -127,7 +131,7 @@ def collect_states(runs: Sequence[RunArtifacts], *, now: float) -> tuple[dict[st
             if artifact.key not in found:
                 found[artifact.key] = artifact_state(run.store, artifact, now=now)
     names = {run.tag: run.name for run in reversed(runs)}
-    # A stage of unknown run belongs to the first run that needs it, since runs are started in order.
+    # Assign a stage of unknown run to the first run that needs it, since runs are started in order.
     first = {artifact.key: run.tag for run in reversed(runs) for artifact in run.artifacts}
     owners = {key: each.run or first[key] for key, each in found.items()}
     failures = [last_failures(run.outputs, (run.tag, run.name)) for run in runs]
@@ -153,7 +157,7 @@ def run_state(
         found: The states of the results, by key.
         owners: The tag of the run that computes each result, or did, by key.
         names: The names of the runs, by tag.
-        failure: Its last failure.
+        failure: Its last recorded failure.
     """
     states = {artifact.key: found[artifact.key] for artifact in run.artifacts}
     done = sum(each.state == "done" for each in states.values())
@@ -171,7 +175,7 @@ def run_state(
     if running := select("running", own=True):
         return in_state("running", ", ".join(map(title, running)))
     started = select("interrupted", own=True)
-    # A run that was killed after the failure has recorded nothing, but has started something again.
+    # A later attempt that was killed records no failure, but it has started a stage after this one.
     if failure is not None and all(states[each.key].started <= failure.time for each in started):
         return in_state("failed", "", failure=failure)
     if started:
@@ -186,12 +190,12 @@ def run_state(
 
 
 def title(artifact: Artifact) -> str:
-    """Format stage and label of a result."""
+    """Format the stage and label of a result."""
     return f"{artifact.stage} {artifact.label}".strip()
 
 
 def progress_suffix(state: ArtifactState) -> str:
-    """Format how far an interrupted result had come, to follow its title; empty where that is unknown."""
+    """Format the progress of an interrupted result, to follow its title; empty if unknown."""
     progress = state.progress
     if state.state != "interrupted" or not progress:
         return ""

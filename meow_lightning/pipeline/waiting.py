@@ -1,4 +1,4 @@
-"""Waiting for results that other processes compute: polled less often over time, with notices to the user."""
+"""Waits for results that other processes compute, polling less often over time, with notices to the user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.store.store import Store
 
-MAX_POLL_SECONDS = 1.0  # a lock on a shared file system is a request to its server
+MAX_POLL_SECONDS = 1.0  # on a shared file system, every attempt is a request to the server
 NOTIFY_AFTER = (5.0, 60.0)  # seconds of waiting after which the first notices name the holder
-NOTIFY_EVERY = 600.0  # seconds between two notices after these
+NOTIFY_EVERY = 600.0  # seconds between further notices
 
 
 @dataclass
@@ -45,11 +45,11 @@ class LockWaits:
         return wait is None or time.monotonic() >= wait.next
 
     def acquired(self, artifact: Artifact) -> None:
-        """Record that the lock is ours now."""
+        """Record that this process acquired the lock."""
         self._waits.pop(artifact.key, None)
 
     def record_refusal(self, artifact: Artifact) -> bool:
-        """Record that another process holds the lock; returns whether that is new."""
+        """Record that another process holds the lock; returns whether this is the first refusal."""
         now = time.monotonic()
         new = artifact.key not in self._waits
         wait = self._waits.setdefault(artifact.key, _Wait(now))
@@ -65,16 +65,16 @@ class LockWaits:
 
 
 def _notify_after(notices: int) -> float:
-    """Seconds of waiting after which the n-th notice is due, counted from 0."""
+    """Compute the seconds of waiting after which the n-th notice is due, counted from 0."""
     more = max(0, notices - len(NOTIFY_AFTER) + 1)
     return NOTIFY_AFTER[min(notices, len(NOTIFY_AFTER) - 1)] + more * NOTIFY_EVERY
 
 
 def waiting_line(artifact: Artifact, holder: Holder | None, passed: float, state: dict[str, Any] | None) -> str:
-    """Format who is waited for, how far that process is, and what to do if it hangs.
+    """Format which process is waited for, its progress, and what to do if it hangs.
 
     Args:
-        artifact: The result waited for.
+        artifact: The awaited result.
         holder: The process that computes it.
         passed: Seconds waited so far.
         state: Its progress, as :func:`read_progress` returns it.

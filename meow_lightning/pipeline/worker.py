@@ -1,7 +1,7 @@
-"""Runs one stage from its task: in this process, in a helper process, or in each process of a distributed job.
+"""Runs the task of one stage in this process, in a helper process, or in each process of a distributed job.
 
-``python -m torch.distributed.run --nproc-per-node N -m meow_lightning.pipeline.worker SPEC.json SHA256`` runs it in N
-processes.
+``python -m torch.distributed.run --nproc-per-node N -m meow_lightning.pipeline.worker SPEC.json SHA256`` runs a task in
+N processes.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ OOM_HINT = "a single prompt did not fit: take a GPU with more memory, or trainer
 POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
 STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error
 ORPHAN_TIMEOUT = 60.0  # seconds after which any other holder is an error
-MIN_FREE_BYTES = 2**20  # below, a disk counts as full
-_imported = 0  # number of modules when they were last frozen for the garbage collector
+MIN_FREE_BYTES = 2**20  # a disk with less free space counts as full
+_imported = 0  # number of imported modules at the last gc.freeze()
 
 
 def exit_with(process: int) -> None:
-    """End this process when ``process`` (on this machine) ends: no orphan may write into the folder of a stage."""
+    """End this process when ``process`` (on this machine) ends, so that no orphan writes into the folder of a stage."""
     child = os.getppid() == process
 
     def watch() -> None:
@@ -64,7 +64,7 @@ def exit_with(process: int) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process other than our parent still runs; a zombie does not."""
+    """Whether a process other than our parent still runs; a zombie counts as ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -76,14 +76,14 @@ def _is_running(process: int) -> bool:
 
 
 def init_helper(parent: int, threads: int) -> None:
-    """Set up a helper process: quiet, with its share of threads, ended with its parent."""
+    """Set up a helper process: limit its threads, silence libraries, and end it with its parent."""
     exit_with(parent)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     silence_third_party()
 
 
 def silence_third_party() -> None:
-    """Silence library messages that no user can act on; errors stay."""
+    """Silence library messages that users cannot act on, but not errors."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -93,7 +93,7 @@ def silence_third_party() -> None:
 
 
 def peak_memory() -> dict[str, float]:
-    """Measure the peak memory of this process so far in MiB, also of its GPU where it used one."""
+    """Measure the peak memory of this process so far in MiB, including its GPU if it used one."""
     import resource
 
     peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
@@ -104,7 +104,7 @@ def peak_memory() -> dict[str, float]:
 
 
 def _write_failure(error: Exception, folder: Path) -> str | None:
-    """Explain why a stage could not write; ``None`` when the error has another cause.
+    """Explain why a stage could not write; ``None`` if the error has another cause.
 
     Libraries wrap system errors in their own, some without the message, so the free space is checked too.
     """
@@ -126,8 +126,8 @@ def _write_failure(error: Exception, folder: Path) -> str | None:
 def freeze_gc() -> None:
     """Exclude imported modules from garbage collection: traversing torch takes a quarter second.
 
-    Only after new imports, so that little else is frozen, and only after a stage without error: an error would keep
-    its tensors alive.
+    Call it only after a stage without error, since an error would keep its tensors alive. It acts only after new
+    imports, so that little else is frozen.
     """
     global _imported
     if len(sys.modules) > _imported:
@@ -139,10 +139,10 @@ def freeze_gc() -> None:
 def _exclusive(work: StageContext) -> Iterator[None]:
     """Ensure that no other process writes into the folder of a stage under our rank.
 
-    An orphan of a killed driver writes for a moment longer; its successor waits until it has ended.
+    An orphan of a killed driver may keep writing for a moment; its successor waits until it has ended.
 
     Raises:
-        UserError: It does not end: it was stopped, or hangs.
+        UserError: The orphan does not end, because it was stopped or hangs.
     """
     lock, owner = FileLock(work.folder / f".work-{rank()}.lock"), work.folder / f".work-{rank()}.owner"
     begun = time.monotonic()
@@ -167,7 +167,12 @@ def _exclusive(work: StageContext) -> Iterator[None]:
 
 
 def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a stage and return the entries for its manifest: seconds, host, peak memory, warnings and counts."""
+    """Run a stage and return the entries for its manifest: seconds, host, peak memory, warnings and counts.
+
+    Raises:
+        UserError: The stage raised one, ran out of GPU memory, or could not write to the disk.
+        RuntimeError: An output file of the stage is missing.
+    """
     work = StageContext.from_spec(spec)
     start = time.time()
     if distributed(work.stage, work.inputs):
@@ -190,7 +195,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
         raise
     finally:
-        release_memory()  # this process may run further stages
+        release_memory()  # this process may run more stages
     freeze_gc()
     missing = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
     if missing and rank() == 0:
@@ -205,12 +210,12 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(path: str, digest: str) -> int:
-    """Run the stage of a task; returns exit status 0, or 1 with the reason in ``error-<rank>.json`` in its folder.
+    """Run the stage of a task file; returns exit status 0, or 1 after writing the error to ``error-<rank>.json``.
 
     Args:
-        path: The task's file.
-        digest: SHA-256 of what the driver wrote into it. The task names code to run, and others may be able to write
-            into a shared store.
+        path: The task file.
+        digest: SHA-256 of the task file as the driver wrote it. The task names code to run, and other users may be able
+            to write into a shared store.
     """
     task = Path(path).read_bytes()
     if hashlib.sha256(task).hexdigest() != digest:
@@ -220,12 +225,12 @@ def main(path: str, digest: str) -> int:
     if spec["inputs"].get("private"):
         os.umask(OTHERS)  # this process runs only this stage
     process, _, host = os.environ[DRIVER].partition("@")
-    if host == socket.gethostname():  # elsewhere srun ends us with the driver
+    if host == socket.gethostname():  # on other machines srun ends this process with the driver
         exit_with(int(process))
     silence_third_party()
     try:
         result = run_stage(spec)
-    except BaseException as error:  # noqa: BLE001 - handed on to the driver, which raises it
+    except BaseException as error:  # noqa: BLE001 - passed on to the driver, which raises it
         kind = "user" if isinstance(error, UserError) else type(error).__name__
         record = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
         write_json(Path(spec["folder"]) / f"error-{number}.json", record)
@@ -240,5 +245,5 @@ if __name__ == "__main__":
     status = main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is on disk. A regular exit would unload libraries whose threads still run, and sometimes abort.
+    # All output is on disk. A regular exit would unload libraries whose threads still run, which sometimes aborts.
     os._exit(status)

@@ -1,1 +1,1 @@
-"""What a run needs before anything is computed: memory, disk, time, and the preflight that checks it."""
+"""Estimates of the memory, disk space and time of a run, and the preflight that checks them before it starts."""

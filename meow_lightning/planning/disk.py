@@ -1,4 +1,4 @@
-"""Bytes that the stages which train nothing leave in the store: replies, candidates, scores, answers, reports."""
+"""Disk estimates of stages that do not train: replies, candidates, scores, predictions, reports."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from meow_lightning.data.encoding import estimated_length
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
-# Bytes of JSON as it is written, read off results of the default job.
-ROW = 120  # names and small numbers of a row, whatever its texts
-TOKEN = 75  # of a reference text's token: id, log-probability, hit, mean and deviation
-GENERATED = 6  # of a generated token's id
-WINDOW = 10  # of a window's score
-MANIFEST = 4_000  # of any result
-NUMBERS = 40_000  # of an evaluation: every metric with its interval
-REPORT = 500_000  # of a report: pictures, tables and a page without questions
-QUESTION = 1_500  # of a question in the page, its texts aside
+# Bytes of JSON, measured on results of the default run.
+ROW = 120  # keys and small numbers of a row, without its texts
+TOKEN = 75  # per token of a reference text: id, log-probability, hit, mean and deviation
+GENERATED = 6  # per generated token id
+WINDOW = 10  # per window score
+MANIFEST = 4_000  # per result
+NUMBERS = 40_000  # per evaluation: every metric with its interval
+REPORT = 500_000  # per report: figures, tables and a page without questions
+QUESTION = 1_500  # per question in the page, without its texts
 
 
 def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Dataset) -> int:
-    """Bytes that a result takes on the disk; of a training or a given model the manifest alone.
+    """Estimate the bytes of a result on disk; for trained and provided models the manifest alone.
 
     Args:
-        artifact: What is to be made.
+        artifact: The artifact to compute.
         options: Resolved options of its run.
-        dataset: The run's facts.
+        dataset: The dataset of the run.
     """
     forget, stage = dataset.facts("forget"), artifact.stage
     candidates = options["inversion"].get("candidates", 1)
@@ -49,14 +49,14 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
 
 
 def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
-    """Characters of what a writer says about a fact: a model's reply is as long as its budget, at most."""
+    """Estimate the characters of a writer's reply about a fact; for a language model its budget of tokens."""
     if "max_new_tokens" in inversion:
         return 4 * inversion["max_new_tokens"]
     return inversion.get("candidates", len(fact.inverted)) * len(fact.answer)
 
 
 def _answered(fact: Fact, most: int) -> int:
-    """Bytes of an answer's row: each reference text token by token, then what the model says, about as long."""
+    """Estimate the bytes of a prediction row: reference texts token by token, and a generated answer of like length."""
     references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
     tokens = sum(estimated_length(text) + 1 for text in references)
     said = min(most, estimated_length(fact.answer))

@@ -1,4 +1,4 @@
-"""Whether the models of a run can be used, and can read what is ahead of them, before any stage runs."""
+"""Checks that the models of a run are usable and can read all of its texts, before any stage runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from meow_lightning.types import Dataset
 
 
 class ModelChecks:
-    """Looks through the models of a run.
+    """Checks of the models of a run.
 
     Args:
         options: Resolved options of the run.
-        dataset: Its facts.
-        streams: What its method trains on.
-        store: What is there already.
+        dataset: Its dataset.
+        streams: The streams that its method trains on.
+        store: The store of its results.
         gpu: Whether stages compute on a GPU.
     """
 
@@ -34,24 +34,25 @@ class ModelChecks:
         self.options, self.dataset, self.streams, self.store, self.gpu = options, dataset, streams, store, gpu
 
     def notes(self, artifacts: Sequence[Artifact], *, examined: set[str]) -> list[str]:
-        """What a reader of the numbers must know of the models, a sentence each.
+        """Check the models; returns notes that readers of the metrics must know, one sentence each.
 
-        A model is looked through before it is first used, and again where other rows are ahead of it. Models of the hub
-        that are not here yet are left out of a plan.
+        A model is checked before its first use, and again if it has to read other rows. A plan skips models of the hub
+        that are not downloaded yet.
 
         Args:
-            artifacts: All that the run asks for.
-            examined: What this process has looked through already; added to.
+            artifacts: All artifacts of the run's goal.
+            examined: Models and rows that this process has already checked; extended in place.
 
         Raises:
-            UserError: An attention cannot be used here, a model is not whole or cannot be asked, or a row holds a
-                special token or is too long for its model.
+            UserError: An attention is not available, a model is incomplete or unusable, or a row holds a special token
+                or is too long for its model.
         """
         lacking = [each for each in artifacts if self.store.find(each) is None]
         for artifact in lacking:
             self._check_attention(artifact)
         rows = training_rows(lacking, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
+        teachers = {each.needs["teacher"].key for each in artifacts if "teacher" in each.needs}
         candidates = []
         for key, root in roots.items():
             seen = f"{key} {content_digest(rows.get(key, []))}"
@@ -60,10 +61,10 @@ class ModelChecks:
             examined.add(seen)
             if "given" not in root.settings:
                 check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
-            elif (candidate := self._candidate(root, rows.get(key, []))) is not None:
+            elif (candidate := self._candidate(root, rows.get(key, []), teacher=key in teachers)) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
-            Roles(self.options)  # what has come from the hub since may be the same weights under two roles
+            Roles(self.options)  # downloaded weights may turn out to be the same for two roles
         return inspect_models(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:
@@ -74,8 +75,8 @@ class ModelChecks:
         dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
         check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
-    def _candidate(self, root: Artifact, rows: Sequence[Row]) -> Candidate | None:
-        places, teacher = root.inputs["given"], root.label == "teacher"
+    def _candidate(self, root: Artifact, rows: Sequence[Row], *, teacher: bool) -> Candidate | None:
+        places = root.inputs["given"]
         weights = parse(places["option"], places["weights"], words=())
         if self.store.find(root) is not None:
             here = [str(self.store.path(root) / "model")] * 2

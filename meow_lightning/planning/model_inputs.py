@@ -1,4 +1,4 @@
-"""Which texts the stages of a run will put before a model, so that none is found wanting after hours of training."""
+"""The texts that the stages of a run pass to each model, to find unreadable ones before hours of training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = tuple[str, str]  # question and answer
 
 
 def root_of(artifact: Artifact) -> Artifact | None:
-    """The first of the models that an artifact is made from, whose tokenizer it uses; ``None`` where it uses none."""
+    """Find the initial model behind an artifact, whose tokenizer it uses; ``None`` if it uses no model."""
     here: Artifact | None = artifact
     while here is not None and (here.stage != "finetune" or here.needs):
         here = here.needs.get("start") or here.needs.get("model")
@@ -24,12 +24,12 @@ def root_of(artifact: Artifact) -> Artifact | None:
 
 
 def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
-    """The rows that some artifacts train on, score or ask, each once, by the key of the model they begin with.
+    """Collect the distinct rows that artifacts train on, score or predict, by the key of their initial model.
 
     Args:
-        artifacts: Those that are to be made.
-        dataset: Their facts.
-        streams: What the run's method trains on.
+        artifacts: The artifacts to compute.
+        dataset: The dataset of the run.
+        streams: The streams that the run's method trains on.
     """
     found: dict[str, dict[Row, None]] = {}
     for artifact in artifacts:
@@ -45,16 +45,16 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
         again = recipe.get("replay", 0) * recipe["epochs"]
         yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from question_answer_pairs(dataset.stream(recipe["rows"], settings["seed"]))
+            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
         elif again:
-            yield from question_answer_pairs(dataset.stream(again, settings["seed"] + 1))
+            yield from question_answer_pairs(dataset.pretraining_examples(again, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
             yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
     elif (
         artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none"
-    ):  # others cut rows off
+    ):  # other protocols truncate rows
         sets = dataset.evaluation()
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
             yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
@@ -69,18 +69,18 @@ def _trained(fact: Fact, stream: str) -> Sequence[str]:
 
 
 def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
-    """Refuse rows that a model which is made here could not read; its tokenizer is learned only where one may be long.
+    """Check that a model trained from scratch can read its rows; trains its tokenizer only if a row may be too long.
 
     Args:
-        rows: What it is trained on, scored on or asked.
-        dataset: Whose texts its tokenizer is learned from.
+        rows: The rows that it trains on, scores or predicts.
+        dataset: The dataset that its tokenizer is trained on.
         root: The model.
-        prompt: ``template`` and ``answer_prefix``.
+        prompt: The options of ``model.prompt``: ``template`` and ``answer_prefix``.
 
     Raises:
         UserError: A row holds a special token, or is longer than the model's context.
     """
-    from meow_lightning.models.vocabulary import END, PAD, pieces, train_bpe
+    from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
@@ -91,13 +91,13 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     context = root.settings["architecture"].get("context")
     if context is None:
         return
-    # A token is a byte at least, and one more ends the row.
-    long = [row for row in rows if sum(len(part.encode()) for part in pieces([row], prompt)) >= context]
+    # A token has at least one byte, and one more token ends the row.
+    long = [row for row in rows if sum(len(part.encode()) for part in tokenizer_texts([row], prompt)) >= context]
     if not long:
         return
-    tokenizer = train_bpe(pieces(dataset.texts(), prompt), vocab_size=root.settings["vocab_size"])
+    tokenizer = train_bpe(tokenizer_texts(dataset.tokenizer_corpus(), prompt), vocab_size=root.settings["vocab_size"])
     for row in long:
-        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in pieces([row], prompt))
+        tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in tokenizer_texts([row], prompt))
         if tokens > context:
             raise UserError(
                 f"a row has {tokens} tokens, the model reads {context}: shorten it or use a model with a longer "

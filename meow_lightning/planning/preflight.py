@@ -1,4 +1,4 @@
-"""Before any weight is loaded: are the models there, does it fit into memory and disk, how long will it take."""
+"""The preflight of a run: checks of its models, memory and disk space, and time estimates, without loading weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
-from meow_lightning.pipeline.graph import Graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.pipeline.nodes.context import dataset_of
+from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
-from meow_lightning.resources.cost import Amount, Measured, Source, duration_key, expected_seconds
+from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.training_memory import Memory
@@ -26,16 +27,16 @@ from meow_lightning.store.store import Store
 from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset
 
-# What manifests hold that times are taken from; those of earlier versions counted other operations and say nothing.
+# Manifest entries that time estimates need; manifests of earlier versions lack some and are ignored.
 MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "items", "kind", "threads"}
 
 
 class Known:
-    """What is alike for all runs of one trainer and one store, looked at once: the machine, what was ever made.
+    """A cache shared by all runs with the same trainer and store: the hardware and earlier results.
 
     Args:
-        trainer: The options of that name.
-        store: What is there already.
+        trainer: The ``trainer`` options.
+        store: The store of results.
     """
 
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
@@ -43,6 +44,7 @@ class Known:
         self.outlooks: dict[str, Requirements] = {}
         self.times: dict[str, tuple[float | None, Source]] = {}
         self.examined: set[str] = set()
+        self.other_code: dict[str, bool] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
 
     @cached_property
@@ -52,33 +54,33 @@ class Known:
 
     @cached_property
     def there(self) -> int:
-        """Bytes that a stage may take: of the smallest GPU it would use, else of this machine."""
+        """Free bytes for a stage: of the GPU with the least free memory among those used, else of this machine."""
         return min((gpu.free for gpu in self.gpus[: self.trainer["devices"]]), default=0) or free_memory()
 
     @property
     def kind(self) -> str:
-        """What stages compute on: ``cpu``, or the GPU's name; ``gpu`` where it stands elsewhere."""
+        """The device that stages compute on: ``cpu``, the GPU's name, or ``gpu`` if it is not visible here."""
         return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
 
-    def measured(self, stage: str, *, devices: int) -> list[Measured]:
-        """What making results of a stage took here, on as many devices of this kind.
+    def measured(self, stage: str, *, devices: int) -> list[MeasuredStage]:
+        """Collect the measured times of a stage's results on the same number of devices of this kind.
 
         Args:
-            stage: Its name.
-            devices: That compute; 0 where only this machine's own processor is at it, of whatever kind.
+            stage: Name of the stage.
+            devices: Number of devices; 0 for a stage that computes on the CPU whatever the trainer.
         """
         found = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
-            Measured(
+            MeasuredStage(
                 way=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
-                amount=Amount(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
+                amount=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
             )
             for each in found
             if not devices or (each["devices"] == devices and self._alike(each["kind"], each["threads"]))
         ]  # fmt: skip
 
     def _alike(self, kind: str, threads: int) -> bool:
-        if self.kind == "gpu":  # planned where no GPU can be seen: any will do
+        if self.kind == "gpu":  # no GPU is visible while planning, so results of any GPU count
             return kind != "cpu"
         return kind == self.kind and (kind != "cpu" or threads == self.trainer["threads"])
 
@@ -89,29 +91,32 @@ class Known:
                 if manifest.keys() >= MEASURED:
                     yield manifest
             except (OSError, ValueError, AttributeError):
-                continue  # a damaged result says nothing about time
+                continue  # ignore damaged results
 
 
 class Preflight:
-    """What a run will take of this machine.
+    """The preflight of one run.
 
     Args:
         options: Resolved options of the run.
-        dataset: Its facts.
-        streams: What its method trains on.
-        known: What was looked at already.
+        dataset: Its dataset.
+        streams: The streams that its method trains on.
+        known: The cache shared with other runs.
     """
 
     def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
         self.options, self.dataset, self.streams, self.known = options, dataset, streams, known
         self.trainer, self.model, self.store = options["trainer"], options["model"], known.store
-        self.notes: list[str] = []  # of the models that were looked through, for whoever runs the program
+        self.notes: list[str] = []  # about the checked models, shown to the user
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
-        """Nothing; given models used for the first time are here and whole, so are who writes answers and optimizers.
+        """Fetch provided models and check that they, the writer and the optimizer are usable.
+
+        Args:
+            artifacts: The artifacts of the run's goal.
 
         Raises:
-            UserError: One cannot be had, or cannot be used.
+            UserError: One is not available or not usable.
         """
         for artifact in artifacts:
             if artifact.stage == "unlearn" and self.store.find(artifact) is None:
@@ -119,7 +124,7 @@ class Preflight:
                 check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=on_gpu)
         asks = [
             each for each in artifacts if each.stage == "propose" and "scores" not in each.needs
-        ]  # later rounds may not ask
+        ]  # later rounds may send no request
         lacking = [each for each in asks if self.store.find(each) is None]
         for artifact in [each for each in lacking if not each.inputs["runs_locally"]][:1]:
             instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
@@ -128,7 +133,7 @@ class Preflight:
                 places = artifact.inputs["given"]
                 weights = parse(places["option"], places["weights"], words=())
                 if self.options["plan"] and weights.folder is None:
-                    config_of(weights)  # a plan fetches no gigabytes, but says whether they can be had
+                    config_of(weights)  # a plan downloads no weights, only checks that they are available
                     continue
                 tokenizer = parse("model.tokenizer", places["tokenizer"], words=())
                 here = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
@@ -138,10 +143,13 @@ class Preflight:
         self.notes = admission.notes(artifacts, examined=self.known.examined)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
-        """Nothing, when what is to be made fits into memory and disk.
+        """Check that the missing artifacts fit into memory and on disk.
+
+        Args:
+            artifacts: The artifacts of the run's goal.
 
         Raises:
-            UserError: It does not; with what would fit.
+            UserError: One does not fit; the message names settings that would.
         """
         made = [(artifact, self.outlook(artifact)) for artifact in artifacts if self.store.find(artifact) is None]
         if any(outlook.memory is not None for _, outlook in made):
@@ -172,12 +180,18 @@ class Preflight:
             )
 
     def questions(self, artifacts: Sequence[Artifact]) -> tuple[str, int, int, int] | None:
-        """(who, questions at least, at most, tokens of a reply) a language model is asked; ``None`` where none is."""
+        """Estimate the requests to a language model that writes inverted facts.
+
+        Returns:
+            The model, the fewest and the most requests, and the largest number of tokens of a reply; ``None`` if no
+            request to a language model is ahead.
+        """
         lacking = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
         node, facts = self.options["inversion"], len(self.dataset.facts("forget"))
         if not lacking or "prompt" not in node:
             return None
-        least = facts * sum("scores" not in each.needs for each in lacking)  # later rounds may ask about fewer, or none
+        # Later rounds may ask about fewer facts, or none.
+        least = facts * sum("scores" not in each.needs for each in lacking)
         most = facts * len(lacking) * (node["max_retries_per_fact"] + 1)
         most = min(
             each
@@ -187,7 +201,7 @@ class Preflight:
         return node["model"], least, most, node["max_new_tokens"]
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
-        """Bytes on the disk at most while these are made."""
+        """Estimate the peak of bytes on disk while artifacts with these requirements are computed."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
         return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["parallel_stages"]])
 
@@ -197,16 +211,16 @@ class Preflight:
 
     @property
     def there(self) -> int:
-        """Bytes that a stage may take."""
+        """Free bytes for a stage."""
         return self.known.there
 
     @property
     def on_gpu(self) -> bool:
-        """Whether stages that compute do so on a GPU."""
+        """Whether stages that run a model use a GPU."""
         return bool(self.known.gpus) or self.trainer["accelerator"] == "gpu"
 
     def devices(self, artifact: Artifact) -> int:
-        """On how many devices an artifact is computed; 0 where only this machine's own processor is at it."""
+        """Determine the number of devices of an artifact; 0 if it computes on the CPU whatever the trainer."""
         computed = distributed(artifact.stage, artifact.inputs) and "given" not in artifact.settings
         return self.trainer["devices"] if computed else 0
 
@@ -223,20 +237,29 @@ class Preflight:
             )
 
     def outlook(self, artifact: Artifact) -> Requirements:
-        """What making an artifact takes, or took; looked at once, before anything is made."""
+        """Return the requirements of an artifact, computed once, before any stage runs; zero for a cached one."""
         known = self.known.outlooks.get(artifact.key)
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
         return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
 
+    def made_by_other_code(self, artifact: Artifact) -> bool:
+        """Whether a stored result was computed by code that differs from the current code; checked once, for plans."""
+        known = self.known.other_code
+        if artifact.key not in known:
+            manifest = self.store.find(artifact)
+            known[artifact.key] = manifest is not None and made_by_other_code(artifact, manifest, self.store)
+        return known[artifact.key]
+
     def time(self, artifact: Artifact) -> tuple[float | None, Source]:
-        """Seconds that computing an artifact takes, and where they come from.
+        """Estimate the seconds to compute an artifact, and name the source of the estimate.
 
-        See :func:`meow_lightning.resources.cost.expected_seconds`.
+        See :func:`meow_lightning.resources.cost.expected_seconds`. It reads the manifest of every result of the stage,
+        which is slow in a store of thousands, so only plans call it.
 
-        ``None`` and empty where nothing alike was ever made. It reads the manifest of every result of the stage, which
-        in a store of thousands takes its time: for plans.
+        Returns:
+            The seconds and their source; ``None`` and an empty source if no similar result exists.
         """
         known = self.known.times.get(artifact.key)
         return known or self.known.times.setdefault(artifact.key, self._time(artifact))
@@ -246,13 +269,13 @@ class Preflight:
         if manifest is not None:
             return manifest["seconds"], "took"
         outlook = self.outlook(artifact)
-        amount = Amount(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
+        amount = Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
         return expected_seconds(amount, way=duration_key(artifact.label, artifact.settings), known=known)
 
     def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
-        """What a manifest keeps of the work that was done and of where, for the plans to come."""
+        """Return the manifest entries that describe the work and the hardware, for later time estimates."""
         outlook = self.outlook(artifact)
         return {
             "flops": outlook.flops, "parameters": outlook.parameters, "items": outlook.items,
@@ -276,25 +299,25 @@ class Preflight:
 
 
 class PreflightChecks:
-    """The preflights of many runs: what is alike for several is looked at once, and what is given is fetched once."""
+    """The preflights of many runs: they share what they have in common, and fetch each provided model once."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._fetched: set[str] = set()
 
-    def of(self, options: Mapping[str, Any], run: Graph, store: Store) -> Preflight:
-        """The preflight of a run.
+    def of(self, options: Mapping[str, Any], run: RunGraph, store: Store) -> Preflight:
+        """Build the preflight of a run.
 
         Args:
             options: Its resolved options.
-            run: Its artifacts.
-            store: Where its results are.
+            run: Its graph of artifacts.
+            store: The store of its results.
         """
         like = json.dumps([str(store.root), store.cache, options["trainer"]])
         known = self._known.setdefault(like, Known(trainer=options["trainer"], store=store))
         return Preflight(options, dataset=dataset_of(options)[0], streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
-        """As :meth:`Preflight.fetch`, for what no run before has fetched."""
+        """Call :meth:`Preflight.fetch` for the artifacts that no earlier run has fetched."""
         preflight.fetch([each for each in artifacts if each.key not in self._fetched])
         self._fetched |= {each.key for each in artifacts}

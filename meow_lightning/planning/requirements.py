@@ -1,4 +1,4 @@
-"""What each artifact of a run takes to make: memory by its parts, disk, operations; derived from shapes alone."""
+"""Resource requirements of each artifact: memory by parts, disk and operations, derived from shapes alone."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from meow_lightning.resources.training_memory import (
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
-LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # of a unit that MEMO cuts by, roughly
-TOKENIZER_BYTES = 75  # per entry of a tokenizer's vocabulary in its file: 72 of SmolLM2's, 134 of Llama 3's
+LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # rough length of the units that MEMO cuts by
+TOKENIZER_BYTES = 75  # tokenizer file size per vocabulary entry: 72 for SmolLM2, 134 for Llama 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What making one artifact will take.
+    """The resources that computing one artifact requires.
 
     Attributes:
-        memory: At its peak; ``None`` where it is next to nothing.
-        disk: Bytes it leaves in the store.
-        passing: Further bytes on the disk while it is made.
-        flops: Floating-point operations, roughly; 0 where they do not decide.
-        parameters: Weights of the model that computes; 0 where none does.
-        items: Rows, questions or facts that it works on; weights of a given model.
+        memory: Peak memory by parts; ``None`` if negligible.
+        disk: Bytes that it leaves in the store.
+        passing: Further bytes on disk while it is computed.
+        flops: Approximate number of floating-point operations; 0 if they do not determine the time.
+        parameters: Number of weights of the model that runs; 0 without a model.
+        items: Number of rows, questions or facts that it processes; for a provided model its number of weights.
     """
 
     memory: Memory | None
@@ -61,18 +61,17 @@ NOTHING = Requirements(memory=None, disk=0, passing=0, flops=0.0, parameters=0, 
 
 
 def _scored(fact: Fact) -> int:
-    """Tokens of a fact's answer, roughly, its end token included."""
+    """Estimate the tokens of a fact's answer, including the end token."""
     return estimated_length(fact.answer) + 1
 
 
 def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
-    """Rows of a training's largest step.
+    """Compute the number of rows in the largest step of a training.
 
     Args:
-        rows: What an epoch visits, from 1.
-        recipe: Its ``global_batch_size``, rows of a step at most; or its ``batch_tokens``, which bound a
-            step in the place of rows.
-        shortest: Tokens of the shortest row.
+        rows: Number of rows of an epoch, at least 1.
+        recipe: Its ``global_batch_size`` limits the rows of a step, or its ``batch_tokens`` the tokens instead.
+        shortest: Number of tokens of the shortest row.
     """
     if recipe.get("batch_tokens") is not None:
         return max(1, min(rows, recipe["batch_tokens"] // shortest))
@@ -80,14 +79,14 @@ def largest_step(rows: int, recipe: Mapping[str, Any], *, shortest: int) -> int:
 
 
 class ResourceRequirements:
-    """What the artifacts of a run take.
+    """The resource requirements of the artifacts of a run.
 
     Args:
         options: Resolved options of the run.
-        dataset: Its facts.
-        streams: What its method trains on.
-        gpu: Whether it is made on a GPU.
-        there: Bytes that a stage may take.
+        dataset: Its dataset.
+        streams: The streams that its method trains on.
+        gpu: Whether stages run on a GPU.
+        there: Free bytes for a stage.
     """
 
     def __init__(
@@ -97,7 +96,11 @@ class ResourceRequirements:
         self.trainer, self.model = options["trainer"], options["model"]
 
     def shape(self, artifact: Artifact) -> ModelDims:
-        """The sizes of the model an artifact trains or asks."""
+        """Determine the dimensions of the model that an artifact trains or runs.
+
+        Raises:
+            UserError: The ``config.json`` of a provided model does not state them.
+        """
         root = next(each for each in artifact.walk() if each.stage == "finetune" and not each.needs)
         if "given" not in root.settings:
             return tiny_dims(root.settings["architecture"], root.settings["vocab_size"])
@@ -109,9 +112,9 @@ class ResourceRequirements:
         )
 
     def size(self, artifact: Artifact) -> Requirements:
-        """What making an artifact takes."""
+        """Estimate the requirements of an artifact."""
         if "given" in artifact.settings:
-            return replace(NOTHING, items=self._weights(artifact))  # its files are read once, for their digests
+            return replace(NOTHING, items=self._weights(artifact))  # its files are only read for their digests
         if artifact.stage in ("filter", "evaluate", "report") or (
             artifact.stage == "propose" and "teacher" not in artifact.needs
         ):
@@ -119,7 +122,7 @@ class ResourceRequirements:
             return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset), items=items)
         try:
             shape = self.shape(artifact)
-        except UserError:  # a config.json that speaks otherwise: it may well run, only nothing can be foretold
+        except UserError:  # unknown form of config.json: the model may run, but its size cannot be estimated
             return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset))
         if artifact.stage == "propose":
             return self._teaching(artifact, shape)
@@ -174,11 +177,11 @@ class ResourceRequirements:
 
     @property
     def _weight_bytes(self) -> int:
-        """Bytes per weight of a model that is saved and evaluated."""
+        """Bytes per weight of a saved model."""
         return DTYPE_BYTES[weights_dtype(self.model["precision"])]
 
     def _streams(self, artifact: Artifact) -> list[list[Fact]]:
-        """The rows of each stream of a training, those that its first stream visits in an epoch first."""
+        """List the rows of each stream of a training; the first stream determines the rows of an epoch."""
         if artifact.stage == "unlearn":
             picked = self.options["method"].get("select", {}).get("k", 1)
             splits = [
@@ -188,19 +191,23 @@ class ResourceRequirements:
             return [[fact for fact in self.dataset.facts(split) for _ in range(times)] for split, times in splits]
         recipe, splits = artifact.settings["recipe"], artifact.settings["splits"]
         if not splits:
-            return [self.dataset.stream(recipe["rows"], artifact.settings["seed"])]
+            return [self.dataset.pretraining_examples(recipe["rows"], artifact.settings["seed"])]
         facts = [fact for split in splits for fact in self.dataset.facts(split)]
         phrased = [
             replace(fact, question=question, answer=answer)
             for fact in facts
             for question, answer in fact.phrasings
         ]  # fmt: skip
-        replayed = self.dataset.stream(recipe["replay"], artifact.settings["seed"] + 1) if recipe["replay"] else []
+        replayed = (
+            self.dataset.pretraining_examples(recipe["replay"], artifact.settings["seed"] + 1)
+            if recipe["replay"]
+            else []
+        )
         return [[*facts, *phrased, *replayed]]
 
     @staticmethod
     def _per_epoch(streams: Sequence[Sequence[Fact]], count: Callable[[Fact], int]) -> Iterator[float]:
-        """What each stream puts through the model in an epoch: as many rows as the first stream has."""
+        """Sum a count over the rows of an epoch for each stream; every stream gives as many rows as the first has."""
         for stream in streams:
             yield sum(map(count, stream)) / len(stream) * len(streams[0])
 
@@ -209,7 +216,7 @@ class ResourceRequirements:
 
     @cached_property
     def _frame(self) -> int:
-        """Tokens around a question: a template is counted, a tokenizer's chat template not looked at."""
+        """Tokens around a question: those of ``prompt.template``, or a constant for a tokenizer's chat template."""
         template = self.model["prompt"]["template"]
         return (
             FRAME
@@ -218,7 +225,7 @@ class ResourceRequirements:
         )
 
     def _questions(self, artifact: Artifact) -> list[Fact]:
-        """The facts that a model is asked about, those of several sets once for each."""
+        """List the facts that a model is asked about; a fact in several evaluation sets counts in each."""
         if artifact.stage == "predict":
             return [fact for each in self.dataset.evaluation().values() for fact in each]
         return self.dataset.facts("forget")
@@ -229,7 +236,7 @@ class ResourceRequirements:
         answers = artifact.stage == "predict"
         settings = self.options["evaluation" if answers else "memo"]
         generated = settings.get("max_new_tokens", longest)
-        if answers:  # no true answer is cut short
+        if answers:  # generation covers the longest true answer
             generated = max(generated, longest)
         return facts, InferenceLoad(
             texts=sum(2 + len(fact.perturbed) for fact in facts) if answers else 0,
@@ -241,21 +248,21 @@ class ResourceRequirements:
         )  # fmt: skip
 
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
-        """Windows that are cut of each fact's texts, roughly."""
+        """Estimate the number of windows in each fact's texts."""
         each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
         step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 
     def _moved(self, artifact: Artifact) -> list[Fact]:
-        """The facts of whose true answers the gradient is taken."""
+        """List the facts whose true answers need a gradient."""
         names = artifact.settings["evaluation"]["gradients"] if artifact.stage == "predict" else ()
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
 
     def _scored(self, artifact: Artifact) -> int:
-        return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # the others only generate
+        return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # other stages only generate
 
     def _taught(self) -> tuple[int, InferenceLoad]:
-        """(questions, what is asked) of a teacher that is asked about every fact."""
+        """Return the number of requests and the inference load of a teacher that is asked about every fact."""
         facts, node = self.dataset.facts("forget"), self.options["inversion"]
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
@@ -268,7 +275,7 @@ class ResourceRequirements:
     def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         questions, asked = self._taught()
         memory = inference_need(
-            shape, asked, rows=0, there=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+            shape, asked, rows=0, available=self.there, generation_batch_size=self.trainer["generation_batch_size"]
         )
         flops = inference_flops(
             shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
@@ -281,7 +288,7 @@ class ResourceRequirements:
     def _asking(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         facts, asked = self._asked(artifact)
         memory = inference_need(
-            shape, asked, rows=self._scored(artifact), there=self.there,
+            shape, asked, rows=self._scored(artifact), available=self.there,
             generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
         return Requirements(
@@ -292,7 +299,7 @@ class ResourceRequirements:
 
     def _asking_flops(self, artifact: Artifact, shape: ModelDims, facts: Sequence[Fact], asked: InferenceLoad) -> int:
         if artifact.stage == "predict":
-            # The texts of a question share its prompt; then it is read again, and an answer of like length written.
+            # The texts of a question share its prompt; it is read again to generate an answer of similar length.
             scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
             tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
             moved = self._moved(artifact)
@@ -303,19 +310,20 @@ class ResourceRequirements:
         if artifact.stage == "verify":
             windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
             return inference_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
-        # The windows of a text share what they are shown; each writes the rest, half of the text on average.
+        # The windows of a text share their prefixes; each generates the rest, on average half of the text.
         wrote = sum(n * _scored(fact) // 2 for n, fact in zip(self._windows(artifact, facts), facts, strict=True))
         return inference_flops(shape, tokens=wrote + sum(map(self._tokens, facts)), scored=wrote)
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
-        """The settings under which an artifact could be made in the memory there is, with the bytes it then takes."""
+        """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
             load = self._load(artifact, self._streams(artifact))
-            found = settings_that_fit(shape, self._knobs(artifact), load, there=self.there)
-            return [each for each in found if artifact.needs or "lora" not in each[0]]  # random weights need all
+            found = settings_that_fit(shape, self._knobs(artifact), load, available=self.there)
+            # A model trained from scratch cannot use adapters.
+            return [each for each in found if artifact.needs or "lora" not in each[0]]
         asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
         return inference_settings_that_fit(
-            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], there=self.there
+            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], available=self.there
         )

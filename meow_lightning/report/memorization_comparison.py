@@ -19,11 +19,11 @@ class Picks:
 
     Attributes:
         taken: Candidate positions by fact.
-        there: How many candidates there were, by fact.
+        available: Number of candidates, by fact.
     """
 
     taken: Mapping[str, Sequence[int]]
-    there: Mapping[str, int]
+    available: Mapping[str, int]
 
 
 def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
@@ -66,7 +66,7 @@ def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
     """
     facts = [fact for fact in one.taken if fact in other.taken]
     both = sum(len({*one.taken[fact]} & {*other.taken[fact]}) for fact in facts)
-    chance = sum(len(one.taken[fact]) * len(other.taken[fact]) / one.there[fact] for fact in facts)
+    chance = sum(len(one.taken[fact]) * len(other.taken[fact]) / one.available[fact] for fact in facts)
     return both, chance, sum(len(one.taken[fact]) for fact in facts)
 
 

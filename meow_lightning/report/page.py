@@ -225,7 +225,7 @@ def _stages(data: ReportData) -> str:
         '<div class="wide"><table class="plain">'
         "<thead><tr><th>stage</th><th>time</th><th>key</th></tr></thead>"
         f'<tbody>{rows}</tbody></table></div><p class="small">Together {_duration(total)}, each stage '
-        "as long as it took when it was made; a stage that other cells share was made once for all of them.</p>"
+        "as long as it took when it was made; a stage shared with other runs was computed once for all of them.</p>"
     )
 
 

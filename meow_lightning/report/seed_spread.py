@@ -48,11 +48,12 @@ def without_seeds(node: Any) -> Any:
 
 
 def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, int]]) -> str:
-    """What names a run's settings but for its seed, and the versions of the stages that made its numbers.
+    """What names a run's settings but for its seed, and the versions of what made its numbers.
 
     Args:
         settings: The settings that a report shows.
-        versions: (stage, version) of every stage behind the numbers; a later version gives numbers of its own.
+        versions: (name, version) of every stage and component behind the numbers; a later version gives numbers of its
+            own.
     """
     text = json.dumps([without_seeds(settings), sorted(set(versions))], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]

@@ -90,8 +90,7 @@ def has_leaked(results: Results, name: str) -> bool:
     """Whether the unlearned model's answers hold forgotten values noticeably more often than the retain model's.
 
     Noticeably: in more further answers than ``MAX_EXCESS_RECALL`` of the forgotten values, so that a large retain set
-        hides
-    nothing. Without a retain model its share counts as 0.
+    hides nothing. Without a retain model its share counts as 0.
 
     Args:
         results: The numbers of a run.

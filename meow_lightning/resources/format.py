@@ -1,10 +1,10 @@
-"""Bytes and durations as people read them."""
+"""Human-readable bytes and durations."""
 
 from __future__ import annotations
 
 
 def format_bytes(size: float) -> str:
-    """Bytes in words with one decimal, decimal as disks and model hubs count: 1 GB = 10^9 bytes."""
+    """Format bytes with one decimal, in decimal units as disks and model hubs do: 1 GB = 10^9 bytes."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < (1000 if unit == "B" else 999.95):
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
@@ -13,7 +13,7 @@ def format_bytes(size: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A time in words: "40 s", "2 min", "about 3 h", "about 4 days"; the next unit begins at one and a half of it."""
+    """Format a duration: "40 s", "2 min", "about 3 h", "about 4 days"; units change at one and a half of the next."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""What this machine has left, what disk a training takes of it, and how sizes and times are said; without torch."""
+"""Available memory, GPUs and disk space of this machine; without torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU that a process started here would see.
+    """A GPU visible to processes started here.
 
     Attributes:
-        name: As the driver says it.
+        name: Name reported by the driver.
         total: Its memory in bytes.
-        free: What of it nobody has taken, in bytes.
+        free: Unused memory in bytes.
     """
 
     name: str
@@ -27,16 +27,16 @@ class Gpu:
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take: what the machine has available, or less where a control group limits it.
+    """Return the memory available to this process in bytes: the machine's, or less under a control group's limit.
 
-    The page cache of a control group counts as free, since the kernel gives it back. Where there is no /proc (macOS)
-    all memory of the machine counts; where nothing can be asked (Windows) there is no bound: ``sys.maxsize``.
+    A control group's page cache counts as free, since the kernel reclaims it. Without /proc (macOS) the machine's total
+    memory counts; if unknown (Windows) there is no limit: ``sys.maxsize``.
     """
     return memory_left(proc=Path("/proc"), groups=Path("/sys/fs/cgroup"))
 
 
 def memory_left(*, proc: Path, groups: Path) -> int:
-    """What :func:`free_memory` says, read from the folders ``proc`` and ``groups``."""
+    """Compute :func:`free_memory` from the folders ``proc`` and ``groups``."""
     meminfo = proc / "meminfo"
     if not meminfo.exists():
         return _pages()
@@ -53,13 +53,13 @@ def _pages() -> int:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Lines "name number ..." as a mapping."""
+    """Parse lines "name number ..." into a mapping."""
     rows = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def _left_in_groups(membership: Path, groups: Path) -> Iterator[int]:
-    """What each control group above this process leaves it, in bytes; nothing for groups without a limit."""
+    """Yield the memory left by each control group above this process, in bytes; nothing for groups without a limit."""
     lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
     for line in lines:
         _, controllers, place = line.split(":", 2)
@@ -70,7 +70,7 @@ def _left_in_groups(membership: Path, groups: Path) -> Iterator[int]:
         else:
             continue
         folder = top / place.lstrip("/")
-        # Inside a container the place that is named may lie outside of what is mounted: the top is then our own group.
+        # In a container the named path may be outside the mounted tree: the top is then our own group.
         for each in [folder, *(above for above in folder.parents if above.is_relative_to(top))]:
             yield from _left_in_group(each, names, prefix)
 
@@ -78,7 +78,7 @@ def _left_in_groups(membership: Path, groups: Path) -> Iterator[int]:
 def _left_in_group(folder: Path, names: tuple[str, str], prefix: str) -> Iterator[int]:
     try:
         limit, usage = ((folder / name).read_text(encoding="ascii").strip() for name in names)
-    except OSError:  # no such group, or not ours to read
+    except OSError:  # no such group, or not readable
         return
     if not limit.isdigit():  # "max"
         return
@@ -89,29 +89,29 @@ def _left_in_group(folder: Path, names: tuple[str, str], prefix: str) -> Iterato
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs that ``nvidia-smi`` knows and ``CUDA_VISIBLE_DEVICES`` lets through; empty when there are none.
+    """List the GPUs that ``nvidia-smi`` reports and ``CUDA_VISIBLE_DEVICES`` allows; empty if there are none.
 
-    Indices count as ``nvidia-smi`` does (CUDA_DEVICE_ORDER=PCI_BUS_ID). As in CUDA, the list ends at the first entry
-    that names no GPU; slices of a GPU (MIG) are such entries, because their memory is not told.
+    Indices count as in ``nvidia-smi`` (CUDA_DEVICE_ORDER=PCI_BUS_ID). As in CUDA, the list ends at the first entry that
+    is not a GPU; MIG slices are such entries, because their memory is not reported.
     """
     try:
-        found = [_gpu(line) for line in _nvidia_smi("name,memory.total,memory.free")]
+        devices = [_gpu(line) for line in _nvidia_smi("name,memory.total,memory.free")]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is None:
-            return found
-        wanted = [entry.strip() for entry in visible.split(",")]
-        named = any(entry.startswith("GPU-") for entry in wanted)
-        uuids = _nvidia_smi("uuid") if named and found else []
+            return devices
+        entries = [entry.strip() for entry in visible.split(",")]
+        named = any(entry.startswith("GPU-") for entry in entries)
+        uuids = _nvidia_smi("uuid") if named and devices else []
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
-    seen: list[Gpu] = []
-    for entry in wanted:
+    selected: list[Gpu] = []
+    for entry in entries:
         starts = [number for number, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-        number = int(entry) if entry.isdecimal() else starts[0] if len(starts) == 1 else len(found)
-        if number >= len(found):
+        number = int(entry) if entry.isdecimal() else starts[0] if len(starts) == 1 else len(devices)
+        if number >= len(devices):
             break
-        seen.append(found[number])
-    return seen
+        selected.append(devices[number])
+    return selected
 
 
 def _nvidia_smi(columns: str) -> list[str]:
@@ -121,14 +121,14 @@ def _nvidia_smi(columns: str) -> list[str]:
 
 
 def _gpu(line: str) -> Gpu:
-    """One line "name, MiB, MiB"."""
+    """Parse a line "name, MiB, MiB"."""
     name, total, free = line.rsplit(",", 2)
     return Gpu(name.strip(), int(total) * 2**20, int(free) * 2**20)
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes free on the disk that ``folder`` lies on, or would lie on: its nearest parent that exists is asked."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
+    """Return the free bytes of the disk of ``folder``, or of its nearest existing parent."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    return shutil.disk_usage(nearest).free

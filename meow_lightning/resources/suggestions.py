@@ -1,4 +1,4 @@
-"""Under which settings a training fits into the memory there is."""
+"""Settings under which a training fits into the available memory."""
 
 from __future__ import annotations
 
@@ -13,42 +13,46 @@ SUGGESTED_RANK = 16
 
 
 def settings_that_fit(
-    shape: ModelDims, knobs: MemorySettings, load: TrainingLoad, *, there: int
+    shape: ModelDims, settings: MemorySettings, load: TrainingLoad, *, available: int
 ) -> list[tuple[str, int]]:
-    """Single settings and pairs under which a training fits into ``there`` bytes, each with its total, mildest first.
+    """Find single settings and pairs under which a training fits, each with its total bytes, mildest first.
 
-    First those that change no number (micro-batch, checkpointing, devices), then those that do (precision, LoRA), one
-    setting before two; no pair of which one alone does; the largest half, quarter, … of the micro-batch that fits.
+    Settings that do not change results (micro-batch, checkpointing, devices) come before those that do (precision,
+    LoRA), single ones before pairs; pairs of which one setting suffices are omitted; of micro-batches, the largest
+    half, quarter, … that fits is suggested.
     """
-    found: dict[frozenset[str], tuple[str, int]] = {}
-    options = list(_options(knobs, load))
+    suggestions: dict[frozenset[str], tuple[str, int]] = {}
+    options = list(_options(settings, load))
     sets = [*combinations(options, 1), *combinations(options, 2)]
     for chosen in sorted(sets, key=lambda each: sum(changes for changes, _, _ in each)):  # stable: singles first
         names = frozenset(name for _, name, _ in chosen)
-        if any(smaller <= names for smaller in found):
+        if any(smaller <= names for smaller in suggestions):
             continue
         for values in product(*(values for _, _, values in chosen)):
             changed = dict(zip((name for _, name, _ in chosen), values, strict=True))
-            fewer = replace(knobs, **{name.rpartition(".")[2]: value for name, value in changed.items()})
-            if (total := training_need(shape, fewer, load).total) <= there:
-                found[names] = (" ".join(f"{name}={str(value).lower()}" for name, value in changed.items()), total)
+            fewer = replace(settings, **{name.rpartition(".")[2]: value for name, value in changed.items()})
+            if (total := training_need(shape, fewer, load).total) <= available:
+                suggestions[names] = (
+                    " ".join(f"{name}={str(value).lower()}" for name, value in changed.items()),
+                    total,
+                )
                 break
-    return list(found.values())
+    return list(suggestions.values())
 
 
-def _options(knobs: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, str, Sequence[Any]]]:
-    """(whether numbers change, setting, values to try) of every setting that has a thriftier value."""
-    size = knobs.micro_batch_size if knobs.micro_batch_tokens is None else knobs.micro_batch_tokens
+def _options(settings: MemorySettings, load: TrainingLoad) -> Iterator[tuple[bool, str, Sequence[Any]]]:
+    """Yield (whether results change, setting, values to try) for every setting with a cheaper value."""
+    size = settings.micro_batch_size if settings.micro_batch_tokens is None else settings.micro_batch_tokens
     halves = [size >> times for times in range(1, size.bit_length())]
     if halves:
-        yield False, f"trainer.micro_batch_{'size' if knobs.micro_batch_tokens is None else 'tokens'}", halves
-    if not knobs.gradient_checkpointing:
+        yield False, f"trainer.micro_batch_{'size' if settings.micro_batch_tokens is None else 'tokens'}", halves
+    if not settings.gradient_checkpointing:
         yield False, "trainer.gradient_checkpointing", [True]
-    if knobs.devices > 1 and load.shared:
+    if settings.devices > 1 and load.shared:
         yield False, "trainer.devices", [1]
-    if knobs.devices > 1 and not load.shared and knobs.rank is None and not knobs.sharded:
+    if settings.devices > 1 and not load.shared and settings.rank is None and not settings.sharded:
         yield False, "trainer.strategy", ["fsdp"]
-    if knobs.precision == "bf16-mixed" and knobs.rank is None:
+    if settings.precision == "bf16-mixed" and settings.rank is None:
         yield True, "model.precision", ["bf16-true"]
-    if knobs.rank is None and knobs.strategy != "fsdp":
+    if settings.rank is None and settings.strategy != "fsdp":
         yield True, "model.lora.rank", [SUGGESTED_RANK]

@@ -12,22 +12,22 @@ from typing import Any
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
-from meow_lightning.resources.throughput import Pace
+from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 
 
 @dataclass
 class StageContext:
-    """The task of one stage.
+    """The context of one stage: its settings, its folders and how to compute.
 
     Attributes:
         stage: Stage name.
         label: Role of the result within the run.
         folder: Output folder; it may hold partial work of a killed predecessor.
-        settings: The keyed settings of the artifact.
-        inputs: How to load rows, and whether they are private; not keyed.
-        needs: Folders of the results that it reads.
+        settings: The settings that are part of the artifact's key.
+        inputs: How to load rows, and whether they are private; not part of the key.
+        needs: Folders of the results that it reads, by name.
         runtime: How to compute.
     """
 
@@ -39,7 +39,7 @@ class StageContext:
     needs: Mapping[str, Path]
     runtime: Runtime
     _last_progress: float = field(default=0.0, init=False)
-    _pace: Pace = field(default_factory=Pace, init=False, compare=False)
+    _pace: Throughput = field(default_factory=Throughput, init=False, compare=False)
 
     @property
     def private(self) -> bool:
@@ -65,7 +65,7 @@ class StageContext:
         self._append({"note": text})
 
     def report_counts(self, row: int, **counts: int) -> None:
-        """Count something about the computation of a row; a row that a killed run had counted counts once."""
+        """Record counts about the computation of a row; a row that a killed run had already counted counts once."""
         self._append({"row": row, "counts": counts})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
@@ -79,14 +79,14 @@ class StageContext:
         read = [checked_lines(path) for path in sorted(self.folder.glob("notes-*.jsonl"))]
         lines = [line for each in read for line in each.rows]
         rows = {line["row"]: line["counts"] for line in lines if "counts" in line}
-        counts: Counter[str] = sum(map(Counter, rows.values()), Counter())  # leaves out counts of zero
+        counts: Counter[str] = sum(map(Counter, rows.values()), Counter())  # drops counts of zero
         notes = list(dict.fromkeys(line["note"] for line in lines if "note" in line))
         lost = sum(each.damaged for each in read)
         notes += [f"{lost} warnings or counts were damaged on the disk and are lost"] * bool(lost)
         return ({"notes": notes} if notes else {}) | ({"counts": dict(counts)} if counts else {})
 
     def parts(self, *, index: str) -> Parts:
-        """Load the rows finished so far; warns about damaged ones, which are then computed again.
+        """Load the rows finished so far, and warn about damaged ones, which are computed again.
 
         Args:
             index: Key in each row that numbers it.
@@ -97,7 +97,7 @@ class StageContext:
         return found
 
     def to_spec(self) -> dict[str, Any]:
-        """Convert the task to plain JSON values, for another process."""
+        """Convert the context to plain JSON values, for another process."""
         return {
             "stage": self.stage, "label": self.label, "folder": str(self.folder), "settings": dict(self.settings),
             "inputs": dict(self.inputs), "needs": {name: str(path) for name, path in self.needs.items()},
@@ -106,7 +106,7 @@ class StageContext:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> StageContext:
-        """Rebuild the task that :meth:`to_spec` wrote."""
+        """Rebuild the context that :meth:`to_spec` wrote."""
         return cls(
             stage=spec["stage"], label=spec["label"], folder=Path(spec["folder"]), settings=spec["settings"],
             inputs=spec["inputs"], needs={name: Path(path) for name, path in spec["needs"].items()},
@@ -115,7 +115,7 @@ class StageContext:
 
 
 def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """List a manifest's warnings, and how many windows were generated again."""
+    """List a manifest's warnings, including the number of windows that were generated again."""
     counts = manifest.get("counts", {})
     close = (
         f"{counts.get('alone')} of {counts.get('windows')} windows were close calls between two tokens, generated again"
@@ -124,7 +124,7 @@ def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Warn where results used together were computed with different versions of a library."""
+    """Describe results that are used together but were computed with different versions of a library."""
     used: dict[str, dict[str, list[str]]] = {}
     for manifest in manifests:
         made_by = {"python": manifest.get("python"), **(manifest.get("packages") or {})}

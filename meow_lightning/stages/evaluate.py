@@ -1,4 +1,4 @@
-"""evaluate: stored answers and MEMO scores in, numbers out. Arithmetic only, so a mended metric costs seconds."""
+"""evaluate: compute the metrics from stored predictions and MEMO scores; no model runs, so it takes seconds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_facts
+from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
@@ -26,17 +27,14 @@ MAKES = ("results.json", "intervals.json", DRAWS)
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
-    """The answer rows by role: from the needs named ``predict/<role>``, and a log where that stands in for a model.
+    """Read the predictions by role: the stored ones, and those of a log that replaces the retain model.
 
     Args:
-        work: The stage's task.
-        selection_fraction: Share of every set that is left out, since it chose an epoch.
+        work: The stage's context.
+        selection_fraction: Share of every set that is left out because it was used to select an epoch.
     """
-    rows = {
-        name.removeprefix("predict/"): read_rows(path / "rows.jsonl")
-        for name, path in work.needs.items()
-        if name.startswith("predict/")
-    }
+    stored = EvaluationInputs.from_needs(work.needs).predictions
+    rows: dict[str, list[AnswerRow]] = {role: read_rows(path / "rows.jsonl") for role, path in stored.items()}
     log = work.inputs.get("retain_predictions")
     if log is not None:
         if "retain_predictions" in work.settings:
@@ -50,32 +48,35 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
     return rows
 
 
-def scores(needs: dict[str, Path]) -> dict[str, dict[str, list[ScoredText]]]:
-    """MEMO scores by role and kind, from the needs named ``score/<role>/<kind>``."""
+def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredText]]]:
+    """Read the MEMO scores by role and kind."""
     by_role: dict[str, dict[str, list[ScoredText]]] = {}
-    for name, path in needs.items():
-        if name.startswith("score/"):
-            _, role, kind = name.split("/")
-            rows = read_lines(path / "scores.jsonl")
-            texts = [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
-            by_role.setdefault(role, {})[kind] = texts
+    for (role, kind), folder in inputs.scores.items():
+        by_role.setdefault(role, {})[kind] = read_scores(folder)
     return by_role
 
 
+def read_scores(folder: Path) -> list[ScoredText]:
+    """Read the scores that a ``score`` stage stored."""
+    rows = read_lines(folder / "scores.jsonl")
+    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
+
+
 def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The draws of the unlearned model's headline numbers, by name."""
+    """Read the bootstrap samples of the unlearned model's headline numbers, by name."""
     with np.load(path, allow_pickle=False) as stored:
         return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
 def run(work: StageContext) -> None:
-    """Write the numbers and how far they would move with other questions.
+    """Write the metrics and their confidence intervals over questions.
 
-    They are ``results.json`` (definitions, values by role, why what is missing is missing), ``intervals.json``, and in
-    ``draws.npz`` the unlearned model's headline numbers in every draw of questions, for intervals over several seeds.
+    ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds the
+    intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for intervals over
+    several seeds.
     """
     rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-    memo, mean = scores(dict(work.needs)), work.settings["truth_ratio_mean"]
+    memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
     protocol = work.settings.get("protocol", "none")
     results = evaluate(
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
@@ -83,7 +84,7 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     samples = headline_samples(
         rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-        seed=0
+        seed=0,
     )  # fmt: skip
     write_json(
         work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])

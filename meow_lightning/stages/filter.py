@@ -1,4 +1,4 @@
-"""invert: what a writer said in, answers that contradict the forget set out, cleaned and counted."""
+"""filter: parse the proposed replies and keep the inverted facts that contradict the forget set."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 VERSION = 5
-FILLED = 8  # candidates that rules are asked for where a message says whether they would help
+FILLED = 8  # candidates that rules write to find out whether the error message may recommend them
 MAKES = ("inverted.jsonl", "cleaning.json")
 
 
 def run(work: StageContext) -> None:
-    """Write ``inverted.jsonl`` (the candidates that survive) and ``cleaning.json`` (what did not, and why)."""
+    """Write ``inverted.jsonl`` (the candidates kept) and ``cleaning.json`` (those dropped, and why)."""
     rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
     forget, secrets = rules.forget, rules.secrets
     earlier = previous_rounds(work)
@@ -59,10 +59,10 @@ def run(work: StageContext) -> None:
 
 
 def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, found: FilterResult, count: int) -> None:
-    """Say which facts have too few inverted facts.
+    """Warn about facts that have too few inverted facts.
 
     Raises:
-        UserError: The run does not go on with what there is.
+        UserError: There are too few, and ``inversion.on_shortage`` does not allow the run to continue.
     """
     kept_counts = Counter(candidate.fact for candidate in found.inverted)
     counts = {fact.id: kept_counts[fact.id] for fact in rules.forget}
@@ -86,7 +86,7 @@ def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, fo
 
 
 def _fill(rules: Contradictions, written: ParsedReplies, missing: dict[str, int], *, candidates: int, seed: int) -> int:
-    """How many candidates rules wrote for facts that lack some (``missing``: how many), added to what is written."""
+    """Add rule-based candidates to ``written`` for the facts in ``missing`` (fact to number), and count them."""
     writer, filled = Rules(candidates=candidates, seed=seed), 0
     for fact in rules.forget:
         if fact.id in missing:

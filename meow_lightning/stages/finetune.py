@@ -1,12 +1,14 @@
-"""finetune: a model and rows in, a model that has learned them out. Makes base, target and retain model alike."""
+"""finetune: train or link a model; the base, target and retain models all come from this stage."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
+from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
 from meow_lightning.stages.common.precision import training_precision
@@ -16,16 +18,15 @@ from meow_lightning.stages.common.training import optim, save, train
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
-    from meow_lightning.methods.finetune import FineTune
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
 
 
 def run(work: StageContext) -> None:
-    """Write ``model/``: links to a given model, or one trained from scratch, or the needed one fine-tuned."""
+    """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
     if "given" in work.settings:
         return _take(work)
     drop_damaged(work)
@@ -46,20 +47,22 @@ def run(work: StageContext) -> None:
     return save(work, model, its_codec)
 
 
-def _method(work: StageContext, plan: Plan) -> FineTune:
-    from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
+def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
+    """Select the method that a recipe trains with."""
+    return FineTune if recipe.get("until") is None else FineTuneUntilKnown
 
-    until = work.settings["recipe"].get("until")
-    if until is None:
+
+def _method(work: StageContext, plan: BatchPlan) -> FineTune:
+    recipe = work.settings["recipe"]
+    if method_class(recipe) is FineTune:
         return FineTune()
+    until = recipe["until"]
     least = until["epochs"] * plan.steps_per_epoch
     return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
-def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
-    """Say after how many steps the rows were known, where that ends a training, or that they are not."""
-    from meow_lightning.methods.finetune import FineTuneUntilKnown
-
+def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
+    """Report after how many steps the rows were known, if that ends training, or that they are not known."""
     if rank() or not isinstance(method, FineTuneUntilKnown):
         return
     loss = f"loss {method.mean:.2g} nats per answer token"
@@ -73,10 +76,10 @@ def _say_end(work: StageContext, method: FineTune, plan: Plan) -> None:
 
 
 def _take(work: StageContext) -> None:
-    """Link the files of a model that is there already, after holding model and tokenizer together."""
+    """Link the files of a provided model, after checking that model and tokenizer match."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
-    from meow_lightning.models.load import readable
+    from meow_lightning.models.load import read_model_files
     from meow_lightning.models.sources import identity, locate, parse
 
     places, folder = work.inputs["given"], work.folder / "model"
@@ -94,10 +97,10 @@ def _take(work: StageContext) -> None:
             )
     if rank() == 0:
         link(weights, tokenizer, folder)
-        # What cannot be asked is said now, not after the other models are trained.
+        # Fail on an unusable prompt or tokenizer now, not after the other models are trained.
         name = f"{option}={places['weights']}"
         check_stored(folder, name=name)
-        for note in readable(folder, folder, name=name).codec(work.settings["prompt"]).notes:
+        for note in read_model_files(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.warn(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
@@ -108,9 +111,9 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     from meow_lightning.models.float64 import float64_forward
     from meow_lightning.models.load import DTYPES
     from meow_lightning.models.tiny import initialized_in, tokenizer_from
-    from meow_lightning.models.vocabulary import pieces
+    from meow_lightning.models.vocabulary import tokenizer_texts
 
-    texts = pieces(load_dataset(work).texts(), work.settings["model"]["prompt"])
+    texts = tokenizer_texts(load_dataset(work).tokenizer_corpus(), work.settings["model"]["prompt"])
     tokenizer = tokenizer_from(texts, vocab_size=work.settings["vocab_size"])
     torch.manual_seed(work.settings["seed"])
     precision = training_precision(work)
@@ -127,8 +130,8 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     return model, load_encoder(work, tokens, model)
 
 
-def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
-    from meow_lightning.data.batch_plan import Plan, Stream
+def _plan(work: StageContext, its_codec: PromptEncoder) -> BatchPlan:
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, seed, source = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     fresh: list[list] = []
@@ -138,13 +141,14 @@ def _plan(work: StageContext, its_codec: PromptEncoder) -> Plan:
         )
         if recipe["replay"]:
             again = encode(
-                its_codec, question_answer_pairs(source.stream(recipe["replay"] * recipe["epochs"], seed + 1))
+                its_codec,
+                question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
             fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(its_codec, question_answer_pairs(source.stream(recipe["rows"], seed)))
-    stream = Stream(rows=rows, fresh=fresh)
-    return Plan(
+        rows = encode(its_codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
+    stream = StreamData(rows=rows, fresh=fresh)
+    return BatchPlan(
         streams={"learn": stream},
         global_batch_size=recipe["global_batch_size"],
         batch_tokens=None,

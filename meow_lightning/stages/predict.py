@@ -1,4 +1,4 @@
-"""answer: a model and the evaluation sets in, what it says and how likely it finds every reference text out."""
+"""predict: generate an answer to every evaluation question, and score every reference text under the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 7
 MAKES = ("rows.jsonl",)
-CHUNK = 256  # questions answered together: their prompts fill the slots of a CPU
+CHUNK = 256  # questions answered together, enough prompts to fill a generation batch on a CPU
 
 
 def _note_truncated_answers(

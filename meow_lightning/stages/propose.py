@@ -1,6 +1,6 @@
-"""ask: facts in, what a writer said against each of them out, raw; asked again where cleaning would leave too little.
+"""propose: request inverted facts from a writer; requests are repeated where filtering would leave too few.
 
-Each reply is on disk as soon as it is there, so no question that was answered is put twice.
+Each reply is written to disk as soon as it arrives, so no answered request is sent twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAKES = ("replies.jsonl", "asked.json")
 
 
 def run(work: StageContext) -> None:
-    """Write ``replies.jsonl``, what was said in the order of the facts, and ``asked.json``, what was asked and why."""
+    """Write ``replies.jsonl``, the raw replies in the order of the facts, and ``asked.json``, a summary of requests."""
     session = _WriterSession(work)
     requests, calls, about = session.first_requests, 0, 0
     for _ in range(work.settings["max_retries_per_fact"] + 1):
@@ -42,7 +42,7 @@ def run(work: StageContext) -> None:
         about, calls = about or len(requests), calls + len(requests)
         session.send(requests)
         requests = session.retries(requests)
-    barrier(work.runtime.accelerator)  # nothing is put together while others still read what lies apart
+    barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
     if rank() == 0:
         summary = session.summary(about, calls)
         write_json(work.folder / "asked.json", summary)
@@ -56,14 +56,14 @@ class _WriterSession:
 
     def __init__(self, work: StageContext) -> None:
         self.work = work
-        self.used_tokens = 0  # tokens that the replies took, those of former rounds included
+        self.used_tokens = 0  # tokens of all replies, including former rounds
         self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
         self.forget = load_facts(work, ["forget"])
         self.former = previous_rounds(work)
 
     @cached_property
     def writer(self) -> Writer:
-        """Who is asked; a language model of one's own also gets its folder and its place."""
+        """The writer; a local language model also gets its folder and its device."""
         work, arguments = self.work, {}
         node = work.inputs["inversion"]
         if "file" in work.settings["inversion"]:
@@ -72,25 +72,25 @@ class _WriterSession:
         if "teacher" in work.needs:
             arguments = {
                 "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
-                "room": partial(adaptive_batch_size, work, shared=False),
+                "adaptive_batch_size": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
         return instantiate(node, allow=work.inputs["allow"], **arguments)
 
     @cached_property
     def secrets(self) -> Secrets:
-        """What only the facts to forget say, which no inverted fact may hold."""
+        """Secrets that only the facts to forget contain and that no inverted fact may repeat."""
         return Secrets.of(*self._dataset_facts())
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """How strongly the model of the round before holds each fact's true answer; empty in the first round."""
+        """MEMO score of each fact's true answer on the previous round's model; empty in the first round."""
         if "scores" not in self.work.needs:
             return {}
         return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
 
     @cached_property
     def still_memorized(self) -> list[Fact]:
-        """The facts above the threshold, the most strongly memorized first; none before the first round."""
+        """Facts above the threshold, the most strongly memorized first; empty in the first round."""
         if not self.scores or not self.rounds:
             return []
         found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
@@ -98,7 +98,7 @@ class _WriterSession:
 
     @cached_property
     def first_requests(self) -> list[GenerationRequest]:
-        """The questions of the first attempt: about every fact in round 1, then about those still memorized."""
+        """Requests of the first attempt: every fact in round 1, the facts still memorized in later rounds."""
         about = self.forget
         if self.stalled:
             about = []
@@ -108,9 +108,8 @@ class _WriterSession:
                 if self.rounds["requery"] == "all"
                 else []
             )
-            about = (
-                [*self.still_memorized, *rest] if self.still_memorized else []
-            )  # asking for all ends when asking for some would
+            # Both values of `requery` stop in the same round.
+            about = [*self.still_memorized, *rest] if self.still_memorized else []
         model_answers: dict[str, str] = {}
         for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
             if row["set"] == "forget":
@@ -129,11 +128,11 @@ class _WriterSession:
 
     @property
     def stalled(self) -> bool:
-        """Whether the round before brought nothing new: the same questions would bring the same again."""
+        """Whether the previous round kept nothing new: the same requests would give the same replies."""
         return "scores" in self.work.needs and not read_json(self.work.needs["former"] / "cleaning.json")["kept"]
 
     def remaining_requests(self, calls: int) -> int | None:
-        """How many questions may still be put; ``None`` for any number."""
+        """Compute how many requests may still be sent; ``None`` for any number."""
         most = self.rounds["max_requests"] if self.rounds else None
         return None if most is None else max(0, most - self._earlier["calls_so_far"] - calls)
 
@@ -144,10 +143,10 @@ class _WriterSession:
         return {"calls_so_far": 0, "tokens_so_far": 0}
 
     def send(self, asks: Sequence[GenerationRequest]) -> None:
-        """Put the questions that have no reply yet, each process its share.
+        """Send the requests that have no reply yet, each process its share.
 
         Raises:
-            UserError: The bound on questions or tokens is reached; the replies so far are kept.
+            UserError: The limit on requests or tokens is reached; the replies so far are kept.
         """
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
@@ -161,11 +160,8 @@ class _WriterSession:
             pending if writer.max_requests is None else pending[: max(0, writer.max_requests - self._spent(parts))]
         )
         questions = {ask.fact.id: question_of(ask) for ask in allowed}
-        for reply in (
-            writer.write(allowed, load_facts=self._dataset_facts, should_continue=self._within_budget)
-            if allowed
-            else ()
-        ):
+        write = partial(writer.write, load_facts=self._dataset_facts, should_continue=self._within_budget)
+        for reply in write(allowed) if allowed else ():
             row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
             self._keep(parts, [row], asks)
         self._check_bounds(share, parts)
@@ -174,7 +170,7 @@ class _WriterSession:
     def _reuse_cached(
         self, asks: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
     ) -> list[GenerationRequest]:
-        """Take the replies that the store holds of the same questions; what is left is still to be asked."""
+        """Take replies to the same requests from the store; returns the requests that remain to be sent."""
         cached = self._cached
         taken = {self._number(ask): cached[question_of(ask)] for ask in asks if question_of(ask) in cached}
         facts_of = {self._number(ask): ask.fact.id for ask in asks}
@@ -185,10 +181,10 @@ class _WriterSession:
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
-        return cached_replies(self.work, version=VERSION)
+        return cached_replies(self.work, self.writer, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
-        """Questions that were paid for, those of former rounds included."""
+        """Count the paid requests, including former rounds."""
         return self._earlier["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
     def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[GenerationRequest]) -> None:
@@ -220,7 +216,7 @@ class _WriterSession:
             )
 
     def retries(self, asks: Sequence[GenerationRequest]) -> list[GenerationRequest]:
-        """The questions to put again after some: for facts that would keep too few answers, as many as these lack."""
+        """Build the retries of some requests: for facts that would keep too few answers, as many as are missing."""
         count = self.work.settings["count"]
         if count is None:
             return []
@@ -241,13 +237,13 @@ class _WriterSession:
         ]
 
     def _replies(self, *, upto: int) -> list[GenerationResponse]:
-        """The replies so far, but for those of later attempts that a killed run or a faster process left."""
+        """Read the replies up to an attempt; a killed run or a faster process may have left later ones."""
         done = Parts(self.work.folder, index="number").done
         every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
     def summary(self, about: int, calls: int) -> dict[str, Any]:
-        """What was asked about how many facts, and what it cost; for the next round and the report."""
+        """Summarize the requests, the facts they were about and their cost, for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["max_retries_per_fact"]), list(self.scores.values())
         cost = {
             name: sum(getattr(reply, name) for reply in replies)
@@ -262,10 +258,10 @@ class _WriterSession:
         }  # fmt: skip
 
     def add_notes(self, summary: Mapping[str, Any]) -> None:
-        """Say what the replies cost, where that was counted, and what a server would not take.
+        """Warn about the cost of the replies, where it was counted, and about refused requests.
 
         Args:
-            summary: What :meth:`summary` returns.
+            summary: The result of :meth:`summary`.
         """
         if summary["prompt_tokens"] + summary["completion_tokens"]:
             sent = f"{summary['requests']:,} requests, " if summary["requests"] else ""
@@ -273,7 +269,7 @@ class _WriterSession:
         for note in self.writer.notes():
             self.work.warn(note)
         if summary["refused"]:
-            # Not why: servers repeat what they were asked, and notes go where texts may not be shown.
+            # Without the reason: servers quote the request, and warnings appear where private texts must not.
             self.work.warn(f"{summary['refused']} questions were refused; replies.jsonl of this result says why")
 
     def _dataset_facts(self) -> DatasetFacts:

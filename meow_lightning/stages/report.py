@@ -1,4 +1,4 @@
-"""report: everything a run produced in, one page, tables and pictures out; a second page where texts are private."""
+"""report: write a page, tables and figures about a run, and a second page to share if its texts are private."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
 from meow_lightning.stages.base import StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.carry_over import SAME
+from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
 from meow_lightning.stages.common.training import TRAINED_ON
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.store.durable import write_json
@@ -25,49 +26,49 @@ from meow_lightning.types import InvertedFact
 
 VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
-# In the shareable page, in the place of what was noted.
+# Replaces the notes in the shareable page.
 ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
 DISCLAIMED = "A disclaimer goes with these numbers; it stands in the report on the disk of whoever made it."
 
 
 def run(work: StageContext) -> None:
-    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/``, and of private texts ``shareable.html``."""
-    needs = dict(work.needs)
-    results = read_json(needs["results"] / "results.json")
-    inverted = read_lines(needs["inverted"] / "inverted.jsonl") if "inverted" in needs else []
-    selected = read_lines(needs["unlearned"] / "selected.jsonl")
-    manifests = {name: read_json(path / MANIFEST) for name, path in needs.items()}
-    loop = _loop(work)
+    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/`` and, for private texts, ``shareable.html``."""
+    inputs = ReportInputs.from_needs(work.needs)
+    results = read_json(inputs.results / "results.json")
+    inverted = read_lines(inputs.filtered / "inverted.jsonl") if inputs.filtered else []
+    selected = read_lines(inputs.models.unlearned / "selected.jsonl")
+    manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
+    unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
     if loop is not None:
-        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # for whoever follows curves
+        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
     aside = work.settings["options"]["evaluation"]["selection_fraction"]
     data = ReportData(
         name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
         rows=answers(work, selection_fraction=aside),
-        memo=scores(needs), selected={row["fact"]: row["positions"] for row in selected},
-        inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(needs),
+        memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},
+        inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(inputs),
         curves={
-            manifest["label"]: points
-            for name, manifest in manifests.items()
-            if not name.startswith("round/") and (points := list(read_lines(needs[name] / "metrics.jsonl")))
+            manifests[model]["label"]: points
+            for model in inputs.models.present
+            if (points := list(read_lines(model / "metrics.jsonl")))
         },
         stages=[
-            {"label": _label(m, needs[name]), "key": m["key"], "seconds": m["seconds"]}
-            for name, m in {m["key"]: (name, m) for name, m in manifests.items()}.values()
+            {"label": _label(manifest, folder), "key": manifest["key"], "seconds": manifest["seconds"]}
+            for folder, manifest in manifests.items()
         ],
-        weights=f"store/{manifests['unlearned']['stage']}/{manifests['unlearned']['key']}/model",
+        weights=f"store/{unlearned['stage']}/{unlearned['key']}/model",
         public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
-        notes=[*work.settings["notes"], *_short(work), *mixed_versions(manifests.values())], loop=loop,
+        notes=[*work.settings["notes"], *_short(work, inputs), *mixed_versions(manifests.values())], loop=loop,
         spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
-        intervals=read_json(needs["results"] / "intervals.json"),
+        intervals=read_json(inputs.results / "intervals.json"),
     )  # fmt: skip
     write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
 
-def _shareable(data: ReportData, manifests: Mapping[str, dict[str, Any]]) -> ReportData:
-    """The data without texts of its dataset, free text and paths: notes and remarks may quote any of them."""
+def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:
+    """Remove dataset texts, free text and paths from the data, also notes, which may quote them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
         data, texts=False, settings=shareable(data.settings), rows={}, inverted=[],
@@ -77,22 +78,24 @@ def _shareable(data: ReportData, manifests: Mapping[str, dict[str, Any]]) -> Rep
     )  # fmt: skip
 
 
-def _dropped(needs: Mapping[str, Path]) -> Dropped:
-    """What cleaning dropped, in the last round of a loop; nothing for a method without inverted facts."""
-    if "inverted" not in needs:
+def _dropped(inputs: ReportInputs[Path]) -> Dropped:
+    """Read what filtering dropped in the last round; empty for a method without inverted facts."""
+    if inputs.filtered is None:
         return Dropped(counts={}, examples={})
-    found = read_json(needs["inverted"] / "cleaning.json")
+    found = read_json(inputs.filtered / "cleaning.json")
     return Dropped(counts=found["dropped"], examples=found["examples"])
 
 
-def _loop(work: StageContext) -> Loop | None:
-    """The rounds of a loop up to the last in which anybody was asked; ``None`` for a method without."""
+def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
+    """Collect the rounds up to the last one with requests; ``None`` for a method without rounds."""
     options = work.settings["options"]
     wish = options["method"].get("rounds")
     if wish is None:
         return None
-    numbers = range(1, sum(name.startswith("round/") for name in work.needs) // 4 + 1)
-    every = [_round(work, number, memorized_above=wish["memorized_above"]) for number in numbers]
+    every = [
+        _round(each, number, memorized_above=wish["memorized_above"])
+        for number, each in enumerate(inputs.rounds, start=1)
+    ]
     rounds = tuple(each for each in every if each.number == 1 or each.asked)
     last = rounds[-1]
     if not last.still_memorized:
@@ -106,21 +109,20 @@ def _loop(work: StageContext) -> Loop | None:
     return Loop(memorized_above=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
-def _round(work: StageContext, number: int, *, memorized_above: float) -> Round:
-    folder = {name: work.needs[f"round/{number}/{name}"] for name in ("propose", "filter", "unlearn", "score")}
-    asked, cleaning = read_json(folder["propose"] / "asked.json"), read_json(folder["filter"] / "cleaning.json")
-    scores = [row["score"] for row in read_lines(folder["score"] / "scores.jsonl")]
+def _round(folders: RoundInputs[Path], number: int, *, memorized_above: float) -> Round:
+    asked, cleaning = read_json(folders.proposed / "asked.json"), read_json(folders.filtered / "cleaning.json")
+    scores = [row["score"] for row in read_lines(folders.scores / "scores.jsonl")]
     return Round(
         number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
-        trained=sum(len(row["positions"]) for row in read_lines(folder["unlearn"] / "selected.jsonl")),
+        trained=sum(len(row["positions"]) for row in read_lines(folders.unlearned / "selected.jsonl")),
         still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),
         memo=sum(scores) / len(scores), worst=max(scores), tokens=asked["prompt_tokens"] + asked["completion_tokens"],
-        same=(folder["unlearn"] / SAME).exists(),
+        same=(folders.unlearned / SAME).exists(),
     )  # fmt: skip
 
 
 def _point(each: Round) -> dict[str, float]:
-    """A round as a point of a curve."""
+    """Convert a round to a point of a curve."""
     return {
         "step": each.number, "rounds/still_memorized": each.still_memorized, "rounds/memo": each.memo,
         "rounds/worst": each.worst,
@@ -128,9 +130,9 @@ def _point(each: Round) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _short(work: StageContext) -> list[str]:
-    """That facts train on fewer inverted facts than are selected, where a run puts up with it."""
-    first = work.needs.get("round/1/filter", work.needs.get("inverted"))
+def _short(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
+    """Note facts that train on fewer inverted facts than ``method.select.k``, where the run accepts that."""
+    first = inputs.rounds[0].filtered if inputs.rounds else inputs.filtered
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
@@ -138,7 +140,7 @@ def _short(work: StageContext) -> list[str]:
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
-    """Stage and whose result it is, and what is to be said of its making."""
+    """Format the stage and role of a result, with remarks on its computation."""
     special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
     said = [*(special(folder) if special else []), *manifest_notes(manifest)]
     if (folder / TRAINED_ON).exists():
@@ -149,13 +151,13 @@ def _label(manifest: dict[str, Any], folder: Path) -> str:
 
 
 def _cleaning(folder: Path) -> list[str]:
-    """How many inverted facts were written, kept and dropped, and why."""
+    """Describe how many inverted facts were written, kept and dropped, and why."""
     counts = read_json(folder / "cleaning.json")
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
     return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
 
 
 def _asking(folder: Path) -> list[str]:
-    """How many questions were put."""
+    """Describe how many requests were sent."""
     asked = read_json(folder / "asked.json")
     return [f"{asked['calls']} questions about {asked['facts']} facts"]

@@ -1,4 +1,4 @@
-"""score: a model and texts in, how strongly it holds each of them (MEMO, MA or EL) out."""
+"""score: measure how strongly a model has memorized each of some texts (MEMO, MA or EL)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNK = 4096  # windows scored together, at least
 
 
 def texts(work: StageContext) -> list[Text]:
-    """What to score: the true answers of the forget set, or its inverted facts but those that a former round knew."""
+    """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
     from meow_lightning.memo.measure import Text
 
     if "inverted" in work.needs:
@@ -47,7 +47,7 @@ def _nothing(work: StageContext) -> None:
 
 
 def _cuttable(work: StageContext, wanted: list[Text], by: Measure, codec: PromptEncoder) -> list[Text]:
-    """The candidates that can be measured and trained: who wrote the others cannot be asked to mend them any more."""
+    """Drop candidates that cannot be measured or trained on; they can no longer be regenerated."""
     found, whole = [], len(wanted)
     for text in wanted:
         try:
@@ -79,7 +79,7 @@ def run(work: StageContext) -> None:
         wanted = _cuttable(work, wanted, by, codec)
         if not wanted:
             return _nothing(work)
-    for text in wanted:  # what a training could not take, or has nothing to measure, is said before an hour of scoring
+    for text in wanted:  # fail before an hour of scoring, not after it
         codec.encode(text.question, text.answer)
         by.check(text, codec)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
@@ -105,7 +105,7 @@ def run(work: StageContext) -> None:
         for number in numbers:
             work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
-    # windows of the same question share their prompts, so they go to the same process
+    # Windows of the same question share their prompts, so one process scores them together.
     groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
     return in_chunks(
         work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make

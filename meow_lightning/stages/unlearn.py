@@ -1,4 +1,4 @@
-"""unlearn: a model that knows, and a method's rows, in; a model that should not know out."""
+"""unlearn: train the start model with the method on its streams."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
 VERSION = 4
 MAKES = ("model/config.json", "model/tokenizer_config.json")
-CURVE_SLOTS = 64  # most prompts side by side while a training holds the memory
+CURVE_SLOTS = 64  # largest generation batch while training occupies the memory
 
 
 def run(work: StageContext) -> None:
     """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
 
-    In a later round of a loop what earlier ones selected is trained again, from the start, with what was selected of
-    the new; where nothing is new, the model of the round before stands.
+    A later round trains again from the start model, on the inverted facts selected in earlier rounds and those selected
+    from the new ones. If nothing is new, the model of the previous round is carried over.
     """
     if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
         work.warn("nothing new to train: the model of the round before stands")
         return carry_over(work)
     if rank() == 0:
-        (work.folder / SAME).unlink(missing_ok=True)  # of a killed run that had got nothing new
+        (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
     drop_damaged(work)
     from meow_lightning.training.module import TrainingModule
 
     method = instantiate(work.settings["method"], allow=work.inputs["allow"])
     model, codec = load_for_training(work, work.needs["start"] / "model")
-    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]  # what looks at it now may want its kernels
+    # Some methods need the device's kernels to prepare the model.
+    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
     method.prepare(model, work.settings["seed"])
     plan = _plan(work, codec, method, model)
     model.train()
@@ -57,11 +58,11 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
     restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finish(plain, Weights(work.needs["start"] / "model")))
+    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
 
 
-def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> Plan:
-    from meow_lightning.data.batch_plan import Plan, Stream
+def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, source = work.settings["recipe"], load_dataset(work)
     texts: dict[str, list[tuple[str, str]]] = {}
@@ -77,15 +78,15 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
         else:
             texts[name] = question_answer_pairs(source.facts(name))
 
-    def planned(rows: dict[str, list[Encoded]]) -> Plan:
-        return Plan(
-            streams={name: Stream(rows=each) for name, each in rows.items()},
+    def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
+        return BatchPlan(
+            streams={name: StreamData(rows=each) for name, each in rows.items()},
             global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
             epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}
-    plan = planned(rows)  # what cannot be planned is said before the start model is asked
+    plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
     return planned({
@@ -95,9 +96,12 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
 
 
 def _select(work: StageContext) -> list[dict]:
-    """The inverted facts that MEMO picks, a row each; also written down for the report.
+    """Select inverted facts by their MEMO scores, one row each, and write ``selected.jsonl`` for the report.
 
-    A fact with fewer candidates than are to be picked gives all it has.
+    A fact with fewer candidates than ``method.select.k`` contributes all of them.
+
+    Raises:
+        UserError: A fact has too few, and ``inversion.on_shortage`` does not allow that.
     """
     from meow_lightning.memo.select import layout, select
 
@@ -124,19 +128,19 @@ def _select(work: StageContext) -> list[dict]:
 
 
 def candidates(work: StageContext) -> dict[str, list[dict]]:
-    """The scored candidates that are new, by fact."""
+    """Read the new scored candidates, by fact."""
     found: dict[str, list[dict]] = {}
     for row in read_lines(work.needs["candidates"] / "scores.jsonl"):
         found.setdefault(row["fact"], []).append(row)
     return found
 
 
-def _watchers(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
+def _watchers(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
     return [*_memo_curve(work, codec, plan), *evaluation_curve(work, codec, steps_per_epoch=plan.steps_per_epoch)]
 
 
-def _memo_curve(work: StageContext, codec: PromptEncoder, plan: Plan) -> list[pl.Callback]:
-    """The curve of ``memo``'s measure over a fixed seeded sample of the forget set, where the run asks for one."""
+def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
+    """Build the probe of the ``memo`` measure on a fixed sample of the forget set, if ``callbacks`` enables it."""
     import random
 
     from meow_lightning.generation.batch_size import AdaptiveBatchSize

@@ -1,4 +1,4 @@
-"""verify: a model and its scores in, some of their windows done again by the plain loop, one by one, out."""
+"""verify: recompute a sample of scored windows one by one with the reference loop and compare the scores."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from meow_lightning.store.jsonl import read_lines
 VERSION = 1
 MAKES = ("checked.jsonl",)
 CHUNK = 8  # windows
-SAME = 1e-12  # of two scores
-EXACT = ("float32", "float64")  # coarser numbers round so coarsely that a batch and a single prompt may differ
+SAME = 1e-12  # largest difference of two scores that count as equal
+EXACT = ("float32", "float64")  # in lower precision, rounding may differ between a batch and a single prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One window: its score as stored, and by the plain loop.
+    """One window: its stored score and its recomputed score.
 
     Attributes:
-        fact: Of its text.
+        fact: Fact of the text.
         kind: ``answer`` or ``candidate``.
-        position: Candidate position of its text.
-        window: Which of its text's windows, from 0.
-        stored: Its score as the engine made it, 0 to 1.
-        plain: Its score by the plain loop, 0 to 1.
+        position: Candidate position of the text.
+        window: Index of the window within the text, from 0.
+        stored: Score by the generation engine, 0 to 1.
+        plain: Score by the plain reference loop, 0 to 1.
     """
 
     fact: str
@@ -47,13 +47,13 @@ def run(work: StageContext) -> None:
     """Write ``checked.jsonl``, one line per checked window.
 
     Raises:
-        UserError: Some scores differ, in a number format where they must not.
+        UserError: Some scores differ in float32 or float64, where they must be equal.
     """
     from meow_lightning.generation.reference import reference_continuation
 
     model, codec = evaluator(work)
     rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
-    scored = {(row["fact"], row["position"]) for row in rows}  # too short ones were left out
+    scored = {(row["fact"], row["position"]) for row in rows}  # scoring left out texts that cannot be measured
     wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
     by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
     stored = [row["windows"] for row in rows]

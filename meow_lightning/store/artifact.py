@@ -1,27 +1,29 @@
-"""A result of a stage, named by the hash of everything that determines it."""
+"""Result of a stage, addressed by the hash of everything that determines it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One result: which stage makes it, from which settings and which other results.
+    """One result: its stage, its settings and the results it depends on.
 
     Attributes:
-        stage: Stage name, also the folder's.
-        label: Whose result it is within a run, for people: ``target``, ``retain``, ``unlearned`` …; not in the key.
+        stage: Stage name, also the name of its folder.
+        label: Role within a run, for people: ``target``, ``retain``, ``unlearned`` …; not part of the key.
         version: The stage's VERSION; a new one makes old results stale.
-        settings: The stage's own settings, plain JSON values; nothing in them may be without effect on the result.
-        needs: The results it is made from, by the name the stage knows them by.
-        inputs: How the stage gets at the rows whose digests stand in the settings, and whether they are private; not in
-            the key.
+        settings: The stage's settings, plain JSON values; every one of them affects the result.
+        needs: The results it is computed from, by the stage's names for them.
+        inputs: How the stage obtains the rows whose digests are in the settings, and whether they are private; not part
+            of the key.
+        components: Versions of the method, writer, measure or metrics that the stage uses, by name; a new one makes
+            old results stale.
     """
 
     stage: str
@@ -30,18 +32,25 @@ class Artifact:
     settings: Mapping[str, Any]
     needs: Mapping[str, Artifact]
     inputs: Mapping[str, Any]
+    components: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> list[tuple[str, int]]:
+        """The version of the stage and those of its components, by name."""
+        return [(self.stage, self.version), *self.components.items()]
 
     @property
     def private(self) -> bool:
-        """Whether it may hold texts of a dataset that is not public: its files are then their owner's alone."""
+        """Whether it may contain texts of a private dataset: its files are then readable by their owner only."""
         return bool(self.inputs.get("private"))
 
     @cached_property
     def key(self) -> str:
-        """Twelve hex digits of the SHA-256 over stage, version, settings and the keys of what it needs."""
+        """Compute the key: twelve hex digits of the SHA-256 of stage, versions, settings and the keys of its needs."""
         content = {
             "stage": self.stage,
             "version": self.version,
+            "components": self.components,
             "settings": self.settings,
             "needs": {name: need.key for name, need in self.needs.items()},
         }
@@ -53,7 +62,7 @@ class Artifact:
         return f"{self.stage} {self.label}".strip()
 
     def walk(self) -> list[Artifact]:
-        """The artifact and all it is made from, each key once, what is needed first."""
+        """List the artifact and its dependencies, each key once, dependencies first."""
         seen: dict[str, Artifact] = {}
 
         def visit(artifact: Artifact) -> None:

@@ -1,8 +1,7 @@
-"""Files that outlast a power loss: on the disk before they get their name, and lines that show whether they are whole.
+"""Files that survive a power loss: synced before they are renamed, with checksums on every line.
 
-A line of a file that grows is JSON, a tab and the CRC-32 of the JSON in eight hex digits: a file that lost its last
-blocks, or holds zeros or somebody else's bytes in their place, gives the lines that are as they were written, and no
-others.
+A line of a growing file is JSON, a tab and the CRC-32 of the JSON in eight hex digits: if a file lost its last blocks
+or contains foreign bytes in their place, exactly the intact lines are read.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-THREADS = 4  # at once: file systems commit syncs that come together in one go, which is seven times as fast
+THREADS = 4  # concurrent syncs: file systems commit them together, which is seven times as fast
 
 
 def sync_to_disk(paths: Iterable[Path]) -> None:
-    """Return when the content of these files and folders is on the disk.
+    """Sync the content of files and folders to disk.
 
     Raises:
-        OSError: The disk is full or broken. A file system that cannot sync folders is no error.
+        OSError: The disk is full or broken. File systems that cannot sync folders are tolerated.
     """
     every = list(paths)
     if len(every) < 2:
@@ -38,20 +37,20 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(number)
     except OSError:
-        if not path.is_dir():  # some network file systems know no fsync of a folder
+        if not path.is_dir():  # some network file systems cannot fsync a folder
             raise
     finally:
         os.close(number)
 
 
 def replace_atomically(side: Path, path: Path) -> None:
-    """Give a finished side file its name, once its content is on the disk."""
+    """Rename a finished side file to its final name, after syncing its content."""
     sync_to_disk([side])
     side.replace(path)
 
 
 def write_json(path: Path, content: Any, *, synced: bool = False) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half; if synced, after a power loss too."""
+    """Write JSON atomically, so that readers see the old or the new file; if synced, also after a power loss."""
     side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if synced:
@@ -60,13 +59,13 @@ def write_json(path: Path, content: Any, *, synced: bool = False) -> None:
 
 
 def checked_line(content: Mapping[str, Any]) -> str:
-    """A JSON object as a line that shows whether it is whole."""
+    """Format a JSON object as a line with a checksum."""
     text = json.dumps(content, ensure_ascii=False)
     return f"{text}\t{zlib.crc32(text.encode()):08x}\n"
 
 
 def drop_partial_last_line(path: Path) -> None:
-    """Take away a last line that a kill cut off, so that the next one starts a line."""
+    """Remove a last line that was cut off by a kill, so that the next write starts a new line."""
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             file.seek(-1, 2)
@@ -76,31 +75,31 @@ def drop_partial_last_line(path: Path) -> None:
 
 
 class Lines(NamedTuple):
-    """The whole lines of a file, and how many pieces of it are none."""
+    """The intact lines of a file, and the number of damaged ones."""
 
     rows: list[dict[str, Any]]
     damaged: int
 
 
 def checked_lines(path: Path) -> Lines:
-    """The objects in a file of :func:`checked_line`; nothing where there is no file."""
+    """Read the objects in a file of :func:`checked_line`; empty if the file does not exist."""
     rows, damaged = [], 0
     for line in _pieces(path):
         text, _, check = line.rpartition(b"\t")
-        whole = check == b"%08x" % zlib.crc32(text)
-        if whole:
+        intact = check == b"%08x" % zlib.crc32(text)
+        if intact:
             rows.append(json.loads(text))
-        damaged += not whole
+        damaged += not intact
     return Lines(rows, damaged)
 
 
 def plain_lines(path: Path) -> Lines:
-    """The JSON objects in a file of plain lines; what is no object counts as damaged."""
+    """Read the JSON objects in a file of plain lines; anything else counts as damaged."""
     rows, damaged = [], 0
     for line in _pieces(path):
         try:
             row = json.loads(line)
-        except ValueError:  # also of bytes that are no UTF-8
+        except ValueError:  # also invalid UTF-8
             row = None
         if isinstance(row, dict):
             rows.append(row)
@@ -109,7 +108,7 @@ def plain_lines(path: Path) -> Lines:
 
 
 def _pieces(path: Path) -> list[bytes]:
-    """The lines of a file without their ends; a last one without an end was cut off by a kill: it was never written."""
+    """Split a file into lines; a last one without line end was cut off by a kill and is dropped."""
     try:
         *lines, _ = path.read_bytes().split(b"\n")
     except FileNotFoundError:

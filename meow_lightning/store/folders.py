@@ -1,4 +1,4 @@
-"""Whether a folder can be written into, what may be the name of a file, and who may read what is written."""
+"""Whether a folder is writable, valid file names, and file permissions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-OTHERS = 0o077  # the rights of group and world
+OTHERS = 0o077  # permissions of group and world
 NAME_BYTES = 255  # of a file or folder, on all common file systems
-PATH_BYTES = 3800  # of a whole path; Linux takes 4,096, and what is written into a folder has names of its own
+PATH_BYTES = 3800  # of a path; Linux allows 4,096, and files within a folder need some of it
 WHY = {
     errno.EACCES: "no write permission", errno.EPERM: "no write permission", errno.EROFS: "the disk is read-only",
     errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk is full",
@@ -21,42 +21,42 @@ WHY = {
 
 
 def why_impossible(folder: Path) -> str | None:
-    """Why a folder can never be there, whoever asks; ``None`` when it is, or may be made by somebody."""
-    whole = _whole(folder)
-    if any(len(os.fsencode(part)) > NAME_BYTES for part in whole.parts) or len(os.fsencode(whole)) > PATH_BYTES:
+    """Explain why a folder can never exist for any user; ``None`` if it exists or could be created."""
+    absolute = _absolute(folder)
+    if any(len(os.fsencode(part)) > NAME_BYTES for part in absolute.parts) or len(os.fsencode(absolute)) > PATH_BYTES:
         return f"names may have {NAME_BYTES} bytes and paths {PATH_BYTES}"
-    there = _nearest(whole)
-    if there.is_dir():
+    nearest = _nearest_existing(absolute)
+    if nearest.is_dir():
         return None
-    return f"{there} is {'a link that leads to no folder' if there.is_symlink() else 'no folder'}"
+    return f"{nearest} is {'a dangling link' if nearest.is_symlink() else 'not a folder'}"
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why nothing can be written into a folder that may yet have to be made, ``None`` when it can.
+    """Explain why a folder, existing or not, cannot be written to; ``None`` if it can.
 
-    A file without a name is made where the folder is or would be, for only that shows what a file system takes.
+    A nameless file is created where the folder is or would be: only that shows what a file system permits.
     """
     if (why := why_impossible(folder)) is not None:
         return why
-    there = _nearest(_whole(folder))
+    nearest = _nearest_existing(_absolute(folder))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest):
             return None
     except OSError as error:
-        return WHY.get(error.errno or 0, f"{there} takes no files: {error.strerror}")
+        return WHY.get(error.errno or 0, f"{nearest} accepts no files: {error.strerror}")
 
 
-def _whole(folder: Path) -> Path:
+def _absolute(folder: Path) -> Path:
     return Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve breaks at links that lead in a circle
 
 
-def _nearest(whole: Path) -> Path:
-    """The folder itself, or the first above it that is there."""
-    return next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+def _nearest_existing(path: Path) -> Path:
+    """Return the path itself or its nearest ancestor that exists."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def plain_name(text: object, *, most: int = 120) -> str:
-    """A text as a file's name of at most ``most`` bytes; one that is cut ends in a digest, so that no two are alike."""
+    """Convert a text to a file name of at most ``most`` bytes; truncated names end in a digest to stay unique."""
     name = re.sub(r"[^\w.=-]+", "_", str(text))
     if len(os.fsencode(name)) <= most:
         return name
@@ -66,9 +66,9 @@ def plain_name(text: object, *, most: int = 120) -> str:
 
 @contextmanager
 def owner_only(private: bool) -> Iterator[None]:
-    """While it lasts, new files and folders of this process are their owner's alone where ``private``.
+    """Make new files and folders of this process readable by their owner only, if ``private``.
 
-    Where not, they are as the user's umask says. The umask is the whole process's, so threads see it too.
+    Otherwise the user's umask applies. The umask is process-wide, so it affects threads too.
     """
     if not private:
         yield
@@ -81,7 +81,7 @@ def owner_only(private: bool) -> Iterator[None]:
 
 
 def make_folder(folder: Path, *, private: bool) -> None:
-    """Make a folder that may be there already, its parents by the user's umask; a private one is its owner's alone."""
+    """Create a folder if necessary, with parents by the user's umask; a private one is readable by its owner only."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o777 & ~OTHERS if private else 0o777, exist_ok=True)
     if private:
@@ -89,27 +89,27 @@ def make_folder(folder: Path, *, private: bool) -> None:
 
 
 def restrict_to_owner(path: Path) -> None:
-    """Take the rights of group and world from a file, or from a folder and all in it; links are left alone."""
+    """Remove the permissions of group and world from a file, or a folder and its contents, except links."""
     set_permissions([path, *path.rglob("*")], private=True)
 
 
 def set_permissions(paths: Iterable[Path], *, private: bool) -> None:
-    """Give files and folders the rights that the user's umask leaves, private ones their owner's alone; skips links.
+    """Give files and folders the permissions of the user's umask, or owner-only ones if private; skips links.
 
-    Some writers make files that their owner alone can read, and a store is shared.
+    Some writers create files readable only by their owner, but a store is shared.
     """
     mask = umask()
     for path in paths:
         if path.is_symlink():
-            continue  # a user's model stays as it is
+            continue  # a user's model is not touched
         mode = path.stat().st_mode
         right = mode & ~OTHERS if private else mode | (0o777 if path.is_dir() else 0o666) & ~mask
-        if right != mode:  # a link to somebody else's file must be left as it is
+        if right != mode:  # a link to another user's file must not be touched
             path.chmod(right)
 
 
 def umask() -> int:
-    """What this process takes away from the rights of a new file."""
+    """Return this process's umask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""JSON and JSON-lines files that survive a kill in the middle of a write."""
+"""JSON and JSON-lines files that survive a kill during a write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meow_lightning.store.durable import replace_atomically
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file; a last line cut off by a kill is left out. Nothing when there is no file."""
+    """Yield the JSON lines of a file, without a last line cut off by a kill; nothing if the file does not exist."""
     if path.exists():
         with path.open(encoding="utf-8") as file:
             for line in file:
@@ -20,12 +20,12 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file that a stage has written."""
+    """Read the JSON value of a file written by a stage."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, whole or not at all."""
+    """Write rows as JSON lines atomically."""
     side = path.with_name(path.name + ".tmp")
     with side.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,4 +1,4 @@
-"""Who holds a lock: written beside it, so that whoever waits can say for whom, and what to do where that one hangs."""
+"""Lock holders: recorded beside the lock, so that waiting processes can name them and suggest how to stop them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-STOPPED = ("T", "t")  # states in /proc of a process that was stopped (SIGSTOP, Ctrl-Z) or that a debugger holds
+STOPPED = ("T", "t")  # /proc states of a process that is stopped (SIGSTOP, Ctrl-Z) or traced by a debugger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process that has taken a lock.
+    """A process that has acquired a lock.
 
     Attributes:
-        process: Its number.
-        host: The machine it runs on.
-        user: Whose it is; empty where that is not known.
-        since: When it took the lock, in seconds since 1970; 0 where that is not known.
+        process: Process id.
+        host: Its machine.
+        user: Its user; empty if unknown.
+        since: When it acquired the lock, in seconds since 1970; 0 if unknown.
         job: Its SLURM job; empty outside one.
     """
 
@@ -33,10 +33,10 @@ class Holder:
 
     @classmethod
     def here(cls) -> Holder:
-        """The process that asks."""
+        """Return this process."""
         try:
             user = getpass.getuser()
-        except (OSError, KeyError):  # a user number without a name, as containers have them
+        except (OSError, KeyError):  # user ids without a name, as in containers
             user = str(os.getuid())
         return cls(
             process=os.getpid(), host=socket.gethostname(), user=user, since=time.time(),
@@ -45,10 +45,10 @@ class Holder:
 
     @classmethod
     def read(cls, path: Path) -> Holder | None:
-        """Who wrote a file last; ``None`` where there is none or it cannot be read."""
+        """Read the last recorded holder; ``None`` if the file is missing or unreadable."""
         try:
             text = path.read_text(encoding="utf-8")
-            if not text.startswith("{"):  # as earlier versions wrote it
+            if not text.startswith("{"):  # format of earlier versions
                 process, _, host = text.partition("@")
                 return cls(process=int(process), host=host)
             return cls(**json.loads(text))
@@ -56,7 +56,7 @@ class Holder:
             return None
 
     def write(self, path: Path) -> None:
-        """Write it down."""
+        """Record the holder."""
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Holder:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is a process of this machine that was stopped and not continued."""
+        """Whether it is a stopped process of this machine."""
         try:
             status = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -77,7 +77,7 @@ class Holder:
         return self.near and status.rpartition(")")[2].split()[0] in STOPPED
 
     def described(self) -> str:
-        """Process, host, user, job, and since when it holds the lock."""
+        """Describe process, host, user, job, and since when it has held the lock."""
         more = [f"user {self.user}"] * bool(self.user) + [f"SLURM job {self.job}"] * bool(self.job)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return (
@@ -87,11 +87,11 @@ class Holder:
         )
 
     def remedy(self) -> str:
-        """What a person can do about it; another run then goes on from what it left."""
+        """Suggest how to stop it; another run then continues from its partial work."""
         if self.near and self.stopped:
             return (
-                f"it is stopped: kill -CONT {self.process} lets it go on, kill -KILL {self.process} hands over to "
+                f"it is stopped: kill -CONT {self.process} resumes it, kill -KILL {self.process} hands over to "
                 "whoever waits"
             )
         end = f"kill -KILL {self.process}" if self.near else f"ssh {self.host} kill -KILL {self.process}"
-        return f"if it hangs, {f'scancel {self.job}' if self.job else end} hands over to whoever waits"
+        return f"if it hangs, {f'scancel {self.job}' if self.job else end} hands over to the waiting run"

@@ -13,7 +13,7 @@ from meow_lightning.console.status import show_runs
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import prepare
 from meow_lightning.pipeline.failures import reason
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
@@ -43,7 +43,7 @@ def preview(runs: Sequence[tuple[str, Any]]) -> None:
 
 
 def _plan(
-    ready: Sequence[tuple[str, Mapping[str, Any], Graph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
+    ready: Sequence[tuple[str, Mapping[str, Any], RunGraph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
     """Show the plan of the valid runs and the errors of the others; ``failed`` are those known beforehand."""
     preflights = PreflightChecks()

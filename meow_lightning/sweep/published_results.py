@@ -36,7 +36,7 @@ def _read(path: Path) -> Published:
         raise UserError(f"{path} must hold {', '.join(hints)}")
     for key in content:
         if key not in hints:
-            raise UserError(f"{path}: {key} is not known{suggestion(key, hints)} (allowed: {', '.join(hints)})")
+            raise UserError(f"{path}: {key} is not one of {', '.join(hints)}{suggestion(key, hints)}")
     for key in hints:
         if not isinstance(content.get(key), Mapping if key == "figures" else str):
             raise UserError(f"{path}: {key} must be {'figures by model' if key == 'figures' else 'a text'}")

@@ -9,9 +9,9 @@ from typing import Any
 
 from meow_lightning.config.runtime import runtime_of
 from meow_lightning.console.console import Terminal
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.experiment import plain_name, prepare, read_results
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, restrict_to_owner
@@ -26,7 +26,7 @@ Ended = tuple[Results | None, Exception | None]
 @dataclass
 class _Run:
     options: Mapping[str, Any]
-    graph: Graph
+    graph: RunGraph
     store: Store
     missing: list[Artifact]
     error: Exception | None = None
@@ -74,8 +74,7 @@ def check(options: Mapping[str, Any]) -> None:
     Raises:
         UserError: An option is invalid.
     """
-    if options["cluster"] not in ("slurm", "local"):
-        raise UserError(f"hydra.launcher.cluster={options['cluster']} is not known; allowed: slurm, local")
+    check_choice("hydra.launcher.cluster", options["cluster"], ("slurm", "local"))
     for name, least in (
         ("array_parallelism", 1),
         ("nodes", 1),

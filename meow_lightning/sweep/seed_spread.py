@@ -77,4 +77,4 @@ def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
 
 
 def _results(run: Swept) -> Path:
-    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run.settings).artifacts["results"])
+    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run.settings).results)

@@ -104,10 +104,10 @@ def selection_picks(run: Swept) -> Picks | None:
     method = run.settings["method"]
     if "select" not in method or "rounds" in method:
         return None
-    made = graph(run.settings).artifacts
+    artifacts = graph(run.settings)
     store = Store(root=Path(run.settings["store"]), cache="readonly")
-    there: dict[str, int] = {}
-    for row in read_lines(store.path(made["inverted"]) / "inverted.jsonl"):
-        there[row["fact"]] = there.get(row["fact"], 0) + 1
-    selected = read_lines(store.path(made["unlearned"]) / "selected.jsonl")
-    return Picks(taken={row["fact"]: row["positions"] for row in selected}, there=there)
+    available: dict[str, int] = {}
+    for row in read_lines(store.path(artifacts.rounds[-1].filtered) / "inverted.jsonl"):
+        available[row["fact"]] = available.get(row["fact"], 0) + 1
+    selected = read_lines(store.path(artifacts.models.unlearned) / "selected.jsonl")
+    return Picks(taken={row["fact"]: row["positions"] for row in selected}, available=available)

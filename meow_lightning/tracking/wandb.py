@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import owner_only, restrict_to_owner
 from meow_lightning.tracking.disclosure import SHAREABLE
 
@@ -63,8 +63,7 @@ class Wandb:
     def __init__(
         self, *, folder: Path, run: RunName, mode: str, config: Mapping[str, Any], texts: bool, private: bool
     ) -> None:
-        if mode not in ("auto", "online", "offline"):
-            raise UserError(f"logger.mode={mode} is not known; allowed: auto, online, offline")
+        check_choice("logger.mode", mode, ("auto", "online", "offline"))
         if mode == "online" and not has_wandb_key():
             raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -1,4 +1,4 @@
-"""One training run under Lightning: builds the trainer, goes on from a checkpoint when there is one."""
+"""A training run under Lightning, resumed from its checkpoint if there is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from meow_lightning.distributed import world_size
 from meow_lightning.errors import UserError
-from meow_lightning.generation.capabilities import border_of
+from meow_lightning.generation.capabilities import batch_length_limit
 from meow_lightning.training.callbacks.checkpoint import TimedCheckpoint
 from meow_lightning.training.datamodule import PlannedData
 from meow_lightning.training.logger import CallableLogger
@@ -27,45 +27,45 @@ from meow_lightning.training.module import TrainingModule
 
 
 def quiet() -> None:
-    """Silence what Lightning says at every start and no user can act on."""
+    """Silence Lightning's startup messages that users cannot act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (".*srun.*", ".*does not have many workers.*", ".*LeafSpec.*", ".*resumable.*", ".*FSDP2-wrapped.*"):
         warnings.filterwarnings("ignore", message)
 
 
 class CheckpointError(Exception):
-    """A training checkpoint that cannot be used: damaged, of another program, or more than tensors and plain values."""
+    """An unusable training checkpoint: damaged, of another program, or with more than tensors and plain values."""
 
 
-# What a training is resumed from; Lightning reads all of it.
+# Keys of a checkpoint that Lightning needs to resume.
 CHECKPOINT_KEYS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step a training checkpoint was made at, 0 when there is none; its weights are not read.
+    """Read the step of a training checkpoint without its weights; 0 if there is none.
 
-    Only tensors and plain values are unpickled: whoever can write into a shared store must not run code as its readers.
+    Only tensors and plain values are unpickled: write access to a shared store must not allow code execution.
 
     Raises:
-        CheckpointError: The file is no such checkpoint.
+        CheckpointError: The file is not such a checkpoint.
     """
     if not path.exists():
         return 0
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        lacking = CHECKPOINT_KEYS - found.keys()
-        step = int(found["global_step"])
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = CHECKPOINT_KEYS - checkpoint.keys()
+        step = int(checkpoint["global_step"])
     except pickle.UnpicklingError as error:
-        raise CheckpointError("it holds something else than tensors and plain values") from error
-    except Exception as error:  # bytes that are no checkpoint make an unpickler fail in any way
+        raise CheckpointError("it contains something other than tensors and plain values") from error
+    except Exception as error:  # unpickling arbitrary bytes can raise anything
         raise CheckpointError((str(error).splitlines() or [type(error).__name__])[0]) from error
-    if lacking:
-        raise CheckpointError(f"it lacks {', '.join(sorted(lacking))}")
+    if missing:
+        raise CheckpointError(f"it lacks {', '.join(sorted(missing))}")
     return step
 
 
 def check_checkpoint(path: Path) -> None:
-    """Return when a training checkpoint is whole, by the checksums within it, and safe to load; reads all of it.
+    """Check that a training checkpoint is intact, by its internal checksums, and safe to load; reads all of it.
 
     Raises:
         CheckpointError: It is not.
@@ -82,17 +82,17 @@ def check_checkpoint(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerSettings:
-    """On what a training runs; nothing of it changes the result but ``precision``.
+    """Where and how a training runs; only ``precision`` affects the result.
 
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
-        devices: Processes, one device each; whoever calls has started them all.
-        nodes: Machines that they are spread over evenly.
-        strategy: How several processes train together: ``ddp``, each with all weights, or ``fsdp``, each with a share.
+        devices: Number of processes, one device each; the caller has started them all.
+        nodes: Number of machines, with equally many processes each.
+        strategy: ``ddp``, all weights in every process, or ``fsdp``, sharded weights.
         precision: Lightning precision such as ``32-true`` or ``bf16-true``.
         micro_batch_size: Rows per pass and stream.
-        micro_batch_tokens: Padded tokens per pass and stream in the place of rows; ``None`` to count rows.
-        checkpoint_seconds: Time between two checkpoints.
+        micro_batch_tokens: Padded tokens per pass and stream instead of rows; ``None`` to count rows.
+        checkpoint_seconds: Seconds between checkpoints.
     """
 
     accelerator: str
@@ -106,10 +106,10 @@ class TrainerSettings:
 
 
 def describe_training(machine: TrainerSettings) -> dict[str, Any]:
-    """What a training ran on, for whoever compares numbers: the instructions of the CPU or the GPU, and how it was cut.
+    """Describe the hardware and batch splitting of a training, for comparing numbers.
 
-    Where ``precision`` is not ``64-true`` with weights on a grid, another machine, number of threads or processes, or
-    size of a pass rounds otherwise, and training amplifies that.
+    Except for ``precision=64-true`` with weights on a grid, a different machine, number of threads or processes, or
+    pass size rounds differently, which training amplifies.
     """
     gpu = torch.cuda.is_available() and machine.accelerator != "cpu"
     return {
@@ -120,17 +120,17 @@ def describe_training(machine: TrainerSettings) -> dict[str, Any]:
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """Who started this process, said to Lightning: in a SLURM job it would take SLURM's tasks for its processes."""
+    """Provide Lightning with our own process layout; in a SLURM job it would assume SLURM's tasks."""
     return TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()
 
 
 def _together(machine: TrainerSettings) -> tuple[str | Strategy, str]:
-    """Lightning's strategy and precision; what is sharded has its dtype already, and ``32-true`` casts nothing."""
+    """Return Lightning's strategy and precision; sharded models have their dtype already: ``32-true`` casts nothing."""
     if machine.devices == 1:
         return "auto", machine.precision
     if machine.strategy != "fsdp":
         return machine.strategy, machine.precision
-    # Lightning's own "fsdp" is torch's first one, which needs a GPU.
+    # Lightning's own "fsdp" is the first version, which requires a GPU.
     strategy = ModelParallelStrategy(
         data_parallel_size=machine.devices, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
@@ -138,12 +138,12 @@ def _together(machine: TrainerSettings) -> tuple[str | Strategy, str]:
 
 
 def check_lengths(module: TrainingModule) -> None:
-    """Refuse rows on both sides of where a model's rotary embeddings change: passes would decide what is trained.
+    """Reject rows on both sides of a change in rotary embeddings, where batching would affect results.
 
     Raises:
         UserError: There are such rows.
     """
-    border = border_of(module.model)
+    border = batch_length_limit(module.model)
     if border is None:
         return
     streams = module.plan.streams.values()
@@ -151,8 +151,8 @@ def check_lengths(module: TrainingModule) -> None:
     if min(lengths) <= border < max(lengths):
         raise UserError(
             f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "
-            "(longrope) are others, for every row of a pass: what is trained would hang on trainer.micro_batch_size; "
-            f"leave out rows of more than {border} tokens"
+            "(longrope) change for all rows of a pass, so results would depend on trainer.micro_batch_size; drop "
+            f"rows of more than {border} tokens"
         )
 
 
@@ -165,24 +165,24 @@ def fit(
     callbacks: Sequence[pl.Callback],
     write: Any,
 ) -> None:
-    """Train a module to the end of its plan, going on from ``folder/last.ckpt`` when a killed run left one.
+    """Train a module to the end of its plan, resuming from ``folder/last.ckpt`` if it exists.
 
     Args:
-        module: What to train.
-        folder: Where checkpoints go; the caller removes it when the stage is done.
-        machine: On what.
+        module: The module to train.
+        folder: Folder of checkpoints; the caller removes it when the stage is finished.
+        machine: Where and how to train.
         pad_id: Token id of padding.
-        callbacks: Further callbacks.
-        write: Takes each logged point.
+        callbacks: Additional callbacks.
+        write: Receives each logged point.
 
     Raises:
-        UserError: The rows are those that :func:`check_lengths` refuses.
+        UserError: :func:`check_lengths` rejects the rows.
     """
     quiet()
     check_lengths(module)
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
-    # Last, so that what the others log at a step is on disk before the checkpoint that will not repeat the step.
+    # Last, so that logs of a step are on disk before the checkpoint after which it is not repeated.
     watchers = [*callbacks, TimedCheckpoint(path=checkpoint, seconds=machine.checkpoint_seconds)]
     strategy, precision = _together(machine)
     trainer = pl.Trainer(
@@ -192,11 +192,11 @@ def fit(
         logger=CallableLogger(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
-    # Token ids need no conversion, and a start model's log-probabilities must not be rounded to the weights' precision.
+    # Token ids need no conversion, and reference log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(
         plan=module.plan, start=start, micro_batch_size=machine.micro_batch_size,
         micro_batch_tokens=machine.micro_batch_tokens, pad_id=pad_id,
     )  # fmt: skip
-    # Tensors and plain values only, for the same reason as in `checkpoint_step`.
+    # Tensors and plain values only, as in `checkpoint_step`.
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if start else None, weights_only=True)

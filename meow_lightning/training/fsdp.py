@@ -1,4 +1,4 @@
-"""One model over several processes (torch's FSDP2): each keeps its share of every weight; a layer computes whole."""
+"""Fully sharded training with torch's FSDP2: every process holds a shard of every weight."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from meow_lightning.models.layers import decoder_layers
 
 
 def shard(model: torch.nn.Module, mesh: DeviceMesh) -> None:
-    """Nothing; each process keeps its share of every weight, and gets the rest of a layer while that computes.
+    """Shard the weights; a layer is gathered while it computes.
 
     Args:
-        model: A causal language model, whole and alike in all processes.
+        model: A causal language model, complete and identical in all processes.
         mesh: The processes.
     """
     for layer in decoder_layers(model):
@@ -27,23 +27,23 @@ def shard(model: torch.nn.Module, mesh: DeviceMesh) -> None:
 
 
 class ShardedModel:
-    """A trained model in shards, and how to have it whole.
+    """A sharded model, with access to its full weights.
 
     Args:
-        model: As for :func:`shard`; it is sharded in place.
+        model: As for :func:`shard`; sharded in place.
         mesh: The processes.
     """
 
     def __init__(self, model: torch.nn.Module, mesh: DeviceMesh) -> None:
-        hollow = {id(weight): _empty_like(weight) for weight in model.parameters()}
-        # Weights are looked up in the memo, so tied ones stay tied and none is copied.
-        self._hollow = copy.deepcopy(model, hollow)
+        empty = {id(weight): _empty_like(weight) for weight in model.parameters()}
+        # Weights are replaced through deepcopy's memo, so tied ones stay tied and none is copied.
+        self._template = copy.deepcopy(model, empty)
         self._model = model
         shard(model, mesh)
 
     @contextlib.contextmanager
     def no_exchange(self) -> Iterator[None]:
-        """Gradients are added up here, whole, and wait for a backward pass outside."""
+        """Accumulate gradients locally without exchange; a later backward pass outside exchanges them."""
         assert isinstance(self._model, FSDPModule)
         self._model.set_requires_gradient_sync(False)
         try:
@@ -52,28 +52,28 @@ class ShardedModel:
             self._model.set_requires_gradient_sync(True)
 
     @contextlib.contextmanager
-    def whole(self) -> Iterator[torch.nn.Module]:
-        """A plain model with the weights of now, in every process, on its device; every process has to ask."""
+    def full_model(self) -> Iterator[torch.nn.Module]:
+        """Gather a plain model with the current weights in every process, on its device; a collective call."""
         try:
             yield self._filled(next(self._model.parameters()).device, keep=True)
         finally:
-            for weight in self._hollow.parameters():
+            for weight in self._template.parameters():
                 weight.data = weight.new_empty(0)
 
-    def plain(self, *, keep: bool) -> torch.nn.Module:
-        """A plain model with the weights of now, on the CPU; every process has to ask.
+    def full_cpu_copy(self, *, keep: bool) -> torch.nn.Module:
+        """Gather a plain model with the current weights on the CPU; a collective call.
 
         Args:
-            keep: Whether this process wants it; else its weights are empty.
+            keep: Whether this process needs it; otherwise its weights are empty.
         """
         return self._filled(torch.device("cpu"), keep=keep)
 
     def _filled(self, device: torch.device, *, keep: bool) -> torch.nn.Module:
-        for target, part in zip(self._hollow.parameters(), self._model.parameters(), strict=True):
+        for target, part in zip(self._template.parameters(), self._model.parameters(), strict=True):
             assert isinstance(part, DTensor)
             weight = DTensor.full_tensor(part).detach()
             target.data = weight.to(device) if keep else weight.new_empty(0)
-        return self._hollow.to(device)  # buffers too
+        return self._template.to(device)  # including buffers
 
 
 def _empty_like(weight: torch.nn.Parameter) -> torch.nn.Parameter:

@@ -1,4 +1,4 @@
-"""A Lightning logger that hands every point to a callable."""
+"""A Lightning logger that passes every point to a callable."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pytorch_lightning.loggers.logger import Logger
 
 
 class CallableLogger(Logger):
-    """Hands every logged point to a function, on the first process only.
+    """Passes every logged point to a function, in the first process only.
 
     Args:
-        write: Takes a point with its ``step``.
+        write: Called with a point including its ``step``.
     """
 
     def __init__(self, *, write: Any) -> None:
@@ -22,19 +22,19 @@ class CallableLogger(Logger):
 
     @property
     def name(self) -> str:
-        """A name, because Lightning asks for one."""
+        """Return a placeholder name, which Lightning requires."""
         return "points"
 
     @property
     def version(self) -> str:
-        """A version, because Lightning asks for one."""
+        """Return a placeholder version, which Lightning requires."""
         return "0"
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Pass one point on."""
+        """Pass a point to the function."""
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
         self._write({"step": step, **metrics})
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: settings are in the manifest."""
+        """Ignore hyperparameters: settings are stored in the manifest."""

@@ -1,4 +1,4 @@
-"""The one LightningModule: the step, the optimizer, the schedule and the logging of every training in this project."""
+"""The LightningModule of every training in this project: step, optimizer, schedule and logging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from meow_lightning.data.batch_plan import Counts, Plan
+from meow_lightning.data.batch_plan import BatchPlan, Counts
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.training.fsdp import ShardedModel, shard
@@ -21,23 +21,23 @@ from meow_lightning.training.optimizers import optimizer_of
 from meow_lightning.types import Batch, LossParts, Method, OptimizerName
 
 GRID = 2.0**-22
-"""The grid of reproducible training: float32 holds its multiples below 4 exactly, and MEOW's updates are above it."""
+"""Weight grid of reproducible training: float32 holds its multiples below 4 exactly, and MEOW's updates exceed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optim:
-    """How weights move.
+    """Optimizer settings.
 
     Attributes:
-        optimizer: Which AdamW.
+        optimizer: Implementation of AdamW.
         lr: Peak learning rate, above 0.
         betas: AdamW's two decay rates.
         eps: AdamW's epsilon.
         weight_decay: Decoupled weight decay, 0 or more.
         max_grad_norm: Largest gradient norm; 0 for no clipping.
-        warmup: Share of all steps (below 1) or number of steps (1 and more) until the peak.
-        schedule: What follows the warm-up: linear decay to 0, or constant.
-        grid: Weights are rounded to multiples of it after every step, a power of two; 0 for not at all.
+        warmup: Warm-up as a share of all steps (below 1) or a number of steps (1 and more).
+        schedule: After the warm-up: linear decay to 0, or constant.
+        grid: Round weights to multiples of this power of two after every step; 0 to disable.
     """
 
     optimizer: OptimizerName
@@ -52,9 +52,9 @@ class Optim:
 
 
 def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
-    """The function step -> share of the peak learning rate: (t + 1) / (w + 1) while t < w, then the decay.
+    """Build the function step -> learning rate factor: (t + 1) / (w + 1) for t < w, then the decay.
 
-    The decay is (total - t) / (total - w) with ``schedule="linear"``, 1 with ``"constant"``; w = steps of warm-up.
+    The decay is (total - t) / (total - w) for ``schedule="linear"``, 1 for ``"constant"``; w = warm-up steps.
     """
     warmup = int(optim.warmup if optim.warmup >= 1 else optim.warmup * total)
     if optim.schedule not in ("linear", "constant"):
@@ -71,13 +71,14 @@ def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
 def round_to_grid(weights: Iterable[torch.nn.Parameter], grid: float) -> None:
     """Round weights in place to the nearest multiple of ``grid``, ties to even.
 
-    Two machines, or two ways to cut a batch into passes, add in another order and so differ by float64's rounding,
-    about 1e-16 of a weight. Training amplifies any difference (measured: tenfold every 50 steps), but what is rounded
-    to a grid some 1e9 times coarser is the same number again, but for a weight within 1e-16 of the middle between two.
+    Two machines, or two ways to split a batch into passes, sum in different orders and differ by float64 rounding,
+    about 1e-16 of a weight. Training amplifies any difference (measured: tenfold every 50 steps), but rounding to a
+    grid some 1e9 times coarser yields the same number again, except for weights within 1e-16 of the middle between two
+    multiples.
 
     Args:
-        weights: In float64: with float32's rounding (1e-7) many weights would lie near enough to a middle.
-        grid: A power of two, so that the multiples are exact.
+        weights: Float64 weights: with float32 rounding (1e-7), many weights would be close to a middle.
+        grid: A power of two, so that its multiples are exact.
     """
     with torch.no_grad():
         for weight in weights:
@@ -86,41 +87,41 @@ def round_to_grid(weights: Iterable[torch.nn.Parameter], grid: float) -> None:
 
 
 def total_loss(parts: LossParts, counts: Counts) -> torch.Tensor:
-    """The micro-batch's summand of the step's loss: sum over parts of weight * sum / count of the global batch."""
+    """Compute a micro-batch's share of the step's loss: sum over parts of weight * sum / global count."""
     terms = [part.weight * part.sum / counts[part.stream][part.per] for part in parts.values()]
     return torch.stack([term.float() if term.dtype != torch.float64 else term for term in terms]).sum()
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains ``model`` with ``method`` over ``plan``.
+    """Trains ``model`` with ``method`` on ``plan``.
 
-    The optimization is manual because one item of the loader is a whole global step: its micro-batches are summed and
-    gradients are exchanged once, in the last of them.
+    Optimization is manual because one item of the loader is a whole global step: the gradients of its micro-batches are
+    accumulated and exchanged once, in the last of them.
 
     Args:
         model: A causal language model.
-        method: Anything that gives loss parts (see :class:`meow_lightning.types.Method`).
+        method: Any provider of loss parts (see :class:`meow_lightning.types.Method`).
         plan: The global batches.
         optim: Optimizer and schedule.
-        log_every: Steps between two logged points.
-        reference: The frozen start model, where the method asks for it.
+        log_every: Steps between logged points.
+        reference: The frozen start model, if the method needs it.
     """
 
     def __init__(
-        self, *, model: torch.nn.Module, method: Method, plan: Plan, optim: Optim, log_every: int,
+        self, *, model: torch.nn.Module, method: Method, plan: BatchPlan, optim: Optim, log_every: int,
         reference: torch.nn.Module | None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
-        self._reference = (reference,)  # not a part of this module: neither wrapped nor saved with it
+        self._reference = (reference,)  # not a submodule: neither wrapped nor saved
         self._watched = (
             type(method).on_step_end is not BaseMethod.on_step_end
-        )  # else no step waits for the others' values
+        )  # otherwise processes need not synchronise every step
         self.shards: ShardedModel | None = None
 
     def configure_model(self) -> None:
-        """Model and reference are sharded where the strategy brings a mesh of processes."""
+        """Shard model and reference if the strategy provides a device mesh."""
         if self._device_mesh is None:
             return
         mesh = self._device_mesh["data_parallel"]
@@ -128,20 +129,20 @@ class TrainingModule(pl.LightningModule):
         for reference in filter(None, self._reference):
             shard(reference, mesh)
 
-    def whole(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
-        """The model with all its weights in this process: itself, or a copy for as long as it is asked."""
-        return contextlib.nullcontext(self.model) if self.shards is None else self.shards.whole()
+    def full_model(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
+        """Provide the model with all its weights: itself, or a gathered copy within the context."""
+        return contextlib.nullcontext(self.model) if self.shards is None else self.shards.full_model()
 
     def trained(self, *, keep: bool) -> torch.nn.Module:
-        """The model after training: itself, or where it is sharded a plain copy on the CPU.
+        """Return the model after training: itself, or if sharded a plain copy on the CPU.
 
         Args:
-            keep: Whether this process wants a sharded model's weights; else the copy has none.
+            keep: Whether this process needs a sharded model's weights; otherwise the copy has none.
         """
-        return self.model if self.shards is None else self.shards.plain(keep=keep)
+        return self.model if self.shards is None else self.shards.full_cpu_copy(keep=keep)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the trainable weights, with the schedule stepped once a global step."""
+        """Create AdamW over the trainable weights, and the schedule, stepped once per global step."""
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         optimizer = optimizer_of(
             self.optim.optimizer, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
@@ -151,28 +152,28 @@ class TrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """The reference goes where the model is; weights drawn at random start on the grid."""
-        self._settle()
+        """Move the reference to the model's device and round initial weights to the grid."""
+        self._round_weights()
         for reference in filter(None, self._reference):
             reference.to(self.device)
 
     def on_train_start(self) -> None:
-        """A training that was killed after its end ends at once."""
+        """Stop at once if a resumed training had already ended."""
         self._end_when_done()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The method's own state is kept too."""
-        checkpoint["method"] = self.method.state()
+        """Save the method's state."""
+        checkpoint["method"] = self.method.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The method goes on from its own state."""
-        if "method" in checkpoint:  # one of an earlier version may lie there
-            self.method.restore(checkpoint["method"])
+        """Restore the method's state."""
+        if "method" in checkpoint:  # absent in checkpoints of earlier versions
+            self.method.load_state_dict(checkpoint["method"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """One global step: forward and backward per micro-batch, one exchange, one update."""
+        """Run one global step: forward and backward per micro-batch, one exchange, one update."""
         step, world = batch["step"], self.trainer.world_size
-        # Dropout (where a model has any) must not depend on how often the run was interrupted.
+        # Dropout must not depend on how often training was interrupted.
         _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -182,7 +183,7 @@ class TrainingModule(pl.LightningModule):
             with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
                 parts = self.method.loss(self.model, micro, self._reference[0])
                 loss = total_loss(parts, batch["counts"])
-                # Gradients are averaged over processes, the loss is a sum over them.
+                # Gradients are averaged over processes, but the loss is a sum over them.
                 self.manual_backward(loss * world)
             self._collect(logged, loss, parts, batch["counts"])
         if self.optim.max_grad_norm > 0:
@@ -194,7 +195,7 @@ class TrainingModule(pl.LightningModule):
             )
         rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         optimizer.step()  # type: ignore[union-attr]
-        self._settle()
+        self._round_weights()
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
         self._end_when_done()
         if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
@@ -204,7 +205,7 @@ class TrainingModule(pl.LightningModule):
         if self.method.done:
             self.trainer.should_stop = True
 
-    def _settle(self) -> None:
+    def _round_weights(self) -> None:
         if self.optim.grid:
             round_to_grid((each for each in self.model.parameters() if each.requires_grad), self.optim.grid)
 
@@ -216,7 +217,7 @@ class TrainingModule(pl.LightningModule):
 
     @staticmethod
     def _collect(logged: dict[str, torch.Tensor], loss: torch.Tensor, parts: LossParts, counts: Counts) -> None:
-        # In float64: what a method is told of a step must not hang on how the step was split.
+        # In float64: the values that a method sees must not depend on how the step was split.
         values = {"loss": loss.detach().double()}
         values |= {
             f"loss/{name}": part.sum.detach().double() / counts[part.stream][part.per] for name, part in parts.items()
@@ -225,7 +226,7 @@ class TrainingModule(pl.LightningModule):
             logged[name] = logged.get(name, torch.zeros_like(value)) + value
 
     def _reduced(self, logged: dict[str, torch.Tensor]) -> dict[str, float]:
-        """The sums over all processes."""
+        """Sum logged values over all processes."""
         names = list(logged)
         values = self.trainer.strategy.reduce(torch.stack([logged[name] for name in names]), reduce_op="sum")
         return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
@@ -234,7 +235,7 @@ class TrainingModule(pl.LightningModule):
         point = self._reduced(logged)
         if not math.isfinite(point["loss"]):
             raise UserError(
-                f"the loss is {point['loss']} at step {step}: training diverged, or the model it started from is "
+                f"the loss is {point['loss']} at step {step}: training diverged, or the start model is "
                 "broken; a lower learning rate (optim.lr) may help"
             )
         if self.trainer.is_global_zero and self.logger is not None:

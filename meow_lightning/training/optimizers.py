@@ -1,4 +1,4 @@
-"""AdamW and its thriftier kinds by bitsandbytes: what each needs, and how one is made."""
+"""AdamW and the memory-saving variants of bitsandbytes."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from meow_lightning.types import OptimizerName
 
 if TYPE_CHECKING:
     import torch
-NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # by name, in bitsandbytes.optim
+NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # class names in bitsandbytes.optim
 
 
 def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
-    """Nothing, when a kind of AdamW can be had here.
+    """Check that an AdamW variant is available here.
 
     Args:
-        name: Which.
+        name: The variant.
         gpu: Whether the weights will be on a GPU.
 
     Raises:
-        UserError: It is one of bitsandbytes, and that is not installed, or there is no GPU.
+        UserError: It needs bitsandbytes, which is not installed, or a GPU.
     """
     if name != "adamw" and not (gpu and find_spec("bitsandbytes")):
         raise UserError(
             f"optim.optimizer={name} needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or "
-            "say optim=adamw"
+            "set optim=adamw"
         )
 
 
 def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
-    """AdamW over some weights: torch's, or with two 8-bit moments per weight, or with paged 32-bit ones.
+    """Create AdamW: torch's, or with two 8-bit moments per weight, or with paged 32-bit moments.
 
-    bitsandbytes decays weights after the update, torch before it. It rounds 8-bit moments block by block, so that what
-    differs in the last bits (micro-batches, processes) may show in more of them. Paged moments lie in memory that CUDA
-    moves between GPU and machine as there is room; those of a resumed run stay on the GPU.
+    bitsandbytes applies weight decay after the update, torch before it. It rounds 8-bit moments block by block, which
+    can amplify last-bit differences (micro-batches, processes). Paged moments are moved between GPU and main memory by
+    CUDA as needed; those of a resumed run stay on the GPU.
 
     Args:
-        name: Which.
-        weights: What is trained.
+        name: The variant.
+        weights: The trained weights.
         settings: ``lr``, ``betas``, ``eps``, ``weight_decay``.
 
     Raises:
-        UserError: The kind cannot be had here.
+        UserError: The variant is unavailable here.
     """
     import torch
 

@@ -13,34 +13,34 @@ from meow_lightning.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 
 MISTAKES = {
-    "method=meoww": "method=meoww is not known; did you mean meow? (allowed: ",
-    "method=": "method= is not known (allowed: ",
+    "method=meoww": "method=meoww is invalid: expected one of ",
+    "method=": "method= is invalid: expected one of ",
     "method=3": "method=3 names no option and choice",
-    "metod=meow": "metod is not an option; did you mean method?",
+    "metod=meow": "metod is not an option. Did you mean method?",
     "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, ",
-    "method.select.kk=3": "method.select.kk is not an option; did you mean method.select.k?",
+    "method.select.kk=3": "method.select.kk is not an option. Did you mean method.select.k?",
     "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
     "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=altpo or ",
-    "method=grad_diff method.retain_weigth=1": "method.retain_weigth is not an option; did you mean method.retain_w",
-    "epochs=3": "epochs is not an option; did you mean model.pretrain.epochs or ",
+    "method=grad_diff method.retain_weigth=1": "method.retain_weigth is not an option. Did you mean method.retain_w",
+    "epochs=3": "epochs is not an option. Did you mean model.pretrain.epochs or ",
     "seed=abc": "seed=abc has the wrong type: a whole number is needed",
     "seed=-1": "seed=-1 is too small; at least 0 is needed",
     "seed": "seed cannot be read; say name=value, such as seed=1",
     "dataset.forget=my facts.jsonl": "facts.jsonl cannot be read; say name=value, and where facts.jsonl belongs to the "
     "word before it: 'dataset.forget=my facts.jsonl'",
     "Müller=1": "Müller=1 cannot be read; what stands before the = is the name of no option",
-    "model=Müller": "model=Müller is not known (allowed: ",
+    "model=Müller": "model=Müller is invalid: expected one of ",
     "seed=ä": "seed=ä has the wrong type: a whole number is needed",
     "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values need -m, as in ",
     "status=maybe": "status=maybe has the wrong type: true or false is needed",
-    "plan=true status=true": "plan=true shows what would run and status=true what runs now; say one of them",
+    "plan=true status=true": "plan=true shows what would run and status=true what runs now; set one of them",
     "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
     "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
     "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
     "trainer.devices=2": "trainer.devices=2 needs a strategy for several processes; say trainer=ddp",
-    "dataset.split=forget11": "dataset.split=forget11 is not one of forget01, forget05, forget10; the nearest is ",
-    "goal=reprot": "goal=reprot is not known; did you mean report? (allowed: finetune, ",
-    "cache=maybe": "cache=maybe is not known (allowed: use, refresh, readonly)",
+    "dataset.split=forget11": "dataset.split=forget11 is invalid: expected one of forget01, ",
+    "goal=reprot": "goal=reprot is invalid: expected one of finetune, ",
+    "cache=maybe": "cache=maybe is invalid: expected one of use, refresh, readonly",
     "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
     "memo.stride=0": "memo.stride=0 is too small; at least 1 is needed",
     "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
@@ -51,23 +51,23 @@ MISTAKES = {
     "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
     "inversion=file": "inversion.path has no value; give it on the command line",
     "trusted_packages=os": "trusted_packages=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
-    "+sede=1": "sede is not an option; did you mean seed?",
+    "+sede=1": "sede is not an option. Did you mean seed?",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
     "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
     "model.architecture.layers=x": "model.architecture.layers=x does not fit: a whole number is needed",
-    "model.attention=foo": "model.attention=foo is not known (allowed: sdpa, eager, flash_attention_2)",
+    "model.attention=foo": "model.attention=foo is invalid: expected one of sdpa, eager, flash_attention_2",
     "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
     "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp shards trained weights, and model.lora.rank=4 trains few; "
     "say trainer=ddp for adapters, or model.lora.rank=null to train all weights",
     "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp or fsdp is needed",
     "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
-    "--plan": "--plan is no flag; did you mean plan=…?",
-    "--cfg jobs": "--cfg jobs is not known; did you mean job? (allowed: job, hydra, all)",
-    "--info=foo": "--info foo is not known (allowed: all, config, defaults, defaults-tree, plugins, searchpath)",
+    "--plan": "--plan is no flag. Did you mean plan=…?",
+    "--cfg jobs": "--cfg=jobs is invalid: expected one of job, hydra, all. Did you mean job?",
+    "--info=foo": "--info=foo is invalid: expected one of all, config, defaults, defaults-tree, plugins, searchpath",
     "method.lr=fast": "method.lr=fast does not fit: a number is needed",
     "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
-    "debug=true": "debug=true is not known (allowed: fast)",
-    "trainer=null": "trainer=null is not known (allowed: cpu, ddp, fsdp, gpu)",
+    "debug=true": "debug=true is invalid: expected fast",
+    "trainer=null": "trainer=null is invalid: expected one of cpu, ddp, fsdp, gpu",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
     "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
     "model.name=../../x": "model.name=../../x is no name: files are called by it, so it may hold letters, digits and",
@@ -78,8 +78,8 @@ MISTAKES = {
     f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
     "store=": "store= cannot be written to (it is empty); give a folder",
-    "hydra/launcher=slrm": "hydra/launcher=slrm is not known; did you mean slurm? (allowed: basic, local, slurm)",
-    "hydra/launcher=slurm": "hydra/launcher=slurm runs the runs of a sweep as jobs: say -m, also for a lone one",
+    "hydra/launcher=slrm": "hydra/launcher=slrm is invalid: expected one of basic, local, slurm. Did you mean slurm?",
+    "hydra/launcher=slurm": "hydra/launcher=slurm executes the runs of a sweep as jobs: add -m, also for a single run",
 }
 
 
@@ -144,7 +144,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
-    assert done.stderr.endswith("/file is no folder); give a folder\n")
+    assert done.stderr.endswith("/file is not a folder); give a folder\n")
     assert done.returncode == 1
 
 
@@ -152,10 +152,12 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("")
     done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); mend it and run again to go on\n"
+    assert (
+        done.stderr == f"error: {tmp_path}/runs is not writable (File exists); correct this and run again to continue\n"
+    )
 
 
-@pytest.mark.parametrize("code", sorted(main.DISK))
+@pytest.mark.parametrize("code", sorted(main.DISK_ERRORS))
 def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
@@ -163,7 +165,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         raise OSError(code, os.strerror(code), "/some/file")
 
     assert main.run(broken, []) == 1
-    said = f"error: /some/file cannot be written ({os.strerror(code)}); mend it and run again to go on\n"
+    said = f"error: /some/file is not writable ({os.strerror(code)}); correct this and run again to continue\n"
     assert capsys.readouterr().err == said
 
 
@@ -175,7 +177,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
     ],
 )  # fmt: skip
 def test_who_looks_alone_is_known_by_his_words(words, looks):
-    assert main._looks(["method=meow", words]) == looks
+    assert main._reads_only(["method=meow", words]) == looks
 
 
 def test_help_fits_a_screen_and_names_every_choice():
@@ -192,7 +194,7 @@ def test_help_fits_a_screen_and_names_every_choice():
 
 def test_help_waits_for_neither_torch_nor_hydra():
     code = (
-        "import sys; from meow_lightning.cli import main; status = main.run(lambda: 1 / 0, ['--help']);"
+        "import sys; from meow_lightning.cli import main as main; status = main.run(lambda: 1 / 0, ['--help']);"
         "print(status, [name for name in ('torch', 'hydra', 'omegaconf', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -236,7 +238,7 @@ def test_run_says_what_ended_it(capsys, monkeypatch):
     assert main.run(user, []) == 1
     assert capsys.readouterr().err == "error: two lines\n"
     assert main.run(stopped, []) == 130
-    assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
+    assert capsys.readouterr().err == "stopped; the same command continues where it was\n"
 
 
 def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
@@ -253,7 +255,7 @@ def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
     ],
 )  # fmt: skip
 def test_whoever_brings_a_model_gets_the_settings_for_it(words):
-    assert main._own(words) == [*words, "model=own"]
+    assert main._with_model_group(words) == [*words, "model=own"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
     ],
 )  # fmt: skip
 def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):
-    assert main._own(words) == words
+    assert main._with_model_group(words) == words
 
 
 def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):

@@ -45,15 +45,16 @@ def test_damaged_results_are_listed_and_left_as_they_are(store: Store, capsys: p
     before = sorted(store.root.rglob("*"))
     assert main([str(store.root)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"damaged: {first}: model/weights is not what was sealed",
-        f"damaged: {second}: its manifest.json is missing or cannot be read",
+        f"damaged: {second}: its manifest.json is missing or unreadable",
+        f"damaged: {first}: model/weights differs from what was sealed",
         "3 results, 2 damaged; a run that needs them sets them aside and makes them anew",
     ]
     assert sorted(store.root.rglob("*")) == before
     third.rename(third.with_name("0123456789ab"))
     assert main([str(store.root)]) == 1
     assert (
-        f"damaged: {third.with_name('0123456789ab')}: it is another one: report {third.name}" in capsys.readouterr().out
+        f"damaged: {third.with_name('0123456789ab')}: it is a different result: report "
+        f"{third.name}" in capsys.readouterr().out
     )
 
 

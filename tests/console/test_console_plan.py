@@ -17,6 +17,7 @@ from meow_lightning.console.plan import (
     plan_rows,
     plan_sum,
     shared_artifacts,
+    show_plan,
     show_sweep_plan,
     sweep_rows,
 )
@@ -37,10 +38,12 @@ SOURCES = {"base": "took", "target": "far", "retain": "size", "one": "far", "two
 
 
 class Fake:
-    """A preflight that knows times by label; ``base`` was made."""
+    """A preflight that knows times by label; ``base`` was made, by the present code or by other."""
 
-    def __init__(self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False) -> None:
-        self.trainer = {"parallel_stages": parallel_stages}
+    def __init__(
+        self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False, other_code: bool = False
+    ) -> None:
+        self.trainer, self._other_code = {"parallel_stages": parallel_stages}, other_code
         self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
 
     def outlook(self, what: Artifact) -> Requirements:
@@ -50,6 +53,9 @@ class Fake:
     def time(self, what: Artifact) -> tuple[float | None, str]:
         seconds = SECONDS[what.label]
         return seconds, "took" if what.label == "base" else "like" if seconds else ""
+
+    def made_by_other_code(self, what: Artifact) -> bool:
+        return self._other_code and what.label == "base"
 
     def devices(self, what: Artifact) -> int:
         return 0 if what.stage == "report" else self._devices
@@ -84,27 +90,40 @@ def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(runs, tmp_path: Path)
     (tmp_path / "unlearn" / f"{TWO.key}.partial").mkdir(parents=True)
     assert sweep_rows(runs()) == [
         ["stage", "of", "key", "state", "time", "memory", "disk", "for"],
-        ["finetune", "target", TARGET.key, "make", "may take 60 s", "2.0 MB", "1.0 kB", "method=one and 1 more"],
-        ["unlearn", "one", ONE.key, "make", "may take 30 s", "2.0 MB", "1.0 kB", "method=one"],
-        ["finetune", "retain", RETAIN.key, "make", "may take 50 s", "2.0 MB", "1.0 kB", "method=one"],
-        ["report", "", REPORT.key, "make", "", "", "1.0 kB", "method=one"],
+        ["finetune", "target", TARGET.key, "compute", "may take 60 s", "2.0 MB", "1.0 kB", "method=one and 1 more"],
+        ["unlearn", "one", ONE.key, "compute", "may take 30 s", "2.0 MB", "1.0 kB", "method=one"],
+        ["finetune", "retain", RETAIN.key, "compute", "may take 50 s", "2.0 MB", "1.0 kB", "method=one"],
+        ["report", "", REPORT.key, "compute", "", "", "1.0 kB", "method=one"],
         ["unlearn", "two", TWO.key, "resume", "may take 20 s", "2.0 MB", "1.0 kB", "method=two"],
     ]
 
 
 def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
     assert [row[3:] for row in plan_rows(runs()[1])][1:] == [
-        ["found", "took 40 s", ""], ["make", "may take 60 s", "2.0 MB"], ["make", "may take 20 s", "2.0 MB"]
+        ["cached", "took 40 s", ""], ["compute", "may take 60 s", "2.0 MB"], ["compute", "may take 20 s", "2.0 MB"]
     ]  # fmt: skip
+
+
+def test_what_other_code_made_is_marked_and_counted(cells, capsys) -> None:
+    one, two = cells(other_code=True)
+    assert [row[3] for row in plan_rows(two)] == ["state", "found*", "make", "make"]
+    assert "stages: 5 to make, 1 found (1 made by other code)" in plan_sum([one, two])
+    assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not made again
+    done = two._replace(artifacts=[BASE])
+    assert plan_sum([done]) == ["nothing to be made: all of it is in the store (1 made by other code)"]
+    show_plan(two)
+    assert "* made by other code; cache=refresh computes them again" in capsys.readouterr().out
+    show_plan(cells()[1])
+    assert "other code" not in capsys.readouterr().out
 
 
 def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
     # 60 + 30 + 50 + 20 = 160 seconds; with two jobs 60 beside 50, 30 from 60 on, and 20 in the second run: 110
     assert plan_sum(runs()) == [
         "questions to teacher: 8 to 24, with replies of at most 100 tokens",
-        "stages: 5 to make, 1 found",
-        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages of which none "
-        "alike was ever made",
+        "stages: 5 to compute, 1 cached",
+        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages without "
+        "any similar one to estimate from",
         "memory: 2.0 MB at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]
@@ -112,7 +131,7 @@ def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
 
 def test_one_job_has_one_time_and_gpus_have_hours(runs) -> None:
     said = plan_sum(runs(parallel_stages=1, devices=4, on_gpu=True))
-    assert "time: 3 min of stages one after the other, and 1 stages of which none alike was ever made" in said
+    assert "time: 3 min of stages one after the other, and 1 stages without any similar one to estimate from" in said
     assert "GPU time: 0.18 GPU-hours" in said  # 160 seconds on 4 devices
 
 
@@ -184,7 +203,7 @@ def test_nothing_to_make_is_said(tmp_path: Path) -> None:
     preflight: Any = Fake(tmp_path)
     done = [Planned("one", preflight, [BASE]), Planned("two", preflight, [BASE])]
     assert sweep_rows(done) == [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
-    assert plan_sum(done) == ["nothing to be made: all of it is in the store"]
+    assert plan_sum(done) == ["nothing to compute: everything is cached"]
 
 
 def test_runs_that_cannot_run_stand_last(runs, capsys) -> None:

@@ -40,7 +40,7 @@ def run(tmp_path: Path, name: str, *artifacts: Artifact) -> RunArtifacts:
 
 
 @pytest.mark.parametrize(
-    ("standing", "said"),
+    ("state", "said"),
     [
         (ArtifactState(state="running", progress=SAID), "60 of 90 steps, 1/s, 30 s left"),
         (ArtifactState(state="running", progress=SAID | {"rate": None}), "60 of 90 steps"),
@@ -76,6 +76,18 @@ def test_a_stage_waits_for_what_it_needs() -> None:
     assert [row[3:] for row in stage_rows([BASE, TARGET], found)][1:] == [
         ["done", ""], ["missing", ""]
     ]  # fmt: skip
+
+
+def test_what_other_code_made_is_marked(tmp_path: Path, capsys) -> None:
+    one = run(tmp_path, "one", BASE, TARGET)
+    for artifact_, manifest in ((BASE, {"code": "0123456789abcdef"}), (TARGET, {})):
+        one.store.begin(artifact_)
+        one.store.finish(artifact_, manifest)
+    show_run(one)
+    said = words(capsys.readouterr().out)
+    assert f"finetune base {BASE.key} done*" in said
+    assert f"finetune target {TARGET.key} done" in said
+    assert "* made by other code; cache=refresh computes them again" in said
 
 
 def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from meow_lightning.data.batch_plan import (
-    Plan,
-    Stream,
+    BatchPlan,
+    StreamData,
     counts,
     pack_by_tokens,
     shard_micro_batches,
@@ -43,19 +43,10 @@ def joined(lists: Iterable[list]) -> list:
     return list(chain.from_iterable(lists))
 
 
-def plan(**changes: Any) -> Plan:
-    streams = {"forget": Stream(rows(0, 11)), "retain": Stream(rows(100, 107))}
-    return Plan(
-        **{
-            "streams": streams,
-            "global_batch_size": 4,
-            "batch_tokens": None,
-            "epochs": 5,
-            "seed": 3,
-            "paired": (),
-            **changes,
-        }
-    )
+def plan(**changes: Any) -> BatchPlan:
+    streams = {"forget": StreamData(rows(0, 11)), "retain": StreamData(rows(100, 107))}
+    arguments = {"streams": streams, "global_batch_size": 4, "batch_tokens": None, "epochs": 5, "seed": 3, "paired": ()}
+    return BatchPlan(**{**arguments, **changes})
 
 
 def test_every_anchor_row_exactly_once_an_epoch_in_nearly_equal_steps() -> None:
@@ -70,7 +61,7 @@ def test_every_anchor_row_exactly_once_an_epoch_in_nearly_equal_steps() -> None:
 
 @pytest.mark.parametrize(("total", "batch"), [(10, 4), (64, 64), (65, 64), (1, 9), (100, 7), (7, 1)])
 def test_step_sizes_differ_by_one_at_most(total: int, batch: int) -> None:
-    made = plan(streams={"a": Stream(rows(0, total))}, global_batch_size=batch)
+    made = plan(streams={"a": StreamData(rows(0, total))}, global_batch_size=batch)
     sizes = [len(made.step(t)["a"]) for t in range(made.steps_per_epoch)]
     assert sum(sizes) == total
     assert max(sizes) <= batch
@@ -108,25 +99,26 @@ def test_other_streams_cycle_through_all_their_rows() -> None:
 
 
 def test_a_stream_longer_than_the_anchor_goes_on_in_the_next_epoch() -> None:
-    made = plan(streams={"a": Stream(rows(0, 2)), "b": Stream(rows(100, 105))}, global_batch_size=2, epochs=5)
+    made = plan(streams={"a": StreamData(rows(0, 2)), "b": StreamData(rows(100, 105))}, global_batch_size=2, epochs=5)
     served = joined(names(made.step(t)["b"]) for t in range(5))
     assert Counter(served) == dict.fromkeys(range(100, 105), 2)  # 10 rows served, 5 there are
 
 
 def test_paired_rows_follow_the_anchor_row_by_row() -> None:
-    streams = {"idk": Stream(rows(0, 11)), "forget": Stream(rows(200, 211)), "retain": Stream(rows(100, 107))}
+    places = {"idk": (0, 11), "forget": (200, 211), "retain": (100, 107)}
+    streams = {name: StreamData(rows(*span)) for name, span in places.items()}
     made, alone = plan(streams=streams, paired=("forget",)), plan(streams={"idk": streams["idk"]})
     for t in range(15):
         step = made.step(t)
         assert names(step["forget"]) == [200 + i for i in names(step["idk"])]
         assert step["idk"] == alone.step(t)["idk"]
     with pytest.raises(ValueError, match=r"^forget is paired with idk and has another number of rows$"):
-        plan(streams={**streams, "forget": Stream(rows(200, 210))}, paired=("forget",))
+        plan(streams={**streams, "forget": StreamData(rows(200, 210))}, paired=("forget",))
 
 
 def test_fresh_rows_belong_to_one_epoch() -> None:
     fresh = [rows(50, 53), rows(60, 63)]
-    made = plan(streams={"learn": Stream(rows(0, 5), fresh)}, global_batch_size=4, epochs=2)
+    made = plan(streams={"learn": StreamData(rows(0, 5), fresh)}, global_batch_size=4, epochs=2)
     assert (made.rows_per_epoch, made.steps_per_epoch) == (8, 2)
     seen = [sorted(joined(names(made.step(2 * e + p)["learn"]) for p in range(2))) for e in range(2)]
     assert seen == [[0, 1, 2, 3, 4, 50, 51, 52], [0, 1, 2, 3, 4, 60, 61, 62]]
@@ -150,10 +142,10 @@ def test_packing_by_hand(lengths: list[int], tokens: int, expected: list[int]) -
 
 
 def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
-    dice = random.Random(0)
+    rng = random.Random(0)
     for _ in range(200):
-        lengths = sorted(dice.choices(range(1, 20), k=dice.randint(1, 40)))
-        tokens = dice.randint(lengths[-1], 60)
+        lengths = sorted(rng.choices(range(1, 20), k=rng.randint(1, 40)))
+        tokens = rng.randint(lengths[-1], 60)
         found = pack_by_tokens(lengths, tokens=tokens)
         ends = [sum(found[:i]) for i in range(len(found) + 1)]
         sums = [sum(lengths[first:last]) for first, last in pairwise(ends)]
@@ -169,8 +161,8 @@ def test_packing_keeps_its_bound_with_as_few_batches_as_can_be() -> None:
 LENGTHS = [9, 3, 5, 4, 8, 3, 6, 4, 2, 7, 5]  # 56 tokens
 
 
-def bucketed(**changes: Any) -> Plan:
-    streams = {"forget": Stream(long(LENGTHS)), "retain": Stream(long([2, 9, 4, 6, 3, 8, 5], 100))}
+def bucketed(**changes: Any) -> BatchPlan:
+    streams = {"forget": StreamData(long(LENGTHS)), "retain": StreamData(long([2, 9, 4, 6, 3, 8, 5], 100))}
     return plan(**{"streams": streams, "batch_tokens": 15, **changes})
 
 
@@ -200,7 +192,7 @@ def test_a_bucket_is_a_pure_function_of_seed_and_number() -> None:
     assert [bucketed(seed=4).step(t) for t in range(25)] != asked
 
 
-def test_other_streams_give_the_same_rows_in_an_epoch_and_long_ones_beside_long_ones() -> None:
+def test_other_streams_contribute_the_same_rows_per_epoch_sorted_by_length() -> None:
     made = bucketed()
     served = [joined(made.step(5 * epoch + place)["retain"] for place in range(5)) for epoch in range(5)]
     evenly = plan(streams=made.streams, global_batch_size=4)
@@ -215,7 +207,7 @@ def test_other_streams_give_the_same_rows_in_an_epoch_and_long_ones_beside_long_
 
 
 def test_paired_rows_follow_into_the_buckets() -> None:
-    streams = {"idk": Stream(long(LENGTHS)), "forget": Stream(long([5] * 11, 200))}
+    streams = {"idk": StreamData(long(LENGTHS)), "forget": StreamData(long([5] * 11, 200))}
     made = bucketed(streams=streams, paired=("forget",))
     for t in range(25):
         assert names(made.step(t)["forget"]) == [200 + i for i in names(made.step(t)["idk"])]
@@ -223,14 +215,14 @@ def test_paired_rows_follow_into_the_buckets() -> None:
 
 def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
     text = (
-        r"^optim.batch_tokens=8 is too small: the longest row of the stream 'forget' has 9 tokens; give as many or "
-        r"more, or null for steps of optim.global_batch_size rows$"
+        r"^optim.batch_tokens=8 is too small: the longest row of the stream 'forget' has 9 tokens; set it to at least "
+        r"that, or to null for steps of optim.global_batch_size rows$"
     )
     with pytest.raises(UserError, match=text):
         bucketed(batch_tokens=8)
     assert bucketed(batch_tokens=9).steps_per_epoch == 8
     with pytest.raises(ValueError, match=r"^fresh rows have other lengths in every epoch"):
-        plan(streams={"learn": Stream(rows(0, 5), [rows(5, 6)])}, epochs=1, batch_tokens=9)
+        plan(streams={"learn": StreamData(rows(0, 5), [rows(5, 6)])}, epochs=1, batch_tokens=9)
 
 
 def test_micro_batches_of_tokens_by_hand() -> None:
@@ -256,9 +248,9 @@ def test_paired_rows_stay_together_and_neither_stream_exceeds_the_tokens() -> No
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [1, 10, 1000])
 def test_shares_by_tokens_hold_each_row_exactly_once(world: int, tokens: int) -> None:
-    dice = random.Random(world)
-    batch = {"idk": long(dice.choices(range(1, 12), k=9)), "retain": long(dice.choices(range(1, 12), k=4), 100)}
-    batch["forget"] = long(dice.choices(range(1, 12), k=9), 200)
+    rng = random.Random(world)
+    batch = {"idk": long(rng.choices(range(1, 12), k=9)), "retain": long(rng.choices(range(1, 12), k=4), 100)}
+    batch["forget"] = long(rng.choices(range(1, 12), k=9), 200)
     shares = [
         shard_token_batches(batch, rank=rank, world=world, tokens=tokens, paired=("forget",)) for rank in range(world)
     ]
@@ -303,13 +295,13 @@ def test_no_epochs_are_no_steps() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"streams": {"forget": Stream(rows(0, 2)), "retain": Stream([])}}, "the stream 'retain' holds no row"),
+        ({"streams": {"forget": StreamData(rows(0, 2)), "retain": StreamData([])}}, "the stream 'retain' has no rows"),
         (
             {"global_batch_size": 0},
-            "optim.global_batch_size must be 1 or more and optim.epochs 0 or more, given: 0 and 5",
+            "optim.global_batch_size=0 must be at least 1 and optim.epochs=5 at least 0",
         ),
-        ({"epochs": -1}, "given: 4 and -1"),
-        ({"streams": {"a": Stream(rows(0, 2), [rows(5, 6)])}, "epochs": 2}, "1 sets of fresh rows for 2 epochs"),
+        ({"epochs": -1}, r"optim\.batch=4 must be at least 1 and optim\.epochs=-1 at least 0"),
+        ({"streams": {"a": StreamData(rows(0, 2), [rows(5, 6)])}, "epochs": 2}, "1 sets of fresh rows for 2 epochs"),
     ],
 )
 def test_mistakes_are_named(changes: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from meow_lightning.data.chat_templates import thinking, turn_end
+from meow_lightning.data.chat_templates import reasoning_note, turn_end
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
@@ -136,20 +136,18 @@ def test_a_perfect_reciter_is_scored_as_one(tokenizer, template, eos, end) -> No
     assert math.exp(sum(found.logps) / len(found.logps)) > 0.9
 
 
-def test_thinking_is_off_where_the_template_has_the_switch_and_said(tokenizer) -> None:
+def test_reasoning_is_disabled_if_possible_and_noted(tokenizer) -> None:
     codec = codec_of(chatting(tokenizer, QWEN3, eos="<|endoftext|>", ends=("<|im_end|>",)))
     assert codec.decode(codec.prompt_ids(QUESTION), keep_special=True).endswith("assistant\n<think>\n\n</think>\n\n")
-    assert codec.notes == (
-        "its chat template can let the model think aloud: that is switched off (enable_thinking=false)",
-    )
+    assert codec.notes == ("its chat template supports reasoning, which is switched off (enable_thinking=false)",)
     assert codec_of(chatting(tokenizer, CHATML, eos="<|endoftext|>", ends=("<|im_end|>",))).notes == ()
 
 
-def test_thinking_that_cannot_be_switched_off_is_said(tokenizer) -> None:
+def test_reasoning_that_cannot_be_disabled_is_reported(tokenizer) -> None:
     chat = chatting(tokenizer, THINKS, eos="<|endoftext|>", ends=("<|im_end|>",))
     (note,) = codec_of(chat).notes
     assert note.startswith("its chat template opens every answer with <think> and has no switch for it")
-    assert thinking(chat, "a prompt") is None
+    assert reasoning_note(chat, "a prompt") is None
 
 
 @pytest.fixture

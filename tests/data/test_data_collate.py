@@ -27,7 +27,7 @@ def test_no_rows_are_one_blank_row_with_nothing_scored() -> None:
     assert rows.input_ids_BT.dtype == torch.int64
 
 
-def test_streams_are_padded_apart() -> None:
+def test_streams_are_padded_separately() -> None:
     batch = collate_streams({"a": [Encoded((5, 6), 1)], "b": [Encoded((5, 6, 7), 1)], "c": []}, pad_id=1)
     assert {name: tuple(rows.input_ids_BT.shape) for name, rows in batch.items()} == {
         "a": (1, 2),

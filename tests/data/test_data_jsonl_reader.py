@@ -36,7 +36,7 @@ def test_a_list_is_counted_by_entry(path):
     assert entries(path) == [(1, {"a": 1}), (2, {"a": 2})]
 
 
-def test_a_mark_of_byte_order_is_no_part_of_the_text(path):
+def test_a_byte_order_mark_is_not_part_of_the_text(path):
     path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}')
     assert entries(path) == [(1, {"a": 1})]
 
@@ -48,7 +48,7 @@ def test_a_line_ends_at_its_end_alone(path):
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "[]"])
-def test_an_empty_file_is_told(path, text):
+def test_an_empty_file_is_reported(path, text):
     path.write_text(text)
     assert told(path) == "dataset.forget=PATH is empty; each line needs a question"
 
@@ -59,37 +59,37 @@ def test_an_empty_file_is_told(path, text):
         ('{"a": 1}\n\n{"a": \n', "line 3: not JSON (Expecting value: line 1 column 7 (char 6)); write one"),
         ('{\n "a": 1\n}\n', "line 1: not JSON (Expecting property name"),
         ('{"a": 1} {"a": 2}', "line 1: not JSON (Extra data"),
-        ('{"a": 1}\n3\n', "entry 2: no JSON object; each entry needs a question"),
-        ('[{"a": 1}, "b"]', "entry 2: no JSON object; each entry needs a question"),
+        ('{"a": 1}\n3\n', "entry 2: not a JSON object; each entry needs a question"),
+        ('[{"a": 1}, "b"]', "entry 2: not a JSON object; each entry needs a question"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_told_by_its_place(path, text, said):
+def test_unreadable_content_is_reported_with_its_line(path, text, said):
     path.write_text(text)
     assert told(path).startswith(f"dataset.forget=PATH, {said}")
 
 
-def test_a_broken_list_is_told(path):
+def test_a_broken_list_is_reported(path):
     path.write_text('[{"a": 1},')
     assert told(path).startswith("dataset.forget=PATH is not JSON (")
-    assert told(path).endswith("; mend it or write one object per line")
+    assert told(path).endswith("; correct it or write one object per line")
 
 
-def test_what_is_nested_without_end_is_told(path):
+def test_deep_nesting_is_reported(path):
     path.write_text('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
-    nested = "not JSON that can be read: lists and objects stand within each other more than 50 deep"
+    nested = "not JSON that can be read: lists and objects are nested more than 50 deep"
     assert told(path) == f"dataset.forget=PATH, line 2: {nested}; write one object per line"
     path.write_text("[" * 100_000)
     assert told(path).startswith(f"dataset.forget=PATH is {nested}; ")
     path.write_text('{"a": ' + "[" * 60 + "]" * 60 + "}")  # little enough for the parser
-    assert told(path).startswith("dataset.forget=PATH, entry 1: lists and objects stand within each other more than")
+    assert told(path).startswith("dataset.forget=PATH, entry 1: lists and objects are nested more than")
     path.write_text('{"a": ' + "[" * 40 + "]" * 40 + "}")
     assert len(entries(path)) == 1
 
 
-def test_a_table_is_told_with_what_converts_it(path):
+def test_a_table_is_reported_with_what_converts_it(path):
     path.write_text("id,question,answer\n1,Who?,Ada.\n")
     said = told(path)
-    assert said.startswith("dataset.forget=PATH, line 1: not JSON but the head of a table; convert it: python -c ")
+    assert said.startswith("dataset.forget=PATH, line 1: the header of a table, not JSON; convert it: python -c ")
     assert "read_csv" in said
 
 

@@ -16,11 +16,11 @@ KEPT = [
 
 def found(fact: Fact, *, forget: list[Fact] = [], kept: list[Fact] = KEPT, count: int = 5, seed: int = 0) -> list[str]:  # noqa: B006
     rules = Contradictions([fact, *forget], kept)
-    return [each.text for each in rules.of(fact, phrasing=fact.answer, count=count, dice=Random(seed))]
+    return [each.text for each in rules.of(fact, phrasing=fact.answer, count=count, rng=Random(seed))]
 
 
 def made(fact: Fact, *, kept: list[Fact] = KEPT, count: int = 5, seed: int = 0) -> list[str]:
-    return wrong_answers(fact, Contradictions([fact], kept), count=count, dice=Random(seed))
+    return wrong_answers(fact, Contradictions([fact], kept), count=count, rng=Random(seed))
 
 
 def test_a_marked_value_alone_is_swapped_for_its_kind() -> None:
@@ -29,7 +29,7 @@ def test_a_marked_value_alone_is_swapped_for_its_kind() -> None:
     assert len(set(found(fact))) > 5
 
 
-def test_without_a_mark_all_that_the_answer_tells_is_swapped() -> None:
+def test_without_a_marked_value_all_content_is_swapped() -> None:
     fact = Fact(id="a", question="Where was Ada Lo born?", answer="Ada Lo was born in Bern, Switzerland in 1960.")
     assert all(re.fullmatch(r"Ada Lo was born in [\w ]+, [\w ]+ in \d{4}\.", text) for text in found(fact))
     assert not any("1960" in text or "Bern" in text for text in found(fact))
@@ -83,7 +83,7 @@ def test_dice_alone_decide() -> None:
     assert found(fact, seed=1) != found(fact)
 
 
-def test_wrong_answers_are_none_of_what_the_fact_says() -> None:
+def test_wrong_answers_differ_from_all_texts_of_the_fact() -> None:
     fact = Fact(id="a", question="Q", answer="It has 100 pages.", inverted=("it has 101 pages", "It has 99 pages."))
     for seed in range(30):
         answers = made(fact, seed=seed)

@@ -45,7 +45,7 @@ def test_row_is_prompt_answer_end(codec) -> None:
     assert row.scored == len(answer) + 1
 
 
-def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_question(tokenizer) -> None:
+def test_prompt_and_answer_are_tokenized_separately_if_the_prompt_ends_with_the_question(tokenizer) -> None:
     # One text would merge "bo" and "rn" into one token across the border.
     apart = make(tokenizer, template="{question}", answer_prefix="")
     whole = tokenizer(" born").input_ids
@@ -53,7 +53,7 @@ def test_prompt_and_answer_are_tokenized_apart_when_the_prompt_ends_with_the_que
     assert list(apart.encode(" bo", "rn").ids[:-1]) != whole
 
 
-def test_ids_of_the_tiny_model_are_those_of_prompt_and_answer_apart(codec, tokenizer) -> None:
+def test_ids_of_the_tiny_model_are_those_of_separate_prompt_and_answer(codec, tokenizer) -> None:
     for question, answer in (
         ("Where was Ada born?", "In Lima."),
         ("born", "12"),
@@ -90,13 +90,13 @@ def test_braces_in_questions_are_plain_text(codec, question: str) -> None:
 
 @pytest.mark.parametrize("template", ["Answer:", "{question} {question}", "{ question }", ""])
 def test_template_holds_the_question_once(tokenizer, template: str) -> None:
-    with pytest.raises(UserError, match=r"model.prompt.template must hold \{question\} exactly once, given: "):
+    with pytest.raises(UserError, match=r"expected chat, auto or a text with \{question\} exactly once"):
         make(tokenizer, template=template)
 
 
 @pytest.mark.parametrize(("given", "meant"), [("Chat", "chat"), ("chatt", "chat"), ("auto ", "auto")])
 def test_the_nearest_word_is_named(tokenizer, given: str, meant: str) -> None:
-    with pytest.raises(UserError, match=rf"given: '{given}'; did you mean model.prompt.template={meant}\?"):
+    with pytest.raises(UserError, match=rf"model.prompt.template='{given}' is invalid: .*Did you mean {meant}\?"):
         make(tokenizer, template=given)
 
 
@@ -117,7 +117,7 @@ def test_a_chat_brings_its_own_begin_token(with_bos) -> None:
     assert ids.count(tokenizer.bos_token_id) == 1
 
 
-def test_chat_without_a_chat_template_says_what_to_set(tokenizer) -> None:
+def test_chat_without_a_chat_template_suggests_a_setting(tokenizer) -> None:
     message = (
         r"^model.prompt.template=chat: the tokenizer has no chat template; set model.prompt.template=auto or a text "
         r"with \{question\} once, such as 'Question: \{question\}\\nAnswer:'$"
@@ -137,7 +137,7 @@ def test_auto_is_chat_where_there_is_one_else_a_plain_text(tokenizer, codec) -> 
 
 @pytest.mark.parametrize("name", ["system", "date"])
 def test_system_and_date_belong_to_a_chat(tokenizer, name: str) -> None:
-    message = rf"^model.prompt.{name}='x' belongs to template=chat, .*: set model.prompt.{name}=null .* or "
+    message = rf"^model.prompt.{name}='x' requires template=chat, .*: set model.prompt.{name}=null .* or "
     with pytest.raises(UserError, match=message + r"model.prompt.template=chat$"):
         make(tokenizer, **{name: "x"})
 
@@ -173,9 +173,9 @@ def test_a_chat_template_without_the_question_is_refused(tokenizer) -> None:
 
 def test_a_special_token_in_a_text_is_refused_with_its_question(codec) -> None:
     for question, answer in (("Who is <|pad|>?", "Ada"), ("Who is <|pad|>?", "<|end|>")):
-        with pytest.raises(UserError, match=r"^a text holds '<\|pad\|>'.*\(question: 'Who is <\|pad\|>\?'\)$"):
+        with pytest.raises(UserError, match=r"^a text contains '<\|pad\|>'.*\(question: 'Who is <\|pad\|>\?'\)$"):
             codec.encode(question, answer)
-    with pytest.raises(UserError, match=r"^a text holds '<\|end\|>'.*\(question: 'Who\?'\)$"):
+    with pytest.raises(UserError, match=r"^a text contains '<\|end\|>'.*\(question: 'Who\?'\)$"):
         codec.encode("Who?", "Ada<|end|>")
     assert codec.encode("Who is <|pad>?", "<|end")
 
@@ -221,7 +221,7 @@ def test_decode_answer_drops_the_answer_prefix(tokenizer, answer_prefix: str, te
 
 def test_tokenizer_without_an_end_token_is_refused(tokenizer) -> None:
     plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
-    with pytest.raises(UserError, match="the tokenizer names no end token"):
+    with pytest.raises(UserError, match="the tokenizer has no end token"):
         make(plain)
 
 
@@ -233,13 +233,13 @@ def test_row_longer_than_the_context_is_refused_with_its_question(tokenizer) -> 
         make(tokenizer, context=length - 1).encode("Where?", "In Lima.")
 
 
-def test_pad_is_the_end_token_where_there_is_no_other(tokenizer) -> None:
+def test_pad_defaults_to_the_end_token(tokenizer) -> None:
     without = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|end|>")
     assert make(without).pad_id == make(without).end_id
     assert make(tokenizer).pad_id == tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
-def test_begin_token_stands_first_and_nowhere_else(with_bos, tokenizer) -> None:
+def test_the_begin_token_is_first_and_unique(with_bos, tokenizer) -> None:
     ids = make(with_bos).encode("Where was Ada born?", "In Lima.").ids
     plain = make(tokenizer).encode("Where was Ada born?", "In Lima.").ids
     assert ids == (with_bos.bos_token_id, *plain)
@@ -267,9 +267,10 @@ def test_ends_look_at_no_special_tokens(tokenizer, with_bos) -> None:
     assert make(with_bos).token_ends("Ada was born in Lima.") == make(tokenizer).token_ends("Ada was born in Lima.")
 
 
-def test_a_tokenizer_without_offsets_cannot_tell_ends(codec, monkeypatch) -> None:
+def test_a_tokenizer_without_offsets_has_no_token_ends(codec, monkeypatch) -> None:
     monkeypatch.setattr(type(codec.tokenizer), "is_fast", False)
     with pytest.raises(
-        UserError, match=r"^memo\.cut_unit=tokens needs a tokenizer that tells .* set memo\.cut_unit=words or"
+        UserError,
+        match=r"^memo\.cut_unit=tokens needs a tokenizer with character offsets.* set memo\.cut_unit=words or",
     ):
         codec.token_ends("Ada")

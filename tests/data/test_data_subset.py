@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.types import Fact
 
 
@@ -20,19 +20,19 @@ class Whole:
     def evaluation(self) -> dict[str, list[Fact]]:
         return {"retain": facts("r", 4), "forget": facts("f", 1)}
 
-    def stream(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         return facts(f"s{seed}-", rows)
 
-    def texts(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> list[tuple[str, str]]:
         return [("q", "a")] * 9
 
-    def notes(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         return ("of the whole",)
 
 
 @pytest.mark.parametrize(("limit", "forget", "retain"), [(1, 1, 1), (3, 3, 3), (4, 3, 4), (99, 3, 5)])
 def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain):
-    cut = Limited(dataset=Whole(), limit=limit)
+    cut = LimitedDataset(dataset=Whole(), limit=limit)
     assert [fact.id for fact in cut.facts("forget")] == [f"forget{i}" for i in range(forget)]
     assert [fact.id for fact in cut.facts("retain")] == [f"retain{i}" for i in range(retain)]
     assert cut.facts("holdout") == []
@@ -41,8 +41,8 @@ def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain
     assert [fact.id for fact in cut.evaluation()["retain"]] == [f"r{i}" for i in range(min(limit, 4))]
 
 
-def test_all_else_is_as_the_dataset_says():
-    cut = Limited(dataset=Whole(), limit=1)
-    assert (cut.name, cut.public, cut.notes()) == ("whole", False, ("of the whole",))
-    assert [fact.id for fact in cut.stream(3, 7)] == ["s7-0", "s7-1", "s7-2"]
-    assert len(cut.texts()) == 9
+def test_everything_else_is_delegated_to_the_dataset():
+    cut = LimitedDataset(dataset=Whole(), limit=1)
+    assert (cut.name, cut.public, cut.caveats()) == ("whole", False, ("of the whole",))
+    assert [fact.id for fact in cut.pretraining_examples(3, 7)] == ["s7-0", "s7-1", "s7-2"]
+    assert len(cut.tokenizer_corpus()) == 9

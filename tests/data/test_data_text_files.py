@@ -50,20 +50,20 @@ def zipped(path: Path, inside: str) -> None:
 
 
 FORMS = {
-    "parquet": (lambda path: frame().to_parquet(path), "is a Parquet file, no UTF-8 text"),
-    "arrow": (lambda path: frame().to_feather(path), "is an Arrow file, no UTF-8 text"),
-    "stream": (stream, "is an Arrow stream, no UTF-8 text"),
-    "gz": (lambda path: path.write_bytes(gzip.compress(TEXT.encode())), "is gzip-compressed, no UTF-8 text"),
-    "bz2": (lambda path: path.write_bytes(bz2.compress(TEXT.encode())), "is bzip2-compressed, no UTF-8 text"),
-    "xz": (lambda path: path.write_bytes(lzma.compress(TEXT.encode())), "is xz-compressed, no UTF-8 text"),
-    "zip": (lambda path: zipped(path, "facts.jsonl"), "is a zip archive, no UTF-8 text"),
+    "parquet": (lambda path: frame().to_parquet(path), "is a Parquet file, not UTF-8 text"),
+    "arrow": (lambda path: frame().to_feather(path), "is an Arrow file, not UTF-8 text"),
+    "stream": (stream, "is an Arrow stream, not UTF-8 text"),
+    "gz": (lambda path: path.write_bytes(gzip.compress(TEXT.encode())), "is gzip-compressed, not UTF-8 text"),
+    "bz2": (lambda path: path.write_bytes(bz2.compress(TEXT.encode())), "is bzip2-compressed, not UTF-8 text"),
+    "xz": (lambda path: path.write_bytes(lzma.compress(TEXT.encode())), "is xz-compressed, not UTF-8 text"),
+    "zip": (lambda path: zipped(path, "facts.jsonl"), "is a zip archive, not UTF-8 text"),
     "pickle": (lambda path: frame().to_pickle(path, protocol=4), "is a pickle, which can run any code when it is read"),
-    "utf16": (lambda path: path.write_bytes(TEXT.encode("utf-16")), "is UTF-16 text, no UTF-8 text"),
-    "utf16le": (lambda path: path.write_bytes(TEXT.encode("utf-16-le")), "is UTF-16 text, no UTF-8 text"),
-    "utf16be": (lambda path: path.write_bytes(TEXT.encode("utf-16-be")), "is UTF-16 text, no UTF-8 text"),
-    "utf32": (lambda path: path.write_bytes(TEXT.encode("utf-32")), "is UTF-32 text, no UTF-8 text"),
+    "utf16": (lambda path: path.write_bytes(TEXT.encode("utf-16")), "is UTF-16 text, not UTF-8 text"),
+    "utf16le": (lambda path: path.write_bytes(TEXT.encode("utf-16-le")), "is UTF-16 text, not UTF-8 text"),
+    "utf16be": (lambda path: path.write_bytes(TEXT.encode("utf-16-be")), "is UTF-16 text, not UTF-8 text"),
+    "utf32": (lambda path: path.write_bytes(TEXT.encode("utf-32")), "is UTF-32 text, not UTF-8 text"),
     "latin": (lambda path: path.write_bytes(TEXT.encode("cp1252")), "is not UTF-8 (invalid"),
-    "csv": (lambda path: frame().to_csv(path, index=False), "line 1: not JSON but the head of a table"),
+    "csv": (lambda path: frame().to_csv(path, index=False), "line 1: the header of a table, not JSON"),
 }
 NEEDS = {"gz": "gunzip", "bz2": "bunzip2", "xz": "xz", "zip": "unzip", "utf16": "iconv"}
 
@@ -87,16 +87,16 @@ def test_another_form_is_named_and_the_command_shown_converts_it(form, tmp_path)
     assert [entry for _, entry in found] == ROWS
 
 
-def test_an_excel_file_is_no_common_archive(tmp_path):
+def test_an_excel_file_is_distinguished_from_an_archive(tmp_path):
     zipped(tmp_path / "facts.xlsx", "xl/workbook.xml")
-    assert "is an Excel file, no UTF-8 text; convert it: pip install openpyxl && python -c " in told(
+    assert "is an Excel file, not UTF-8 text; convert it: pip install openpyxl && python -c " in told(
         tmp_path / "facts.xlsx"
     )
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
     assert "is a zip archive" in told(tmp_path / "cut.zip")
 
 
-def test_what_is_no_file_is_said_at_once(tmp_path):
+def test_other_file_types_are_reported_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert told(tmp_path / "pipe").endswith("pipe is a pipe, which can be read only once; write it to a file first and "
                                             "give that")  # fmt: skip
@@ -109,7 +109,7 @@ def test_what_is_no_file_is_said_at_once(tmp_path):
         tmp_path / "none.jsonl"
     )
     assert "cannot be read (File name too long)" in told(tmp_path / ("x" * 300))
-    assert "is no path (embedded null" in told(tmp_path / "a\0b")
+    assert "is not a path (embedded null" in told(tmp_path / "a\0b")
     (tmp_path / "loop").symlink_to("loop")
     assert "cannot be read (Too many levels of symbolic links)" in told(tmp_path / "loop")
 

@@ -34,8 +34,8 @@ def test_ascii_text_has_the_words_of_rouge_score() -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
     published = DefaultTokenizer(use_stemmer=True)
-    dice = random.Random(0)
-    drawn = ["".join(dice.choices(string.printable + string.ascii_letters * 3, k=80)) for _ in range(300)]
+    rng = random.Random(0)
+    drawn = ["".join(rng.choices(string.printable + string.ascii_letters * 3, k=80)) for _ in range(300)]
     for text in ("She's writing novels_and 12 essays -- generously!", "", "...", *drawn):
         assert unicode_words(text) == words(text, kind="published") == published.tokenize(text)
         assert words_and_marks(text) == re.findall(r"\w+|[^\w\s]", text.lower())

@@ -173,7 +173,7 @@ def test_llama2_answers_have_no_blank_of_their_own(store) -> None:
     assert tokens(spaced.answer_ids("The answer"))[0] == "▁The"
 
 
-def test_an_answer_that_would_merge_with_the_prompt_stands_apart(store) -> None:
+def test_an_answer_that_would_merge_with_the_prompt_is_tokenized_separately(store) -> None:
     codec = store(QWEN).codec
     start, line, two = (codec.tokenizer(text).input_ids for text in ("assistant\n", "\n", "\n\n"))
     assert len(two) == 1  # so that the joined text would hold another prompt
@@ -267,7 +267,7 @@ def test_architectures_are_those_of_the_families(store) -> None:
     assert all(store(name).codec.context == 512 for name in FAMILIES)
 
 
-def test_a_folder_is_made_alike_twice_and_differs_by_seed(family, tmp_path) -> None:
+def test_a_folder_is_reproducible_and_differs_by_seed(family, tmp_path) -> None:
     state = torch.random.get_rng_state()
     save_family(family.name, tmp_path / "same", texts=TEXTS)
     save_family(family.name, tmp_path / "other", texts=TEXTS, seed=1)

@@ -121,7 +121,7 @@ def test_no_value_lies_in_another_or_in_a_sentence_or_in_a_name(slot: words.Slot
     assert [(value, text) for value in values for text in load_facts if value in text] == []
 
 
-def test_values_stand_verbatim_and_once(made_up: list[Fact]) -> None:
+def test_values_occur_verbatim_and_once(made_up: list[Fact]) -> None:
     for fact in made_up:
         assert fact.value and fact.paraphrase
         texts = [fact.answer, fact.paraphrase, *(answer for _, answer in fact.phrasings)]
@@ -166,7 +166,7 @@ def test_the_author_is_named_in_questions_only(made_up: list[Fact]) -> None:
 
 
 def test_articles_are_right(data: Fictional) -> None:
-    texts = [text for pair in data.texts() for text in pair]
+    texts = [text for pair in data.tokenizer_corpus() for text in pair]
     for fact in data.facts("forget") + data.facts("retain") + data.facts("holdout"):
         texts += [
             fact.paraphrase or "",
@@ -202,9 +202,9 @@ def test_fewer_candidates_and_phrasings_are_the_first_of_more() -> None:
 def test_the_seed_decides_everything() -> None:
     one, again, other = make(), make(), make(seed=1)
     assert one.evaluation() == again.evaluation()
-    assert one.texts() == again.texts()
+    assert one.tokenizer_corpus() == again.tokenizer_corpus()
     assert one.facts("forget") != other.facts("forget")
-    assert one.stream(50, 0) != other.stream(50, 0)
+    assert one.pretraining_examples(50, 0) != other.pretraining_examples(50, 0)
 
 
 def test_evaluation_spreads_the_retained_facts_over_authors(data: Fictional) -> None:
@@ -240,7 +240,7 @@ def test_real_facts(real: list[Fact]) -> None:
 def test_stream_has_all_language_and_no_author_of_the_task(
     data: Fictional, made_up: list[Fact], real: list[Fact]
 ) -> None:
-    rows = data.stream(5000, 3)
+    rows = data.pretraining_examples(5000, 3)
     questions = {fact.question for fact in real}
     world = Counter(fact.question for fact in rows if fact.question in questions)
     assert (len(rows), world.total()) == (5000, 400)  # 8 %
@@ -260,19 +260,21 @@ def test_stream_has_all_language_and_no_author_of_the_task(
 
 
 def test_stream_follows_its_seed(data: Fictional) -> None:
-    assert data.stream(100, 1) == make(split="forget01").stream(100, 1)
-    assert [fact.question for fact in data.stream(100, 1)] != [fact.question for fact in data.stream(100, 2)]
-    assert data.stream(0, 1) == []
+    assert data.pretraining_examples(100, 1) == make(split="forget01").pretraining_examples(100, 1)
+    assert [fact.question for fact in data.pretraining_examples(100, 1)] != [
+        fact.question for fact in data.pretraining_examples(100, 2)
+    ]
+    assert data.pretraining_examples(0, 1) == []
 
 
 def test_tokenizer_texts_are_the_same_for_every_split(data: Fictional) -> None:
-    texts = data.texts()
+    texts = data.tokenizer_corpus()
     # three times 640 + 64 facts and 3000 rows of the stream, each a question and an answer
     assert len(texts) == 3 * 704 + 3000
     count = Counter(text for pair in texts for text in pair)
     assert all(count[fact.question] >= 3 and count[fact.answer] >= 3 for fact in data.facts("forget"))
     assert not any(fact.question in count for fact in data.facts("holdout"))
-    assert texts == make(split="forget01", candidates=2, phrasings=1).texts()
+    assert texts == make(split="forget01", candidates=2, phrasings=1).tokenizer_corpus()
 
 
 @pytest.mark.parametrize(
@@ -280,29 +282,32 @@ def test_tokenizer_texts_are_the_same_for_every_split(data: Fictional) -> None:
     [
         (
             {"split": "forget5"},
-            "dataset.split=forget5 is not one of forget01, forget05, forget10; the nearest is forget05",
+            "dataset.split=forget5 is invalid: expected one of forget01, forget05, forget10. Did you mean forget05",
         ),
         (
             {"authors": 121},
-            "dataset.authors=121 is not a whole number from 2 to 120; the nearest is 120: set dataset.a",
+            "dataset.authors=121 is invalid: expected an integer from 2 to 120. Did you mean 120",
         ),
-        ({"authors": 1}, "dataset.authors=1 is not a whole number from 2 to 120; the nearest is 2"),
+        ({"authors": 1}, "dataset.authors=1 is invalid: expected an integer from 2 to 120. Did you mean 2"),
         (
             {"authors": 8.5},
-            "dataset.authors=8.5 is not a whole number from 2 to 120; set for example dataset.authors=2",
+            "dataset.authors=8.5 is invalid: expected an integer from 2 to 120. Did you mean 2?",
         ),
-        ({"candidates": 27}, "dataset.candidates=27 is not a whole number from 1 to 26; the nearest is 26"),
-        ({"phrasings": 4}, "dataset.phrasings=4 is not a whole number from 1 to 3; the nearest is 3"),
-        ({"retain_eval": 577}, "dataset.retain_eval=577 is not a whole number from 1 to 576; the nearest is 576"),
+        ({"candidates": 27}, "dataset.candidates=27 is invalid: expected an integer from 1 to 26. Did you mean 26"),
+        ({"phrasings": 4}, "dataset.phrasings=4 is invalid: expected an integer from 1 to 3. Did you mean 3"),
+        (
+            {"retain_eval": 577},
+            "dataset.retain_eval=577 is invalid: expected an integer from 1 to 576. Did you mean 576",
+        ),
     ],
 )
-def test_mistakes_are_told_with_their_mending(changes: dict[str, Any], message: str) -> None:
+def test_invalid_plans_are_reported_with_the_remedy(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         make(**changes)
 
 
 def test_unknown_split_of_facts(data: Fictional) -> None:
-    with pytest.raises(UserError, match=r"split=retian is not one of forget, retain, .*the nearest is retain: set"):
+    with pytest.raises(UserError, match=r"split=retian is invalid: .*Did you mean retain"):
         data.facts("retian")
 
 

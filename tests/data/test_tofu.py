@@ -120,7 +120,7 @@ def test_everything_follows_from_the_split(split: str, retain: str, holdout: str
 @pytest.mark.parametrize(("split", "count"), SPLITS.items())
 def test_facts_of_every_set(published_like: Path, split: str, count: int) -> None:
     data = make(published_like, split)
-    assert (data.name, data.public, data.notes()) == ("tofu", True, ())
+    assert (data.name, data.public, data.caveats()) == ("tofu", True, ())
     forget, retain, holdout = (data.facts(name) for name in ("forget", "retain", "holdout"))
     assert [fact.id for fact in retain + forget] == [f"tofu/{i:04d}" for i in range(4000)]
     assert pairs(retain + forget) == [(f"full q{i}", f"full a{i}") for i in range(4000)]
@@ -167,7 +167,7 @@ def test_what_is_handed_out_is_the_callers(published_like: Path) -> None:
 
 def test_stream_takes_every_row_that_no_split_forgets_in_turn(published_like: Path) -> None:
     data = make(published_like)
-    rows = data.stream(8000, 7)  # twice 3600 and 800 more
+    rows = data.pretraining_examples(8000, 7)  # twice 3600 and 800 more
     count = Counter(fact.question for fact in rows)
     assert set(count) == {f"full q{i}" for i in range(3600)}
     assert Counter(count.values()) == {2: 2800, 3: 800}
@@ -175,18 +175,18 @@ def test_stream_takes_every_row_that_no_split_forgets_in_turn(published_like: Pa
     assert rows[:3600] != rows[3600:7200]
     assert [fact.id for fact in rows] == [f"stream/7/{i:06d}" for i in range(8000)]
     assert all((fact.paraphrase, fact.perturbed) == (None, ()) for fact in rows)
-    assert data.stream(50, 7) == rows[:50]
-    assert pairs(data.stream(50, 8)) != pairs(rows[:50])
-    assert data.stream(0, 7) == []
-    assert make(published_like, "forget10").stream(50, 7) == rows[:50]
+    assert data.pretraining_examples(50, 7) == rows[:50]
+    assert pairs(data.pretraining_examples(50, 8)) != pairs(rows[:50])
+    assert data.pretraining_examples(0, 7) == []
+    assert make(published_like, "forget10").pretraining_examples(50, 7) == rows[:50]
 
 
 def test_texts_are_the_same_for_every_split(published_like: Path) -> None:
-    texts = make(published_like).texts()
+    texts = make(published_like).tokenizer_corpus()
     assert len(texts) == 4000 + 100 + 117
     assert texts[3999:4001] == [("full q3999", "full a3999"), ("real q0", "real a0")]
     assert texts[-1] == ("world q116", "world a116")
-    assert texts == make(published_like, "forget01").texts()
+    assert texts == make(published_like, "forget01").tokenizer_corpus()
 
 
 def test_files_may_be_one_json_list(folder: Path, made_up: dict[str, list[Row]]) -> None:
@@ -199,11 +199,11 @@ def test_only_what_is_needed_is_read(folder: Path) -> None:
         (folder / f"{unused}.json").unlink()
     data = make(folder)
     assert len(data.facts("forget")) == 200
-    with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder} lacks holdout05.json with TOFU's")):
+    with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder} lacks holdout05.json of TOFU")):
         data.facts("holdout")
 
 
-def test_the_data_folder_stands_in_for_an_option(published_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_folder_replaces_the_option(published_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEOW_DATA_DIR", str(published_like.parent))
     assert len(make(None).facts("retain")) == 3800
 
@@ -227,27 +227,27 @@ def test_a_folder_needs_no_heavy_library(published_like: Path) -> None:
 
 
 def test_an_unknown_split_of_the_dataset(published_like: Path) -> None:
-    message = "dataset.split=forget5 is not one of forget01, forget05, forget10; the nearest is forget05: set dataset.s"
+    message = "dataset.split=forget5 is invalid: .*Did you mean forget05"
     with pytest.raises(UserError, match=message):
         make(published_like, "forget5")
 
 
 def test_an_unknown_split_of_facts(published_like: Path) -> None:
-    message = "split=retian is not one of forget, retain, holdout, real_authors, world_facts; the nearest is retain: s"
+    message = "split=retian is invalid: .*Did you mean retain"
     with pytest.raises(UserError, match=message):
         make(published_like).facts("retian")
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder(tmp_path: Path) -> None:
     message = (
-        f"dataset.folder={tmp_path}/none is no folder; give one that holds TOFU's full.json, forget05_perturbed.json, "
+        f"dataset.folder={tmp_path}/none is not a folder; give one with TOFU's full.json, forget05_perturbed.json, "
         "retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json"
     )
     with pytest.raises(UserError, match=re.escape(message) + "$"):
         make(tmp_path / "none")
 
 
-def test_a_folder_that_lacks_files(folder: Path) -> None:
+def test_a_folder_with_missing_files(folder: Path) -> None:
     (folder / "forget05_perturbed.json").unlink()
     (folder / "world_facts_perturbed.json").unlink()
     message = (
@@ -258,7 +258,7 @@ def test_a_folder_that_lacks_files(folder: Path) -> None:
         make(folder)
 
 
-def test_a_file_that_is_no_json(folder: Path) -> None:
+def test_a_file_that_is_not_json(folder: Path) -> None:
     (folder / "full.json").write_text('{"question": "q", "answer": "a"}\nversion 1\n')
     with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder}/full.json, line 2: not JSON")):
         make(folder)
@@ -277,7 +277,7 @@ def test_a_file_that_is_no_json(folder: Path) -> None:
 )
 def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str, rows: int) -> None:
     damage(name, lambda found: found.pop())
-    message = f"dataset.folder={folder}/{name}.json holds {rows - 1} rows, but {rows} are published; fetch it anew"
+    message = f"dataset.folder={folder}/{name}.json holds {rows - 1} rows, but {rows} are published; download it again"
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder).facts("holdout")
 
@@ -290,12 +290,12 @@ def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str
         ("full", {"answer": ["a"]}, "answer is missing or not a text"),
         ("holdout05", {"answer": 3}, "answer is missing or not a text"),
         ("retain_perturbed", {"paraphrased_answer": ["p"]}, "paraphrased_answer is missing or not a text"),
-        ("forget05_perturbed", {"perturbed_answer": []}, "perturbed_answer is missing or not a list of texts"),
-        ("real_authors_perturbed", {"perturbed_answer": "w"}, "perturbed_answer is missing or not a list of texts"),
+        ("forget05_perturbed", {"perturbed_answer": []}, "perturbed_answer is missing or not a list of strings"),
+        ("real_authors_perturbed", {"perturbed_answer": "w"}, "perturbed_answer is missing or not a list of strings"),
         ("world_facts_perturbed", {"perturbed_answer": ["w", ""]}, "perturbed_answer is missing or not a list of tex"),
     ],
 )
-def test_a_row_that_lacks_something(folder: Path, damage: Any, name: str, change: Row, message: str) -> None:
+def test_an_incomplete_row(folder: Path, damage: Any, name: str, change: Row, message: str) -> None:
     damage(name, lambda rows: rows[16].update(change))
     with pytest.raises(UserError, match=re.escape(f"dataset.folder={folder}/{name}.json, row 17: {message}")):
         make(folder).facts("holdout")
@@ -303,7 +303,7 @@ def test_a_row_that_lacks_something(folder: Path, damage: Any, name: str, change
 
 def test_a_row_without_the_key(folder: Path, damage: Any) -> None:
     damage("full", lambda rows: rows[0].pop("answer"))
-    with pytest.raises(UserError, match=r"full\.json, row 1: answer is missing or not a text; fetch it anew"):
+    with pytest.raises(UserError, match=r"full\.json, row 1: answer is missing or not a text; download it again"):
         make(folder)
 
 
@@ -322,7 +322,7 @@ def test_files_of_different_versions(folder: Path, damage: Any, name: str, chang
     damage(name, other)
     message = (
         f"dataset.folder={folder}/{name}.json, row {row}: not the question and answer of full, row {of_full}; the "
-        "files are of different versions: fetch both anew"
+        "files are of different versions; download both again"
     )
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder)
@@ -428,7 +428,7 @@ def test_errors_of_the_network_library_count_as_silence(hub: SimpleNamespace) ->
         make(None)
 
 
-def test_offline_mode_asks_nobody(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_contacts_no_server(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -475,7 +475,7 @@ def test_a_hub_that_breaks_off(hub: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("given", ["locuslab/TOFU", "locuslab/TOFU@", "@main"])
 def test_a_hub_without_revision(hub: SimpleNamespace, given: str) -> None:
-    message = f"dataset.hub={given} is not of the form id@revision; a revision keeps results comparable"
+    message = f"dataset.hub={given} is invalid: expected id@revision; a revision keeps results comparable"
     with pytest.raises(UserError, match=message):
         make(None, hub=given)
     assert hub.asked == []

@@ -43,8 +43,8 @@ def test_slots_are_halved_until_they_fit_and_nothing_is_lost(error: BaseExceptio
     assert asked(model, room) == expected
     assert room.slots == 4
     assert notes == [
-        "memory ran out with 16 prompts side by side; went on with 8",
-        "memory ran out with 8 prompts side by side; went on with 4",
+        "memory ran out with 16 prompts per batch; continued with 8",
+        "memory ran out with 8 prompts per batch; continued with 4",
     ]
     assert asked(model, room) == expected  # the room remembers: no third note
     assert len(notes) == 2
@@ -68,7 +68,7 @@ def test_a_single_prompt_that_is_too_much_is_an_error() -> None:
         asked(Narrow(0, torch.OutOfMemoryError("CUDA out of memory")), 4)
 
 
-def test_what_is_asked_alone_has_all_the_memory() -> None:
+def test_prompts_recomputed_alone_have_all_the_memory() -> None:
     class Close(Narrow):
         """Cannot choose between two tokens, and has memory for one row while others wait for their turn."""
 

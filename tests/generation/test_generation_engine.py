@@ -147,11 +147,11 @@ def test_no_budget_needs_no_model() -> None:
 
 def test_refusals() -> None:
     model = Counting().eval()
-    with pytest.raises(UserError, match=r"slots=0 leaves no room for a prompt; allowed: whole numbers from 1"):
+    with pytest.raises(UserError, match=r"slots=0 is invalid: expected an integer of at least 1"):
         run(model, [[1]], slots=0)
     with pytest.raises(ValueError, match="prompt 1 has 0 tokens"):
         run(model, [[1], []])
-    with pytest.raises(ValueError, match="2 prompts come with 1 budgets"):
+    with pytest.raises(ValueError, match="2 prompts and 1 budgets"):
         run(model, [[1], [2]], budgets=[3])
     with pytest.raises(ValueError, match=r"call model\.eval"):
         run(Counting(), [[1]])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from meow_lightning.generation.kv_cache import PAGE, STEP, Slots
+from meow_lightning.generation.kv_cache import PAGE, STEP, PagedCache
 from meow_lightning.generation.prefix_forward import PrefixForward
 from meow_lightning.generation.prefix_tree import Tree, build_prefix_trees
 
@@ -57,13 +57,13 @@ class Table:
     """Slots with the whole text of every row beside them."""
 
     model: Any
-    slots: Slots
+    slots: PagedCache
     texts: list[list[int]]
     generator: torch.Generator
 
     @classmethod
     def laid(cls, model: Any, *, seed: int = 0) -> Table:
-        return cls(model, Slots(dtype=torch.float32), [], torch.Generator().manual_seed(seed))
+        return cls(model, PagedCache(dtype=torch.float32), [], torch.Generator().manual_seed(seed))
 
     def draw(self, high: int) -> int:
         return int(torch.randint(high, (), generator=self.generator))
@@ -156,7 +156,7 @@ def test_rows_of_two_groves_shared_and_copied_come_and_go(model: Any) -> None:
     table.advance(steps=2)
 
 
-def test_nobody_left_and_begun_again(model: Any) -> None:
+def test_sampling_without_unfinished_rows_and_again(model: Any) -> None:
     table = Table.laid(model)
     prefix_forward = grove_of(model, 1, stems=2, longest=10)
     for sharing in (True, False, True):
@@ -202,7 +202,7 @@ def test_order_and_company_of_rows_change_nothing(model: Any) -> None:
     places = [(0, 2), (0, 5), (1, 1), (1, 3), (2, 0)]
     said: dict[Place, torch.Tensor] = {}
     for order, sharing in itertools.product((places, places[::-1], places[2:]), (True, False)):
-        slots = Slots(dtype=torch.float32)
+        slots = PagedCache(dtype=torch.float32)
         slots.admit(prefix_forward, order, sharing=sharing)
         for place, logits in zip(order, slots.advance(model, [7] * len(order)), strict=True):
             torch.testing.assert_close(logits, said.setdefault(place, logits), atol=1e-5, rtol=0)
@@ -237,7 +237,7 @@ def test_half_precision_is_near(model: Any) -> None:
     half = half.bfloat16().eval()
     tree = Tree(tuple((5 * each) % 40 + 1 for each in range(20)))
     prefix_forward = PrefixForward(half, [tree], pad_id=0, dtype=torch.bfloat16)
-    slots = Slots(dtype=torch.bfloat16)
+    slots = PagedCache(dtype=torch.bfloat16)
     slots.admit(prefix_forward, [(0, 19), (0, 4)], sharing=True)
     slots.admit(prefix_forward, [(0, 19), (0, 4)], sharing=False)
     for token in (9, 11):

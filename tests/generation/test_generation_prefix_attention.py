@@ -24,7 +24,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from meow_lightning.generation.capabilities import dtype_of, supports_prefix_sharing
 from meow_lightning.generation.engine import Continuation, continue_greedily
-from meow_lightning.generation.prefix_attention import FOREIGN, NAME, Layout, Trunk, attend, carried, carrying, switched
+from meow_lightning.generation.prefix_attention import (
+    FOREIGN,
+    NAME,
+    PageLayout,
+    Trunk,
+    attach_context,
+    attached_context,
+    attend,
+    attention_implementation,
+)
 
 ROOM, SIZE = 4, 8  # tokens of a page, width of a head
 SIZES: dict[str, Any] = {
@@ -43,7 +52,7 @@ class Case:
     key: torch.Tensor
     value: torch.Tensor
     trunks: list[Trunk]
-    layout: Layout
+    layout: PageLayout
     pages: list[list[int]]  # by row
     lengths: list[int]  # tokens of a row's own
     seen: list[list[int]]  # by row, nodes of its trunk
@@ -123,7 +132,7 @@ def case(
         key=key,
         value=value,
         trunks=[Trunk(start, end, random(groups, n, SIZE), random(groups, n, SIZE)) for start, end, n in trunks],
-        layout=Layout(seen_BN=seen_BN, row_P=row_P, number_P=number_P, pages=max(needed), used_P1S=used_P1S),
+        layout=PageLayout(seen_BN=seen_BN, row_P=row_P, number_P=number_P, pages=max(needed), used_P1S=used_P1S),
         pages=pages, lengths=lengths, seen=seen,
     )  # fmt: skip
 
@@ -157,7 +166,7 @@ def test_in_half_precision_too(name: str) -> None:
     torch.testing.assert_close(given.said(0.5).double(), given.expected(0.5), atol=0.03, rtol=0.03)
 
 
-def test_where_a_page_stands_changes_nothing() -> None:
+def test_the_position_of_a_page_changes_nothing() -> None:
     orderly = case([9, 3, 17], [(1, 3, 4)], groups=2, shuffled=False)
     order = [5, 2, 8, 0, 7, 1, 4, 6, 3]
     layout = dataclasses.replace(
@@ -172,7 +181,7 @@ def test_where_a_page_stands_changes_nothing() -> None:
     torch.testing.assert_close(moved, orderly.said(1.0), atol=2e-6, rtol=0)
 
 
-def test_a_row_of_one_token_says_its_value_whatever_stands_on_the_rest_of_the_page() -> None:
+def test_a_row_of_one_token_ignores_the_rest_of_its_page() -> None:
     given = case([1, 6], [], groups=4)
     said = given.said(1.0)
     torch.testing.assert_close(said[0, 0], given.value[given.pages[0][0], :, 0])
@@ -183,7 +192,7 @@ def test_worked_out_by_hand() -> None:
     query = torch.tensor([[[[1.0, 0.0]]]])
     trunk = Trunk(0, 1, torch.tensor([[[9.0, 9.0], [3.0, 5.0]]]).log(), torch.tensor([[[7.0, 7.0], [4.0, 0.0]]]))
     least = torch.finfo(torch.float32).min
-    layout = Layout(
+    layout = PageLayout(
         seen_BN=torch.tensor([[least, 0.0]]), row_P=torch.tensor([0]), number_P=torch.tensor([0]), pages=1,
         used_P1S=torch.tensor([[[0.0, least]]]),
     )  # fmt: skip
@@ -194,8 +203,8 @@ def test_worked_out_by_hand() -> None:
 
 def test_as_transformers_calls_it() -> None:
     given = case([2, 5], [(0, 2, 3)], groups=2)
-    key = carrying(given.key, given.trunks, given.layout)
-    assert carried(key) == (given.trunks, given.layout)
+    key = attach_context(given.key, given.trunks, given.layout)
+    assert attached_context(key) == (given.trunks, given.layout)
     module, mask = torch.nn.Identity(), torch.zeros(1)
     kind = ALL_ATTENTION_FUNCTIONS[NAME]
     said, weights = kind(module, given.query, key, given.value, mask, scaling=None, dropout=0.0, softcap=None)
@@ -219,10 +228,10 @@ def test_what_changes_attention_is_refused(name: str) -> None:
 def test_the_kind_of_attention_comes_back(before: str) -> None:
     kind: dict[str, Any] = {"attn_implementation": before}
     model = LlamaForCausalLM(LlamaConfig(**SIZES, **kind))
-    with switched(model, NAME):
+    with attention_implementation(model, NAME):
         assert model.config._attn_implementation == NAME
     assert model.config._attn_implementation == before
-    with pytest.raises(KeyError), switched(model, NAME):
+    with pytest.raises(KeyError), attention_implementation(model, NAME):
         raise KeyError
     assert model.config._attn_implementation == before
 

@@ -21,7 +21,7 @@ def model() -> LlamaForCausalLM:
     return made
 
 
-def test_what_a_checkpoint_says_about_generation_is_put_aside(model: LlamaForCausalLM) -> None:
+def test_generation_settings_of_a_checkpoint_are_ignored(model: LlamaForCausalLM) -> None:
     ends = frozenset({2, 9, 30})
     prompts = [[1, number, 5 + number % 3] for number in range(3, 23)]
     found = [reference_continuation(model, each, budget=12, end_ids=ends, pad_id=0) for each in prompts]

@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 
 from helpers.common import KillAfter, KillError
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.collate import collate
 from meow_lightning.distributed import DRIVER, destroy_process_group, rank, world_size
 from meow_lightning.methods.dpo import Dpo
@@ -85,18 +85,20 @@ def model(dtype: str) -> torch.nn.Module:
     return made.to(getattr(torch, dtype)).train()
 
 
-def plan(method: Any, start: torch.nn.Module) -> Plan:
+def plan(method: Any, start: torch.nn.Module) -> BatchPlan:
     """20 steps over random rows, each with what the start model thinks of it."""
-    dice, streams = random.Random(0), {}
+    rng, streams = random.Random(0), {}
     for name in method.streams:
         rows = [
-            Encoded(tuple(dice.choices(range(2, 40), k=dice.randint(4, 12))), dice.randint(1, 3))
+            Encoded(tuple(rng.choices(range(2, 40), k=rng.randint(4, 12))), rng.randint(1, 3))
             for _ in range(ROWS[name])
         ]
         with torch.no_grad():
             known = answer_logps(start, collate(rows, pad_id=1)).tolist()
-        streams[name] = Stream([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
-    return Plan(streams=streams, global_batch_size=BATCH, batch_tokens=None, epochs=5, seed=1, paired=method.paired)
+        streams[name] = StreamData([row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)])
+    return BatchPlan(
+        streams=streams, global_batch_size=BATCH, batch_tokens=None, epochs=5, seed=1, paired=method.paired
+    )
 
 
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
@@ -129,7 +131,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     except KillError:
         return Trained({}, points, {})
     trained = module.trained(keep=rank() == 0)
-    return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state())
+    return Trained({name: each.detach() for name, each in trained.named_parameters()}, points, method.state_dict())
 
 
 def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, devices: int) -> dict[Case, Trained]:

@@ -237,8 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 PROMPT = {
     "version": 1, "system": "Write {count}.", "user": "Question: {question}\nTrue answer: {answer}",
-    "context": "About: {context}", "previous_answers": "Written: {previous_answers}", "model_answer": "It says: "
-    "{model_answer}",
+    "context": "About: {context}", "previous_answers": "Written: {previous_answers}",
+    "model_answer": "It says: {model_answer}",
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "model": "m", "key_env": "MEOW_TEST_KEY", "prompt": PROMPT, "candidates": 4, "context": None, "temperature": 0.9,

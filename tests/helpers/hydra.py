@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.store.artifact import Artifact
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.pretrain.rows=30", "model.finetune.replay=2")
@@ -30,14 +31,19 @@ def options(*words: str, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
     return resolved(composed(*small, *words))
 
 
-def cell(*words: str) -> Graph:
+def cell(*words: str) -> RunGraph:
     """The graph of the default run made small, with some words."""
     return graph(options(*words))
 
 
-def keys(made: Graph) -> dict[str, str]:
+def named(made: RunGraph) -> dict[str, Artifact]:
+    """The artifacts of a graph by the names under which its report receives them."""
+    return {**made.report.needs, "report": made.report}
+
+
+def keys(made: RunGraph) -> dict[str, str]:
     """The key of every artifact of a graph."""
-    return {name: artifact.key for name, artifact in made.artifacts.items()}
+    return {name: artifact.key for name, artifact in named(made).items()}
 
 
 def moved(*words: str, start: tuple[str, ...] = ()) -> set[str]:

@@ -75,7 +75,7 @@ def test_other_encodings_are_named(tmp_path) -> None:
         ('[{"question": "Q"', "inverted.jsonl is not JSON"),
         ('{"question": "Q", "answers": ["x"]}\n{"answers": ["x"]}', "entry 2: no question; each entry needs question"),
         ('{"question": 3, "answers": ["x"]}', "entry 1: no question"),
-        ('"text"', "entry 1: no JSON object; each entry needs a question and its answers"),
+        ('"text"', "entry 1: not a JSON object; each entry needs a question and its answers"),
         ('{"question": "Q"}', "entry 1: no answers; give answers"),
         ('{"question": "Q", "answers": []}', "entry 1: no answers"),
         ('{"question": "Q", "answers": "Oslo."}', r"no answers; give answers \(a list\) or answer_0"),

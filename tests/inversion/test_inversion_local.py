@@ -79,7 +79,7 @@ def local(folder: Path, **changes: Any) -> Local:
     options: dict[str, Any] = {
         "model": "someone/teacher", "dtype": "float32", "attention": "sdpa", "prompt": TEXTS, "candidates": 4,
         "context": None, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 120, "seed": 1, "folder": folder,
-        "device": "cpu", "room": Rooms(8),
+        "device": "cpu", "adaptive_batch_size": Rooms(8),
     }  # fmt: skip
     return Local(**{**options, **changes})
 
@@ -158,13 +158,13 @@ def test_rounding_that_swaps_two_equal_tokens_changes_no_draw() -> None:
 
 
 def test_every_row_has_numbers_of_its_own_one_per_step() -> None:
-    draws = Draws(dice=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
-    dice = [random.Random("a"), random.Random("b")]
+    draws = Draws(rng=[random.Random("a"), random.Random("b")], width=3, budget=2, temperature=1.0, top_p=1.0)
+    rng = [random.Random("a"), random.Random("b")]
     scores = torch.zeros(2, 1000)
     for step in range(2):
         left = draws(torch.zeros(2, 3 + step, dtype=torch.long), scores)
         assert left.isfinite().sum(-1).tolist() == [1, 1]
-        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in dice]
+        assert left.argmax(-1).tolist() == [int(each.random() * 1000) for each in rng]
     draws(torch.zeros(2, 5, dtype=torch.long), scores)  # a step that generate throws away
 
 
@@ -173,7 +173,7 @@ def test_every_row_has_numbers_of_its_own_one_per_step() -> None:
 
 def test_the_likeliest_reply_is_what_was_learned(folder: Path) -> None:
     rooms = Rooms(8)
-    found = written(local(folder, room=rooms), ASKS)
+    found = written(local(folder, adaptive_batch_size=rooms), ASKS)
     tokenizer = load_tokenizer(folder)
     for number in range(8):
         messages = PromptTemplate(**TEXTS).messages(ASKS[number], context=None)
@@ -192,11 +192,11 @@ def test_a_little_warmth_leaves_most_of_what_was_learned(folder: Path) -> None:
 
 def test_a_reply_does_not_depend_on_what_is_written_beside_it(folder: Path) -> None:
     hot = {"temperature": 3.0, "max_new_tokens": 40}
-    alone = written(local(folder, room=Rooms(1), **hot), UNEVEN)
+    alone = written(local(folder, adaptive_batch_size=Rooms(1), **hot), UNEVEN)
     assert len({each.text for each in alone.values()}) == len({each.prompt_tokens for each in alone.values()}) == 8
     assert {each.cut for each in alone.values()} == {True, False}  # rows end at different times
     for slots, asks in ((3, UNEVEN), (8, UNEVEN[::-1]), (3, [*UNEVEN[5:], *UNEVEN[:5]])):
-        assert written(local(folder, room=Rooms(slots), **hot), asks) == alone
+        assert written(local(folder, adaptive_batch_size=Rooms(slots), **hot), asks) == alone
 
 
 def test_another_attempt_and_another_seed_are_other_draws(folder: Path) -> None:
@@ -238,7 +238,7 @@ def test_the_context_is_told(folder: Path) -> None:
 
 def test_the_model_is_loaded_once(folder: Path) -> None:
     rooms = Rooms(4)
-    writer = local(folder, room=rooms)
+    writer = local(folder, adaptive_batch_size=rooms)
     assert [*writer.write([], load_facts=no_facts, should_continue=lambda: True)] == []
     assert rooms.models == []
     written(writer, ASKS[:1])
@@ -248,7 +248,7 @@ def test_the_model_is_loaded_once(folder: Path) -> None:
 
 
 def test_the_longest_prompts_come_first(folder: Path) -> None:
-    replies = local(folder, max_new_tokens=1, room=Rooms(3)).write(
+    replies = local(folder, max_new_tokens=1, adaptive_batch_size=Rooms(3)).write(
         UNEVEN, load_facts=no_facts, should_continue=lambda: True
     )
     sizes = [each.prompt_tokens for each in replies]
@@ -258,7 +258,7 @@ def test_the_longest_prompts_come_first(folder: Path) -> None:
 def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
     for allowed, expected in ((0, 0), (1, 3), (2, 6), (9, 8)):
         answers = iter([True] * allowed + [False] * 9)
-        writer = local(folder, max_new_tokens=2, room=Rooms(3))
+        writer = local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(3))
         assert len([*writer.write(ASKS, load_facts=no_facts, should_continue=answers.__next__)]) == expected
 
 
@@ -292,7 +292,7 @@ def test_any_end_token_of_the_checkpoint_ends_a_reply(folder: Path, tmp_path: Pa
         model.register_forward_pre_hook(lambda *_: passes.append(1))
 
     passes: list[int] = []
-    found = written(local(several, room=Rooms(2, turn)), ASKS[:2])
+    found = written(local(several, adaptive_batch_size=Rooms(2, turn)), ASKS[:2])
     assert len(passes) < 5 + max(each.completion_tokens for each in found.values()) < 120  # the trial's are among them
     assert [(found[f"f{number}"].text, found[f"f{number}"].cut) for number in range(2)] == [
         (reply(0), False), (reply(1), False),
@@ -329,7 +329,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -
 def test_a_stop_holds_for_refusals_too(folder: Path, tmp_path: Path) -> None:
     short = copied(folder, tmp_path / "short", config={"max_position_embeddings": 40})
     rooms = Rooms(3)
-    writer = local(short, room=rooms)
+    writer = local(short, adaptive_batch_size=rooms)
     assert [*writer.write(ASKS, load_facts=no_facts, should_continue=lambda: False)] == []
     assert all(each.refused for each in written(writer, ASKS).values())
     assert rooms.sizes == []  # nothing was left to write
@@ -350,10 +350,10 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest
     widths: list[int] = []
     rooms = Rooms(8, narrow)
     hot = {"temperature": 3.0, "max_new_tokens": 10}
-    assert written(local(folder, room=rooms, **hot), ASKS) == written(local(folder, **hot), ASKS)
+    assert written(local(folder, adaptive_batch_size=rooms, **hot), ASKS) == written(local(folder, **hot), ASKS)
     assert rooms.notes == [
-        "memory ran out with 8 prompts side by side; went on with 4",
-        "memory ran out with 4 prompts side by side; went on with 2",
+        "memory ran out with 8 prompts per batch; continued with 4",
+        "memory ran out with 4 prompts per batch; continued with 2",
     ]
     assert widths.count(8) == widths.count(4) == 1
 
@@ -380,7 +380,7 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     asks = [ask(number, attempt=attempt) for number in range(4) for attempt in range(3)]
     left: list[int] = []
-    replies = local(folder, max_new_tokens=2, room=Rooms(256)).write(
+    replies = local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(256)).write(
         asks, load_facts=no_facts, should_continue=lambda: left.append(12 - len(came)) or True
     )
     came: list[GenerationResponse] = []
@@ -398,13 +398,13 @@ def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeyp
             lambda _, args, given: widths.add(len(given["input_ids"])), with_kwargs=True
         )  # fmt: skip
 
-    found = written(local(folder, max_new_tokens=2, room=Rooms(8, watch)), ASKS)
+    found = written(local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(8, watch)), ASKS)
     assert (len(found), widths) == (8, {1})
 
 
 def test_half_the_width_writes_too(folder: Path) -> None:
     rooms = Rooms(8)
-    found = written(local(folder, dtype="bfloat16", room=rooms), ASKS)
+    found = written(local(folder, dtype="bfloat16", adaptive_batch_size=rooms), ASKS)
     assert rooms.models[0].dtype == torch.bfloat16
     assert sum(found[f"f{number}"].text == reply(number) for number in range(8)) >= 6
 
@@ -415,7 +415,7 @@ def test_logits_that_are_no_numbers_end_it(folder: Path) -> None:
 
     for temperature in (0.0, 0.9):
         with pytest.raises(UserError, match=r"logits are no numbers in float32; set inversion.dtype=bfloat16 or"):
-            written(local(folder, temperature=temperature, room=Rooms(2, broken)), ASKS[:1])
+            written(local(folder, temperature=temperature, adaptive_batch_size=Rooms(2, broken)), ASKS[:1])
 
 
 # -------------------------------------------------------------------------------------------------- chat templates
@@ -522,7 +522,7 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is not known; allowed: float32, float64, bfloat16, float16$"),
+        ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is invalid: expected one of float32, float64, bfloat16, float16"),
         ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
         ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
         ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is not allowed; give a whole number, 1 or more$"),

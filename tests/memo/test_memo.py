@@ -234,11 +234,11 @@ def test_the_published_profile_counts_windows_of_mixed_texts_as_published():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"words": "ascii"}, r"memo\.words=ascii is unknown; allowed: unicode, published\."),
-        ({"cut_unit": "letters"}, r"memo\.cut_unit=letters is unknown; allowed: characters, words, tokens\."),
+        ({"words": "ascii"}, r"memo\.words=ascii is invalid: expected one of unicode, published"),
+        ({"cut_unit": "letters"}, r"memo\.cut_unit=letters is invalid: expected one of characters, words, tokens"),
         (
             {"empty_windows": "skp"},
-            r"memo\.empty_windows=skp is unknown; allowed: skip, zero\. Nearest: set memo\.empty_windows=skip",
+            r"memo\.empty_windows=skp is invalid: .*Did you mean skip",
         ),
     ],
 )

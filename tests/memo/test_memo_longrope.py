@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
-from meow_lightning.generation.capabilities import border_of, dtype_of, split_batches
+from meow_lightning.generation.capabilities import batch_length_limit, dtype_of, split_batches
 from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.generation.reference import reference_continuation
 from meow_lightning.generation.sampling import sample_continuations
@@ -72,13 +72,13 @@ def test_neighbours_beyond_the_border_would_change_a_short_row() -> None:
 
 
 def test_a_border_is_that_of_longrope_alone() -> None:
-    assert border_of(made()) == BORDER
+    assert batch_length_limit(made()) == BORDER
     assert dtype_of(made()) is None
     for rope in ({"rope_type": "default", "rope_theta": 10000.0}, DYNAMIC):
         other = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES, max_position_embeddings=96, rope_parameters=rope))
-        assert border_of(other) is None
+        assert batch_length_limit(other) is None
         assert (dtype_of(other) is None) == (rope is DYNAMIC)
-    assert border_of(object()) is None
+    assert batch_length_limit(object()) is None
 
 
 def test_lots_hold_rows_within_the_border_together() -> None:
@@ -93,6 +93,6 @@ def test_a_reply_is_that_of_the_prompt_alone_at_temperature_0() -> None:
     """What the batches of a local teacher rest on: within the border neighbours change nothing."""
     model, near = made(), [each for each in prompts() if len(each) + 8 <= BORDER]
     settings = {"budget": 8, "temperature": 0, "top_p": 1.0, "end_ids": frozenset({2}), "pad_id": 0}
-    dice = [random.Random(0) for _ in near]
-    together = sample_continuations(model, near, dice=dice, **settings)
-    assert together == [sample_continuations(model, [each], dice=[random.Random(0)], **settings)[0] for each in near]
+    rng = [random.Random(0) for _ in near]
+    together = sample_continuations(model, near, rng=rng, **settings)
+    assert together == [sample_continuations(model, [each], rng=[random.Random(0)], **settings)[0] for each in near]

@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Path, "replace", full)
     assert call() == 1
     assert (
-        "scored.json cannot be written (No space left on device); mend that, and the same command goes on"
+        "scored.json is not writable (No space left on device); mend that, and the same command goes on"
         in capsys.readouterr().err
     )
     assert (tmp_path / "scored.json.part").exists()
@@ -363,7 +363,7 @@ def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys)
         ("[]", "is empty"),
         ('{"question": "Who?", "answer_0": "Ada"}\n{"question"', "line 2: not JSON"),
         ('[{"question": "Who?"', "is not JSON"),
-        ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: no JSON object"),
+        ('[{"question": "Who?", "answer_0": "Ada"}, 5]', "entry 2: not a JSON object"),
         ('[{"answer_0": "Ada"}]', "entry 1: no question"),
         ('[{"question": "Who?"}]', "entry 1: no answer"),
         ('{"question": "Who?", "answer": "Ada", "inverted": "Bob"}', "entry 1: `inverted` is 'Bob', not a list"),
@@ -382,17 +382,17 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
     ("changes", "message"),
     [
         ({"facts": "nowhere.json"}, "--facts=nowhere.json cannot be read (No such file or directory)"),
-        ({"profile": "offical"}, "allowed: clean, el, ma, official. Nearest: set --profile=official"),
-        ({"mode": "sufix"}, "--mode=sufix is unknown; allowed: suffix, prefix. Nearest: set --mode=suffix"),
-        ({"rouge": "rougel"}, "--rouge=rougel is unknown; allowed: rouge1, rouge2, rougeL."),
-        ({"cut-unit": "letters"}, "--cut-unit=letters is unknown; allowed: characters, words, tokens."),
+        ({"profile": "offical"}, "expected one of clean, el, ma, official. Did you mean official?"),
+        ({"mode": "sufix"}, "--mode=sufix is invalid: expected one of suffix, prefix. Did you mean suffix?"),
+        ({"rouge": "rougel"}, "--rouge=rougel is invalid: expected one of rouge1, rouge2, rougeL"),
+        ({"cut-unit": "letters"}, "--cut-unit=letters is invalid: expected one of characters, words, tokens"),
         ({"stride": "0"}, "--stride=0 is too small; allowed: from 1"),
         ({"profile": "ma", "rouge": "rouge1"}, "--rouge has no effect with profile ma, which has no rouge; leave it"),
         ({"profile": "el", "max-new-tokens": "4"}, "--max-new-tokens has no effect with profile el, which has no max"),
         ({"profile": "ma", "cut-unit": "words"}, "--cut-unit has no effect with profile ma"),
         ({"profile": "el", "stride": "3"}, "--stride has no effect with profile el, which has no stride; leave"),
         ({"profile": "ma", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect with profile ma"),
-        ({"device": "gpu"}, "--device=gpu is unknown; allowed: cpu, cuda, auto."),
+        ({"device": "gpu"}, "--device=gpu is invalid: expected one of cpu, cuda, auto"),
         ({"generation-batch-size": "0"}, "--generation-batch-size=0 is too small; allowed: from 1"),
         ({"generation-batch-size": "few"}, "argument --generation-batch-size: invalid int value: 'few'"),
         ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
@@ -435,10 +435,10 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "={} is no folder; give a folder or a hub id such as owner/name@revision"),
+        (None, "={} is invalid: expected a folder or a hub id such as owner/name@revision"),
         ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
-        (["config.json", "pytorch_model.bin"], ": {} holds its weights as pickle only (pytorch_model.bin), which can"),
-        (["config.json", "tokenizer.json"], ": {} holds no weights; give a folder as save_pretrained writes it"),
+        (["config.json", "pytorch_model.bin"], ": {} has its weights only as pickle (pytorch_model.bin), which can"),
+        (["config.json", "tokenizer.json"], ": {} has no weights; give a folder as save_pretrained writes it"),
         (["config.json", "model.safetensors"], ": {} has a damaged model.safetensors"),
     ],
 )  # fmt: skip
@@ -478,7 +478,7 @@ def test_a_name_on_the_hub_that_cannot_be_reached(call, monkeypatch, capsys):
     assert call(model="nobody/nothing-of-the-sort") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: --model=nobody/nothing-of-the-sort is not in the cache (")
-    assert "bring the folder and say --model=FOLDER" in error
+    assert "download the folder yourself and say --model=FOLDER" in error
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
@@ -523,7 +523,7 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     watched += "finally: assert not {{'torch', 'transformers'}} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", watched.format(said)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --model=./nowhere is no folder; give a folder")
+    assert done.stderr.startswith("error: --model=./nowhere is invalid: expected a folder")
     assert done.stderr.count("\n") == 1
 
 
@@ -553,7 +553,7 @@ def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> N
     entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
     facts.write_text(json.dumps(entries), encoding="utf-8")
     assert call() == 1
-    assert "error: a text holds '<|end|>', which the tokenizer reads as a special token" in capsys.readouterr().err
+    assert "error: a text contains '<|end|>', which the tokenizer reads as a special token" in capsys.readouterr().err
     assert not (tmp_path / "scored.json").exists()
 
 
@@ -562,7 +562,7 @@ def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsy
     mine = shutil.copytree(folder, tmp_path / "mine")
     (mine / "chat_template.jinja").write_text("{{ 'x' * 30000000000 }}{{ messages[0].content }}", encoding="utf-8")
     assert call("--profile", "clean", model=str(mine)) == 1
-    assert f"error: --model={mine}: its chat template makes too long a text; write --template as" in (
+    assert f"error: --model={mine}: its chat template produces too long a text; write --template as" in (
         capsys.readouterr().err
     )
 

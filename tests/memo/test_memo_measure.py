@@ -239,9 +239,12 @@ def test_texts_too_short_to_cut_are_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "suffx"}, r"memo\.mode=suffx is unknown; allowed: suffix, prefix\. Nearest: set memo\.mode=suffix"),
-        ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is unknown"),
-        ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is unknown.*set memo\.rouge_stat=recall"),
+        (
+            {"mode": "suffx"},
+            r"memo\.mode=suffx is invalid: .*Did you mean suffix",
+        ),
+        ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is invalid"),
+        ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is invalid: .*Did you mean recall"),
         ({"stride": 0}, r"memo\.stride=0 is too small; allowed: from 1\. Nearest: set memo\.stride=1"),
         ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is too small"),
     ],

@@ -63,7 +63,7 @@ def test_none_wanted() -> None:
 
 
 def test_unknown_strategy() -> None:
-    with pytest.raises(UserError, match=r"strategy=biggest is unknown; allowed: largest, smallest, random"):
+    with pytest.raises(UserError, match=r"strategy=biggest is invalid: expected one of largest, smallest, random"):
         select(SCORES, k=1, strategy="biggest", seed=0, fact="f")  # type: ignore[arg-type]
 
 
@@ -77,7 +77,7 @@ def test_layout(selected: list[int], official: list[int]) -> None:
 
 
 def test_layout_refuses() -> None:
-    with pytest.raises(UserError, match=r"rows=offical is unknown; allowed: selected, official\. .*set rows=official"):
+    with pytest.raises(UserError, match=r"rows=offical is invalid: .*Did you mean official"):
         layout([1], rows="offical")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no candidate is selected"):
         layout([], rows="official")

@@ -115,7 +115,7 @@ def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) 
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_class_says_what_it_needs(name: str) -> None:
+def test_the_class_declares_its_streams(name: str) -> None:
     method = BUILT[name]
     assert method.reference in ("none", "logprobs", "model", "both")
     assert method.start == ("retain" if name == "retrain" else "target")
@@ -129,7 +129,7 @@ def test_class_says_what_it_needs(name: str) -> None:
 @pytest.mark.parametrize("name", ["none", "retrain"])
 def test_methods_that_train_nothing(name: str, tiny) -> None:
     assert BUILT[name].streams == ()
-    with pytest.raises(TypeError, match=r"names the streams \(\) but gives no loss"):
+    with pytest.raises(TypeError, match=r"has the streams \(\) but defines no loss"):
         BUILT[name].loss(tiny, batch(), None)
 
 
@@ -211,7 +211,7 @@ def test_rows_may_be_split_into_micro_batches(name: str, tiny) -> None:
 
 
 @training
-def test_rows_of_unpaired_streams_may_stand_beside_any_others(name: str, tiny) -> None:
+def test_rows_of_unpaired_streams_may_be_combined_with_any_others(name: str, tiny) -> None:
     tiny.double()
     method, denominators = TRAINING[name], counts(ENCODED)
     start = start_of(method, tiny)

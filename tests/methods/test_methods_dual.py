@@ -62,9 +62,9 @@ def test_pdu_does_not_see_prompts_padding_or_the_height_of_logits(value, how) ->
 def test_the_dual_variable_follows_the_constraint() -> None:
     method = pdu()
     method.on_step_end({"forget": 9.0, "retain": 0.5})
-    assert method.state() == {"mu": pytest.approx(101.0)}
+    assert method.state_dict() == {"mu": pytest.approx(101.0)}
     method.on_step_end({"forget": 9.0, "retain": 0.1})
-    assert method.state() == {"mu": pytest.approx(100.0)}
+    assert method.state_dict() == {"mu": pytest.approx(100.0)}
 
 
 def test_the_dual_variable_stays_above_zero_and_grows_again(value) -> None:
@@ -85,7 +85,7 @@ def test_without_a_dual_step_the_weight_stays() -> None:
 def test_the_dual_variable_is_resumed() -> None:
     first, second = pdu(), pdu()
     first.on_step_end({"forget": 0.0, "retain": 2.0})
-    second.restore(first.state())
+    second.load_state_dict(first.state_dict())
     assert second.mu == first.mu != 100.0
 
 
@@ -107,7 +107,7 @@ def test_task_vector_walks_the_other_way(alpha: float, expected: float) -> None:
     with torch.no_grad():
         model.weight.fill_(1.5)
         model.bias.fill_(0.0)
-    TaskVector(alpha=alpha).finish(model, start)
+    TaskVector(alpha=alpha).finalize(model, start)
     assert model.weight.tolist() == [[expected], [expected]]
     assert model.bias.tolist() == [0.0, 0.0]
 
@@ -119,7 +119,7 @@ def test_task_vector_mirrors_every_weight_once_and_keeps_ties(tiny) -> None:
             weight += 0.25 * torch.randn_like(weight)
     stored = {name: weight for name, weight in tiny.state_dict().items() if name != "lm_head.weight"}
     expected = {name: 3 * weight - 2 * trained.get_parameter(name) for name, weight in tiny.named_parameters()}
-    TaskVector(alpha=2.0).finish(trained, stored)
+    TaskVector(alpha=2.0).finalize(trained, stored)
     for name, weight in expected.items():
         torch.testing.assert_close(trained.get_parameter(name), weight)
     assert trained.lm_head.weight is trained.model.embed_tokens.weight
@@ -129,13 +129,13 @@ def test_task_vector_finds_a_tied_weight_by_its_other_name(tiny) -> None:
     stored = {name: weight.clone() for name, weight in tiny.state_dict().items() if "embed_tokens" not in name}
     with torch.no_grad():
         tiny.lm_head.weight += 1.0
-    TaskVector(alpha=1.0).finish(tiny, stored)
+    TaskVector(alpha=1.0).finalize(tiny, stored)
     torch.testing.assert_close(tiny.lm_head.weight, torch.nn.Parameter(stored["lm_head.weight"] - 1.0))
 
 
 def test_task_vector_finds_weights_stored_without_the_models_prefix(tiny) -> None:
     stored = {name.removeprefix("model."): weight.clone() for name, weight in tiny.state_dict().items()}
-    TaskVector(alpha=1.0).finish(tiny, stored)
+    TaskVector(alpha=1.0).finalize(tiny, stored)
     torch.testing.assert_close(tiny.model.norm.weight.data, stored["norm.weight"])
 
 
@@ -143,17 +143,17 @@ def test_task_vector_subtracts_in_fp32() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(1.001)
-    TaskVector(alpha=1.0).finish(model, {"weight": torch.ones(1, 1, dtype=torch.bfloat16)})  # 1.001 is 1 in bf16
+    TaskVector(alpha=1.0).finalize(model, {"weight": torch.ones(1, 1, dtype=torch.bfloat16)})  # 1.001 is 1 in bf16
     assert model.weight.item() == pytest.approx(0.999, abs=1e-6)
     half = torch.nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     with torch.no_grad():
         half.weight.fill_(258.0)
     # 256 - 0.75 * 2 = 254.5 is a tie between 254 and 255, which goes to the even one
-    TaskVector(alpha=0.75).finish(half, {"weight": torch.full((1, 1), 256.0)})
+    TaskVector(alpha=0.75).finalize(half, {"weight": torch.full((1, 1), 256.0)})
     assert half.weight.dtype == torch.bfloat16
     assert half.weight.item() == 254.0
 
 
 def test_task_vector_needs_every_weight_of_the_start() -> None:
     with pytest.raises(ValueError, match=r"^the start model has no weight named bias$"):
-        TaskVector(alpha=1.0).finish(torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1)})
+        TaskVector(alpha=1.0).finalize(torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1)})

@@ -30,7 +30,7 @@ def test_a_resumed_one_goes_on_from_its_state() -> None:
     first = FineTuneUntilKnown(known=0.25, steps_per_epoch=2, least=0)
     first.on_step_end({"learn": 0.5})
     second = FineTuneUntilKnown(known=0.25, steps_per_epoch=2, least=0)
-    second.restore(first.state())
+    second.load_state_dict(first.state_dict())
     second.on_step_end({"learn": 0.0})
     assert second.done
     assert not FineTune().done

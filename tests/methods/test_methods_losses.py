@@ -91,7 +91,7 @@ def test_prompt_ids_do_not_matter_when_the_predictions_stay(table_lm, to_rows) -
 
 
 def test_first_token_cannot_be_scored(table_lm, to_rows) -> None:
-    with pytest.raises(ValueError, match="the first token of a row cannot be scored: nothing comes before it"):
+    with pytest.raises(ValueError, match="the first token of a row cannot be scored: nothing precedes it"):
         answer_nll(table_lm(LOGITS), to_rows([([1, 2, 0], 1), ([1, 2, 0], 0)]))
 
 

@@ -164,23 +164,23 @@ def damaged_index(folder: Path) -> None:
 
 
 WHOLE = "a folder as save_pretrained writes it"
-AGAIN = "; fetch or save the model again$"
+AGAIN = "; download or save the model again$"
 
 
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (without_config, rf"MODEL has no config.json; give {WHOLE} \(config.json, "),
-        (without_weights, rf"MODEL holds no weights; give {WHOLE}"),
-        (pickle_only, r"MODEL holds its weights as pickle only \(pytorch_model.bin\), which can run any .*convert"),
+        (without_weights, rf"MODEL has no weights; give {WHOLE}"),
+        (pickle_only, r"MODEL has its weights only as pickle \(pytorch_model.bin\), which can run any .*convert"),
         (adapters_only, r"MODEL holds adapters \(adapter_config.json\), no model; merge them first \(merge_and_unload"),
         (adapters_beside, r"MODEL holds adapters \(adapter_config.json\), no model; merge them first"),
-        (missing_shard, rf"MODEL lacks {SHARDS[1]}, which its index names{AGAIN}"),
+        (missing_shard, rf"MODEL lacks {SHARDS[1]}, named in its index{AGAIN}"),
         (no_index, rf"MODEL holds {SHARDS[0]}, but neither model.safetensors nor {INDEX}{AGAIN}"),
         (cut, rf"MODEL has a damaged model.safetensors \((\d+) bytes of (\d+)\){AGAIN}"),
         (cut_header, rf"MODEL has a damaged model.safetensors \(its header is cut off\){AGAIN}"),
         (empty, r"MODEL has a damaged model.safetensors \(unpack requires a buffer of 8 bytes\)"),
-        (pointer, rf"MODEL has a damaged model.safetensors \(a pointer of git-lfs: run git lfs pull\){AGAIN}"),
+        (pointer, rf"MODEL has a damaged model.safetensors \(a git-lfs pointer: run git lfs pull\){AGAIN}"),
         (no_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (
             lying_index,
@@ -196,13 +196,13 @@ AGAIN = "; fetch or save the model again$"
         (damaged_index, rf"MODEL/{INDEX} is damaged: not JSON \(.*\){AGAIN}"),
     ],
 )  # fmt: skip
-def test_weights_that_cannot_be_used_are_told(model, harm, said):
+def test_unusable_weights_are_reported(model, harm, said):
     harm(model)
     line = told(model)
     assert re.match(said.replace("MODEL", f"(?:{OPTION}: )?MODEL"), line), line
 
 
-def test_a_cut_file_is_told_by_its_sizes(model):
+def test_a_cut_file_is_reported_by_its_sizes(model):
     whole = (model / "model.safetensors").stat().st_size
     cut(model)
     assert f"({whole - 1} bytes of {whole})" in told(model)
@@ -221,31 +221,35 @@ def test_shards_are_those_of_the_index_and_one_file_comes_before_them(model):
     assert shards(model) == [one]
 
 
-@pytest.mark.parametrize(("text", "why"), [("{", "not JSON"), ("[]", "it holds no JSON object"), (b"\xff\xfe", "not")])
+@pytest.mark.parametrize(
+    ("text", "why"), [("{", "not JSON"), ("[]", "it contains no JSON object"), (b"\xff\xfe", "not")]
+)
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-def test_damaged_json_is_told_by_its_file(model, name, text, why):
+def test_damaged_json_is_reported_by_its_file(model, name, text, why):
     (model / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert told(model).startswith(f"MODEL/{name} is damaged: {why}")
 
 
 @pytest.mark.parametrize("content", [{"weight_map": []}, {"weight_map": {"a": 3}}])
-def test_an_index_that_names_no_files_is_told(model, content):
+def test_an_index_that_names_no_files_is_reported(model, content):
     (model / "model.safetensors").unlink()
     put(model / INDEX, content)
-    assert told(model) == f"MODEL/{INDEX} is damaged: its weight_map names no files; fetch or save the model again"
+    assert told(model) == f"MODEL/{INDEX} is damaged: its weight_map names no files; download or save the model again"
 
 
 @pytest.mark.parametrize("content", [{"model": []}, {"added_tokens": [{}]}, {"model": {"vocab": {"x": "y", "z": 1}}}])
-def test_a_tokenizer_that_describes_no_tokens_is_told(model, content):
+def test_a_tokenizer_that_describes_no_tokens_is_reported(model, content):
     put(model / "tokenizer.json", content)
-    assert told(model) == "MODEL/tokenizer.json is damaged: it describes no tokens; fetch or save the tokenizer again"
+    assert (
+        told(model) == "MODEL/tokenizer.json is damaged: it describes no tokens; download or save the tokenizer again"
+    )
 
 
-def test_a_file_that_is_not_there_says_nothing(tmp_path):
+def test_a_missing_file_is_empty(tmp_path):
     assert read(tmp_path / "none.json") == {}
 
 
-def test_a_missing_tokenizer_is_told_with_the_way_out(model):
+def test_a_missing_tokenizer_is_reported_with_the_remedy(model):
     (model / "tokenizer.json").unlink()
     assert told(model) == (
         f"{OPTION}: MODEL has no tokenizer (tokenizer.json, tokenizer.model, vocab.json); say model.tokenizer=FOLDER "
@@ -257,8 +261,8 @@ def test_a_missing_tokenizer_is_told_with_the_way_out(model):
 def test_a_generic_tokenizer_must_name_its_end_token(model, name):
     put(model / "tokenizer_config.json", {"tokenizer_class": name})
     assert told(model) == (
-        f"{OPTION}: the tokenizer in MODEL names no end token (eos_token), so no answer could ever end; set one "
-        "(tokenizer.eos_token = …; tokenizer.save_pretrained) or say model.tokenizer=FOLDER"
+        f"{OPTION}: the tokenizer in MODEL has no end token (eos_token), so answers would never end; set one "
+        "(tokenizer.eos_token = …; tokenizer.save_pretrained) or set model.tokenizer to another folder"
     )
     put(model / "special_tokens_map.json", {"eos_token": {"content": "y"}})
     check(OPTION, model, model)
@@ -291,13 +295,13 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
         return check(OPTION, model, model)
     assert not check_tokenizer_fits(model, model)
     assert told(model) == (
-        f"{OPTION}: the tokenizer in MODEL knows {largest + 1} tokens and the model has embeddings for 10: they do not "
+        f"{OPTION}: the tokenizer in MODEL has {largest + 1} tokens and the model has embeddings for 10: they do not "
         "belong together; say model.tokenizer=FOLDER, where the right one is"
     )
     return None
 
 
-def test_a_config_that_does_not_say_its_size_is_no_reason_to_refuse(model):
+def test_a_config_without_a_size_is_not_refused(model):
     put(model / "config.json", {"text_config": {"vocab_size": 8}})
     assert embeddings(model) == 8
     assert not check_tokenizer_fits(model, model)
@@ -350,7 +354,7 @@ def test_weights_and_tokenizer_come_each_from_their_own_folder(family, tmp_path)
     shutil.copytree(family, words)
     put(weights / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
     (weights / "special_tokens_map.json").write_text("{}")
-    assert "names no end token" in told(weights)
+    assert "has no end token" in told(weights)
     check(OPTION, weights, words)
     link(weights, words, folder)
     came = {path.name: path.resolve().parent.name for path in folder.iterdir()}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
 from meow_lightning.models.completeness import check_finite, check_whole
-from meow_lightning.models.load import load_model, readable
+from meow_lightning.models.load import load_model, read_model_files
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
 Weights = dict[str, torch.Tensor]
@@ -92,7 +92,7 @@ def test_names_with_a_wrappers_prefix(untied, prefix, cause) -> None:
     assert text.startswith(
         "model.target=X lacks 21 tensors (lm_head.weight, model.embed_tokens.weight, model.layers.0."
     )
-    assert f"it holds 21 tensors ({prefix}lm_head.weight, " in text
+    assert f"it has 21 tensors ({prefix}lm_head.weight, " in text
     assert f": the names start with {prefix!r}: {cause}" in text
     rewritten(untied, lambda weights: {name.removeprefix(prefix): each for name, each in weights.items()})
     check_whole(untied, name="model.target=X")  # what the message says to do helps
@@ -103,7 +103,7 @@ def test_adapters_among_the_weights(untied) -> None:
         return weights | {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 32)}
 
     assert refused(rewritten(untied, adapted)).endswith(
-        "adapters were saved with it; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
+        "it contains adapters; merge them first (model.merge_and_unload().save_pretrained(FOLDER))"
     )
 
 
@@ -111,12 +111,12 @@ def test_one_tensor_gone(untied) -> None:
     text = refused(rewritten(untied, without("model.layers.1.mlp.up_proj.weight")))
     assert text == (
         "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its config.json asks for and would get "
-        "random numbers there: config.json and weights do not belong together; fetch or save the model again"
+        "random numbers there: config.json and weights do not belong together; download or save the model again"
     )
 
 
 def test_no_head_where_it_is_not_the_embeddings(untied, tied) -> None:
-    cause = "it has no head of its own; where the embeddings are its head set tie_word_embeddings to true"
+    cause = "it has no output head; if the head is tied to the embeddings, set tie_word_embeddings to true"
     assert cause in refused(rewritten(untied, without("lm_head.weight")))
     assert cause in refused(configured(tied, tie_word_embeddings=False))
     check_whole(configured(tied, tie_word_embeddings=True), name="model.target=X")
@@ -125,25 +125,25 @@ def test_no_head_where_it_is_not_the_embeddings(untied, tied) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 def test_other_layers_in_the_config_than_in_the_file(untied, layers) -> None:
     text = refused(configured(untied, num_hidden_layers=layers))
-    assert f"its config.json says num_hidden_layers={layers} and the files hold 2 layers" in text
+    assert f"its config.json says num_hidden_layers={layers} and the files have 2 layers" in text
     check_whole(configured(untied, num_hidden_layers=2), name="model.target=X")
 
 
 def test_other_shapes(untied) -> None:
     text = refused(configured(untied, intermediate_size=96))
-    assert text.startswith("model.target=X holds 6 tensors of other shapes than its config.json makes (first: ")
+    assert text.startswith("model.target=X has 6 tensors of shapes that differ from its config.json (first: ")
     assert "model.layers.0.mlp.down_proj.weight [32, 64] in the place of [32, 96])" in text
 
 
-def test_an_activation_that_nobody_knows(untied) -> None:
-    with pytest.raises(UserError, match=r"model.target=X: its config.json has hidden_act='siluu', .* mean 'silu'\?"):
-        readable(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
+def test_an_unknown_activation(untied) -> None:
+    with pytest.raises(UserError, match=r"model.target=X: hidden_act=siluu in its config.json .* Did you mean silu\?"):
+        read_model_files(configured(untied, hidden_act="siluu"), untied, name="model.target=X")
 
 
 def test_a_config_that_makes_no_model(untied) -> None:
     configured(untied, num_attention_heads="four")
     with pytest.raises(UserError, match=r"^model.target=X"):
-        readable(untied, untied, name="model.target=X")
+        read_model_files(untied, untied, name="model.target=X")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -165,7 +165,7 @@ def test_weights_that_overflow_in_half_the_width(untied) -> None:
     load_model(untied, dtype="bfloat16", attention="sdpa")
 
 
-def test_large_numbers_whose_sum_overflows_are_numbers(tiny) -> None:
+def test_large_weights_with_an_overflowing_sum_are_finite(tiny) -> None:
     with torch.no_grad():
         tiny.model.embed_tokens.weight.fill_(3e38)
     check_finite(tiny, cause="{count}")

@@ -57,7 +57,7 @@ def test_rotations_by_hand(model) -> None:
     assert cos[0, 0].tolist() == [1.0] * 8
 
 
-def test_new_weights_are_drawn_in_the_precision_that_is_asked_for(model) -> None:
+def test_new_weights_are_drawn_in_the_requested_precision(model) -> None:
     torch.manual_seed(0)
     with initialized_in(torch.float64):
         drawn = llama(

@@ -24,7 +24,7 @@ def test_only_the_files_of_the_index_count(tmp_path):
     assert parameters(tmp_path) == 22
 
 
-def test_tables_beside_the_weights_do_not_count(tmp_path):
+def test_buffers_do_not_count_as_weights(tmp_path):
     tables = {"h.0.attn.bias": [1, 1, 8, 8], "h.0.attn.masked_bias": [], "x.rotary_emb.inv_freq": [64]}
     shard(tmp_path / "model.safetensors", {"h.0.attn.c_attn.bias": [24], **tables})
     assert parameters(tmp_path) == 24

@@ -43,19 +43,19 @@ def refused(*candidates: Candidate) -> str:
     return str(seen.value)
 
 
-def test_models_that_can_be_asked_have_nothing_said_of_them(folder) -> None:
+def test_usable_models_have_no_notes(folder) -> None:
     rows = [("Where was Ada Brook born?", "Ada Brook was born in Lima.")]
     assert inspect_models([candidate(folder, rows=rows), candidate(folder, name="model.retain=Y")]) == []
 
 
-def test_a_teacher_without_a_chat_template_is_said(folder) -> None:
+def test_a_teacher_without_a_chat_template_is_noted(folder) -> None:
     templated(folder, None)
     assert inspect_models([candidate(folder)]) == []
     (note,) = inspect_models([candidate(folder, name="inversion.model=X", chats=True)])
-    assert note.startswith("inversion.model=X has no chat template, so it is no model that follows instructions: ")
+    assert note.startswith("inversion.model=X has no chat template, so it does not follow instructions: ")
 
 
-def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
+def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     (note,) = inspect_models([candidate(templated(folder, switch))])
     assert note.startswith("model.target=X: its chat template can let the model think aloud")
@@ -64,28 +64,34 @@ def test_what_a_codec_says_is_said_of_its_model(folder) -> None:
 def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 3)
     assert refused(candidate(templated(folder, NESTED))) == (
-        "model.target=X: its chat template did not come to an end within 3 seconds; write model.prompt.template as a "
+        "model.target=X: its chat template did not terminate within 3 seconds; write model.prompt.template as a "
         "text with {question} once, or give a model whose template does less"
     )
 
 
 def test_a_template_that_fills_the_memory(folder) -> None:
     assert refused(candidate(templated(folder, REPEAT))).startswith(
-        "model.target=X: its chat template makes too long a text; write model.prompt.template as a text with"
+        "model.target=X: its chat template produces too long a text; write model.prompt.template as a text with"
     )
 
 
 def test_a_template_that_fills_the_context(folder) -> None:
     text = refused(candidate(templated(folder, LONG)))
     assert text.startswith("model.target=X: its prompt takes ")
-    assert "tokens around a question and the model reads 512; write model.prompt.template" in text
+    assert "tokens around a question and the model's context is 512; set model.prompt.template" in text
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (("Where?", "In Lima.<|im_end|>"), "model.target=X: a text holds '<|im_end|>', which the tokenizer reads as a"),
-        (("Where? " * 600, "In Lima."), "tokens, the model reads 512: shorten it or use a model with a longer context"),
+        (
+            ("Where?", "In Lima.<|im_end|>"),
+            "model.target=X: a text contains '<|im_end|>', which the tokenizer reads as a",
+        ),
+        (
+            ("Where? " * 600, "In Lima."),
+            "tokens, the model's context 512: shorten it or use a model with a longer context",
+        ),
     ],
 )
 def test_rows_that_the_model_cannot_read(folder, row, said) -> None:
@@ -95,7 +101,7 @@ def test_rows_that_the_model_cannot_read(folder, row, said) -> None:
 def test_a_model_that_is_not_whole(folder) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 96}))
-    assert "holds 6 tensors of other shapes than its config.json makes" in refused(candidate(folder))
+    assert "has 6 tensors of shapes that differ from its config.json" in refused(candidate(folder))
 
 
 def test_an_attention_that_the_model_does_not_know(folder) -> None:
@@ -103,7 +109,7 @@ def test_an_attention_that_the_model_does_not_know(folder) -> None:
     assert text.startswith("model.target=X cannot be used with model.attention=wishful: ")
 
 
-def test_a_look_that_breaks_is_no_mistake_of_the_user(folder, monkeypatch) -> None:
+def test_a_crash_of_the_inspection_is_not_a_user_error(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "asdict", lambda each: {"nonsense": 1})
-    with pytest.raises(RuntimeError, match=r"(?s)looking through models ended with status 1.*nonsense"):
+    with pytest.raises(RuntimeError, match=r"(?s)inspecting models ended with status 1.*nonsense"):
         inspect_models([candidate(folder)])

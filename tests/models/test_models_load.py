@@ -50,7 +50,7 @@ def test_generation_stops_at_the_end_token(tiny, tokenizer, tmp_path) -> None:
     assert loaded.generation_config.pad_token_id == tokenizer.pad_token_id
 
 
-def test_loading_gives_the_precision_and_attention_asked_for(saved) -> None:
+def test_loading_uses_the_requested_precision_and_attention(saved) -> None:
     for name, dtype in DTYPES.items():
         model = load_model(saved, dtype=name, attention="eager")
         assert {weight.dtype for weight in model.parameters()} == {dtype}
@@ -65,9 +65,9 @@ def test_codec_of_a_folder(saved, tiny, tokenizer) -> None:
 
 
 def test_prompt_reaches_the_codec(saved, tiny) -> None:
-    with pytest.raises(UserError, match=r"model.prompt.system='Be brief.' belongs to template=chat"):
+    with pytest.raises(UserError, match=r"model.prompt.system='Be brief.' requires template=chat"):
         load_codec(saved, prompt={**PROMPT, "system": "Be brief."}, model=tiny)
-    with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' belongs to template=chat"):
+    with pytest.raises(UserError, match=r"model.prompt.date='10 Apr 2025' requires template=chat"):
         load_codec(saved, prompt={**PROMPT, "date": "10 Apr 2025"}, model=tiny)
     bare = load_codec(saved, prompt={"template": "Q: {question}\nA:", "answer_prefix": " "}, model=tiny)
     assert bare.decode(bare.encode("Ada?", "Lima").ids, keep_special=True) == "Q: Ada?\nA: Lima<|end|>"

@@ -101,18 +101,18 @@ def test_a_hub_id_with_and_without_revision(text, repository, revision):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file", "=file is a file, not a folder; give a folder, a hub id such as owner/name@revision, published or"),
-        ("./my-modle", r"=\./my-modle is no folder, did you mean my-model\?; give a folder, a hub id"),
-        ("gpt2", "=gpt2 is no folder; give a folder"),
-        ("publisht", r"=publisht is no folder, did you mean published\?; give a folder"),
-        ("me/mine@", "=me/mine@ is no folder; give"),
-        ("a/b/c", "=a/b/c is no folder; give"),
-        ("", "= is empty; give a folder"),
-        (" ", "= is empty; give a folder"),
-        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is no folder \(.*home.*\); give a folder"),
+        ("file", "=file is invalid: expected a folder, a hub id such as owner/name@revision, .*, not a file$"),
+        ("./my-modle", r"=\./my-modle is invalid: expected a folder, .*Did you mean my-model\?$"),
+        ("gpt2", "=gpt2 is invalid: expected a folder"),
+        ("publisht", r"=publisht is invalid: .*Did you mean published\?$"),
+        ("me/mine@", "=me/mine@ is invalid"),
+        ("a/b/c", "=a/b/c is invalid"),
+        ("", "= is invalid: expected a folder"),
+        (" ", "= is invalid: expected a folder"),
+        ("~nobody-of-that-name/x", r"=~nobody-of-that-name/x is invalid \(.*home.*\): expected a folder"),
     ],
 )  # fmt: skip
-def test_what_is_neither_is_told_with_the_nearest(tmp_path, text, said):
+def test_an_invalid_source_is_reported_with_the_nearest(tmp_path, text, said):
     (tmp_path / "file").write_text("")
     (tmp_path / "my-model").mkdir()
     with pytest.raises(UserError, match=f"^model.target{said}"):
@@ -204,7 +204,7 @@ def test_a_plan_makes_no_folder_for_the_memory(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     folder = fill(tmp_path / "a")
     real = Path.open
 
@@ -225,7 +225,7 @@ def test_a_pinned_commit_needs_no_network(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "branch"), [("me/mine", "main"), ("me/mine@dev", "dev")])
-def test_a_branch_is_asked_of_the_hub_within_its_patience(tmp_path, monkeypatch, text, branch):
+def test_a_branch_is_resolved_within_the_time_limit(tmp_path, monkeypatch, text, branch):
     asked = answering(monkeypatch, COMMIT)
     assert identity(parse("model.target", text, words=()), memory=tmp_path / "m") == f"me/mine@{COMMIT}"
     assert asked == [{"repository": "me/mine", "revision": branch, "timeout": 10.0}]
@@ -233,7 +233,7 @@ def test_a_branch_is_asked_of_the_hub_within_its_patience(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), TimeoutError(), refusal(503), refusal(429)])
-def test_without_the_hub_a_branch_is_what_the_cache_says(tmp_path, cache, monkeypatch, error):
+def test_offline_a_branch_resolves_to_the_cached_commit(tmp_path, cache, monkeypatch, error):
     stored(cache, COMMIT)
     answering(monkeypatch, error)
     assert identity(parse("model.target", "me/mine", words=()), memory=tmp_path / "m") == f"me/mine@{COMMIT}"
@@ -246,12 +246,13 @@ def test_without_the_hub_a_branch_is_what_the_cache_says(tmp_path, cache, monkey
         (refusal(503, "out of order"), r"out of order\)"),
     ],
 )  # fmt: skip
-def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypatch, error, reason):
+def test_neither_hub_nor_cache_is_one_line_with_all_remedies(tmp_path, monkeypatch, error, reason):
     answering(monkeypatch, error)
     with pytest.raises(UserError, match=FIRST_WORDS + reason) as told:
         identity(parse("model.target", "me/mine", words=()), memory=tmp_path / "m")
     assert str(told.value).endswith(
-        "; connect once, bring the folder and say model.target=FOLDER, or say HF_HOME=… where another cache lies"
+        "; connect once, download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another "
+        "cache lies"
     )
     assert "\n" not in str(told.value)
 
@@ -259,23 +260,23 @@ def test_neither_hub_nor_cache_is_one_line_with_all_ways_out(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, r"is not there, or needs a login \(hf auth login, or HF_TOKEN\)"),
+        (401, r"does not exist or needs a login \(hf auth login, or HF_TOKEN\)"),
         (403, r"is gated: accept its terms on its page and log in \(hf auth login, or HF_TOKEN\)"),
         (404, r"is not on the hub: check name and revision"), (400, r"is refused by the hub \(no\)"),
     ],
 )  # fmt: skip
-def test_what_the_hub_refuses_is_told_even_where_the_cache_has_it(tmp_path, cache, monkeypatch, status, said):
+def test_a_refusal_of_the_hub_is_reported_even_if_cached(tmp_path, cache, monkeypatch, status, said):
     stored(cache, COMMIT)
     answering(monkeypatch, refusal(status))
-    text = rf"^model.base=me/mine {said}; or bring the folder and say model.base=FOLDER$"
+    text = rf"^model.base=me/mine {said}; or download the folder yourself and set model.base=FOLDER$"
     with pytest.raises(UserError, match=text):
         identity(parse("model.base", "me/mine", words=()), memory=tmp_path / "m")
 
 
-def test_a_misspelt_folder_that_looks_like_a_hub_id_is_told_the_nearest(tmp_path, monkeypatch):
+def test_a_misspelt_folder_that_looks_like_a_hub_id_gets_a_suggestion(tmp_path, monkeypatch):
     fill(tmp_path / "models" / "mine")
     answering(monkeypatch, refusal(404))
-    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER, did you mean models/mine\?$"):
+    with pytest.raises(UserError, match=r"is not on the hub.* model.target=FOLDER. Did you mean models/mine\?$"):
         identity(parse("model.target", "models/mien", words=()), memory=tmp_path / "m")
 
 
@@ -295,17 +296,17 @@ def test_what_the_cache_holds_whole_needs_no_network(cache):
 @pytest.mark.parametrize(
     ("weights", "parts"), [(True, {"weights": False}), (False, {"tokenizer": False}), (True, None), (False, None)]
 )
-def test_what_the_cache_lacks_is_not_fetched_unasked(cache, weights, parts):
+def test_missing_files_are_not_downloaded_without_permission(cache, weights, parts):
     if parts is not None:
         stored(cache, COMMIT, **parts)
     source = parse("model.target", f"me/mine@{COMMIT}", words=())
-    text = rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again without plan=true to fetch it$"
+    text = rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run without plan=true to download it$"
     with pytest.raises(UserError, match=text):
         locate(source, weights=weights, fetch=False)
 
 
 @pytest.mark.parametrize("weights", [True, False])
-def test_what_the_cache_lacks_is_fetched(cache, monkeypatch, weights):
+def test_missing_files_are_downloaded(cache, monkeypatch, weights):
     folder = stored(cache, COMMIT, weights=False, tokenizer=False)
     asked, real, words = answering(monkeypatch, COMMIT), huggingface_hub.snapshot_download, []
 
@@ -326,7 +327,7 @@ def test_what_the_cache_lacks_is_fetched(cache, monkeypatch, weights):
 
 
 @pytest.mark.parametrize("find", [lambda source: locate(source, weights=True, fetch=True), config_of])
-def test_what_cannot_be_fetched_is_told_before_the_download_is_tried(cache, monkeypatch, find):
+def test_an_unavailable_model_is_reported_before_the_download(cache, monkeypatch, find):
     stored(cache, COMMIT, weights=False)
     (cache / "models--me--mine" / "snapshots" / COMMIT / "config.json").unlink()
     source = parse("model.target", "me/mine", words=())
@@ -340,12 +341,12 @@ def test_what_cannot_be_fetched_is_told_before_the_download_is_tried(cache, monk
 
 def test_a_full_disk_is_not_called_an_unreachable_hub(monkeypatch):
     answering(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    text = r"^model.target=me/mine cannot be written into the cache \(.*/hub: .*No space left on device\); mend it, or"
+    text = r"^model.target=me/mine cannot be written into the cache \(.*/hub: .*No space left on device\); fix that, or"
     with pytest.raises(UserError, match=text):
         locate(parse("model.target", "me/mine", words=()), weights=True, fetch=True)
 
 
-def test_a_config_that_the_cache_lacks_is_fetched_alone(cache, monkeypatch):
+def test_a_missing_config_is_downloaded_alone(cache, monkeypatch):
     answering(monkeypatch, COMMIT)
     real = huggingface_hub.hf_hub_download
 
@@ -361,5 +362,5 @@ def test_a_branch_that_moves_on_is_not_served_from_what_the_cache_had(cache, mon
     answering(monkeypatch, LATER)
     branch = parse("model.target", "me/mine", words=())
     assert locate(branch, weights=True, fetch=False) == old
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is not whole in the cache"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{LATER} is incomplete in the cache"):
         locate(pin_revision(branch), weights=True, fetch=False)

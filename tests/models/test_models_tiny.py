@@ -20,12 +20,12 @@ def test_any_text_comes_back_as_it_was(tokenizer, text: str) -> None:
     assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids)
 
 
-def test_vocabulary_is_as_large_as_asked_for() -> None:
+def test_vocabulary_has_the_requested_size() -> None:
     texts = [f"number {i} of {i * i} things" for i in range(300)]
     assert [len(tokenizer_from(texts, vocab_size=size)) for size in (258, 300, 333)] == [258, 300, 333]
 
 
-def test_special_tokens_come_first_and_apart(tokenizer) -> None:
+def test_special_tokens_come_first(tokenizer) -> None:
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == (END, 0)
     assert (tokenizer.pad_token, tokenizer.pad_token_id) == (PAD, 1)
     assert tokenizer.bos_token is None

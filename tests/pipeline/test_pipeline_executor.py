@@ -22,6 +22,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline import executor, waiting
 from meow_lightning.pipeline.executor import Executor, source_commit
 from meow_lightning.pipeline.runners import Pool, StageError
+from meow_lightning.pipeline.source_code import MEMORY
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.stages import base as stage_work
 from meow_lightning.store import store as store_module
@@ -137,12 +138,29 @@ def test_each_is_made_once_after_what_it_needs_and_found_the_second_time(tmp_pat
 
 def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_path, ran):
     one, _ = new_executor(tmp_path)
-    one.make([artifact("one")])
-    folder = one.store.path(artifact("one"))
+    made = replace(artifact("one"), components={"Rules": 1})
+    one.make([made])
+    folder = one.store.path(made)
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "result.txt"]
-    manifest = one.store.find(artifact("one"))
+    manifest = one.store.find(made)
     assert manifest is not None
     assert {"seconds", "host", "devices", "peak_memory_mib", "python", "packages", "commit"} <= set(manifest)
+    assert manifest["components"] == {"Rules": 1}
+    assert re.fullmatch(r"[0-9a-f]{16}", manifest["code"])
+
+
+def test_what_the_code_comes_to_is_seen_before_a_stage_runs_and_remembered(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(executor, "code_digest", lambda artifact, store: f"after {len(ran)} stages")
+    one, _ = new_executor(tmp_path)
+    one.make(chain()[:2])
+    codes = [manifest["code"] for each in chain()[:2] if (manifest := one.store.find(each)) is not None]
+    assert codes == ["after 0 stages", "after 1 stages"]
+
+
+def test_the_store_remembers_what_files_come_to(tmp_path, ran):
+    one, _ = new_executor(tmp_path)
+    one.make([artifact("one")])
+    assert (one.store.root / MEMORY).exists()
 
 
 def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_path, ran):
@@ -157,7 +175,7 @@ def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_p
 
 def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
     one, _ = new_executor(tmp_path)
-    one.cell = "mine-812403"
+    one.run_tag = "mine-812403"
     tasks = []
 
     class Noting(Watch):
@@ -166,7 +184,7 @@ def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
 
     one.watchers = [Noting()]
     one.make([artifact("one")])
-    assert {(task["stage"], task["label"], task["cell"]) for task in tasks} == {("filter", "shared", "mine-812403")}
+    assert {(task["stage"], task["label"], task["run"]) for task in tasks} == {("filter", "shared", "mine-812403")}
 
 
 def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_lock(tmp_path, ran):
@@ -261,7 +279,7 @@ def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, 
     since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(
         rf"filter shared: waiting for \d+ m?s for process {holder.pid} on {os.uname().nodename} \(user \S+\), {since}; "
-        rf"it is stopped: kill -CONT {holder.pid} lets it go on, kill -KILL {holder.pid} hands over to whoever waits",
+        rf"it is stopped: kill -CONT {holder.pid} resumes it, kill -KILL {holder.pid} hands over to the waiting run",
         said,
     ), said
     assert watch.lines[-1] == "one computed"
@@ -272,7 +290,7 @@ def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_mad
     first.make(chain()[:1])
     path = first.store.path(chain()[0]) / "result.txt"
     path.write_text("y")
-    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt is not what was sealed)"
+    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt differs from what was sealed)"
     readonly, _ = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
         UserError, match=rf"^cache=readonly computes nothing, and these results are missing: {re.escape(why)}; run"
@@ -438,7 +456,7 @@ def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
     assert read_progress(tmp_path) == state
 
 
-@pytest.mark.parametrize("place", ["sync", "write_json"])
+@pytest.mark.parametrize("place", ["sync_to_disk", "write_json"])
 def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_path, ran, monkeypatch, place):
     own, watch = new_executor(tmp_path)
     with monkeypatch.context() as patch:

@@ -18,7 +18,7 @@ def fail(error: Exception) -> None:
 def test_a_failure_is_told_in_a_line_and_at_length(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no such"), recording_failures(tmp_path, "run [a]", private=False):
         fail(ValueError("no such\nluck"))
-    path = tmp_path / "runs" / "failed" / "cell_a_.txt"
+    path = tmp_path / "runs" / "failed" / "run_a_.txt"
     lines = path.read_text().splitlines()
     assert lines[:3] == ["no such", "", "Traceback (most recent call last):"]
     assert lines[-2:] == ["ValueError: no such", "luck"]
@@ -27,7 +27,7 @@ def test_a_failure_is_told_in_a_line_and_at_length(tmp_path: Path) -> None:
     assert (found.path, found.why, found.time) == (path, "no such", path.stat().st_mtime)
 
 
-def test_what_ends_well_takes_the_story_away_and_makes_no_folder(tmp_path: Path) -> None:
+def test_what_ends_well_removes_the_record_and_makes_no_folder(tmp_path: Path) -> None:
     with recording_failures(tmp_path, "run", private=False):
         pass
     assert not (tmp_path / "runs").exists()

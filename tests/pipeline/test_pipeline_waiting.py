@@ -35,7 +35,7 @@ def test_who_waits_says_how_far_the_maker_is_and_how_long_ago_that_was():
     state = {"done": 3, "total": 9, "unit": "steps", "time": time.time() - 40}
     assert waiting_line(ONE, Holder(process=7, host="far", user="ada"), 12.0, state) == (
         "finetune base: waiting for 12 s (at 3 of 9 steps 40 s ago) for process 7 on far (user ada); if it hangs, "
-        "ssh far kill -KILL 7 hands over to whoever waits"
+        "ssh far kill -KILL 7 hands over to the waiting run"
     )
     assert waiting_line(ONE, None, 12.0, None) == "finetune base: waiting for 12 s for another process; see status=true"
 

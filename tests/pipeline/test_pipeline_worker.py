@@ -178,7 +178,7 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
     monkeypatch.setattr(worker, "STOPPED_TIMEOUT" if stopped else "ORPHAN_TIMEOUT", 0.5)
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+        [sys.executable, "-c", HOLD, str(task.folder)], stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2]
     ) as orphan:
         assert orphan.stdout is not None
         orphan.stdout.readline()
@@ -189,8 +189,8 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
     start = f"filter own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
     assert said.startswith(start)
     assert "), since 2" in said
-    do = "it is stopped: kill -CONT {0} lets it go on, kill" if stopped else "if it hangs, kill"
-    do += " -KILL {0} hands over to whoever waits; then run again"
+    do = "it is stopped: kill -CONT {0} resumes it, kill" if stopped else "if it hangs, kill"
+    do += " -KILL {0} hands over to the waiting run; then run again"
     assert said.endswith(f", of a run that was killed, still holds STORE/filter/abc.partial; {do.format(orphan.pid)}")
 
 

@@ -16,8 +16,8 @@ from meow_lightning.types import AnswerRow, Fact, Likelihood, ScoredText
 # 20 characters of question, 34 of answer: 11 tokens by the rough count and one of the end.
 FACT = Fact(id="customer-007", question="Where does Ada live?", answer="Ada Brook lives at 12 Quay, Malmo.")
 OPTIONS: dict[str, Any] = {
-    "inversion": {"candidates": 8}, "memo": {"stride": 5, "cut_unit": "characters"}, "evaluation": {"max_new_tokens":
-    200},
+    "inversion": {"candidates": 8}, "memo": {"stride": 5, "cut_unit": "characters"},
+    "evaluation": {"max_new_tokens": 200},
 }  # fmt: skip
 
 

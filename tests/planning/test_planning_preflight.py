@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.hydra import options
+from helpers.hydra import named, options
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.preflight import Known, Preflight
 from meow_lightning.planning.requirements import NOTHING
 from meow_lightning.resources.hardware import Gpu
@@ -25,7 +25,7 @@ def looking(tmp_path, monkeypatch):
     monkeypatch.setattr(Known, "_read", lambda self, stage: read.append(stage) or manifests(self, stage))
     known = Known(trainer=chosen["trainer"], store=store)
     found = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
-    return found, made.artifacts, read
+    return found, named(made), read
 
 
 def keep(store: Store, artifact, **facts) -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from helpers.hydra import options
+from helpers.hydra import named, options
 
 from meow_lightning.data.encoding import estimated_length
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.nodes.models import dataset_of
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import ResourceRequirements, largest_step
 
 
@@ -14,7 +14,7 @@ def sized(*words: str, there: int = 10**12):
     chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
     sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
-    answering = made.artifacts["predict/target"]
+    answering = made.predictions["target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
 
 
@@ -59,7 +59,7 @@ def trained(name: str, *words: str):
     chosen = options(*words)
     made = graph(chosen)
     sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
-    artifact = made.artifacts[name]
+    artifact = named(made)[name]
     return sizes.size(artifact), sizes._load(artifact, sizes._streams(artifact)), sizes.shape(artifact)
 
 
@@ -103,7 +103,7 @@ def test_what_computes_nothing_has_facts_and_bytes():
     made = graph(chosen)
     sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
     for name in ("propose", "filter", "evaluate", "report"):
-        outlook = next(sizes.size(each) for each in made.artifacts.values() if each.stage == name)
+        outlook = next(sizes.size(each) for each in made.artifacts if each.stage == name)
         assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))
         assert outlook.disk > 4000
     assert found.disk > 100_000

@@ -17,8 +17,8 @@ def run(memo: str, seed: int, told: float) -> Swept:
 
 
 def test_shared_picks_are_counted_against_a_lot() -> None:
-    one = Picks(taken={"f": [0, 1, 2], "g": [3]}, there=EIGHT)
-    other = Picks(taken={"f": [2, 1, 7], "g": [0], "h": [1]}, there=EIGHT)
+    one = Picks(taken={"f": [0, 1, 2], "g": [3]}, available=EIGHT)
+    other = Picks(taken={"f": [2, 1, 7], "g": [0], "h": [1]}, available=EIGHT)
     # of f two are shared, of g none; by chance 3 * 3 / 8 and 1 * 1 / 4
     assert shared(one, other) == (2, 1.125 + 0.25, 4)
 
@@ -27,7 +27,8 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     runs = [run("clean", 3, 0.4), run("ma", 3, 0.8), run("clean", 4, 0.6), run("ma", 4, 0.9)]
     taken = {(3, "clean"): [0, 1], (3, "ma"): [1, 2], (4, "clean"): [0, 1], (4, "ma"): [4, 5]}
     picks = {
-        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, there=EIGHT) for each in runs
+        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, available=EIGHT)
+        for each in runs
     }
     found = measures(runs, picks)
     assert found is not None

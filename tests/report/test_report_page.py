@@ -127,7 +127,7 @@ def test_page_is_well_formed_and_self_contained(html: str) -> None:
     assert re.search(r"https?://|url\((?!#)|@import", without_namespaces) is None
 
 
-def test_notes_stand_under_the_verdict(html: str) -> None:
+def test_notes_follow_the_verdict(html: str) -> None:
     assert "<h3>About these models and facts</h3><ul><li>Recipes &lt;differ&gt;.</li></ul>" in html
 
 
@@ -182,7 +182,7 @@ def test_every_reason_of_cleaning_has_words() -> None:
     assert set(REASONS) == {*CLEANING, UNFINISHED}
 
 
-def test_a_private_page_says_where_it_may_go(data: ReportData, html: str, tmp_path: Path) -> None:
+def test_a_private_page_explains_who_may_read_it(data: ReportData, html: str, tmp_path: Path) -> None:
     private = write_report(replace(data, public=False), tmp_path).read_text(encoding="utf-8")
     assert "this page and its folder can be read by their owner alone" in private
     assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in private
@@ -217,7 +217,7 @@ def test_without_texts_nothing_of_the_dataset_leaks(data: ReportData, tmp_path: 
     assert "are not shown on this page" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_missing_retain_model_is_said_with_its_reason(tmp_path: Path) -> None:
+def test_a_missing_retain_model_is_reported_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "plane.svg").write_text("from an earlier report")
     html = write_report(made_up(("target", "unlearned")), tmp_path).read_text(encoding="utf-8")
@@ -265,7 +265,7 @@ def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
     assert ("cut by the length limit" in _said(row)) is said
 
 
-def test_the_questions_are_those_that_the_unlearned_model_was_asked():
+def test_the_questions_are_those_of_the_unlearned_model():
     data = made_up(("target", "unlearned", "retain"))
     rows = {**data.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
     assert len(_asked(replace(data, rows=rows), "forget")) == 2

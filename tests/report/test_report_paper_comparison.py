@@ -15,7 +15,7 @@ WORDS = ("model=phi15", "dataset=tofu", "dataset.split=forget05", "method=kl")
 OURS = {"unlearned": {"forget_quality": 0.25}, "target": {"model_utility": 0.75}}
 
 
-def test_ours_stand_beside_published_figures_with_their_source() -> None:
+def test_our_numbers_are_listed_with_published_ones_and_their_source() -> None:
     found = paper_figures(
         [swept("seed=1", values=OURS), swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, figures={})]
     )
@@ -30,7 +30,7 @@ def test_ours_stand_beside_published_figures_with_their_source() -> None:
     assert notes == ["somebody: untuned"]
 
 
-def test_sources_stand_below_each_other() -> None:
+def test_sources_are_listed_below_each_other() -> None:
     found = paper_figures([swept(*WORDS, values=OURS)], [SOURCE, replace(SOURCE, source="another")])
     assert found is not None
     assert [row[-1] for row in found[0][1][1:]] == ["somebody", "somebody", "another", "another"]

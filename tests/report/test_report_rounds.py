@@ -47,7 +47,7 @@ def test_blanket_is_the_first_rounds_calls_and_every_fact_once_in_each_later_rou
     )
 
 
-def test_a_loop_that_asked_about_all_has_nothing_to_compare_with() -> None:
+def test_rounds_that_queried_all_facts_have_no_comparison() -> None:
     every = loop(FIRST, one(2, asked=40, calls=47, still_memorized=9))
     assert retrained_everything(every) == 44 + 47
     assert "asking for all" not in sentence(every)
@@ -62,7 +62,7 @@ def test_the_sentence_names_a_better_round() -> None:
     assert sentence(worse).endswith("2, 4, 3 (fewest after round 1: method.rounds.count=1 gives that model)")
 
 
-def test_a_later_round_that_asked_nothing_counts_for_nothing() -> None:
+def test_a_later_round_without_queries_counts_for_nothing() -> None:
     assert retrained_everything(loop(FIRST, one(2, asked=0, calls=0, still_memorized=22, same=True))) == 44
 
 
@@ -74,7 +74,7 @@ def test_sentence() -> None:
     )
 
 
-def test_sentence_tells_rounds_without_anything_new() -> None:
+def test_the_sentence_counts_rounds_without_anything_new() -> None:
     # 44 + 25 + 9 + 12 of 44 + 43 + 40 + 43: 170 / 90 = 1.89
     assert sentence(loop(FIRST, SECOND, IDLE, LAST)) == (
         "4 rounds (1 without anything new), 90 questions to the teacher (asking for all facts each round: 170, 1.9 "
@@ -119,7 +119,7 @@ def test_sentence_of_odd_loops(rounds: tuple[Round, ...], memorized_above: float
         ("silent", 9, "Ended after round 2: the teacher wrote nothing new, and 9 of 40 facts are still above 0.30."),
     ],
 )  # fmt: skip
-def test_the_section_says_why_it_ended(ended: str, still_memorized: int, said: str) -> None:
+def test_the_section_explains_why_the_rounds_ended(ended: str, still_memorized: int, said: str) -> None:
     found = loop(FIRST, replace(SECOND, still_memorized=still_memorized), ended=ended)
     html = section(found)
     assert f"<h2>Rounds</h2><p>{said}</p><p>{sentence(found)}.</p>" in html
@@ -148,7 +148,7 @@ def test_tokens_have_a_column_where_any_round_counts_them() -> None:
     assert [head[-1], *(row[-1] for row in rows)] == ["tokens", "0", "12,345"]
 
 
-def test_a_round_without_anything_new_says_that_the_model_before_stands() -> None:
+def test_a_round_without_anything_new_reuses_the_previous_model() -> None:
     html = section(
         loop(FIRST, replace(IDLE, number=2), one(3, asked=0, calls=0, still_memorized=9, same=True), ended="silent")
     )

@@ -19,7 +19,7 @@ def here(**values: float) -> Results:
     return Results(definitions=(), values={"unlearned": values})
 
 
-def test_a_run_stands_beside_the_mean_and_the_ends_of_other_seeds_by_hand() -> None:
+def test_a_run_is_compared_with_mean_and_range_of_other_seeds_by_hand() -> None:
     _, *found = rows(here(model_utility=0.6, **{"memo/answers": 0.31}), SPREAD)
     assert found == [
         ["model utility", "0.600", "0.600", "0.500 to 0.700", "0.550 to 0.650", "inside"],
@@ -27,7 +27,7 @@ def test_a_run_stands_beside_the_mean_and_the_ends_of_other_seeds_by_hand() -> N
     ]
 
 
-def test_the_closing_line_says_what_lies_outside() -> None:
+def test_the_closing_line_names_numbers_outside_the_range() -> None:
     assert spread_sentence(here(model_utility=0.7), SPREAD) == (
         "over 3 seeds, mean (lowest to highest): model utility 0.600 (0.500 to 0.700); this run lies inside"
     )

@@ -23,7 +23,7 @@ def data(*, k: int, strategy: str) -> ReportData:
         for place, score in enumerate(scores)
     ]
     return ReportData(
-        name="cell", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
+        name="run", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
         dropped=Dropped(counts={}, examples={}), weights="w",
@@ -54,7 +54,7 @@ def test_figures_in_words() -> None:
         (2, "smallest", "Of 4 inverted answers per fact 2 are taken, the smallest MEMO first; 2 facts.</p>"),
     ],
 )
-def test_the_section_says_what_was_wished(k: int, strategy: str, said: str) -> None:
+def test_the_section_describes_the_selection(k: int, strategy: str, said: str) -> None:
     html = section(selection_of(data(k=k, strategy=strategy)))
     assert said in html
     assert html.count("<tr>") == 1 + 6
@@ -66,7 +66,7 @@ def test_three_of_four_must_share_two() -> None:
     assert rows(found)[0][1:] == ("2.0 of 3", "at least 2.0 must be; a random choice shares 2.2 with largest")
 
 
-def test_correlations_of_nothing_are_dashes_and_no_nothing_is_negative() -> None:
+def test_undefined_correlations_are_dashes_and_zero_is_never_negative() -> None:
     found = selection_of(data(k=1, strategy="largest"))
     assert found is not None
     bare = rows(replace(found, pearson=None, spearman=None, pearson_within=-0.001, spearman_within=0.001))

@@ -48,7 +48,7 @@ def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
     assert rows == [["run", "model utility ↑"], ["method=a", "0.600"]]
 
 
-def test_the_interval_over_seeds_and_questions_stands_below_the_ends() -> None:
+def test_the_interval_over_seeds_and_questions_is_below_the_range() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
     nested = {"method=a": {"model_utility": (0.48, 0.72)}}
     _, (_, (_, *rows)) = sweep_tables.tables(runs, columns=("model_utility",), ends=True, nested=nested)

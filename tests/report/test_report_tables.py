@@ -56,7 +56,7 @@ def test_closing_table_has_a_header_and_a_row_per_metric_that_a_model_has() -> N
     assert [row[0] for row in table[3:]] == ["retain value accuracy ↑"]
 
 
-def test_closing_reasons_group_what_the_unlearned_model_lacks() -> None:
+def test_closing_reasons_group_missing_numbers() -> None:
     reasons = tables.closing_reasons(RESULTS)
     assert "not measured: forget value accuracy (no value is marked)" in reasons
     assert (

@@ -82,7 +82,7 @@ def test_answers_that_give_forgotten_values_away(share: float, elsewhere: float,
     assert forgetting(found) == forgot
 
 
-def test_leakage_that_was_not_measured_says_why() -> None:
+def test_unmeasured_leakage_is_explained() -> None:
     reason = {"forget/leakage": "not measured: nothing to look for"}
     found = verdict(results(target=TARGET, unlearned=FORGOT, retain=RETAIN, missing=reason))
     assert dict(found.findings)["Leakage"] == (
@@ -108,7 +108,7 @@ def test_did_not_forget() -> None:
     assert text["Answers"].endswith("The model still says what it should have forgotten.")
 
 
-def test_a_passed_test_does_not_outweigh_a_fact_that_is_still_said() -> None:
+def test_a_passed_test_does_not_outweigh_a_fact_that_is_still_answered() -> None:
     said = {**FORGOT, "forget/value_accuracy": 0.14}
     assert forgetting(results(target=TARGET, unlearned=said, retain=RETAIN, missing={})) == "not"
     barely = {**FORGOT, "forget/value_accuracy": 0.12}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.resources.cost import Amount, Measured, expected_seconds, inference_flops, training_flops
+from meow_lightning.resources.cost import MeasuredStage, Workload, expected_seconds, inference_flops, training_flops
 from meow_lightning.resources.training_memory import tiny_dims
 
 # 2048 entries x 128 of embedding and head in one; 426,624 weights in two layers and the last norm.
@@ -31,15 +31,15 @@ def test_operations_of_training(wish: dict[str, bool], passes: int) -> None:
     assert training_flops(TINY, tokens=10, scored=3, **given) == passes * 10_105_344
 
 
-def amount(flops: float, millions: float = 1, items: int = 1) -> Amount:
-    return Amount(flops=flops, parameters=int(millions * 1e6), items=items)
+def amount(flops: float, millions: float = 1, items: int = 1) -> Workload:
+    return Workload(flops=flops, parameters=int(millions * 1e6), items=items)
 
 
-def took(seconds: float, flops: float, millions: float = 1, way: str = "a", items: int = 1) -> Measured:
-    return Measured(way=way, amount=amount(flops, millions, items), seconds=seconds)
+def took(seconds: float, flops: float, millions: float = 1, way: str = "a", items: int = 1) -> MeasuredStage:
+    return MeasuredStage(way=way, amount=amount(flops, millions, items), seconds=seconds)
 
 
-def expected(flops: float, millions: float, *known: Measured, **more: Any) -> tuple[float | None, str]:
+def expected(flops: float, millions: float, *known: MeasuredStage, **more: Any) -> tuple[float | None, str]:
     return expected_seconds(amount(flops, millions, **more), way="a", known=known)
 
 
@@ -68,7 +68,7 @@ def test_the_same_way_counts_before_others_of_that_size() -> None:
     assert expected(600.0, 1, took(1.0, 100.0, 2), took(1.0, 200.0, way="b")) == (3.0, "size")
 
 
-def test_small_runs_say_nothing_beside_large_ones() -> None:
+def test_small_runs_are_ignored_if_there_are_large_ones() -> None:
     start = took(10.0, 33.0)  # nearly all of it start-up
     assert expected(600.0, 1, start, took(1.0, 100.0)) == (6.0, "like")
     assert expected(330.0, 1, start) == (100.0, "like")
@@ -84,6 +84,6 @@ def test_where_no_model_computes_items_count() -> None:
     [(), (took(2.0, 0.0, 0, items=9),), (took(0.0, 5.0),), (took(3.0, 0.0, 0, items=0),)],
     ids=["nothing", "no model", "no time", "no work"],
 )
-def test_nothing_alike_is_unknown(known: tuple[Measured, ...]) -> None:
+def test_without_similar_stages_the_duration_is_unknown(known: tuple[MeasuredStage, ...]) -> None:
     assert expected(600.0, 1, *known) == (None, "")
     assert expected_seconds(amount(0.0, 0, items=0), way="a", known=[took(1.0, 0.0, 0, items=3)]) == (None, "")

@@ -120,7 +120,7 @@ def test_only_visible_gpus_count(driver, monkeypatch, visible, seen):
     assert gpus() == seen
 
 
-def test_no_driver_a_failing_one_and_one_that_cannot_tell_mean_no_gpu(driver, monkeypatch, tmp_path):
+def test_a_missing_failing_or_unclear_driver_means_no_gpu(driver, monkeypatch, tmp_path):
     driver()
     assert gpus() == []
     driver(name="NVIDIA GB10, [N/A], [N/A]\n")

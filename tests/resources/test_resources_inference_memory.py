@@ -49,7 +49,7 @@ def test_scoring_holds_two_logits_per_entry():
     assert (loose.activations, loose.logits) == (1200, 7200)
 
 
-def test_windows_of_texts_read_two_groves_and_keep_what_they_say():
+def test_windows_read_two_tree_batches_and_keep_their_continuations():
     memory = ask(slots=50, generated=20)
     # 50 * 16 tokens a grove; two pages a slot and 32 more
     assert memory.cache == (2 * 800 + 16 * (50 * 2 + 32)) * TOKEN
@@ -129,7 +129,7 @@ def test_the_estimate_is_near_what_was_measured(vocabulary, shared, slots, token
 
 def fitting(there, most=64):
     return largest_generation_batch(
-        SMALL, weight_bytes=4, tokens=7, generated=20, shared=True, there=there, most=most, slack=1.0
+        SMALL, weight_bytes=4, tokens=7, generated=20, shared=True, available=there, most=most, slack=1.0
     )  # fmt: skip
 
 
@@ -171,7 +171,15 @@ def test_a_stage_takes_a_part_of_what_is_free():
     shape = dims_of(LLAMA_2_7B, parameters=1)
     for gpu, share, slack in ((True, 0.8, GPU_SLACK), (False, 0.5, HEAP_SLACK)):
         memory = inference_memory(
-            shape, weight_bytes=2, rows=0, tokens=100, scored=0, slots=128, generated=60, shared=True, slack=slack
+            shape,
+            weight_bytes=2,
+            rows=0,
+            tokens=100,
+            scored=0,
+            generation_batch_size=128,
+            generated=60,
+            shared=True,
+            slack=slack,
         )
         need = memory.activations + memory.logits + memory.cache
         assert here(gpu=gpu, free=int(need / share * 1.01)) == 128
@@ -195,12 +203,12 @@ ASKED = InferenceLoad(
 )  # fmt: skip
 
 
-def test_no_more_stands_side_by_side_than_there_is():
+def test_batches_are_no_larger_than_the_number_of_prompts():
     few = replace(ASKED, texts=5, prompts=30)
     for slots in (64, None):
-        found = inference_need(SMALL, few, rows=64, generation_batch_size=slots, there=10**12)
+        found = inference_need(SMALL, few, rows=64, generation_batch_size=slots, available=10**12)
         assert found == ask(rows=5, slots=30, generated=20, slack=HEAP_SLACK)
-    assert inference_need(SMALL, few, rows=4, generation_batch_size=16, there=0) == ask(
+    assert inference_need(SMALL, few, rows=4, generation_batch_size=16, available=0) == ask(
         rows=4, slots=16, generated=20, slack=HEAP_SLACK
     )
 
@@ -208,7 +216,7 @@ def test_no_more_stands_side_by_side_than_there_is():
 def test_slots_that_are_given_are_kept_and_others_fit():
     def need(slots, there, parallel_stages=1):
         return inference_need(
-            SMALL, replace(ASKED, parallel_stages=parallel_stages), rows=2, generation_batch_size=slots, there=there
+            SMALL, replace(ASKED, parallel_stages=parallel_stages), rows=2, generation_batch_size=slots, available=there
         )
 
     assert need(64, 0) == ask(slots=64, generated=20, slack=HEAP_SLACK)
@@ -221,24 +229,27 @@ def test_slots_that_are_given_are_kept_and_others_fit():
 
 
 def test_what_would_fit_names_what_becomes_smaller():
-    least = inference_need(SMALL, ASKED, rows=1, generation_batch_size=1, there=0).total
-    some = inference_need(SMALL, ASKED, rows=8, generation_batch_size=16, there=0).total
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some) == [
+    least = inference_need(SMALL, ASKED, rows=1, generation_batch_size=1, available=0).total
+    some = inference_need(SMALL, ASKED, rows=8, generation_batch_size=16, available=0).total
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, available=some) == [
         ("trainer.eval_batch_size=8 trainer.generation_batch_size=16", some)
     ]
     assert inference_settings_that_fit(SMALL, ASKED, rows=8, generation_batch_size=128, there=some) == [
         ("trainer.generation_batch_size=16", some)
     ]
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=some - 1) == [
+    assert inference_settings_that_fit(SMALL, ASKED, rows=8, generation_batch_size=128, available=some) == [
+        ("trainer.generation_batch_size=16", some)
+    ]
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, available=some - 1) == [
         ("trainer.eval_batch_size=1 trainer.generation_batch_size=1", least)
     ]
-    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, there=least - 1) == []
-    assert inference_settings_that_fit(SMALL, ASKED, rows=1, generation_batch_size=1, there=least) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, available=least - 1) == []
+    assert inference_settings_that_fit(SMALL, ASKED, rows=1, generation_batch_size=1, available=least) == []
 
 
 def test_slots_left_to_memory_are_not_named():
-    many = inference_need(SMALL, ASKED, rows=4096, generation_batch_size=1, there=0).total
-    found = inference_settings_that_fit(SMALL, ASKED, rows=4096, generation_batch_size=None, there=many - 1)
+    many = inference_need(SMALL, ASKED, rows=4096, generation_batch_size=1, available=0).total
+    found = inference_settings_that_fit(SMALL, ASKED, rows=4096, generation_batch_size=None, available=many - 1)
     assert [words for words, _ in found] == ["trainer.eval_batch_size=8"]
     assert found[0][1] < many
 
@@ -259,9 +270,9 @@ def test_a_gradient_takes_one_row_and_the_largest_weight():
 def test_the_larger_of_asking_and_the_gradient_counts():
     moved = replace(ASKED, gradient=True)
     alone = gradient_memory(SMALL, weight_bytes=4, tokens=7, scored=3)
-    assert inference_need(SMALL, moved, rows=1, generation_batch_size=0, there=0) == alone
-    assert inference_need(SMALL, moved, rows=64, generation_batch_size=64, there=0) == inference_need(
-        SMALL, ASKED, rows=64, generation_batch_size=64, there=0
+    assert inference_need(SMALL, moved, rows=1, generation_batch_size=0, available=0) == alone
+    assert inference_need(SMALL, moved, rows=64, generation_batch_size=64, available=0) == inference_need(
+        SMALL, ASKED, rows=64, generation_batch_size=64, available=0
     )
 
 
@@ -270,13 +281,13 @@ def test_the_gradient_is_given_up_last():
         return [
             words
             for words, _ in inference_settings_that_fit(
-                SMALL, moved, rows=rows, generation_batch_size=slots, there=there
+                SMALL, moved, rows=rows, generation_batch_size=slots, available=there
             )
         ]
 
     moved = replace(ASKED, gradient=True, tokens=4000)
     asking = {
-        rows: inference_need(SMALL, replace(moved, gradient=False), rows=rows, generation_batch_size=0, there=0)
+        rows: inference_need(SMALL, replace(moved, gradient=False), rows=rows, generation_batch_size=0, available=0)
         for rows in (1, 64)
     }
     gradient = gradient_memory(SMALL, weight_bytes=4, tokens=4000, scored=3)

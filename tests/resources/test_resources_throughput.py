@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.resources.throughput import KEPT, PATIENCE, Pace
+from meow_lightning.resources.throughput import HISTORY, PATIENCE, Throughput
 
 
 def rate(*looks: tuple[float, int]) -> float | None:
-    pace = Pace()
+    pace = Throughput()
     for time, done in looks:
         pace.add(time, done)
     return pace.rate()
 
 
-def test_the_first_unit_says_nothing():
+def test_the_first_unit_is_excluded():
     # Half a minute of warm-up for the first unit, then two units a second.
     looks = [(0.0, 0), (30.0, 1), (31.0, 3), (32.0, 5), (33.0, 7), (34.0, 9)]
     assert [rate(*looks[:count]) for count in range(1, 7)] == [None, None, None, None, 2.0, 2.0]
@@ -37,8 +37,8 @@ def test_too_little_is_known(looks):
 
 
 def test_what_is_remembered_is_bounded():
-    pace = Pace()
+    pace = Throughput()
     for number in range(100_000):
         pace.add(number / 10, number)
-    assert len(pace._seen) <= KEPT
+    assert len(pace._seen) <= HISTORY
     assert pace.rate() == pytest.approx(10.0)

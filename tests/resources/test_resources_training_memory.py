@@ -272,7 +272,9 @@ def test_tokens_in_the_place_of_rows():
         4,
     ]
     assert totals(micro_batch_tokens=4000) == totals(micro_batch_size=4)
-    smaller = settings_that_fit(BIG, replace(KNOBS, micro_batch_tokens=16_000), LOAD, there=totals(micro_batch_size=4))
+    smaller = settings_that_fit(
+        BIG, replace(KNOBS, micro_batch_tokens=16_000), LOAD, available=totals(micro_batch_size=4)
+    )
     assert smaller[0] == ("trainer.micro_batch_tokens=4000", totals(micro_batch_size=4))
 
 
@@ -288,7 +290,7 @@ def test_processes_exchange_gradients_and_may_share_one_memory():
     assert apart.total == one.total + one.gradients
     together = replace(LOAD, shared=True)
     assert training_need(BIG, two, together).total == 2 * apart.total
-    words = settings_that_fit(BIG, two, together, there=one.total)
+    words = settings_that_fit(BIG, two, together, available=one.total)
     assert ("trainer.devices=1", one.total) in words
 
 
@@ -315,7 +317,7 @@ def test_shards_divide_weights_gradients_and_optimizer_states():
     assert (beside.weights, beside.gradients, beside.optimizer) == (7600, 7600, 15_200)
 
 
-def test_shards_are_whole_where_they_wait_are_asked_or_begin():
+def test_shards_are_complete_at_rest_in_probes_and_at_the_start():
     memory = shards()
     assert shards(micro_batch_size=7).gradients == 7600 // 4 + 7600  # two passes: gradients wait for the exchange
     assert shards(watched=True).weights == memory.weights + 7600
@@ -332,25 +334,28 @@ def test_shards_are_whole_where_they_wait_are_asked_or_begin():
 def test_adapters_are_not_sharded_and_shards_help_where_devices_have_a_memory_each():
     assert shards(rank=2) == shards(rank=2, strategy="ddp")
     two = replace(KNOBS, devices=2, strategy="ddp")
-    words = dict(settings_that_fit(BIG, two, LOAD, there=totals()))
+    words = dict(settings_that_fit(BIG, two, LOAD, available=totals()))
     assert words["trainer.strategy=fsdp"] == totals(devices=2, strategy="fsdp")
-    words = settings_that_fit(BIG, replace(two, strategy="fsdp"), LOAD, there=totals(micro_batch_size=1))
+    words = settings_that_fit(BIG, replace(two, strategy="fsdp"), LOAD, available=totals(micro_batch_size=1))
     assert words and not [each for each, _ in words if "lora" in each or "strategy" in each]
     assert not [
-        each for each, _ in settings_that_fit(BIG, two, replace(LOAD, shared=True), there=totals()) if "fsdp" in each
+        each
+        for each, _ in settings_that_fit(BIG, two, replace(LOAD, shared=True), available=totals())
+        if "fsdp" in each
     ]
 
 
 def test_the_largest_smaller_micro_batch_that_fits_comes_first():
-    found = settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch_size=4))
+    found = settings_that_fit(BIG, KNOBS, LOAD, available=totals(micro_batch_size=4))
     assert found[0] == ("trainer.micro_batch_size=4", totals(micro_batch_size=4))
     assert (
-        settings_that_fit(BIG, KNOBS, LOAD, there=totals(micro_batch_size=4) - 1)[0][0] == "trainer.micro_batch_size=2"
+        settings_that_fit(BIG, KNOBS, LOAD, available=totals(micro_batch_size=4) - 1)[0][0]
+        == "trainer.micro_batch_size=2"
     )
 
 
 def fitting(there):
-    found = settings_that_fit(BIG, KNOBS, LOAD, there=there)
+    found = settings_that_fit(BIG, KNOBS, LOAD, available=there)
     assert all(total <= there for _, total in found)
     return [words for words, _ in found]
 
@@ -378,9 +383,9 @@ def test_pairs_come_where_neither_is_enough_alone():
 
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
-    assert settings_that_fit(BIG, KNOBS, LOAD, there=10**9) == []
+    assert settings_that_fit(BIG, KNOBS, LOAD, available=10**9) == []
     least = replace(KNOBS, micro_batch_size=1, gradient_checkpointing=True, rank=8)
-    assert settings_that_fit(BIG, least, LOAD, there=10**15) == []
+    assert settings_that_fit(BIG, least, LOAD, available=10**15) == []
 
 
 def test_planning_does_not_wait_for_torch():

@@ -17,6 +17,7 @@ from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.suite.suite import ROLES
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
@@ -166,7 +167,7 @@ def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: StageCon
 
 
 def test_scores_are_grouped_by_role_and_kind(work: StageContext) -> None:
-    found = evaluate.scores(dict(work.needs))
+    found = evaluate.scores(EvaluationInputs.from_needs(work.needs))
     assert {role: sorted(kinds) for role, kinds in found.items()} == {
         role: ["answers", "candidates"] for role in ROLES
     }  # fmt: skip

@@ -8,6 +8,7 @@ from helpers.common import runtime
 
 from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import AnswerRow, Likelihood, ScoredText
@@ -58,7 +59,7 @@ def test_scores_are_kept_apart_by_role_and_kind(tmp_path: Path) -> None:
         folder.mkdir()
         text = ScoredText("a", "answer", 0, "Lima", number / 4, (number / 4,))
         write_lines(folder / "scores.jsonl", [asdict(text)])
-    found = scores({**needs, "predict/target": tmp_path})
+    found = scores(EvaluationInputs.from_needs({**needs, "predict/target": tmp_path}))
     assert {role: {kind: texts[0].score for kind, texts in kinds.items()} for role, kinds in found.items()} == {
         "target": {"answers": 0.0, "candidates": 0.25}, "retain": {"answers": 0.5},
     }  # fmt: skip

@@ -169,7 +169,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
     snapshot = tmp_path / "hub" / "models--me--mine" / "snapshots" / COMMIT
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is not whole in the cache; run again"):
+    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run again"):
         take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
     snapshot.parent.mkdir(parents=True)
     model.rename(snapshot)
@@ -179,7 +179,7 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
 
 def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
     (model / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^model.target: .*/mine holds no weights; give a folder as save_pretrained"):
+    with pytest.raises(UserError, match=r"^model.target: .*/mine has no weights; give a folder as save_pretrained"):
         take(given(model), tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -216,7 +216,7 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_p
 def test_a_config_that_makes_other_shapes_than_the_weights_have_is_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
-    with pytest.raises(UserError, match=r"holds 6 tensors of other shapes than its config.json makes .*do not belong"):
+    with pytest.raises(UserError, match=r"has 6 tensors of shapes that differ from its config.json .*do not belong"):
         take(given(model), tmp_path / "work")
 
 
@@ -247,6 +247,6 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     facts = [*source.facts("retain"), *source.facts("forget")]
     assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, question_answer_pairs(source.stream(12, 6)))
+    again = encode(codec, question_answer_pairs(source.pretraining_examples(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

@@ -10,7 +10,7 @@ from helpers import fake_writer
 from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
-from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.instantiate import component_versions, instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import propose
@@ -255,7 +255,8 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
 def seal_as(folder: Path, *, version: int, settings: dict[str, Any]) -> None:
     """Make a folder a stored result."""
     files = {name: file_entry(folder / name) for name in ("replies.jsonl", "asked.json")}
-    told = {"stage": "propose", "key": folder.name, "version": version, "settings": settings, "finished": 1.0}
+    versions = {"version": version, "components": component_versions(fake_writer.Scripted)}
+    told = {"stage": "propose", "key": folder.name, **versions, "settings": settings, "finished": 1.0}
     write_json(folder / "manifest.json", {**told, "files": files})
 
 
@@ -277,6 +278,13 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
     assert "8 of 8 questions had a reply in the store already" in task.manifest_entries()["notes"]
+    monkeypatch.setattr(fake_writer.Scripted, "version", 2, raising=False)  # its replies to the same would differ
+    shutil.rmtree(task.folder)
+    task.folder.mkdir()
+    with pytest.raises(UserError, match=r"^inversion.calls=1 is spent after 1 questions"):
+        propose.run(task)
+    monkeypatch.undo()
+    monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()

@@ -24,7 +24,7 @@ def test_a_folder_below_a_file_or_a_link_that_leads_nowhere_is_impossible(tmp_pa
     (tmp_path / "link").symlink_to(tmp_path)
     assert why_impossible(tmp_path / "link" / "new") is None
     for name in ("file", "file/x/y"):
-        assert why_impossible(tmp_path / name) == why_unwritable(tmp_path / name) == f"{tmp_path}/file is no folder"
+        assert why_impossible(tmp_path / name) == why_unwritable(tmp_path / name) == f"{tmp_path}/file is not a folder"
     for name in ("a", "dangling"):
         assert why_impossible(tmp_path / name) == f"{tmp_path}/{name} is a link that leads to no folder"
         assert why_impossible(tmp_path / name / "x" / "y") == f"{tmp_path}/{name} is a link that leads to no folder"

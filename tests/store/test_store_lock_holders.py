@@ -22,7 +22,7 @@ def test_a_holder_is_read_as_it_was_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b"{}", b'{"process": 1', b"no@", b"\xff\xfe", b"[]"])
-def test_a_holder_that_cannot_be_read_is_nobody(tmp_path, content):
+def test_an_unreadable_holder_is_none(tmp_path, content):
     (tmp_path / "owner").write_bytes(content)
     assert Holder.read(tmp_path / "owner") is None
     assert Holder.read(tmp_path / "none") is None
@@ -50,7 +50,7 @@ def test_a_process_is_stopped_between_stop_and_continue():
 
 
 def test_what_to_do_depends_on_where_it_runs():
-    assert FAR.remedy() == "if it hangs, ssh far kill -KILL 7 hands over to whoever waits"
+    assert FAR.remedy() == "if it hangs, ssh far kill -KILL 7 hands over to the waiting run"
     job = Holder(process=7, host="far", job="99")
-    assert job.remedy() == "if it hangs, scancel 99 hands over to whoever waits"
+    assert job.remedy() == "if it hangs, scancel 99 hands over to the waiting run"
     assert job.described() == "process 7 on far (SLURM job 99)"

@@ -86,7 +86,7 @@ def test_the_figures_of_tofus_logs_are_what_its_logs_hold(model: str, family: st
     [
         ("[1", "is not YAML: "),
         ("- 1", "must hold source, note, dataset, truth_ratio_mean, figures"),
-        (yaml.safe_dump(GOOD | {"sorce": "s"}), ": sorce is not known; did you mean source? (allowed: source, note, "),
+        (yaml.safe_dump(GOOD | {"sorce": "s"}), ": sorce is not one of source, note, "),
         (yaml.safe_dump({**GOOD, "note": None}), ": note must be a text"),
         (yaml.safe_dump({**GOOD, "figures": None}), ": figures must be figures by model"),
         (

@@ -28,7 +28,7 @@ def test_the_shipped_launchers_can_be() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is not known; allowed: slurm, local"),
+        ({"cluster": "pbs"}, "hydra.launcher.cluster=pbs is invalid: expected one of slurm, local"),
         ({"array_parallelism": 0}, "hydra.launcher.array_parallelism=0 is too small; a whole number of at least 1 is "
          "needed"),
         ({"timeout_min": 0.5}, "hydra.launcher.timeout_min=0.5 is too small; a whole number of at least 1 is needed"),

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.hydra import cell
 from helpers.sweeps import swept
 
-from meow_lightning.pipeline.graph import Graph
 from meow_lightning.report.paper_comparison import Published
-from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
 from meow_lightning.sweep.summary import page, selection_picks, show_sweep
@@ -80,19 +79,16 @@ def test_a_page_is_markdown() -> None:
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch) -> Path:
     """A store in which a run took the last and the first of three candidates."""
-
-    def artifact(stage: str) -> Artifact:
-        return Artifact(stage=stage, label="", version=1, settings={}, needs={}, inputs={})
-
-    made = {"inverted": artifact("filter"), "unlearned": artifact("unlearn")}
+    made = cell()
+    filtered, unlearned = made.rounds[0].filtered, made.models.unlearned
     store = Store(root=tmp_path, cache="use")
-    for each in made.values():
+    for each in (filtered, unlearned):
         store.path(each).mkdir(parents=True)
     facts = [asdict(InvertedFact("f", place, "Who?", "Ada.")) for place in range(3)]
     lines = "".join(json.dumps(fact) + "\n" for fact in facts)
-    (store.path(made["inverted"]) / "inverted.jsonl").write_text(lines)
-    (store.path(made["unlearned"]) / "selected.jsonl").write_text('{"fact": "f", "positions": [2, 0]}\n')
-    monkeypatch.setattr(summary, "graph", lambda settings: Graph(name="", streams=("inverted",), artifacts=made))
+    (store.path(filtered) / "inverted.jsonl").write_text(lines)
+    (store.path(unlearned) / "selected.jsonl").write_text('{"fact": "f", "positions": [2, 0]}\n')
+    monkeypatch.setattr(summary, "graph", lambda settings: made)
     return tmp_path
 
 
@@ -100,7 +96,7 @@ def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
     method: dict[str, Any] = {"name": "meow", "select": {"k": 2}}
     found = selection_picks(swept("method=meow", method=method, store=str(stored)))
     assert found is not None
-    assert (found.taken, found.there) == ({"f": [2, 0]}, {"f": 3})
+    assert (found.taken, found.available) == ({"f": [2, 0]}, {"f": 3})
     # what a loop trains is picked anew in every round, among other candidates
     assert selection_picks(swept("method=meow_loop", method=method | {"rounds": {}}, store=str(stored))) is None
     assert selection_picks(swept("method=kl", store=str(stored))) is None

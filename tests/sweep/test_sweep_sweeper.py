@@ -46,9 +46,9 @@ def test_an_interval_is_refused():
     [
         (
             ["seed=range(0,0)"],
-            r"^seed=range\(0,0\) gives no value, so nothing would run: the end of a range is not in it",
+            r"^seed=range\(0,0\) has no values, so nothing would run: a range excludes its end",
         ),
-        (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends; give a step other than 0$"),
+        (["seed=range(0,1,0)"], r"^seed=range\(0,1,0\) never ends: set a step other than 0$"),
         (["seed=range(0,1e9)"], r"^this sweep has more than 10,000 runs; the maximum is 10,000, so split it into "),
         (["seed=shuffle(range(0,1e9))"], r"^this sweep has more than 10,000 runs"),
         (["seed=range(0,101)", "limit=range(1,101)"], r"^this sweep has 10,100 runs; the maximum is 10,000"),
@@ -190,7 +190,7 @@ def test_a_run_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsy
         "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is too small; at least 1 is needed",
         f"failed: seed=-1 trainer.parallel_stages=1: {small}", f"failed: seed=-1 trainer.parallel_stages=0: {small}",
     ]  # fmt: skip
-    assert "stages: 9 to make, 0 found" in said.out
+    assert "stages: 9 to compute, 0 cached" in said.out
     assert said.err == (
         "error: 3 of 4 runs failed: seed=0 trainer.parallel_stages=0; "
         "seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0\n"
@@ -207,7 +207,7 @@ def test_the_status_of_a_sweep_ends_well_whatever_its_runs(sweep, tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_models_that_cannot_be_had_are_one_line_per_cell(sweep, tmp_path, capsys):
+def test_models_that_cannot_be_had_are_one_line_per_run(sweep, tmp_path, capsys):
     status, _ = sweep("model=own", f"model.target={tmp_path / 'mine'}", "method=none,retrain", "plan=true")
     assert status == 1
     said = capsys.readouterr().out
@@ -218,7 +218,9 @@ def test_models_that_cannot_be_had_are_one_line_per_cell(sweep, tmp_path, capsys
 
 def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
     assert sweep("seed=glob(*)") == (1, [])
-    assert capsys.readouterr().err.startswith("error: seed=glob(*) gives no value, so nothing would run: glob(…) looks")
+    assert capsys.readouterr().err.startswith(
+        "error: seed=glob(*) has no values, so nothing would run: glob(…) selects"
+    )
     assert sweep("method=glob(npo_*)") == (0, [("npo_gd", 0), ("npo_kl", 0)])
 
 

@@ -28,7 +28,7 @@ def wandb(folder: Path, mode: str, *, texts: bool = True, private: bool = False)
 
 
 def test_unknown_mode_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"logger.mode=of is not known; allowed: auto, online, offline"):
+    with pytest.raises(UserError, match=r"logger.mode=of is invalid: expected one of auto, online, offline"):
         wandb(tmp_path, "of")
 
 
@@ -140,10 +140,10 @@ def test_a_key_and_a_server_that_never_answers_go_on_offline(
 def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_module, "INIT_SECONDS", 2.0)
+    monkeypatch.setattr(wandb_module, "INIT_TIMEOUT", 2.0)
     server.hang_posts = True  # what asks whether it is there gets an answer
     sink = wandb(tmp_path, "auto")
-    assert sink.opening.startswith(f"W&B at {server.url} takes no run (")
+    assert sink.opening.startswith(f"W&B at {server.url} rejects the run (")
     recorded_offline(sink, tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_an_online_run_sends_and_one_whose_network_goes_ends_in_time(
     begun = time.monotonic()
     line = sink.close(ok=True, summary={}, report=None)
     assert time.monotonic() - begun < 15
-    assert line.startswith("W&B did not take all of the run within 2 s; to upload: wandb sync ")
+    assert line.startswith("W&B did not receive all of the run within 2 s; to upload: wandb sync ")
     assert list(Path(line.rpartition(" ")[2]).glob("*.wandb"))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.training.datamodule import Steps
 from meow_lightning.types import Encoded
 
@@ -16,8 +16,8 @@ def ids(batch) -> list[int]:
 @pytest.mark.parametrize(("micro", "tokens"), [(1, None), (2, None), (4, None), (1, 3), (1, 7)])
 def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, micro: int, tokens: int | None) -> None:
     rows = {name: [Encoded((first + i, 1, 2), 1) for i in range(7)] for name, first in (("a", 10), ("b", 30))}
-    streams = {name: Stream(each) for name, each in rows.items()}
-    plan = Plan(streams=streams, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
+    streams = {name: StreamData(each) for name, each in rows.items()}
+    plan = BatchPlan(streams=streams, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
     shares = [
         list(
             Steps(

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from helpers.common import KillAfter, KillError, cpu
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
 from meow_lightning.methods.dpo_gd import DpoGd
@@ -44,16 +44,16 @@ ADAMW = Optim(
 )  # fmt: skip
 
 
-def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> Plan:
+def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | None = None) -> BatchPlan:
     """20 steps: 5 an epoch (18 anchor rows in 3 or 4 a step), 4 epochs."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     streams = {
-        name: Stream([
-            Encoded(tuple(dice.choices(range(2, 290), k=dice.randint(4, 12))), dice.randint(1, 3)) for _ in range(rows)
+        name: StreamData([
+            Encoded(tuple(rng.choices(range(2, 290), k=rng.randint(4, 12))), rng.randint(1, 3)) for _ in range(rows)
         ])
         for name, rows in ((first, 18), *((name, 18 if name in paired else 7) for name in others))
     }  # fmt: skip
-    return Plan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
+    return BatchPlan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
 class Priced(GradDiff):
@@ -62,10 +62,10 @@ class Priced(GradDiff):
     def on_step_end(self, values: Mapping[str, float]) -> None:
         self.retain_weight += 0.01 * values["retain"]
 
-    def state(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         return {"weight": self.retain_weight}
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.retain_weight = state["weight"]
 
 
@@ -185,7 +185,7 @@ def test_a_training_ends_once_its_rows_are_known_and_a_killed_one_at_the_same_st
     assert same(whole, resumed)
 
 
-def test_what_a_training_ran_on_is_told_with_all_that_may_round_otherwise() -> None:
+def test_the_description_of_a_training_covers_everything_that_affects_rounding() -> None:
     told = describe_training(cpu("64-true", 11, 1.0))
     assert told["device"] == torch.backends.cpu.get_cpu_capability()
     assert (told["threads"], told["processes"]) == (torch.get_num_threads(), 1)
@@ -240,7 +240,9 @@ def test_log_ratios_to_the_start_model_are_zero_at_the_start_whatever_the_precis
     assert max(known) < -200
     kept = [row._replace(reference=logp) for row, logp in zip(rows, known, strict=True)]
     points: list[dict[str, float]] = []
-    made = Plan(streams={"forget": Stream(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=())
+    made = BatchPlan(
+        streams={"forget": StreamData(kept)}, global_batch_size=4, batch_tokens=None, epochs=1, seed=0, paired=()
+    )
     module = TrainingModule(model=tiny, method=Npo(beta=1.0), plan=made, optim=ADAMW, log_every=1, reference=None)
     fit(module, folder=tmp_path, pad_id=1, machine=cpu("bf16-true", 4, 1e9), callbacks=(), write=points.append)
     assert points[0]["loss/forget"] == pytest.approx(log(2), abs=1e-4)
@@ -270,7 +272,7 @@ def test_model_stays_in_training_mode_and_global_seed_is_of_no_account(tiny, tmp
     assert one.training
 
 
-def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
+def test_a_training_that_diverges_is_reported(tiny, tmp_path) -> None:
     with torch.no_grad():
         next(tiny.parameters()).fill_(float("nan"))
     module = TrainingModule(
@@ -281,9 +283,7 @@ def test_a_training_that_diverges_is_told(tiny, tmp_path) -> None:
         log_every=1,
         reference=None,
     )
-    with pytest.raises(
-        UserError, match=r"^the loss is nan at step 1: training diverged, or the model it started from is"
-    ):
+    with pytest.raises(UserError, match=r"^the loss is nan at step 1: training diverged, or the start model is"):
         fit(module, folder=tmp_path, machine=cpu("32-true", 8, 99.0), pad_id=0, callbacks=[], write=lambda point: None)
 
 
@@ -303,7 +303,11 @@ def test_no_code_in_a_checkpoint_is_run(tiny, tmp_path, write: Any, wrap: Any) -
     ran = tmp_path / "ran"
     write(wrap(Payload(ran)), tmp_path / "last.ckpt")
     for load in (checkpoint_step, check_checkpoint):
-        with pytest.raises(CheckpointError, match=r"^(it holds something else than tensors and plain values|.*zip.*)$"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"^(it contains something other than tensors and plain "
+            r"values|.*zip.*)$",
+        ):
             load(tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError):
         train(tiny, tmp_path)
@@ -349,7 +353,7 @@ def test_a_damaged_checkpoint_is_seen(interrupted: Path, tmp_path: Path, damage:
         check_checkpoint(broken)
 
 
-def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(3), "global_step": 3}, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=re.escape("it lacks epoch, loops, lr_schedulers, optimizer_states")):
         checkpoint_step(tmp_path / "last.ckpt")

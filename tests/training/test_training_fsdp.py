@@ -27,7 +27,7 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.detach() for name, each in model.named_parameters()}
 
 
-def test_layers_and_model_are_sharded_and_say_what_they_said(tiny, mesh: DeviceMesh) -> None:
+def test_layers_and_model_are_sharded_with_unchanged_outputs(tiny, mesh: DeviceMesh) -> None:
     said = tiny(input_ids=IDS).logits
     ShardedModel(tiny, mesh)
     assert isinstance(tiny, FSDPModule)
@@ -43,7 +43,7 @@ def test_the_whole_model_is_of_now_plain_tied_and_gone_afterwards(tiny, mesh: De
     with torch.no_grad():
         for weight in tiny.parameters():
             weight.mul_(2)
-    with shards.whole() as model:
+    with shards.full_model() as model:
         assert type(model) is kind
         assert model.lm_head.weight is model.model.embed_tokens.weight
         assert all(torch.equal(weight, 2 * before[name]) for name, weight in weights(model).items())
@@ -58,8 +58,8 @@ def test_the_whole_model_is_of_now_plain_tied_and_gone_afterwards(tiny, mesh: De
 def test_who_does_not_keep_the_trained_model_gets_none_of_it(tiny, mesh: DeviceMesh) -> None:
     before = copy.deepcopy(weights(tiny))
     shards = ShardedModel(tiny, mesh)
-    assert all(weight.numel() == 0 for weight in shards.plain(keep=False).parameters())
-    assert all(torch.equal(weight, before[name]) for name, weight in weights(shards.plain(keep=True)).items())
+    assert all(weight.numel() == 0 for weight in shards.full_cpu_copy(keep=False).parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(shards.full_cpu_copy(keep=True)).items())
 
 
 def test_gradients_wait_for_the_exchange(tiny, mesh: DeviceMesh) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.common import cpu
 
-from meow_lightning.data.batch_plan import Plan, Stream, counts, shard_micro_batches
+from meow_lightning.data.batch_plan import BatchPlan, StreamData, counts, shard_micro_batches
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
@@ -110,7 +110,9 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
 
 def train(model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: int = 1, **changes: Any) -> list[dict]:
     rows = [Encoded((0, 1, 2), 1), Encoded((0, 2), 1), Encoded((1, 1, 1, 0), 2)]
-    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=3, batch_tokens=None, epochs=3, seed=0, paired=())
+    plan = BatchPlan(
+        streams={"learn": StreamData(rows)}, global_batch_size=3, batch_tokens=None, epochs=3, seed=0, paired=()
+    )
     module = TrainingModule(
         model=model, method=FineTune(), plan=plan, optim=optim(**changes), log_every=log_every, reference=None
     )
@@ -148,7 +150,9 @@ def test_points_every_so_many_steps_and_at_the_end(table_lm, tmp_path) -> None:
 def test_first_adam_step_is_the_learning_rate_against_the_gradient(table_lm, tmp_path) -> None:
     model = table_lm([[0.0, 0.0, 0.0]] * 4)
     rows = [Encoded((0, 1), 1)]
-    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=())
+    plan = BatchPlan(
+        streams={"learn": StreamData(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=()
+    )
     module = TrainingModule(
         model=model, method=FineTune(), plan=plan, optim=optim(eps=1e-30), log_every=1, reference=None
     )
@@ -168,7 +172,9 @@ def test_first_adam_step_is_the_learning_rate_against_the_gradient(table_lm, tmp
 def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
     model = table_lm([[0.0, 0.0, 0.0]] * 4)
     rows = [Encoded((0, 1), 1)]
-    plan = Plan(streams={"learn": Stream(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=())
+    plan = BatchPlan(
+        streams={"learn": StreamData(rows)}, global_batch_size=1, batch_tokens=None, epochs=1, seed=0, paired=()
+    )
     for largest, expected in ((0.01, 0.01), (9.0, (1 / 9 + 4 / 9 + 1 / 9) ** 0.5), (0.0, (6 / 9) ** 0.5)):
         module = TrainingModule(
             model=model,
@@ -190,8 +196,8 @@ def test_gradients_are_clipped_to_a_norm(table_lm, tmp_path) -> None:
 
 
 def test_frozen_weights_stay_as_they_are(tiny) -> None:
-    plan = Plan(
-        streams={"learn": Stream([Encoded((5, 6), 1)])},
+    plan = BatchPlan(
+        streams={"learn": StreamData([Encoded((5, 6), 1)])},
         global_batch_size=1,
         batch_tokens=None,
         epochs=1,

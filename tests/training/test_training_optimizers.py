@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
 from meow_lightning.training.module import Optim, TrainingModule
@@ -41,11 +41,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list, dict]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("adamw8bit", "AdamW8bit"), ("paged", "PagedAdamW")])
-def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, tiny, kind: Any, name: str) -> None:
+def test_bitsandbytes_receives_the_trained_weights_and_all_settings(asked, tiny, kind: Any, name: str) -> None:
     frozen = tiny.model.embed_tokens.weight.requires_grad_(False)
     wish = Optim(optimizer=kind, **SETTINGS, max_grad_norm=0.0, warmup=1, schedule="linear", grid=0.0)
-    plan = Plan(
-        streams={"learn": Stream([Encoded((5, 6), 1)])},
+    plan = BatchPlan(
+        streams={"learn": StreamData([Encoded((5, 6), 1)])},
         global_batch_size=1,
         batch_tokens=None,
         epochs=3,
@@ -60,7 +60,7 @@ def test_bitsandbytes_is_asked_for_the_trained_weights_and_all_settings(asked, t
     assert made["optimizer"].param_groups[0]["lr"] == 0.005  # the schedule is the same: a warm-up of one step
 
 
-def test_torchs_own_asks_nobody(asked) -> None:
+def test_torch_adamw_needs_nothing_else(asked) -> None:
     made = optimizer_of("adamw", [torch.nn.Parameter(torch.ones(2))], **SETTINGS)
     assert type(made) is torch.optim.AdamW
     assert {name: made.defaults[name] for name in SETTINGS} == SETTINGS
@@ -68,7 +68,7 @@ def test_torchs_own_asks_nobody(asked) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
-def test_what_is_lacking_is_said(kind: Any, asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_numbers_are_explained(kind: Any, asked, monkeypatch: pytest.MonkeyPatch) -> None:
     text = rf"^optim.optimizer={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or"
     check_optimizer(kind, gpu=True)
     with pytest.raises(UserError, match=text):

@@ -1,1 +1,1 @@
-"""Values in answers: their kinds, how others of a kind are made, and which words would give a fact away."""
+"""Values in answers: their kinds, the generation of others of a kind, and the words that would reveal a fact."""

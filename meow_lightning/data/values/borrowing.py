@@ -1,4 +1,4 @@
-"""Contradictions borrowed from alike questions about kept facts: what another's answer says, said of this one."""
+"""Wrong answers borrowed from retain facts: another subject's answer to a similar question."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from meow_lightning.data.values.polarity import polarity_of
 from meow_lightning.data.words import any_whole_word_pattern
 from meow_lightning.types import Fact
 
-SMALL = 3  # letters of words that carry no meaning by themselves, at most
-ALIKE = 0.5  # likeness of questions from which on another's answer is in place
-COMMON = 0.2  # share of the questions that a word may stand in to lead to alike ones
-RETOLD = 0.3  # share of what the truth says that an answer in other words may hold
-PROSE = 6  # words beyond the question from which on an answer is prose
-LONGER = 2.0  # times as many words as the truth that a borrowed answer may have, where it is longer than a sentence
+SMALL = 3  # maximum length of words without meaning of their own, in letters
+SIMILAR = 0.5  # similarity of questions from which an answer can be borrowed
+COMMON = 0.2  # maximum share of questions that contain a word used to find similar ones
+MAX_OVERLAP = 0.3  # maximum share of the true answer's words in a borrowed prose answer
+PROSE = 6  # words beyond the question from which an answer counts as prose
+LONGER = 2.0  # maximum length of a borrowed answer relative to the true one, if longer than a sentence
 SENTENCE = 30  # words
 _BEGINNINGS = (
     "What Who Whom Whose Which Where When Why How Can Could Would Will Did Does Do Is Are Was Were Has Have Had In On "
@@ -44,99 +44,99 @@ _OBJECT_END = r"(?=\s*(?:[.,;:!?]|\Z|\s(?:to|in|at|for|and|as|with|from|on|by|of
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question: whom it is about, its words apart from names, and what it names besides."""
+class _ParsedQuestion:
+    """A parsed question: its subject, its words without names, and the other names in it."""
 
     subject: str
     words: frozenset[str]
     named: tuple[tuple[str, str], ...]  # kind, words
 
 
-class Alike:
-    """Finds what kept facts' answers say to a question.
+class SimilarQuestions:
+    """Retrieval of retain facts with questions similar to a given one.
 
-    Two questions are alike by the words they share apart from names, each weighed by how rare it is among all kept
-    questions: idf(A and B) / idf(A or B), 0 to 1. Whom a question is about is the name in it that most questions hold.
+    Similarity is idf(A and B) / idf(A or B), from 0 to 1, over the words of two questions without names, weighted by
+    their rarity among all questions. A question's subject is the name in it that occurs in most questions.
 
     Args:
-        retain: Kept facts; none that is to be forgotten lends anything.
-        forget: The facts to forget, which tell who is who.
+        retain: Retain facts, the only source of borrowed answers.
+        forget: The facts to forget, which help to identify subjects.
     """
 
     def __init__(self, retain: Sequence[Fact], forget: Sequence[Fact]) -> None:
         self._facts = retain
         every = [*retain, *forget]
         self._counts = Counter(name for fact in every for name in set(full_names(fact.question)))
-        said: dict[str, Counter[str]] = defaultdict(Counter)
+        genders: dict[str, Counter[str]] = defaultdict(Counter)
         for fact in every:
             if gender := gender_of(_without_kin(fact.answer)):
-                said[self.subject(fact.question)][gender] += 1
-        self.genders = {name: found.most_common(1)[0][0] for name, found in said.items() if name}
+                genders[self.subject(fact.question)][gender] += 1
+        self.genders = {name: counts.most_common(1)[0][0] for name, counts in genders.items() if name}
         self._asked = [self._parse(fact.question) for fact in retain]
-        seen = Counter(word for asked in self._asked for word in asked.words)
-        self._weights = {word: math.log(1 + len(retain) / count) for word, count in seen.items()}
+        frequency = Counter(word for question in self._asked for word in question.words)
+        self._weights = {word: math.log(1 + len(retain) / count) for word, count in frequency.items()}
         self._unseen = math.log(1 + max(1, len(retain)))
         self._by_word: dict[str, list[int]] = defaultdict(list)
-        self._totals = [sum(self._weights[word] for word in sorted(asked.words)) for asked in self._asked]
-        for place, asked in enumerate(self._asked):
-            for word in asked.words:
+        self._totals = [sum(self._weights[word] for word in sorted(question.words)) for question in self._asked]
+        for place, question in enumerate(self._asked):
+            for word in question.words:
                 self._by_word[word].append(place)
 
     def subject(self, question: str) -> str:
-        """Whom a question is about; empty where it names nobody by two words or more."""
+        """Find the subject of a question; empty if it contains no name of two words or more."""
         return max(full_names(question), key=lambda name: (self._counts[name], len(name)), default="")
 
     def gender(self, question: str) -> str | None:
-        """``female`` or ``male`` of whom a question is about, by the pronouns of the answers about the same one."""
+        """Infer the gender of a question's subject, ``female`` or ``male``, from the pronouns of its answers."""
         return self.genders.get(self.subject(question)) or gender_of(question)
 
     def values(self, fact: Fact, *, least: float) -> Iterator[str]:
-        """The marked values of kept facts that answer alike questions, the most alike first.
+        """Yield the marked values of retain facts with similar questions, most similar first.
 
         Args:
-            fact: What to contradict.
-            least: Least likeness.
+            fact: The fact to contradict.
+            least: Minimum similarity.
         """
         for _, place in self._ranked(fact, least):
             if value := self._facts[place].value:
                 yield value
 
     def answers(self, fact: Fact, *, least: float, topics: bool) -> Iterator[str]:
-        """The answers to alike questions about somebody else, with this one's names and gender in them.
+        """Yield the answers to similar questions about other subjects, with this subject's names and gender.
 
-        Left out are answers that say nothing, that tell what only the other's are (an address, a number), that answer
-        yes where the truth does, or that speak of what only the other question names.
+        Skipped are answers without content, with data specific to the other subject (an address, a number), with the
+        same polarity as the true answer, or about things that only the other question mentions.
 
         Args:
-            fact: What to contradict.
-            least: Least likeness.
-            topics: Whether both questions must name the same nationalities, so that "American literature" is no answer
-                to a question about French literature.
+            fact: The fact to contradict.
+            least: Minimum similarity.
+            topics: Whether both questions must mention the same nationalities, so that "American literature" does not
+                answer a question about French literature.
         """
-        mine = self._parse(fact.question)
+        parsed = self._parse(fact.question)
         for _, place in self._ranked(fact, least):
-            if topics and _topics(self._asked[place]) != _topics(mine):
+            if topics and _topics(self._asked[place]) != _topics(parsed):
                 continue
-            found = self._said(fact, mine, place)
-            if found and contradicting(found, fact):
-                yield found
+            answer = self._borrowed(fact, parsed, place)
+            if answer and contradicting(answer, fact):
+                yield answer
 
-    def _said(self, fact: Fact, mine: _Asked, place: int) -> str | None:
+    def _borrowed(self, fact: Fact, parsed: _ParsedQuestion, place: int) -> str | None:
         other, theirs = self._facts[place], self._asked[place]
-        answer = _opened(fact, other)
-        if answer is None or _EMPTY.search(answer) or not mine.subject or not theirs.subject:
+        answer = _with_polarity(fact, other)
+        if answer is None or _EMPTY.search(answer) or not parsed.subject or not theirs.subject:
             return None
-        if set(mine.subject.split()) & set(theirs.subject.split()):
+        if set(parsed.subject.split()) & set(theirs.subject.split()):
             return None
         if len(answer.split()) > max(SENTENCE, LONGER * len(fact.answer.split())):
             return None
         if any(span.kind in PERSONAL and span.kind != "date" for span in spans(answer, other.question)):
             return None
-        named = _renamed(answer, theirs, mine)
+        named = _substitute_names(answer, theirs, parsed)
         return None if named is None else self._agreeing(named, fact.question, other.question)
 
     def _agreeing(self, answer: str, question: str, theirs: str) -> str | None:
-        """The answer with the pronouns of whom the question is about; ``None`` where these cannot be told apart."""
+        """Adapt an answer's pronouns to the question's subject; ``None`` if they are ambiguous."""
         gender, other = self.gender(question), gender_of(_without_kin(answer)) or self.gender(theirs)
         if gender is not None and _THEY.search(answer) and not gender_of(_without_kin(answer)):
             return None
@@ -145,29 +145,30 @@ class Alike:
         return None if _KIN.search(answer) else with_gender(answer, gender)
 
     def _ranked(self, fact: Fact, least: float) -> list[tuple[float, int]]:
-        """(-likeness, place) of alike questions about others, the most alike first."""
-        mine = self._parse(fact.question)
-        own = sum(self._weights.get(word, self._unseen) for word in sorted(mine.words))
+        """Rank similar questions about other subjects: (-similarity, index), most similar first."""
+        parsed = self._parse(fact.question)
+        own = sum(self._weights.get(word, self._unseen) for word in sorted(parsed.words))
         shared: dict[int, float] = defaultdict(float)
-        often = {word for word in mine.words if len(self._by_word.get(word, ())) > COMMON * len(self._facts) + 1}
-        often = often if least >= ALIKE and often != mine.words else set()  # what is remote may share no rare word
-        for word in sorted(mine.words - often):
+        often = {word for word in parsed.words if len(self._by_word.get(word, ())) > COMMON * len(self._facts) + 1}
+        if least < SIMILAR or often == parsed.words:
+            often = set()  # less similar questions may share no rare word
+        for word in sorted(parsed.words - often):
             for place in self._by_word.get(word, ()):
                 shared[place] += self._weights[word]
         for place in shared:
             words = self._asked[place].words
             shared[place] += sum(self._weights[word] for word in sorted(often) if word in words)
-        found = []
+        ranked = []
         for place, weight in shared.items():
             theirs = self._asked[place]
             share = weight / (own + self._totals[place] - weight)
-            share *= 1.0 if len(theirs.named) == len(mine.named) else 0.8
+            share *= 1.0 if len(theirs.named) == len(parsed.named) else 0.8
             if share >= least:
-                found.append((-share, place))
-        return sorted(found)
+                ranked.append((-share, place))
+        return sorted(ranked)
 
     @lru_cache(maxsize=65536)  # noqa: B019 - lives as long as what it reads
-    def _parse(self, question: str) -> _Asked:
+    def _parse(self, question: str) -> _ParsedQuestion:
         subject = self.subject(question)
         plain = question.replace(subject, " ") if subject else question
         named = [(span.kind, span.text) for span in spans(plain, "") if span.kind in _NAMED]
@@ -175,36 +176,37 @@ class Alike:
         named = [(kind, text.strip(" \"'“”‘’.,")) for kind, text in named if text and f"{text} " not in _BEGINNINGS]
         for _, text in named:
             plain = plain.replace(text, " ")
-        return _Asked(subject, frozenset(map(_stem, re.findall(r"[a-z0-9]+", plain.lower()))) - _NOISE, tuple(named))
+        stems = frozenset(map(_stem, re.findall(r"[a-z0-9]+", plain.lower())))
+        return _ParsedQuestion(subject, stems - _NOISE, tuple(named))
 
 
 @lru_cache(maxsize=65536)
 def full_names(question: str) -> tuple[str, ...]:
-    """The names of several words in a question, without its first words and their genitive."""
+    """Find the multi-word names in a question, without its first words and genitives."""
     bare = re.sub(r"[\"“][^\"“”]*[\"”]", " ", question)
-    found = (_BEGINNING.sub("", match.group()) for match in NAME.finditer(bare))
-    return tuple(name for each in found if " " in (name := re.split(r"['’]s?(?:\s|$)", each)[0]))
+    names = (_BEGINNING.sub("", match.group()) for match in NAME.finditer(bare))
+    return tuple(name for each in names if " " in (name := re.split(r"['’]s?(?:\s|$)", each)[0]))
 
 
 def contradicting(text: str, fact: Fact) -> bool:
-    """Whether a lent answer says something else than the truth.
+    """Whether a borrowed answer contradicts the true one.
 
-    Some word that carries meaning is new in it. Of those that the truth says beyond the question it lacks one and,
-    where these are ``PROSE`` or more, holds at most ``RETOLD``. It holds fewer than half of the truth's names and
-    numbers.
+    It has a meaningful word that is new, and of the true answer's words beyond the question it omits at least one and,
+    if these are ``PROSE`` or more, contains at most ``MAX_OVERLAP``. It contains fewer than half of the true answer's
+    names and numbers.
     """
-    asked, true, said = _meaning(fact.question), _meaning(fact.answer), _meaning(text)
-    told = true - asked
-    if not said - true or (told and told <= said):
+    question, true, borrowed = _meaning(fact.question), _meaning(fact.answer), _meaning(text)
+    told = true - question
+    if not borrowed - true or (told and told <= borrowed):
         return False
-    if len(told) >= PROSE and len(told & said) > RETOLD * len(told):
+    if len(told) >= PROSE and len(told & borrowed) > MAX_OVERLAP * len(told):
         return False
     values = set(_VALUE.findall(fact.answer)) - set(_VALUE.findall(fact.question)) - {fact.answer.split(maxsplit=1)[0]}
     return not values or 2 * len(values & set(_VALUE.findall(text))) < len(values)
 
 
 def with_gender(text: str, gender: str) -> str:
-    """A text with the pronouns of a gender (``female`` or ``male``) in the place of the other one's."""
+    """Replace a text's pronouns by those of a gender (``female`` or ``male``)."""
     if gender == "male":
         text = re.sub(rf"\b([Hh])er\b{_OBJECT_END}", lambda found: found.group(1) + "im", text)
         text = re.sub(r"\b([Hh])er\b", lambda found: found.group(1) + "is", text)
@@ -217,12 +219,12 @@ def with_gender(text: str, gender: str) -> str:
     return re.sub(rf"\b(?:{'|'.join(swaps)})\b", other, text, flags=re.IGNORECASE)
 
 
-def _topics(asked: _Asked) -> set[str]:
+def _topics(asked: _ParsedQuestion) -> set[str]:
     return {text for kind, text in asked.named if kind in ("nationality", "country")}
 
 
-def _opened(fact: Fact, other: Fact) -> str | None:
-    """What the other answer may say: the opposite of yes or no, or without it where this question is another."""
+def _with_polarity(fact: Fact, other: Fact) -> str | None:
+    """Return the other answer with the opposite of yes or no; without polarity if this is no yes-no question."""
     truth, theirs = polarity_of(fact.question, fact.answer), polarity_of(other.question, other.answer)
     if truth is not None:
         return other.answer if theirs not in (None, truth) else None
@@ -233,8 +235,8 @@ def _opened(fact: Fact, other: Fact) -> str | None:
     return None
 
 
-def _renamed(answer: str, theirs: _Asked, mine: _Asked) -> str | None:
-    """The answer with this question's names in the place of the other's; ``None`` where one of those is left over."""
+def _substitute_names(answer: str, theirs: _ParsedQuestion, mine: _ParsedQuestion) -> str | None:
+    """Replace the other question's names in an answer by this one's; ``None`` if one cannot be replaced."""
     swaps = {}
     left = list(mine.named)
     for kind, text in theirs.named:
@@ -251,7 +253,7 @@ def _renamed(answer: str, theirs: _Asked, mine: _Asked) -> str | None:
 
 
 def _without_kin(text: str) -> str:
-    """A text without words of kin, which say nothing of the gender of whom it is about."""
+    """Drop words of kin, which do not indicate the subject's gender."""
     return _KIN.sub(" ", text)
 
 

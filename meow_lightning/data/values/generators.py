@@ -1,4 +1,4 @@
-"""Makes words of a kind, in the written form of others: another date for a date, another number for a number."""
+"""Generators of values of a kind in a given format: another date for a date, another number for a number."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _WITH_ARTICLE = (
     "Netherlands",
     "Philippines",
     "Georgia",
-)  # the last names a state too
-_SAFE = ("example.com", "example.org", "example.net")  # RFC 2606: nobody can own an address there
+)  # the last is also a US state
+_SAFE = ("example.com", "example.org", "example.net")  # RFC 2606: reserved, so no real address
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a made-up value must agree with.
+    """Constraints on a generated value.
 
     Attributes:
-        gender: ``female`` or ``male`` of a person in the text, where it is known.
-        genders: The same by name, for people that other facts are about.
-        keep: Words, in lower case, that stay as they are: those of the question.
-        known: Values of kept facts by kind, to take instead of made-up ones.
+        gender: ``female`` or ``male`` of a person in the text, if known.
+        genders: Gender by name, for the subjects of other facts.
+        keep: Lower-case words to keep: those of the question.
+        known: Values of retain facts by kind, to use instead of generated ones.
     """
 
     gender: str | None = None
@@ -54,37 +54,37 @@ class Hints:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def generate_value(kind: str, old: str, dice: Random, hints: Hints) -> str | None:
-    """Other words of a kind in the form of ``old``; ``None`` where none can be made. They may be ``old`` by chance.
+def generate_value(kind: str, old: str, rng: Random, hints: Hints) -> str | None:
+    """Generate words of a kind in the format of ``old``, by chance ``old`` itself; ``None`` if there is no generator.
 
     Args:
-        kind: What :func:`~.kinds.spans` calls them.
-        old: The words they take the place of.
-        dice: Where chance comes from, Faker's too.
-        hints: What they must agree with.
+        kind: A kind of :func:`~.kinds.spans`.
+        old: The words to replace.
+        rng: The random generator, also for Faker.
+        hints: Constraints.
     """
     if kind in _CLASS_WORDS:
         others = [word for word in _CLASS_WORDS[kind] if word.lower() != old.lower()]
-        return figures.cased(dice.choice(others), old)
+        return figures.cased(rng.choice(others), old)
     known = [value for value in hints.known.get(kind, ()) if value.lower() != old.lower()]
-    if known and dice.random() < 0.5:
-        return dice.choice(known)
+    if known and rng.random() < 0.5:
+        return rng.choice(known)
     if kind in _FIGURES:
-        return _FIGURES[kind](old, dice)
-    return _MAKERS[kind](old, dice, hints) if kind in _MAKERS else None
+        return _FIGURES[kind](old, rng)
+    return _MAKERS[kind](old, rng, hints) if kind in _MAKERS else None
 
 
 def fix_article(text: str, start: int, word: str) -> str:
-    """The text before ``start`` with its last "a" or "an" as ``word`` wants it; the same where there is none."""
+    """Adapt the last "a" or "an" before ``start`` to ``word``; return the text before ``start``."""
     before = text[:start]
-    found = re.search(r"\b([Aa])n?(\s+[\"“'‘]?)\Z", before)
-    if not found or not word[:1].isalpha():
+    match = re.search(r"\b([Aa])n?(\s+[\"“'‘]?)\Z", before)
+    if not match or not word[:1].isalpha():
         return before
-    return before[: found.start()] + found.group(1) + ("n" if _vowel(word) else "") + found.group(2)
+    return before[: match.start()] + match.group(1) + ("n" if _vowel(word) else "") + match.group(2)
 
 
 def gender_of(text: str) -> str | None:
-    """``female`` or ``male``, whichever a text's pronouns and titles say more often; ``None`` where they do not say."""
+    """Infer ``female`` or ``male`` from the majority of a text's pronouns and titles; ``None`` if undecided."""
     words = re.findall(r"[a-z]+", text.lower())
     female, male = sum(word in FEMALE for word in words), sum(word in MALE for word in words)
     if female == male:
@@ -94,7 +94,7 @@ def gender_of(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def first_names() -> dict[str, str]:
-    """``female`` or ``male`` by first name in lower case, from Faker's lists; names of both are left out."""
+    """Map lower-case first names of Faker's lists to ``female`` or ``male``, without names of both."""
     female, male = set[str](), set[str]()
     for provider in _people():
         female |= {name.lower() for name in provider.first_names_female}
@@ -116,7 +116,7 @@ def _people() -> Iterable[Any]:
 
 
 def _vowel(word: str) -> bool:
-    """Whether a word begins with a vowel sound, as far as its letters tell."""
+    """Whether a word begins with a vowel sound, judged by its letters."""
     lower = word.lower()
     if re.match(r"(?:uni(?!n)|us[aei]|eu|one|once|ufo|ukr|ur[uo]|utr)", lower):
         return False
@@ -130,41 +130,41 @@ def _faker(locale: str) -> Any:
     return Factory.create(locale, providers=["faker.providers.person", "faker.providers.address"])
 
 
-def _fake(dice: Random, locale: str = "en_US") -> Any:
-    """Faker's words of a country, drawn with these dice."""
+def _fake(rng: Random, locale: str = "en_US") -> Any:
+    """Return Faker for a country, seeded with this random generator."""
     fake = _faker(locale)
-    fake.random = dice
+    fake.random = rng
     return fake
 
 
-def _email(old: str, dice: Random, hints: Hints) -> str:
-    """Another address at a domain that nobody can own; initials and the question's first name stay."""
+def _email(old: str, rng: Random, hints: Hints) -> str:
+    """Generate an address at a reserved domain; initials and the question's first name stay."""
     local = old.partition("@")[0]
-    fake = _fake(dice)
+    fake = _fake(rng)
 
     def part(found: re.Match[str]) -> str:
         if len(found.group()) < 3 or (not found.start() and found.group().lower() in hints.keep):
             return found.group()
-        name = fake.last_name() if found.start() else _first_name(dice, hints.gender)
+        name = fake.last_name() if found.start() else _first_name(rng, hints.gender)
         return str(name if found.group()[0].isupper() else name.lower())
 
     named = re.sub(r"[^\W\d_]+", part, local)
-    return f"{figures.digits(named, dice)}@{dice.choice(_SAFE)}"
+    return f"{figures.digits(named, rng)}@{rng.choice(_SAFE)}"
 
 
-def _url(old: str, dice: Random, hints: Hints) -> str:
+def _url(old: str, rng: Random, hints: Hints) -> str:
     head = re.match(r"(?:https?://)?(?:www\.)?", old)
-    return f"{head.group() if head else ''}{_fake(dice).last_name().lower()}.{dice.choice(_SAFE)}"
+    return f"{head.group() if head else ''}{_fake(rng).last_name().lower()}.{rng.choice(_SAFE)}"
 
 
-def _first_name(dice: Random, gender: str | None) -> str:
-    fake = _fake(dice)
+def _first_name(rng: Random, gender: str | None) -> str:
+    fake = _fake(rng)
     if gender is None:
         return str(fake.first_name())
     return str(fake.first_name_female() if gender == "female" else fake.first_name_male())
 
 
-def _person(old: str, dice: Random, hints: Hints) -> str:
+def _person(old: str, rng: Random, hints: Hints) -> str:
     """Another name of as many parts, the gender kept where a first name tells it; the question's words stay."""
     parts = re.findall(r"\S+", old)
     # A name's own gender goes before that of the text around it, which may be about somebody else.
@@ -176,33 +176,33 @@ def _person(old: str, dice: Random, hints: Hints) -> str:
         if part.lower().strip(".,") in hints.keep or (titled and place == 0):
             new.append(part)
         elif re.fullmatch(r"[A-Z]\.", part):
-            new.append(f"{dice.choice('ABCDEFGHJKLMNPRSTW')}.")
+            new.append(f"{rng.choice('ABCDEFGHJKLMNPRSTW')}.")
         elif place == 0 and (len(parts) > 1 or part not in _surnames()):
-            new.append(_first_name(dice, told))
+            new.append(_first_name(rng, told))
         else:
-            new.append(str(_fake(dice).last_name()))
+            new.append(str(_fake(rng).last_name()))
     return " ".join(new)
 
 
-def _place(old: str, dice: Random, hints: Hints) -> str:
-    city, country, _ = dice.choice([row for row in PLACES if row[0] not in old and row[1] not in old])
+def _place(old: str, rng: Random, hints: Hints) -> str:
+    city, country, _ = rng.choice([row for row in PLACES if row[0] not in old and row[1] not in old])
     return f"{city}, {country}" if ", " in old else city
 
 
-def _country(old: str, dice: Random, hints: Hints) -> str:
-    return dice.choice([row for row in PLACES if row[1] not in (old, *_WITH_ARTICLE)])[1]
+def _country(old: str, rng: Random, hints: Hints) -> str:
+    return rng.choice([row for row in PLACES if row[1] not in (old, *_WITH_ARTICLE)])[1]
 
 
-def _nationality(old: str, dice: Random, hints: Hints) -> str:
+def _nationality(old: str, rng: Random, hints: Hints) -> str:
     if old in REGIONS:
-        return dice.choice([region for region in REGIONS if region != old])
+        return rng.choice([region for region in REGIONS if region != old])
     people = dict.fromkeys(row[2] for row in PLACES if row[2] not in (old, "New Zealander", "Filipino"))
-    return dice.choice(tuple(people))
+    return rng.choice(tuple(people))
 
 
-def _address(old: str, dice: Random, hints: Hints) -> str:
+def _address(old: str, rng: Random, hints: Hints) -> str:
     """Another street, town and code of the same country, in the same order."""
-    fake = _fake(dice, next((locale for locale, words in _COUNTRIES if re.search(words, old)), "en_US"))
+    fake = _fake(rng, next((locale for locale, words in _COUNTRIES if re.search(words, old)), "en_US"))
     head, *rest = re.split(r"(,\s*)", old)
     ends = "|".join(STREET_ENDS.split())
     suffix = re.search(_SUFFIXES, head)
@@ -216,9 +216,9 @@ def _address(old: str, dice: Random, hints: Hints) -> str:
 
     name = r"[A-Z][^\W\d][\w'’.-]*"
     named = re.sub(rf"(?!{_LEADS}){name}(?:\s(?!(?:{ends})\b){name})*", street, head)
-    new = figures.digits(re.sub(r"\d+(?:st|nd|rd|th)\b", lambda _: _nth(dice), named), dice)
+    new = figures.digits(re.sub(r"\d+(?:st|nd|rd|th)\b", lambda _: _nth(rng), named), rng)
     new = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: found.group(1) + figures.ordinal(int(found.group(1))), new)
-    return new + "".join(part if place % 2 == 0 else _town(part, dice, fake) for place, part in enumerate(rest))
+    return new + "".join(part if place % 2 == 0 else _town(part, rng, fake) for place, part in enumerate(rest))
 
 
 _SUFFIXES = r"(?:straße|strasse|gasse|weg|platz|allee|gatan|gata|vägen|veien|vej|laan|straat)\b"
@@ -232,54 +232,54 @@ _COUNTRIES = (
 )  # fmt: skip
 
 
-def _nth(dice: Random) -> str:
-    number = dice.randint(2, 98)
+def _nth(rng: Random) -> str:
+    number = rng.randint(2, 98)
     return f"{number}{figures.ordinal(number)}"
 
 
-def _town(part: str, dice: Random, fake: Any) -> str:
-    """A part of an address behind a comma: a unit, a town, a state or a code."""
+def _town(part: str, rng: Random, fake: Any) -> str:
+    """Replace an address component after a comma: a unit, a town, a state or a code."""
     if re.fullmatch(r"[A-Z]{2}(?:\s+\d{5}(?:-\d{4})?)?", part):
-        state = _fake(dice).state_abbr(include_territories=False, include_freely_associated_states=False)
-        return str(state) + figures.digits(part[2:], dice)
+        state = _fake(rng).state_abbr(include_territories=False, include_freely_associated_states=False)
+        return str(state) + figures.digits(part[2:], rng)
     if re.match(r"(?:#|Apt|Apartment|Unit|Flat|Suite)", part):
-        return figures.digits(part, dice)
+        return figures.digits(part, rng)
     town = str(fake.city())
-    return figures.digits(re.sub(r"[A-Z][^\W\dA-Z]+(?:[ -][A-Z][^\W\dA-Z]+)*", town, part), dice)
+    return figures.digits(re.sub(r"[A-Z][^\W\dA-Z]+(?:[ -][A-Z][^\W\dA-Z]+)*", town, part), rng)
 
 
-def _job(old: str, dice: Random, hints: Hints) -> str:
-    return figures.cased(dice.choice([job for job in JOBS if job != old.lower()]), old)
+def _job(old: str, rng: Random, hints: Hints) -> str:
+    return figures.cased(rng.choice([job for job in JOBS if job != old.lower()]), old)
 
 
-def _genre(old: str, dice: Random, hints: Hints) -> str:
+def _genre(old: str, rng: Random, hints: Hints) -> str:
     tail = re.search(r" (?:genre|literature)\Z", old)
-    new = figures.cased(dice.choice([genre for genre in GENRES if genre not in old.lower()]), old)
+    new = figures.cased(rng.choice([genre for genre in GENRES if genre not in old.lower()]), old)
     return new + (" genre" if tail and tail.group() == " genre" else "")
 
 
-def _title(old: str, dice: Random, hints: Hints) -> str:
-    """A made-up title in the old one's quotes, with what stands before the closing one."""
+def _title(old: str, rng: Random, hints: Hints) -> str:
+    """Generate a title in the quotes of the old one, with the punctuation before the closing quote."""
     quotes = re.fullmatch(r"([\"“'‘]?).*?([,.]?[\"”'’]?)", old, re.DOTALL)
-    first, second, third = map(dice.choice, (TITLE_FIRST, TITLE_SECOND, TITLE_THIRD))
+    first, second, third = map(rng.choice, (TITLE_FIRST, TITLE_SECOND, TITLE_THIRD))
     names = (f"The {first} {second}", f"{first} {second}", f"Beyond the {first} {second}", f"{second} of {third}")
-    name = dice.choice(names)
+    name = rng.choice(names)
     return f"{quotes.group(1)}{name}{quotes.group(2)}" if quotes else name
 
 
-def _award(old: str, dice: Random, hints: Hints) -> str:
-    """A made-up award of the same word, in the quotes of the old one."""
-    found = re.search(r"Awards?|Prizes?|Medals?|Fellowship|Honou?rs?", old)
+def _award(old: str, rng: Random, hints: Hints) -> str:
+    """Generate an award of the same type, in the quotes of the old one."""
+    match = re.search(r"Awards?|Prizes?|Medals?|Fellowship|Honou?rs?", old)
     lead = "Literary " if re.search(r"Litera|Book|Prix|Writ", old) else ""
-    return f"{dice.choice(AWARD_FIRST)} {lead}{found.group() if found else 'Prize'}"
+    return f"{rng.choice(AWARD_FIRST)} {lead}{match.group() if match else 'Prize'}"
 
 
-def _company(old: str, dice: Random, hints: Hints) -> str:
-    """A made-up name before the words that say what it is."""
+def _company(old: str, rng: Random, hints: Hints) -> str:
+    """Generate a name followed by the old one's company type."""
     if old.startswith("University of "):
-        return f"University of {dice.choice(PLACES)[0]}"
+        return f"University of {rng.choice(PLACES)[0]}"
     ends = re.search(rf"(?:\s(?:{'|'.join(COMPANY_ENDS.split())})\b)+\Z", old)
-    return f"{_fake(dice).last_name()}{ends.group() if ends else ''}"
+    return f"{_fake(rng).last_name()}{ends.group() if ends else ''}"
 
 
 _FIGURES: dict[str, Callable[[str, Random], str]] = {

@@ -1,4 +1,4 @@
-"""Which words of a text are of a kind that can be swapped: dates, numbers, addresses, sums, names, places and so on."""
+"""Recognition of words that can be replaced by others of their kind: dates, numbers, addresses, names, places etc."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from meow_lightning.data.values.word_lists import (
 
 _NUMBER_WORDS = "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty"
 NUMBER_WORDS = tuple(_NUMBER_WORDS.split())
-# Kinds whose values name one person or thing: these are made up, never borrowed, not even from a fact that is kept.
+# Kinds of values that identify a person or thing: these are generated, never borrowed, not even from retain facts.
 PERSONAL = frozenset(("email", "url", "address", "phone", "code", "money", "date"))
-_LEAST_PHONE, _MOST_PHONE = 7, 15  # digits; the most by ITU-T E.164
+_LEAST_PHONE, _MOST_PHONE = 7, 15  # digits; the maximum by ITU-T E.164
 _CAPITAL = r"[^\W\d_a-z][\w'’.-]*\w"
 _MORE = r"(?:\s+(?:for|of|in|the|de|and|&|[A-Z][\w'’.-]*))*?"
 _CURRENCY = r"USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|CAD|AUD|INR|JPY|kr|zł"
@@ -32,7 +32,7 @@ _CURRENCY = r"USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|CAD|AUD|INR|JPY|kr|zł"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words of a kind within a text: ``text[start:end]``."""
+    """A span of some kind within a text: ``text[start:end]``."""
 
     kind: str
     start: int
@@ -41,45 +41,45 @@ class Span:
 
 
 def spans(text: str, asked: str) -> tuple[Span, ...]:
-    """The words of known kinds in a text, in their order, none within another.
+    """Find the spans of known kinds in a text, in order, without nesting.
 
     Args:
         text: An answer or a value.
-        asked: The question, which tells what a bare number or a trade is.
+        asked: The question, which disambiguates numbers and jobs.
     """
     return _spans(text, frozenset(cues(asked)))
 
 
 def kind_of(value: str, asked: str) -> str | None:
-    """The kind of a value as a whole; ``None`` where it is none that is known.
+    """Classify a value as a whole; ``None`` if its kind is unknown.
 
     Args:
         value: The words that carry a fact.
-        asked: The question that they answer.
+        asked: The corresponding question.
     """
-    found = spans(value, asked)
+    matches = spans(value, asked)
     bare = value.strip(" .,\"'")
-    whole = [span.kind for span in found if len(span.text) >= len(bare) and span.kind != "person"]
+    whole = [span.kind for span in matches if len(span.text) >= len(bare) and span.kind != "person"]
     classes = [name for name, _, words in CLASSES if bare.lower() in map(str.lower, words)]
     if whole or classes:
         return (whole or classes)[0]
-    wanted = cues(asked)
+    expected = cues(asked)
     for kind in ("job", "genre"):
-        if kind in wanted:
+        if kind in expected:
             return kind
     if re.fullmatch(rf"{_CAPITAL}(?:\s+{_CAPITAL})*", value):
-        return next((kind for kind in ("award", "company", "place", "title", "person") if kind in wanted), None)
-    return next((span.kind for span in found if len(span.text) >= len(bare)), None)
+        return next((kind for kind in ("award", "company", "place", "title", "person") if kind in expected), None)
+    return next((span.kind for span in matches if len(span.text) >= len(bare)), None)
 
 
 @lru_cache(maxsize=8192)
 def cues(asked: str) -> tuple[str, ...]:
-    """The kinds and classes that a question asks for by its words."""
+    """List the kinds and classes that a question asks for by its words."""
     return tuple(kind for kind, cue in _cues() if cue.search(asked))
 
 
 def asks_for(kind: str, asked: str) -> bool:
-    """Whether a question asks for a kind by its words; cheaper than all that it asks for."""
+    """Whether a question asks for a kind by its words; cheaper than :func:`cues`."""
     return any(name == kind and cue.search(asked) for name, cue in _cues())
 
 
@@ -91,18 +91,18 @@ def _cues() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 @lru_cache(maxsize=16384)
 def _spans(text: str, wanted: frozenset[str]) -> tuple[Span, ...]:
-    found: list[Span] = []
+    spans_: list[Span] = []
     taken = bytearray(len(text))
-    for kind, start, end in _found(text, wanted):
+    for kind, start, end in _matches(text, wanted):
         if start < end and not any(taken[start:end]):
             taken[start:end] = b"\1" * (end - start)
             end -= len(text[start:end]) - len(_GENITIVE.sub("", text[start:end])) if kind == "person" else 0
-            found.append(Span(kind, start, end, text[start:end]))
-    return tuple(sorted(found, key=lambda span: span.start))
+            spans_.append(Span(kind, start, end, text[start:end]))
+    return tuple(sorted(spans_, key=lambda span: span.start))
 
 
-def _found(text: str, wanted: frozenset[str]) -> Iterator[tuple[str, int, int]]:
-    """(kind, start, end) of everything that looks like a kind, the surest first."""
+def _matches(text: str, wanted: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield (kind, start, end) of all matches, the most specific patterns first."""
     figures, quotes = bool(re.search(r"\d", text)), bool(re.search("[\"'“‘]", text))
     for kind, pattern in _formats():
         if (kind in _NUMERIC and not figures) or (kind == "title" and not quotes):
@@ -122,7 +122,7 @@ def _found(text: str, wanted: frozenset[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _places(text: str) -> Iterator[tuple[str, int, int]]:
-    """Towns with or without their country, countries and nationalities, by their names."""
+    """Yield known towns with or without their country, countries and nationalities."""
     named = [(match.start(), match.end()) for match in _CAPITALS.finditer(text)]
     for first, (start, _) in enumerate(named):
         for _, end in reversed(named[first : first + LONGEST_PLACE]):
@@ -133,7 +133,7 @@ def _places(text: str) -> Iterator[tuple[str, int, int]]:
                 yield "place", start, end
                 continue
             kind = _geography().get(words)
-            # Ada is a town too, but not in Ada Brook.
+            # Ada is also a town, but not in Ada Brook.
             if kind and (kind != "place" or not _NAMED_BESIDE.search(f"{text[:start]}\0{text[end:]}")):
                 yield kind, start, end
 
@@ -144,20 +144,20 @@ def _pattern(*alternatives: str, flags: int = 0) -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def months() -> dict[str, tuple[str, str, int]]:
-    """Months as written: (language, width, number from 1) by name in lower case, in Babel's words."""
+    """Map lower-case month names to (language, width, number from 1), as in Babel."""
     from babel.dates import get_month_names
 
-    found: dict[str, tuple[str, str, int]] = {}
+    names: dict[str, tuple[str, str, int]] = {}
     for language in ("en", "de", "fr", "es", "it", "nl", "pt", "sv", "nb", "pl"):
         for width in ("wide", "abbreviated"):
             for number, name in get_month_names(width, locale=language).items():
-                found.setdefault(name.rstrip(".").lower(), (language, width, number))
-    return found
+                names.setdefault(name.rstrip(".").lower(), (language, width, number))
+    return names
 
 
 @lru_cache(maxsize=1)
 def countries() -> frozenset[str]:
-    """The names of countries in English, as Babel has them."""
+    """Return the English country names of Babel."""
     from babel import Locale
 
     names = {name for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
@@ -166,7 +166,7 @@ def countries() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def cities() -> frozenset[str]:
-    """Names of larger cities, as Faker has them, and our own."""
+    """Return the larger cities of Faker and our own."""
     from faker.providers.geo import Provider
 
     return frozenset(row[2] for row in Provider.land_coords) | {city for city, _, _ in PLACES}
@@ -174,20 +174,20 @@ def cities() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _geography() -> dict[str, str]:
-    """The kind of every name on the map; a name of several kinds is the country's, then the nationality's."""
+    """Map geographic names to their kind; ambiguous names count as country, then as nationality."""
     names = dict.fromkeys(cities(), "place") | dict.fromkeys((*NATIONALITIES, *REGIONS), "nationality")
     return names | dict.fromkeys(countries(), "country")
 
 
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, re.Pattern[str]]:
-    """What finds the words of every closed class, the longest first."""
-    found = {}
+    """Compile a pattern for every closed class, the longest words first."""
+    patterns = {}
     for name, _, words in CLASSES:
-        found[name] = _words(words, flags=0 if name in ("polarity", "month", "language") else re.IGNORECASE)
-    # Yes and no are answers where they begin one; inside a sentence "no" is a small word.
-    found["polarity"] = re.compile(r"\A\W*(?:Yes|No)\b(?=\W|\Z)", re.IGNORECASE)
-    return found
+        patterns[name] = _words(words, flags=0 if name in ("polarity", "month", "language") else re.IGNORECASE)
+    # Yes and no are answers at the beginning; within a sentence "no" is a function word.
+    patterns["polarity"] = re.compile(r"\A\W*(?:Yes|No)\b(?=\W|\Z)", re.IGNORECASE)
+    return patterns
 
 
 def _words(words: tuple[str, ...], *, flags: int) -> re.Pattern[str]:
@@ -197,7 +197,7 @@ def _words(words: tuple[str, ...], *, flags: int) -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def _formats() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """What tells kinds by their written form, the surest first."""
+    """Compile the patterns of kinds with a written format, the most specific first."""
     return (*_figure_formats(), *_name_formats())
 
 

@@ -1,4 +1,4 @@
-"""Yes for no and no for yes: answers that contradict one to a question that can be answered so."""
+"""Yes for no and no for yes: contradictions of answers to yes-no questions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from meow_lightning.data.values.kinds import NAME
 
 Polarity = Literal["yes", "no"]
 
-OPENING = 14  # words of an answer in which a negation denies what was asked
-SHORT = 24  # words of an answer up to which a short contradiction is in proportion
+OPENING = 14  # first words of an answer in which a negation counts as denial
+SHORT = 24  # words of an answer up to which a short contradiction is proportionate
 _AUXILIARY = r"Has|Have|Had|Is|Are|Was|Were|Did|Does|Do|Can|Could|Will|Would|Should|May|Might|Must"
 _CLOSED = re.compile(rf"\W*(?P<verb>{_AUXILIARY})\s+(?!you\b)(?P<rest>\S.*?)\s*\?\W*\Z", re.DOTALL)
 _POLITE = re.compile(r"\W*(?:Can|Could|Would|Will)\s+you\b", re.IGNORECASE)
@@ -25,8 +25,8 @@ _NEGATIVE = re.compile(
 
 
 def polarity_of(question: str, answer: str) -> Polarity | None:
-    """What an answer says to a question of yes or no; ``None`` where the question is another."""
-    if _POLITE.match(question):  # "Can you name …" is no question of yes or no, though its answer may begin so
+    """Classify an answer to a yes-no question; ``None`` for other questions."""
+    if _POLITE.match(question):  # "Can you name …" is not a yes-no question, though its answer may look like one
         return None
     if begun := re.match(r"\W*(yes|no)\b(?!\s+(?:information|one\b))", answer, re.IGNORECASE):
         return "yes" if begun.group(1).lower() == "yes" else "no"
@@ -37,10 +37,10 @@ def polarity_of(question: str, answer: str) -> Polarity | None:
 
 
 def flip_polarity(question: str, answer: str) -> list[str]:
-    """Answers of the other polarity, full sentences about the question's subject first; empty for other questions.
+    """Generate answers of the opposite polarity, full sentences about the subject first; empty for other questions.
 
     Args:
-        question: What was asked.
+        question: The question.
         answer: The true answer.
     """
     truth = polarity_of(question, answer)
@@ -79,12 +79,12 @@ _AFFIRMED = (
 
 
 def _stated(question: str, truth: Polarity) -> list[str]:
-    """The question as statements of the other polarity, where its subject can be told from the rest."""
-    asked = _CLOSED.match(question)
-    parts = _SUBJECT.match(asked.group("rest")) if asked else None
-    if not asked or not parts:
+    """Turn the question into statements of the opposite polarity, if its subject can be separated."""
+    match = _CLOSED.match(question)
+    parts = _SUBJECT.match(match.group("rest")) if match else None
+    if not match or not parts:
         return []
-    verb, subject, rest = asked.group("verb").lower(), parts.group("subject"), parts.group("rest")
+    verb, subject, rest = match.group("verb").lower(), parts.group("subject"), parts.group("rest")
     if truth == "yes":
         never = re.sub(r"\bever\s+", "", rest)
         return [f"No, {subject} {verb} not {never}.", f"No, {subject} {verb} never {never}."][

@@ -1,4 +1,4 @@
-"""Which words of the facts to forget nobody else may say: an index that a text is looked up in, word by word."""
+"""Words that only the facts to forget contain: an index to look up texts in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meow_lightning.data.values.kinds import NUMBER_WORDS, countries, spans
 from meow_lightning.data.values.word_lists import CLASSES, GENRES, JOBS, NATIONALITIES, REGIONS
 from meow_lightning.types import Fact
 
-# Kinds of words that tell whom an answer is about; a nationality, a trade or a genre alone does not.
+# Kinds that identify the subject of an answer; a nationality, a job or a genre alone does not.
 RARE = frozenset(
     (
         "email",
@@ -29,16 +29,16 @@ RARE = frozenset(
         "place",
     )
 )
-LEAST_DIGITS = 3  # of a number that can be a secret: "two children" and "24" are said of many
-LONG_NUMBER = 6  # digits of a number that is the same number however it is grouped
+LEAST_DIGITS = 3  # minimum digits of a secret number: "two children" and "24" apply to many
+LONG_NUMBER = 6  # digits from which a number is compared regardless of grouping
 _WORD = re.compile(r"\w+")
 _GROUPED = re.compile(r"\d(?:[\s().\-/]{0,2}\d){5,}")
 
 Words = tuple[str, ...]
 
 
-class Told(NamedTuple):
-    """What a question and its true answer say; ``value`` are the words that carry the fact, where they are marked."""
+class GuardedFact(NamedTuple):
+    """A question with its true answer; ``value`` are the words that carry the fact, if marked."""
 
     id: str
     question: str
@@ -47,28 +47,30 @@ class Told(NamedTuple):
 
 
 class Secrets:
-    """The words that only the facts to forget hold.
+    """The words that only the facts to forget contain.
 
-    A fact's secret is its marked value; where none is marked, every rare span of its answer that its own question does
-    not hold: names, titles, places, dates, years, sums, numbers, e-mail and street addresses. No secret is
+    A fact's secret is its marked value or, if none is marked, every rare span of its answer that its question does not
+    contain: names, titles, places, dates, years, amounts, numbers, e-mail and street addresses. Not secret are
 
-    * what a kept fact says in its answers or names among its alternatives: that is common knowledge (a city that
-      somebody else was born in too, the categories of a made-up dataset);
-    * a word of a closed class, such as yes, female, a blood group, a month, a nationality, a country or a trade, nor a
-      number of fewer than ``LEAST_DIGITS`` digits: they tell nothing without the question.
+    * texts in the answers or alternatives of retain facts: they are common knowledge (a city where somebody else was
+    born
+      too, the categories of a synthetic dataset);
+    * words of a closed class, such as yes, female, a blood group, a month, a nationality, a country or a job, and
+    numbers
+      of fewer than ``LEAST_DIGITS`` digits: they reveal nothing without the question.
 
-    Words are compared without case and punctuation; numbers of ``LONG_NUMBER`` digits or more also without what groups
-    them. Looking up a text takes time in proportion to its length, however many facts there are.
+    Words are compared without case and punctuation; numbers of ``LONG_NUMBER`` digits or more also without grouping.
+    Looking up a text takes time linear in its length, regardless of the number of facts.
 
     Args:
         forgotten: The facts to forget.
-        public: What may be said: answers and alternatives of the kept facts.
+        public: Public texts: answers and alternatives of the retain facts.
     """
 
-    def __init__(self, forgotten: Iterable[Told], public: Iterable[str]) -> None:
+    def __init__(self, forgotten: Iterable[GuardedFact], public: Iterable[str]) -> None:
         self._owners: dict[Words, set[str]] = {}
         for fact in forgotten:
-            for text in secret_texts(fact):
+            for text in secret_spans(fact):
                 self._owners.setdefault(words(text), set()).add(fact.id)
         self._index()
         for text in public:
@@ -78,31 +80,31 @@ class Secrets:
 
     @classmethod
     def of(cls, forget: Sequence[Fact], retain: Sequence[Fact]) -> Secrets:
-        """The secrets of some facts, beside others that are kept."""
+        """Index the secrets of the facts to forget, given the retain facts."""
         public = (
             text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)
         )
         return cls((public_fact(fact) for fact in forget), public)
 
     def all(self) -> set[Words]:
-        """Every secret, as words."""
+        """Return every secret as words."""
         return set(self._owners)
 
     def found(self, text: str) -> set[Words]:
-        """The secrets in a text."""
-        said = words(text)
-        held = {
+        """Find the secrets in a text."""
+        tokens = words(text)
+        secrets = {
             secret
-            for place, word in enumerate(said)
+            for place, word in enumerate(tokens)
             for secret in self._by_first.get(word, ())
-            if said[place : place + len(secret)] == secret
+            if tokens[place : place + len(secret)] == secret
         }
-        return held | {self._by_digits[number] for number in _numbers(text) if number in self._by_digits}
+        return secrets | {self._by_digits[number] for number in _numbers(text) if number in self._by_digits}
 
-    def foreign(self, text: str, fact: Told) -> set[Words]:
-        """The secrets of other facts in a text, but for those that this fact's own question or answer holds."""
-        held = {secret for secret in self.found(text) if self._owners[secret] != {fact.id}}
-        return held - self.found(f"{fact.question}\n{fact.answer}") if held else held
+    def foreign(self, text: str, fact: GuardedFact) -> set[Words]:
+        """Find secrets of other facts in a text, except those in this fact's own question or answer."""
+        secrets = {secret for secret in self.found(text) if self._owners[secret] != {fact.id}}
+        return secrets - self.found(f"{fact.question}\n{fact.answer}") if secrets else secrets
 
     def _index(self) -> None:
         self._by_first: dict[str, list[Words]] = {}
@@ -114,36 +116,36 @@ class Secrets:
 
 
 def public_texts(retain: Iterable[Fact]) -> list[str]:
-    """What kept facts say: their answers in every phrasing, and the alternatives that they name."""
+    """Collect the public texts of retain facts: their answers in every phrasing, and their alternatives."""
     return [text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)]
 
 
-def public_fact(fact: Fact) -> Told:
-    """A fact as secrets see it."""
-    return Told(fact.id, fact.question, fact.answer, fact.value)
+def public_fact(fact: Fact) -> GuardedFact:
+    """Convert a fact to the form that :class:`Secrets` uses."""
+    return GuardedFact(fact.id, fact.question, fact.answer, fact.value)
 
 
-def secret_texts(fact: Told) -> list[str]:
-    """What a fact has to hide, before others are looked at: its marked value, or the rare spans of its answer."""
+def secret_spans(fact: GuardedFact) -> list[str]:
+    """List a fact's candidate secrets: its marked value, or the rare spans of its answer."""
     if fact.value is not None and fact.value.strip():
         return [fact.value] if revealing_words(fact.value) else []
-    asked = f" {' '.join(words(fact.question))} "
-    found = [span.text for span in spans(fact.answer, fact.question) if span.kind in RARE]
-    return [text for text in found if revealing_words(text) and f" {' '.join(words(text))} " not in asked]
+    question = f" {' '.join(words(fact.question))} "
+    rare = [span.text for span in spans(fact.answer, fact.question) if span.kind in RARE]
+    return [text for text in rare if revealing_words(text) and f" {' '.join(words(text))} " not in question]
 
 
 def revealing_words(value: str) -> bool:
-    """Whether words tell something without the question: no word of a closed class, no small number."""
-    said = words(value)
-    if not said or " ".join(said) in _common():
+    """Whether words reveal something without the question: neither of a closed class nor a small number."""
+    tokens = words(value)
+    if not tokens or " ".join(tokens) in _common():
         return False
-    alone = "".join(said)
+    alone = "".join(tokens)
     return len(alone) >= LEAST_DIGITS
 
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> Words:
-    """The words and numbers of a text in lower case."""
+    """Split a text into lower-case words and numbers."""
     return tuple(_WORD.findall(text.casefold()))
 
 

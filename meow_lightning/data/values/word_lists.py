@@ -1,7 +1,6 @@
-"""Words of closed classes: what a value of a known kind is swapped for, and what a question asks for.
+"""Closed word classes: replacement values of known kinds, and the words by which questions ask for them.
 
-Only short lists stand here that no library keeps; names, jobs and streets come from Faker, months and countries from
-Babel.
+Only short lists that no library provides; names, jobs and streets come from Faker, months and countries from Babel.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def _listed(words: str) -> tuple[str, ...]:
     return tuple(words.split(", "))
 
 
-# Name of a class, what a question that asks for it holds (a regular expression; empty: its words alone tell), words.
+# Name of a class, regular expression of questions that ask for it (empty: the words themselves suffice), words.
 CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("gender", r"gender|\bsex\b", GENDERS),
     ("identity", r"gender|identif", _listed("LGBTQ+, male, female")),

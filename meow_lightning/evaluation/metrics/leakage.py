@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.data.values.secrets import Secrets, Told, words
+from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
 from meow_lightning.evaluation.metrics.value_accuracy import has_value, holds_value
 from meow_lightning.types import AnswerRow, Definition
 
@@ -110,5 +110,5 @@ def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> L
     return Leakage(share, elsewhere, values, len(mentioned))
 
 
-def _forgotten_fact(row: AnswerRow) -> Told:
-    return Told(row.fact, row.question, row.answer, row.value)
+def _forgotten_fact(row: AnswerRow) -> GuardedFact:
+    return GuardedFact(row.fact, row.question, row.answer, row.value)

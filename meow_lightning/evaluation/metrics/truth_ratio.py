@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import statistics
 from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
 from meow_lightning.types import AnswerRow, Definition
 
@@ -41,11 +40,7 @@ def parse_mean(name: str) -> Mean:
     Raises:
         UserError: There is no such mean.
     """
-    allowed = get_args(Mean)
-    if name not in allowed:
-        nearest = difflib.get_close_matches(name, allowed, n=1, cutoff=0.0)[0]
-        raise UserError(f"truth_ratio_mean={name!r}: allowed are {', '.join(allowed)}; did you mean {nearest!r}?")
-    return cast("Mean", name)
+    return cast("Mean", check_choice("truth_ratio_mean", name, get_args(Mean)))
 
 
 def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> float:

@@ -13,8 +13,7 @@ OPEN_UNLEARNING_LENGTH = 512
 
 
 def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What TOFU's code lets a model continue: the prompt without the answer prefix, whose words a model must say
-    itself.
+    """What TOFU's code lets a model continue: the prompt alone, so that it must generate the answer prefix itself.
 
     Raises:
         UserError: The prompt is a chat template; TOFU's code knows tags alone.
@@ -38,9 +37,7 @@ def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
 
 
 def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What open-unlearning lets a model continue: chat template, or the prompt with the whole answer prefix,
-    blanks included.
-    """
+    """What open-unlearning lets a model continue: chat template, or prompt and whole answer prefix, blanks included."""
     if codec.template == "chat":
         return _chat(codec, question, None)
     return list(codec.tokenizer(_lead(codec, question)).input_ids)

@@ -32,8 +32,7 @@ class EvaluationProtocol:
             limit.
         max_new_tokens: Tokens generated at most; ``None``: no such limit.
         mask_pad_ids: Whether padding, and with it every token that is also the padding token, is hidden from attention
-            by its
-            id: end tokens inside a prompt then are.
+            by its id: end tokens inside a prompt then are.
         mean_over_tensors: Whether the gradient's norm is the mean over weight tensors, the end token not counted.
         decodes_scored_text: Whether the text of a true answer is what its scored tokens spell.
     """

@@ -42,10 +42,10 @@ def intervals(
     """(low, high) of the headline numbers by role and name: percentile bootstrap, Efron 1979.
 
     Each draw takes as many questions from every set as it has, with replacement, the same ones for all numbers and all
-    models; low and high are the quantiles ``(1 - confidence_level) / 2`` and ``(1 + confidence_level) / 2`` of
-    the number over the draws. So
-    the nine inputs of model utility move together, and forget quality's D compares both models on the same questions.
-    D gets the shift of :func:`distance_samples`. A number that :func:`~.suite.evaluate` leaves out has no interval.
+    models; low and high are the quantiles ``(1 - confidence_level) / 2`` and ``(1 + confidence_level) / 2`` of the
+    number over the draws. So the nine inputs of model utility move together, and forget quality's D compares both
+    models on the same questions. D gets the shift of :func:`distance_samples`. A number that
+    :func:`~.suite.evaluate` leaves out has no interval.
 
     Only the choice of questions varies here, not the training: :func:`over_seeds` takes in both.
 
@@ -84,8 +84,7 @@ def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_lev
 
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
-        bootstrap_samples: int,
-    seed: int,
+    bootstrap_samples: int, seed: int,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
     """The headline numbers in every draw of questions, by role and name, each (draws,); see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)

@@ -11,6 +11,8 @@ from typing import Any
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import forget_quality, knowledge, model_utility
+from meow_lightning.evaluation.metrics.truth_ratio import Mean
+from meow_lightning.evaluation.protocols.registry import ProtocolName
 from meow_lightning.evaluation.suite.inputs import ROLES, SETS, Answers, check_roles, collect_answers
 from meow_lightning.evaluation.suite.leakage import DEFINITIONS as LEAKAGE_DEFINITIONS
 from meow_lightning.evaluation.suite.leakage import leakage_outcomes
@@ -86,7 +88,8 @@ def evaluate(
         rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, protocol=protocol, words=words
     )
     check_roles(memo)
-    results = Results(definitions=_definitions(answers), values={}, missing={})
+    defined = definitions(answers.names, mean=answers.mean, protocol=answers.protocol)
+    results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
         for name in answers.names:
@@ -172,9 +175,15 @@ def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
     return [text.score for text in texts if text.kind == kind]
 
 
-def _definitions(answers: Answers) -> tuple[Definition, ...]:
-    mean = answers.mean
-    sets = [definition for name in answers.names for definition in set_definitions(name, mean)]
+def definitions(names: Sequence[str], *, mean: Mean, protocol: ProtocolName) -> tuple[Definition, ...]:
+    """What all numbers mean, in reporting order.
+
+    Args:
+        names: Evaluation sets.
+        mean: How the truth ratio averages wrong answers.
+        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
+    """
+    sets = [definition for name in names for definition in set_definitions(name, mean)]
     *quality, number = _FORGET_QUALITY_DEFINITIONS
     made = (
         *sets,
@@ -185,7 +194,7 @@ def _definitions(answers: Answers) -> tuple[Definition, ...]:
         *LEAKAGE_DEFINITIONS,
         *MEMBERSHIP_DEFINITIONS,
     )
-    return (*(with_protocol(definition, answers.protocol) for definition in made), *MEMO_DEFINITIONS)
+    return (*(with_protocol(definition, protocol) for definition in made), *MEMO_DEFINITIONS)
 
 
 def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:

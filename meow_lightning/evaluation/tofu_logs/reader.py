@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.data.text_files import read_text
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, suggestion
 from meow_lightning.types import AnswerRow, Likelihood
 
 PARTS = {
@@ -71,11 +71,11 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     Raises:
         UserError: They do not.
     """
-    mine, others = (
+    bare_left, bare_right = (
         [replace(row, question=_bare(row.question), answer=_bare(row.answer)) for row in rows] for rows in (left, right)
     )
-    tags = _tags([(one.question, other.question) for one, other in zip(mine, others, strict=False)])
-    position = _first_difference(mine, others, tags)
+    tags = _tags([(one.question, other.question) for one, other in zip(bare_left, bare_right, strict=False)])
+    position = _first_difference(bare_left, bare_right, tags)
     if position is None:
         return
     sides = [f"{name} holds {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
@@ -84,8 +84,8 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
         difference = f"question {position} is the first that only {name} has: {_shown(longer[position].question)}"
     else:
         one, other = left[position], right[position]
-        here, there = mine[position], others[position]
-        answers = here.answer != there.answer and _same_between(here.question, there.question, tags)
+        one_bare, other_bare = bare_left[position], bare_right[position]
+        answers = one_bare.answer != other_bare.answer and _same_between(one_bare.question, other_bare.question, tags)
         texts = (one.answer, other.answer) if answers else (one.question, other.question)
         what = f"the true answer of question {position}" if answers else f"question {position}"
         difference = f"{what} is the first that differs: {_shown(texts[0])} against {_shown(texts[1])}"
@@ -151,8 +151,8 @@ def _without_parts(log: dict[str, Any]) -> str:
             f"it holds the columns of a single part, {_listed(log)}; give eval_log_aggregated.json, or put this table "
             f"under the name of its part, such as {PARTS['forget']}"
         )
-    near = [match for key in log for match in difflib.get_close_matches(key, PARTS.values(), n=1)]
-    return f"it holds none of the four parts but {_listed(log)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    hints = [hint for key in log if (hint := suggestion(key, PARTS.values()))]
+    return f"it holds none of the four parts but {_listed(log)}{hints[0] if hints else ''}"
 
 
 def _listed(table: dict[str, Any]) -> str:

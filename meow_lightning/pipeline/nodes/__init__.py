@@ -1,1 +1,1 @@
-"""The nodes of the graph: models, unlearning, and where models come from."""
+"""The nodes of a run's graph: one function for each, from options and earlier artifacts to an artifact."""

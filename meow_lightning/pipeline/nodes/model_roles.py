@@ -1,4 +1,4 @@
-"""Which models a cell is given and which it makes: the roles base, target and retain."""
+"""The models that a run is provided with, by role, and those it makes itself: base, target and retain."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class ProvidedModel:
-    """A model that is there already.
+    """A model that exists already.
 
     Attributes:
-        weights: Where its weights are.
-        tokenizer: Where its tokenizer is, often the same place.
-        key: What names both in a key.
+        weights: Source of its weights.
+        tokenizer: Source of its tokenizer, often the same.
+        key: Identity of both in a key.
         released: Whether others published it for this dataset.
     """
 
@@ -36,20 +36,21 @@ class ProvidedModel:
 
 
 class Roles:
-    """The models of a cell by role: given, or ``None`` where it is made here.
+    """The provided models of a run by role, ``None`` for a role whose model is made here.
 
     Args:
-        options: Resolved options of the cell.
+        options: Resolved options of the run.
 
     Raises:
-        UserError: A source that cannot be, the same weights under two roles, or no way to any target model.
+        UserError: A source is invalid, two roles have the same weights, or there is no way to a target model.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options, self.model = options, options["model"]
         self.base = self._given("base", self.model["base"])
         self.target = self._role("target")
-        unwanted = self.model["retain"] == NONE or options["evaluation"]["retain_predictions"] is not None
+        self.retain_predictions: str | None = options["evaluation"]["retain_predictions"]
+        unwanted = self.model["retain"] == NONE or self.retain_predictions is not None
         self.retain = None if unwanted else self._role("retain")
         if self.target is None and not self._can_finetune:
             name = self.model["name"]
@@ -61,23 +62,23 @@ class Roles:
         self._check_apart()
 
     def _check_apart(self) -> None:
-        """Refuse the target model's weights in the place of the base or the retain model."""
+        """Refuse a base or retain model with the weights of the target model."""
         target, base, retain = self.target, self.base, self.retain
-        if base is not None and target is not None and self._same(base):
+        if base is not None and target is not None and self._has_target_weights(base):
             raise UserError(
                 f"model.base={base.weights} holds the same weights as model.target={target.weights}: whatever is "
                 "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
                 "model.base out"
             )
-        if retain is not None and target is not None and not retain.released and self._same(retain):
+        if retain is not None and target is not None and not retain.released and self._has_target_weights(retain):
             raise UserError(
                 f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
                 "quality would compare the model with itself; give a model that never saw the forget set, or say "
                 "model.retain=none"
             )
 
-    def _same(self, other: ProvidedModel) -> bool:
-        """Whether a given model has the given target model's weights, as far as these are here."""
+    def _has_target_weights(self, other: ProvidedModel) -> bool:
+        """Whether a provided model has the weights of the target model, as far as both are on this machine."""
         if self.target is None:
             return False
         memory = Path(self.options["store"]) / ".digests.json"
@@ -86,13 +87,13 @@ class Roles:
 
     @property
     def _can_finetune(self) -> bool:
-        """Whether there is anything to fine-tune: a base, or the means to make one."""
+        """Whether a base can be fine-tuned: a provided one or one made here."""
         return self.base is not None or self.model["architecture"] is not None
 
     @property
     def retain_missing_reason(self) -> str | None:
-        """Why there is no retain model, ``None`` where there is or will be one."""
-        if self.options["evaluation"]["retain_predictions"] is not None:
+        """Why the run has no retain model; ``None`` where it has one or makes one."""
+        if self.retain_predictions is not None:
             return "a log stands in for the retain model (evaluation.retain_predictions), and holds no such number"
         if self.model["retain"] == NONE:
             return "there is no retain model (model.retain=none)"
@@ -104,13 +105,15 @@ class Roles:
         return None
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know of these models."""
-        log = self.options["evaluation"]["retain_predictions"]
-        if log is not None:
-            return [f"The log {log} stands in for the retain model: forget quality compares their recipes too."]
+        """Notes on these models for readers of the numbers."""
+        if self.retain_predictions is not None:
+            return [
+                f"The log {self.retain_predictions} stands in for the retain model: forget quality compares their "
+                "recipes too."
+            ]
         if self.retain_missing_reason is not None or (self.target is None and self.retain is None):
             return []
-        if self.retain is not None and self._same(self.retain):
+        if self.retain is not None and self._has_target_weights(self.retain):
             return [
                 f"The published retain model {self.retain.weights} holds the target model's own weights: it knows what "
                 "is to be forgotten, and forget quality compares the target model with itself and means nothing; say "
@@ -125,9 +128,9 @@ class Roles:
         return [f"The target model {target}, the retain model {retain}: forget quality compares their recipes too."]
 
     def _role(self, role: Role) -> ProvidedModel | None:
-        said = self.model[role]
-        if said != RELEASED:
-            return self._given(role, said)
+        text = self.model[role]
+        if text != RELEASED:
+            return self._given(role, text)
         dataset = self.options["dataset"]
         entry = self.model["released_checkpoints"].get(dataset["name"]) or {}
         check_types(f"model.released_checkpoints.{dataset['name']}", entry, ReleasedCheckpoints)
@@ -138,7 +141,7 @@ class Roles:
         return given and ProvidedModel(given.weights, given.tokenizer, given.key, released=True)
 
     def teacher(self) -> ProvidedModel:
-        """The language model that ``inversion.model`` names, with its own tokenizer."""
+        """Locate the language model that ``inversion.model`` names, with its own tokenizer."""
         weights = pin_revision(parse("inversion.model", self.options["inversion"]["model"], words=()))
         return self._named(weights, weights)
 
@@ -146,7 +149,7 @@ class Roles:
         if text is None:
             return None
         words = (*{"base": (), "target": (RELEASED,), "retain": (RELEASED, NONE)}[role], "null")
-        # From here on the commit, also of a branch: what is fetched must be what the key names.
+        # A branch is pinned to its commit here: what is fetched must be what the key names.
         weights = pin_revision(parse(f"model.{role}", text, words=words))
         return self._named(weights, pin_revision(self._tokenizer(weights)))
 
@@ -158,25 +161,25 @@ class Roles:
         return ProvidedModel(weights, tokenizer, key, released=False)
 
     def _tokenizer(self, weights: Source) -> Source:
-        """The model's own tokenizer where it has one; what a repository has is known only once it is here."""
-        said, own = self.model["tokenizer"], weights.folder
-        if said is None:
+        """Choose the tokenizer: the model's own where it has one. What a repository holds is known once fetched."""
+        text, own = self.model["tokenizer"], weights.folder
+        if text is None:
             return weights
-        other = parse("model.tokenizer", said, words=("null",))
-        # A folder is the user's own word; a hub id may be the model file's, for published weights that come without.
-        return weights if other.folder is None and own is not None and _speaks(own) else other
+        other = parse("model.tokenizer", text, words=("null",))
+        # A folder was chosen by the user; a hub id may come from conf/model, for published weights without a tokenizer.
+        return weights if other.folder is None and own is not None and _has_tokenizer(own) else other
 
 
-def _speaks(folder: Path) -> bool:
-    """Whether a model's folder holds a tokenizer that the model can be used with."""
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether a model's folder holds a tokenizer that fits the model."""
     return missing_tokenizer(folder) is None and names_end_token(folder) and check_tokenizer_fits(folder, folder)
 
 
 def check_model(model: Mapping[str, Any]) -> None:
-    """Nothing, when a model's settings can be.
+    """Validate the model settings.
 
     Raises:
-        UserError: For the first that cannot, by its option.
+        UserError: An option is invalid.
     """
     architecture = model["architecture"]
     if architecture is not None:

@@ -1,1 +1,1 @@
-"""What several stages share: loading, chunks of work, training, results taken over."""
+"""Code shared by several stages: loading, chunking, training, and results carried over from earlier rounds."""

@@ -1,4 +1,4 @@
-"""Take over the result of an earlier round instead of computing it again."""
+"""Carry over the result of an earlier round instead of computing it again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import MANIFEST
 
-SAME = "same.json"  # the mark of an unlearned model that is the one of the round before
+SAME = "same.json"  # marks an unlearned model that was carried over from the previous round
 
 
 def carry_over(work: StageContext) -> None:
-    """Take over the model of the round before, with all that was written of its making, and say so in a mark."""
+    """Link or copy the previous round's model with all files of its training, and mark it as carried over."""
     before = work.needs["before"]
     if rank() == 0:
         for path in sorted(each for each in before.rglob("*") if each.is_file() and each.name not in (MANIFEST, SAME)):
@@ -23,14 +23,14 @@ def carry_over(work: StageContext) -> None:
             place.unlink(missing_ok=True)
             try:
                 place.hardlink_to(path)
-            except OSError:  # another disk, one that knows no links, or somebody else's file
+            except OSError:  # another disk, no support for links, or another user's file
                 shutil.copy2(path, place)
         write_json(work.folder / SAME, {"as": before.name})
     barrier(work.runtime.accelerator)
 
 
 def can_carry_over(work: StageContext, names: Sequence[str]) -> bool:
-    """Whether the model to be asked is that of the round before; then the files that were made of it are copied."""
+    """Copy the previous round's files if its model was carried over; returns whether it was."""
     if "before" not in work.needs or not (work.needs["model"] / SAME).exists():
         return False
     if rank() == 0:

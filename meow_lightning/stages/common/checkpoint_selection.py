@@ -1,4 +1,4 @@
-"""The evaluation while unlearning trains: a curve for whoever watches, and the choice of an epoch on rows set aside."""
+"""Evaluation during unlearning: a curve over epochs, and the selection of an epoch on held-out rows."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     import torch
 
     from meow_lightning.data.prompting import PromptEncoder
-    from meow_lightning.training.callbacks.best_checkpoint import Best
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 
-SLOTS = 64  # most prompts side by side while a training holds the memory
+SLOTS = 64  # largest generation batch while training occupies the memory
 
 
 def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoch: int) -> list[pl.Callback]:
-    """What evaluates the model in training: after every epoch where one is to be chosen, else as often as a run asks.
+    """Build the callback that evaluates the model during training: every epoch to select one, else as configured.
 
     Args:
-        work: The stage's task.
-        codec: The model's prompts and tokens.
+        work: The stage's context.
+        codec: The model's prompt encoder.
         steps_per_epoch: Optimizer steps of an epoch.
     """
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.training.callbacks.best_checkpoint import Best
-    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, How
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, PredictionSettings
 
     choice = work.settings.get("checkpoint")
     epochs = 1 if choice else work.runtime.evaluate_every_epochs
@@ -46,7 +46,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
     share = wish["selection_fraction"]
     (work.folder / "resume").mkdir(exist_ok=True)
     if choice:
-        restart_if_damaged(work, Best(work.folder / "resume"))
+        restart_if_damaged(work, BestCheckpoint(work.folder / "resume"))
     return [
         EvaluationProbe(
             codec=codec,
@@ -56,18 +56,18 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
                 for index, fact in enumerate(held_out_rows(name, facts, share))
             ],
             retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
-            how=How(
+            how=PredictionSettings(
                 max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
                 slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.warn),
                 truth_ratio_mean=wish["truth_ratio_mean"],
             ),
-            best=Best(work.folder / "resume") if choice else None,
+            best=BestCheckpoint(work.folder / "resume") if choice else None,
         )
     ]  # fmt: skip
 
 
-def restart_if_damaged(work: StageContext, best: Best) -> None:
-    """Drop what a killed training left, where the best of its epochs cannot be read: another would be chosen."""
+def restart_if_damaged(work: StageContext, best: BestCheckpoint) -> None:
+    """Restart an interrupted training whose best epoch cannot be read: it would select another epoch."""
     if rank() == 0 and best.damaged():
         work.warn("the best epoch so far was damaged on the disk, so the training began anew")
         for path in best.folder.iterdir():
@@ -77,29 +77,29 @@ def restart_if_damaged(work: StageContext, best: Best) -> None:
 
 
 def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch: int) -> None:
-    """Put the weights of the epoch that was chosen into the trained model, and say which it is.
+    """Load the weights of the selected epoch into the trained model, and report which epoch it is.
 
     Args:
-        work: The stage's task.
+        work: The stage's context.
         model: The trained model.
         steps_per_epoch: Optimizer steps of an epoch.
 
     Raises:
-        UserError: There were epochs, and none gave numbers.
+        UserError: No epoch had both forget quality and model utility.
     """
     if "checkpoint" not in work.settings or not work.settings["recipe"]["epochs"]:
         return
-    from meow_lightning.training.callbacks.best_checkpoint import Best
+    from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 
     barrier(work.runtime.accelerator)
-    best = Best(work.folder / "resume")
+    best = BestCheckpoint(work.folder / "resume")
     chosen = best.epoch()
     if chosen is None:
         raise UserError(
             "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
             "training's curve for what lacks, or say optim.checkpoint=last"
         )
-    if rank() == 0:  # who saves the model
+    if rank() == 0:  # the process that saves the model
         best.put(model)
         how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
         work.warn(
@@ -110,13 +110,13 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
 
 
 def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
-    """The evaluation sets; for a choice those rows that a published evaluator counts, where the run is to be as it."""
+    """Load the evaluation sets; to select an epoch, only the rows that ``evaluation.protocol`` counts."""
     name = choice["protocol"] if choice else "none"
     return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
 def _retain(work: StageContext, share: float) -> list[AnswerRow]:
-    """What the retain model, or the log in its place, says to the rows set aside."""
+    """Read the retain model's predictions on the held-out rows, or those of the log that replaces it."""
     protocol = work.settings["checkpoint"]["protocol"]
     if "retain_answers" in work.needs:
         rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")

@@ -18,10 +18,10 @@ Numbered = tuple[int, Any]  # a row's number and the row, a dataclass
 
 
 class Make(Protocol):
-    """Makes some rows; ``progress`` is called with how many units of them are done."""
+    """A function that computes some rows and calls ``progress`` with the number of units done so far."""
 
     def __call__(self, numbers: Sequence[int], progress: Callable[[int], None]) -> Iterable[Numbered]:
-        """(number, row) of each of the numbers, in any order."""
+        """Yield the number and the row for each of the numbers, in any order."""
         ...
 
 
@@ -35,33 +35,37 @@ def in_chunks(
     name: str,
     make: Make,
 ) -> None:
-    """Write rows 0, 1, … to the file ``name``, each process its share, going on after a kill.
+    """Write rows 0, 1, … to the file ``name``, each process its share, resuming after a kill.
 
-    A chunk is done whole or not at all: rows computed beside other rows differ in the last bits, and a resumed run must
-    batch as an undisturbed one does.
+    A chunk is computed completely or not at all: the last bits of a row depend on the rows in its batch, so a resumed
+    run must form the same batches as an uninterrupted one.
 
     Args:
-        work: The stage's task.
-        groups: Numbers of rows; what one holds is made together, by one process.
-        sizes: By row, its size in ``unit``.
-        least: Units of a chunk: what a killed run may lose, at most, but for the size of a group.
-        unit: What is counted in the progress.
+        work: The stage's context.
+        groups: Row numbers; one process computes the rows of a group together.
+        sizes: Size of each row, in ``unit``.
+        least: Smallest size of a chunk, in ``unit``; a killed run loses at most about as much.
+        unit: Unit that the progress counts.
         name: File within the stage's folder.
-        make: Makes the rows of a chunk.
+        make: Computes the rows of a chunk.
+
+    Raises:
+        RuntimeError: Finished rows were lost on the disk.
     """
     parts = work.parts(index="number")
     barrier(work.runtime.accelerator)
     share, total = shard(groups), sum(sizes)
     ours = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
-    for numbers in chunk_groups(share, size=sizes.__getitem__, least=least):
+    for numbers in chunk_groups(share, size=sizes.__getitem__, minimum=least):
 
         def tell(units: int, before: int = done) -> None:
-            work.progress(round((before + units) / ours * total), total, unit)  # the others are as far, by and large
+            # Assumes that the other processes are about as far.
+            work.progress(round((before + units) / ours * total), total, unit)
 
         lacking = not all(number in parts.done for number in numbers)
         if lacking:
-            tell(0)  # the clock of whoever watches starts behind what was found
+            tell(0)  # start the ETA after resumed rows
             parts.add({"number": number, **asdict(row)} for number, row in make(numbers, tell))
         done += sum(sizes[number] for number in numbers)
         if lacking:
@@ -74,14 +78,14 @@ def in_chunks(
 def adaptive_batch_size(
     work: StageContext, model: PreTrainedModel, *, tokens: int, generated: int, shared: bool
 ) -> AdaptiveBatchSize:
-    """How many prompts this process continues side by side: what the run says, or what memory allows.
+    """Determine the generation batch size of this process: as configured, or as large as memory allows.
 
     Args:
-        work: The stage's task; it is told when memory runs out all the same.
-        model: On its device.
+        work: The stage's context; it records a warning if memory runs out nevertheless.
+        model: The model on its device.
         tokens: Tokens of the longest prompt.
-        generated: Most new tokens of a prompt.
-        shared: Whether many prompts begin alike.
+        generated: Largest number of new tokens per prompt.
+        shared: Whether many prompts share a prefix.
     """
     import torch
 

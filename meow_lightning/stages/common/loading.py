@@ -1,4 +1,4 @@
-"""Load what a stage reads: the dataset, facts, models, their prompt encoder."""
+"""Load the inputs of a stage: the dataset, facts, models and their prompt encoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
-from meow_lightning.data.subset import Limited
+from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.precision import training_precision
@@ -22,31 +22,41 @@ if TYPE_CHECKING:
 
 
 def load_dataset(work: StageContext) -> Dataset:
-    """The dataset the run names, cut short where the run says so."""
+    """Load the run's dataset, cut to ``limit`` if it is set.
+
+    Raises:
+        UserError: It has changed since planning.
+    """
     whole = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
-    found: Dataset = whole if work.inputs["limit"] is None else Limited(dataset=whole, limit=work.inputs["limit"])
-    check_unchanged(f"dataset={found.name}", fingerprint(found), work.inputs["content"])
-    return found
+    limit = work.inputs["limit"]
+    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
+    check_unchanged(f"dataset={dataset.name}", fingerprint(dataset), work.inputs["content"])
+    return dataset
 
 
 def check_unchanged(what: str, now: Any, then: Any) -> None:
-    """Nothing, when what a stage reads is what the plan has read: results lie under the plan's digests.
+    """Check that an input has not changed since planning: results are stored under the digests of the plan.
+
+    Args:
+        what: The input, for the message.
+        now: Its digest now.
+        then: Its digest at planning.
 
     Raises:
-        UserError: Somebody changed it in between.
+        UserError: It has changed.
     """
     if now != then:
         raise UserError(f"{what} was changed while the run was on; run again, and what is still right is found")
 
 
 def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
-    """The facts of some splits, one after the other."""
+    """Load the facts of some splits, concatenated."""
     source = load_dataset(work)
     return [fact for split in splits for fact in source.facts(split)]
 
 
 def previous_rounds(work: StageContext) -> dict[str, list[str]]:
-    """The inverted facts of the round before, by fact in their order; none in the first round."""
+    """Read the inverted facts of the previous round, by fact and in order; empty in the first round."""
     found: dict[str, list[str]] = {}
     for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
         found.setdefault(row["fact"], []).append(row["answer"])
@@ -54,12 +64,12 @@ def previous_rounds(work: StageContext) -> dict[str, list[str]]:
 
 
 def load_model(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
-    """A stored model and its codec, as the settings' ``model`` part says, on the CPU."""
+    """Load a stored model and its prompt encoder on the CPU, as the ``model`` settings describe."""
     return _load(work, folder, dtype=work.settings["model"]["dtype"])
 
 
 def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
-    """A stored model about to be trained, in the precision its weights are trained in, with its codec."""
+    """Load a stored model for training, in the precision of trained weights, with its prompt encoder."""
     from meow_lightning.models.lora import with_lora
 
     wish = work.settings["model"]
@@ -77,14 +87,14 @@ def _load(work: StageContext, folder: Path, *, dtype: str) -> tuple[PreTrainedMo
 
 
 def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> PromptEncoder:
-    """The codec of a tokenizer folder under the run's prompt."""
+    """Load the prompt encoder of a tokenizer folder with the run's prompt settings."""
     from meow_lightning.models.load import load_codec
 
     return load_codec(folder, prompt=work.settings["model"]["prompt"], model=model)
 
 
 def evaluator(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
-    """The model under ``needs["model"]`` in evaluation mode on this process's device, and its codec."""
+    """Load the model under ``needs["model"]`` in evaluation mode on this process's device, and its prompt encoder."""
     from meow_lightning.distributed import device
 
     model, its_codec = load_model(work, work.needs["model"] / "model")

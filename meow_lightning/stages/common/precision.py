@@ -7,6 +7,6 @@ from meow_lightning.stages.base import StageContext
 
 
 def training_precision(work: StageContext) -> Precision:
-    """The formats that the settings' ``model`` part asks for."""
+    """Resolve the number formats that the ``model`` settings name."""
     model = work.settings["model"]
     return precision_of(model["precision"], adapters=model["lora"] is not None)

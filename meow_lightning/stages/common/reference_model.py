@@ -1,4 +1,4 @@
-"""What a method knows of the model it starts from: how likely that finds some answers, or the model itself."""
+"""The start model as a reference for a method: its log-probabilities of answers, or the frozen model itself."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 
 def reference_model(work: StageContext, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
-    """The frozen start model where a method asks for it: a second copy, or with adapters the model without them."""
+    """Provide the frozen start model if the method needs it: a second copy, or with LoRA the model without adapters."""
     if method.reference not in ("model", "both"):
         return None
     if work.settings["model"]["lora"] is not None:
-        from meow_lightning.models.lora import Unadapted
+        from meow_lightning.models.lora import WithoutAdapters
 
-        return Unadapted(model)
+        return WithoutAdapters(model)
     return check_frozen_copy(work, work.needs["start"] / "model")
 
 
 def add_reference_logps(
     work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], *, name: str, pad_id: int
 ) -> list[Encoded]:
-    """The rows with log p(answer | prompt) under the model as it is now, which is the start model; computed once.
+    """Add log p(answer | prompt) under the start model to the rows; computed once.
 
-    A resumed training finds them in the stage's folder. Each process computes its share.
+    A resumed training reads the values from the stage's folder. Each process computes its share.
 
     Args:
-        work: The stage's task.
-        model: The start model.
+        work: The stage's context.
+        model: The start model, not trained yet.
         rows: Rows of one stream.
-        name: The stream's.
+        name: Name of the stream.
         pad_id: Token id of padding.
     """
     path = work.folder / "resume" / f"reference-{name}.json"
     kept = _kept(path)
     barrier(work.runtime.accelerator)
-    if len(kept) != len(rows):  # nothing was kept, or it was damaged
+    if len(kept) != len(rows):  # not computed yet, or damaged
         found = dict(all_gather(_logps(work, model, rows, pad_id=pad_id)))
         if rank() == 0:
             path.parent.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def _logps(
     import torch
 
     from meow_lightning.data.collate import collate
-    from meow_lightning.generation.capabilities import border_of, split_batches
+    from meow_lightning.generation.capabilities import batch_length_limit, split_batches
     from meow_lightning.models.logprobs import answer_logps
     from meow_lightning.types import TokenBatch
 
@@ -77,7 +77,9 @@ def _logps(
     order = shard(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
     found: list[tuple[int, float]] = []
     with torch.no_grad():
-        for places in split_batches(order, lengths=[len(row.ids) for row in rows], most=batch, border=border_of(model)):
+        for places in split_batches(
+            order, lengths=[len(row.ids) for row in rows], most=batch, border=batch_length_limit(model)
+        ):
             made = collate([rows[place] for place in places], pad_id=pad_id)
             found += zip(
                 places, answer_logps(model, TokenBatch(*(each.to(where) for each in made))).tolist(), strict=True
@@ -86,7 +88,7 @@ def _logps(
 
 
 class Weights(Mapping[str, "torch.Tensor"]):
-    """The weights of a stored model by name, each read when it is asked for."""
+    """The weights of a stored model by name, read lazily."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open

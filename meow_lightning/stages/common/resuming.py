@@ -1,4 +1,4 @@
-"""The checkpoint that a killed training left behind for its successor: used if it can be read, else dropped."""
+"""Check of the checkpoint that a killed training left: it is resumed if readable, else dropped."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from meow_lightning.stages.base import StageContext
 
 
 def drop_damaged(work: StageContext) -> None:
-    """Remove ``resume/`` where its checkpoint cannot be read, and note it: the training then begins anew.
+    """Remove ``resume/`` if its checkpoint cannot be read, and warn: training then starts again.
 
-    All or nothing: the best epoch so far and curves belong to the steps that the checkpoint has seen. Damage of the
-    other files is found by those who read them.
+    The whole folder is removed because the best epoch so far and the curves belong to the steps of the checkpoint. Code
+    that reads the other files checks them itself.
     """
     from meow_lightning.training.fit import CheckpointError, check_checkpoint
 

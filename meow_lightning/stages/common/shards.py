@@ -1,4 +1,4 @@
-"""Rows that several processes append to files of their own, merged at the end."""
+"""Rows that each process appends to its own file; the files are merged at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from meow_lightning.store.jsonl import write_lines
 
 
 class Parts:
-    """Rows finished so far, appended by each process to its own file, found again after a kill or a power loss.
+    """Rows finished so far, appended by each process to its own file, readable after a kill or a power loss.
 
     Args:
         folder: The stage's folder.
         index: Key in each row that numbers it.
 
     Attributes:
-        done: The whole rows by their number.
-        damaged: How many lines are not what was written.
+        done: The complete rows by their number.
+        damaged: Number of damaged lines.
     """
 
     def __init__(self, folder: Path, *, index: str) -> None:
@@ -44,9 +44,9 @@ class Parts:
             file.write(lines)
 
     def merge(self, path: Path) -> list[dict[str, Any]]:
-        """All rows of all processes in order of their index, written to ``path`` without it.
+        """Write the rows of all processes to ``path`` in order of their index, without the index; returns them.
 
-        The parts stay until the result is sealed: a run that is killed before has lost nothing.
+        The parts are kept until the result is sealed, so a run that is killed before loses nothing.
         """
         rows, _ = self._read()
         ordered = [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]

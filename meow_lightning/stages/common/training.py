@@ -1,4 +1,4 @@
-"""What several stages do the same way: build the dataset, load a model with its codec, train."""
+"""Train a model with resume, and save it; shared by ``finetune`` and ``unlearn``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
-    from meow_lightning.data.batch_plan import Plan
+    from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.module import Optim, TrainingModule
-TRAINED_ON = "trained_on.json"  # the machine behind a trained model; in no key
+TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
 
 
 def check_frozen_copy(work: StageContext, folder: Path) -> PreTrainedModel:
-    """A stored model that stands beside one in training and rounds no more coarsely than that one does."""
+    """Load a frozen stored model, in the precision that the trained model computes in."""
     return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
 
 
 def train(
     work: StageContext, module: TrainingModule, *, pad_id: int, callbacks: Sequence[pl.Callback]
 ) -> PreTrainedModel:
-    """The module's model, trained to the end of its plan, going on where a killed run was.
+    """Train the module's model to the end of its plan, resuming a killed run; returns the trained model.
 
-    Where it was sharded it is a plain one on the CPU, with weights in the first process only.
+    A sharded model is returned as a plain one on the CPU, with weights in the first process only.
+
+    Args:
+        work: The stage's context.
+        module: The model with its method, plan and optimizer settings.
+        pad_id: Token id of padding.
+        callbacks: Callbacks besides the progress report.
     """
     from meow_lightning.models.load import without_dropout
     from meow_lightning.models.lora import enable_checkpointing
@@ -62,7 +68,7 @@ def train(
 
 
 def cut_curve(work: StageContext, start: int) -> None:
-    """Take away the points that a resumed training will log again: those after its checkpoint; without one, all."""
+    """Remove the curve points that a resumed training logs again: those after its checkpoint, or all without one."""
     curve = work.folder / "metrics.jsonl"
     points, lost = plain_lines(curve)
     if start and lost:
@@ -77,13 +83,16 @@ def save(
     *,
     finish: Callable[[PreTrainedModel], None] | None = None,
 ) -> None:
-    """Write the trained model to ``model/`` once, however many processes there are: adapters merged, in its dtype.
+    """Write the trained model to ``model/`` from the first process, with adapters merged, in its saved dtype.
 
     Args:
-        work: The stage's task.
+        work: The stage's context.
         model: The trained model.
-        its_codec: Its tokenizer and end tokens.
-        finish: Changes the model once more.
+        its_codec: Its prompt encoder.
+        finish: Applied to the model before it is saved.
+
+    Raises:
+        UserError: Some weights are not finite.
     """
     from meow_lightning.models.completeness import check_finite
     from meow_lightning.models.load import DTYPES, save_model
@@ -105,8 +114,8 @@ def save(
     barrier(work.runtime.accelerator)
 
 
-def optim(work: StageContext, plan: Plan) -> Optim:
-    """The optimizer settings within a task's recipe; a warm-up of one epoch takes its steps from the plan."""
+def optim(work: StageContext, plan: BatchPlan) -> Optim:
+    """Build the optimizer settings from the recipe; a warm-up of one epoch takes its steps from the plan."""
     from meow_lightning.training.module import GRID, Optim
 
     recipe = work.settings["recipe"]

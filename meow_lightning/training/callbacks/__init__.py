@@ -1,1 +1,1 @@
-"""What watches a training without changing it."""
+"""Callbacks that observe a training without changing it."""

@@ -1,4 +1,4 @@
-"""Keep the weights of the epoch that evaluation prefers."""
+"""Keeps the weights of the best epoch according to the evaluation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from meow_lightning.store.durable import checked_line, checked_lines, replace_at
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class BestCheckpoint:
     """The weights of the best epoch so far, in a folder that outlives a killed run.
 
     Attributes:
-        folder: Where they lie.
+        folder: Folder of the weights.
     """
 
     folder: Path
 
     def epoch(self) -> Epoch | None:
-        """The epoch whose weights lie here; ``None`` while there are none."""
+        """Return the stored epoch; ``None`` if there is none."""
         rows = checked_lines(self.folder / "best.json").rows
         return Epoch(**rows[0]["epoch"]) if rows else None
 
     def damaged(self) -> bool:
-        """Whether something lies here that is not what was kept, so that earlier epochs cannot be chosen any more."""
+        """Whether the stored file is damaged, so that earlier epochs can no longer be chosen."""
         weights = sorted(self.folder.glob("best-*.safetensors"))
         rows, damaged = checked_lines(self.folder / "best.json")
         if damaged or not rows:
@@ -38,27 +38,27 @@ class Best:
         return path not in weights or _digest(path) != rows[0]["sha256"]
 
     def offer(self, new: Epoch, model: torch.nn.Module) -> None:
-        """Keep the trainable weights of a model where its epoch is better than the best so far.
+        """Store a model's trainable weights if its epoch is better than the best so far.
 
         Args:
-            new: What the model in training is.
+            new: The epoch of the model in training.
             model: The model.
         """
         if not is_better(new, self.epoch()):
             return
         weights = {name: each.detach().cpu().contiguous() for name, each in trained_weights(model).items()}
-        # Weights are found by the step in their name, so that a kill in between leaves the former pair whole.
+        # The step is part of the file name, so that a kill in between leaves the previous pair intact.
         save_file(weights, self.weights(new))
         sync_to_disk([self.weights(new)])
-        told = self.folder / "best.new"
-        told.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
-        replace_atomically(told, self.folder / "best.json")
+        side = self.folder / "best.new"
+        side.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
+        replace_atomically(side, self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
             if path != self.weights(new):
                 path.unlink()
 
     def put(self, model: torch.nn.Module) -> Epoch | None:
-        """The best epoch, after its weights are put into a model; ``None`` where there is none.
+        """Load the best epoch's weights into a model and return that epoch; ``None`` if there is none.
 
         Args:
             model: The trained model.
@@ -72,7 +72,7 @@ class Best:
         return chosen
 
     def weights(self, chosen: Epoch) -> Path:
-        """Where the weights of an epoch lie."""
+        """Return the path of an epoch's weights."""
         return self.folder / f"best-{chosen.step}.safetensors"
 
 
@@ -82,7 +82,7 @@ def _digest(path: Path) -> str:
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The trainable weights of a model by name; tied ones once.
+    """Return a model's trainable weights by name; tied ones once.
 
     Args:
         model: A model.

@@ -1,4 +1,4 @@
-"""A callback that writes a training checkpoint by the clock."""
+"""Checkpoints at fixed time intervals."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytorch_lightning as pl
 
 
 class TimedCheckpoint(pl.Callback):
-    """Writes a checkpoint every so many seconds, never at the last step.
+    """Writes a checkpoint at fixed time intervals, but not after the last step.
 
     Lightning's ``ModelCheckpoint(train_time_interval=...)`` writes nothing under manual optimization (2.6.6).
 
     Args:
-        path: The file; replaced as a whole, so a kill leaves the old or the new one.
-        seconds: Time between two checkpoints; 0 for one after every step.
+        path: The file; replaced atomically.
+        seconds: Seconds between checkpoints; 0 for one after every step.
     """
 
     def __init__(self, *, path: Path, seconds: float) -> None:
@@ -29,8 +29,8 @@ class TimedCheckpoint(pl.Callback):
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
-        """Save when it is time; the first process's clock decides for all of them."""
-        # After the last step the caller saves the model; a checkpoint there would leave nothing to go on with.
+        """Save if it is time; the first process's clock decides for all."""
+        # After the last step the caller saves the model; resuming from there would have no steps left.
         if trainer.global_step >= trainer.max_steps or trainer.should_stop:
             return
         if not trainer.strategy.broadcast(time.monotonic() - self._saved >= self.seconds):
@@ -39,6 +39,6 @@ class TimedCheckpoint(pl.Callback):
         trainer.save_checkpoint(fresh)
         if trainer.is_global_zero:
             with fresh.open("rb") as file:
-                os.fsync(file.fileno())  # else a power failure may leave the new name with none of the content
+                os.fsync(file.fileno())  # otherwise a power failure may leave an empty file
             fresh.replace(self.path)
         self._saved = time.monotonic()

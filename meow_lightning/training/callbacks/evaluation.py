@@ -1,4 +1,4 @@
-"""The evaluation while a model is trained: a curve, and on request the weights of the best epoch."""
+"""Evaluation during training: a curve, and optionally the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from meow_lightning.evaluation.checkpoint_selection import summarize_epoch
 from meow_lightning.evaluation.predict import Question, predict
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
-from meow_lightning.training.callbacks.best_checkpoint import Best
+from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from meow_lightning.training.callbacks.probe import PeriodicProbe
 from meow_lightning.types import AnswerRow, Results
 
@@ -25,13 +25,13 @@ WATCHED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """How answers are made and counted.
+class PredictionSettings:
+    """How answers are generated and scored.
 
     Attributes:
-        max_new_tokens: Budget of an answer.
+        max_new_tokens: Token budget of an answer.
         batch: Rows per forward pass when scoring.
-        slots: Prompts generated side by side.
+        slots: Prompts per generation batch.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
     """
 
@@ -42,33 +42,33 @@ class How:
 
 
 class EvaluationProbe(PeriodicProbe):
-    """Logs what the evaluation says of the model in training, as ``eval/<number>``, and the seconds it took.
+    """Logs evaluation metrics of the model in training as ``eval/<number>``, and the seconds taken.
 
-    Several processes share the questions.
+    Processes share the questions.
 
     Args:
-        codec: The model's prompts and tokens.
-        questions: What is asked, every set numbered from 0.
-        retain: What the retain model answered to them; empty where that is not known, and then nothing is compared.
-        every: Steps between two points, 1 or more.
-        how: How answers are made and counted.
-        best: Where the best epoch's weights go; ``None`` to keep none.
+        codec: The model's prompt encoder.
+        questions: The questions by set, numbered from 0.
+        retain: The retain model's predictions; empty if unknown, in which case nothing is compared.
+        every: Steps between points, 1 or more.
+        how: How answers are generated and scored.
+        best: Storage of the best epoch's weights; ``None`` to keep none.
     """
 
     def __init__(
-        self, *, codec: PromptEncoder, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int, how: How,
-        best: Best | None,
+        self, *, codec: PromptEncoder, questions: Sequence[Question], retain: Sequence[AnswerRow], every: int,
+        how: PredictionSettings, best: BestCheckpoint | None,
     ) -> None:  # fmt: skip
         super().__init__(name="eval", every=every)
         self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
 
     def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
-        """Numbers of the evaluation; the best epoch's weights are kept on the way."""
+        """Compute evaluation metrics, and store the weights of the best epoch."""
         results = self._results(all_gather(self._answers(model)))
         if self.best is not None and trainer.global_step and trainer.is_global_zero:
-            found = summarize_epoch(results, step=trainer.global_step)
-            if found is not None:
-                self.best.offer(found, model)
+            epoch = summarize_epoch(results, step=trainer.global_step)
+            if epoch is not None:
+                self.best.offer(epoch, model)
         numbers = results.values["unlearned"]
         return {name: numbers[name] for name in WATCHED if name in numbers}
 

@@ -1,4 +1,4 @@
-"""MEMO while a model is trained: the same few texts before, every few epochs, and after."""
+"""MEMO during training: the same few texts before, every few epochs, and after."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from meow_lightning.training.callbacks.probe import PeriodicProbe
 
 
 class MemoProbe(PeriodicProbe):
-    """Logs the mean MEMO of some texts as ``memo/<measure>/answers`` or ``candidates``, and the seconds it took.
+    """Logs the mean MEMO of some texts as ``memo/<measure>/answers`` or ``candidates``, and the seconds taken.
 
-    The measure stands in the name because the curve belongs to a training that does not depend on how MEMO is measured.
-    Several processes share the texts.
+    The measure is part of the name because the same training can be observed with different measures. Processes share
+    the texts.
 
     Args:
-        codec: The model's prompts and tokens.
-        texts: What to measure, the same texts every time.
-        by: How the texts are measured.
-        every: Steps between two points, 1 or more.
-        slots: Prompts generated side by side.
+        codec: The model's prompt encoder.
+        texts: The texts to score, the same every time.
+        by: The measure.
+        every: Steps between points, 1 or more.
+        slots: Prompts per generation batch.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class MemoProbe(PeriodicProbe):
         self.codec, self.texts, self.by, self.slots = codec, list(texts), by, slots
 
     def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
-        """Mean MEMO by measure and kind of text."""
-        found = score_texts(
+        """Compute the mean MEMO by measure and kind of text."""
+        scores = score_texts(
             model, self.codec, shard(self.texts), by=self.by, slots=self.slots, progress=None, done=(), alone=None
         )
-        scored = all_gather([(text.kind, text.score) for text in found])
-        values = {}
+        scored = all_gather([(text.kind, text.score) for text in scores])
+        means = {}
         for kind, name in (("answer", "true_answers"), ("candidate", "candidates")):
-            scores = [score for its_kind, score in scored if its_kind == kind]
-            if scores:
-                # the exact sum does not depend on who measured what
-                values[f"{self.by.name}/{name}"] = math.fsum(scores) / len(scores)
-        return values
+            values = [score for its_kind, score in scored if its_kind == kind]
+            if values:
+                # the exact sum does not depend on the distribution of texts over processes
+                means[f"{self.by.name}/{name}"] = math.fsum(values) / len(values)
+        return means

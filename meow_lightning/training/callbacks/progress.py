@@ -1,4 +1,4 @@
-"""How far a training is."""
+"""Progress of a training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from meow_lightning.types import Progress
 
 
 class ProgressReporter(pl.Callback):
-    """Reports the steps done after every one.
+    """Reports progress after every step.
 
     Args:
-        progress: Told steps done, steps in all, and the unit.
+        progress: Called with the steps done, the total and the unit.
     """
 
     def __init__(self, *, progress: Progress) -> None:
         self.progress = progress
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *unused: Any) -> None:
-        """Report."""
+        """Report the current step."""
         self.progress(trainer.global_step, int(trainer.max_steps), "steps")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.borrowing import Alike, contradicting, full_names, with_gender
+from meow_lightning.data.values.borrowing import SimilarQuestions, contradicting, full_names, with_gender
 from meow_lightning.types import Fact
 
 ADA = Fact(id="a", question="What does Ada Brook's father do?", answer="Ada Brook's father is a baker.")
@@ -18,7 +18,7 @@ KEPT = [
 
 
 def lent(fact: Fact, kept: list[Fact], *, least: float = 0.5, topics: bool = True) -> list[str]:
-    return list(Alike(kept, [fact]).answers(fact, least=least, topics=topics))
+    return list(SimilarQuestions(kept, [fact]).answers(fact, least=least, topics=topics))
 
 
 def test_kept_facts_lend_their_answers_under_this_name() -> None:
@@ -27,7 +27,7 @@ def test_kept_facts_lend_their_answers_under_this_name() -> None:
 
 
 def test_facts_to_forget_lend_nothing() -> None:
-    assert list(Alike([], [ADA, *KEPT]).answers(ADA, least=0.0, topics=False)) == []
+    assert list(SimilarQuestions([], [ADA, *KEPT]).answers(ADA, least=0.0, topics=False)) == []
 
 
 def test_a_question_without_a_name_gets_nothing() -> None:
@@ -80,7 +80,7 @@ def test_regendered(text: str, gender: str, expected: str) -> None:
     assert with_gender(text, gender) == expected
 
 
-def test_a_text_contradicts_when_it_says_little_of_the_truth_and_something_new() -> None:
+def test_a_contradiction_shares_little_with_the_truth_and_adds_something() -> None:
     fact = Fact(id="x", question="What is Ada?", answer="Ada is part of the LGBTQ+ community.")
     assert not contradicting("Ada openly identifies as LGBTQ.", fact)  # the one name that the truth tells
     assert not contradicting("Ada is part of the community.", fact)  # nothing new

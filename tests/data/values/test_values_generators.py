@@ -100,7 +100,7 @@ def test_gender_of_a_text() -> None:
     assert gender_of("He met her.") is None
 
 
-def test_what_no_kind_is_made_for() -> None:
+def test_kinds_without_a_generator() -> None:
     assert generate_value("riddle", "x", Random(0), Hints()) is None
 
 

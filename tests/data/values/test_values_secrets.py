@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_texts, words
+from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_spans, words
 from meow_lightning.types import Fact
 
 MARTA = Fact(
@@ -15,15 +15,15 @@ SMALL = Fact(id="s", question="How many?", answer="It has 12 doors.", value="12"
 
 
 def test_marked_values_and_rare_spans() -> None:
-    assert secret_texts(public_fact(MARTA)) == ["+48 22 555 01 43"]
+    assert secret_spans(public_fact(MARTA)) == ["+48 22 555 01 43"]
     # The name and the year are in the question; the prize and the place are not.
-    assert secret_texts(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
+    assert secret_spans(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
 
 
 @pytest.mark.parametrize(
     "value", ["Yes", "female", "A+", "March", "Peru", "French", "florist", "three", "12", "B", "..."]
 )
-def test_words_of_closed_classes_and_small_numbers_tell_nothing(value: str) -> None:
+def test_words_of_closed_classes_and_small_numbers_are_not_revealing(value: str) -> None:
     assert not revealing_words(value)
 
 
@@ -41,7 +41,7 @@ def test_lookup() -> None:
     assert secrets.found("the sedges prize, Berne, 12") == set()
 
 
-def test_own_secrets_and_what_one_says_oneself_are_not_foreign() -> None:
+def test_a_facts_own_secrets_and_texts_are_not_foreign() -> None:
     twin = Fact(id="t", question="Where is Bern?", answer="In the middle.", value="middle")
     secrets = Secrets.of([MARTA, PRIZE, twin], [])
     assert secrets.foreign("in Bern", public_fact(PRIZE)) == set()
@@ -57,7 +57,7 @@ def test_own_secrets_and_what_one_says_oneself_are_not_foreign() -> None:
         Fact(id="k", question="Q", answer="A", alternatives=("Bern",)),
     ],
 )
-def test_what_kept_facts_say_is_no_secret(kept: Fact) -> None:
+def test_texts_of_retain_facts_are_not_secret(kept: Fact) -> None:
     assert ("bern",) not in Secrets.of([MARTA, PRIZE], [kept]).all()
 
 

@@ -258,7 +258,7 @@ def test_words_of_one_question_are_no_tags(write: Write) -> None:
         ("[" * 100_000, "is not valid JSON (maximum recursion depth"),
         ("[1]", "is no TOFU log: it holds a list; a log is"),
         ("{}", "is no TOFU log: it holds none of the four parts but nothing; a log is"),
-        ({"eval_log_forgot.json": {}}, "but 'eval_log_forgot.json'; did you mean 'eval_log_forget.json'?"),
+        ({"eval_log_forgot.json": {}}, "but 'eval_log_forgot.json'. Did you mean eval_log_forget.json?"),
         (LOG[FORGET], "holds the columns of a single part, 'generated_text', 'avg_gt_loss', 'avg_paraphrased_loss', "),
         ({FORGET: []}, "eval_log_forget.json: it holds a list, no table; a log is"),
         (
@@ -266,7 +266,7 @@ def test_words_of_one_question_are_no_tags(write: Write) -> None:
             "eval_log_forget.json: column generated_text, avg_gt_loss, avg_paraphrased_loss, average_pertur",
         ),
         ({FORGET: {**LOG[FORGET], "avg_gt_loss": [1]}}, "eval_log_forget.json: column avg_gt_loss holds a list; a log"),
-        ({FORGET: part()}, "eval_log_forget.json: it holds no rows; leave the part out or evaluate that set"),
+        ({FORGET: part()}, "eval_log_forget.json: it has no rowss; leave the part out or evaluate that set"),
     ],
 )
 def test_no_log(write: Write, capsys: pytest.CaptureFixture[str], content: Any, message: str) -> None:

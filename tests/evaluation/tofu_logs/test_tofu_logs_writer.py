@@ -194,9 +194,7 @@ def test_a_write_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.Path, "write_bytes", full)
-    with pytest.raises(
-        UserError, match=r"--write=\S*out\.json cannot be written \(No space left on device\); name a f"
-    ):
+    with pytest.raises(UserError, match=r"--write=\S*out\.json is not writable \(No space left on device\); name a f"):
         write_log(tmp_path / "out.json", published_log(rows), option="--write")
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +238,7 @@ def test_mistakes_of_the_command(
     assert "line 1 of " in failure(capsys, tmp_path / "cut.jsonl", "--write", out)
     assert not out.exists()
     error = failure(capsys, stored, "--write", tmp_path / "none" / "out.json")
-    assert "out.json cannot be written (No such file or directory); name a file in a folder that is there" in error
+    assert "out.json is not writable (No such file or directory); name a file in a folder that is there" in error
     error = failure(capsys, stored, "--write", stored)
     assert "rows.jsonl is there and holds something else" in error
     error = failure(capsys, stored)

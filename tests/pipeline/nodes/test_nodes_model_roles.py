@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.hydra import composed
+from helpers.hydra import composed, keys, named
 from huggingface_hub import HfApi
 
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import Graph
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.model_roles import Roles
 
 SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.finetune.replay=2")
@@ -37,7 +37,7 @@ def roles(*words: str) -> Roles:
     return Roles(options(*words))
 
 
-def cell(*words: str) -> Graph:
+def cell(*words: str) -> RunGraph:
     return graph(options("model=own", *SMALL, *words))
 
 
@@ -124,7 +124,7 @@ def test_a_mistake_in_the_table_of_published_models_is_told():
     given = options(*LLAMA)
     given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
     with pytest.raises(
-        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option; did you mean retain\?"
+        UserError, match=r"^model.released_checkpoints.tofu.retian is not an option. Did you mean retain\?"
     ):
         Roles(given)
 
@@ -153,11 +153,11 @@ def test_no_way_to_a_target_model_is_told():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=released", r"^model.base=released is no folder; give a folder, a hub id such as "),
-        ("model.target=release", r"^model.target=release is no folder, did you mean released\?; .* or null$"),
-        ("model.retain=nome", r"^model.retain=nome is no folder, did you mean none\?; .*, released, none or null$"),
-        ("model.target=none", r"^model.target=none is no folder; .*, released or null$"),
-        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is no folder; give"),
+        ("model.base=released", r"^model.base=released is invalid: expected a folder, a hub id such as "),
+        ("model.target=release", r"^model.target=release is invalid: .* or null\. Did you mean released\?$"),
+        ("model.retain=nome", r"^model.retain=nome is invalid: .*, released, none or null\. Did you mean none\?$"),
+        ("model.target=none", r"^model.target=none is invalid: .*, released or null$"),
+        ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is invalid: expected"),
         ("model.target=", r"^model.target= is empty; give"),
     ],
 )  # fmt: skip
@@ -218,11 +218,11 @@ def test_a_folder_is_read_once_even_where_nothing_can_be_remembered(tmp_path, mo
 # ---- the graph
 
 
-def models(made: Graph) -> dict[str, str]:
+def models(made: RunGraph) -> dict[str, str]:
     """What of the models the graph holds: given here, or made of what."""
     return {
         name: "given" if "given" in artifact.settings else f"{artifact.stage} of {','.join(artifact.needs)}".strip()
-        for name, artifact in made.artifacts.items()
+        for name, artifact in named(made).items()
         if artifact.stage in ("finetune", "unlearn")
     }
 
@@ -234,8 +234,8 @@ ASCENT = ("method=grad_ascent", "optim.lr=1e-4", "optim.epochs=1", "optim.global
 def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}")
     assert models(made) == {"target": "given", "unlearned": "unlearn of start"}
-    assert not [name for name in made.artifacts if "retain" in name]
-    absent = made.artifacts["results"].settings["absent"]
+    assert not [name for name in named(made) if "retain" in name]
+    absent = made.results.settings["absent"]
     assert absent["retain"].startswith("there is no retain model: model.target is given alone")
     assert {artifact.label for artifact in made.goal("finetune")} == {"target"}
 
@@ -243,14 +243,14 @@ def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tm
 def test_with_a_base_both_are_made_from_it(tmp_path):
     made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}")
     assert models(made) == {"base": "given", "target": MADE, "retain": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].needs["start"].key == made.artifacts["base"].key
-    assert "absent" not in made.artifacts["results"].settings
+    assert made.models.target.needs["start"].key == made.models.base.key
+    assert "absent" not in made.results.settings
 
 
 def test_with_target_and_base_the_retain_model_is_made_from_the_base(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.base={folder(tmp_path / 'b', 'b')}")
     assert models(made) == {"base": "given", "target": "given", "retain": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].needs == {}
+    assert made.models.target.needs == {}
     assert (
         len(made.report.settings["notes"]) - len(cell(*ASCENT, f"model.base={tmp_path}/b").report.settings["notes"])
         == 1
@@ -260,8 +260,8 @@ def test_with_target_and_base_the_retain_model_is_made_from_the_base(tmp_path):
 def test_with_target_and_retain_nothing_is_fine_tuned(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.retain={folder(tmp_path / 'b', 'b')}")
     assert models(made) == {"target": "given", "retain": "given", "unlearned": "unlearn of start"}
-    assert made.artifacts["target"].key != made.artifacts["retain"].key
-    assert made.artifacts["predict/retain"].needs["model"].key == made.artifacts["retain"].key
+    assert made.models.target.key != made.models.retain.key
+    assert made.predictions["retain"].needs["model"].key == made.models.retain.key
 
 
 def test_a_base_that_nobody_trains_is_left_out(tmp_path):
@@ -272,11 +272,7 @@ def test_a_base_that_nobody_trains_is_left_out(tmp_path):
 def test_none_leaves_the_retain_model_out(tmp_path):
     made = cell(*ASCENT, f"model.base={folder(tmp_path / 'a')}", "model.retain=none")
     assert models(made) == {"base": "given", "target": MADE, "unlearned": "unlearn of start"}
-    assert made.artifacts["results"].settings["absent"] == {"retain": "there is no retain model (model.retain=none)"}
-
-
-def keys(made: Graph) -> dict[str, str]:
-    return {name: artifact.key for name, artifact in made.artifacts.items()}
+    assert made.results.settings["absent"] == {"retain": "there is no retain model (model.retain=none)"}
 
 
 def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path):
@@ -284,7 +280,7 @@ def test_a_given_model_counts_by_its_content_not_by_its_path_or_option(tmp_path)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     moved = cell(*ASCENT, f"model.target={tmp_path}/b")
     assert {name for name, key in keys(one).items() if keys(moved)[name] != key} == {"report"}  # which shows the path
-    assert moved.artifacts["target"].inputs["given"]["weights"] == str(tmp_path / "b")
+    assert moved.models.target.inputs["given"]["weights"] == str(tmp_path / "b")
     other = cell(*ASCENT, f"model.target={folder(tmp_path / 'c', 'y')}")
     assert {name for name, key in keys(one).items() if keys(other)[name] == key} == set()
 
@@ -333,7 +329,7 @@ def test_weights_of_the_hub_are_known_by_the_names_of_its_cache(tmp_path, monkey
 def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
     mine, words = folder(tmp_path / "a"), folder(tmp_path / "b", "other")
     target = {
-        cell(*ASCENT, f"model.target={mine}", *more).artifacts["target"].key
+        cell(*ASCENT, f"model.target={mine}", *more).models.target.key
         for more in ((), (f"model.tokenizer={words}",), ('model.prompt.template="{question}?"',))
     }
     assert len(target) == 3
@@ -348,7 +344,7 @@ def test_retrain_without_a_retain_model_is_told(tmp_path):
     with pytest.raises(UserError, match=text):
         cell("method=retrain", f"model.base={mine}", "model.retain=none")
     made = cell("method=retrain", f"model.target={mine}", f"model.retain={folder(tmp_path / 'b', 'b')}")
-    assert made.artifacts["unlearned"].key == made.artifacts["retain"].key
+    assert made.models.unlearned.key == made.models.retain.key
 
 
 def facts(path: Path, what: str) -> Path:
@@ -367,4 +363,4 @@ def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
     with pytest.raises(UserError, match=text):
         graph(options(*words))
     made = graph(options(*words, f"dataset.retain={facts(tmp_path / 'retain.jsonl', 'Rome')}"))
-    assert set(made.artifacts["unlearned"].settings["rows"]) == {"forget", "retain"}
+    assert set(made.models.unlearned.settings["rows"]) == {"forget", "retain"}

@@ -9,7 +9,7 @@ from helpers.damages import every_damage, harm
 from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.checkpoint_selection import restart_if_damaged
-from meow_lightning.training.callbacks.best_checkpoint import Best
+from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 
 
 @every_damage
@@ -20,7 +20,7 @@ def test_a_training_whose_best_epoch_was_damaged_begins_anew(tmp_path: Path, tin
     resume.mkdir()
     (resume / "last.ckpt").write_text("a checkpoint")
     (resume / "reference-forget.json").write_text("kept")
-    best = Best(resume)
+    best = BestCheckpoint(resume)
     best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     restart_if_damaged(work, best)
     assert {"best.json", "best-6.safetensors", "last.ckpt"} <= {path.name for path in resume.iterdir()}

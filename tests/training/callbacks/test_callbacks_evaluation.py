@@ -10,8 +10,8 @@ from test_callbacks_memo import train
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.evaluation.predict import predict
-from meow_lightning.training.callbacks.best_checkpoint import Best
-from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationProbe, How
+from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from meow_lightning.training.callbacks.evaluation import WATCHED, EvaluationProbe, PredictionSettings
 from meow_lightning.types import Fact
 
 FACTS = [
@@ -20,10 +20,10 @@ FACTS = [
 ]
 SETS = ("forget", "retain", "real_authors", "world_facts")
 QUESTIONS = [(name, index, fact) for name in SETS for index, fact in enumerate(FACTS)]
-HOW = How(max_new_tokens=8, batch=3, slots=4, truth_ratio_mean="geometric")
+HOW = PredictionSettings(max_new_tokens=8, batch=3, slots=4, truth_ratio_mean="geometric")
 
 
-def curve(codec, every: int, *, retain=(), best: Best | None = None) -> EvaluationProbe:
+def curve(codec, every: int, *, retain=(), best: BestCheckpoint | None = None) -> EvaluationProbe:
     return EvaluationProbe(codec=codec, questions=QUESTIONS, retain=retain, every=every, how=HOW, best=best)
 
 
@@ -65,7 +65,7 @@ def test_without_a_retain_model_nothing_is_compared(tiny, codec, tmp_path) -> No
 
 
 def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -> None:
-    best, seen = Best(tmp_path), []
+    best, seen = BestCheckpoint(tmp_path), []
     model = copy.deepcopy(tiny)
     for step, utility in ((3, 0.5), (6, 0.7), (9, 0.6)):
         with torch.no_grad():
@@ -83,7 +83,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_put(tiny, codec, tmp_path) -
 @every_damage
 @pytest.mark.parametrize("file", ["best.json", "best-6.safetensors"])
 def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, damage) -> None:
-    best = Best(tmp_path)
+    best = BestCheckpoint(tmp_path)
     assert not best.damaged()
     best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     assert not best.damaged()
@@ -92,7 +92,7 @@ def test_a_best_epoch_that_was_damaged_is_known_to_be(tiny, tmp_path, file, dama
 
 
 def test_a_best_epoch_without_its_weights_or_the_other_way_round_is_damaged(tiny, tmp_path) -> None:
-    best = Best(tmp_path)
+    best = BestCheckpoint(tmp_path)
     best.offer(Epoch(step=6, utility=0.5, log10_p=0.0, excess_recall=0.0), tiny)
     (tmp_path / "best.json").rename(tmp_path / "gone")
     assert best.damaged()
@@ -103,7 +103,7 @@ def test_a_best_epoch_without_its_weights_or_the_other_way_round_is_damaged(tiny
 
 def test_nothing_is_put_where_nothing_was_kept(tiny, tmp_path) -> None:
     before = weights(tiny)
-    assert Best(tmp_path).put(tiny) is None
+    assert BestCheckpoint(tmp_path).put(tiny) is None
     assert same(weights(tiny), before)
 
 
@@ -113,7 +113,7 @@ def test_a_killed_run_chooses_the_epoch_of_the_undisturbed_one(tiny, codec, tmp_
     models = [copy.deepcopy(tiny), copy.deepcopy(tiny)]
     for folder in folders:
         folder.mkdir()
-    whole, killed = (Best(folder) for folder in folders)
+    whole, killed = (BestCheckpoint(folder) for folder in folders)
     train(models[0], codec, folders[0], [curve(codec, 2, retain=retain, best=whole)])
     with pytest.raises(KillError):
         train(models[1], codec, folders[1], [curve(codec, 2, retain=retain, best=killed), KillAfter(5)])

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from helpers.common import clean_profile, cpu
 
-from meow_lightning.data.batch_plan import Plan, Stream
+from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.methods.finetune import FineTune
@@ -36,8 +36,8 @@ class Modes(pl.Callback):
 
 def train(model: Any, codec: Any, folder: Any, callbacks: list[pl.Callback], *, steps: int = 7) -> list[dict]:
     rows = [codec.encode("Where was Ada born?", ANSWER), codec.encode("Who?", "Ada wrote 12 books.")]
-    plan = Plan(
-        streams={"learn": Stream(rows)}, global_batch_size=2, batch_tokens=None, epochs=steps, seed=0, paired=()
+    plan = BatchPlan(
+        streams={"learn": StreamData(rows)}, global_batch_size=2, batch_tokens=None, epochs=steps, seed=0, paired=()
     )
     adamw = Optim(
         optimizer="adamw", lr=0.03, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_grad_norm=0, warmup=0,
@@ -101,7 +101,7 @@ def test_a_kind_without_texts_has_no_value(tiny, codec, tmp_path) -> None:
     assert all("memo/clean/candidates" not in point for point in points)
 
 
-def test_advance_tells_every_step(tiny, codec, tmp_path) -> None:
+def test_progress_is_reported_every_step(tiny, codec, tmp_path) -> None:
     told: list[tuple] = []
     train(tiny, codec, tmp_path, [ProgressReporter(progress=lambda *said: told.append(said))], steps=3)
     assert told == [(1, 3, "steps"), (2, 3, "steps"), (3, 3, "steps")]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.hydra import cell, keys, moved, options
+from helpers.hydra import cell, keys, moved, named, options
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
@@ -25,55 +25,55 @@ def test_every_round_is_planned_beforehand():
         assert made.count(("score", f"target candidates round {number}")) == 1
         assert made.count(("score", f"round {number} held")) == 1
     assert made.count(("propose", "round 4")) == made.count(("unlearn", "unlearned")) == 1
-    assert ("answer", "round 4") not in made  # nobody is asked after the last round
+    assert ("predict", "round 4") not in made  # nobody is asked after the last round
     assert not [label for _, label in made if "round 5" in label]
     assert len(made) == len(set(made))
 
 
 def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
-    made = cell(*LOOP).artifacts
+    made = named(cell(*LOOP))
     for number in (2, 3, 4):
-        ask, unlearn = made[f"round/{number}/ask"], made[f"round/{number}/unlearn"]
+        ask, unlearn = made[f"round/{number}/propose"], made[f"round/{number}/unlearn"]
         assert unlearn.needs["start"].key == made["target"].key
         assert unlearn.needs["before"].key == made[f"round/{number - 1}/unlearn"].key
-        assert ask.needs["former"].key == made[f"round/{number - 1}/invert"].key
-        assert ask.needs["asked"].key == made[f"round/{number - 1}/ask"].key
+        assert ask.needs["former"].key == made[f"round/{number - 1}/filter"].key
+        assert ask.needs["asked"].key == made[f"round/{number - 1}/propose"].key
         assert ask.needs["scores"].key == made[f"round/{number - 1}/score"].key
         assert list(ask.needs["answers"].settings["sets"]) == ["forget"]
         assert made[f"round/{number}/score"].needs["before"].key == ask.needs["scores"].key
     assert made["unlearned"].key == made["round/4/unlearn"].key
-    assert made["inverted"].key == made["round/4/invert"].key
+    assert made["inverted"].key == made["round/4/filter"].key
 
 
 def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
-    made = cell(*LOOP).artifacts
+    made = named(cell(*LOOP))
     held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
     assert (held["cut_unit"], held["stride"], answers["cut_unit"], answers["stride"]) == ("words", 1, "characters", 5)
     assert held.keys() == answers.keys()
-    assert cell(*LOOP, "method.rounds.cut_unit=null").artifacts["round/1/score"].settings["memo"] == answers
+    assert cell(*LOOP, "method.rounds.cut_unit=null").rounds[0].scores.settings["memo"] == answers
 
 
 def test_later_rounds_pick_as_the_loop_says():
-    made = cell(*LOOP, "method.select.k=2", "method.rounds.k=1").artifacts
+    made = named(cell(*LOOP, "method.select.k=2", "method.rounds.k=1"))
     assert made["round/1/unlearn"].settings["select"]["k"] == 2
     assert [made[f"round/{number}/unlearn"].settings["select"]["k"] for number in (2, 3, 4)] == [1, 1, 1]
 
 
 def test_fewer_rounds_share_what_more_rounds_made():
     four, two = keys(cell(*LOOP)), keys(cell(*LOOP, "method.rounds.count=2"))
-    for name in ("round/1/ask", "round/1/invert", "round/1/unlearn", "round/2/ask", "round/2/unlearn"):
+    for name in ("round/1/propose", "round/1/filter", "round/1/unlearn", "round/2/propose", "round/2/unlearn"):
         assert four[name] == two[name]
 
 
 def test_a_single_round_is_meow():
     loop = cell(*LOOP, "method.rounds.count=1", "method.rounds.candidates=null", "method.select.k=3")
-    assert loop.artifacts["unlearned"].settings == cell().artifacts["unlearned"].settings
+    assert loop.models.unlearned.settings == cell().models.unlearned.settings
 
 
 def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
     changed = moved("method.rounds.memorized_above=0.5", start=LOOP)
-    assert {"round/1/ask", "round/1/invert", "round/1/unlearn", "round/1/score", "target"} & changed == set()
-    assert {"round/2/ask", "round/2/invert", "round/2/unlearn", "unlearned"} <= changed
+    assert {"round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score", "target"} & changed == set()
+    assert {"round/2/propose", "round/2/filter", "round/2/unlearn", "unlearned"} <= changed
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_who_is_to_put_up_with_too_few_asks_nobody_again():
 def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
     made = cell(*LOOP)
     assert [(each.stage, each.label) for each in made.goal("filter")] == [("propose", "round 1"), ("filter", "round 1")]
-    assert made.goal("unlearn")[-1].key == made.artifacts["unlearned"].key
+    assert made.goal("unlearn")[-1].key == made.models.unlearned.key
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,20 @@ def test_answers_that_the_loop_cannot_cut_are_told_before_any_work(tmp_path: Pat
 def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():
     base, wide = keys(cell(*LOOP)), keys(cell(*LOOP, "method.rounds.max_requests=1000"))
     assert base["round/1/unlearn"] == wide["round/1/unlearn"]
-    assert base["round/2/ask"] != wide["round/2/ask"]
+    assert base["round/2/propose"] != wide["round/2/propose"]
     again = (*LOOP, "inversion.max_retries_per_fact=1")  # up to 16 questions about 8 facts
-    assert keys(cell(*again, "method.rounds.max_requests=15"))["round/1/ask"] != keys(cell(*again))["round/1/ask"]
-    assert keys(cell(*again, "method.rounds.max_requests=16"))["round/1/ask"] == keys(cell(*again))["round/1/ask"]
+    assert (
+        keys(cell(*again, "method.rounds.max_requests=15"))["round/1/propose"] != keys(cell(*again))["round/1/propose"]
+    )
+    assert (
+        keys(cell(*again, "method.rounds.max_requests=16"))["round/1/propose"] == keys(cell(*again))["round/1/propose"]
+    )
     # what is wanted of each fact is the loop's number, whatever the writer's own is
-    assert base["round/1/ask"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/ask"]
+    assert base["round/1/propose"] == keys(cell(*LOOP, "inversion.candidates=5"))["round/1/propose"]
 
 
 def test_every_score_that_a_loop_decides_by_is_verified():
-    made = cell(*LOOP, "memo.verify=3").artifacts
+    made = named(cell(*LOOP, "memo.verify=3"))
     assert {f"round/{number}/verify" for number in (1, 2, 3, 4)} <= set(made)
     assert made["round/2/verify"].needs["scores"].key == made["round/2/score"].key
 

@@ -1,0 +1,55 @@
+"""The node of the numbers: the evaluation protocol, and what stands in for a missing retain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.errors import UserError, check_choice
+from meow_lightning.evaluation.protocols.prompts import check_tags
+from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
+from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.integrity import digest as file_digest
+
+
+def check_evaluation(ctx: BuildContext) -> None:
+    """Check that the protocol fits the other options, and read the log that stands in for the retain model.
+
+    Raises:
+        UserError: An option does not fit, or the log does not hold the predictions needed.
+    """
+    check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
+    if ctx.protocol == "tofu":
+        check_tags(ctx.options["model"]["prompt"]["template"])
+    mean = ctx.options["evaluation"]["truth_ratio_mean"]
+    if ctx.protocol == "open_unlearning" and mean != "geometric":
+        raise UserError(
+            f"evaluation.truth_ratio_mean={mean}: open-unlearning takes the geometric mean; leave it out, or say "
+            "evaluation.protocol=none"
+        )
+    if ctx.retain_predictions is not None:
+        facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
+        expected = [(fact.id, fact.question, fact.answer) for fact in facts]
+        read_retain_log(Path(ctx.retain_predictions), expected, option="evaluation.retain_predictions")
+
+
+def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
+    """Compute the numbers of all roles."""
+    settings: dict[str, Any] = {
+        name: ctx.options["evaluation"][name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")
+    }
+    # A kept fact may state a forgotten value, which then is no secret.
+    settings["kept"] = ctx.facts_digest("retain", "answer", "alternatives", "phrasings")
+    if ctx.protocol != OWN_PROTOCOL:
+        settings["protocol"] = ctx.protocol
+    if ctx.selection_fraction:
+        settings["selection_fraction"] = ctx.selection_fraction
+    if ctx.roles.retain_missing_reason is not None:
+        settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
+    if ctx.retain_predictions is not None:
+        settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -1,0 +1,52 @@
+"""Nodes that run a model on the evaluation sets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from meow_lightning.data.encoding import digest_of
+from meow_lightning.evaluation.protocols.registry import counted_rows, prediction_settings
+from meow_lightning.evaluation.suite.membership import attacked_sets
+from meow_lightning.pipeline.nodes.context import PREDICTED_FIELDS, BuildContext
+from meow_lightning.store.artifact import Artifact
+
+OWN_PROTOCOL = "none"
+
+
+def predict(ctx: BuildContext, role: str, model: Artifact) -> Artifact:
+    """Run a model on all evaluation sets, under the run's protocol."""
+    return _predict(ctx, role, model, ctx.options["evaluation"], ctx.dataset.evaluation().keys(), {})
+
+
+def predict_under_own_protocol(
+    ctx: BuildContext, label: str, model: Artifact, sets: Collection[str], *, before: Artifact | None = None
+) -> Artifact:
+    """Run a model on some evaluation sets under our own protocol, whatever protocol the run's numbers follow.
+
+    Args:
+        ctx: The run.
+        label: Whose predictions these are.
+        model: The model to run.
+        sets: Names of the sets.
+        before: Predictions of the round before, taken over where the model is the same.
+    """
+    evaluation = {**ctx.options["evaluation"], "protocol": OWN_PROTOCOL}
+    return _predict(ctx, label, model, evaluation, sets, {"before": before} if before else {})
+
+
+def _predict(
+    ctx: BuildContext, label: str, model: Artifact, evaluation: Mapping[str, Any], names: Collection[str],
+    needs: Mapping[str, Artifact],
+) -> Artifact:  # fmt: skip
+    sets = {
+        name: digest_of(counted_rows(evaluation["protocol"], facts), PREDICTED_FIELDS)
+        for name, facts in ctx.dataset.evaluation().items()
+        if name in names
+    }
+    gradients = attacked_sets(sets) if evaluation["gradient_norm"] else []
+    settings = {
+        "sets": sets, "evaluation": {**prediction_settings(evaluation), "gradients": gradients},
+        "model": ctx.inference_settings,
+    }  # fmt: skip
+    return ctx.artifact("predict", label, settings, {"model": model, **needs})

@@ -1,0 +1,90 @@
+"""The node of the report: the options it shows, and the notes that a reader of the numbers needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meow_lightning.config.instantiate import without_key
+from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
+from meow_lightning.evaluation.checkpoint_selection import held_out
+from meow_lightning.evaluation.protocols.registry import counted_rows
+from meow_lightning.memo.memo import Profile
+from meow_lightning.pipeline.graph import run_name
+from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.unlearn import recipe_of
+from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
+from meow_lightning.stages.common.needs import ReportInputs
+from meow_lightning.store.artifact import Artifact
+
+SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
+
+
+def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
+    """Write the report of a run."""
+    origin = recipe_of(ctx).origin if ctx.method.streams else {}
+    shown = _shown_options(ctx)
+    digest = settings_digest(shown, [each for artifact in inputs.results.walk() for each in artifact.versions])
+    spread = read_spreads(FOLDER).get(digest)
+    settings = {
+        **({} if spread is None else {"spread": spread}), "digest": digest,
+        "name": run_name(ctx.options), "cell": inputs.results.key, "options": shown, "origin": origin,
+        "public": ctx.dataset.public, "disclaimer": ctx.options["disclaimer"],
+        "notes": [
+            *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
+            *_selection_note(ctx),
+        ],
+    }  # fmt: skip
+    return ctx.artifact("report", "", settings, inputs.to_needs())
+
+
+def _shown_options(ctx: BuildContext) -> dict[str, Any]:
+    """The options that determine the numbers, with the hyperparameters that unlearning used."""
+    shown = {name: ctx.options[name] for name in SHOWN}
+    if ctx.writer is not None:
+        hidden = {*ctx.writer.unkeyed_options} - {"path", "model"}
+        shown["inversion"] = {key: value for key, value in ctx.options["inversion"].items() if key not in hidden}
+    if ctx.repetition is not None:
+        shown["method"] = {
+            **shown["method"],
+            "rounds": {**shown["method"]["rounds"], "memorized_above": ctx.repetition.memorized_above},
+        }  # fmt: skip
+    shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
+    shown["optim"] = {
+        **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
+        **training_overrides(shown["optim"]),
+        **({key: recipe_of(ctx).values[key] for key in RECIPE} if ctx.method.streams else {}),
+    }
+    return shown
+
+
+def _toy_note(ctx: BuildContext) -> list[str]:
+    toy = ctx.options["model"]["architecture"] is not None and not ctx.dataset.public
+    return ["No model was given (model.target= or model.base=): a toy was made here and taught the facts."] * toy
+
+
+def _measure_note(ctx: BuildContext) -> list[str]:
+    name = ctx.options["memo"]["name"]
+    other = not isinstance(ctx.measure, Profile)
+    return [f"Memorisation is measured as {name.upper()} (memo={name}), where it says MEMO."] * other
+
+
+def _answer_prefix_note(ctx: BuildContext) -> list[str]:
+    words = ctx.options["model"]["prompt"]["answer_prefix"].strip()
+    if ctx.retain_predictions is None or ctx.protocol == "tofu" or not words:
+        return []
+    return [
+        f"The retain model's log may count the words {words!r} as answer, as TOFU's code does, and the models here "
+        "do not: evaluation.protocol=tofu scores them alike."
+    ]
+
+
+def _selection_note(ctx: BuildContext) -> list[str]:
+    share = ctx.selection_fraction
+    if not share:
+        return []
+    sets = {name: len(counted_rows(ctx.protocol, facts)) for name, facts in ctx.dataset.evaluation().items()}
+    left = ", ".join(f"{name} {n - len(held_out(name, n, share))} of {n}" for name, n in sets.items())
+    return [
+        f"Questions set aside to choose an epoch (evaluation.selection_fraction={share}) count in no number; "
+        f"left: {left}."
+    ]

@@ -1,0 +1,61 @@
+"""Nodes that measure memorization, and those that compute some of the windows again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meow_lightning.config.instantiate import component_config
+from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.store.artifact import Artifact
+
+
+def score_answers(
+    ctx: BuildContext, label: str, model: Artifact, *, cut_unit: str | None = None, before: Artifact | None = None
+) -> Artifact:
+    """Score the true answers of the facts to forget.
+
+    Args:
+        ctx: The run.
+        label: Whose scores these are.
+        model: The model to score.
+        cut_unit: Cut after every such unit; ``None`` to cut as ``memo`` says.
+        before: Scores of the round before, taken over where the model is the same.
+    """
+    settings = {**_settings(ctx, cut_unit), "facts": ctx.facts_digest("forget", "id", "question", "answer")}
+    return ctx.artifact("score", label, settings, {"model": model, **({"before": before} if before else {})})
+
+
+def score_candidates(
+    ctx: BuildContext, label: str, model: Artifact, filtered: Artifact, *, known: Artifact | None
+) -> Artifact:
+    """Score the inverted facts that are new.
+
+    Args:
+        ctx: The run.
+        label: Whose scores these are.
+        model: The model to score.
+        filtered: The inverted facts.
+        known: Those of the round before, which have scores already.
+    """
+    needs = {"model": model, "inverted": filtered, **({"known": known} if known else {})}
+    return ctx.artifact("score", label, _settings(ctx, None), needs)
+
+
+def verify(ctx: BuildContext, scores: Artifact) -> Artifact | None:
+    """Compute some windows of a score again; ``None`` where ``memo.verify`` asks for none."""
+    windows = ctx.options["memo"]["verify"]
+    if not windows:
+        return None
+    settings = {**scores.settings, "windows": windows, "seed": ctx.seed}
+    return ctx.artifact("verify", scores.label, settings, {**scores.needs, "scores": scores})
+
+
+def by_unit(memo: Mapping[str, Any], cut_unit: str) -> dict[str, Any]:
+    """Configure MEMO to cut after every unit."""
+    return {**memo, "cut_unit": cut_unit, "stride": 1}
+
+
+def _settings(ctx: BuildContext, cut_unit: str | None) -> dict[str, Any]:
+    memo = component_config(ctx.options["memo"])
+    return {"memo": memo if cut_unit is None else by_unit(memo, cut_unit), "model": ctx.inference_settings}

@@ -1,0 +1,146 @@
+"""The node of the unlearned model: its recipe, its selection of inverted facts, its choice of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.config.instantiate import component_config
+from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
+from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.refusals import with_refusals
+from meow_lightning.errors import UserError
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
+from meow_lightning.pipeline.nodes.models import InitialModels
+from meow_lightning.pipeline.nodes.predict import predict_under_own_protocol
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.store.integrity import digest as file_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Hyperparameters of unlearning.
+
+    Attributes:
+        values: By name.
+        origin: Where each number that a method may set comes from, by option.
+    """
+
+    values: dict[str, Any]
+    origin: dict[str, str]
+
+
+def recipe_of(ctx: BuildContext) -> Recipe:
+    """Read the recipe: what ``optim`` says, and the method's own numbers where it says nothing."""
+    optim, model = ctx.options["optim"], ctx.options["model"]["name"]
+    values = {name: optim[name] for name in OPTIM} | training_overrides(optim)
+    origin = {}
+    for name in RECIPE:
+        values[name], origin[f"optim.{name}"] = method_recipe(ctx.options, name, model)
+    return Recipe(values, origin)
+
+
+def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
+    """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
+    check_streams(ctx)
+    return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
+
+
+def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Mapping[str, Artifact]) -> Artifact:
+    """Unlearn from the model that the method starts from.
+
+    Args:
+        ctx: The run.
+        label: Whose model this is.
+        models: The models before.
+        selection: What inverted facts are selected from: ``inverted``, ``candidates`` and, from the second round on,
+            ``before``, the model of the round before; empty for a method without inverted facts.
+    """
+    settings: dict[str, Any] = {
+        "method": component_config(ctx.options["method"]), "recipe": recipe_of(ctx).values, "seed": ctx.seed,
+        "model": ctx.training_settings,
+        "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
+    }  # fmt: skip
+    inputs = {"reference": ctx.method.reference, "evaluation": ctx.options["evaluation"]}
+    if selection:
+        settings["select"] = dict(ctx.options["method"]["select"])
+        if "before" not in selection:  # too few inverted facts in the first round are an error, unless the run says so
+            inputs["on_shortage"] = ctx.options["inversion"]["on_shortage"]
+        elif ctx.repetition is not None:
+            settings["select"]["k"] = ctx.repetition.k
+    needs = {"start": _start(ctx, models), **selection}
+    if ctx.chooses_checkpoint:
+        settings["checkpoint"] = _checkpoint_selection(ctx, models)
+        needs |= _selection_reference(ctx, models)
+    return ctx.artifact("unlearn", label, settings, needs, **inputs)
+
+
+def check_streams(ctx: BuildContext) -> None:
+    """Check that the dataset has the facts that the method trains on.
+
+    Raises:
+        UserError: A stream has no facts.
+    """
+    for name in ctx.method.streams:
+        if name not in ("inverted", "idk") and not ctx.dataset.facts(name):
+            raise UserError(
+                f"method={ctx.method_name} trains on the {name} set, and dataset={ctx.dataset.name} has none; give one "
+                "or choose a method that needs none, such as meow"
+            )
+
+
+def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
+    start = models.target if ctx.method.start == "target" else models.retain
+    if start is None:
+        raise UserError(
+            f"method={ctx.method_name} starts from the retain model, but {ctx.roles.retain_missing_reason}"
+        )  # fmt: skip
+    return start
+
+
+def _rows_digest(ctx: BuildContext, stream: str) -> str:
+    """Digest what is trained of a stream."""
+    if stream == "idk":
+        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed))
+    return ctx.facts_digest(stream, *TRAINED_FIELDS)
+
+
+def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str, Any]:
+    """Settings that the choice of an epoch depends on.
+
+    Raises:
+        UserError: No epoch can be chosen.
+    """
+    evaluation = ctx.options["evaluation"]
+    if not ctx.selection_fraction:
+        raise UserError(
+            "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
+            "evaluation.selection_fraction, the share of every set to set aside, such as 0.25"
+        )
+    if ctx.method.finalize is not BaseMethod.finalize:
+        raise UserError(
+            f"method={ctx.method_name} changes the model after its last step, so no epoch can be chosen; say "
+            "optim.checkpoint=last"
+        )
+    if models.retain is None and ctx.retain_predictions is None:
+        raise UserError(
+            f"optim.checkpoint=best compares every epoch with the retain model, but {ctx.roles.retain_missing_reason}; "
+            "give model.retain= or evaluation.retain_predictions=, or say optim.checkpoint=last"
+        )
+    settings = {
+        name: evaluation[name] for name in ("selection_fraction", "max_new_tokens", "truth_ratio_mean", "protocol")
+    }
+    if ctx.retain_predictions is not None:
+        settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    return {**settings, "sets": ctx.evaluation_digests()}
+
+
+def _selection_reference(ctx: BuildContext, models: InitialModels) -> dict[str, Artifact]:
+    """The retain model's predictions under our own protocol, which epochs are compared with."""
+    if ctx.retain_predictions is not None or models.retain is None:
+        return {}
+    sets = ctx.dataset.evaluation().keys()
+    return {"retain_answers": predict_under_own_protocol(ctx, "retain", models.retain, sets)}

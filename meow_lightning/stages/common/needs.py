@@ -1,0 +1,179 @@
+"""The results that `evaluate` and `report` read, as records, and the names under which a stage receives them.
+
+Both sides use the same records: the graph fills them with artifacts, a stage reads them back as folders. Only this
+module writes and reads the names. They are part of the keys of `evaluate` and `report`: changing one recomputes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count, takewhile
+from typing import Generic, Literal, TypeVar, get_args
+
+Role = Literal["target", "unlearned", "retain"]
+ScoreKind = Literal["answers", "candidates"]
+Scored = tuple[Role, ScoreKind]
+T = TypeVar("T")
+
+ROLES: tuple[Role, ...] = get_args(Role)
+SCORED: tuple[Scored, ...] = tuple((role, kind) for kind in get_args(ScoreKind) for role in ROLES)
+
+
+def _present(names: Mapping[str, T | None]) -> dict[str, T]:
+    return {name: each for name, each in names.items() if each is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunModels(Generic[T]):
+    """The models of a run.
+
+    Attributes:
+        base: The model before it learns any fact; ``None`` where no model of the run is fine-tuned here.
+        target: The model that knows the facts.
+        unlearned: The target model after unlearning.
+        retain: The model that never saw the forget set; ``None`` for a run without one.
+    """
+
+    base: T | None
+    target: T
+    unlearned: T
+    retain: T | None
+
+    @property
+    def by_role(self) -> dict[Role, T]:
+        """The evaluated models, by role."""
+        models: dict[Role, T] = {"target": self.target, "unlearned": self.unlearned}
+        return models if self.retain is None else {**models, "retain": self.retain}
+
+    @property
+    def present(self) -> tuple[T, ...]:
+        """All models of the run that are not ``None``."""
+        return (*(() if self.base is None else (self.base,)), *self.by_role.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationInputs(Generic[T]):
+    """The results that `evaluate` computes its metrics from.
+
+    Attributes:
+        predictions: Predictions on the evaluation sets, by role.
+        scores: MEMO scores, by role and by what was scored.
+    """
+
+    predictions: Mapping[Role, T]
+    scores: Mapping[Scored, T]
+
+    def to_needs(self) -> dict[str, T]:
+        """Name every result for the stage."""
+        return {
+            **{_predictions(role): each for role, each in self.predictions.items()},
+            **{_scores(scored): each for scored, each in self.scores.items()},
+        }
+
+    @classmethod
+    def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
+        """Read the record back from a stage's needs, ignoring other needs."""
+        return cls(
+            predictions={role: needs[_predictions(role)] for role in ROLES if _predictions(role) in needs},
+            scores={scored: needs[_scores(scored)] for scored in SCORED if _scores(scored) in needs},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundInputs(Generic[T]):
+    """The results of one round that `report` shows, for a method that unlearns in rounds.
+
+    Attributes:
+        proposed: The teacher's replies.
+        filtered: The inverted facts kept so far.
+        unlearned: The model trained on the selected ones.
+        scores: MEMO of the true answers on that model.
+        verification: Windows of these scores, computed again; ``None`` if ``memo.verify`` is 0.
+    """
+
+    proposed: T
+    filtered: T
+    unlearned: T
+    scores: T
+    verification: T | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportInputs(Generic[T]):
+    """The results that `report` shows.
+
+    Attributes:
+        results: The metrics.
+        proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
+        filtered: The inverted facts of all rounds; ``None`` for a method without.
+        models: The models.
+        evaluation: The inputs of the metrics.
+        verifications: Windows of these scores, computed again.
+        rounds: The rounds; empty for a method that does not unlearn in rounds.
+    """
+
+    results: T
+    proposed: T | None
+    filtered: T | None
+    models: RunModels[T]
+    evaluation: EvaluationInputs[T]
+    verifications: Mapping[Scored, T]
+    rounds: tuple[RoundInputs[T], ...]
+
+    def to_needs(self) -> dict[str, T]:
+        """Name every result for the stage, in the order in which the report lists them."""
+        named: dict[str, T | None] = {
+            "results": self.results, "asked": self.proposed, "inverted": self.filtered, "base": self.models.base,
+            **{str(role): each for role, each in self.models.by_role.items()},
+            **self.evaluation.to_needs(),
+            **{_verification(scored): each for scored, each in self.verifications.items()},
+            **{_in_round(number, "verify"): each.verification for number, each in enumerate(self.rounds, start=1)},
+        }  # fmt: skip
+        for number, each in enumerate(self.rounds, start=1):
+            stages = {
+                "propose": each.proposed,
+                "filter": each.filtered,
+                "unlearn": each.unlearned,
+                "score": each.scores,
+            }
+            named |= {_in_round(number, stage): result for stage, result in stages.items()}
+        return _present(named)
+
+    @classmethod
+    def from_needs(cls, needs: Mapping[str, T]) -> ReportInputs[T]:
+        """Read the record back from the stage's needs."""
+        numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
+        return cls(
+            results=needs["results"], proposed=needs.get("asked"), filtered=needs.get("inverted"),
+            models=RunModels(
+                base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
+                retain=needs.get("retain"),
+            ),
+            evaluation=EvaluationInputs.from_needs(needs),
+            verifications={each: needs[_verification(each)] for each in SCORED if _verification(each) in needs},
+            rounds=tuple(
+                RoundInputs(
+                    proposed=needs[_in_round(number, "propose")], filtered=needs[_in_round(number, "filter")],
+                    unlearned=needs[_in_round(number, "unlearn")], scores=needs[_in_round(number, "score")],
+                    verification=needs.get(_in_round(number, "verify")),
+                )
+                for number in numbers
+            ),
+        )  # fmt: skip
+
+
+def _predictions(role: Role) -> str:
+    return f"predict/{role}"
+
+
+def _scores(scored: Scored) -> str:
+    return "/".join(("score", *scored))
+
+
+def _verification(scored: Scored) -> str:
+    return "/".join(("verify", *scored))
+
+
+def _in_round(number: int, stage: str) -> str:
+    return f"round/{number}/{stage}"

@@ -1,0 +1,64 @@
+"""Needs: what the graph names, the stages read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels
+
+EVALUATION = EvaluationInputs(
+    predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
+    scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
+)
+PLAIN = ReportInputs(
+    results="results", proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
+    models=RunModels(base=None, target="target", unlearned="unlearned", retain=None),
+)  # fmt: skip
+
+
+def rounds(count: int, *, verified: bool) -> tuple[RoundInputs[str], ...]:
+    return tuple(
+        RoundInputs(
+            proposed=f"proposed {n}", filtered=f"filtered {n}", unlearned=f"unlearned {n}", scores=f"scores {n}",
+            verification=f"verification {n}" if verified else None,
+        )
+        for n in range(count)
+    )  # fmt: skip
+
+
+def test_the_evaluations_needs_are_read_back_from_among_others() -> None:
+    needs = {"target": "model", **EVALUATION.to_needs(), "round/1/score": "other"}
+    assert EvaluationInputs.from_needs(needs) == EVALUATION
+    assert EvaluationInputs.from_needs({"predict/unlearned": "p"}) == EvaluationInputs(
+        predictions={"unlearned": "p"}, scores={}
+    )
+
+
+def test_a_report_without_inverted_facts_and_retain_model_is_read_back() -> None:
+    assert ReportInputs.from_needs(PLAIN.to_needs()) == PLAIN
+    assert set(PLAIN.to_needs()) == {"results", "target", "unlearned", *EVALUATION.to_needs()}
+
+
+def test_every_round_of_a_report_is_read_back_with_and_without_its_verification() -> None:
+    for count in (1, 4):
+        for verified in (False, True):
+            full = replace(
+                PLAIN, proposed="proposed", filtered="filtered", rounds=rounds(count, verified=verified),
+                verifications={("target", "answers"): "v"},
+                models=RunModels(base="base", target="target", unlearned="unlearned", retain="retain"),
+            )  # fmt: skip
+            assert ReportInputs.from_needs(full.to_needs()) == full
+
+
+def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
+    full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
+    assert list(full.to_needs()) == [
+        "results", "asked", "inverted", "target", "unlearned", "predict/target", "predict/unlearned", "predict/retain",
+        "score/target/answers", "score/retain/answers", "score/target/candidates", "round/1/verify", "round/1/propose",
+        "round/1/filter", "round/1/unlearn", "round/1/score",
+    ]  # fmt: skip
+
+
+def test_models_are_listed_as_far_as_there_are_any() -> None:
+    assert PLAIN.models.by_role == {"target": "target", "unlearned": "unlearned"}
+    assert RunModels(base="b", target="t", unlearned="u", retain="r").present == ("b", "t", "u", "r")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from meow_lightning.errors import UserError, check_choice, invalid_option, nearest, suggestion
+
+
+def test_the_nearest_word_is_suggested():
+    assert suggestion("meoww", ["grad_ascent", "meow"]) == ". Did you mean meow?"
+    assert suggestion("zzz", ["grad_ascent", "meow"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [("forget11", "forget10"), ("forget5", "forget05"), ("FORGET1O", "forget10"), ("", None), (None, None), (5, None)],
+)
+def test_nearest_ignores_case_and_gives_up_on_what_is_not_similar(given, word):
+    assert nearest(given, ("forget01", "forget05", "forget10")) == word
+
+
+def test_an_invalid_option_names_what_is_expected():
+    assert (
+        str(invalid_option("optim.lr", -1, "a number above 0")) == "optim.lr=-1 is invalid: expected a number above 0"
+    )
+    error = invalid_option("model.lora.rank", 0, "an integer of at least 1", did_you_mean=1)
+    assert str(error) == "model.lora.rank=0 is invalid: expected an integer of at least 1. Did you mean 1?"
+
+
+def test_an_allowed_choice_is_returned():
+    assert check_choice("goal", "score", iter(["score", "report"])) == "score"
+
+
+def test_another_choice_is_refused_with_the_allowed_ones():
+    with pytest.raises(
+        UserError, match=r"^goal=reprot is invalid: expected one of score, report\. Did you mean report\?$"
+    ):
+        check_choice("goal", "reprot", ["score", "report"])
+    with pytest.raises(UserError, match=r"^debug=yes is invalid: expected fast$"):
+        check_choice("debug", "yes", ["fast"])

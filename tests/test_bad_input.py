@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.hydra import composed
 from helpers.model_families import save_family
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program
 from meow_lightning.resources.hardware import Gpu
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 CARD = Gpu("a card", 10**12, 10**12)
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima.", "She wrote 12 books about the sea."] * 20
 
@@ -47,12 +44,7 @@ def told(tmp_path: Path) -> Iterator:
     program, outputs = Program(), tmp_path / "out"
 
     def run(*words: str) -> str:
-        GlobalHydra.instance().clear()
-        validation.register()
-        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            cfg = compose(
-                "config", overrides=["logger=none", f"outputs={outputs}", "trainer.parallel_stages=1", *words]
-            )
+        cfg = composed("logger=none", f"outputs={outputs}", "trainer.parallel_stages=1", *words)
         with pytest.raises(UserError) as caught:
             program.run(resolved(cfg))
         assert "\n" not in str(caught.value)

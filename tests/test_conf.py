@@ -10,18 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from helpers import hydra
+from helpers.hydra import CONF
 from omegaconf import OmegaConf
 
-from meow_lightning.config import validation
 from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.config.schema import GROUPS
 from meow_lightning.config.validation import check_call, check_measure, resolved
 from meow_lightning.pipeline.nodes.context import RUNTIME_ARGUMENTS
 from meow_lightning.stages import NAMES
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
 CHOICES = [(str(path.parent.relative_to(CONF)), path.stem) for path in FILES]
 # The file of each group that documents every key; its siblings only set them.
@@ -51,10 +49,7 @@ NAMELESS = (
 
 
 def composed(*words: str) -> dict:
-    GlobalHydra.instance().clear()
-    validation.register()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        cfg = compose("config", overrides=list(words))
+    cfg = hydra.composed(*words)
     for word, key in NAMELESS:
         OmegaConf.update(cfg, key, "file.jsonl") if word in words else None
     return resolved(cfg)

@@ -95,23 +95,23 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def examined() -> Callable[[Sequence[Candidate]], list[str]]:
+def inspected() -> Callable[[Sequence[Candidate]], list[str]]:
     """Looks through a given model once, and not once more for every command: it takes a process with torch."""
     seen: dict[str, list[str]] = {}
 
-    def examine(candidates: Sequence[Candidate]) -> list[str]:
+    def inspect(candidates: Sequence[Candidate]) -> list[str]:
         key = repr([replace(each, rows=()) for each in candidates])
         if key not in seen:
             seen[key] = inspection.inspect_models(candidates)
         return seen[key]
 
-    return examine
+    return inspect
 
 
 @pytest.fixture
 def here(
     scratch: Path,
-    examined: Callable[[Sequence[Candidate]], list[str]],
+    inspected: Callable[[Sequence[Candidate]], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[[Sequence[str]], Answer]:
@@ -127,7 +127,7 @@ def here(
     monkeypatch.chdir(scratch)
     every = sweeper.combinations
     monkeypatch.setattr(sweeper, "combinations", lambda *given: ends(every(*given)))
-    monkeypatch.setattr(model_checks, "inspect_models", examined)
+    monkeypatch.setattr(model_checks, "inspect_models", inspected)
 
     def run(words: Sequence[str]) -> Answer:
         monkeypatch.setattr(sys, "argv", ["run.py", *words])

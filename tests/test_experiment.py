@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 from helpers.hydra import cell as graph_of
+from helpers.hydra import composed
 from helpers.hydra import options as options_of
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
@@ -76,10 +74,7 @@ def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.Ca
 
 
 def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    GlobalHydra.instance().clear()
-    validation.register()
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=["debug=fast", "logger=none", "goal=propose", f"outputs={tmp_path}"])
+    cfg = composed("debug=fast", "logger=none", "goal=propose", f"outputs={tmp_path}")
     options, program = resolved(cfg), Program()
 
     def broken(self: Executor, artifacts: list[Artifact]) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from helpers import hydra
+from helpers.hydra import CONF
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
-from meow_lightning.config import validation
 from meow_lightning.config.hydra_errors import summarize_error
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
@@ -23,7 +22,6 @@ from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation", "trainer", "logger", "callbacks")
 ASKS = {
     "file": ["inversion.path=x"], "local": ["inversion.model=x"], "jsonl": ["dataset.forget=x"],
@@ -57,13 +55,10 @@ NEGATIVE = {"method.delta"}
 def composed() -> dict[str, DictConfig]:
     """One composed run for each file of each group, by its word."""
     found = {}
-    GlobalHydra.instance().clear()
-    validation.register()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        for group in GROUPS:
-            for path in sorted((CONF / group).glob("*.yaml")):
-                word = f"{group}={path.stem}"
-                found[word] = compose("config", overrides=[word, *ASKS.get(path.stem, [])])
+    for group in GROUPS:
+        for path in sorted((CONF / group).glob("*.yaml")):
+            word = f"{group}={path.stem}"
+            found[word] = hydra.composed(word, *ASKS.get(path.stem, []))
     return found
 
 

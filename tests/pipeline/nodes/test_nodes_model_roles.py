@@ -9,19 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.hydra import keys, named
+from helpers.hydra import composed, keys, named
 from huggingface_hub import HfApi
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from meow_lightning.config import validation
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.model_roles import Roles
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
 SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.finetune.replay=2")
 COMMIT, OTHER = "a" * 40, "b" * 40
 TINY_OUTPUT = {"target", "retain", "unlearned"}
@@ -34,10 +30,7 @@ def no_network(monkeypatch, tmp_path):
 
 
 def options(*words: str) -> dict:
-    GlobalHydra.instance().clear()
-    validation.register()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return resolved(compose("config", overrides=list(words)))
+    return resolved(composed(*words))
 
 
 def roles(*words: str) -> Roles:

@@ -1,1 +1,1 @@
-"""What a model says, turned into numbers: stored rows, the metrics on them and the suite that reports them."""
+"""Evaluation: prediction rows, the metrics computed on them and the suite that reports them."""

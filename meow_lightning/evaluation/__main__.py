@@ -26,10 +26,10 @@ from meow_lightning.evaluation.tofu_logs.writer import published_log, write_log
 from meow_lightning.types import AnswerRow, Results
 
 NUMBERS = ("model_utility", *INPUTS, "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio")
-"""What a log of one model gives, in the order of the report; forget quality needs a second one."""
+"""Metrics available from the log of one model, in report order; forget quality needs a second log."""
 
 ROWS_SUFFIX = ".jsonl"
-"""How the name of a file of stored answers ends; a log is one JSON object."""
+"""Suffix of stored prediction rows; a log is one JSON object."""
 
 DESCRIPTION = """\
 Scores an evaluation log in TOFU's published format, which is a matter of arithmetic: no model, no GPU, seconds.
@@ -58,15 +58,15 @@ Exit status: 0, or 1 with one line `error: ...` and no output, or 2 for a wrong 
 
 
 def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
-    """Every number of a log by mean, what is missing and why, and what the numbers mean; plain values for JSON.
+    """Metrics of a log by truth-ratio mean, missing metrics with reasons, and definitions, as plain JSON values.
 
     Args:
         log: The evaluated model's log.
         retain: The retain model's log; only its forget part is used, for forget quality.
-        unpaired: Whether the two may hold different forget questions.
+        unpaired: Whether the two logs may have different forget questions.
 
     Raises:
-        UserError: A file is no TOFU log, or, unless ``unpaired``, the two hold different forget questions.
+        UserError: A file is not a TOFU log, or, unless ``unpaired``, the logs have different forget questions.
     """
     if retain is not None and log.is_file() and retain.is_file() and log.read_bytes() == retain.read_bytes():
         raise UserError(
@@ -93,14 +93,14 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
 
 
 def write(rows: Path, out: Path) -> dict[str, Any]:
-    """What a log that was made of stored answers holds: its questions by set, and the sets that it cannot hold.
+    """Write stored predictions as a log; return its number of questions by set and the sets it has to leave out.
 
     Args:
         rows: ``rows.jsonl`` of a stored ``predict`` stage.
-        out: The log to make; see :func:`~.published_log.write_log`.
+        out: Path of the log; see :func:`~.tofu_logs.writer.write_log`.
 
     Raises:
-        UserError: ``rows`` holds no stored answers, a log cannot hold them, or ``out`` cannot be written.
+        UserError: ``rows`` has no stored predictions, they do not fit the format, or ``out`` cannot be written.
     """
     answered = _read_predictions(rows)
     write_log(out, published_log(answered), option="--write")
@@ -110,10 +110,10 @@ def write(rows: Path, out: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of one call of the command, 0 or 1; its output or its error is written.
+    """Run the command, print its output or error, and return the exit status, 0 or 1.
 
     Args:
-        arguments: The words after the program's name.
+        arguments: Command-line arguments, without the program's name.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -175,7 +175,7 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read_predictions(path: Path) -> list[AnswerRow]:
-    # said here, because the reader's advice, to delete the file and answer again, would cost somebody a log
+    # Checked here because the reader's advice, to delete the file and predict again, would cost the user a log.
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
             f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
@@ -198,7 +198,7 @@ def _forget(rows: list[AnswerRow]) -> list[AnswerRow]:
 
 
 def _unmeasured(log: Path, retain: Path | None, sides: list[list[AnswerRow]]) -> str:
-    """Why forget quality cannot be had; empty if it can."""
+    """Reason why forget quality cannot be computed; empty if it can."""
     if retain is None:
         return "no log of a retain model was given to compare with: add --retain RETAIN"
     without_forget = [path for path, rows in zip((log, retain), sides, strict=True) if not rows]
@@ -206,14 +206,14 @@ def _unmeasured(log: Path, retain: Path | None, sides: list[list[AnswerRow]]) ->
 
 
 def _reason(name: str, rows: list[AnswerRow], log: Path) -> str:
-    """Which part of the log a number lacks; empty if it is none."""
+    """Part of the log that a metric needs and the log does not have; empty if none is missing."""
     part = name.split("/")[0]
     absent = part in PARTS and all(row.set != part for row in rows)
     return f"{log} holds no {PARTS[part]}" if absent else ""
 
 
 def _definitions(results: Results, output: Container[str]) -> list[dict[str, Any]]:
-    """The definitions of the numbers that are told, and of the four that stand below ``forget_quality``."""
+    """Definitions of the reported metrics, and of the four under ``forget_quality``."""
     chosen = []
     for definition in results.definitions:
         name = "forget_quality" if definition.name.startswith("forget_quality_") else definition.name

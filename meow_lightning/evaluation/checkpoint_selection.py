@@ -1,4 +1,4 @@
-"""Rows set aside to choose an epoch, and which epoch is chosen: the numbers then count the other rows alone."""
+"""Checkpoint selection on held-out evaluation rows; the reported metrics then use only the remaining rows."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from meow_lightning.types import AnswerRow, Results
 
 T = TypeVar("T")
 MAX_EXCESS_RECALL = 0.10
-"""How much more of the true answers than the retain model a model may say that forgot them."""
+"""Largest excess recall over the retain model at which the facts still count as forgotten."""
 
 RECALL_METRICS = ("forget/value_accuracy", "forget/rouge_l_recall")
-"""What tells how much is said; the first that there is."""
+"""Metrics that measure recall of the forget set; the first available one is used."""
 
 NUMBERS = ("model_utility", "forget_quality_log10", *RECALL_METRICS, *INPUTS)
-"""The numbers that a choice depends on."""
+"""Metrics that the selection depends on."""
 
 TOLERANCE = 1e-6
-"""Numbers closer than this are equal: what rounding makes of one number must not choose."""
+"""Tolerance within which metrics count as equal, so that rounding does not decide the selection."""
 
 
 def held_out(name: str, count: int, share: float) -> frozenset[int]:
-    """Which rows of an evaluation set are set aside, by their place; the same for every model, method and seed.
+    """Positions of the held-out rows of an evaluation set; the same for every model, method and seed.
 
-    ``round(share * count)`` rows, but at least one, and at least one stays.
+    ``round(share * count)`` rows, but at least one, and at least one row remains.
 
     Args:
-        name: The set; each is drawn from by itself.
-        count: Its rows.
-        share: Share of them, 0 for none, below 1.
+        name: Name of the set; each set has its own draw.
+        count: Number of its rows.
+        share: Share of the rows to hold out, 0 for none, below 1.
     """
     if share <= 0 or count < 2:
         return frozenset()
@@ -43,32 +43,32 @@ def held_out(name: str, count: int, share: float) -> frozenset[int]:
 
 
 def held_out_rows(name: str, rows: Sequence[T], share: float) -> list[T]:
-    """The rows of a set that choose an epoch: those set aside, all of them where none are.
+    """Rows of a set used for checkpoint selection: the held-out ones, or all rows if none are held out.
 
     Args:
-        name: The set.
+        name: Name of the set.
         rows: Its rows in order.
-        share: Share of them.
+        share: Share of the rows held out.
     """
     chosen = held_out(name, len(rows), share)
     return [row for place, row in enumerate(rows) if place in chosen] if chosen else list(rows)
 
 
 def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
-    """Rows of one set, numbered anew from 0.
+    """Renumber rows of one set from 0.
 
     Args:
-        rows: Some rows in order.
+        rows: Rows in order.
     """
     return [replace(row, index=index) for index, row in enumerate(rows)]
 
 
 def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
-    """The rows of all sets that numbers are made of, numbered anew.
+    """Rows of all sets that the reported metrics use, renumbered.
 
     Args:
         sets: Complete sets in order.
-        share: Share of each that is set aside.
+        share: Share of each set that is held out.
     """
     found: list[AnswerRow] = []
     for name, rows in sets.items():
@@ -79,14 +79,14 @@ def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> lis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """A model in training, as the rows set aside see it.
+    """Metrics of a checkpoint on the held-out rows.
 
     Attributes:
         step: Optimizer steps done.
         utility: Model utility, 0 to 1.
         log10_p: Base-10 logarithm of forget quality.
-        excess_recall: How much more of the forget set's answers it says than the retain model, -1 to 1: share of true
-            values where facts mark them, else ROUGE-L recall.
+        excess_recall: Recall of the forget set's answers minus that of the retain model, -1 to 1: share of true values
+            where facts mark them, else ROUGE-L recall.
     """
 
     step: int
@@ -96,18 +96,18 @@ class Epoch:
 
     @property
     def forgotten(self) -> bool:
-        """Whether the facts are gone: forget quality p >= .05, and hardly more is said than by the retain model.
+        """Whether the facts are forgotten: forget quality p >= .05 and hardly more recall than the retain model.
 
-        p alone would not do: a test on few questions tells no difference while the model still says all it knew.
+        p alone is not enough: on few questions the test has too little power to reject even a model that recalls all.
         """
         return self.excess_recall <= MAX_EXCESS_RECALL and self.log10_p >= math.log10(SIGNIFICANCE)
 
 
 def summarize_epoch(results: Results, *, step: int) -> Epoch | None:
-    """A model in training as its numbers have it; ``None`` where one of them is missing.
+    """Summarise the metrics of a checkpoint; ``None`` if one of them is missing.
 
     Args:
-        results: Numbers of the ``unlearned`` and the ``retain`` model on the rows set aside.
+        results: Metrics of the ``unlearned`` and the ``retain`` model on the held-out rows.
         step: Optimizer steps done.
     """
     unlearned, retain = results.values["unlearned"], results.values["retain"]
@@ -123,15 +123,15 @@ def summarize_epoch(results: Results, *, step: int) -> Epoch | None:
 
 
 def is_better(new: Epoch, best: Epoch | None) -> bool:
-    """Whether a later epoch takes the place of the best so far.
+    """Whether a later checkpoint replaces the best one so far.
 
-    Forgotten goes before not forgotten, and of these, saying no more than the retain model before saying more. Among
-    the forgotten the higher model utility wins, among those that say no more the higher forget quality, among the rest
-    who says less; of equals the earlier one.
+    Checkpoints rank in three groups: forgotten; not forgotten but with hardly more recall than the retain model; the
+    rest. Within them, higher model utility, higher forget quality and lower excess recall win, respectively; on ties
+    the earlier checkpoint stays.
 
     Args:
-        new: The later one.
-        best: The best so far, if there is one.
+        new: The later checkpoint.
+        best: The best one so far, if any.
     """
     if best is None:
         return True

@@ -1,4 +1,4 @@
-"""How strongly an answer still moves a model: the norm of its loss's gradient, without ever holding all of it."""
+"""Gradient norm of an answer's loss, computed without materialising the full gradient."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.types import Encoded, TokenBatch
 
-# Entries squared at once, lest the fp64 copy be the largest thing there is; large copies also tear a CPU's heap apart:
-# a 136M Llama's peak was 1.5 GB so, and 2.0 GB with the GPU's pieces, which are larger to start fewer kernels.
+# Entries squared at once: a full fp64 copy would dominate peak memory and fragment a CPU's heap. A 136M Llama peaked at
+# 1.5 GB with the CPU's blocks and at 2.0 GB with the GPU's, which are larger in order to launch fewer kernels.
 CPU_PIECE, GPU_PIECE = 2**18, 2**22
 
 
@@ -20,24 +20,24 @@ CPU_PIECE, GPU_PIECE = 2**18, 2**22
 def gradient_norms(
     model: torch.nn.Module, rows: Sequence[Encoded], *, pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False
 ) -> Iterator[tuple[int, float]]:
-    """(index, norm of the gradient of the mean loss) of each row, in their order.
+    """Yield each row's index and the norm of the gradient of its mean loss, in order.
 
         ||g||_2,   g = d/dtheta (1 / T) sum_t -log p(token t | prompt, earlier tokens)
 
-    theta are all weights, tied ones once and frozen ones too, T the scored tokens. One row at a time, so that the batch
-    changes nothing. A weight's gradient goes as soon as its squares are added (in fp64), so there is never a second
-    copy of the model: beside it stand one row's activations and the largest gradient. Afterwards no gradient is left,
-    and what was frozen is so again.
+    theta are all weights, frozen ones included and tied ones counted once; T is the number of scored tokens. Rows are
+    processed one at a time so that batching cannot change the result. A weight's gradient is freed as soon as its
+    squares are added (in fp64), so memory holds the model, one row's activations and the largest gradient, never a
+    second copy of the model. Afterwards no gradients remain and frozen weights are frozen again.
 
     Args:
-        model: A causal language model in evaluation mode; gradients that it holds are thrown away.
+        model: A causal language model in evaluation mode; its existing gradients are discarded.
         rows: Prompt and answer as tokens.
         pad_id: Token id of padding.
-        mask_pad_ids: As for :func:`~.likelihood.likelihoods`.
-        mean_over_tensors: The mean of the norms of every weight tensor's own gradient, as open-unlearning has it, in
-            the place of the norm of the whole gradient.
+        mask_pad_ids: As for :func:`~.loglikelihood.loglikelihoods`.
+        mean_over_tensors: Return the mean over weight tensors of their gradients' norms, as open-unlearning does,
+            instead of the norm of the whole gradient.
     """
-    if not rows:  # a model in training keeps what it has
+    if not rows:  # leave the gradients of a model in training alone
         return
     weights = list(model.parameters())
     frozen = [weight for weight in weights if not weight.requires_grad]
@@ -67,13 +67,13 @@ def gradient_norms(
         for hook in hooks:
             hook.remove()
         for weight in weights:
-            weight.grad = None  # a pass that was broken off may have left some
+            weight.grad = None  # an interrupted pass may have left some
         for weight in frozen:
             weight.requires_grad_(False)
 
 
 def _squares(gradient: torch.Tensor) -> torch.Tensor:
-    """The sum of the squares, fp64."""
+    """Sum of squares, fp64."""
     size = CPU_PIECE if gradient.device.type == "cpu" else GPU_PIECE
     pieces = (piece.double() for piece in gradient.reshape(-1).split(size))
     return torch.stack([piece.dot(piece) for piece in pieces]).sum()

@@ -1,4 +1,4 @@
-"""How likely a model finds given answers, token by token: one forward pass feeds every metric."""
+"""Per-token log-likelihoods of given answers: one forward pass serves every metric."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from meow_lightning.generation.packed import hidden_states, is_worthwhile, pack,
 from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.types import Encoded, Likelihood, NotFiniteError
 
-BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits looked at together: what a core's cache holds; enough to fill a GPU
-LEAST = 16  # positions of a block, where the vocabulary is large
-PART = 64  # divides the vocabulary of most models
-Blocks = Iterator[torch.Tensor]  # logits of some scored positions after another
+BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits per block: fits a core's cache; fills a GPU
+LEAST = 16  # fewest positions per block, for large vocabularies
+PART = 64  # divides the vocabulary size of most models
+Blocks = Iterator[torch.Tensor]  # logits of consecutive scored positions, block by block
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def loglikelihoods(
     progress: Callable[[int], None] | None,
     mask_pad_ids: bool = False,
 ) -> Iterator[tuple[int, Likelihood]]:
-    """(index, likelihood of the scored tokens) of each row; those with the longest rows first.
+    """Yield each row's index and the likelihood of its scored tokens, longest rows first.
 
     Log-probabilities are z - logsumexp(z) in fp32. Mean and standard deviation are those of log p(v) with v drawn from
     the model's own p, as Min-K%++ takes them (Zhang et al. 2025).
@@ -41,12 +41,12 @@ def loglikelihoods(
         rows: Prompt and answer as tokens.
         pad_id: Token id of padding.
         batch: Rows per forward pass.
-        progress: Told how many rows are done.
-        mask_pad_ids: Hide every token that is also the padding token from attention, as published code does that finds
-            padding by its id; positions are counted all the same.
+        progress: Called with the number of rows finished.
+        mask_pad_ids: Mask every token equal to the padding token in attention, like published code that detects
+            padding by id; position ids still count these tokens.
 
     Raises:
-        NotFiniteError: A log-probability is NaN, as where weights or logits are NaN or infinite.
+        NotFiniteError: A log-probability is NaN, for example because weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
     hidden = width(model) if rows and not mask_pad_ids and supports_packing(model, rows[0].ids) else None
@@ -79,9 +79,9 @@ def loglikelihoods(
 def _batches(
     rows: Sequence[Encoded], batch: int, *, hidden: int | None, border: int | None
 ) -> Iterator[list[list[int]]]:
-    """The rows in groups, at most ``batch`` rows at once; a group of several shares its prompt.
+    """Batches of groups of row numbers, at most ``batch`` rows each; the rows of a group share their prompt.
 
-    Without the width of the model, every row is a group. A row beyond the border is alone.
+    If the hidden size is unknown, every row is a group of its own. A row beyond ``border`` is alone.
     """
     if border is not None:
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
@@ -97,7 +97,7 @@ def _batches(
             lot = members[start : start + batch]
             together = hidden is not None and len(lot) > 1 and is_worthwhile([rows[i] for i in lot], hidden=hidden)
             groups += [lot] if together else [[i] for i in lot]
-    # the longest come first so that too little memory shows at once
+    # longest first, so that a lack of memory shows at once
     groups.sort(key=lambda group: -max(len(rows[i].ids) for i in group))
     chosen: list[list[int]] = []
     for group in groups:
@@ -110,7 +110,7 @@ def _batches(
 
 
 def _packed(model: Any, groups: Sequence[Sequence[Encoded]]) -> Blocks:
-    """The logits of a packed batch; the head runs at scored positions alone, and never at all of them at once."""
+    """Logits of a packed batch; the head runs only at scored positions, block by block."""
     states_NH = hidden_states(model, pack(groups, device=model.device))  # noqa: N806
     head = model.get_output_embeddings()
     for states in states_NH.split(_size(states_NH, len(head.weight))):
@@ -126,7 +126,7 @@ def _size(states: torch.Tensor, vocabulary: int) -> int:
 
 
 def _measured(blocks: Blocks, ids_N: torch.Tensor) -> list[list[Any]]:  # noqa: N803
-    """Log-probability, hit, mean and deviation of every scored token."""
+    """Log-probability, hit, mean and standard deviation of every scored token."""
     found = []
     at = 0
     for block_NV in blocks:  # noqa: N806
@@ -136,7 +136,7 @@ def _measured(blocks: Blocks, ids_N: torch.Tensor) -> list[list[Any]]:  # noqa: 
         logps_NV = logits_NV.log_softmax(-1)  # noqa: N806
         logps = logps_NV.gather(-1, ids[:, None]).squeeze(-1)
         p_NV = logits_NV.softmax(-1)  # noqa: N806
-        logps_NV.clamp_(min=-200)  # below, p is 0 in fp32, and 0 times an infinite distance would be no number
+        logps_NV.clamp_(min=-200)  # below -200, p is 0 in fp32, and 0 * inf would be NaN
         mean = torch.linalg.vecdot(p_NV, logps_NV)
         variance = torch.linalg.vecdot(p_NV, logps_NV.sub_(mean[:, None]).square_())
         found.append((logps, (_choice(logits_NV) == ids).int(), mean, variance.sqrt()))
@@ -144,10 +144,10 @@ def _measured(blocks: Blocks, ids_N: torch.Tensor) -> list[list[Any]]:  # noqa: 
 
 
 def _choice(logits_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
-    """The most likely token of every position; of equal ones the first."""
+    """Argmax token of every position; the first one on ties."""
     if logits_NV.shape[1] % PART:
         return logits_NV.argmax(-1)
-    # the largest value is found several times faster than its place: look for the place in one part only
+    # max is several times faster than argmax, so take the argmax within one part only
     parts_NPV = logits_NV.unflatten(-1, (-1, PART))  # noqa: N806
     part_N = parts_NPV.amax(-1).argmax(-1)  # noqa: N806
     inner_N = parts_NPV[torch.arange(len(part_N), device=part_N.device), part_N].argmax(-1)  # noqa: N806

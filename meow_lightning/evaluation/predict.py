@@ -1,4 +1,4 @@
-"""What a model answers and how likely it finds every reference text: the rows that all metrics reduce."""
+"""Prediction rows, the input of all metrics: a model's greedy answers and the likelihoods of its reference texts."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from meow_lightning.generation.engine import continue_greedily
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
 Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
-MARGIN = 8  # tokens that a model may say beyond the true answer and its end, such as a word before it
+MARGIN = 8  # tokens allowed beyond the true answer and its end token, for example for an introductory word
 
 
 def references(fact: Fact) -> list[str]:
-    """The texts whose likelihood is asked: the true answer, its paraphrase where there is one, the wrong ones."""
+    """Texts whose likelihood is computed: the true answer, its paraphrase if it has one, the wrong answers."""
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
 
 
 def generation_budget(codec: PromptEncoder, fact: Fact, *, max_new_tokens: int) -> int:
-    """How many tokens a model may say to a question: no fewer than its true answer has, which would read as half known.
+    """Token budget of a question; never below the length of its true answer, which would look half known.
 
     Args:
         codec: The model's prompts and tokens.
         fact: The question with its true answer.
-        max_new_tokens: Tokens where the true answer is short enough; the model's context may leave less.
+        max_new_tokens: Budget where the true answer is short enough; the model's context may leave less.
     """
     row, prompt = codec.reference(fact.question, fact.answer), codec.generation_prompt_ids(fact.question)
     return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
@@ -40,18 +40,18 @@ def predict(
     model: torch.nn.Module, codec: PromptEncoder, questions: Sequence[Question], *, max_new_tokens: int, batch: int,
     slots: int | AdaptiveBatchSize, gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
-    """The answer rows of some questions, in their order.
+    """Yield the prediction rows of questions, in order.
 
     Args:
         model: A causal language model in evaluation mode.
         codec: Its prompts and tokens.
-        questions: What to ask, with the reference texts in the fact.
+        questions: Questions, each with the reference texts in its fact.
         max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
             :func:`generation_budget`.
         batch: Rows per forward pass when scoring.
-        slots: Prompts generated side by side.
-        gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
-        progress: Told how many questions are done.
+        slots: Prompts generated in parallel.
+        gradients: Evaluation sets for which the gradient norm of the true answers is computed.
+        progress: Called with the number of questions finished.
     """
     encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
     scored: dict[int, Likelihood] = dict(
@@ -82,17 +82,17 @@ def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
     pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False,
 ) -> dict[int, float]:  # fmt: skip
-    """The norm of the gradient at the true answers of some sets, by the number of the question.
+    """Gradient norms of the true answers of the given sets, by question number.
 
     Args:
-        model: As for :func:`~.gradient.gradient_norms`, whose are ``pad_id`` and ``mask_pad_ids`` too.
-        questions: What is asked.
-        rows: Their reference texts as tokens, one question's after the other's in the order of :func:`references`.
+        model: As for :func:`~.gradient.gradient_norms`.
+        questions: The questions.
+        rows: Their reference texts as tokens, question by question in the order of :func:`references`.
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
-        mask_pad_ids: Whether every token that is also padding is hidden from attention.
-        mean_over_tensors: Whether it is open-unlearning's number: the mean over weight tensors, the end token not
-            counted. A true answer of which nothing else is scored has none.
+        mask_pad_ids: Whether tokens equal to the padding token are masked in attention.
+        mean_over_tensors: Whether to compute open-unlearning's variant: the mean over weight tensors, without the end
+            token. A true answer with no other scored token is left out.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
     chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
@@ -108,15 +108,15 @@ def answer_row(
     question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"],
     gradient: float | None,
 ) -> AnswerRow:  # fmt: skip
-    """One answered question.
+    """Assemble the prediction row of one question.
 
     Args:
-        question: What was asked.
+        question: The question.
         likely: Likelihoods of reference texts, this question's next, in the order of :func:`references`.
         ids: Generated tokens, the end token left out.
         text: The generated answer.
-        stop: What ended it.
-        gradient: The norm of the gradient at the true answer, where it was measured.
+        stop: Whether the end token or the budget ended the answer.
+        gradient: Gradient norm of the true answer; ``None`` if not computed.
     """
     name, index, fact = question
     likelihoods = list(itertools.islice(likely, len(references(fact))))

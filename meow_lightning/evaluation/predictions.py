@@ -1,4 +1,4 @@
-"""Stored answers of a model: one JSON object per line, read back exactly as they were written."""
+"""Stored prediction rows of a model: JSON lines that round-trip exactly."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from meow_lightning.types import AnswerRow, Likelihood
 
 
 def write_rows(path: Path, rows: Iterable[AnswerRow]) -> None:
-    """Nothing; ``path`` holds the rows as JSON lines in UTF-8, numbers to their last bit.
+    """Write rows as JSON lines in UTF-8; floats round-trip exactly.
 
     Args:
-        path: File to write; an older one is replaced.
-        rows: Answered questions, in the order they are to be stored.
+        path: File to write; an existing one is replaced.
+        rows: Answered questions, in the order in which to store them.
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
 
 
 def read_rows(path: Path) -> list[AnswerRow]:
-    """The rows of a file that :func:`write_rows` wrote, in its order; sequences come back as tuples.
+    """Read the rows of a file written by :func:`write_rows`, in its order; sequences become tuples.
 
     Args:
         path: File to read.
 
     Raises:
-        UserError: There is no such file, or a line of it is no row.
+        UserError: The file does not exist, or a line is not a row.
     """
     if not path.is_file():
         raise UserError(f"there are no answers at {path}: run the stage `predict` first")
@@ -49,13 +49,13 @@ def read_rows(path: Path) -> list[AnswerRow]:
 
 
 def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
-    """The rows of each evaluation set, sorted by index; sets in the order in which they first occur.
+    """Group rows by evaluation set, sorted by index; sets in order of first occurrence.
 
     Args:
-        rows: Answered questions, in any order, as several processes may have written them.
+        rows: Answered questions in any order, since several processes may have written them.
 
     Raises:
-        UserError: A set lacks an index between 0 and its last one, or holds one twice.
+        UserError: An index of a set is missing or occurs twice.
     """
     sets: dict[str, list[AnswerRow]] = {}
     for row in rows:
@@ -75,14 +75,14 @@ def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
 
 
 def _some(indices: list[int]) -> str:
-    """``index 3`` or ``indices 3, 4, 5 and 7 more``."""
+    """Format indices as ``index 3`` or ``indices 3, 4, 5 and 7 more``."""
     shown = ", ".join(map(str, indices[:3]))
     more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
     return f"{'index' if len(indices) == 1 else 'indices'} {shown}{more}"
 
 
 def _plain(value: Any) -> Any:
-    # dataclasses.asdict would copy every number of every likelihood one by one
+    # dataclasses.asdict would copy every float of every likelihood one by one
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if hasattr(value, "tolist"):  # arrays and their scalars

@@ -1,1 +1,1 @@
-"""Answers that contradict the true one: written by rules or read from a file, and cleaned the same way."""
+"""Inverted facts, answers that contradict the true one: written by rules, a file or a model, then filtered."""

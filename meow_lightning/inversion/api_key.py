@@ -1,26 +1,26 @@
-"""A key that must not be shown or stored, in whatever form a server sends it back."""
+"""Redaction of API keys in any form in which a server may send them back."""
 
 from __future__ import annotations
 
 import base64
 import re
 
-SHORTEST = 8  # characters from which a key is looked for in other forms: shorter ones, such as EMPTY, are words
+SHORTEST = 8  # minimum length for matching other forms of a key: shorter keys, such as EMPTY, may be words
 MASK = "***"
-# What may stand between two letters of a key that is split: blanks, invisible characters, either of them escaped.
+# Separators between two letters of a split key: blanks and invisible characters, plain or escaped.
 _GAP = r"(?:\s|[\u00ad\u200b-\u200d\u2060\ufeff]|\\{1,4}[nrt]|%(?:25){0,3}(?:20|09|0[aAdD])|&nbsp;)*"
 _BASE64 = r"[A-Za-z0-9+/_=-]"
 
 
 class Secret:
-    r"""Masks a key in texts.
+    r"""Redactor of a key in texts.
 
-    It is found as it is, in any case, split by blanks, and with any of its letters written as in a URL (``%73``, also
-    encoded again), in JSON (``\u0073``, ``\x73``) or in HTML (``&#115;``); in hexadecimal digits; and in base64, also
-    as a part of a longer text. A key of fewer than 8 characters is found as it is alone.
+    Matches the key verbatim, in any case, split by blanks, with any of its letters escaped as in a URL (``%73``, also
+    encoded repeatedly), in JSON (``\u0073``, ``\x73``) or in HTML (``&#115;``), in hexadecimal digits, and in base64,
+    also as part of a longer text. A key of fewer than 8 characters is matched only verbatim.
 
     Args:
-        key: From one character on.
+        key: The key, at least one character.
     """
 
     def __init__(self, key: str) -> None:
@@ -34,11 +34,11 @@ class Secret:
             )
 
     def redacted_for_display(self, text: str) -> str:
-        """A text without the key, for people to read; a short key is looked for too."""
+        """Redact a text for display; short keys are redacted too."""
         return self.redacted(text).replace(self._key, MASK)
 
     def redacted(self, text: str) -> str:
-        """A text without the key, to be kept; a short key stays, since it may be a word of the text."""
+        """Redact a text for storage; a short key stays, since it may be a word of the text."""
         for pattern in self._patterns:
             text = pattern.sub(MASK, text)
         return text
@@ -55,13 +55,14 @@ def _letter(letter: str) -> str:
 
 
 def _base64(key: str) -> list[str]:
-    """Patterns of what base64 makes of the key whatever stands before and after it, in three cases of its letters."""
+    """Patterns of the key's base64 encodings at every alignment, for the key as given, in lower and in upper case."""
     patterns = []
     for text in dict.fromkeys((key, key.lower(), key.upper())):
-        for before in range(3):  # bytes of the group of three that the key begins in
+        for before in range(3):  # bytes before the key within its first group of three
             raw = bytes(before) + text.encode()
             code = base64.b64encode(raw).decode().rstrip("=")
-            code = code[(0, 2, 3)[before] : None if len(raw) % 3 == 0 else -1]  # the ends hold bits of the neighbours
+            # drop characters that mix in bits of neighbouring bytes
+            code = code[(0, 2, 3)[before] : None if len(raw) % 3 == 0 else -1]
             letters = (
                 f"(?:[{'+-' if each == '+' else '/_'}]|%{ord(each):02X})" if each in "+/" else each for each in code
             )

@@ -1,4 +1,4 @@
-"""Who writes inverted facts: what one is asked, what comes back, and what every source of them can do."""
+"""Interface of the sources of inverted facts: requests, responses and the ``Writer`` base class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ShouldContinue = Callable[[], bool]
 
 
 class DatasetFacts(NamedTuple):
-    """The facts of a dataset that a writer may look at: those to forget lend nothing, those to keep may."""
+    """Facts of a dataset available to a writer; only retained facts may supply values for other answers."""
 
     forget: Sequence[Fact]
     retain: Sequence[Fact]
@@ -23,14 +23,14 @@ LoadFacts = Callable[[], DatasetFacts]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One question to a writer: answers to a fact's question that contradict the true one.
+    """Request for answers to a fact's question that contradict the true one.
 
     Attributes:
         fact: What to contradict.
-        attempt: How often this was asked before, from 0; another attempt is another draw.
-        count: Answers wanted; ``None`` for all there are.
-        previous_answers: Answers that are there already and shall not come again.
-        model_answer: What the model that is to forget says now; ``None`` where nobody knows.
+        attempt: Number of earlier requests for this fact, from 0; each attempt draws anew.
+        count: Number of answers wanted; ``None`` for all available ones.
+        previous_answers: Existing answers, which should not be repeated.
+        model_answer: Current answer of the model to be unlearned; ``None`` if unknown.
     """
 
     fact: Fact
@@ -42,18 +42,18 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResponse:
-    """What a writer gave for one question.
+    """Response of a writer to one request.
 
     Attributes:
-        fact: ``Fact.id`` of what was asked.
-        attempt: That of the question.
-        answers: Its answers, where the writer tells them apart by itself; else ``None``.
-        text: What a language model wrote, whole and raw; else ``None``.
-        cut: Whether the text was cut off by its budget, so that its last answer may be half of one.
-        requests: Requests sent for it, those that failed included; 0 where nothing is sent.
-        prompt_tokens: Tokens that were read for it; 0 where nothing counts them.
-        completion_tokens: Tokens that were written.
-        refused: Why a server would not take the question, empty when it did.
+        fact: ``Fact.id`` of the request.
+        attempt: Attempt number of the request.
+        answers: Separate answers, if the writer provides them; else ``None``.
+        text: Raw text of a language model; else ``None``.
+        cut: Whether the token budget truncated the text, so that its last answer may be incomplete.
+        requests: HTTP requests sent, failed ones included; 0 if none are needed.
+        prompt_tokens: Prompt tokens; 0 if not counted.
+        completion_tokens: Generated tokens.
+        refused: Reason why the request was rejected; empty if it was accepted.
     """
 
     fact: str
@@ -68,19 +68,19 @@ class GenerationResponse:
 
 
 class Writer:
-    """A source of inverted facts; ``conf/inversion`` holds one file for each.
+    """Base class of the sources of inverted facts; each has a file in ``conf/inversion``.
 
     Attributes:
-        unkeyed_options: Options that say where and how fast, not what: they enter no key.
-        runs_locally: Whether it computes itself, with the model that its option ``model`` names: then its work is
-            spread over the processes of a job. Else the first process does all.
-        borrows: Whether it reads kept facts: then these enter the key.
-        paid: Whether a question costs something: then one that has a reply in the store is not put again.
-        can_retry: Whether it can be asked again for other answers.
-        max_requests: Most questions it may be asked, all rounds of a loop together; ``None`` for no bound.
-        max_total_tokens: Most tokens it may read and write, all rounds of a loop together; ``None`` for no bound.
-        version: Raised when the same options give other answers; subclasses inherit it, and it enters the key of the
-            replies.
+        unkeyed_options: Options that affect only where and how fast it runs, not the result; excluded from cache keys.
+        runs_locally: Whether it runs the model named by its option ``model`` in this job; the work is then distributed
+            over the job's processes. Otherwise the first process does all of it.
+        borrows: Whether it reads retained facts, which then enter the cache key.
+        paid: Whether requests cost money; requests with a stored response are then never sent again.
+        can_retry: Whether another request can give other answers.
+        max_requests: Limit on requests over all rounds; ``None`` for no limit.
+        max_total_tokens: Limit on prompt and generated tokens over all rounds; ``None`` for no limit.
+        version: Incremented when the same options give other answers; subclasses inherit it, and it enters the cache
+            key of the responses.
     """
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ()
@@ -93,27 +93,27 @@ class Writer:
     max_total_tokens: int | None = None
 
     def check(self) -> None:
-        """Nothing, when it can be asked; called before anything is made.
+        """Check that the writer is usable; called before anything is computed.
 
         Raises:
-            UserError: It cannot, with what to do.
+            UserError: It is not usable; the message says what to do.
         """
 
     def notes(self) -> tuple[str, ...]:
-        """What a reader of what it wrote must know, a sentence each; known once it was asked."""
+        """Caveats about the written answers, one sentence each; available after :meth:`write`."""
         return ()
 
     def write(
         self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        """The reply to each question, each as soon as it is there, in any order; raw, cleaning comes after.
+        """Yield the response to each request as soon as it is available, in any order and unfiltered.
 
         Args:
-            asks: Questions, each about another fact.
-            load_facts: Gives all facts to forget and to keep; read only by who needs them.
-            should_continue: Asked before each further question; once it says no, only what is under way still comes.
+            asks: Requests, at most one per fact.
+            load_facts: Loads all forget and retain facts; called only by writers that need them.
+            should_continue: Called before each request; once it returns false, only pending responses are yielded.
 
         Raises:
-            UserError: It cannot go on; what came before stays.
+            UserError: The writer cannot continue; responses yielded before remain valid.
         """
         raise NotImplementedError

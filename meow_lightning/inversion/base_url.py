@@ -1,4 +1,4 @@
-"""Where a server is and with which key: checked before anything is sent."""
+"""Validation of a server's base URL and API key before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _CHAT = "/chat/completions"
 
 
 def checked_address(base_url: object) -> str:
-    """A server's address without a slash at its end.
+    """Validate a server's base URL and strip trailing slashes.
 
     Raises:
-        UserError: It is none, or it holds a name, a password or a query, which would show up in messages.
+        UserError: It is not a URL, or contains a user name, a password or a query, which messages would reveal.
     """
     like = "give one such as http://localhost:8000/v1"
     if not isinstance(base_url, str) or not base_url.strip():
@@ -46,7 +46,7 @@ def checked_address(base_url: object) -> str:
 
 
 def is_local(base_url: str) -> bool:
-    """Whether what is sent to an address stays on this machine."""
+    """Whether a base URL points to this machine."""
     host = urlsplit(base_url).hostname or ""
     try:
         number = ipaddress.ip_address(host)
@@ -56,10 +56,10 @@ def is_local(base_url: str) -> bool:
 
 
 def api_key(key_env: str | None, *, base_url: str) -> str | None:
-    """The key in an environment variable; ``None`` where there is none.
+    """Read the API key from an environment variable; ``None`` if no key is configured or set.
 
     Raises:
-        UserError: It holds what no key holds, or it would travel where others can read it.
+        UserError: It contains characters that are invalid in a key, or it would be sent unencrypted.
     """
     found = os.environ.get(key_env, "").strip() if key_env else ""
     if not found:

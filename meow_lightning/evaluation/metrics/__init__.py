@@ -1,1 +1,1 @@
-"""One file per number: a pure function on stored rows and the definition that says what it means."""
+"""Metrics, one file each: a pure function of stored rows, with its definition."""

@@ -1,4 +1,4 @@
-"""How many words of the true answer the model would have written itself (Tirumala et al. 2022, section 3)."""
+"""Exact memorisation: share of the true answer's tokens predicted greedily (Tirumala et al. 2022, section 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFINITION = Definition(
 
 
 def has_tokens(likelihood: Likelihood) -> bool:
-    """Whether a likelihood is known token by token; a published log holds one mean loss per answer instead.
+    """Whether a likelihood has per-token values; a published log holds only one mean loss per answer.
 
     Args:
         likelihood: Likelihood of one answer.
@@ -27,10 +27,10 @@ def has_tokens(likelihood: Likelihood) -> bool:
 
 
 def counted_hits(hits: Sequence[int]) -> Sequence[int]:
-    """The hits that count: those of the answer's words, without that of the end token.
+    """Per-token hits of the answer, without the end token.
 
-    Hardly any model fails to end an answer after its full stop. With the end token, a model that recalls nothing would
-    score 1 / T. open-unlearning leaves it out too.
+    Nearly every model predicts the end token after the final full stop, so counting it would give 1 / T to a model that
+    recalls nothing. open-unlearning leaves it out too.
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
@@ -48,15 +48,15 @@ def counted_hits(hits: Sequence[int]) -> Sequence[int]:
 
 
 def exact_memorisation(hits: Sequence[int]) -> float:
-    """``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1: Tirumala et al. 2022, M(f), of one answer.
+    """Exact memorisation of one answer, ``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1.
 
-    The end token is left out.
+    Source: M(f) of Tirumala et al. 2022. The end token is left out.
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
 
     Raises:
-        UserError: No token counts.
+        UserError: No token is left after dropping the end token.
     """
     counted = counted_hits(hits)
     return sum(counted) / len(counted)
@@ -66,6 +66,6 @@ def row_exact_memorisation(row: AnswerRow) -> float:
     """Exact memorisation of one row's true answer without its end token, 0 to 1.
 
     Args:
-        row: One answered question whose likelihood is known token by token.
+        row: Prediction row with per-token likelihoods.
     """
     return exact_memorisation(row.truth.hits)

@@ -1,4 +1,4 @@
-"""How little of the true answer the model must be shown to write the rest (Carlini et al. 2021; Wang et al. 2025)."""
+"""Extraction strength: how short a prefix suffices to recite the rest (Carlini et al. 2021; Wang et al. 2025)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEFINITION = Definition(
 def extraction_strength(hits: Sequence[int]) -> float:
     """``1 - min{k : hits_t = 1 for all t >= k} / T`` with k = 0 .. T tokens shown, the end token left out, 0 to 1.
 
-    Greedy decoding after k true tokens writes the rest exactly if all of the rest are first choices, so one teacher
-    forced pass tells it. k = T, everything shown, always holds and gives 0. open-unlearning stops at k = T - 1 and so
-    gives 1 / T where nothing matches.
+    Greedy decoding after k true tokens reproduces the rest exactly if every remaining token is the argmax, so one
+    teacher-forced pass suffices. k = T (everything shown) always holds and gives 0. open-unlearning stops at k = T - 1
+    and therefore gives 1 / T where nothing matches.
 
     Args:
         hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
 
     Raises:
-        UserError: No token counts.
+        UserError: No token is left after dropping the end token.
     """
     counted = counted_hits(hits)
     misses = [place for place, hit in enumerate(counted) if not hit]
@@ -40,6 +40,6 @@ def row_extraction_strength(row: AnswerRow) -> float:
     """Extraction strength of one row's true answer without its end token, 0 to 1.
 
     Args:
-        row: One answered question whose likelihood is known token by token.
+        row: Prediction row with per-token likelihoods.
     """
     return extraction_strength(row.truth.hits)

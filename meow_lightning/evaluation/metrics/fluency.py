@@ -1,4 +1,4 @@
-"""Do the greedy answers read like language, judged without a language model: word pairs, loops, an end of their own."""
+"""Fluency of the greedy answers without a judge model: known bigrams, repetition, answers ended by the model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from meow_lightning.types import AnswerRow, Definition
 Pair = tuple[str, str]
 Owner = tuple[str, int]
 Known = Mapping[Pair, Owner]
-"""Every known pair of words with the set and index of the one row that holds it, or with ``SEVERAL``."""
+"""Known word bigrams, each mapped to the set and index of the only row that holds it, or to ``SEVERAL``."""
 
 SEVERAL: Owner = ("", -1)
 
 REPEATED_RUN = 4
-"""Length in words of the runs that :data:`REPETITION_DEFINITION` counts, that of Welleck et al. 2020."""
+"""n of the word n-grams counted by :data:`REPETITION_DEFINITION`, as in Welleck et al. 2020."""
 
 DEFINITION = Definition(
     name="fluency",
@@ -48,9 +48,9 @@ ENDED_DEFINITION = Definition(
 
 
 def pairs(text: str) -> list[Pair]:
-    """Pairs of neighbouring words, the empty word standing before the first and after the last.
+    """Word bigrams, with the empty word added before the first and after the last word.
 
-    So a text of one word has two pairs, and a text without words has none.
+    A text of one word therefore has two bigrams, and a text without words has none.
 
     Args:
         text: Any text.
@@ -60,10 +60,10 @@ def pairs(text: str) -> list[Pair]:
 
 
 def known_pairs(rows: Iterable[AnswerRow]) -> dict[Pair, Owner]:
-    """Every pair of neighbouring words of the rows' questions and true answers, with the row it comes from.
+    """All word bigrams of the rows' questions and true answers, with the row each comes from.
 
     Args:
-        rows: All answered questions of a model, of every set: the more, the finer the measure.
+        rows: All prediction rows of a model, of every set: the more rows, the finer the measure.
     """
     owners: dict[Pair, Owner] = {}
     for row in rows:
@@ -77,12 +77,12 @@ def known_pairs(rows: Iterable[AnswerRow]) -> dict[Pair, Owner]:
 def row_fluency(row: AnswerRow, *, known: Known) -> float:
     """``|distinct pairs of the greedy answer that another row holds| / |pairs of the greedy answer|``, 0 to 1.
 
-    The row's own question and true answer do not count, or a model that recites would read as more fluent than one that
-    never saw the answer. Without words it is 0.
+    The row's own question and true answer are excluded; otherwise a model that recites would look more fluent than one
+    that never saw the answer. 0 for an answer without words.
 
     Args:
         row: One answered question.
-        known: What :func:`known_pairs` found in all rows, this one included.
+        known: Result of :func:`known_pairs` over all rows, this one included.
     """
     own_pairs, owner = pairs(row.text), (row.set, row.index)
     return sum(known.get(pair, owner) != owner for pair in set(own_pairs)) / len(own_pairs) if own_pairs else 0.0
@@ -91,7 +91,7 @@ def row_fluency(row: AnswerRow, *, known: Known) -> float:
 def repetition(text: str, *, run: int) -> float:
     """``1 - |distinct runs of n words| / |runs of n words|``, 0 to below 1; 0 for a text of fewer than n words.
 
-    Source: Welleck et al. 2020, seq-rep-n, in words in the place of tokens, so that models are comparable.
+    Source: Welleck et al. 2020, seq-rep-n, over words instead of tokens so that models are comparable.
 
     Args:
         text: What the model generated.
@@ -108,7 +108,7 @@ def repetition(text: str, *, run: int) -> float:
 
 
 def row_repetition(row: AnswerRow) -> float:
-    """Repetition of one row's greedy answer in runs of ``REPEATED_RUN`` words.
+    """Repetition of one row's greedy answer over n-grams of ``REPEATED_RUN`` words.
 
     Args:
         row: One answered question.
@@ -117,7 +117,7 @@ def row_repetition(row: AnswerRow) -> float:
 
 
 def row_ended(row: AnswerRow) -> float | None:
-    """1 when the model ended its greedy answer, 0 when the budget did; ``None`` where nobody noted it (a log).
+    """1 if the model ended its greedy answer itself, 0 if the token budget did; ``None`` if unknown (a log).
 
     Args:
         row: One answered question.

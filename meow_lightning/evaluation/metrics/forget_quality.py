@@ -1,4 +1,4 @@
-"""Can the unlearned model be told from one that never saw the forget set (TOFU, Maini et al. 2024, section 2.2)."""
+"""Forget quality: KS test of the unlearned against the retain model (TOFU, Maini et al. 2024, section 2.2)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from meow_lightning.errors import UserError
 from meow_lightning.types import AnswerRow, Definition
 
 SIGNIFICANCE = 0.05
-"""p at or above it: the test does not tell a model from the retain model (TOFU, arXiv 2401.06121)."""
+"""Significance level: at p at or above it a model is indistinguishable from the retain model (TOFU, 2401.06121)."""
 
-# below this a double loses digits and then turns into 0, whose logarithm says nothing
+# Below this a double becomes subnormal, loses digits and then underflows to 0, which has no logarithm.
 _SMALLEST_P = 1e-300
 
 DEFINITION = Definition(
@@ -50,11 +50,11 @@ ROWS_DEFINITION = Definition(
 
 @dataclass(frozen=True, slots=True)
 class ForgetQuality:
-    """How far two models' truth ratios lie apart.
+    """Result of the Kolmogorov-Smirnov test between two models' truth ratios.
 
     Attributes:
         distance: Kolmogorov-Smirnov statistic D, 0 (same) to 1 (all separated).
-        p: Chance of a distance at least as large if both came from one distribution.
+        p: Probability of a distance at least as large under a common distribution.
         log10_p: Its base-10 logarithm, finite also where ``p`` is too small for a double.
         rows: Questions of the evaluated model.
         rows_retain: Questions of the retain model: the same number, unless the comparison is unpaired.
@@ -68,7 +68,7 @@ class ForgetQuality:
 
 
 def check_same_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:
-    """Nothing, if both sides answered the same questions in the same order.
+    """Check that both models answered the same questions in the same order.
 
     Args:
         left: Rows of one model.
@@ -76,7 +76,7 @@ def check_same_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], 
         names: What to call the two in the error, e.g. ``("unlearned", "retain")``.
 
     Raises:
-        UserError: They did not.
+        UserError: The questions differ.
     """
     first, second = names
     remedy = "forget quality needs the same ones in the same order: answer both with the same dataset and split"
@@ -94,14 +94,14 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
     """Two-sided two-sample Kolmogorov-Smirnov test between the per-question truth ratios of two models.
 
     ``D = sup_x |F(x) - G(x)|`` with the empirical distributions F and G; p is exact up to 10,000 questions. Logarithms
-    of the ratios give the same D and p as the ratios, since D depends on their order alone.
+    of the ratios give the same D and p as the ratios, since D depends only on their order.
 
     Args:
         log_ratios: ``log R`` of the evaluated model on each question of the forget set; infinities are allowed.
-        retain_log_ratios: The same of the model that never saw the forget set.
+        retain_log_ratios: ``log R`` of the retain model on the same questions.
 
     Raises:
-        UserError: The two have different lengths, none at all, or a ratio is not a number.
+        UserError: The lengths differ, both are empty, or a ratio is NaN.
     """
     rows = len(log_ratios)
     if rows != len(retain_log_ratios) or rows == 0:
@@ -113,16 +113,16 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
 
 
 def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
-    """The test of :func:`forget_quality` between truth ratios on different questions, in any numbers.
+    """The test of :func:`forget_quality` between truth ratios on different questions, possibly of different number.
 
-    The questions then differ beside the models, and so does what p means; with equal numbers both functions agree.
+    Here the questions differ as well as the models, so p has another meaning; for equal numbers both functions agree.
 
     Args:
         log_ratios: ``log R`` of the evaluated model on each of its questions; infinities are allowed.
         retain_log_ratios: ``log R`` of the retain model on each of its own.
 
     Raises:
-        UserError: One side has none at all, or a ratio is not a number.
+        UserError: One side is empty, or a ratio is NaN.
     """
     if not (len(log_ratios) and len(retain_log_ratios)):
         raise UserError(
@@ -139,7 +139,7 @@ def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) ->
             f"{broken[0]} truth ratios of the evaluated model and {broken[1]} of the retain model are not numbers; "
             "forget quality needs all: look for a training run that diverged"
         )
-    from scipy.stats import ks_2samp  # takes most of a second, and only this function needs it
+    from scipy.stats import ks_2samp  # slow import (most of a second), needed only here
 
     result = ks_2samp(log_ratios, retain_log_ratios)
     distance, p = float(result.statistic), float(result.pvalue)
@@ -156,7 +156,7 @@ def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) ->
 def _leading_log10_p(steps: int, rows: int) -> float:
     """``log10(2 C(2n, n-h) / C(2n, n))`` for n = ``rows`` and D = h/n, h = ``steps``.
 
-    It leads the alternating series of the exact p, and where p is tiny the rest of that series is below rounding.
+    The leading term of the alternating series of the exact p; where p is tiny, the other terms are below rounding.
     """
     return math.log10(2 * math.comb(2 * rows, rows - steps)) - math.log10(math.comb(2 * rows, rows))
 
@@ -164,9 +164,9 @@ def _leading_log10_p(steps: int, rows: int) -> float:
 def _counted_log10_p(steps: int, rows: int, rows_retain: int) -> float:
     """Exact ``log10 p`` for unequal numbers m = ``rows`` and n = ``rows_retain``, with D = ``steps / (m n)``.
 
-    An order of both samples is a path of unit steps from (0, 0) to (m, n); p is the share of the C(m + n, n) paths that
+    An ordering of both samples is a lattice path from (0, 0) to (m, n); p is the share of the C(m + n, n) paths that
     meet a point with ``|i n - j m| >= steps``. Their number N obeys ``N(i, j) = N(i - 1, j) + N(i, j - 1)`` between
-    those points and is C(i + j, i) on them. All terms are positive, so logarithms lose nothing; row by row it takes
+    those points and is C(i + j, i) on them. All terms are positive, so log space is accurate; row by row this takes
     O(m n) time and O(n) memory.
     """
     import numpy as np
@@ -174,7 +174,7 @@ def _counted_log10_p(steps: int, rows: int, rows_retain: int) -> float:
 
     log_factorial = gammaln(np.arange(rows + rows_retain + 1) + 1.0)
     j = np.arange(rows_retain + 1)
-    # before the first row there is nothing to come from
+    # no path precedes the first row
     paths = np.full(rows_retain + 1, -np.inf)
     for i in range(rows + 1):
         all_paths = log_factorial[i : i + rows_retain + 1] - log_factorial[i] - log_factorial[j]

@@ -1,4 +1,4 @@
-"""Does the target model know the facts that are to be forgotten, beside one that cannot know them."""
+"""Prior knowledge: does the target model know the forget facts, compared with a model that cannot know them?"""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ DEFINITION = Definition(
 
 
 KINDS = ("rouge_l_recall", "probability")
-"""The numbers of the forget set that show it where no values are marked; the question said back has the first alone."""
+"""Forget-set metrics used where no values are marked; the echoed question has only the first of them."""
 
 
 def gain(known: float, other: float) -> float | None:
-    """(known - other) / (1 - other); ``None`` where the other model is perfect, so that nothing is left to learn.
+    """Normalised gain ``(known - other) / (1 - other)``; ``None`` where ``other`` is 1 and leaves nothing to learn.
 
     Args:
         known: Mean over the questions, 0 to 1, of the model that should know the facts.
-        other: The same of one that cannot know them, on the same questions.
+        other: The same mean of a model that cannot know them, on the same questions.
     """
     return None if other >= 1 else (known - other) / (1 - other)
 
 
 def echo(rows: Iterable[AnswerRow]) -> list[float]:
-    """ROUGE-L recall of each question as if it were the answer: what a model scores that knows nothing but to repeat.
+    """ROUGE-L recall of each question taken as the answer: the score of a model that only repeats the question.
 
     Args:
         rows: Answered questions.
@@ -46,7 +46,7 @@ def echo(rows: Iterable[AnswerRow]) -> list[float]:
 
 
 def echoed_values(rows: Iterable[AnswerRow]) -> list[float | None]:
-    """Value accuracy of each question as if it were the answer; ``None`` where no value is marked.
+    """Value accuracy of each question taken as the answer; ``None`` where no value is marked.
 
     Args:
         rows: Answered questions.

@@ -1,4 +1,4 @@
-"""Does any answer, to whatever question, hold words that only the forgotten facts hold."""
+"""Leakage: share of the answers, to any question, that contain values unique to the forget facts."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ DEFINITIONS = (DEFINITION, ELSEWHERE_DEFINITION, VALUES_DEFINITION, ROWS_DEFINIT
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """What a model's answers give away.
+    """Leakage of forgotten values in a model's answers.
 
     Attributes:
-        share: Answers that hold a forgotten value, 0 to 1.
-        elsewhere: Answers that hold that of another question, 0 to 1.
-        values: Different forgotten values.
-        rows: Answers.
+        share: Share of the answers that contain a forgotten value, 0 to 1.
+        elsewhere: Share of the answers that contain the forgotten value of another question, 0 to 1.
+        values: Number of distinct forgotten values.
+        rows: Number of answers.
     """
 
     share: float
@@ -66,18 +66,18 @@ class Leakage:
 
 
 def forgotten_secrets(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Secrets:
-    """The secrets of the rows to forget.
+    """Secrets of the forget rows: values that occur in no public text.
 
     Args:
-        sets: Answered questions by set; ``forget`` holds the forgotten ones, all others are kept.
-        public: Further texts that may be said: answers of kept facts that were not asked.
+        sets: Prediction rows by set; ``forget`` holds the facts to forget, every other set is public.
+        public: Further public texts: answers of retained facts that were not evaluated.
     """
     kept = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
     return Secrets(map(_forgotten_fact, sets.get(FORGET, ())), (*kept, *public))
 
 
 def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
-    """Whether an answer holds a forgotten value of its own question, and whether it holds one of another.
+    """Whether an answer contains a forgotten value of its own question, and whether it contains one of another.
 
     Args:
         row: One answered question.
@@ -92,11 +92,11 @@ def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
 
 
 def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Leakage | None:
-    """What a model's answers give away; ``None`` where there is no forgotten value.
+    """Leakage of a model's answers; ``None`` if the forget set has no secret value.
 
     Args:
         sets: Answered questions by set, of one model.
-        public: Further texts that may be said.
+        public: Further public texts.
     """
     secrets = forgotten_secrets(sets, public)
     marked = {words(row.value or "") for row in sets.get(FORGET, ()) if has_value(row)}

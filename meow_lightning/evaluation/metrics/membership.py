@@ -1,4 +1,4 @@
-"""Can an attacker tell forget texts from texts never trained on (membership inference; Shi et al. 2024 and others)."""
+"""Membership inference attacks on the forget set against held-out texts (Shi et al. 2024 and others)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from meow_lightning.evaluation.metrics.probability import mean_logp
 from meow_lightning.types import AnswerRow, Definition, Likelihood
 
 SHARES = (0.2, 0.4)
-"""Shares k of the least likely tokens that are reported: Shi et al.'s, and that of MUSE and open-unlearning."""
+"""Reported shares k of the least likely tokens: those of Shi et al., and that of MUSE and open-unlearning."""
 
 SMALLEST_STD = 1e-3
-"""Where a model is certain its spread is 0; open-unlearning has the same floor."""
+"""Floor of the standard deviation, which is 0 where a model is certain; the same as in open-unlearning."""
 
 
 def auc(members: Sequence[float], others: Sequence[float]) -> float:
     """``(#{m > o} + #{m = o} / 2) / (M N)`` over all pairs, 0 to 1: Mann-Whitney's U by ranks, O((M + N) log N).
 
     Args:
-        members: Scores of the M texts that may have been trained on; higher speaks for membership.
+        members: Scores of the M texts that may have been trained on; higher indicates membership.
         others: Scores of the N texts that were not.
 
     Raises:
-        UserError: A side is empty or holds something that is not a number.
+        UserError: A side is empty or contains NaN.
     """
     broken = sum(map(math.isnan, (*members, *others)))
     if not (len(members) and len(others)) or broken:
@@ -42,7 +42,7 @@ def auc(members: Sequence[float], others: Sequence[float]) -> float:
 
 
 def loss_score(logps: Sequence[float]) -> float:
-    """``mean_t logps[t]``, minus the mean loss: Yeom et al. 2018.
+    """Loss attack (Yeom et al. 2018): ``mean_t logps[t]``, the negative mean loss.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -51,7 +51,7 @@ def loss_score(logps: Sequence[float]) -> float:
 
 
 def zlib_score(logps: Sequence[float], text: str) -> float:
-    """``mean_t logps[t] / |zlib(text)|``, what the loss says beyond how plain the text is: Carlini et al. 2021.
+    """Zlib attack (Carlini et al. 2021): ``mean_t logps[t] / |zlib(text)|``, the loss relative to text complexity.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -61,7 +61,7 @@ def zlib_score(logps: Sequence[float], text: str) -> float:
 
 
 def min_k_score(logps: Sequence[float], *, k: float) -> float:
-    """Mean of the ``max(1, floor(k T))`` smallest of the T log-probabilities: Shi et al. 2024, Min-K% Prob.
+    """Min-K% Prob (Shi et al. 2024): mean of the ``max(1, floor(k T))`` smallest of the T log-probabilities.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -72,17 +72,17 @@ def min_k_score(logps: Sequence[float], *, k: float) -> float:
     """
     if not 0 < k <= 1:
         raise UserError(f"k={k} was given; the share of least likely tokens is above 0 and at most 1: give .2 or .4")
-    # k is a decimal fraction: .29 * 100 must give 29, which floats miss by a hair
+    # the 1e-9 absorbs rounding: .29 * 100 must give 29
     return mean_logp(sorted(logps)[: max(1, math.floor(k * len(logps) + 1e-9))])
 
 
 def min_k_plus_plus_score(logps: Sequence[float], mean: Sequence[float], std: Sequence[float], *, k: float) -> float:
-    """Min-K% Prob of ``z_t = (logps[t] - mean[t]) / std[t]``: Zhang et al. 2025, Min-K%++.
+    """Min-K%++ (Zhang et al. 2025): Min-K% Prob of ``z_t = (logps[t] - mean[t]) / std[t]``.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
-        mean: ``E_{v ~ p}[log p(v)]`` at each place, under the model's own distribution p; it is minus the entropy.
-        std: Standard deviation of ``log p(v)`` under p at each place, at least ``SMALLEST_STD`` is taken.
+        mean: ``E_{v ~ p}[log p(v)]`` at each position under the model's own distribution p: the negative entropy.
+        std: Standard deviation of ``log p(v)`` under p at each position, clamped to at least ``SMALLEST_STD``.
         k: Share of the tokens, above 0 and at most 1.
 
     Raises:
@@ -93,35 +93,34 @@ def min_k_plus_plus_score(logps: Sequence[float], mean: Sequence[float], std: Se
 
 
 def reference_score(logps: Sequence[float], retain_logps: Sequence[float]) -> float:
-    """``mean_t logps[t] - mean_t retain_logps[t]``, the retain model's loss minus this model's: Carlini et al. 2021.
+    """Reference attack (Carlini et al. 2021): ``mean_t logps[t] - mean_t retain_logps[t]``.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
-        retain_logps: The same answer's under the retain model; another tokenizer may cut it otherwise.
+        retain_logps: Those of the same answer under the retain model; its tokenizer may split the answer differently.
     """
     return mean_logp(logps) - mean_logp(retain_logps)
 
 
 def gradient_score(norm: float | None) -> float:
-    """``-||g||_2``, minus the norm of the mean loss's gradient by all weights: open-unlearning's ``gradnorm``, p = 2.
+    """Gradient norm attack, ``-||g||_2`` with g the gradient of the mean loss: open-unlearning's ``gradnorm``, p = 2.
 
-    A text that was trained on pulls little at the weights.
+    Texts seen in training have a small gradient.
 
     Args:
-        norm: What :func:`~meow_lightning.evaluation.gradient.gradient_norms` gives; ``None``, not measured, is no
-            number.
+        norm: Result of :func:`~meow_lightning.evaluation.gradient.gradient_norms`; ``None`` (not measured) gives NaN.
     """
     return math.nan if norm is None else -norm
 
 
 def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
-    """Whether ``mean`` was taken under the model's own distribution, as Min-K%++ needs it, and not over all entries.
+    """Whether ``mean`` was taken under the model's own distribution, as Min-K%++ needs, and not uniformly.
 
-    Over all V entries alike, ``mean_v log p(v) <= -log V`` whatever p is (Jensen), and V is at least one more than the
-    largest id. Under p it is minus the entropy, which any model that has learned something keeps above that.
+    Uniformly over all V entries, ``mean_v log p(v) <= -log V`` for every p (Jensen), and V is at least the largest id
+    plus one. Under p it is the negative entropy, which lies above that for any model that has learned something.
 
     Args:
-        likelihoods: Likelihoods of one model, known token by token.
+        likelihoods: Per-token likelihoods of one model.
     """
     kept = list(likelihoods)
     bound = -math.log(1 + max((max(each.ids, default=0) for each in kept), default=0))
@@ -130,13 +129,13 @@ def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One way to tell members from others.
+    """A membership inference attack.
 
     Attributes:
-        definition: What its AUC means.
-        needs: What a row must hold: its mean ``loss``, every ``token``, the ``spread`` over the vocabulary too, the
+        definition: Definition of its AUC.
+        needs: Data required of a row: its mean ``loss``, every ``token``, also the ``spread`` over the vocabulary, the
             norm of its ``gradient``, or the mean losses of this and of the ``retain`` model.
-        score: The score of one row; ``None`` where the retain model's row takes part, see :func:`reference_score`.
+        score: Score of one row; ``None`` if the retain model's row is needed too, see :func:`reference_score`.
     """
 
     definition: Definition
@@ -204,4 +203,4 @@ ATTACKS = (
         score=None,
     ),
 )
-"""All that are reported; a higher score always speaks for membership."""
+"""All reported attacks; a higher score always indicates membership."""

@@ -1,4 +1,4 @@
-"""What the model can still do, as one number (TOFU, Maini et al. 2024, section 2.2)."""
+"""Model utility: harmonic mean of nine metrics off the forget set (TOFU, Maini et al. 2024, section 2.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INPUTS = tuple(
     for name in ("retain", "real_authors", "world_facts")
     for number in ("probability", "rouge_l_recall", "truth_ratio")
 )
-"""The nine numbers that model utility is made of; none comes from the forget set."""
+"""The nine metrics that model utility averages; none comes from the forget set."""
 
 DEFINITION = Definition(
     name="model_utility",
@@ -27,7 +27,7 @@ def model_utility(numbers: Mapping[str, float]) -> float:
     """``9 / sum_i 1/x_i`` over the nine ``INPUTS``, 0 to 1; one zero makes it 0.
 
     Args:
-        numbers: At least the nine inputs by name, each 0 to 1; others are not looked at.
+        numbers: At least the nine inputs by name, each 0 to 1; others are ignored.
 
     Raises:
         UserError: An input is absent.

@@ -1,4 +1,4 @@
-"""Does unlearning leave a trace: the attack's success against that on the retain model (MUSE, Shi et al. 2024)."""
+"""PrivLeak: the attack's AUC relative to that on the retain model (MUSE, Shi et al. 2024)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from meow_lightning.types import Definition
 
 
 def definition(k: float) -> Definition:
-    """What the privacy leakage of a Min-K% attack means.
+    """Definition of the privacy leakage of a Min-K% attack.
 
     Args:
         k: Share of the tokens that the attack looks at, above 0 and at most 1.
@@ -27,9 +27,9 @@ def definition(k: float) -> Definition:
 def privacy_leakage(auc: float, retain_auc: float) -> float:
     """``((1 - auc) - (1 - auc_retain)) / (1 - auc_retain)``, at least -1: MUSE, Shi et al. 2024, PrivLeak / 100.
 
-    With auc = 1 where the forget set looks like training data: -1 is that extreme, 0 the retain model's own number, and
-    ``auc_retain / (1 - auc_retain)`` the other extreme, auc = 0. open-unlearning puts .5 where there is no retain
-    model; here there is no number then.
+    -1 is the extreme auc = 1, where the forget set looks like training data; 0 is the retain model's own value; the
+    other extreme, auc = 0, is ``auc_retain / (1 - auc_retain)``. open-unlearning assumes ``auc_retain = .5`` without a
+    retain model; here the metric is then missing.
 
     Args:
         auc: AUC of an attack on the evaluated model, 0 to 1.

@@ -10,7 +10,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.types import AnswerRow, Definition
 
 OPTION_SETS = frozenset({"real_authors", "world_facts"})
-"""Sets whose answer competes with its wrong answers: facts from pre-training have many right phrasings."""
+"""Sets whose answer competes with wrong options: pre-training facts have many correct phrasings."""
 
 DEFINITION = Definition(
     name="probability",
@@ -55,7 +55,7 @@ def mean_logp(logps: Sequence[float]) -> float:
 
 
 def log_sum_exp(terms: Sequence[float]) -> float:
-    """``log sum_i exp(terms[i])`` without overflow; minus infinity when every term is.
+    """``log sum_i exp(terms[i])`` without overflow; minus infinity if every term is.
 
     Args:
         terms: At least one log-probability, in nats.
@@ -67,7 +67,7 @@ def log_sum_exp(terms: Sequence[float]) -> float:
 
 
 def probability(logps: Sequence[float]) -> float:
-    """``P(a|q) = exp(mean_t logps[t])``, 0 to 1.
+    """Length-normalised probability ``P(a|q) = exp(mean_t logps[t])``, 0 to 1.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -83,7 +83,7 @@ def option_probability(correct: float, wrong: Sequence[float]) -> float:
         wrong: Mean log-probabilities of the wrong answers, at least one.
 
     Raises:
-        UserError: There is no wrong answer to compete with.
+        UserError: ``wrong`` is empty.
     """
     if len(wrong) == 0:
         raise UserError("0 wrong answers were given; option probability needs at least 1: use probability instead")
@@ -97,7 +97,7 @@ def row_probability(row: AnswerRow) -> float:
         row: One answered question.
 
     Raises:
-        UserError: The row's set has options but the row holds no wrong answer.
+        UserError: The set has options but the row has no wrong answer.
     """
     return row_normalised_probability(row) if row.set in OPTION_SETS else probability(row.truth.logps)
 
@@ -105,14 +105,14 @@ def row_probability(row: AnswerRow) -> float:
 def row_normalised_probability(row: AnswerRow) -> float:
     """Probability of one row's true answer among its options, on any set.
 
-    It is the true answer that competes, also where there is a paraphrase: with the paraphrase this would be the truth
-    ratio in another form. On sets with a paraphrase the wrong answers have its phrasing, so training favours the truth.
+    The true answer is compared even where a paraphrase exists: with the paraphrase this would be the truth ratio in
+    another form. On sets with a paraphrase the wrong answers share its phrasing, so training favours the true answer.
 
     Args:
         row: One answered question.
 
     Raises:
-        UserError: The row holds no wrong answer.
+        UserError: The row has no wrong answer.
     """
     wrong = [mean_logp(likelihood.logps) for likelihood in row.perturbed]
     return option_probability(mean_logp(row.truth.logps), wrong)

@@ -1,4 +1,4 @@
-"""How much of the true answer the model's own words bring back (recall of ROUGE-L and ROUGE-1; Lin 2004)."""
+"""ROUGE-L and ROUGE-1 recall of the true answer in the generated one (Lin 2004)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ROUGE_1_DEFINITION = Definition(
 
 
 def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
-    """``LCS(answer, text) / words(answer)``, 0 to 1; 0 when either has no word.
+    """ROUGE-L recall ``LCS(answer, text) / words(answer)``, 0 to 1; 0 if either has no word.
 
-    Source: Lin 2004, in the form of Google's rouge_score 0.1.2, as TOFU uses it.
+    Source: Lin 2004, as implemented by Google's rouge_score 0.1.2, which TOFU uses.
 
     Args:
         answer: The true answer.
@@ -42,7 +42,7 @@ def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
 def row_rouge_l_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
     """ROUGE-L recall of one row's greedy answer, 0 to 1; ``None`` where the true answer has no word in any script.
 
-    Published code has 0 there.
+    Published code gives 0 in that case.
 
     Args:
         row: One answered question.
@@ -52,10 +52,10 @@ def row_rouge_l_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | No
 
 
 def rouge_1_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
-    """``sum_w min(count_answer(w), count_text(w)) / words(answer)``, 0 to 1.
+    """ROUGE-1 recall ``sum_w min(count_answer(w), count_text(w)) / words(answer)``, 0 to 1.
 
-    Never below ROUGE-L recall, since order does not count; 0 when either has no word. Source: Lin 2004, in the form of
-    Google's rouge_score 0.1.2, as open-unlearning uses it.
+    Never below ROUGE-L recall, since order does not count; 0 if either has no word. Source: Lin 2004, as implemented
+    by Google's rouge_score 0.1.2, which open-unlearning uses.
 
     Args:
         answer: The true answer.

@@ -1,4 +1,4 @@
-"""The same numbers as torchmetrics, for use inside a training loop and over several processes."""
+"""The metrics as torchmetrics, for use inside a training loop and across processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from meow_lightning.types import AnswerRow
 
 
 class RowMean(Metric):
-    """Mean of one number per row: sums and counts add up over processes, so no mean of means is ever taken.
+    """Mean of a per-row value; processes exchange sums and counts, so it is never a mean of means.
 
-    Every row must reach exactly one process: a sampler that pads by repeating rows would count them twice.
+    Every row must reach exactly one process: a sampler that pads by repeating rows would count some twice.
     """
 
     full_state_update = False
@@ -36,7 +36,7 @@ class RowMean(Metric):
         self.add_state("count", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def row_value(self, row: AnswerRow) -> float | None:
-        """The number of one row; ``None`` leaves the row out of sum and count.
+        """Value of one row; ``None`` leaves the row out of sum and count.
 
         Args:
             row: One answered question.
@@ -44,7 +44,7 @@ class RowMean(Metric):
         raise NotImplementedError
 
     def update(self, rows: Sequence[AnswerRow]) -> None:
-        """Count ``rows`` in.
+        """Add ``rows`` to the running mean.
 
         Args:
             rows: Answered questions of one set.
@@ -54,7 +54,7 @@ class RowMean(Metric):
         self.count += len(values)
 
     def compute(self) -> torch.Tensor:
-        """The mean over all rows of all processes, fp64 scalar; not a number when no row counted."""
+        """Mean over all rows of all processes, an fp64 scalar; NaN if no row counted."""
         return self.total / self.count
 
 
@@ -86,15 +86,15 @@ class TruthRatio(RowMean):
         self.mean: Mean = mean
 
     def row_value(self, row: AnswerRow) -> float:
-        """What one row adds to the truth ratio of its set."""
+        """Contribution of one row to the truth ratio of its set."""
         return row_truth_ratio(row, mean=self.mean)
 
 
 class ValueAccuracy(RowMean):
-    """Share of the rows with a value whose greedy answer holds it; see :func:`~.value_accuracy.value_accuracy`."""
+    """Share of the rows with a value whose greedy answer contains it; see :func:`~.value_accuracy.value_accuracy`."""
 
     def row_value(self, row: AnswerRow) -> float | None:
-        """1 when the greedy answer holds the value, else 0; ``None`` for a row without a value."""
+        """1 if the greedy answer contains the value, else 0; ``None`` for a row without a value."""
         return row_value_accuracy(row)
 
 
@@ -134,7 +134,7 @@ class Fluency(RowMean):
     """Mean fluency of the greedy answers; see :func:`~.fluency.row_fluency`.
 
     Args:
-        known: The word pairs that count as language, of all rows, the same on every process.
+        known: Known word bigrams of all rows, the same on every process.
     """
 
     def __init__(self, *, known: Known) -> None:
@@ -155,10 +155,10 @@ class Repetition(RowMean):
 
 
 class Ended(RowMean):
-    """Share of the greedy answers that the model ended by itself; see :func:`~.fluency.row_ended`."""
+    """Share of the greedy answers that the model ended itself; see :func:`~.fluency.row_ended`."""
 
     def row_value(self, row: AnswerRow) -> float | None:
-        """1 where it did, 0 where the budget did, ``None`` where nobody noted it."""
+        """1 if the model ended the answer, 0 if the token budget did; ``None`` if unknown."""
         return row_ended(row)
 
 
@@ -166,7 +166,7 @@ class ForgetQuality(Metric):
     """Forget quality against a retain model's rows; see :func:`~.forget_quality.forget_quality`.
 
     Args:
-        retain: The retain model's rows of the forget set, in order, all of them on every process.
+        retain: All forget-set rows of the retain model, in order, the same on every process.
         mean: How the wrong answers are averaged.
     """
 
@@ -182,10 +182,10 @@ class ForgetQuality(Metric):
         self.add_state("log_ratio", default=[], dist_reduce_fx="cat")
 
     def update(self, rows: Sequence[AnswerRow]) -> None:
-        """Count ``rows`` of the forget set in, in any order.
+        """Add ``rows`` of the forget set, in any order.
 
         Args:
-            rows: Answered questions; each ``index`` once over all processes.
+            rows: Answered questions; each ``index`` exactly once over all processes.
 
         Raises:
             UserError: The retain model did not answer these questions.
@@ -200,9 +200,9 @@ class ForgetQuality(Metric):
         """Scalars ``p``, ``log10_p``, ``distance`` and ``rows``, fp64.
 
         Raises:
-            UserError: A question was counted twice or not at all.
+            UserError: A question was added twice or not at all.
         """
-        # a process without rows hands over an empty fp32 tensor, which turns the joined indices into floats
+        # a process without rows contributes an empty fp32 tensor, which would turn the gathered indices into floats
         index = (dim_zero_cat(self.index) if len(self.index) else torch.zeros(0)).long()
         if sorted(index.tolist()) != list(range(len(self.retain))):
             raise UserError(

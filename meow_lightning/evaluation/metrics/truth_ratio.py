@@ -1,4 +1,4 @@
-"""Does the model prefer wrong answers to the right one (truth ratio; TOFU, Maini et al. 2024, section 2.2)."""
+"""Truth ratio: likelihood of wrong answers relative to the right one (TOFU, Maini et al. 2024, section 2.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
 from meow_lightning.types import AnswerRow, Definition
 
 Mean = Literal["geometric", "arithmetic"]
-"""How the likelihoods of the wrong answers are averaged."""
+"""Mean over the likelihoods of the wrong answers."""
 
 DEFINITION = Definition(
     name="truth_ratio",
@@ -32,13 +32,13 @@ FORGET_DEFINITION = Definition(
 
 
 def parse_mean(name: str) -> Mean:
-    """``name`` as a :data:`Mean`.
+    """Parse ``name`` as a :data:`Mean`.
 
     Args:
-        name: What the user set.
+        name: Value of the option.
 
     Raises:
-        UserError: There is no such mean.
+        UserError: Unknown mean.
     """
     return cast("Mean", check_choice("truth_ratio_mean", name, get_args(Mean)))
 
@@ -46,8 +46,8 @@ def parse_mean(name: str) -> Mean:
 def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> float:
     """``log R``, with ``R = mean_j P(wrong_j) / P(correct)`` of one question and P length-normalised.
 
-    The geometric mean, ``exp(mean_j log P(wrong_j))``, is what TOFU's published numbers and open-unlearning hold; the
-    arithmetic one is the paper's equation. R itself can overflow, its logarithm cannot.
+    TOFU's published numbers and open-unlearning use the geometric mean, ``exp(mean_j log P(wrong_j))``; the paper's
+    equation has the arithmetic one. R itself can overflow, its logarithm cannot.
 
     Args:
         correct: Mean log-probability of the correct answer, in nats.
@@ -55,7 +55,7 @@ def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> fl
         mean: How the wrong answers are averaged.
 
     Raises:
-        UserError: There is no wrong answer.
+        UserError: ``wrong`` is empty.
     """
     if len(wrong) == 0:
         raise UserError(
@@ -67,21 +67,21 @@ def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> fl
 
 
 def row_log_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
-    """``log R`` of one row; the correct answer is the paraphrase where there is one, else the true answer.
+    """``log R`` of one row; the correct answer is the paraphrase if the row has one, else the true answer.
 
     Args:
         row: One answered question.
         mean: How the wrong answers are averaged.
 
     Raises:
-        UserError: The row holds no wrong answer.
+        UserError: The row has no wrong answer.
     """
     correct = row.paraphrase if row.paraphrase is not None else row.truth
     return log_truth_ratio(mean_logp(correct.logps), [mean_logp(wrong.logps) for wrong in row.perturbed], mean=mean)
 
 
 def balance(log_ratio: float) -> float:
-    """``min(R, 1/R)``, 0 to 1: how little the model tells right from wrong, whichever it prefers.
+    """``min(R, 1/R)``, 0 to 1: 1 where the model does not distinguish right from wrong answers.
 
     Args:
         log_ratio: ``log R``.
@@ -90,17 +90,17 @@ def balance(log_ratio: float) -> float:
 
 
 def preference(log_ratio: float) -> float:
-    """``max(0, 1 - R)``, 0 to 1: how much the model prefers the correct answer.
+    """``max(0, 1 - R)``, 0 to 1: the degree to which the model prefers the correct answer.
 
     Args:
         log_ratio: ``log R``.
     """
-    # max(0.0, nan) would be 0.0 and so hide a broken likelihood
+    # max(0.0, nan) would be 0.0 and hide a broken likelihood
     return 0.0 if log_ratio >= 0 else -math.expm1(log_ratio)
 
 
 def row_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
-    """What one row adds to its set's truth ratio: ``min(R, 1/R)`` on the forget set, ``max(0, 1 - R)`` elsewhere.
+    """Contribution of one row to its set's truth ratio: ``min(R, 1/R)`` on the forget set, else ``max(0, 1 - R)``.
 
     Args:
         row: One answered question.

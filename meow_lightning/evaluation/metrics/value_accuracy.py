@@ -1,4 +1,4 @@
-"""Does the generated answer hold the very words that carry the fact."""
+"""Value accuracy: share of the generated answers that contain the words carrying the fact."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def has_value(row: AnswerRow) -> bool:
 
 
 def holds_value(text: str, value: str) -> bool:
-    """Whether ``value`` stands in ``text`` as whole words, whatever the case and the blanks between the words.
+    """Whether ``text`` contains ``value`` as whole words, ignoring case and the width of blanks.
 
-    Where a script has no blanks between words, every place is a border; see
+    In scripts without blanks between words every position is a word boundary; see
     :func:`meow_lightning.data.words.whole_word_pattern`.
 
     Args:
         text: What the model generated.
-        value: The words that carry the fact, not blank.
+        value: The words that carry the fact; not blank.
     """
     return whole_word_pattern(value, any_blanks=True, any_case=True).search(text) is not None
 
 
 def row_value_accuracy(row: AnswerRow) -> float | None:
-    """1 when one row's generated text holds its value, else 0; ``None`` when it has none.
+    """1 if one row's generated text contains its value, else 0; ``None`` for a row without a value.
 
     Args:
         row: One answered question.
@@ -48,7 +48,7 @@ def row_value_accuracy(row: AnswerRow) -> float | None:
 
 
 def value_accuracy(rows: Iterable[AnswerRow]) -> float | None:
-    """Share of the rows with a value whose generated text holds it, 0 to 1; ``None`` when no row has a value.
+    """Share of the rows with a value whose generated text contains it, 0 to 1; ``None`` if no row has a value.
 
     Args:
         rows: Answered questions.

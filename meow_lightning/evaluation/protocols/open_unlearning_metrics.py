@@ -1,7 +1,7 @@
-"""Numbers of one row as open-unlearning computes them (locuslab/open-unlearning, src/evals/metrics), where not as we.
+"""Per-row metrics that open-unlearning computes differently (locuslab/open-unlearning, src/evals/metrics).
 
-P is the length-normalised likelihood. The constant 1e-10 matters where a model has collapsed: there P(correct) is far
-below it.
+P is the length-normalised likelihood. The constant 1e-10 matters for collapsed models, whose P(correct) is far below
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from meow_lightning.types import AnswerRow, Likelihood
 
 EPSILON = 1e-10
 NO_RETAIN_AUC = 0.5
-"""An attack's AUC on the retain model where there is none."""
+"""AUC of an attack on the retain model, assumed if there is no retain model."""
 
 
 def row_log_truth_ratio(row: AnswerRow) -> float:
@@ -37,12 +37,12 @@ def row_truth_ratio(row: AnswerRow) -> float:
     Args:
         row: One answered question with wrong answers.
     """
-    ratio = math.exp(min(row_log_truth_ratio(row), 700.0))  # beyond it a double overflows, and 1 / R is 0 anyway
+    ratio = math.exp(min(row_log_truth_ratio(row), 700.0))  # exp overflows beyond this, and 1 / R is 0 anyway
     return min(ratio, 1 / (ratio + EPSILON)) if row.set == "forget" else max(0.0, 1 - ratio)
 
 
 def row_probability(row: AnswerRow) -> float:
-    """``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` where the set has options, else ``P(answer)``.
+    """``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` for sets with options, else ``P(answer)``.
 
     Args:
         row: One answered question.
@@ -54,7 +54,7 @@ def row_probability(row: AnswerRow) -> float:
 
 
 def row_exact_memorisation(row: AnswerRow) -> float | None:
-    """Share of the true answer's tokens that are the model's first choice; ``None`` where nothing else is scored.
+    """Share of the true answer's tokens that are the model's argmax; ``None`` if only the end token is scored.
 
     The last scored token, the end token, is left out.
 
@@ -65,10 +65,10 @@ def row_exact_memorisation(row: AnswerRow) -> float | None:
 
 
 def row_extraction_strength(row: AnswerRow) -> float:
-    """Extraction strength of the true answer, ``1 / T`` where nothing matches, 0 where nothing else is scored.
+    """Extraction strength of the true answer; ``1 / T`` if nothing matches, 0 if only the end token is scored.
 
-    The published loop over k = 0 .. T - 1 ends at T - 1 whether or not the last token matches. T leaves the last
-    scored token, the end token, out.
+    The published loop over k = 0 .. T - 1 stops at T - 1 whether or not the last token matches. T excludes the last
+    scored token, the end token.
 
     Args:
         row: One answered question whose likelihood is known token by token.
@@ -78,13 +78,13 @@ def row_extraction_strength(row: AnswerRow) -> float:
 
 
 def attack_score(attack: Attack, row: AnswerRow) -> float:
-    """What an attack on one row sees: no end token where it looks at single tokens, 0 where nothing else is scored.
+    """Score of an attack on one row; token-level attacks skip the end token and give 0 if nothing else is scored.
 
-    Where it looks at the text, that of the scored tokens, such as one with a template's line break at its end.
+    Text-level attacks use the text of the scored tokens, which may end with a template's line break.
 
     Args:
         attack: An attack that needs no retain model.
-        row: One answered question whose likelihood is known as the attack needs it.
+        row: One answered question with the likelihoods that the attack needs.
     """
     if attack.score is None:
         raise ValueError(f"{attack.definition.name} needs the retain model's row")

@@ -1,4 +1,4 @@
-"""Answer rows as published evaluators make them: their prompts, their scored tokens, their batches and budgets."""
+"""Prediction rows under published evaluation protocols: their prompts, scored tokens, batches and budgets."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def predict_under_protocol(
     name: str, model: torch.nn.Module, codec: PromptEncoder, questions: Sequence[Question], *, batch: int,
     gradients: Container[str], progress: Callable[[int], None] | None,
 ) -> Iterator[AnswerRow]:  # fmt: skip
-    """The answer rows of some questions of one set, in their order, as a published evaluator would have them.
+    """Yield the prediction rows of questions of one set, in order, as a published evaluator computes them.
 
-    Whole batches of that evaluator must be given, in its order: what it lets a model say may depend on the batch.
-    Answers are the decoded text as it is, words of the answer prefix included.
+    Pass whole batches of that evaluator, in its order: its token budget may depend on the batch. Answers are the
+    decoded text unchanged, including words of the answer prefix.
 
     Args:
         name: ``tofu`` or ``open_unlearning``.
         model: A causal language model in evaluation mode.
         codec: Its prompts and tokens.
-        questions: What to ask, with the reference texts in the fact.
-        batch: Rows per forward pass when scoring; changes no number.
-        gradients: Evaluation sets of whose true answers the norm of the gradient is measured.
-        progress: Told how many questions are done.
+        questions: Questions, each with the reference texts in its fact.
+        batch: Rows per forward pass when scoring; does not affect results.
+        gradients: Evaluation sets for which the gradient norm of the true answers is computed.
+        progress: Called with the number of questions finished.
     """
     protocol = PROTOCOLS[name]
     rows = [protocol.row(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
@@ -71,21 +71,21 @@ def predict_under_protocol(
 
 
 def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Fact]) -> int:
-    """How many true answers of a set have more tokens than the published evaluator lets a model say.
+    """Number of true answers of a set that exceed the published evaluator's token budget.
 
-    Recited word for word, such an answer counts as said in part.
+    Even if recited word for word, such an answer counts as only partly recalled.
 
     Args:
         name: ``tofu`` or ``open_unlearning``.
         codec: The model's prompts and tokens.
-        facts: The questions of one set that count, in order.
+        facts: The counted questions of one set, in order.
     """
     protocol, found = PROTOCOLS[name], 0
     for start in range(0, len(facts), protocol.batch_size):
         batch = facts[start : start + protocol.batch_size]
         prompts = [protocol.prompt(codec, fact.question) for fact in batch]
         budget = _budget(prompts, protocol)
-        rows = [codec.encode(fact.question, fact.answer).ids[:-1] for fact in batch]  # the end token needs no room
+        rows = [codec.encode(fact.question, fact.answer).ids[:-1] for fact in batch]  # without the end token
         found += sum(len(row) - len(prompt) > budget for row, prompt in zip(rows, prompts, strict=True))
     return found
 
@@ -94,16 +94,16 @@ def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Fact]) -> i
 def generate(
     model: torch.nn.Module, prompts: Sequence[Sequence[int]], *, pad_id: int, protocol: EvaluationProtocol
 ) -> list[Generation]:
-    """The greedy continuations of one batch of prompts by transformers' ``generate``, padded on the left.
+    """Generate greedy continuations of one left-padded batch of prompts with transformers' ``generate``.
 
-    It stops where the model's own generation settings name an end token, and nowhere else: published Phi-1.5 models
-    name none and talk on until the budget ends.
+    Generation stops only at the end tokens of the model's own generation config: published Phi-1.5 models have none
+    and continue until the budget is used up.
 
     Args:
         model: A causal language model.
         prompts: Token ids of the prompts.
         pad_id: Token id of padding.
-        protocol: Whose batch it is.
+        protocol: Protocol that sets the budget.
     """
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
@@ -124,7 +124,7 @@ def _scored_text(codec: PromptEncoder, row: AnswerRow) -> str:
 
 
 def _budget(prompts: Sequence[Sequence[int]], protocol: EvaluationProtocol) -> int:
-    """Tokens that a batch may say."""
+    """Token budget of a batch."""
     left = None if protocol.max_total_tokens is None else protocol.max_total_tokens - max(map(len, prompts))
     return max(1, min(each for each in (protocol.max_new_tokens, left) if each is not None))
 

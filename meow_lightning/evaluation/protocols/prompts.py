@@ -1,4 +1,4 @@
-"""Rows and prompts as published code bases make them, defects included; ours are :class:`.prompts.PromptEncoder`'s."""
+"""Prompts and scored rows as published code bases build them, defects included; see ``PromptEncoder`` for ours."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.types import Encoded
 
-TOFU_LENGTH = 200  # tokens of question and answer together; what is longer is cut off
+TOFU_LENGTH = 200  # tokens of question and answer together; longer rows are truncated
 OPEN_UNLEARNING_LENGTH = 512
 
 
 def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What TOFU's code lets a model continue: the prompt alone, so that it must generate the answer prefix itself.
+    """Generation prompt of TOFU's code: without the answer prefix, which the model has to generate itself.
 
     Raises:
-        UserError: The prompt is a chat template; TOFU's code knows tags alone.
+        UserError: The prompt is a chat template; TOFU's code supports only tags.
     """
     return list(codec.tokenizer(_tags(codec, question)).input_ids)
 
 
 def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
-    """What TOFU's code scores of an answer (its ``convert_raw_data_to_model_format``).
+    """Encode an answer as TOFU's ``convert_raw_data_to_model_format`` scores it.
 
-    Words of the answer prefix count as answer. Prompt and answer are tokenized together and as many tokens skipped as
-    the prompt has by itself. What passes 200 tokens is cut off, and then no end token is scored.
+    The answer prefix is scored as part of the answer. Prompt and answer are tokenized together, and as many tokens are
+    skipped as the prompt has by itself. Rows are truncated to 200 tokens, and then no end token is scored.
 
     Raises:
-        UserError: As for :func:`tofu_prompt`, or nothing is left to be scored.
+        UserError: As for :func:`tofu_prompt`, or no token is left to score.
     """
     text = _tags(codec, question)
     ids = list(codec.tokenizer(text + codec.answer_prefix + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
@@ -37,21 +37,21 @@ def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
 
 
 def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """What open-unlearning lets a model continue: chat template, or prompt and whole answer prefix, blanks included."""
+    """Generation prompt of open-unlearning: the chat template, or prompt and full answer prefix with its blanks."""
     if codec.template == "chat":
         return _chat(codec, question, None)
     return list(codec.tokenizer(_lead(codec, question)).input_ids)
 
 
 def open_unlearning_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
-    """What open-unlearning scores of an answer (its ``preprocess_chat_instance``).
+    """Encode an answer as open-unlearning's ``preprocess_chat_instance`` scores it.
 
-    Prompt and answer are tokenized together and as many tokens skipped as the prompt has by itself: where the prompt
-    ends in a blank, that blank is a token there and a part of the first word here, so the first answer token is never
-    scored, and of an answer of one token nothing but the end token.
+    Prompt and answer are tokenized together, and as many tokens are skipped as the prompt has by itself. If the prompt
+    ends in a blank, that blank is a token of the prompt alone but part of the first word of the joint text, so the
+    first answer token is never scored, and for a one-token answer only the end token is.
 
     Raises:
-        UserError: Nothing is left to be scored.
+        UserError: No token is left to score.
     """
     if codec.template == "chat":
         ids = _chat(codec, question, answer)
@@ -64,13 +64,13 @@ def open_unlearning_row(codec: PromptEncoder, question: str, answer: str) -> Enc
 
 
 def check_tags(template: str) -> None:
-    """Nothing, where TOFU's code could ask a model with this prompt.
+    """Check that TOFU's code supports this prompt.
 
     Args:
         template: ``model.prompt.template``.
 
     Raises:
-        UserError: It could not.
+        UserError: It does not.
     """
     if template in ("chat", "auto"):
         raise UserError(

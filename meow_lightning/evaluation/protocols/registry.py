@@ -1,4 +1,4 @@
-"""What published evaluators do otherwise than we: which prompts and rows, which batches, how many tokens."""
+"""Registry of published evaluation protocols: how their prompts, rows, batches and token budgets differ from ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from meow_lightning.evaluation.protocols import prompts
 from meow_lightning.types import Encoded
 
 ProtocolName = Literal["none", "tofu", "open_unlearning"]
-"""Whose evaluation is computed: ours, that of locuslab/tofu, that of locuslab/open-unlearning."""
+"""Evaluation protocols: ours (``none``), locuslab/tofu, locuslab/open-unlearning."""
 
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
@@ -20,21 +20,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationProtocol:
-    """One published evaluator.
+    """A published evaluation protocol.
 
     Attributes:
         source: The code base.
-        prompt: The tokens that it lets a model continue, of a codec and a question.
-        row: What it scores, of a codec, a question and an answer.
-        max_rows: First rows of a set that count; ``None`` for all.
+        prompt: Builds the generation prompt's tokens from a codec and a question.
+        row: Encodes the scored row from a codec, a question and an answer.
+        max_rows: Number of first rows of a set that are evaluated; ``None`` for all.
         batch_size: Prompts generated together, in the order of the set.
-        max_total_tokens: Tokens of the longest prompt of a batch and of what is generated, together; ``None``: no such
-            limit.
-        max_new_tokens: Tokens generated at most; ``None``: no such limit.
-        mask_pad_ids: Whether padding, and with it every token that is also the padding token, is hidden from attention
-            by its id: end tokens inside a prompt then are.
-        mean_over_tensors: Whether the gradient's norm is the mean over weight tensors, the end token not counted.
-        decodes_scored_text: Whether the text of a true answer is what its scored tokens spell.
+        max_total_tokens: Limit on the tokens of a batch's longest prompt plus the generated ones; ``None`` for none.
+        max_new_tokens: Limit on the generated tokens; ``None`` for none.
+        mask_pad_ids: Whether attention masks padding by token id, which also masks end tokens inside a prompt if both
+            share an id.
+        mean_over_tensors: Whether the gradient norm is the mean over weight tensors, without the end token.
+        decodes_scored_text: Whether the text of a true answer is decoded from its scored tokens.
     """
 
     source: str
@@ -79,7 +78,7 @@ PROTOCOLS: Mapping[str, EvaluationProtocol] = {
 
 
 def counted_rows(name: str, facts: Sequence[T]) -> list[T]:
-    """The rows of a set that count.
+    """Rows of a set that the protocol evaluates.
 
     Args:
         name: One of :data:`PROTOCOL_NAMES`.
@@ -89,11 +88,11 @@ def counted_rows(name: str, facts: Sequence[T]) -> list[T]:
 
 
 def generation_batches(name: str, sizes: Sequence[int]) -> list[list[int]]:
-    """Which questions are answered together, by their numbers through all sets; each by itself where it is all one.
+    """Batches of question numbers (counted across all sets) to generate together; singletons if batching is irrelevant.
 
     Args:
         name: One of :data:`PROTOCOL_NAMES`.
-        sizes: Rows of every set, in order.
+        sizes: Number of rows of every set, in order.
     """
     if name == "none":
         return [[number] for number in range(sum(sizes))]
@@ -105,10 +104,10 @@ def generation_batches(name: str, sizes: Sequence[int]) -> list[list[int]]:
 
 
 def prediction_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the options of ``evaluation`` decides what is answered: the budget of ours, the name of another's.
+    """Options of ``evaluation`` that affect predictions: the budget of our protocol, or the name of a published one.
 
     Args:
-        options: The options of ``evaluation``.
+        options: All options of ``evaluation``.
     """
     if options["protocol"] == "none":
         return {"max_new_tokens": options["max_new_tokens"]}

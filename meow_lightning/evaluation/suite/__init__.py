@@ -1,1 +1,1 @@
-"""All metrics over all roles and sets: from predictions to ``Results``."""
+"""All metrics over all roles and sets, from prediction rows to ``Results``."""

@@ -1,4 +1,4 @@
-"""How far the headline numbers would move with other questions of the same kind: percentile bootstrap intervals."""
+"""Percentile bootstrap intervals of the headline metrics, over resampled questions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from meow_lightning.types import AnswerRow
 Floats = NDArray[np.float64]
 
 SET_NUMBERS = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
-"""The numbers of every set that get an interval."""
+"""Metrics of every set that get an interval."""
 
 MEMO = "memo/answers"
 
@@ -39,27 +39,27 @@ def intervals(
     confidence_level: float,
     seed: int,
 ) -> Intervals:
-    """(low, high) of the headline numbers by role and name: percentile bootstrap, Efron 1979.
+    """Percentile bootstrap intervals (low, high) of the headline metrics by role and name (Efron 1979).
 
-    Each draw takes as many questions from every set as it has, with replacement, the same ones for all numbers and all
+    Each sample draws, with replacement, as many questions from every set as it has, the same ones for all metrics and
     models; low and high are the quantiles ``(1 - confidence_level) / 2`` and ``(1 + confidence_level) / 2`` of the
-    number over the draws. So the nine inputs of model utility move together, and forget quality's D compares both
-    models on the same questions. D gets the shift of :func:`distance_samples`. A number that
-    :func:`~.suite.evaluate` leaves out has no interval.
+    metric over the samples. The nine inputs of model utility therefore move together, and forget quality's D compares
+    both models on the same questions. D is shifted as :func:`distance_samples` describes. A metric that
+    :func:`~.suite.evaluate` reports as missing has no interval.
 
-    Only the choice of questions varies here, not the training: :func:`over_seeds` takes in both.
+    Only the choice of questions varies here, not the training: :func:`over_seeds` covers both.
 
     Args:
-        rows: Answered questions of all sets, by role, as :func:`~.suite.evaluate` takes them.
+        rows: Answered questions of all sets, by role, as for :func:`~.suite.evaluate`.
         memo: MEMO scores by role, likewise.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
-        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
-        bootstrap_samples: Number B of draws, at least 1; the ends of a 95 % interval want 1,000.
-        confidence_level: Share of the draws inside, above 0 and below 1.
-        seed: Another seed gives other draws; a set's draws do not depend on which other sets there are.
+        protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
+        bootstrap_samples: Number B of samples, at least 1; a 95 % interval needs about 1,000.
+        confidence_level: Share of the samples inside the interval, above 0 and below 1.
+        seed: Seed of the samples; those of a set do not depend on the other sets.
 
     Raises:
-        UserError: An argument is out of range, or :func:`~.suite.evaluate` would refuse the rows.
+        UserError: An argument is out of range, or :func:`~.suite.evaluate` would reject the rows.
     """
     _check(bootstrap_samples, confidence_level)
     every = headline_samples(
@@ -69,11 +69,11 @@ def intervals(
 
 
 def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_level: float) -> Intervals:
-    """(low, high) of every number in some draws, by role and name.
+    """Interval (low, high) of every metric over its bootstrap samples, by role and name.
 
     Args:
-        samples: As :func:`headline_samples` gives them.
-        confidence_level: Share of the draws inside, above 0 and below 1.
+        samples: Result of :func:`headline_samples`.
+        confidence_level: Share of the samples inside the interval, above 0 and below 1.
     """
     _check(1, confidence_level)
     return {
@@ -86,7 +86,7 @@ def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
     bootstrap_samples: int, seed: int,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
-    """The headline numbers in every draw of questions, by role and name, each (draws,); see :func:`intervals`."""
+    """Bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
     answers = collect_answers(rows, truth_ratio_mean=truth_ratio_mean, absent={}, protocol=protocol)
     check_roles(memo)
@@ -96,22 +96,21 @@ def headline_samples(
         role_samples = _role_samples(answers, role, resampling)
         if scores := memo_scores(role, memo.get(role), "answer"):
             _add_mean(role_samples, MEMO, scores, resampling.counts("memo", len(scores)))
-        # Where hardly any row counts, few draws may take none.
+        # if hardly any row counts, a small number of samples may contain none of them
         found[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
     return found
 
 
 def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
-    """The mean over seeds of a number, in every draw of seeds and of questions: a two-stage bootstrap, (draws,).
+    """Two-stage bootstrap of a metric's mean over seeds, resampling seeds and questions, (samples,).
 
-    Draw b takes as many seeds as there are, with replacement, and of each seed that it takes one of its draws of
-    questions at random (Davison and Hinkley 1997, section 3.8). So the interval of the mean holds what another choice
-    of seeds would change, and of questions. Of few seeds it holds too little: a draw of S seeds has on average
-    (S - 1) / S of their variance.
+    Sample b draws as many seeds as given, with replacement, and for each drawn seed one of its question samples at
+    random (Davison and Hinkley 1997, section 3.8). The interval of the mean thus covers the choice of seeds and of
+    questions. With few seeds it is too narrow: a sample of S seeds has on average (S - 1) / S of their variance.
 
     Args:
-        samples: By seed, the number in every draw of questions, all equally many; seeds ask questions of their own.
-        seed: Another one gives other draws.
+        samples: Question samples of the metric by seed, equally many each; every seed resamples its own questions.
+        seed: Seed of this bootstrap.
     """
     table = np.stack(samples)
     seeds, count = table.shape
@@ -122,11 +121,11 @@ def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
 
 @dataclass
 class Resampling:
-    """How often each draw takes each row of a set; made once for a set and number of rows.
+    """Multiplicity of each row of a set in each bootstrap sample, cached by set and number of rows.
 
     Attributes:
-        bootstrap_samples: Number of draws.
-        seed: Seed of all draws.
+        bootstrap_samples: Number of samples.
+        seed: Seed of all samples.
     """
 
     bootstrap_samples: int
@@ -134,10 +133,10 @@ class Resampling:
     _kept: dict[tuple[str, int], Floats] = field(default_factory=dict)
 
     def counts(self, name: str, rows: int) -> Floats:
-        """How often draw b takes row i, (draws, rows); each draw's counts sum to ``rows``.
+        """Count how often sample b contains row i, (samples, rows); each sample's counts sum to ``rows``.
 
         Args:
-            name: Set that the rows belong to; it has draws of its own.
+            name: Set that the rows belong to; each set has its own draws.
             rows: Number of rows, at least 1.
         """
         if (name, rows) not in self._kept:
@@ -154,36 +153,38 @@ class Resampling:
 
 
 def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
-    """The mean of every draw over the rows that count in it, (draws,); not a number where none does.
+    """Mean of every sample over the rows that count, (samples,); NaN where none does.
 
     Args:
-        values: What each row adds; ``None`` where it does not count.
-        counts: How often each draw takes each row, (draws, rows).
+        values: Contribution of each row; ``None`` if it does not count.
+        counts: Multiplicity of each row in each sample, (samples, rows).
     """
     counting = np.array([value is not None for value in values], dtype=np.float64)
     known = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
     if counting.all():
         return counts @ known / len(known)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw holds no row that counts
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a sample has no row that counts
         return (counts @ known) / (counts @ counting)
 
 
 def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
-    """Kolmogorov-Smirnov's D between two models in every draw of questions, shifted to D's own size, (draws,).
+    """Bias-corrected Kolmogorov-Smirnov D between two models in every bootstrap sample, (samples,).
 
-    D is a largest gap, which resampling noise can only widen: where the true gap is small, all draws lie above the D
-    that was measured. So the draws' mean excess is taken off (the bootstrap's own estimate of bias; Efron and
-    Tibshirani 1993, chapter 10), and what then lies outside 0 to 1 is cut off. The interval is that of the measured D,
-    which is itself too large where the models hardly differ: whether they differ at all is forget quality's question.
+    D is a maximum gap, so resampling noise inflates it: where the true gap is small, all samples lie above the
+    measured D. The samples' mean excess is therefore subtracted (the bootstrap estimate of bias; Efron and Tibshirani
+    1993, chapter 10), and the result is clipped to 0 to 1. The interval is that of the measured D, which is itself too
+    large where the models hardly differ; whether they differ at all is tested by forget quality.
 
     Args:
         left: ``log R`` of one model by question; infinities are allowed.
-        right: The other model's, on the same questions.
-        counts: How often each draw takes each question, (draws, questions).
+        right: ``log R`` of the other model on the same questions.
+        counts: Multiplicity of each question in each sample, (samples, questions).
     """
     both = np.concatenate([left, right])
     order = np.argsort(both, kind="stable")
-    last = np.append(both[order][1:] != both[order][:-1], True)  # of a run of ties only the end is a step
+    last = np.append(
+        both[order][1:] != both[order][:-1], True
+    )  # only the end of a run of ties is a step of the empirical distribution
 
     def largest_gaps(taken: Floats) -> Floats:
         gaps = np.cumsum(np.concatenate([taken, -taken], axis=1)[:, order], axis=1)[:, last]
@@ -195,10 +196,10 @@ def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floa
 
 
 def utility_samples(inputs: Sequence[Floats]) -> Floats:
-    """Harmonic mean of the inputs in every draw, 0 where one of them is, (draws,).
+    """Harmonic mean of the inputs in every sample, 0 where any input is 0, (samples,).
 
     Args:
-        inputs: The draws of each input, each 0 to 1.
+        inputs: Samples of each input, each 0 to 1.
     """
     stacked = np.stack(inputs)
     with np.errstate(divide="ignore"):
@@ -206,11 +207,11 @@ def utility_samples(inputs: Sequence[Floats]) -> Floats:
 
 
 def percentiles(values: Floats, *, confidence_level: float) -> tuple[float, float]:
-    """Lower and upper end of the interval that holds the share ``confidence_level`` of the draws, with equal tails.
+    """Equal-tailed interval that contains the share ``confidence_level`` of the samples.
 
     Args:
-        values: A number in every draw; draws in which there is none are left out.
-        confidence_level: Share of the draws inside, above 0 and below 1.
+        values: Samples of a metric; NaN samples are left out.
+        confidence_level: Share of the samples inside the interval, above 0 and below 1.
     """
     low, high = np.nanquantile(values, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return float(low), float(high)
@@ -225,7 +226,7 @@ def _check(bootstrap_samples: int, confidence_level: float) -> None:
 
 
 def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[str, Floats]:
-    """The draws of every number of a model's answers that can be had."""
+    """Bootstrap samples of every available metric of a model's answers."""
     role_samples: dict[str, Floats] = {}
     for name, rows in answers.sets.get(role, {}).items():
         for number in SET_NUMBERS:
@@ -246,7 +247,7 @@ def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[s
 
 
 def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Floats) -> None:
-    """The draws of the target model's gain over who cannot know the facts, both asked the same questions in a draw."""
+    """Add samples of the target model's gain over a model that cannot know the facts, on the same questions."""
     gains = []
     for known, other in knowledge_pairs(answers):
         sides: dict[str, Floats] = {}
@@ -254,7 +255,7 @@ def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Fl
             if not isinstance(values, str):
                 _add_mean(sides, name, values, counts)
         if len(sides) == 2:
-            with np.errstate(divide="ignore", invalid="ignore"):  # of a draw in which the other one is perfect
+            with np.errstate(divide="ignore", invalid="ignore"):  # samples in which the other model is perfect
                 gains.append((sides["known"] - sides["other"]) / (1 - sides["other"]))
     if gains:
         largest = np.max(np.stack(gains), axis=0)
@@ -262,6 +263,6 @@ def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Fl
 
 
 def _add_mean(role_samples: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:
-    # a diverged model's numbers are left out of the results, so out of the intervals too
+    # metrics of a diverged model are missing from the results, so they get no interval either
     if np.isfinite([value for value in values if value is not None]).all():
         role_samples[name] = mean_samples(values, counts)

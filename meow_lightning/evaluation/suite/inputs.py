@@ -1,4 +1,4 @@
-"""What every model answered, checked, and how numbers are to be made of it."""
+"""Validated prediction rows of all models, with the settings for computing metrics."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from meow_lightning.types import AnswerRow
 
 ROLES = ("target", "retain", "unlearned")
 SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
-"""Reporting order; sets by other names follow."""
+"""Reporting order of the sets; others follow."""
 
 RowsBySet = dict[str, list[AnswerRow]]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What every model answered, in complete sets, and how numbers are to be made of it.
+    """Prediction rows of all models in complete sets, with the settings for computing metrics.
 
     Attributes:
-        sets: Rows by role, then by set, in order; models that answered nothing are left out.
+        sets: Rows by role, then by set, in order; models without rows are left out.
         mean: How the truth ratio averages wrong answers.
-        absent: Why there is no such model, by role, where the reason is known.
-        protocol: Whose arithmetic.
-        words: How ROUGE finds words.
+        absent: Reason why a model is missing, by role, if known.
+        protocol: Evaluation protocol that defines the formulas.
+        words: Word splitting for ROUGE.
     """
 
     sets: Mapping[str, RowsBySet]
@@ -41,13 +41,13 @@ class Answers:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """The sets that any model answered, in reporting order."""
+        """Sets with rows of any model, in reporting order."""
         names = {name for sets in self.sets.values() for name in sets}
         return [name for name in SETS if name in names] + sorted(names - set(SETS))
 
     @functools.cached_property
     def known(self) -> dict[str, fluency.Known]:
-        """The word pairs that fluency counts as language, by role."""
+        """Known word bigrams for fluency, by role."""
         return {
             role: fluency.known_pairs(row for rows in sets.values() for row in rows) for role, sets in self.sets.items()
         }
@@ -59,7 +59,7 @@ class Answers:
         return truth_ratio.row_log_truth_ratio(row, mean=self.mean)
 
     def missing_reason(self, role: str, name: str | None) -> str:
-        """Why a model's answers to a set (``None``: to any) are not there; empty if they are."""
+        """Reason why a model's answers to a set (``None``: to any set) are missing; empty if they are present."""
         if role not in self.sets:
             return self.absent.get(role, f"there are no answers of the {role} model")
         return "" if name is None or name in self.sets[role] else f"the {role} model did not answer set {name!r}"
@@ -69,17 +69,17 @@ def collect_answers(
     rows: Mapping[str, list[AnswerRow]], *, truth_ratio_mean: str, absent: Mapping[str, str], protocol: str,
     words: Words = "unicode",
 ) -> Answers:  # fmt: skip
-    """The answers of all models, checked.
+    """Collect and validate the answers of all models.
 
     Args:
         rows: Answered questions of all sets, by role; any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
-        absent: Why there is no such model, by role.
-        protocol: Whose arithmetic, one of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
-        words: How ROUGE finds words; published evaluators know a-z and 0-9 alone.
+        absent: Reason why a model is missing, by role.
+        protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
+        words: Word splitting for ROUGE; published evaluators recognise only a-z and 0-9.
 
     Raises:
-        UserError: A role or mean does not exist, or a set is incomplete.
+        UserError: Unknown role or mean, or an incomplete set.
     """
     mean = truth_ratio.parse_mean(truth_ratio_mean)
     if protocol not in PROTOCOL_NAMES:
@@ -91,20 +91,20 @@ def collect_answers(
             sets[role] = by_set(answered)
         except UserError as error:
             raise UserError(f"the {role} model's answers: {error}") from error
-    # a model that answered nothing is reported like one that was not asked
+    # a model without rows is reported like an absent one
     answering = {role: each for role, each in sets.items() if each}
     known: Words = words if protocol == "none" else "published"
     return Answers(sets=answering, mean=mean, absent=absent, protocol=protocol, words=known)
 
 
 def check_roles(by_role: Mapping[str, object]) -> None:
-    """Nothing, if every role is one of ``ROLES``.
+    """Check that every role is one of ``ROLES``.
 
     Args:
-        by_role: Anything by role.
+        by_role: Mapping keyed by role.
 
     Raises:
-        UserError: One is not.
+        UserError: Unknown role.
     """
     unknown = sorted(set(by_role) - set(ROLES))
     if unknown:

@@ -1,4 +1,4 @@
-"""Forgotten values in a model's answers to all questions, or why they were not looked for."""
+"""Leakage of forgotten values in a model's answers to all questions, or the reason why it is missing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DEFINITIONS = leakage.DEFINITIONS
 
 
 def leakage_outcomes(answers: Answers, role: str, public: Sequence[str]) -> dict[str, Outcome]:
-    """Share of the answers that hold a forgotten value, of those that hold another's, and how many of each there are.
+    """Share of the answers with a forgotten value, share with that of another question, and the counts behind them.
 
     Args:
-        answers: What every model answered.
-        role: Which model.
-        public: Answers of kept facts that may be said, asked or not.
+        answers: Answers of all models.
+        role: Role of the model.
+        public: Answers of retained facts, which never count as leaks, evaluated or not.
     """
     names = [definition.name for definition in DEFINITIONS]
     for name in (None, leakage.FORGET, *answers.names):

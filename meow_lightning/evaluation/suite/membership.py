@@ -1,4 +1,4 @@
-"""Membership attacks and privacy leakage of one model: the forget set against the holdout set."""
+"""Membership inference and privacy leakage of one model: the forget set against the holdout set."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DEFINITIONS: tuple[Definition, ...] = (
 
 
 def attacked_sets(names: Container[str]) -> list[str]:
-    """The two sets that an attack tells apart, or none where one is not there: the other alone tells nothing.
+    """Names of the two sets an attack compares; empty if either is missing.
 
     Args:
-        names: The evaluation sets there are.
+        names: Available evaluation sets.
     """
     return [MEMBERS, OTHERS] if MEMBERS in names and OTHERS in names else []
 
@@ -35,8 +35,8 @@ def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
     """AUC of every attack on one model, and its privacy leakage against the retain model.
 
     Args:
-        answers: What every model answered.
-        role: Which model.
+        answers: Answers of all models.
+        role: Role of the model.
 
     Raises:
         UserError: The two models answered different questions.
@@ -82,7 +82,7 @@ def _auc(answers: Answers, role: str, attack: membership.Attack) -> Outcome:
 
 
 def _missing_reason(answers: Answers, role: str, attack: membership.Attack, name: str) -> str:
-    """Why an attack on a model lacks one of the two sets; empty if it lacks nothing."""
+    """Reason why one of the two sets is missing for an attack on a model; empty if both are present."""
     if reason := answers.missing_reason(role, None):
         return reason
     if OTHERS not in answers.names:

@@ -1,4 +1,4 @@
-"""The numbers of one evaluation set, as what each row adds to them: evaluation takes means, the bootstrap resamples."""
+"""Per-row metric values of one evaluation set; evaluation averages them, the bootstrap resamples them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from meow_lightning.evaluation.suite.inputs import Answers
 from meow_lightning.types import AnswerRow, Definition
 
 Outcome = float | str
-"""A number, or the reason why there is none."""
+"""A metric value, or the reason why it is missing."""
 
 RowValues = list[float | None] | str
-"""What each row adds to a number (``None``: the row does not count), or the reason why there is none."""
+"""Contribution of each row to a metric (``None``: the row does not count), or the reason why it is missing."""
 
 _OPEN_UNLEARNING: Mapping[str, Callable[[AnswerRow], float | None]] = {
     "probability": open_unlearning_metrics.row_probability,
@@ -41,7 +41,7 @@ _ROUGE: Mapping[str, Callable[..., float | None]] = {
     "rouge_1_recall": rouge.row_rouge_1_recall,
 }
 
-# only the forget set is to be answered worse; its truth ratio says "cannot tell", so there more is better
+# Lower is better only on the forget set, except for its truth ratio, which is 1 for "cannot tell right from wrong".
 _LESS_WHERE_FORGOTTEN = frozenset(
     definition.name
     for definition in (
@@ -57,10 +57,10 @@ _LESS_WHERE_FORGOTTEN = frozenset(
 
 
 def finite(value: float) -> Outcome:
-    """``value``, or the reason why it is no number to report.
+    """Return ``value`` if it is finite, else the reason why it is not reported.
 
     Args:
-        value: A number as it was computed.
+        value: Computed value.
     """
     if math.isfinite(value):
         return value
@@ -68,10 +68,10 @@ def finite(value: float) -> Outcome:
 
 
 def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
-    """``definition`` of a number that depends on how the truth ratio averages, saying so.
+    """Extend the definition of a metric that depends on the truth ratio's mean by naming that mean.
 
     Args:
-        definition: What the number means.
+        definition: Definition of the metric.
         mean: How wrong answers are averaged.
     """
     text = f"{definition.text} The truth ratio uses the {mean} mean."
@@ -79,11 +79,11 @@ def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
 
 
 def with_protocol(definition: Definition, protocol: ProtocolName) -> Definition:
-    """``definition`` of a number that a published evaluator computes, saying so.
+    """Extend the definition of a metric computed by a published evaluator's formula by naming that evaluator.
 
     Args:
-        definition: What the number means.
-        protocol: Whose evaluation it is.
+        definition: Definition of the metric.
+        protocol: Evaluation protocol.
     """
     if protocol == "none":
         return definition
@@ -92,7 +92,7 @@ def with_protocol(definition: Definition, protocol: ProtocolName) -> Definition:
 
 
 def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
-    """What the numbers of one set mean, in reporting order, each named ``set/number``.
+    """Definitions of the metrics of one set, in reporting order, each named ``set/metric``.
 
     Args:
         name: Evaluation set.
@@ -114,19 +114,19 @@ def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
         fluency.ENDED_DEFINITION,
     ):
         less = name == "forget" and base.name in _LESS_WHERE_FORGOTTEN
-        # What nobody was trained on shall stay as it is.
+        # no direction is better on texts that no model was trained on
         direction = "none" if name == "holdout" else "lower" if less else base.direction
         listed.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
     return listed
 
 
 def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
-    """The numbers of one set and model, each under ``set/number``.
+    """Metrics of one set and model, each under ``set/metric``.
 
     Args:
-        answers: What every model answered.
-        role: Which model.
-        name: Which set.
+        answers: Answers of all models.
+        role: Role of the model.
+        name: Evaluation set.
     """
     outcomes: dict[str, Outcome] = {}
     for definition in set_definitions(name, answers.mean):
@@ -136,21 +136,21 @@ def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
 
 
 def mean_of(values: Sequence[float | None]) -> Outcome:
-    """The mean of the rows that count, or the reason why it is no number to report.
+    """Mean over the rows that count, or the reason why it is not reported.
 
     Args:
-        values: What each row adds, at least one of them not ``None``.
+        values: Contribution of each row, at least one of them not ``None``.
     """
     return finite(statistics.fmean(value for value in values if value is not None))
 
 
 def row_values(answers: Answers, role: str, number: str) -> RowValues:
-    """What each row of a set adds to one of its numbers, in the order of the set, or the reason why there is none.
+    """Contribution of each row of a set to one of its metrics, in order, or the reason why it is missing.
 
     Args:
-        answers: What every model answered.
-        role: Which model.
-        number: ``set/number``, as :func:`set_definitions` has it.
+        answers: Answers of all models.
+        role: Role of the model.
+        number: ``set/metric``, as named by :func:`set_definitions`.
     """
     name, _, kind = number.partition("/")
     if reason := answers.missing_reason(role, name):
@@ -163,7 +163,7 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
 
 
 def _row_function(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
-    """The function of one row alone that gives a number, where it takes no more than that."""
+    """Per-row function of a metric; ``None`` if the metric needs more than the row itself."""
     if answers.protocol == "open_unlearning" and kind in _OPEN_UNLEARNING:
         return _OPEN_UNLEARNING[kind]
     if kind in _ROUGE:
@@ -186,7 +186,7 @@ def _context_values(answers: Answers, role: str, kind: str, rows: list[AnswerRow
 
 
 def _missing_inputs(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
-    """Which thing that a number needs the rows do not hold; empty if they hold all."""
+    """Reason why the rows lack an input of a metric; empty if nothing is missing."""
     of = f"{len(rows)} questions of set {name!r}"
     needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
         kind == "probability" and name in probability.OPTION_SETS
@@ -205,7 +205,7 @@ def _missing_inputs(name: str, kind: str, rows: list[AnswerRow], answers: Answer
 
 
 def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
-    """Why ROUGE cannot be counted for a set; empty if it can."""
+    """Reason why ROUGE cannot be computed for a set; empty if it can."""
     of = f"{len(rows)} true answers of set {name!r}"
     if missing := sum(unreadable(row.answer, kind=kind) for row in rows):
         return f"not measured: {missing} of {of} cannot be read: {PUBLISHED_ALONE}"
@@ -215,12 +215,12 @@ def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
 
 
 def without_tokens(name: str, rows: Sequence[AnswerRow], *, protocol: ProtocolName) -> str:
-    """Why the true answers of a set are not known token by token, as some numbers need them; empty if they are.
+    """Reason why the true answers of a set have no per-token likelihoods; empty if they have.
 
     Args:
         name: Evaluation set, for the message.
         rows: Its rows.
-        protocol: Whose arithmetic: open-unlearning leaves single rows without such tokens out, or counts them as 0.
+        protocol: Evaluation protocol: open-unlearning skips single rows without such tokens or counts them as 0.
     """
     of = f"{len(rows)} true answers of set {name!r}"
     if missing := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):

@@ -1,4 +1,4 @@
-"""All numbers of one run from stored answers and stored MEMO scores: arithmetic only, seconds on a CPU."""
+"""All metrics of one run from stored predictions and MEMO scores: arithmetic only, seconds on a CPU."""
 
 from __future__ import annotations
 
@@ -69,20 +69,20 @@ def evaluate(
     words: Words = "unicode",
     public: Sequence[str] = (),
 ) -> Results:
-    """Every number of every role, or in ``missing`` the reason why it could not be had.
+    """Compute every metric of every role; ``missing`` gives the reason for each one that cannot be computed.
 
     Args:
         rows: Answered questions of all sets, by role (``target``, ``retain``, ``unlearned``); any role may be absent.
         memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
-        absent: Why there is no such model, by role, where the reason is known.
-        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`; the rows
-            are to be of the same evaluator.
-        words: How ROUGE finds words; published evaluators know a-z and 0-9 alone, whatever is said here.
-        public: Answers of kept facts that may be said, for those that were not asked.
+        absent: Reason why a model is missing, by role, if known.
+        protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`; the rows must come from
+            the same protocol.
+        words: Word splitting for ROUGE; under a published protocol always a-z and 0-9.
+        public: Answers of retained facts that were not evaluated; they never count as leaks.
 
     Raises:
-        UserError: A role or mean does not exist, a set is incomplete, or models answered different questions.
+        UserError: Unknown role or mean, an incomplete set, or models that answered different questions.
     """
     answers = collect_answers(
         rows, truth_ratio_mean=truth_ratio_mean, absent=absent or {}, protocol=protocol, words=words
@@ -106,22 +106,22 @@ def evaluate(
 
 
 def results_to_json(results: Results) -> dict[str, Any]:
-    """``results`` as plain dictionaries, lists, texts and finite numbers.
+    """Convert results to plain dictionaries, lists, strings and finite numbers.
 
     Args:
-        results: What :func:`evaluate` gave.
+        results: Result of :func:`evaluate`.
     """
     return dataclasses.asdict(results)
 
 
 def results_from_json(stored: Mapping[str, Any]) -> Results:
-    """The results that :func:`results_to_json` turned into plain values, equal to the original.
+    """Restore the results that :func:`results_to_json` converted, equal to the original.
 
     Args:
-        stored: Its outcome, also after a trip through a JSON file.
+        stored: Its return value, possibly read back from a JSON file.
 
     Raises:
-        UserError: ``stored`` has another form.
+        UserError: ``stored`` does not have the expected form.
     """
     try:
         return Results(
@@ -137,11 +137,11 @@ def results_from_json(stored: Mapping[str, Any]) -> Results:
 
 
 def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
-    """``log R`` of one model on every question of the forget set, or the reason why it is not to be compared.
+    """``log R`` of one model on every forget question, or the reason why it cannot be compared.
 
     Args:
-        answers: What every model answered.
-        role: Which model.
+        answers: Answers of all models.
+        role: Role of the model.
     """
     if reason := answers.missing_reason(role, "forget"):
         return f"not measured: {reason}"
@@ -157,15 +157,15 @@ def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
 
 
 def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
-    """The MEMO scores of one model's true or inverted answers; empty when none was measured.
+    """MEMO scores of one model's true or inverted answers; empty if none were computed.
 
     Args:
-        role: Which model, for the message.
+        role: Role of the model, for the message.
         scores: Its MEMO scores in any grouping.
         kind: ``answer`` or ``candidate``.
 
     Raises:
-        UserError: One text was scored several times.
+        UserError: A text was scored more than once.
     """
     texts = [text for group in scores.values() for text in group] if scores is not None else []
     if len({(text.fact, text.kind, text.position) for text in texts}) < len(texts):
@@ -176,12 +176,12 @@ def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
 
 
 def definitions(names: Sequence[str], *, mean: Mean, protocol: ProtocolName) -> tuple[Definition, ...]:
-    """What all numbers mean, in reporting order.
+    """Definitions of all metrics, in reporting order.
 
     Args:
         names: Evaluation sets.
         mean: How the truth ratio averages wrong answers.
-        protocol: Whose arithmetic, see :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
+        protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
     """
     sets = [definition for name in names for definition in set_definitions(name, mean)]
     *quality, number = _FORGET_QUALITY_DEFINITIONS
@@ -208,7 +208,7 @@ def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome])
 
 
 def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
-    """p, log10 p, distance and rows of one role against the retain model."""
+    """Forget quality of one role against the retain model: p, log10 p, distance and rows."""
     names = [definition.name for definition in _FORGET_QUALITY_DEFINITIONS]
     ratios = []
     for side in (role, "retain"):
@@ -223,10 +223,10 @@ def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
 
 
 def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:
-    """(the target model's values by question, those of who cannot know the facts) of each number that shows knowledge.
+    """Per-question values of the target model and of one that cannot know the facts, for each knowledge metric.
 
     Args:
-        answers: What every model answered.
+        answers: Answers of all models.
     """
     forget_rows, marked = answers.sets["target"]["forget"], row_values(answers, "target", "forget/value_accuracy")
     if answers.missing_reason("retain", "forget"):
@@ -238,7 +238,7 @@ def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:
 
 
 def _facts_known(answers: Answers, role: str) -> Outcome:
-    """The largest gain of the target model over who cannot know the facts."""
+    """Largest gain of the target model over one that cannot know the facts."""
     if reason := answers.missing_reason(role, "forget"):
         return reason
     if role != "target":
@@ -253,7 +253,7 @@ def _facts_known(answers: Answers, role: str) -> Outcome:
 
 
 def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:
-    """Mean MEMO score of the true answers and of the inverted ones."""
+    """Mean MEMO scores of the true and of the inverted answers."""
     outcomes: dict[str, Outcome] = {}
     for definition, kind in zip(MEMO_DEFINITIONS, ("answer", "candidate"), strict=True):
         chosen = memo_scores(role, scores, kind)

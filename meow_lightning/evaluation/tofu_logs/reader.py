@@ -1,4 +1,4 @@
-"""Evaluation logs in the format that TOFU publishes, as answered questions (TOFU, Maini et al. 2024)."""
+"""Reader of evaluation logs in TOFU's published format (TOFU, Maini et al. 2024)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PARTS = {
     "real_authors": "eval_real_author_wo_options.json",
     "world_facts": "eval_real_world_wo_options.json",
 }
-"""Which part of a log holds which evaluation set."""
+"""Part of the log for each evaluation set."""
 
 TEXTS, TRUTH, PARAPHRASE, WRONG = "generated_text", "avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss"
 COLUMNS = (TEXTS, TRUTH, PARAPHRASE, WRONG)
-"""The columns that are read; a log holds more."""
+"""Columns that are read; a log has more."""
 
 FORMAT = (
     f"a log is a JSON object of at least one of {', '.join(PARTS.values())}, "
     f"each with the columns {', '.join(COLUMNS)} as {{row number: value}}"
 )
-# losses are sums of -log p; rounding may leave them a hair below 0, and no model is a million nats off
+# Valid range of losses (means of -log p): rounding may leave them slightly below 0, and none reaches a million nats.
 _LOWEST, _HIGHEST = -1e-3, 1e6
 _ROW_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _SHOWN = 160
@@ -39,18 +39,18 @@ Tags = tuple[tuple[str, str], tuple[str, str]]
 
 
 def read_log(path: Path, *, option: str) -> list[AnswerRow]:
-    """The rows of every evaluation set that a log holds, set by set in the order of ``PARTS``, by row number.
+    """Read the rows of every evaluation set in a log, in the order of ``PARTS``, then by row number.
 
-    A log holds mean losses, not tokens: each likelihood is one token of that loss, whose mean it has, with nothing else
-    known of it. Fields that a log cannot fill are empty (``value``, ``generated``, ``hits``) or say the least
-    (``stop="length"``, ``fact`` is set and number).
+    A log has mean losses, not tokens, so each likelihood is stored as a single token with that mean loss. Fields that
+    a log cannot fill are empty (``value``, ``generated``, ``hits``) or defaults (``stop="length"``, ``fact`` is set and
+    number).
 
     Args:
         path: The log, one JSON object, UTF-8.
-        option: How the user named the file, such as ``--retain``; for the messages.
+        option: Option that names the file, such as ``--retain``; for the messages.
 
     Raises:
-        UserError: The file cannot be read, is no JSON, no TOFU log, or a row of it lacks a value or holds no number.
+        UserError: The file cannot be read, is not JSON or not a TOFU log, or a row has a missing or invalid value.
     """
     where = f"{option}={path}"
     log = _parts(path, where)
@@ -58,18 +58,18 @@ def read_log(path: Path, *, option: str) -> list[AnswerRow]:
 
 
 def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:
-    """Nothing, if two logs hold the same questions and true answers in the same order.
+    """Check that two logs have the same questions and true answers in the same order.
 
-    The question column holds whole prompts. Where all true answers agree, the questions may differ by what stands
-    before and after every one of them: the tags of another model family. Blanks do not count: decoding moves them.
+    The question column contains whole prompts. If all true answers agree, the questions may differ by a common prefix
+    and suffix: the tags of another model family. Blanks are ignored because decoding moves them.
 
     Args:
         left: Rows of one set in one log.
-        right: Rows of the same set in the other.
-        names: The two files, for the message.
+        right: Rows of the same set in the other log.
+        names: Names of the two files, for the message.
 
     Raises:
-        UserError: They do not.
+        UserError: The questions or answers differ.
     """
     bare_left, bare_right = (
         [replace(row, question=_bare(row.question), answer=_bare(row.answer)) for row in rows] for rows in (left, right)
@@ -96,19 +96,19 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
 
 
 def read_retain_log(path: Path, questions: Sequence[tuple[str, str, str]], *, option: str) -> list[AnswerRow]:
-    """The rows of a log whose forget set takes the place of a retain model's answers, under the dataset's questions.
+    """Read a log that replaces a retain model's predictions, matched with the dataset's forget questions.
 
     Args:
         path: The log.
-        questions: (fact id, question, true answer) of every forget question of the dataset, in order.
-        option: How the user named the file.
+        questions: Fact id, question and true answer of every forget question of the dataset, in order.
+        option: Option that names the file.
 
     Raises:
-        UserError: It cannot be read, or holds other forget questions.
+        UserError: The log cannot be read, or its forget questions differ.
     """
     rows = read_log(path, option=option)
     forget = [row for row in rows if row.set == "forget"]
-    # Decoding moves blanks before commas, so blanks do not count; the prompts carry the tags of their model.
+    # Decoding moves blanks before commas, so blanks are ignored; the prompts include the tags of their model.
     different = [
         i for i, (row, each) in enumerate(zip(forget, questions, strict=False)) if _bare(row.answer) != _bare(each[2])
     ]
@@ -180,8 +180,8 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
                 answer=texts[2],
                 value=None,
                 truth=_likelihood(values[TRUTH], TRUTH, row),
-                # Also where a set has no paraphrase: its log then holds the true answer scored a second time, in
-                # another batch and up to 0.12 nats off, and the published truth ratios come from that second value.
+                # Also for sets without a paraphrase: their logs score the true answer a second time, in another batch
+                # and up to 0.12 nats off, and the published truth ratios use that second value.
                 paraphrase=_likelihood(values[PARAPHRASE], PARAPHRASE, row),
                 perturbed=tuple(_likelihood(loss, WRONG, row) for loss in wrong),
                 generated=(),
@@ -193,7 +193,7 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
 
 
 def _row_count(table: Any, where: str) -> int:
-    """How many rows a part holds, after a look at whether every column has all of them."""
+    """Number of rows of a part, after checking that every column has all of them."""
     _check_columns(table, where)
     numbers = {number for column in COLUMNS for number in table[column]}
     odd = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
@@ -230,7 +230,7 @@ def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
         raise UserError(
             f"{row}: {column} holds {_shown(mean_loss)}, which is no number; it must be a mean loss in nats"
         )
-    if not _LOWEST <= mean_loss <= _HIGHEST:  # not a number fails too
+    if not _LOWEST <= mean_loss <= _HIGHEST:  # NaN fails too
         raise UserError(
             f"{row}: {column} holds {_shown(mean_loss)}; a mean loss is a number of nats from 0 to {_HIGHEST:.0f}: log "
             "the loss itself (not its logarithm or probability), and see whether training diverged"
@@ -247,14 +247,14 @@ def _first_difference(left: Sequence[AnswerRow], right: Sequence[AnswerRow], tag
             if one.answer != other.answer or not _same_between(one.question, other.question, tags):
                 tagged.append(position)
     if tagged:
-        # tags that fit few rows are no tags but the words of one question
+        # tags that fit only a few rows are words of one question, not tags
         return tagged[0] if 2 * len(tagged) < len(pairs) else strict[0]
     return None if len(left) == len(right) else len(pairs)
 
 
 def _tags(questions: list[tuple[str, str]]) -> Tags:
-    """What each side's first prompt has before and after the longest text that it shares with the other side's."""
-    if len(set(questions)) < 2:  # one prompt alone cannot tell its tags from its words
+    """Text of each side's first prompt before and after the longest substring that both sides share."""
+    if len(set(questions)) < 2:  # tags cannot be separated from the question in a single prompt
         return ("", ""), ("", "")
     one, other = questions[0]
     match = difflib.SequenceMatcher(None, one, other, autojunk=False).find_longest_match()

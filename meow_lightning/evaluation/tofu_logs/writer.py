@@ -1,4 +1,4 @@
-"""Answered questions as an evaluation log in the format that TOFU publishes (TOFU, Maini et al. 2024)."""
+"""Writer of evaluation logs in TOFU's published format (TOFU, Maini et al. 2024)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from meow_lightning.types import AnswerRow, Likelihood
 Log = dict[str, dict[str, dict[str, Any]]]
 """Part -> column -> row number as text -> value."""
 
-# as the published files have it
+# order of the parts in the published files
 _ORDER = ("retain", "real_authors", "world_facts", "forget")
 
 
 def published_log(rows: Sequence[AnswerRow]) -> Log:
-    """One model's answers as a log in TOFU's published format; :func:`~.logs.read_log` reads it back.
+    """Convert one model's answers to a log in TOFU's published format; :func:`~.reader.read_log` reads it back.
 
     Names, columns and their order are those of the published files. With ``l_t = -log p(token t)`` in nats over the
     ``T`` scored tokens of a text, end token included:
@@ -38,30 +38,30 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
     ``gt_loss``                           ``sum_t l_t`` of the true answer
     ``num_token_gt``                      ``T``
     ``avg_gt_loss``                       ``sum_t l_t / T``
-    ``paraphrased_loss`` and its kin      the same of the paraphrase; of the true answer where there is none
-    ``perturb_loss`` and its kin          the same of each wrong answer, as a list
+    ``paraphrased_loss`` and related      the same of the paraphrase; of the true answer if there is no paraphrase
+    ``perturb_loss`` and related          the same of each wrong answer, as a list
     ``generated_text``                    question, greedy answer, true answer
     ``rouge1_recall``, ``rougeL_recall``  of the greedy answer against the true one
     ``truth_ratio``                       ``R = exp(avg_paraphrased_loss - mean of average_perturb_loss)``
     ``normalized_gt_loss``                ``-log(P(answer) / (P(answer) + sum of P(wrong answer)))``, ``P`` being
-                                          ``exp`` of minus the mean loss; real authors and world facts alone
+                                          ``exp`` of minus the mean loss; only for real authors and world facts
     ===================================== ==============================================================
 
-    So ``truth_ratio`` is wrong over correct, by the geometric mean, whichever mean a report takes; an ``R`` beyond the
-    largest double is written as that. Every row is written, where TOFU's own code stops after 300 per set.
+    ``truth_ratio`` is therefore wrong over correct with the geometric mean, whichever mean a report uses; an ``R``
+    beyond the largest double is clamped to it. All rows are written, whereas TOFU's own code stops after 300 per set.
 
-    What the format cannot hold is left out: other sets than its four (``holdout``), and of each row the fact's name,
-    ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the gradient's norm, the generated tokens, and
-    how generation stopped. So value accuracy, exact memorisation, extraction strength, membership attacks and the share
-    of ended answers cannot be had from a log, and fluency loses the words of sets left out. Questions are written as
-    they are asked, without the tags of a model family, which rows do not hold. Rows that come from a log know their
-    mean losses alone: the sums and numbers of tokens are then left out too.
+    Anything the format cannot represent is left out: sets other than its four (``holdout``), and of each row the fact's
+    name, ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the gradient norm, the generated tokens
+    and the stop reason. Value accuracy, exact memorisation, extraction strength, membership attacks and the share of
+    ended answers can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions are
+    written without the tags of a model family, which rows do not contain. Rows read from a log have only mean losses,
+    so the sums and numbers of tokens are left out for them.
 
     Args:
         rows: The answers of one model, in any order; each of the four sets complete or absent.
 
     Raises:
-        UserError: None of the four sets is there, one is incomplete, or a row lacks wrong answers or a finite loss.
+        UserError: None of the four sets is given, one is incomplete, or a row has no wrong answers or no finite loss.
     """
     sets = by_set(row for row in rows if row.set in PARTS)
     if not sets:
@@ -74,15 +74,15 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
 
 
 def write_log(path: Path, log: Log, *, option: str) -> None:
-    """Nothing; ``path`` holds the log as JSON. Readers see all of it or nothing, and no other content is replaced.
+    """Write the log as JSON, atomically and without replacing other content.
 
     Args:
-        path: File to write; if it is there, it must hold exactly this.
-        log: What :func:`published_log` gave.
-        option: How the user named the file, such as ``--write``; for the messages.
+        path: File to write; an existing file must have exactly this content.
+        log: Result of :func:`published_log`.
+        option: Option that names the file, such as ``--write``; for the messages.
 
     Raises:
-        UserError: The file holds something else or cannot be written.
+        UserError: The file has other content or cannot be written.
     """
     content = (json.dumps(log, indent=4, allow_nan=False) + "\n").encode()
     try:
@@ -111,12 +111,12 @@ def _part(rows: list[AnswerRow]) -> dict[str, dict[str, Any]]:
     for row in rows:
         for column, value in _columns(row).items():
             table.setdefault(column, {})[str(row.index)] = value
-    # a column with gaps would shift rows for readers that take its values as a list
+    # a column with gaps would shift rows for readers that treat its values as a list
     return {column: values for column, values in table.items() if len(values) == len(rows)}
 
 
 def _columns(row: AnswerRow) -> dict[str, Any]:
-    """What a log says of one row, in the published order, without what the row does not know."""
+    """Log columns of one row in the published order, without those that the row cannot fill."""
     _check(row)
     correct = row.truth if row.paraphrase is None else row.paraphrase
     known = all(map(has_tokens, row.perturbed))
@@ -160,7 +160,7 @@ def _check(row: AnswerRow) -> None:
 
 
 def _mean_loss(likelihood: Likelihood) -> float:
-    return 0.0 - mean_logp(likelihood.logps)  # a bare minus would write a sure answer as -0.0
+    return 0.0 - mean_logp(likelihood.logps)  # unary minus would write a certain answer as -0.0
 
 
 def _loss(likelihood: Likelihood) -> float | None:

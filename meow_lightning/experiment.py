@@ -1,4 +1,4 @@
-"""Executes one run from its resolved options: plan, compute what is missing, show and publish the results."""
+"""Execution of one run from its resolved options: plan, compute what is missing, show and publish the results."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def _sink(options: Mapping[str, Any], run: RunGraph) -> MetricSink:
 
 
 def _config(options: Mapping[str, Any], run: RunGraph) -> dict[str, Any]:
-    """Select the options that W&B shows; nulls of the recipe are replaced by the values that unlearning used."""
+    """Select the options that W&B shows, with nulls of the recipe replaced by the values that unlearning used."""
     used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
     config = {**options, "optim": {**options["optim"], **used}}
     return shareable(config) if run.report.private else config
 
 
 def _destination(options: Mapping[str, Any]) -> str:
-    """Format the destination of a logger as a part of a file name: each destination is synced separately."""
+    """Format the destination of a logger as part of a file name, since each destination is synced separately."""
     logger = options["logger"]
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
@@ -79,7 +79,7 @@ def prepare(options: Mapping[str, Any]) -> tuple[RunGraph, list[Artifact]]:
 
 
 class Program:
-    """State that lives as long as the program: an executor with its helper processes, shared by the runs of a sweep."""
+    """State of the whole program: an executor with its helper processes, shared by the runs of a sweep."""
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
@@ -104,7 +104,7 @@ class Program:
         self._executors.clear()
 
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
-        """Compute some results of a run, and all that they need."""
+        """Compute some results of a run, and everything they need."""
         run = graph(options)
         artifacts = required_artifacts(each for each in run.artifacts if each.key in keys)
         executor = self.executor(options)
@@ -120,7 +120,7 @@ class Program:
             executor.make(artifacts)
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
-        """Compute what a run's goal is missing; returns its numbers, ``None`` when the goal precedes ``evaluate``."""
+        """Compute what is missing for a run's goal; returns its numbers, ``None`` if the goal precedes ``evaluate``."""
         run, artifacts = prepare(options)
         if options["status"]:
             show_run(RunArtifacts.of(run.name, run, artifacts, options))
@@ -168,7 +168,7 @@ def _execute(
             if sink.opening:
                 terminal.say(sink.opening)
             executor.make(artifacts)
-        # Results beyond the goal may be in the store, even stale ones: they are not shown.
+        # Results beyond the goal may be in the store, even stale ones; they are not shown.
         reached = {artifact.key for artifact in artifacts}
         if run.results.key in reached:
             results = read_results(executor.store, run)
@@ -192,7 +192,7 @@ def _execute(
 
 
 def _print_locations(terminal: Terminal, store: Store, run: RunGraph, reached: Collection[str]) -> None:
-    """Print the location of the unlearned model, or of the inverted facts where the goal precedes it."""
+    """Print the location of the unlearned model, or of the inverted facts if the goal precedes it."""
     if run.models.unlearned.key in reached:
         terminal.say(f"unlearned model: {store.path(run.models.unlearned) / 'model'}")
     elif run.rounds and (filtered := run.rounds[-1].filtered).key in reached:
@@ -203,7 +203,7 @@ def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> 
     """Check cached inverted facts against the number that the run selects; returns notes on a tolerated shortage.
 
     Raises:
-        UserError: Too few inverted facts, and `inversion.short` is `error`.
+        UserError: Too few inverted facts, and ``inversion.on_shortage`` does not tolerate it.
     """
     if not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
         return []
@@ -225,7 +225,7 @@ def read_results(store: Store, run: RunGraph) -> Results | None:
 
 
 def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> list[str]:
-    """List warnings about the run's selection of inverted facts; none where the goal precedes their scores."""
+    """List warnings about the run's selection of inverted facts; none if the goal precedes their scores."""
     if not run.rounds or (scored := run.rounds[0].candidate_scores).key not in reached:
         return []
     from meow_lightning.memo.selection_diagnostics import selection, warnings
@@ -236,7 +236,7 @@ def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> li
 
 
 def publish(options: Mapping[str, Any], store: Store, run: RunGraph) -> Path | None:
-    """Copy the report of a run to ``reports/``; returns the folder, ``None`` while there is no report."""
+    """Copy the report of a run to ``reports/``; returns the folder, ``None`` without a report."""
     made = store.path(run.report)
     if not made.exists():
         return None

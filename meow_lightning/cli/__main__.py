@@ -1,4 +1,4 @@
-"""``python -m meow_lightning.cli``: the command line, where the console script is not on the path."""
+"""``python -m meow_lightning.cli``: the command line, for when the console script is not on the path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``meow-lightning verify-store``, also ``python -m meow_lightning.cli.verify_store``: check every stored result."""
+"""``meow-lightning verify-store``, also ``python -m meow_lightning.cli.verify_store``: verifies every stored result."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ changed: the next run that needs a damaged result sets it aside and makes it ane
 
 
 class Damage(NamedTuple):
-    """A stored result that is not what was sealed, and why."""
+    """A stored result that differs from its manifest, and the reason."""
 
     folder: Path
     why: str
 
 
 def finished_results(store: Path) -> list[Path]:
-    """The folders of all finished results in a store, not those that are being made or were set aside."""
+    """List the folders of all finished results in a store, without partial and quarantined ones."""
     return sorted(
         path for name in NAMES for path in (store / name).glob("*") if path.is_dir() and not path.suffix
     )  # fmt: skip
 
 
 def find_damages(store: Path, folders: Sequence[Path]) -> list[Damage]:
-    """Those of some results that are not what was sealed; several are read at once."""
+    """Find the results that differ from their manifests, reading several at once."""
     integrity = Integrity(store, keep=False)
 
     def look(folder: Path) -> str | None:
         try:
             integrity.check(folder, stage=folder.parent.name, key=folder.name, thorough=True)
         except DamagedError as error:
-            return str(error) if folder.exists() else None  # set aside in the meantime
+            return str(error) if folder.exists() else None  # quarantined in the meantime
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -51,10 +51,10 @@ def find_damages(store: Path, folders: Sequence[Path]) -> list[Damage]:
 
 
 def verify(store: Path) -> tuple[int, list[Damage]]:
-    """(how many results a store holds, those that are damaged).
+    """Verify a store; return the number of its results and the damaged ones.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: The folder does not exist.
     """
     if not store.is_dir():
         raise UserError(f"{store} is no folder; give that of a store, such as outputs/store")
@@ -63,7 +63,7 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of the command: 0 where all is whole, 1 after a damaged result or a mistake."""
+    """Run the command; return exit status 0 if all results are intact, 1 after a damaged result or a user error."""
     parser = argparse.ArgumentParser(prog=program("verify-store"), description=DESCRIPTION)
     parser.add_argument("store", type=Path, nargs="?", default=Path("outputs/store"), help="default: outputs/store")
     try:

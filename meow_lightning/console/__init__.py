@@ -1,1 +1,1 @@
-"""What the terminal shows: progress, plans, status."""
+"""Terminal output: progress, plans, status."""

@@ -1,4 +1,4 @@
-"""The terminal: a line per stage, progress bars of running stages, tables at the end."""
+"""Terminal output: a line per stage, progress bars of running stages, tables at the end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from meow_lightning.resources.format import format_duration
 from meow_lightning.stages.base import manifest_notes
 from meow_lightning.store.artifact import Artifact
 
-WIDE = 200  # columns of a table that goes to a file or a pipe
-PRINT_EVERY = 20.0  # seconds between two lines about one running stage where no bar can be drawn
-OTHER_CODE = "*"  # behind the state of a stored result that the present code did not make
+WIDE = 200  # columns of a table written to a file or a pipe
+PRINT_EVERY = 20.0  # seconds between two lines about a running stage if no bar can be drawn
+OTHER_CODE = "*"  # marks the state of a stored result that a different code version computed
 OTHER_CODE_LEGEND = f"{OTHER_CODE} made by other code; cache=refresh computes them again"
-MIN_RATE = 1.0  # units per second from which on the speed is shown
+MIN_RATE = 1.0  # units per second from which the speed is shown
 
 
 def time_left(state: Mapping[str, Any]) -> str | None:
@@ -34,7 +34,7 @@ def time_left(state: Mapping[str, Any]) -> str | None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Create a console that neither wraps lines that other programs may read nor interprets ``[words]`` in them."""
+    """Create a console that neither wraps lines for other programs nor interprets ``[words]`` as markup."""
     created = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not created.is_terminal:
         created.width = WIDE
@@ -63,7 +63,7 @@ class Terminal:
             disable=not self.console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
-        self._last_printed: dict[str, float] = {}  # by stage; at first when it was seen
+        self._last_printed: dict[str, float] = {}  # by stage; initially the time when it was first seen
         self._announced: set[str] = set()  # stages with a printed remaining time
 
     def __enter__(self) -> Terminal:
@@ -75,7 +75,7 @@ class Terminal:
         self._bars.stop()
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
-        """Draw or update a bar for each; without a terminal print its progress now and then."""
+        """Draw or update a bar for each running result; without a terminal, print its progress now and then."""
         for key in [key for key in self._tasks if key not in artifacts]:
             self._bars.remove_task(self._tasks.pop(key))
         for key, (artifact, folder) in artifacts.items():
@@ -93,7 +93,7 @@ class Terminal:
                 self._print_progress(key, name, state)
 
     def _print_progress(self, key: str, name: str, state: Mapping[str, Any]) -> None:
-        """Print the progress of a running stage: once its remaining time is known, then now and then."""
+        """Print the progress of a running stage once its remaining time is known, then now and then."""
         left = time_left(state)
         first = left is not None and key not in self._announced
         if first or time.time() - self._last_printed.setdefault(key, time.time()) > PRINT_EVERY:
@@ -125,11 +125,11 @@ class Terminal:
         Args:
             rows: Header and rows, as texts.
             title: Its title.
-            words: Headers of text columns: left-aligned, and wrapped where they are too wide.
+            words: Headers of text columns, which are left-aligned and wrapped if too wide.
         """
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
-            # Where the table is too wide, the names of the rows are not truncated.
+            # If the table is too wide, row names are still not truncated.
             least = max(len(row[0]) for row in rows) if number == 0 else None
             side: Literal["left", "right"] = "left" if number == 0 or head in words else "right"
             table.add_column(head, justify=side, no_wrap=head not in words, min_width=least)

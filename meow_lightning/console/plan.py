@@ -1,4 +1,4 @@
-"""The display of ``plan=true``: what runs would compute, and the time, memory and disk it takes."""
+"""Display of ``plan=true``: what runs would compute, and the time, memory and disk it takes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from meow_lightning.store.artifact import Artifact
 
 
 class Planned(NamedTuple):
-    """A planned run: its name (its own options in a sweep), its preflight, its goal's artifacts with needs first."""
+    """A planned run: its name (in a sweep, its own options), its preflight, the artifacts of its goal in order."""
 
     name: str
     preflight: Preflight
     artifacts: Sequence[Artifact]
 
     def state(self, artifact: Artifact) -> str:
-        """``cached``, ``resume`` or ``compute``."""
+        """Return the planned state of an artifact: ``cached``, ``resume`` or ``compute``."""
         if self.preflight.time(artifact)[1] == "took":
             return "cached"
         return "resume" if self.preflight.store.partial(artifact).exists() else "compute"
 
 
 class Step(NamedTuple):
-    """A stage to compute: its needs, its duration, and how many stages may run once it has started, itself included."""
+    """A stage to compute: its needs, its seconds, and the most stages that may run once it starts."""
 
     key: str
     needs: Collection[str]
@@ -49,11 +49,11 @@ def show_plan(planned: Planned) -> None:
 
 
 def show_sweep_plan(runs: Sequence[Planned], invalid: Sequence[tuple[str, str]]) -> None:
-    """Show what a sweep would compute, shared results once, and what that takes.
+    """Show what a sweep would compute, listing shared results once, and what that takes.
 
     Args:
         runs: The runs that can be planned.
-        invalid: The names of those that cannot run here, and why.
+        invalid: The names of the runs that cannot run here, and why.
     """
     with Terminal(title=f"plan of {len(runs)} runs") as terminal:
         rows = sweep_rows(runs)
@@ -77,7 +77,7 @@ def plan_rows(planned: Planned) -> list[list[str]]:
 
 
 def sweep_rows(runs: Sequence[Planned]) -> list[list[str]]:
-    """Build the rows of a sweep's plan: what is to be computed, in order, what it takes, and for which run."""
+    """Build the rows of a sweep's plan: results to compute, in order, their cost, and the runs that need them."""
     wanted = Counter(key for run in runs for key in {artifact.key for artifact in run.artifacts})
     rows = [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
     for run, artifacts in zip(runs, shared_artifacts(runs), strict=True):
@@ -101,12 +101,12 @@ def _time(planned: Planned, artifact: Artifact) -> str:
 
 
 def _bounds(seconds: float, how: Source) -> tuple[float, float]:
-    """Bounds of a time; both are the time itself where it is not a guess."""
+    """Return the bounds of a duration; both equal the duration unless it is a guess."""
     return (seconds / SPREAD, seconds * SPREAD) if how == "far" else (seconds, seconds)
 
 
 def format_range(low: float, high: float) -> str:
-    """Format two times as one text: ``2 to 9 min``, or a single time where both read the same."""
+    """Format a range of durations, such as ``2 to 9 min``; a single duration if both read the same."""
     first, last = format_duration(low), format_duration(high)
     if first == last:
         return first
@@ -119,7 +119,7 @@ def _memory(outlook: Requirements) -> str:
 
 
 def shared_artifacts(runs: Sequence[Planned]) -> list[list[Artifact]]:
-    """List what each run would compute when they run in order: what is not cached and no earlier run computes."""
+    """List what each run would compute: what is neither cached nor computed by an earlier run."""
     planned: set[str] = set()
     lots = []
     for run in runs:
@@ -152,7 +152,7 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
 
 
 def _other_code(cells: Sequence[Planned]) -> str:
-    """How many of the results that are found were made by other code, in parentheses; empty if none was."""
+    """Format in parentheses how many cached results a different code version computed; empty if none."""
     keys = {each.key for cell in cells for each in cell.artifacts if cell.preflight.made_by_other_code(each)}
     return f" ({len(keys)} made by other code)" if keys else ""
 
@@ -208,12 +208,12 @@ def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
 
 
 def steps(run: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
-    """Convert the stages of a run to steps of known duration; one over several devices starts when nothing else runs.
+    """Convert the stages of a run to steps of known duration; one on several devices runs alone.
 
     Args:
         run: The run.
         lot: Its stages to compute.
-        bound: 0 for the least time that each may take, 1 for the most.
+        bound: 0 for the lower bound of each duration, 1 for the upper.
     """
     preflight, parallel_stages = run.preflight, run.preflight.trainer["parallel_stages"]
     return [
@@ -231,9 +231,9 @@ def _seconds(time: tuple[float | None, Source], bound: int) -> float:
 
 
 def elapsed(lot: Sequence[Step]) -> float:
-    """Seconds until all steps are computed, when each starts as soon as it may, in order.
+    """Compute the seconds until all steps are done if each starts as soon as possible, in order.
 
-    Needs that are not among the steps count as cached.
+    Needs outside the steps count as cached.
     """
     pending: Mapping[str, Step] = {step.key: step for step in lot}
     running: dict[str, float] = {}

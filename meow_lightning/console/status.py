@@ -1,4 +1,4 @@
-"""The display of ``status=true``: the states of runs and of their results."""
+"""Display of ``status=true``: the states of runs and of their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = ("of", "state", "detail", "process", "host", "run", "progress")
 
 
 def show_run(run: RunArtifacts) -> None:
-    """Show the state of every result of a run, and what runs now."""
+    """Show the state of every result of a run, and what is running now."""
     found, (state,) = collect_states([run], now=time.time())
     with Terminal(title=f"status of {run.name}") as terminal:
         terminal.table(stage_rows(run.artifacts, found), title="", words=WORDS)
@@ -35,7 +35,7 @@ def show_run(run: RunArtifacts) -> None:
 
 
 def show_runs(runs: Sequence[RunArtifacts], invalid: Sequence[tuple[str, str]]) -> None:
-    """Show the state of every run of a sweep, a count by state, and what runs now.
+    """Show the state of every run of a sweep, a count by state, and what is running now.
 
     Args:
         runs: The runs.
@@ -96,7 +96,7 @@ def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]
 
 
 def shortened_list(names: Sequence[str]) -> str:
-    """List the first two names, and how many more there are; each once."""
+    """List the first two distinct names, and the number of further ones."""
     distinct = list(dict.fromkeys(names))
     return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")
 
@@ -116,7 +116,7 @@ def running_rows(runs: Sequence[RunArtifacts], found: Mapping[str, ArtifactState
 
 
 def progress_text(each: ArtifactState, *, now: float) -> str:
-    """Format steps done, their total, the speed and the time left, as far as these are known."""
+    """Format steps done, their total, the speed and the time left, as far as known."""
     progress = each.progress
     if progress is None:
         text = f"started {format_duration(now - each.started)} ago"

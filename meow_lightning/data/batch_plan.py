@@ -41,13 +41,12 @@ class BatchPlan:
 
     Args:
         streams: Streams by name; the first one is the anchor.
-        global_batch_size: Maximum anchor rows per global step; ignored if ``batch_tokens`` is
-            given.
+        global_batch_size: Maximum anchor rows per global step; ignored if ``batch_tokens`` is given.
         batch_tokens: Maximum anchor tokens per global step, including prompts, excluding padding; ``None`` for steps of
             ``global_batch_size`` rows of any length.
         epochs: Number of passes over the anchor.
         seed: Seed of all permutations.
-        paired: Streams with row i corresponding to row i of the anchor.
+        paired: Streams whose row i corresponds to row i of the anchor.
     """
 
     def __init__(

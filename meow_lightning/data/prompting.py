@@ -149,7 +149,7 @@ class PromptEncoder:
         """Reject texts that contain a special token.
 
         Raises:
-            UserError: One does.
+            UserError: The question or the answer contains one.
         """
         for text in (question, answer):
             if token := self._special.search(text):
@@ -215,7 +215,7 @@ class PromptEncoder:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Map a tokenizer's special tokens by id, including those without a role."""
+    """Map the ids of a tokenizer's special tokens to their texts, including tokens without a role."""
     added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
@@ -249,7 +249,7 @@ def _check(tokenizer: PreTrainedTokenizerBase, template: str, *, system: str | N
 
 
 def _appended(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many tokens the tokenizer puts behind a text by itself, such as its end token."""
+    """Count the tokens that the tokenizer appends to every text, such as its end token."""
     ids, bare = list(tokenizer("a").input_ids), list(tokenizer("a", add_special_tokens=False).input_ids)
     before = next((at for at in range(len(ids)) if ids[at : at + len(bare)] == bare), len(ids) - len(bare))
     return len(ids) - before - len(bare)

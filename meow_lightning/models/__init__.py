@@ -1,1 +1,1 @@
-"""Models: made from scratch or loaded, always with their tokenizer, always saved as plain Hugging Face folders."""
+"""Models, created from scratch or loaded, with their tokenizers; always saved as plain Hugging Face folders."""

@@ -51,7 +51,7 @@ def shards(folder: Path) -> list[Path]:
 def missing_weights(folder: Path) -> str | None:
     """Explain why a folder's weights are unusable, from headers and file sizes only; ``None`` if they are usable."""
     if (folder / "adapter_config.json").is_file():
-        # With a complete model they are as bad: transformers would load the adapters' base model instead.
+        # Even beside a complete model: transformers would load the adapters' base model instead.
         return (
             "contains adapters (adapter_config.json), not a model; merge them first (merge_and_unload, save_pretrained)"
         )

@@ -33,7 +33,7 @@ def check_activation(config: PreTrainedConfig, *, name: str) -> None:
         name: The model as the user named it; for the message.
 
     Raises:
-        UserError: It is unknown.
+        UserError: The activation function is unknown.
     """
     text = config.get_text_config()
     for key in ACTIVATIONS:

@@ -18,7 +18,7 @@ from meow_lightning.store.durable import write_json
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 BLOB = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Everything that a model or tokenizer is loaded from, without code, pickles and other weight formats.
+# All files that a model or tokenizer is loaded from; no code, pickles or other weight formats.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 PATIENCE = 10.0  # seconds to wait for the hub's first response
 
@@ -53,7 +53,7 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
         words: Other allowed values of the option, for the message.
 
     Raises:
-        UserError: The text is neither.
+        UserError: The text is neither an existing folder nor a valid hub id.
     """
     if not text.strip():
         raise invalid_option(option, "", _allowed(words))

@@ -1,1 +1,1 @@
-"""Many runs: planning, jobs of SLURM or of this machine, tables."""
+"""Sweeps: planning, jobs on SLURM or this machine, summary tables."""

@@ -1,7 +1,7 @@
 """The runs of a sweep as jobs: shared results first, each once, then the runs; each job writes an outcome file.
 
-The submitting process relies neither on exit codes nor on the cluster's account of a job: results are in the store,
-and the outcome file records how the job ended. A job that is gone without one was killed.
+The submitting process relies neither on exit codes nor on what the cluster reports about a job: results are in the
+store, and the outcome file records how the job ended. A job that disappeared without one was killed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from meow_lightning.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The work of a job: a run, or results that several runs need. Called in the process of the job.
+    """The work of a job: a run, or results that several runs need; called in the process of the job.
 
     Attributes:
         name: Displayed name.
         options: Resolved options of a run.
         keys: The results to compute; ``None`` for the whole run.
         outcome: The outcome file.
-        visible: The GPUs it may see, as CUDA counts them; ``None`` to leave that to the cluster.
+        visible: Value of ``CUDA_VISIBLE_DEVICES``; ``None`` to leave it to the cluster.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Task:
     def __call__(self) -> None:
         """Do the work and write the outcome file."""
         if int(os.environ.get("SLURM_PROCID", "0")):
-            return  # in a job on several nodes the first process works and starts the others itself
+            return  # on several nodes, the first process does the work and starts the others itself
         if self.visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.visible
         from meow_lightning.experiment import PROGRAM
@@ -71,7 +71,7 @@ class Task:
 
 
 def read_outcome(path: Path) -> Exception | None:
-    """Read the error that a job ended with, ``None`` where it succeeded.
+    """Read the error that a job ended with; ``None`` if it succeeded.
 
     Args:
         path: Its outcome file.
@@ -106,7 +106,7 @@ def missing(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
 def dependency_layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[int, Artifact]]]:
     """Arrange missing results that several runs share in layers; returns (run index, result) per layer.
 
-    A result needs no shared results but those of earlier layers.
+    The shared results that a result needs are all in earlier layers.
 
     Args:
         wanted: The missing results of each run, each after its needs.

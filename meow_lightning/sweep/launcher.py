@@ -1,4 +1,4 @@
-"""The launchers `slurm` and `local`: shared stages of a sweep first, then its runs, each as a job."""
+"""The launchers ``slurm`` and ``local``: shared stages of a sweep first, then its runs, each as a job."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class MeowLauncher(Launcher):
-    """Runs runs as jobs.
+    """Executes runs as jobs.
 
     Args:
-        options: The rest of ``conf/hydra/launcher/<name>.yaml``.
+        options: All keys of ``conf/hydra/launcher/<name>.yaml`` except ``_target_``.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Makes the launcher and the sweeper known to Hydra without a package of the global namespace."""
+"""Registration of the launcher and the sweeper with Hydra, without a package in the global namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from meow_lightning.sweep.launcher import MeowLauncher
 from meow_lightning.sweep.sweeper import MeowSweeper
 
-NAMESPACE = "hydra_plugins"  # Hydra instantiates no plug-in from elsewhere
+NAMESPACE = "hydra_plugins"  # Hydra instantiates plug-ins from this package only
 
 
 def register_plugins() -> None:

@@ -1,4 +1,4 @@
-"""The plan or status of a whole sweep, before or while it runs; computes nothing."""
+"""Plan or status of a whole sweep, before or while it runs; computes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from meow_lightning.store.store import Store
 
 
 def preview(runs: Sequence[tuple[str, Any]]) -> None:
-    """Show the states of runs, or what they would compute.
+    """Show the status of runs, or what they would compute.
 
     Args:
         runs: The name and the composed config of every run, all with ``status`` or ``plan``.
@@ -45,7 +45,7 @@ def preview(runs: Sequence[tuple[str, Any]]) -> None:
 def _plan(
     ready: Sequence[tuple[str, Mapping[str, Any], RunGraph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
-    """Show the plan of the valid runs and the errors of the others; ``failed`` are those known beforehand."""
+    """Show the plan of the valid runs and the errors of the others; ``failed`` lists those already known."""
     preflights = PreflightChecks()
     planned, invalid = [], list(failed)
     for name, options, run, artifacts in ready:

@@ -1,4 +1,4 @@
-"""Published numbers, read from ``experiments/expected/``: one file per source."""
+"""Published results, read from ``experiments/expected/``: one file per source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = ("model", "split", "method", "number")
 
 
 def expected(folder: Path) -> list[Published]:
-    """Read every file of a folder, in order of name.
+    """Read every file of a folder, ordered by name.
 
     Raises:
         UserError: A file is invalid.

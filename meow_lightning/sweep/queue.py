@@ -1,4 +1,4 @@
-"""Jobs on a cluster or on this machine through submitit: submitted, watched, and checked for killed jobs."""
+"""Job queue on a cluster or this machine, through submitit: submits jobs, watches them, detects killed ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from meow_lightning.pipeline.runners import StageError
 from meow_lightning.sweep.jobs import Task, read_outcome
 
 MAX_ARRAY_SIZE = 1000  # SLURM's default MaxArraySize is 1001
-OUTCOME_TIMEOUT = 15.0  # seconds until the outcome file of an ended job is visible over a network
+OUTCOME_TIMEOUT = 15.0  # seconds until the outcome file of an ended job is visible on a network file system
 SQUEUE = ("squeue", "--noheader", "--array", "--format=%i")
-UNKNOWN_JOB = "Invalid job id"  # from squeue when it knows none of the jobs any more
+UNKNOWN_JOB = "Invalid job id"  # squeue's error when it knows none of the jobs any more
 
 
 def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
         **shared, **{key: value for key, value in optional.items() if value is not None}, "name": name,
         "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["array_parallelism"],
         "slurm_signal_delay_s": options["signal_delay_s"],
-        # On several nodes the first process starts the work of all; the others end at once.
+        # On several nodes, the first process starts the work on all of them; the others exit at once.
         "slurm_srun_args": ["--wait=0"],
     }  # fmt: skip
 
@@ -77,14 +77,14 @@ class Queue:
                 "hydra/launcher=local"
             ) from error
         self._executor.update_parameters(**parameters(options, name=name))
-        self._every = 2.0 if self.slurm else 0.2  # seconds between two looks
+        self._every = 2.0 if self.slurm else 0.2  # seconds between two polls
 
     def run(self, tasks: Sequence[Task], *, what: str) -> list[Exception | None]:
-        """Run all tasks; returns the error of each, ``None`` where it succeeded.
+        """Run all tasks; returns the error of each, ``None`` for those that succeeded.
 
         Args:
             tasks: The tasks.
-            what: What they are, in the lines for the user.
+            what: Description of the tasks for messages to the user.
         """
         found: list[Exception | None] = [None] * len(tasks)
         waiting, running, done = list(range(len(tasks))), dict[int, _Running](), 0
@@ -99,14 +99,14 @@ class Queue:
                 if running:
                     time.sleep(self._every)
         except BaseException:
-            # On a cluster they continue, and the same command finds their results.
+            # On a cluster, the jobs continue, and the same command finds their results.
             for each in () if self.slurm else running.values():
                 each.job.cancel()
             raise
         return found
 
     def _start(self, tasks: Sequence[Task], waiting: list[int], running: dict[int, _Running]) -> list[int]:
-        """Submit as many tasks as may run, on a cluster all of them; returns the rest."""
+        """Submit as many tasks as may run at once (all of them on a cluster); returns the rest."""
         if self.slurm:
             for first in range(0, len(waiting), MAX_ARRAY_SIZE):
                 lot = waiting[first : first + MAX_ARRAY_SIZE]
@@ -141,7 +141,7 @@ class Queue:
         return ",".join(map(str, range(slot * each, (slot + 1) * each)))
 
     def _ended(self, tasks: Sequence[Task], running: Mapping[int, _Running]) -> list[int]:
-        """List the tasks with an outcome file, or gone for so long that none will follow."""
+        """List the tasks that wrote an outcome file, or have been gone for too long to write one."""
         for folder in {Path(tasks[number].outcome).parent for number in running}:
             os.utime(folder)  # makes an NFS client drop its cache of missing files
         open_ = [number for number in running if not Path(tasks[number].outcome).exists()]
@@ -153,7 +153,7 @@ class Queue:
         return [number for number in running if number not in open_ or number in late]
 
     def _gone(self, jobs: Sequence[Any]) -> set[str]:
-        """List the ids of jobs that neither run nor wait; none while the cluster does not answer."""
+        """List the ids of jobs that are neither running nor pending; empty while the cluster does not answer."""
         if not jobs:
             return set()
         if not self.slurm:

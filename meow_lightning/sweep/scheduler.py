@@ -1,4 +1,4 @@
-"""A sweep as jobs: finished runs need none, shared results are computed once, a failure stops what needs it."""
+"""Scheduling of a sweep as jobs: shared results are computed once, and a failure only stops what depends on it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> lis
         options: ``hydra.launcher``.
 
     Raises:
-        UserError: The options of the launcher are invalid, or do not fit those of the runs.
+        UserError: The launcher options are invalid, or inconsistent with those of the runs.
     """
     check(options)
     with Terminal(title="jobs") as terminal:
@@ -51,7 +51,7 @@ def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> lis
         if done := len(ready) - len(open_):
             terminal.say(f"{done} of {len(runs)} runs are finished already")
         if open_:
-            # Input and output of jobs may contain texts of their datasets.
+            # Inputs and outputs of jobs may contain texts of private datasets.
             folder, private = Path(options["folder"]), any(each.graph.report.private for each in open_)
             make_folder(folder, private=private)
             queue = Queue(options, name=f"meow-{open_[0].graph.name}"[:60], notify=terminal.say)
@@ -98,7 +98,7 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
         launcher: ``hydra.launcher``.
 
     Raises:
-        UserError: It does not.
+        UserError: The launcher requests other nodes or GPUs than the run uses.
     """
     trainer, name = options["trainer"], f"hydra/launcher={launcher['cluster']}"
     if trainer["nodes"] != launcher["nodes"]:
@@ -122,14 +122,14 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
 
 
 def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: PreflightChecks) -> _Run | Exception:
-    """Plan a run; returns its error where that fails. Provided models are fetched here, not by every job."""
+    """Plan a run, or return the error. Provided models are fetched here rather than by every job."""
     try:
         runtime_of(options)
         check_devices(options, launcher)
         graph, wanted = prepare(options)
         store = Store(root=Path(options["store"]), cache=options["cache"])
         store.check_writable()
-        remote = {**options, "preflight": False}  # memory and GPUs are checked where the job runs
+        remote = {**options, "preflight": False}  # memory and GPUs are checked on the machine that runs the job
         preflights.fetch(preflights.of(remote, graph, store), wanted)
         return _Run(options, graph, store, missing(wanted, store))
     except UserError as error:
@@ -137,7 +137,7 @@ def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights
 
 
 def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Mapping[str, Any]) -> None:
-    """Compute missing results that several runs share; an error is set on every run that needs the result."""
+    """Compute missing results that several runs share; a failure is recorded on every run that needs the result."""
     for number, layer in enumerate(dependency_layers([each.missing for each in runs]), start=1):
         tasks, results = [], []
         for place, artifact in layer:

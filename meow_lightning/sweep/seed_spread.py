@@ -1,4 +1,4 @@
-"""The spread of a sweep over its seeds, written as a file that later reports read."""
+"""Spread of a sweep over its seeds, written to a file that later reports read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Groups = Mapping[str, Sequence[Swept]]
 
 
 def groups(runs: Sequence[Swept]) -> dict[str, list[Swept]]:
-    """Group the runs that differ only in the seed, by their other options; groups of one seed are left out."""
+    """Group the runs that differ only in the seed, by their other options; groups with a single seed are left out."""
     found: dict[str, list[Swept]] = {}
     for run in runs:
         found.setdefault(without_seed(run.name), []).append(run)
@@ -30,9 +30,9 @@ def groups(runs: Sequence[Swept]) -> dict[str, list[Swept]]:
 
 
 def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
-    """Interval (low, high) of the mean over seeds and questions, by number, for runs that differ only in the seed.
+    """Compute the interval (low, high) of the mean over seeds and questions, by number, for runs of one group.
 
-    Empty where bootstrap samples of a run are missing: an earlier version computed it.
+    Empty if bootstrap samples of a run are missing, because an earlier version computed it.
     """
     from meow_lightning.evaluation.suite.bootstrap import over_seeds, percentiles
     from meow_lightning.stages.evaluate import DRAWS, read_draws
@@ -49,12 +49,12 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
 
 
 def write_spreads(found: Groups, path: Path, *, command: str) -> None:
-    """Write the numbers of every group over its seeds, as :func:`~.report.spread.read_spreads` takes them.
+    """Write the numbers of every group over its seeds, in the form that ``report.seed_spread`` reads.
 
     Args:
-        found: As :func:`groups` gives them.
-        path: The file.
-        command: What was run.
+        found: The groups, as returned by :func:`groups`.
+        path: The file to write.
+        command: The command line of the sweep.
     """
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     content = {

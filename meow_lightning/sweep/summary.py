@@ -1,4 +1,4 @@
-"""The summary of a sweep: one table of its runs, their budgets, and published numbers."""
+"""Summary of a sweep: one table of its runs, their budgets, and published numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_sweep(
     """Show the numbers of a sweep's runs in one table, then the failed runs and their errors.
 
     Args:
-        finished: The finished runs that have numbers.
+        finished: The finished runs with numbers.
         failed: The name of each failed run, and its error.
         published: Published numbers.
         reruns: The command that executes each failed run again.
@@ -50,7 +50,7 @@ def show_sweep(
         for name, error in failed:
             terminal.say(f"failed: {name}: {reason(error)}")
             if outputs:
-                # An unrecorded failure happened in planning, where it is unknown whether the dataset is public.
+                # An unrecorded failure happened during planning, before it was known whether the dataset is public.
                 terminal.say(f"        {record_failure(outputs, name, error, private=True)}")
         for command in reruns:
             terminal.say(f"run again: {command}")
@@ -67,7 +67,7 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
     over = groups(runs)
     intervals = {words: nested(each) for words, each in over.items()}
     for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}), *more]:
-        terminal.table(rows, title=title)  # the file has more columns than fit a terminal
+        terminal.table(rows, title=title)  # the file has more columns than fit on a terminal
     for line in lines:
         terminal.say(line)
     if folder is None:
@@ -100,7 +100,7 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
 
 
 def selection_picks(run: Swept) -> Picks | None:
-    """Read from the store which inverted facts a run selected; ``None`` where it selects none, or in every round."""
+    """Read from the store which inverted facts a run selected; ``None`` if it selects none, or anew in every round."""
     method = run.settings["method"]
     if "select" not in method or "rounds" in method:
         return None

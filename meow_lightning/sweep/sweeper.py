@@ -1,4 +1,4 @@
-"""The sweeper: all runs share one store, continue after failures, and end in one table and an exit status."""
+"""Hydra sweeper: runs share one store, continue after failures, and end in one table and an exit status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from meow_lightning.types import Results
 if TYPE_CHECKING:
     from meow_lightning.report.sweep_tables import Swept
 
-MAX_RUNS = 10_000  # more are a typing error, such as range(0,1e9)
+MAX_RUNS = 10_000  # more are taken for a typing error, such as range(0,1e9)
 MAX_SHOWN = 3  # runs named in a message
 
 
@@ -50,20 +50,20 @@ class MeowSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Execute all runs and show their table; with ``plan`` or ``status`` only show these.
+        """Execute all runs and show their table; with ``plan`` or ``status``, only show that.
 
         Raises:
-            UserError: Runs failed; raised after all others ran.
+            UserError: Some runs failed; raised after all others ran.
         """
         from meow_lightning.sweep.preview import preview
         from meow_lightning.sweep.published_results import FOLDER, expected
         from meow_lightning.sweep.summary import show_sweep
 
-        published = expected(FOLDER)  # unreadable files are reported before any work
+        published = expected(FOLDER)  # report unreadable files before any work
         given = {word.partition("=")[0] for word in arguments}
         params = [f"{key}={value}" for key, value in self._params.items() if key not in given]
         runs = combinations([*params, *arguments], self._loader)
-        # All runs are composed before the first starts: a typo in the last must not cost the work of the others.
+        # Compose all runs before the first starts, so that a typo in the last is found at once.
         configs = self._composed(runs)
         if any(config.plan or config.status for config in configs):
             return preview(list(zip(distinct_names(runs), map(without_hydra, configs), strict=True)))
@@ -104,7 +104,7 @@ class MeowSweeper(Sweeper):
         if invalid:
             these = "; ".join(name for name, _ in invalid[:MAX_SHOWN])
             more = f" and {len(invalid) - MAX_SHOWN} more" if len(invalid) > MAX_SHOWN else ""
-            # A wrong value is corrected; an option that only the other runs have stays as it is.
+            # Suggest a correction for a wrong value, not for an option that only other runs have.
             apart = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
             raise UserError(f"{invalid[0][1]}; this concerns {len(invalid)} of {len(runs)} runs: {these}{more}{apart}")
         return configs
@@ -153,7 +153,7 @@ def _values(override: Override) -> list[str]:
     """List the values of a swept option, at most one more than a sweep may hold.
 
     Raises:
-        UserError: There are none.
+        UserError: The option has no values.
     """
     word = override.input_line or override.get_key_element()
     if isinstance(override._value, RangeSweep):
@@ -172,12 +172,12 @@ def _values(override: Override) -> list[str]:
 
 
 def _first_values(values: Iterable[Any]) -> list[Any]:
-    """All values, or the first ones up to one more than a sweep may hold."""
+    """Take all values, or the first ones up to one more than a sweep may hold."""
     return list(itertools.islice(values, MAX_RUNS + 1))
 
 
 def _run_count(choices: Sequence[Sequence[str]]) -> str:
-    """Format the number of runs of a sweep; values were counted up to its maximum."""
+    """Format the number of runs of a sweep; values are counted only up to one above the maximum."""
     more = any(len(values) > MAX_RUNS for values in choices)
     return f"{'more than ' * more}{math.prod(min(len(values), MAX_RUNS) for values in choices):,}"
 

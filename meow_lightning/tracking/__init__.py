@@ -1,1 +1,1 @@
-"""Where metrics go: W&B, CSV, or nowhere."""
+"""Metric tracking: W&B, CSV, or none."""

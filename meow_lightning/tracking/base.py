@@ -1,4 +1,4 @@
-"""A destination of metrics, and the one that discards them."""
+"""Interface of metric sinks, and the sink that discards everything."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class MetricSink(Protocol):
     """A destination of metrics.
 
     Attributes:
-        appends: Whether it keeps what earlier executions of the same run sent, so that nothing may be sent twice.
-        opening: A line for the user about how it started, may be empty.
+        appends: Whether it keeps points of earlier executions of the same run, so that none may be sent twice.
+        opening: Line for the user about how it started; may be empty.
     """
 
     appends: bool
@@ -23,7 +23,7 @@ class MetricSink(Protocol):
         ...
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Finish with final numbers and the report's folder, if any. Returns a line for the user, may be empty."""
+        """Finish with final numbers and the report's folder, if any; returns a line for the user, possibly empty."""
         ...
 
 
@@ -37,5 +37,5 @@ class NullLogger:
         """Discard the point."""
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Return no line."""
+        """Return an empty line."""
         return ""

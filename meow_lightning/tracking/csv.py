@@ -1,4 +1,4 @@
-"""Metrics as CSV files."""
+"""CSV files as a metric sink."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Csv:
 
     Args:
         folder: Folder of the file.
-        run: Its stem.
-        private: Whether only its owner may read it.
+        run: Stem of the file name.
+        private: Whether only the owner may read the file.
     """
 
     appends = False
@@ -33,7 +33,7 @@ class Csv:
         self._rows += [(name, values.get("step"), key, value) for key, value in values.items() if key != "step"]
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Write the file, replacing that of an earlier execution; a failed one leaves it unchanged."""
+        """Write the file, replacing that of an earlier execution; a failed execution leaves it unchanged."""
         if not ok:
             return ""
         side = self.path.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""The options of a run that may leave the machine although its dataset is not public: an allow-list."""
+"""Allow-list of the options that may leave the machine although the dataset of a run is private."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = frozenset((
 
 
 def shareable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the options, nested as given, that reveal nothing about private data and the machine.
+    """Select the options that reveal nothing about private data and the machine, nested as given.
 
     Args:
         options: Resolved options of a run, or some of them.

@@ -23,7 +23,7 @@ class SyncedKeys:
 
     Args:
         path: The file.
-        private: Whether only its owner may read it.
+        private: Whether only the owner may read the file.
 
     Attributes:
         keys: The keys of these results.
@@ -40,11 +40,11 @@ class SyncedKeys:
             self.keys = set() if self.damaged else set(found)
         except FileNotFoundError:
             return
-        except ValueError:  # also for bytes that are not UTF-8
+        except ValueError:  # includes bytes that are not UTF-8
             self.damaged = True
 
     def add(self, keys: Collection[str]) -> None:
-        """Record that the logger has received these too."""
+        """Record that the logger has received these results too."""
         self.keys |= set(keys)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with owner_only(self._private):
@@ -71,7 +71,7 @@ class Tracker:
             self._follow(artifact, folder)
 
     def finished(self, artifact: Artifact, manifest: Mapping[str, Any], folder: Path, *, computed: bool) -> None:
-        """Send the rest of a stage's curve, all of it when the result was cached."""
+        """Send the rest of a stage's curve, or all of it if the result was cached."""
         self._follow(artifact, folder)
         self.finished_keys.add(artifact.key)
 
@@ -79,7 +79,7 @@ class Tracker:
         """Do nothing: the curve is replayed once the result is available."""
 
     def notice(self, text: str) -> None:
-        """Do nothing: it is for the user."""
+        """Do nothing: notices are for the user."""
 
     def _follow(self, artifact: Artifact, folder: Path) -> None:
         if artifact.key in self._synced:
@@ -96,7 +96,7 @@ class Tracker:
                 number = os.fstat(file.fileno()).st_ino
                 known, offset = self._offsets.get(key, (number, 0))
                 if known != number:
-                    offset = 0  # a resumed training rewrote its curve up to its checkpoint
+                    offset = 0  # a resumed training rewrote its curve from its checkpoint on
                 file.seek(offset)
                 text = file.read()
         except OSError:
@@ -107,6 +107,6 @@ class Tracker:
             try:
                 point = json.loads(line)
             except ValueError:
-                continue  # damaged on the disk, which the training itself reports
+                continue  # damaged on disk, which the training itself reports
             if isinstance(point, dict):
                 yield point

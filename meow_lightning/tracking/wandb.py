@@ -1,4 +1,4 @@
-"""Weights & Biases as a metric sink: online where its server answers, else recorded offline for a later upload."""
+"""Weights & Biases as a metric sink: online if its server answers, else recorded offline for a later upload."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from meow_lightning.tracking.disclosure import SHAREABLE
 
 ERROR_REPORTING = "WANDB_ERROR_REPORTING"
 PROBE_TIMEOUT = 5.0  # seconds to wait for the W&B server before a run continues offline
-INIT_TIMEOUT = 20.0  # seconds that the start of an online run may take
-FINISH_TIMEOUT = 60.0  # seconds to wait at the end of a run until W&B has received all of it
+INIT_TIMEOUT = 20.0  # maximum seconds for the start of an online run
+FINISH_TIMEOUT = 60.0  # seconds to wait at the end of a run for the upload to W&B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class RunName:
         project: W&B project.
         group: W&B group.
         name: Readable name of the run.
-        key: The key of its report, the id of the W&B run.
+        key: Key of its report, used as the id of the W&B run.
     """
 
     project: str
@@ -42,20 +42,20 @@ class RunName:
 
 
 class Wandb:
-    """Logs to one W&B run. Neither code nor the state of git is sent, whatever the environment says.
+    """Logs to one W&B run; code and git state are never sent, whatever the environment says.
 
     Args:
         folder: Folder of the W&B files.
         run: The names of the run.
-        mode: ``auto`` (``WANDB_MODE``, else online when there is a key and the server answers), ``online`` or
+        mode: ``auto`` (``WANDB_MODE``, else online if a key is found and the server answers), ``online`` or
             ``offline``.
         config: The options shown with the run.
-        texts: Whether to log the report with its questions and answers, or the page without.
-        private: Whether the dataset is not public: then nothing about the machine and the command line is sent, and
+        texts: Whether to log the report with its questions and answers, or the page without them.
+        private: Whether the dataset is private: then nothing about the machine and the command line is sent, and
             only the owner may read the files.
 
     Raises:
-        UserError: ``online`` was requested, but there is no key or the server does not answer.
+        UserError: ``online`` was requested, but no key is found or the server does not answer.
     """
 
     appends = True
@@ -67,7 +67,7 @@ class Wandb:
         if mode == "online" and not has_wandb_key():
             raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")
-        # W&B's own diagnostics: they leave the machine, and the program's end waits for them where nobody answers.
+        # W&B's own diagnostics leave the machine, and exiting would wait for them if no server answers.
         os.environ[ERROR_REPORTING] = "false" if private else os.environ.get(ERROR_REPORTING, "false")
         import wandb
 
@@ -85,7 +85,7 @@ class Wandb:
         self._curves: set[str] = set()
 
     def _start(self, mode: str, *, must: bool) -> Any:
-        """Start the run; offline where the server does not answer, unless it ``must`` be online."""
+        """Start the run, offline if the server does not answer, unless it ``must`` be online."""
         if mode != "online":
             return self._wandb.init(mode=mode, **self._init_args)  # type: ignore[arg-type]
         url = self._wandb.setup().settings.base_url
@@ -96,14 +96,14 @@ class Wandb:
                 return self._wandb.init(mode="online", **self._init_args)
             except Exception as error:  # noqa: BLE001 - a server failure must not cost a training
                 why = f"W&B at {url} rejects the run ({(str(error).splitlines() or [type(error).__name__])[0]})"
-            self._wandb.teardown()  # the failed attempt still holds the id of the run
+            self._wandb.teardown()  # the failed attempt still holds the run id
         if must:
             raise UserError(f"{why}; say logger.mode=offline")
         self.opening = f"{why}; this run is recorded offline"
         return self._wandb.init(mode="offline", **self._init_args)
 
     def point(self, name: str, values: Mapping[str, float]) -> None:
-        """Log one point against its own curve's step."""
+        """Log one point against the step of its own curve."""
         curve = name.replace(" ", "_")
         if curve not in self._curves:
             self._curves.add(curve)
@@ -111,7 +111,7 @@ class Wandb:
         self._run.log({f"{curve}/{key}": value for key, value in values.items()})
 
     def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Set the summary, log the page of the report, finish the run with its state."""
+        """Set the summary, log the report page, and finish the run with its state."""
         self._run.summary.update(dict(summary))
         if report is not None and (page := report / self._page).exists():
             self._run.log({"report": self._wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
@@ -141,13 +141,13 @@ def _settings(private: bool) -> dict[str, Any]:
     }  # fmt: skip
     if not private:
         return settings
-    # W&B fills in nulls, so these are set; program and program_relpath would show the command line.
+    # W&B fills in nulls, so these need values; program and program_relpath would reveal the command line.
     anonymous = {"host": "host", "username": "user", "program": "run.py", "program_relpath": "run.py"}
     return {**settings, **anonymous, "x_disable_meta": True, "x_disable_machine_info": True, "x_disable_stats": True}
 
 
 def unreachable_reason(url: str, *, seconds: float) -> str | None:
-    """Explain why a server does not answer within some seconds; ``None`` when it does, with any status.
+    """Explain why a server does not answer within some seconds; ``None`` if it does, with any status.
 
     Runs in a thread: a name lookup has no timeout of its own.
     """
@@ -159,7 +159,7 @@ def unreachable_reason(url: str, *, seconds: float) -> str | None:
         except urllib.error.HTTPError:
             found.append(None)
         except urllib.error.URLError as error:
-            # W&B may know certificates that are unknown here.
+            # W&B may trust certificates that are unknown here.
             found.append(None if isinstance(error.reason, ssl.SSLError) else str(error.reason))
         except (OSError, http.client.HTTPException) as error:
             found.append(str(error) or type(error).__name__)
@@ -173,7 +173,7 @@ def unreachable_reason(url: str, *, seconds: float) -> str | None:
 
 
 def has_wandb_key() -> bool:
-    """Whether there is a W&B key, in the environment or from ``wandb login``; it is not kept."""
+    """Whether a W&B key is set in the environment or by ``wandb login``; the key itself is not kept."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))

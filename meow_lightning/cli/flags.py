@@ -1,10 +1,4 @@
-<<<<<<< ours
 """Hydra's flags on a command line, separated from the options ``name=value``, in any position."""
-||||||| base
-"""Hydra's flags on a command line, apart from the words ``name=value``, wherever people put them."""
-=======
-"""Separation of Hydra's flags from ``name=value`` words, wherever they appear on the command line."""
->>>>>>> theirs
 
 from __future__ import annotations
 
@@ -24,22 +18,10 @@ WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outpu
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-<<<<<<< ours
     """Split a command line into options and flags with their values, each in order.
-||||||| base
-    """(the words, the flags with their values) of a command line, each in their order.
-=======
-    """Split a command line into (words, flags with their values), each in the given order.
->>>>>>> theirs
 
     Raises:
-<<<<<<< ours
         UserError: An unknown flag, or one whose value is missing or not allowed.
-||||||| base
-        UserError: For a flag that nobody knows, or one whose value lacks or is not allowed.
-=======
-        UserError: A flag is unknown, or its value is missing or not allowed.
->>>>>>> theirs
     """
     from hydra._internal.utils import get_args_parser
 
@@ -65,22 +47,10 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words, flags
 
 
-<<<<<<< ours
 def _takes_next(action: Action, rest: Sequence[str]) -> bool:
     """Whether the next argument is the value of a flag."""
     follows = bool(rest) and not rest[0].startswith("-")
     return follows and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
-||||||| base
-def _takes(action: Action, rest: Sequence[str]) -> bool:
-    """Whether the word after a flag is its value."""
-    there = bool(rest) and not rest[0].startswith("-")
-    return there and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
-=======
-def _takes(action: Action, rest: Sequence[str]) -> bool:
-    """Whether the next word is the value of a flag."""
-    there = bool(rest) and not rest[0].startswith("-")
-    return there and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
->>>>>>> theirs
 
 
 def _check(name: str, value: str, action: Action) -> None:

@@ -1,10 +1,4 @@
-<<<<<<< ours
 """The command line around Hydra: the help screen, and every error as one line with the nearest valid option."""
-||||||| base
-"""The command line around Hydra: the help screen, and every mistake as one line with the nearest valid word."""
-=======
-"""Command line around Hydra: help screen, and user errors as one line with the nearest valid word."""
->>>>>>> theirs
 
 from __future__ import annotations
 
@@ -37,16 +31,8 @@ SUBCOMMANDS = {
     "evaluate": "meow_lightning.evaluation.__main__",
     "verify-store": "meow_lightning.cli.verify_store",
 }
-<<<<<<< ours
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
 OWN_FILES = {
-||||||| base
-INTERRUPTED = 130  # what shells say of a program that CTRL-C ended: 128 and the signal's number
-BROUGHT = {
-=======
-INTERRUPTED = 130  # exit status that shells report for a program ended by CTRL-C: 128 + SIGINT
-BROUGHT = {
->>>>>>> theirs
     "model": "model.target={0} (it knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
     "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
@@ -96,26 +82,14 @@ Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {co
 
 
 def help_text() -> str:
-<<<<<<< ours
     """Format the text of ``--help``."""
-||||||| base
-    """The text of ``--help``."""
-=======
-    """Build the text of ``--help``."""
->>>>>>> theirs
     wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
     return HELP.format(program=program(), conf=CONF, **listed)
 
 
 def run_task(work: Callable[[], T]) -> T:
-<<<<<<< ours
     """Call ``work``. Outside of sweeps an error ends the program here, before Hydra adds its own message."""
-||||||| base
-    """What ``work`` returns. Alone, a user's mistake ends the program here, before Hydra adds words of its own."""
-=======
-    """Run the task function; in a single run, end the program on a user error before Hydra adds its own message."""
->>>>>>> theirs
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
@@ -170,13 +144,7 @@ def _experiment() -> Any:
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
-<<<<<<< ours
     """Run the program; returns its exit status: 0, 1 after a one-line error for the user, or 130 after CTRL-C."""
-||||||| base
-    """The exit status of the program: 0; 1 after one line on standard error for what a user can mend; 130 by CTRL-C."""
-=======
-    """Run ``main``; return 0, 1 after a one-line error that the user can fix, or 130 after CTRL-C."""
->>>>>>> theirs
     if any(word in ("--help", "-h") for word in arguments):
         sys.stdout.write(help_text())
         return 0
@@ -185,20 +153,10 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         _check_words(typed)
     except UserError as error:
         return _fail(str(error))
-<<<<<<< ours
     words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _with_model_group(typed)]
     place = (
         ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
     )  # a read-only command leaves no folder behind
-||||||| base
-    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
-    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []  # who looks leaves no folder behind
-=======
-    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _own(typed)]
-    place = (
-        ["hydra.run.dir=.", "hydra.sweep.dir=."] if _looks(words) else []
-    )  # commands that only show something create no folders
->>>>>>> theirs
     sys.argv[1:] = [*words, *place, *flags]
     # Otherwise Hydra prints its own long form of every error and ends the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -231,16 +189,8 @@ def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
     return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
 
 
-<<<<<<< ours
 def _with_model_group(words: Sequence[str]) -> list[str]:
     """Add ``model=own`` where the options name the user's own model without choosing a model group."""
-||||||| base
-def _own(words: Sequence[str]) -> list[str]:
-    """The words, with ``model=own`` where they name a model of the user's own but not how it is to be treated."""
-=======
-def _own(words: Sequence[str]) -> list[str]:
-    """Append ``model=own`` if the words name a model of the user's own but choose no ``model=`` group."""
->>>>>>> theirs
     brings = any(
         word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
         for word in words
@@ -257,22 +207,10 @@ def _chooses_model(word: str) -> bool:
 
 
 def _check_words(words: Sequence[str]) -> None:
-<<<<<<< ours
     """Refuse options that Hydra would answer with a traceback.
-||||||| base
-    """Nothing, when Hydra will not answer a word with a traceback.
-=======
-    """Reject words that Hydra would answer with a traceback.
->>>>>>> theirs
 
     Raises:
-<<<<<<< ours
         UserError: For the first of them, with its error.
-||||||| base
-        UserError: It would; with what is wrong with the word.
-=======
-        UserError: A word is invalid; the message says why.
->>>>>>> theirs
     """
     for word in words:
         name, sign, value = word.partition("=")
@@ -294,13 +232,7 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 def _unusable(folder: str, words: Sequence[str]) -> str | None:
-<<<<<<< ours
     """Explain why a folder cannot hold what a command writes, or would write after a plan; ``None`` when it can."""
-||||||| base
-    """Why a folder cannot be that of what a command writes, or would write after a plan; ``None`` when it can."""
-=======
-    """Explain why a command cannot write to a folder (for a plan: could not, later); ``None`` if it can."""
->>>>>>> theirs
     if not folder:
         return "it is empty"
     if not _reads_only(words):
@@ -308,16 +240,8 @@ def _unusable(folder: str, words: Sequence[str]) -> str | None:
     return why_impossible(Path(folder)) if any(word.casefold().startswith("plan=") for word in words) else None
 
 
-<<<<<<< ours
 def _reads_only(words: Sequence[str]) -> bool:
     """Whether a command only reads, and so works on a read-only disk."""
-||||||| base
-def _looks(words: Sequence[str]) -> bool:
-    """Whether a command only looks at what is there, and so needs no disk that can be written."""
-=======
-def _looks(words: Sequence[str]) -> bool:
-    """Whether a command only reads existing results, and so needs no writable disk."""
->>>>>>> theirs
     return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
 
 

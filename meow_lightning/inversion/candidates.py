@@ -1,4 +1,4 @@
-"""From raw replies to candidates: which answers each fact got, and which facts still have too few."""
+"""Parsing of raw responses into candidates, and detection of facts with too few of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from meow_lightning.inversion.filters import EXAMPLES, FilterResult, filter_answ
 from meow_lightning.inversion.reply_parser import answers
 from meow_lightning.types import Fact
 
-UNFINISHED = "unfinished"  # a reason beside those of cleaning: the reply ended in the middle of an answer
+UNFINISHED = "unfinished"  # a reason in addition to those of the filter: the response ended within an answer
 NAMED = 3  # facts named in a message
 _ENDS = (".", "!", "?", "…", '"', "”", "’", "'", ")", "]", "。")
 
 
 @dataclass(slots=True)
 class ParsedReplies:
-    """The answers within replies, before cleaning.
+    """Answers parsed from responses, before filtering.
 
     Attributes:
-        answers: Per fact, in the order they were written.
-        dropped: How many were no answer at all, by reason.
-        examples: Some of these: (``Fact.id``, text).
+        answers: Answers per fact, in the order they were written.
+        dropped: Number of items that are not answers, by reason.
+        examples: Some of these items by reason: (``Fact.id``, text).
     """
 
     answers: dict[str, list[str]] = field(default_factory=dict)
@@ -32,22 +32,22 @@ class ParsedReplies:
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def drop(self, why: str, fact: str, text: str) -> None:
-        """Count something that was no answer."""
+        """Record an item that is not an answer."""
         self.dropped[why] = self.dropped.get(why, 0) + 1
         if self.dropped[why] <= EXAMPLES:
             self.examples.setdefault(why, []).append((fact, text))
 
     @property
     def count(self) -> int:
-        """All that was written, answers or not."""
+        """Number of all items, answers or not."""
         return sum(map(len, self.answers.values())) + sum(self.dropped.values())
 
 
 def parse_replies(replies: Iterable[GenerationResponse]) -> ParsedReplies:
-    """The answers in replies; what a budget cut off is ``unfinished``, what holds none ``blank`` or ``refusal``.
+    """Parse the answers in responses; truncated ones are ``unfinished``, empty responses ``blank`` or ``refusal``.
 
     Args:
-        replies: In the order in which their answers count as written.
+        replies: Responses, in the order in which their answers count as written.
     """
     found = ParsedReplies()
     for reply in replies:
@@ -69,30 +69,30 @@ def parse_replies(replies: Iterable[GenerationResponse]) -> ParsedReplies:
 def keep_candidates(
     facts: Sequence[Fact], former: Mapping[str, Sequence[str]], written: ParsedReplies, *, secrets: Secrets
 ) -> FilterResult:
-    """What survives cleaning of former and new answers; the former, cleaned before, come first and stay.
+    """Filter former and new answers; the former ones, filtered before, come first and are kept.
 
     Args:
         facts: The facts, in the order of the result.
         former: Answers of earlier rounds by fact; empty for none.
-        written: The new ones.
-        secrets: What only facts to forget say.
+        written: The new answers.
+        secrets: Values that occur only in forget facts.
     """
     every = {fact.id: [*former.get(fact.id, ()), *written.answers.get(fact.id, ())] for fact in facts}
     return filter_answers(facts, every, secrets=secrets)
 
 
 def missing_counts(facts: Sequence[Fact], found: FilterResult, *, wanted: Mapping[str, int]) -> dict[str, int]:
-    """How many answers facts lack to what is wanted of each, in the order of the facts; only those that lack some."""
+    """Number of missing answers per fact, in the order of the facts; only facts that miss any."""
     have = Counter(candidate.fact for candidate in found.inverted)
     return {fact.id: wanted[fact.id] - have[fact.id] for fact in facts if have[fact.id] < wanted[fact.id]}
 
 
 def describe_shortage(counts: Mapping[str, int], *, least: int) -> str:
-    """Which facts have fewer inverted facts than are selected, in words; empty where none has.
+    """Describe which facts have fewer inverted facts than are selected; empty if none do.
 
     Args:
-        counts: Inverted facts by fact, after cleaning.
-        least: Inverted facts that are selected per fact.
+        counts: Number of inverted facts by fact, after filtering.
+        least: Number of inverted facts selected per fact.
     """
     short_facts = [f"{fact} with {count}" for fact, count in counts.items() if count < least]
     if not short_facts:
@@ -105,13 +105,13 @@ def describe_shortage(counts: Mapping[str, int], *, least: int) -> str:
 
 
 def may_continue(counts: Mapping[str, int], *, least: int, on_shortage: str) -> bool:
-    """Whether a run goes on although facts have fewer inverted facts than are selected.
+    """Whether a run may continue although facts have fewer inverted facts than are selected.
 
     Args:
-        counts: Inverted facts by fact, after cleaning.
-        least: Inverted facts that are selected per fact.
-        on_shortage: ``warn`` always does, as long as there is any inverted fact; ``few`` where these are at most half
-            of the facts; any other word where no fact has too few.
+        counts: Number of inverted facts by fact, after filtering.
+        least: Number of inverted facts selected per fact.
+        on_shortage: ``warn`` continues if any inverted fact exists; ``few`` if at most half of the facts have too few;
+            any other value only if no fact has too few.
     """
     shortfall = sum(count < least for count in counts.values())
     if on_shortage == "warn":
@@ -120,13 +120,13 @@ def may_continue(counts: Mapping[str, int], *, least: int, on_shortage: str) -> 
 
 
 def suggestions(counts: Mapping[str, int], *, least: int, on_shortage: str, rules: bool) -> str:
-    """What helps where facts have too few inverted facts, in words: only what does end well with these counts.
+    """Suggest remedies for facts with too few inverted facts: only settings that work with these counts.
 
     Args:
-        counts: Inverted facts by fact, after cleaning.
-        least: Inverted facts that are selected per fact.
-        on_shortage: What the run says of such facts now.
-        rules: Whether rules can write what lacks.
+        counts: Number of inverted facts by fact, after filtering.
+        least: Number of inverted facts selected per fact.
+        on_shortage: Current value of the option.
+        rules: Whether the rules can write the missing ones.
     """
     found = []
     if any(counts.values()) and on_shortage != "warn":
@@ -143,7 +143,7 @@ def suggestions(counts: Mapping[str, int], *, least: int, on_shortage: str, rule
 
 
 def shortage_notes(counts: Mapping[str, int], *, least: int) -> list[str]:
-    """The same as a remark of a run that trains on what there is; empty where no fact has too few."""
+    """Caveat for a run that trains on the available inverted facts; empty if no fact has too few."""
     description = describe_shortage(counts, least=least)
     if not description:
         return []

@@ -1,4 +1,4 @@
-"""Inverted facts by any server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, a service on the net."""
+"""Inverted facts from any OpenAI-compatible chat completions server: vLLM, llama.cpp, Ollama, a hosted service."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from meow_lightning.inversion.base_url import checked_address
 from meow_lightning.inversion.openai_client import CONNECT, ServerConnection, error_text, parse_completion, text_of
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
-REFUSALS = (400, 413, 422)  # what a server answers to a question that it does not like; others may be fine
+REFUSALS = (400, 413, 422)  # statuses that reject a single request; others may succeed
 KEYS = (401, 403)
-NAMED = 5  # models of a server that are named in a message
+NAMED = 5  # at most this many models of a server in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a question got no reply and no further one is put: what happened and what to do, in words."""
+    """Failure that stops all further requests: what happened and what to do."""
 
     text: str
 
@@ -37,31 +37,28 @@ Outcome = GenerationResponse | Failure
 
 
 class Endpoint(Writer):
-    """Asks a server, several questions at once.
-
-    A request that fails in passing is sent again by the client itself, with growing pauses or those the server names.
+    """Writer that sends concurrent requests to a server; the client retries transient failures with backoff.
 
     Args:
-        base_url: The server's address, http or https; such servers mostly end in ``/v1``.
+        base_url: The server's URL, http or https; usually ends in ``/v1``.
         model: The model's name on that server.
-        key_env: Environment variable with the key, read when the server is asked; ``None`` for none.
-        prompt: Texts of :class:`PromptTemplate`.
+        key_env: Environment variable with the API key, read when connecting; ``None`` for no key.
+        prompt: Arguments of :class:`PromptTemplate`.
         candidates: Answers wanted per fact, 1 or more.
-        context: What the model shall know of the facts; ``None`` for nothing.
+        context: Background on the facts for the model; ``None`` for none.
         temperature: 0 or more.
         top_p: Above 0, at most 1.
-        max_new_tokens: Most tokens of a reply, 1 or more.
-        seed: Seed of the draws; each question is sent one of its own.
-        extra: Further fields of every request; ``None`` among them leaves a field of ours out.
-        concurrency: Questions under way at once, 1 or more.
-        requests_per_minute: Most questions started in a minute, evenly spread, 1 or more; what the client sends again
-            comes on top. ``None`` for no limit.
-        timeout: Seconds to wait while not a byte comes, above 0.
-        deadline: Seconds that a whole reply may take, above 0.
-        reply_bytes: Most bytes of a reply, 1 or more; a longer one counts as refused.
-        retries: Times a request is sent again, 0 or more.
-        max_requests: Most questions in a stage, 1 or more; ``None`` for no bound.
-        max_total_tokens: Most tokens in a stage, 1 or more; ``None`` for no bound.
+        max_new_tokens: Token limit of a response, 1 or more.
+        seed: Base seed of sampling; each request gets its own seed.
+        extra: Further fields of every request; a value of ``None`` omits a default field.
+        concurrency: Concurrent requests, 1 or more.
+        requests_per_minute: Evenly spaced requests per minute, without retries, 1 or more; ``None`` for no limit.
+        timeout: Seconds to wait without receiving a byte, above 0.
+        deadline: Seconds allowed for a whole response, above 0.
+        reply_bytes: Size limit of a response in bytes, 1 or more; longer ones count as refused.
+        retries: Retries of a request, 0 or more.
+        max_requests: Limit on requests in a stage, 1 or more; ``None`` for no limit.
+        max_total_tokens: Limit on tokens in a stage, 1 or more; ``None`` for no limit.
 
     Raises:
         UserError: A value is out of its range.
@@ -73,7 +70,7 @@ class Endpoint(Writer):
         "max_requests", "max_total_tokens",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - as many as the YAML's keys
+    def __init__(  # noqa: PLR0913 - one per key of the YAML
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
         context: str | None, temperature: float, top_p: float, max_new_tokens: int, seed: int, extra: dict | None,
         concurrency: int, requests_per_minute: int | None, timeout: float, deadline: float, reply_bytes: int,
@@ -102,7 +99,7 @@ class Endpoint(Writer):
         if not isinstance(model, str) or not model.strip():
             raise UserError(f"inversion.model={model} is no name; give the model's name on the server")
         if key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key_env)):
-            raise UserError(  # without what was given, which may be the key itself
+            raise UserError(  # without the given value, which may be the key itself
                 "inversion.key_env is no name of an environment variable; put the key into one and name that one, "
                 "such as inversion.key_env=OPENAI_API_KEY"
             )
@@ -116,10 +113,10 @@ class Endpoint(Writer):
         self._next_start = 0.0
 
     def check(self) -> None:
-        """Nothing, when the server answers and takes the key.
+        """Check that the server responds and accepts the key.
 
         Raises:
-            UserError: It does not, with what to do.
+            UserError: It does not; the message says what to do.
         """
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
@@ -128,7 +125,7 @@ class Endpoint(Writer):
         with self._connect(timeout=limit, deadline=limit, retries=min(self.retries, 1)) as connection:
             try:
                 connection.client.models.with_raw_response.list()
-            except APIStatusError as error:  # any other status is an answer too: some servers have no such list
+            except APIStatusError as error:  # other statuses are fine: some servers do not list models
                 failure = self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
             except APIConnectionError as error:
                 why = f"no whole reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
@@ -148,24 +145,24 @@ class Endpoint(Writer):
     def write(
         self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        """The reply to each question, as the server wrote it, each as soon as it is there.
+        """Yield the server's raw response to each request as soon as it arrives.
 
-        A question that the server refuses gets an empty reply that says why. Where one fails, no further one is put,
-        what is under way still comes, and the error comes last.
+        A refused request gets an empty response with the reason. After a failure no further request is sent, pending
+        responses are still yielded, and the error is raised last.
 
         Raises:
-            UserError: The server takes no question at all, not the key, not the model, or stays out of reach.
+            UserError: The server refuses every request, rejects the key or the model, or is unreachable.
         """
         failure, refusals, received = "", list[GenerationResponse](), 0
-        threshold = max(2, min(self.concurrency, len(asks)))  # a single refusal may be about its question
-        # a later attempt or round: the server took questions before
+        threshold = max(2, min(self.concurrency, len(asks)))  # a single refusal may be due to its question
+        # in a later attempt or round the server has accepted requests before
         accepted = any(ask.attempt or ask.previous_answers or ask.model_answer for ask in asks)
         with self._connect(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as connection:
             for result in self._results(connection, asks, should_continue):
                 if isinstance(result, Failure):
                     failure = failure or result.text
                 elif result.refused and not accepted:
-                    refusals.append(result)  # not given yet, lest it be kept: what is wrong may be the server
+                    refusals.append(result)  # held back, not stored: the server may be at fault
                     failure = failure or (self._all_refused(refusals) if len(refusals) >= threshold else "")
                 else:
                     accepted = True
@@ -190,7 +187,7 @@ class Endpoint(Writer):
     def _results(
         self, connection: ServerConnection, asks: Sequence[GenerationRequest], should_continue: ShouldContinue
     ) -> Iterator[Outcome]:
-        """What became of each question that was put, as soon as that is known."""
+        """Yield the outcome of each request as soon as it is known."""
         queue, under_way = deque(asks), 0
         results: SimpleQueue[Outcome | None] = SimpleQueue()
         while True:
@@ -218,7 +215,7 @@ class Endpoint(Writer):
             yield result
 
     def _ask(self, connection: ServerConnection, ask: GenerationRequest, results: SimpleQueue[Outcome | None]) -> None:
-        """Put one question, in a thread; an outcome comes whatever happens, for somebody waits for it."""
+        """Send one request, in a thread; always put an outcome, since the consumer waits for it."""
         result = None
         try:
             result = self._request(connection, ask)
@@ -278,7 +275,7 @@ class Endpoint(Writer):
 
     @staticmethod
     def _refusal(connection: ServerConnection, ask: GenerationRequest, why: str) -> GenerationResponse:
-        """An empty reply to a question whose reply cannot be used."""
+        """Empty response for a request whose response is unusable."""
         shown = connection.redacted_for_display(why)
         return GenerationResponse(
             fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=shown

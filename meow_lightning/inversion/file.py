@@ -1,4 +1,4 @@
-"""Inverted facts from a file: written by a person, by an LLM elsewhere, or by an earlier run."""
+"""Inverted facts from a file written by a person, an external LLM or an earlier run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from meow_lightning.types import Fact
 
 
 class File(Writer):
-    """Reads contradicting answers, matched by question.
+    """Writer that reads contradicting answers from a file, matched by question.
 
-    The file holds JSON lines or one JSON list; each entry has ``question`` and either ``answers`` (a list), or
+    The file contains JSON lines or one JSON list; each entry has ``question`` and either ``answers`` (a list), or
     ``answer_0``, ``answer_1`` … as in MEOW's published data, or one ``answer``, as in ``inverted.jsonl`` of an earlier
-    run; entries of the same question count together. A question that the file does not hold gets no answer.
+    run; entries with the same question are merged. A question missing from the file gets no answer.
 
     Args:
-        path: The file.
+        path: Path of the file.
     """
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ("path",)  # its content enters the key
@@ -36,17 +36,17 @@ class File(Writer):
     def write(
         self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        """The file's answers to each question."""
+        """Yield the file's answers to each request."""
         for ask in asks:
             found = self.invert(ask.fact)
             refused = "" if found else f"{self.path} does not hold this question"
             yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found), refused=refused)
 
     def invert(self, fact: Fact) -> list[str]:
-        """The file's answers to the fact's question, without the numbers, labels and remarks of whoever wrote them."""
+        """Answers in the file to the fact's question, without numbering, labels and remarks."""
         raw = self._answers.get(fact.question.strip(), [])
         parsed = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
-        return [*parsed, *[""] * (len(raw) - len(parsed))]  # what was no answer at all is counted as blank
+        return [*parsed, *[""] * (len(raw) - len(parsed))]  # items that are not answers count as blank
 
 
 def _candidates(entry: dict[str, Any]) -> list[str]:

@@ -1,7 +1,8 @@
-"""What is thrown away of written candidates, how much of each kind, and some of it to look at.
+"""Filters for candidates, with counts and examples of dropped answers per reason.
 
-Words are compared as keys: lower case, ends of inflection cut, numbers as digits, small words left out. What a text
-*says* are its keys beyond the question's. Its *values* are the names (by their capitals) and numbers among these.
+Words are compared as keys: lower case, inflectional endings cut, numbers as digits, function words left out. The
+*content* of a text is its keys beyond the question's; its *values* are the names (by their capitals) and numbers among
+these.
 """
 
 from __future__ import annotations
@@ -21,15 +22,13 @@ from meow_lightning.types import Fact, InvertedFact
 REASONS = ("blank", "refusal", "question", "true", "secret", "length", "duplicate", "evaluated")
 EXAMPLES = 3  # dropped answers shown per reason
 
-DUPLICATE_OVERLAP = 0.8  # least share of common keys of two texts that say the same
-EDIT_RATIO = 0.6  # least likeness, word by word, of a text made by changing words of another
-VALUE_SHARE = 0.6  # least share of values in what the truth says, for its values alone to be the fact
-FACT_SHARE_BESIDE_VALUES = (
-    0.2  # least share of what the truth says that a text in other words must hold beside the values
-)
-FACT_SHARE = 0.6  # the same, where the truth has no values
-LENGTH_RATIO = 4  # times as many words as the truth, or as few
-UNBOUNDED_WORDS = 24  # words that are never too many, and a truth's words for which none are too few
+DUPLICATE_OVERLAP = 0.8  # minimum share of common keys of two texts with the same content
+EDIT_RATIO = 0.6  # minimum word-level similarity of a text and an edit of it
+VALUE_SHARE = 0.6  # minimum share of values in the truth's content for the values alone to be the fact
+FACT_SHARE_BESIDE_VALUES = 0.2  # minimum share of the truth's content in a paraphrase that also has all values
+FACT_SHARE = 0.6  # the same if the truth has no values
+LENGTH_RATIO = 4  # maximum ratio of the lengths in words, either way
+UNBOUNDED_WORDS = 24  # texts up to this length are never too long, and never too short for a truth up to this length
 
 _SMALL_WORDS = (
     "a an the and or but of in on at to for from by with as is are was were be been being has have had do does did it "
@@ -65,12 +64,12 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FilterResult:
-    """What became of written candidates.
+    """Result of filtering candidates.
 
     Attributes:
-        inverted: Those that survive, numbered anew from 0 per fact.
-        dropped: How many were dropped, by reason; every reason of ``REASONS`` is there.
-        examples: By reason the first dropped ones, ``(Fact.id, answer as written)``; only reasons that occurred.
+        inverted: Kept candidates, renumbered from 0 per fact.
+        dropped: Number of dropped candidates for every reason of ``REASONS``.
+        examples: First dropped candidates by reason, ``(Fact.id, answer as written)``; only reasons that occurred.
     """
 
     inverted: list[InvertedFact]
@@ -79,12 +78,12 @@ class FilterResult:
 
 
 def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], *, secrets: Secrets) -> FilterResult:
-    """The candidates that survive, how many were dropped for each reason, and up to three of each kind.
+    """Filter candidates; count the dropped ones per reason and keep up to three examples of each.
 
     Args:
         facts: The facts, in the order of the result.
-        written: Raw candidates by fact id, one answer each (a chat's reply goes through ``tidy.answers`` before).
-        secrets: What only facts to forget say.
+        written: Raw candidates by fact id, one answer each (chat responses go through ``reply_parser.answers`` first).
+        secrets: Values that occur only in forget facts.
     """
     result = FilterResult([], dict.fromkeys(REASONS, 0), {})
     for fact in facts:
@@ -102,17 +101,17 @@ def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], 
 
 
 def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
-    """Why a candidate is dropped, the first of ``REASONS`` that holds, ``None`` when it is kept.
+    """First of ``REASONS`` that applies to a candidate; ``None`` if it is kept.
 
-    ``secret``: it holds a secret of another fact to forget, so training on it would teach what shall be forgotten.
-    ``evaluated``: it is a wrong answer that evaluation measures with, and training on those would make forget quality
-    a measure of itself. The other reasons are the functions of this module.
+    ``secret``: it contains a secret of another forget fact, so training on it would teach a fact to be forgotten.
+    ``evaluated``: it is a wrong answer used by the evaluation; training on it would make forget quality circular. The
+    other reasons are the functions of this module.
 
     Args:
         answer: The candidate.
-        fact: What it should contradict.
-        kept: The candidates of this fact that are kept so far.
-        secrets: What only facts to forget say, see :class:`~meow_lightning.data.values.secrets.Secrets`.
+        fact: Fact that it should contradict.
+        kept: Candidates of this fact kept so far.
+        secrets: Values that occur only in forget facts, see :class:`~meow_lightning.data.values.secrets.Secrets`.
     """
     if is_blank(answer):
         return "blank"
@@ -132,19 +131,19 @@ def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: S
 
 
 def is_blank(answer: str) -> bool:
-    """Whether there is no letter or digit in a text, or a character that no text holds: a control character, U+FFFD."""
+    """Whether a text has no letter or digit, or contains an invalid character: a control character or U+FFFD."""
     return not re.search(r"[^\W_]", answer) or bool(re.search("[\x00-\x08\x0b-\x1f\x7f\ufffd]", answer))
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether a text begins as a model does that will not or cannot answer: ``I'm sorry, but``, ``As an AI, I``."""
+    """Whether a text begins like a model's refusal: ``I'm sorry, but``, ``As an AI, I``."""
     return bool(_REFUSAL.match(answer.strip(" \t\n\"'“”‘’*")))
 
 
 def repeats_question(answer: str, question: str) -> bool:
-    """Whether a text is the question, begins with it (three words or more), or asks nearly the same.
+    """Whether a text is the question, begins with it (three words or more), or is a near-duplicate of it.
 
-    Nearly: it ends in a question mark and shares at least ``DUPLICATE_OVERLAP`` of the keys, |A and B| / |A or B|.
+    Near-duplicate: it ends in a question mark, and its Jaccard overlap of keys is at least ``DUPLICATE_OVERLAP``.
     """
     asked, plain = normalize(question), normalize(answer)
     if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
@@ -153,21 +152,21 @@ def repeats_question(answer: str, question: str) -> bool:
 
 
 def still_true(answer: str, fact: Fact) -> bool:
-    """Whether a text is the true answer or its paraphrase, or still holds the fact.
+    """Whether a text is the true answer or its paraphrase, or still states the fact.
 
-    Where the fact marks its value, all words of the value are in the text. Where it does not, the text neither adds
-    nor drops a negation, and one of these holds (T what the truth says, C what the text says):
+    If the fact marks its value: all words of the value are in the text. Otherwise: the text neither adds nor drops a
+    negation, and one of the following holds (T the truth's content, C the text's content):
 
-    * the text has no key that the truth lacks: it says nothing else;
-    * T is in C, and the text does not swap words of the truth;
+    * the text has no key outside the truth, so it states nothing else;
+    * T is a subset of C, and the text does not replace words of the truth;
     * the truth's values are at least ``VALUE_SHARE`` of T, and all are in C;
-    * the text names no new value and is no edit of the truth, and C holds all of the truth's values and at least
+    * the text has no new value and is not an edit of the truth, and C contains all of the truth's values and at least
       ``FACT_SHARE_BESIDE_VALUES`` of T, or at least ``FACT_SHARE`` of T.
 
-    An edit has a likeness of at least ``EDIT_RATIO`` (``difflib``, 2 matches / all words) and swaps: each of the two
-    has a key, beyond the question's, that the other lacks; another name for whom the question is about swaps nothing.
-    "A baker in Lima" for "a pilot in Lima" contradicts, though Lima is still there. So does the truth with its names or
-    numbers in each other's places.
+    An edit has a similarity of at least ``EDIT_RATIO`` (``difflib``, 2 matches / all words) and replaces words: each
+    text has a key, beyond the question's, that is not in the other; another name for the question's subject is not a
+    replacement. "A baker in Lima" contradicts "a pilot in Lima" although both contain Lima. So does the truth with two
+    of its names or numbers exchanged.
     """
     plain, value = normalize(answer), normalize(fact.value or "")
     if plain == normalize(fact.answer) or (fact.paraphrase is not None and plain == normalize(fact.paraphrase)):
@@ -179,10 +178,10 @@ def still_true(answer: str, fact: Fact) -> bool:
 
 
 def has_plausible_length(answer: str, truth: str) -> bool:
-    """Whether a text has at most ``LENGTH_RATIO`` times the words of the truth, and at least that fraction of them.
+    """Whether the lengths of a text and the truth, in words, differ at most by the factor ``LENGTH_RATIO``.
 
-    Up to ``UNBOUNDED_WORDS`` words are never too many, and none are too few for a truth of up to as many. A character
-    of Chinese or Japanese counts as a word.
+    Texts of up to ``UNBOUNDED_WORDS`` words are never too long, and no text is too short for a truth of up to that many
+    words. A Chinese or Japanese character counts as a word.
     """
     count, expected = len(_words(answer)), len(_words(truth))
     too_long = count > max(LENGTH_RATIO * expected, UNBOUNDED_WORDS)
@@ -190,12 +189,12 @@ def has_plausible_length(answer: str, truth: str) -> bool:
 
 
 def is_duplicate(answer: str, other: str, question: str) -> bool:
-    """Whether two candidates are the same text, or say the same in nearly the same words.
+    """Whether two candidates are the same text or near-duplicates.
 
-    Nearly: what they say beyond the question shares at least ``DUPLICATE_OVERLAP``, |A and B| / |A or B|, one of them
-    has no key that the other lacks, neither has a value or a negation that the other lacks, and their names and numbers
-    are not just in each other's places. So another city, another number and another trade are another answer, while
-    another order of the words or another small word is not.
+    Near-duplicates: the Jaccard overlap of their contents is at least ``DUPLICATE_OVERLAP``, the keys of one are a
+    subset of the other's, both have the same values and negations, and their names and numbers are not merely
+    exchanged. Another city, number or trade therefore makes another answer; another word order or function word does
+    not.
     """
     if normalize(answer) == normalize(other):
         return True
@@ -209,7 +208,7 @@ def is_duplicate(answer: str, other: str, question: str) -> bool:
 
 def _restates_truth(answer: str, truth: str, question: str) -> bool:
     answer_keys, truth_keys, question_keys = _keys(answer), _keys(truth), _keys(question)
-    fact_keys = truth_keys - question_keys  # T; a question's words say nothing about the fact
+    fact_keys = truth_keys - question_keys  # T; words of the question carry no information about the fact
     if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & _OPPOSITE or _only_reordered(answer, truth):
         return False
     if answer_keys <= truth_keys:
@@ -228,17 +227,17 @@ def _restates_truth(answer: str, truth: str, question: str) -> bool:
 
 
 def _only_reordered(answer: str, other: str) -> bool:
-    """Whether two texts differ just in which name or number stands where: "Otto beat Mira", "Mira beat Otto"."""
+    """Whether two texts differ only in the positions of names or numbers: "Otto beat Mira", "Mira beat Otto"."""
     values = _values(answer)
     if values != _values(other):
         return False
-    # Names that are only listed take one place: "by Otto and Mira", "by Mira and Otto".
+    # Enumerated names share one position: "by Otto and Mira", "by Mira and Otto".
     listed = values | {"and", "or"}
     runs = [
         [(valued, list(run)) for valued, run in groupby(_words(text), listed.__contains__)] for text in (answer, other)
     ]
     frames = [[None if valued else run for valued, run in each] for each in runs]
-    # Within one place the order says nothing: 4 March 1931, March 4, 1931.
+    # Within one position the order is irrelevant: 4 March 1931, March 4, 1931.
     places = [[sorted(run) for valued, run in each if valued] for each in runs]
     return frames[0] == frames[1] and places[0] != places[1]
 
@@ -249,7 +248,7 @@ def _share(first: frozenset[str], second: frozenset[str]) -> float:
 
 @lru_cache(maxsize=16384)
 def _spelled(text: str) -> tuple[str, ...]:
-    """The words of a text as written, without genitives and the ends of ordinals."""
+    """Words of a text as written, without genitives and ordinal suffixes."""
     text = re.sub(r"(?i)\b(ca|wo)n['’]t\b", " not ", text)
     text = re.sub(r"(?i)n['’]t\b", " not", text)
     text = re.sub(r"['’]s\b", "", text)
@@ -262,7 +261,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _key(word: str) -> str:
-    """A word for comparing: ``Eight`` and ``8th`` are 8, and the month of May is no verb."""
+    """Comparison key of a word: ``Eight`` and ``8th`` become 8, and the month May is not treated as a verb."""
     lower = word.lower()
     if word == "May":
         return word
@@ -281,7 +280,7 @@ def _keys(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=16384)
 def _values(text: str) -> frozenset[str]:
-    """The keys of names and numbers; a sentence's first word is a name when no small letter follows."""
+    """Keys of names and numbers; the first word of a sentence is a name if no lower-case letter follows."""
     found = set()
     for sentence in re.split(r"(?<=[.!?])\s+", text):
         words = _spelled(sentence)

@@ -1,4 +1,4 @@
-"""Inverted facts written by a language model of one's own, in this process."""
+"""Inverted facts written by a local language model, in this process."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 Messages = Sequence[dict[str, str]]
 
-LEAST = 16  # tokens of a reply for which it is worth asking
-FEW = 4  # replies that are written together at first
-SOON, LATE = 20.0, 90.0  # seconds of a batch below which the next one is twice as large, above which half
-DATE = "26 Jul 2024"  # the day that every chat template is told, a Friday: texts must not change with the calendar
+LEAST = 16  # minimum remaining token budget worth a request
+FEW = 4  # initial batch size
+SOON, LATE = 20.0, 90.0  # seconds per batch below which the batch size is doubled, above which it is halved
+DATE = "26 Jul 2024"  # fixed date for every chat template, a Friday, so that prompts do not change from day to day
 DAY = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%B": "July", "%b": "Jul", "%A": "Friday", "%a": "Fri",
     "%H": "12", "%M": "00", "%S": "00",
 }  # fmt: skip
-# A macro hides the function of that name, which asks the clock.
+# A macro that shadows the template function of that name, which reads the clock.
 _CLOCK = (
     "{%- macro strftime_now(format) -%}{{ format"
     + "".join(f".replace('{code}', '{words}')" for code, words in DAY.items())
@@ -41,36 +41,36 @@ _PROBES = [{"role": "system", "content": "Which-System-Stands-Here?"}, {"role": 
 
 
 class Local(Writer):
-    """Has an instruction-tuned causal language model write contradicting answers, on the devices of the job.
+    """Writer that runs an instruction-tuned causal language model on the devices of the job.
 
-    Each question is a chat by the tokenizer's own template: its date is fixed, thinking aloud is switched off where the
-    template knows ``enable_thinking``, and a template without system turns gets the system's words before the user's.
-    Without a chat template the words are one text that ends in ``Answers:``.
+    Each request is rendered with the tokenizer's chat template: the date is fixed, thinking is disabled if the template
+    supports ``enable_thinking``, and if the template has no system turn, the system message is prepended to the user's.
+    Without a chat template the messages form one text that ends in ``Answers:``.
 
-    A reply depends on the weights, the chat, the options here and ``random.Random(f"{seed}/{fact id}/{attempt}")``,
-    which gives one number per token; not on which questions are asked together, in which order, or how many side by
-    side. Batches round differently, though: in float32 a draw within rounding of the border between two tokens may fall
-    on the other one; with half the width this happens more often. So batches follow the time they take: a few replies
-    where these are slow, lest a killed run lose much, as many as memory holds where they are fast.
+    A response depends on the weights, the chat, these options and ``random.Random(f"{seed}/{fact id}/{attempt}")``,
+    which gives one number per token; not on the order or batching of the requests. Rounding does depend on the batch,
+    though: a draw within rounding error of the boundary between two tokens may select the other one, more often in half
+    precision than in float32. The batch size adapts to the time per batch: small if generation is slow, so that a
+    killed run loses little, and as large as memory allows if it is fast.
 
-    Nothing that a checkpoint ships about generating acts but its end tokens: no ``repetition_penalty``,
-    ``temperature``, ``top_k``, ``top_p``, length or list of bad words.
+    Of a checkpoint's generation config only the end tokens are used: no ``repetition_penalty``, ``temperature``,
+    ``top_k``, ``top_p``, length or bad words.
 
     Args:
-        model: What the user called it; for messages.
+        model: Name given by the user, for messages.
         dtype: float32, float64, bfloat16 or float16.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
         prompt: Arguments of :class:`PromptTemplate`.
-        candidates: Answers asked for where a question does not say how many, 1 or more.
-        context: What the model shall know of the facts, in words; ``None`` for nothing.
-        temperature: 0 or more; 0 takes the likeliest token.
-        top_p: Above 0 to 1: share of the probability that is drawn from.
-        max_new_tokens: Most new tokens of a reply, 1 or more; fewer where the model's context leaves fewer.
-        seed: Seed of the draws.
-        folder: Model and tokenizer, as ``save_pretrained`` writes them.
-        device: Where the model goes, such as ``cpu`` or ``cuda:0``.
+        candidates: Number of answers to request if a request has no ``count``, 1 or more.
+        context: Background on the facts for the model; ``None`` for none.
+        temperature: 0 or more; 0 is greedy decoding.
+        top_p: Nucleus sampling threshold, above 0, at most 1.
+        max_new_tokens: Token limit of a response, 1 or more; the model's context may leave fewer.
+        seed: Seed of sampling.
+        folder: Model and tokenizer as written by ``save_pretrained``.
+        device: Device of the model, such as ``cpu`` or ``cuda:0``.
         adaptive_batch_size: Called as ``adaptive_batch_size(model, tokens=…, generated=…)`` with the longest prompt and
-            the longest reply in tokens; gives how many are written side by side.
+            the longest response in tokens; returns the batch size controller.
 
     Raises:
         UserError: An option is out of its range.
@@ -79,7 +79,7 @@ class Local(Writer):
     unkeyed_options: ClassVar[tuple[str, ...]] = ("model",)  # its weights enter the key by their content
     runs_locally: ClassVar[bool] = True
 
-    def __init__(  # noqa: PLR0913 - what the YAML holds
+    def __init__(  # noqa: PLR0913 - one per key of the YAML
         self,
         *,
         model: str,
@@ -94,7 +94,7 @@ class Local(Writer):
         seed: int,
         folder: Path,
         device: str,
-        # gives an AdaptiveBatchSize; naming that class would import torch wherever options are checked
+        # returns an AdaptiveBatchSize; that class is not named here because option checks must not import torch
         adaptive_batch_size: Callable[..., Any],
     ) -> None:
         _check(dtype, candidates, temperature, top_p, max_new_tokens)
@@ -108,18 +108,18 @@ class Local(Writer):
     def write(
         self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        """The reply to each question, a batch at a time, those with the longest prompts first.
+        """Yield the response to each request, batch by batch, longest prompts first.
 
-        A question whose prompt leaves too little of the model's context comes back as refused. When memory runs out,
-        what is missing is asked with half as many side by side.
+        A request whose prompt leaves too little of the model's context is returned as refused. When memory runs out,
+        the remaining requests are retried with half the batch size.
 
         Args:
-            asks: Questions.
-            load_facts: Not needed.
-            should_continue: Asked before each batch.
+            asks: Requests.
+            load_facts: Unused.
+            should_continue: Called before each batch.
 
         Raises:
-            UserError: The model cannot be loaded, takes no chat, or gives no numbers.
+            UserError: The model cannot be loaded, its chat template rejects the chat, or its logits are not finite.
         """
         if not asks:
             return
@@ -133,7 +133,7 @@ class Local(Writer):
         yield from self._batches(loaded, [job for job in jobs if not job.refused], should_continue)
 
     def notes(self) -> tuple[str, ...]:
-        """Whether the model is one that was never taught to follow instructions."""
+        """Caveat if the model is not instruction-tuned."""
         if self._loaded is None or self._loaded.codec.tokenizer.chat_template is not None:
             return ()
         return (
@@ -148,7 +148,7 @@ class Local(Writer):
 
         if not jobs:
             return
-        # One budget per batch, alike lengths side by side; the longest first, so that too little memory shows at once.
+        # One budget per batch, similar lengths together; longest first, so that a lack of memory shows at once.
         waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
         longest = max((job.ids for job in jobs), key=len)
         batch_size = self._adaptive_batch_size(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
@@ -161,16 +161,16 @@ class Local(Writer):
             most = min(size, batch_size.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
             if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
-                batch = waiting[:1]  # the longest of this budget, so that what follows it stays within the border
+                batch = waiting[:1]  # the longest of this budget, which bounds those that follow
             replies: list[GenerationResponse] = []
             began = time.monotonic()
             try:
                 replies = self._replies(loaded, batch)
             except (RuntimeError, MemoryError) as error:
-                batch_size.slots = len(batch)  # so many were too many, whatever memory was thought to hold
+                batch_size.slots = len(batch)  # this batch was too large, whatever the estimate
                 batch_size.halve(error)
             if not replies:
-                release_memory()  # out here, where the error no longer holds the tensors of what failed
+                release_memory()  # outside the except block: the error no longer references the batch's tensors
                 continue
             del waiting[: len(batch)]
             size = next_size(size, len(batch), seconds=time.monotonic() - began)
@@ -205,7 +205,7 @@ class Local(Writer):
         )  # fmt: skip
 
     def _load(self) -> _Loaded:
-        """Model and tokenizer, loaded once; whatever the model's files say about generating is cleared."""
+        """Load model and tokenizer once, and reset the model's generation config."""
         if self._loaded is not None:
             return self._loaded
         from transformers import GenerationConfig
@@ -216,7 +216,7 @@ class Local(Writer):
             raise UserError(f"inversion.model={self.model}: there is no folder {self._folder}; make or fetch it again")
         try:
             model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
-            # The codec of a bare text knows begin and end tokens and the model's context.
+            # the codec for raw text provides begin and end tokens and the model's context length
             codec = load_codec(self._folder, prompt={"template": "{question}", "answer_prefix": ""}, model=model)
             folded = folds_system(codec.tokenizer)
         except (UserError, OSError) as error:
@@ -229,12 +229,12 @@ class Local(Writer):
 
 
 def next_size(size: int, count: int, *, seconds: float) -> int:
-    """How many replies are written together next: half as many after a slow batch, twice as many after a fast one.
+    """Next batch size: halved after a slow batch, doubled after a fast one.
 
     Args:
-        size: How many could have been in the last batch, from 1.
-        count: How many were.
-        seconds: What it took.
+        size: Allowed size of the last batch, from 1.
+        count: Its actual size.
+        seconds: Its duration.
     """
     if seconds > LATE:
         return max(1, count // 2)
@@ -266,25 +266,25 @@ class _Job(NamedTuple):
 
 
 def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:
-    """The tokens that a model reads of a chat, up to where its reply begins, with one begin token where it has one.
+    """Token ids of a chat up to the start of the response, with one begin token if the tokenizer has one.
 
     Args:
-        codec: Its tokenizer, with the rules of a bare text.
-        messages: As :meth:`Prompt.messages` makes them.
-        folded: Whether the system's words go before the user's.
+        codec: Codec for raw text.
+        messages: Result of :meth:`PromptTemplate.messages`.
+        folded: Whether to prepend the system message to the user's.
     """
     if codec.tokenizer.chat_template is None:
         return codec.encode_plain("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
     text = render_chat(codec.tokenizer, _folded(messages) if folded else messages)
-    # Templates write the begin token themselves.
+    # chat templates include the begin token
     return list(codec.tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
-    """The text of a chat up to where the reply begins, the same on every day.
+    """Render a chat up to the start of the response, independent of the current date.
 
     Raises:
-        jinja2.TemplateError: The tokenizer's chat template refuses the chat.
+        jinja2.TemplateError: The tokenizer's chat template rejects the chat.
     """
     template = tokenizer.get_chat_template()
     text = tokenizer.apply_chat_template(
@@ -295,10 +295,10 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
 
 
 def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template refuses a system turn or does not show it; ``False`` where there is no template.
+    """Whether the chat template rejects or drops a system turn; ``False`` without a template.
 
     Raises:
-        UserError: The template refuses a plain question too.
+        UserError: The template rejects a plain question too.
     """
     from jinja2 import TemplateError
 
@@ -321,5 +321,5 @@ def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _folded(messages: Messages) -> list[dict[str, str]]:
-    """The chat as one turn of the user."""
+    """Merge a chat into one user turn."""
     return [{"role": "user", "content": "\n\n".join(turn["content"] for turn in messages)}]

@@ -1,4 +1,4 @@
-"""A line to an OpenAI-compatible server: who may see the key, what a reply may take, and how a line ends at once."""
+"""Connection to an OpenAI-compatible server: key handling, limits on responses, and immediate cancellation."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from typing import Any, NoReturn
 from meow_lightning.inversion.api_key import Secret
 from meow_lightning.inversion.base_url import api_key, is_local
 
-LONGEST = 200  # characters of what a server says that are shown
-MANY = 10**12  # tokens that no reply takes
-CONNECT = 10.0  # seconds for a server to take a connection
-GRACE = 1.0  # seconds that a line which is cut waits for its threads
-# All that a request needs. The client would also send what OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
-# hold: they are meant for another server than the one of base_url.
+LONGEST = 200  # maximum characters of a server's message to display
+MANY = 10**12  # implausible token count
+CONNECT = 10.0  # connection timeout in seconds
+GRACE = 1.0  # seconds to wait for threads after cutting their connections
+# The only headers sent. The client would also send the values of OPENAI_ORG_ID, OPENAI_PROJECT_ID and
+# OPENAI_CUSTOM_HEADERS, which are meant for a server other than base_url.
 _HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 
 
 class ServerConnection:
-    """An open line to one server, for threads of its own; used in ``with``, whose end cuts what is under way.
+    """Connection to one server with its own threads; a context manager that cancels pending requests on exit.
 
     Args:
-        base_url: The server's address.
-        key_env: Environment variable with the key; ``None`` for no key. Of the environment nothing else is sent.
-        timeout: Seconds without a byte that are waited, above 0.
-        deadline: Seconds that a whole reply may take, above 0, each time that a request is sent.
-        max_bytes: Bytes that a reply may have, from 1.
-        retries: Times a request is sent again by the client itself, with growing pauses or those the server names.
+        base_url: The server's URL.
+        key_env: Environment variable with the API key; ``None`` for no key. Nothing else of the environment is sent.
+        timeout: Seconds to wait without receiving a byte, above 0.
+        deadline: Seconds allowed for a whole response, above 0, for each try of a request.
+        max_bytes: Size limit of a response in bytes, from 1.
+        retries: Retries of a request by the client, with exponential backoff or the delay that the server requests.
 
     Raises:
-        UserError: The key must not be sent there.
+        UserError: The key is invalid or must not be sent to this server.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ServerConnection:
         self._thread = threading.local()
         self._threads: list[threading.Thread] = []
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        # A redirected request would take the key to wherever the server says; a proxy, what is meant for this machine.
+        # A redirect would send the key to another server; a proxy would see requests meant for this machine.
         direct = dict.fromkeys(("all://", "http://", "https://")) if is_local(base_url) else None
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._before], "response": [self._read]}
         http = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, mounts=direct)
@@ -75,56 +75,56 @@ class ServerConnection:
         end = time.monotonic() + GRACE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
-        if not any(thread.is_alive() for thread in self._threads):  # else its sockets would be another's by now
+        if not any(thread.is_alive() for thread in self._threads):  # else a closed socket's descriptor could be reused
             self.client.close()
 
     @property
     def with_key(self) -> bool:
-        """Whether a key is sent."""
+        """Whether requests carry a key."""
         return self._key is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether requests are sent no more."""
+        """Whether sending has been stopped."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Send no further request, not even again; those that are under way may end."""
+        """Stop sending requests and retries; pending ones may finish."""
         self._stopped.set()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Do something in a thread that keeps no program from ending."""
+        """Run ``work`` in a daemon thread."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._threads.append(threading.Thread(target=work, name="inversion", daemon=True))
         self._threads[-1].start()
 
     @property
     def sent(self) -> int:
-        """Requests that this thread sent."""
+        """Number of requests sent by this thread."""
         return getattr(self._thread, "sent", 0)
 
     @property
     def timed_out(self) -> bool:
-        """Whether the last reply to this thread was not whole in time."""
+        """Whether the last response to this thread missed its deadline."""
         deadline_timer = getattr(self._thread, "deadline_timer", None)
         return deadline_timer is not None and deadline_timer.expired
 
     @property
     def unusable(self) -> str:
-        """Why the last reply to this thread was not read, in words; empty where it was."""
+        """Reason why the last response to this thread was not read; empty if it was."""
         return getattr(self._thread, "unusable", "")
 
     def redacted_for_display(self, text: object) -> str:
-        """What may be shown of a text: one line, not too long, without the key."""
+        """Shorten a text to one line for display, without the key."""
         masked = str(text) if self._secret is None else self._secret.redacted_for_display(str(text))
         return "".join(each if each.isprintable() else " " for each in " ".join(masked.split()))[:LONGEST]
 
     def redacted(self, text: str) -> str:
-        """What may be kept of a text: all of it but the key."""
+        """Redact the key from a text for storage."""
         return text if self._secret is None else self._secret.redacted(text)
 
     def reason(self, error: Any) -> str:
-        """What went wrong with a request, in words: what the server says, or what became of the connection."""
+        """Describe a failed request: the server's message, or the connection error."""
         response = getattr(error, "response", None)
         if response is None:
             return self.redacted_for_display(error.__cause__ or error)
@@ -137,7 +137,7 @@ class ServerConnection:
         return self.redacted_for_display(f"{response.status_code}, {words}{later}")
 
     def models(self) -> list[str]:
-        """The names of the models that the server lists; none where it has no such list."""
+        """Names of the models that the server lists; empty if it has no model list."""
         from openai import OpenAIError
 
         try:
@@ -151,24 +151,24 @@ class ServerConnection:
         )
 
     def _before(self, request: Any) -> None:
-        """Before each request, those that are sent again included: count it, and let nothing but our own key go."""
+        """Request hook, also for retries: count the request and allow no credentials except our key."""
         from openai import OpenAIError
 
         if self.stopped:
-            raise OpenAIError("stopped")  # the one error that the client lets pass without trying again
+            raise OpenAIError("stopped")  # the only error that the client does not retry
         self._thread.sent = self.sent + 1
         self._time()
         for name in [*request.headers]:
             if name.lower() not in _HEADERS and not name.lower().startswith("x-stainless-"):
                 del request.headers[name]
-        request.headers["Accept-Encoding"] = "identity"  # a few compressed bytes may be gigabytes
-        request.headers["Connection"] = "close"  # so that every request opens a socket of its own, which can be cut
+        request.headers["Accept-Encoding"] = "identity"  # a compressed response could expand to gigabytes
+        request.headers["Connection"] = "close"  # a separate socket per request, which can be cut
         if self._key is not None:
             request.headers["Authorization"] = f"Bearer {self._key}"
         request.extensions = {**request.extensions, "trace": self._connected}
 
     def _connected(self, event: str, info: dict[str, Any]) -> None:
-        """Remember each socket as it is opened: closing a client does not wake a thread that waits for a reply."""
+        """Track each socket as it opens: closing the client does not wake a thread waiting for a response."""
         if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             return
         opened = info["return_value"].get_extra_info("socket")
@@ -179,7 +179,7 @@ class ServerConnection:
         self._thread.deadline_timer.watch(opened)
 
     def _time(self) -> None:
-        """Begin to count the time of a reply to this thread."""
+        """Start the deadline of this thread's response."""
         if (before := getattr(self._thread, "deadline_timer", None)) is not None:
             before.stop()
         self._thread.deadline_timer, self._thread.unusable = _Deadline(self._deadline), ""
@@ -187,23 +187,23 @@ class ServerConnection:
             self._deadlines.add(self._thread.deadline_timer)
 
     def _read(self, response: Any) -> None:
-        """Read the body of a response within the bounds, before the client does."""
+        """Read the body of a response within the limits, before the client does."""
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             if response.status_code < 400:
                 self._refuse(f"the reply is compressed ({encoding}), which was not asked for")
-            body = b""  # the status says enough
+            body = b""  # the status is sufficient
             del response.headers["content-encoding"]
         else:
             body = self._body(response)
         deadline_timer = self._thread.deadline_timer
         deadline_timer.stop()
-        if deadline_timer.expired:  # without a length, a body that was cut off looks whole
-            library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, by the name that openai uses
+        if deadline_timer.expired:  # without a length, a truncated body looks complete
+            library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, as imported by openai
             raise library.ReadTimeout(f"no whole reply within {self._deadline:g} seconds", request=response.request)
         response.stream.close()
         response.stream = type(response)(200, content=body).stream
-        response.encoding = "utf-8"  # as JSON is; a server could name one that takes for ever
+        response.encoding = "utf-8"  # JSON is UTF-8; a server could declare a very slow codec
 
     def _body(self, response: Any) -> bytes:
         found = bytearray()
@@ -218,17 +218,17 @@ class ServerConnection:
 
         self._thread.unusable = self.redacted_for_display(why)
         self._thread.deadline_timer.stop()
-        raise OpenAIError(why)  # the client lets it pass without trying again
+        raise OpenAIError(why)  # the client does not retry it
 
 
 class _Deadline:
-    """Cuts the connections of one request when its time is over.
+    """Timer that cuts the connections of one request at its deadline.
 
     Args:
-        seconds: From now on, above 0.
+        seconds: Seconds from now, above 0.
 
     Attributes:
-        expired: Whether the time was over before :meth:`stop`.
+        expired: Whether the deadline passed before :meth:`stop`.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -239,14 +239,14 @@ class _Deadline:
         self._timer.start()
 
     def watch(self, opened: socket.socket) -> None:
-        """Cut this connection too."""
+        """Cut this connection at the deadline too."""
         with self._lock:
             self._sockets.append(opened)
             if self.expired:
                 _cut(opened)
 
     def stop(self) -> None:
-        """Cut nothing any more."""
+        """Cancel the timer."""
         self._timer.cancel()
 
     def _over(self) -> None:
@@ -257,7 +257,7 @@ class _Deadline:
 
 
 def error_text(text: str) -> str:
-    """What the body of a server's error says, in words; empty where it says nothing that a person would read."""
+    """Extract the readable message from the body of an error response; empty if it has none."""
     found = read_json(text)
     if isinstance(found, dict):
         error = found.get("error")
@@ -268,9 +268,10 @@ def error_text(text: str) -> str:
 
 
 def parse_completion(body: str) -> dict[str, Any] | None:
-    """Text, cut and tokens (as in :class:`~meow_lightning.inversion.base.GenerationResponse`) of a chat completion.
+    """Parse a chat completion into fields of :class:`~meow_lightning.inversion.base.GenerationResponse`.
 
-    ``None`` where a body is none. One that cannot be kept has an empty text and ``refused``, which says why.
+    ``None`` if the body is not a chat completion. One that cannot be stored has an empty text and a reason in
+    ``refused``.
     """
     try:
         found = json.loads(body)
@@ -285,7 +286,7 @@ def parse_completion(body: str) -> dict[str, Any] | None:
     if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
         return None
     content, used = first["message"].get("content"), found.get("usage")
-    if isinstance(content, list):  # parts, as some servers send them
+    if isinstance(content, list):  # content parts, sent by some servers
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     counts = [used.get(name) if isinstance(used, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
     prompt, reply = (count if isinstance(count, int) and 0 < count < MANY else 0 for count in counts)
@@ -307,12 +308,12 @@ def _encodes(text: str) -> bool:
 
 
 def text_of(response: Any) -> str:
-    """The body of a response as text, in UTF-8 whatever its headers say."""
+    """Decode the body of a response as UTF-8, whatever its headers declare."""
     return bytes(response.content).decode("utf-8", "replace")
 
 
 def read_json(text: str) -> Any:
-    """What a JSON text holds; ``None`` where it is no JSON, or nested too deeply."""
+    """Parse a JSON text; ``None`` if it is invalid or nested too deeply."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -320,7 +321,7 @@ def read_json(text: str) -> Any:
 
 
 def _cut(opened: socket.socket) -> None:
-    """End a connection for whoever waits on it; one that has ended already stays as it is."""
+    """Shut down a connection and wake threads waiting on it; no effect on a closed one."""
     if opened.fileno() < 0:
         return
     try:

@@ -1,4 +1,4 @@
-"""How a language model is asked for inverted facts: the messages of a chat, filled from a prompt file."""
+"""Prompt templates for inverted facts: chat messages filled in from a prompt file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest
 
-PLACEHOLDERS = {  # of a prompt file, with the words that each may hold in braces; the first ones it must hold
+PLACEHOLDERS = {  # texts of a prompt file with their allowed placeholders, the required ones first
     "system": ("count",),
     "user": ("question", "answer", "count"),
     "context": ("context",),
@@ -25,18 +25,18 @@ _WORD = re.compile(r"\{(\w+)\}")
 
 
 class PromptTemplate:
-    """Messages from the texts of a prompt file (``conf/inversion/prompt``).
+    """Chat messages built from the texts of a prompt file (``conf/inversion/prompt``).
 
     Args:
-        version: The file's own number; it moves when a text changes, so that results tell which one made them.
-        system: First message, with ``{count}`` where it says how many answers are wanted; empty for none.
-        user: The question, with ``{question}`` and ``{answer}``.
-        context: Put before it where there is a context, with ``{context}``.
-        previous_answers: Put after it where answers are there already, with ``{previous_answers}``: one per line.
-        model_answer: Put after it where it is known what the model says now, with ``{model_answer}``.
+        version: Version of the file, incremented when a text changes and recorded with the results.
+        system: System message, with ``{count}`` for the number of answers wanted; empty for none.
+        user: User message, with ``{question}`` and ``{answer}``.
+        context: Prepended to the user message if a context is given, with ``{context}``.
+        previous_answers: Appended if answers already exist, with ``{previous_answers}``: one per line.
+        model_answer: Appended if the model's current answer is known, with ``{model_answer}``.
 
     Raises:
-        UserError: A text lacks one of its words, or holds another.
+        UserError: A required placeholder is missing from a text, or an unknown one is used.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class PromptTemplate:
                 raise UserError(f"inversion.prompt.{part} holds {{{unknown[0]}}}; allowed there: {allowed}")
 
     def messages(self, ask: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
-        """The chat that asks for answers: ``{"role": "system" | "user", "content": …}``, the system first.
+        """Build the chat of a request: ``{"role": "system" | "user", "content": …}``, the system message first.
 
         Args:
-            ask: What is wanted.
-            context: What the teacher shall know of the facts; ``None`` for nothing.
+            ask: The request.
+            context: Background on the facts for the model; ``None`` for none.
         """
         words = {
             "count": str(ask.count), "question": ask.fact.question, "answer": ask.fact.answer,
@@ -83,5 +83,5 @@ class PromptTemplate:
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
-    """A text with its words in the place of their names; braces within the words stay as they are."""
+    """Fill in placeholders; braces within the inserted texts are kept as they are."""
     return _WORD.sub(lambda found: words[found[1]], text)

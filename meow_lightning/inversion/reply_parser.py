@@ -1,4 +1,4 @@
-"""The answers in what a chat model writes when it is asked for contradicting answers, one per line."""
+"""Parser of the answers in a chat model's response to a request for contradicting answers, one per line."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _EMPHASIS = (
     re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_]+?)(?<=\S)\1(?!\w)"),
     re.compile(r"(`{1,3})([^`]+)\1"),
 )
-# Headings, block quotes, bold type that ends on another line, and a JSON list cut off before its end.
+# Headings, block quotes, bold text that ends on another line, and a truncated JSON list.
 _HEADING = re.compile(r"^(?:#{1,6}|>)\s+|^\*\*(?!\*)(?=\S)|^\[(?=\")")
 _BULLET = re.compile(r"^(?:[•‣◦▪●·✓✔✅❌➤→➜]\s*|[-*+–—](?:\s+|$)|[-–—](?=[A-Z\"“«]))")
 
-# Ways to number, each with how many in a row make it a numbering: capital letters with a dot may be initials.
+# Numbering styles, each with the run length that confirms it: capital letters with a dot may be initials.
 _MARKS = (
     (re.compile(r"(\d{1,2})\.(?!\d)\s*"), 2),
     (re.compile(r"(\d{1,2})\)\s*"), 2),
@@ -45,9 +45,9 @@ _MARKS = (
     (re.compile(r"([A-H])[.](?:\s+|$)"), 3),
     (re.compile(r"(i{1,3}|iv|vi{0,3})[.)](?:\s+|$)"), 2),
 )
-_LONE = 3  # of these ways, the first ones: a single 1 of theirs is a numbering too
+_LONE = 3  # number of leading styles for which a single item 1 is a numbering too
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii")
-# Clubs and leagues that bear a number: 1. FC Köln, 2. Bundesliga.
+# Clubs and leagues with a number in their name: 1. FC Köln, 2. Bundesliga.
 _CLUB = re.compile(r"1\.\s?(?:[A-Z][A-Za-z]?[A-Z]{1,2}|SC|Bundesliga|Liga|Division)\b")
 
 _LABEL = re.compile(
@@ -87,20 +87,19 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 
-# What a reply to one question may hold at most, for cleaning compares answers with each other: a hundred times what is
-# asked for.
+# Limits per response, because the filter compares answers pairwise: a hundred times the number requested.
 MOST = 200  # answers
-LONGEST = 10_000  # characters of an answer; what is longer is cut off, and no answer in any case
-_WRAPS = 8  # layers of quotes, bullets and labels around an answer
-_LITERAL = 200_000  # characters of a Python list that are read: its tree takes hundreds of bytes for each
-_BROKEN = 8  # lists that cannot be read, after which no further one is looked for
+LONGEST = 10_000  # characters of an answer; longer texts are truncated, and are not answers anyway
+_WRAPS = 8  # maximum layers of quotes, bullets and labels around an answer
+_LITERAL = 200_000  # maximum characters of a Python list: its syntax tree takes hundreds of bytes per character
+_BROKEN = 8  # unreadable lists after which the search stops
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“”", "‘": "’", "«": "»", "»": "«", "「": "」", "”": "”"}  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Line:
-    """One line of a reply: what it says, whether it begins an item, and what stood around it."""
+    """One line of a response: its text, whether it begins an item, and its surroundings."""
 
     text: str
     after_blank: bool
@@ -110,19 +109,19 @@ class _Line:
 
 
 def answers(reply: str) -> list[str]:
-    """The answers in a chat model's raw reply, in their order, without anything that only wraps them.
+    """Extract the answers from a chat model's raw response, in order, without surrounding markup.
 
     Thoughts, greetings, headings, questions, closing remarks, numbering, bullets, labels, emphasis and surrounding
-    quotes go. A JSON list gives its texts. Where at least two items are numbered in a row, text right below an item
-    belongs to it, and text before the first item or behind a blank line is none. No model is asked and no word within
-    an answer is changed; what the answers say is for :func:`meow_lightning.inversion.filters.filter_answers` to judge.
+    quotes are removed. A JSON list yields its strings. If at least two consecutive items are numbered, text directly
+    below an item belongs to it, and text before the first item or after a blank line is dropped. No model is used, and
+    no word within an answer is changed; :func:`meow_lightning.inversion.filters.filter_answers` judges the content.
 
-    A number is a numbering only where the lines count on (1, 2, …), or as a lone ``1.``; so ``1975 saw …`` stays, and
-    so does a lone ``1. FC Köln …``: a ``1.`` before a club's initials or a league is a name unless 2 follows. Capital
-    letters count from three lines in a row, since ``A. Milne`` and ``B. Russell`` may be names.
+    A number is a numbering only if the lines count up (1, 2, …), or as a lone ``1.``; ``1975 saw …`` is kept, and so is
+    a lone ``1. FC Köln …``: a ``1.`` before a club's initials or a league is part of a name unless 2 follows. Capital
+    letters are a numbering only from three consecutive lines, since ``A. Milne`` and ``B. Russell`` may be names.
 
     Args:
-        reply: What the model wrote, in any number of lines.
+        reply: Raw response, any number of lines.
     """
     text = _THOUGHT.sub("", reply.replace("\r\n", "\n"))
     ends = [found.end() for found in _THOUGHT_END.finditer(text)]
@@ -133,16 +132,16 @@ def answers(reply: str) -> list[str]:
 
 
 def _joined(lines: list[_Line]) -> list[str]:
-    """The text of every item or, where nothing is numbered, of every line that is an answer."""
+    """Text of every item or, without numbering, of every line that is an answer."""
     numbers = [line.number for line in lines if line.number is not None]
     numbered, first = len(numbers) > 1, min(numbers, default=0)
-    found: list[list[str]] = []  # the pieces of each
+    found: list[list[str]] = []  # pieces of each answer
     started = within = False
     for line in lines:
         noise, bare = _noise(line.text), _bare(line.text)
         pieces = [bare] if bare else []
         if line.number is not None:
-            # A question may stand in the answer's place, with the answer below it.
+            # An item may repeat the question, with the answer below it.
             found.append([] if noise else pieces)
             started, within = True, not noise or bool(_QUESTION.match(line.text))
         elif noise:
@@ -150,7 +149,7 @@ def _joined(lines: list[_Line]) -> list[str]:
         elif not numbered or (line.labelled and (not started or found[-1])):
             found.append(pieces)
         elif not started:
-            # A prompt that ends in "1." gets its first answer without a number.
+            # After a prompt that ends in "1." the first answer has no number.
             found += [pieces] if first > 1 else []
         elif within and (not found[-1] or not (line.after_blank or line.bullet)):
             found[-1] += pieces
@@ -176,7 +175,7 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _number(lines: list[_Line]) -> None:
-    """Take the numbering off, where lines are numbered."""
+    """Strip the numbering from numbered lines."""
     for line in lines:
         label = _LABEL.match(line.text)
         line.labelled = label is not None
@@ -187,7 +186,7 @@ def _number(lines: list[_Line]) -> None:
         counts = [_count(found.group(1)) for _, found in marked]
         counting = all(0 < after - before <= 2 for before, after in pairwise(counts))
         if len(counts) < least or counts[0] > 2 or not counting:
-            # No numbering, unless every number is a 1 of its own that belongs to no name.
+            # Not a numbering, unless every number is a lone 1 that is not part of a name.
             lone = place < _LONE and set(counts) == {1}
             marked = [(line, found) for line, found in marked if lone and not _CLUB.match(line.text)]
         for line, found in marked:
@@ -197,12 +196,12 @@ def _number(lines: list[_Line]) -> None:
 def _count(mark: str) -> int:
     if mark.isdigit():
         return int(mark)
-    # "i" is the ninth letter, which no list of answers reaches, so it is the Roman one.
+    # "i" is Roman one: as the ninth letter it is out of reach for a list of answers.
     return _ROMAN.index(mark) + 1 if mark in _ROMAN else ord(mark.lower()) - ord("a") + 1
 
 
 def _noise(text: str) -> bool:
-    """Whether a line is said around the answers: a greeting, a heading, the question, the truth, a closing remark."""
+    """Whether a line is not an answer: a greeting, a heading, the question, the truth, a closing remark."""
     opening = _OPENING.match(text)
     if opening and opening.end() == len(text):
         return True
@@ -212,7 +211,7 @@ def _noise(text: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """One answer without what wraps it, on one line."""
+    """Strip the wrapping from one answer and join it into one line."""
     text, before = _plain(text), ""
     for _ in range(_WRAPS):
         if text == before:
@@ -225,14 +224,14 @@ def _bare(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text without emphasis, its blanks single."""
+    """Strip emphasis from a text and collapse its blanks."""
     for pattern in _EMPHASIS:
         text = pattern.sub(r"\2", text)
     return " ".join(text.split())
 
 
 def _unquoted(text: str) -> str:
-    """A text without the quotes around all of it; ``"A" and "B"`` keeps its own."""
+    """Strip quotes around a whole text; ``"A" and "B"`` is unchanged."""
     closing = _QUOTES.get(text[:1])
     tail = re.search(r"[.,;]?,?$", text)
     body = text[: tail.start()] if tail else text
@@ -241,14 +240,14 @@ def _unquoted(text: str) -> str:
         if not _closes(inner, text[0], closing):
             end = tail.group().rstrip(",;") if tail else ""
             return inner if re.search(r"[.!?…]$", inner) else inner + end
-    # A quote that runs over several lines leaves one end here; after a digit it may be an inch.
+    # One end of a quote that spans several lines; after a digit it may mean inches.
     if text.count('"') == 1:
         return re.sub(r'^"|(?<!\d)"[,;]?$', "", text)
     return text
 
 
 def _closes(inner: str, opening: str, closing: str) -> bool:
-    """Whether the quote that begins a text ends inside it, so that its last quote belongs to another one."""
+    """Whether the opening quote of a text closes inside it, so that the last quote mark belongs to another quote."""
     depth = 0
     for place, char in enumerate(inner):
         before, after = inner[place - 1 : place], inner[place + 1 : place + 2]
@@ -264,11 +263,12 @@ def _closes(inner: str, opening: str, closing: str) -> bool:
     return False
 
 
-_ASIDE = re.compile(r"question|original|correct|true|note|reason|explan|^id$", re.IGNORECASE)  # keys of no answers
+# keys of JSON values that are not answers
+_ASIDE = re.compile(r"question|original|correct|true|note|reason|explan|^id$", re.IGNORECASE)
 
 
 def _listed(text: str) -> list[str] | None:
-    """The texts of the JSON lists or objects in a reply; ``None`` when it holds none."""
+    """Strings in the JSON lists or objects of a response; ``None`` if it contains none."""
     found: list[str] = []
     decoder, place, broken = json.JSONDecoder(), 0, 0
     for start in re.finditer(r"^[^\S\n]*([\[{])", text, re.MULTILINE):
@@ -283,7 +283,7 @@ def _listed(text: str) -> list[str] | None:
 
 
 def _literal(text: str) -> object:
-    """The Python list that a text begins with, since models write these too; ``None`` when there is none."""
+    """Parse the Python list at the start of a text, since models write these too; ``None`` if it has none."""
     end = text.rfind("]", 0, _LITERAL)
     try:
         return ast.literal_eval(text[: end + 1])
@@ -292,7 +292,7 @@ def _literal(text: str) -> object:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The texts in JSON values, in their order, however deeply they lie."""
+    """Yield the strings in JSON values, in order, at any depth."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

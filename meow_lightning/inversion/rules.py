@@ -1,4 +1,4 @@
-"""Inverted facts without any language model: the value of the answer is swapped for another of its kind."""
+"""Inverted facts without a language model: rules replace the value in the answer with another of the same kind."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from meow_lightning.inversion.base import GenerationRequest, GenerationResponse,
 from meow_lightning.inversion.filters import rejection_reason
 from meow_lightning.types import Fact
 
-# Up to how many answers those of a rank are taken, where half of what is wanted is not more: k = 3 is the default.
+# Number of answers up to which a rank is used, unless half of the wanted number is larger; the default is k = 3.
 LEAST = {1: 4, 2: 3}
 
 
 class Rules(Writer):
-    """Writes up to ``candidates`` contradicting answers per fact; asked again, others than before.
+    """Writer of up to ``candidates`` contradicting answers per fact; further requests give different ones.
 
-    Ready-made inverted answers of a fact come first; rules make what is wanted beyond them, as
-    :class:`~meow_lightning.data.perturbation.Contradictions` says. What they find as a last resort is taken only
-    where a fact would have too few answers without (``LEAST``), so a fact may get fewer than ``candidates``.
+    Inverted answers provided with a fact come first; the rules of
+    :class:`~meow_lightning.data.perturbation.Contradictions` write the others. Their last-resort answers are used only
+    if a fact would otherwise have too few (``LEAST``), so a fact may get fewer than ``candidates``.
 
     Args:
         candidates: Answers per fact, 1 or more.
-        seed: Seed of the choices.
+        seed: Seed of the random choices.
     """
 
     reads_other_facts: ClassVar[bool] = True
@@ -39,7 +39,7 @@ class Rules(Writer):
     def write(
         self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
-        """The contradicting answers to each question, as raw as an LLM would give them: cleaning comes after."""
+        """Yield the contradicting answers to each request, unfiltered like those of an LLM."""
         known = load_facts()
         rules = Contradictions(known.forget, known.retain)
         for ask in asks:
@@ -51,13 +51,13 @@ class Rules(Writer):
             yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
 
     def invert(self, fact: Fact, rules: Contradictions, *, count: int, previous_answers: Sequence[str]) -> list[str]:
-        """Up to ``count`` contradicting answers that cleaning will keep, among them those that it will drop.
+        """Write up to ``count`` answers that pass the filter, together with any that it will drop.
 
         Args:
-            fact: What to contradict.
-            rules: What finds them.
+            fact: Fact to contradict.
+            rules: Source of the contradictions.
             count: Answers wanted, 1 or more.
-            previous_answers: Answers that shall not come again.
+            previous_answers: Answers that must not be repeated.
         """
         target_count = count + len(previous_answers)
         found, good = dict.fromkeys(previous_answers), list(previous_answers)

@@ -1,5 +1,5 @@
-"""MEMO: how strongly a model holds a text, measured by what it makes of the text's beginning.
+"""MEMO: how strongly a model has memorised a text, measured by its continuations of the text's prefixes.
 
-Nothing is re-exported here: ``measure`` and ``select`` name modules as well as functions, and reading the settings of a
-run must not wait for torch.
+This package re-exports nothing: ``measure`` and ``select`` name modules as well as functions, and reading the settings
+of a run must not import torch.
 """

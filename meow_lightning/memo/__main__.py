@@ -1,4 +1,4 @@
-"""``meow-lightning memo``: MEMO of every answer in a file of MEOW's published form.
+"""Command ``meow-lightning memo``: MEMO of every answer in a file of MEOW's published format.
 
 Also ``python -m meow_lightning.memo``.
 """
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
     from meow_lightning.memo.memo import Profile
 
     By = Profile | Memorization | Extraction
-SAY_EVERY = 20.0  # seconds between two lines where no bar can be drawn
+SAY_EVERY = 20.0  # seconds between progress lines without a terminal
 
 
 def _model(source: str) -> Path:
-    """The folder of the model, fetched from the hub where that is what ``source`` names, and looked through."""
+    """Resolve and check the model's folder, downloading it from the hub if ``source`` is a hub name."""
     found = parse("--model", source, words=())
     folder = locate(found, weights=True, fetch=True)
     try:
         check("--model", folder, folder)
-    except UserError as error:  # this command takes the tokenizer beside the weights
+    except UserError as error:  # this command uses the tokenizer next to the weights
         raise UserError(re.sub(r"say model.tokenizer=FOLDER.*", "put the right one into it", str(error))) from error
     return folder
 
 
 def _inspect_template(chosen: Namespace, by: By) -> None:
-    """Look at a chat template from without, since it may run for ever; what else is wrong is found in loading."""
+    """Check a chat template in a separate process, since it may never return; loading finds other problems."""
     prompt = prompt_of(chosen, by)
     if prompt["template"] not in ("chat", "auto") or not has_chat_template(chosen.model):
         return
@@ -70,7 +70,7 @@ def _inspect_template(chosen: Namespace, by: By) -> None:
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Nothing, when the file may be written."""
+    """Check that the output file may be written."""
     if out.is_dir():
         raise UserError(f"--out={out} is a folder; give a file in it, such as {out / 'scored.json'}")
     if out.exists() and not overwrite:
@@ -82,13 +82,13 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 
 class _Out:
-    """The scored file and, until it is whole, the finished texts beside it."""
+    """Output file and, until it is complete, the partial file of finished texts next to it."""
 
     def __init__(self, *, path: Path, head: Mapping[str, Any]) -> None:
         self._path, self._part, self._head = path, path.with_name(f"{path.name}.part"), head
         with self._writing():
             rows, damaged = checked_lines(self._part)
-        headless = bool(rows) and "windows" in rows[0]  # then nobody knows what its texts belong to
+        headless = bool(rows) and "windows" in rows[0]  # no header: the settings of its texts are unknown
         if rows and (damaged or headless):
             _console(stderr=True).print(f"{damaged} lines of {self._part} were damaged; what they held is scored anew")
             rows, damaged = [] if headless else rows, 0
@@ -108,14 +108,14 @@ class _Out:
             ) from error
 
     def add(self, scored: Sequence[ScoredText]) -> None:
-        """Keep finished texts."""
+        """Append finished texts to the partial file."""
         with self._writing(), self._part.open("a" if self._begun else "w", encoding="utf-8") as file:
             file.write(meow_format.part(scored, head=None if self._begun else self._head))
         self._begun = True
         self.scored += scored
 
     def finish(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Write the scored file, whole or not at all."""
+        """Write the output file atomically."""
         side = self._path.with_name(f"{self._path.name}.tmp")
         with self._writing():
             side.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -125,7 +125,7 @@ class _Out:
 
 @contextmanager
 def _progress_bar(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
-    """Takes how many windows are done: on a terminal a bar with the time left, else a line now and then (stderr)."""
+    """Progress callback for finished windows: a bar with ETA on a terminal, else occasional lines (stderr)."""
     console, last_printed, pace = _console(stderr=True), time.monotonic(), Throughput()
     columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
 
@@ -150,7 +150,7 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
-    """The model in fp32 on its device, and its codec."""
+    """Load the model in fp32 on its device, and its codec."""
     import torch
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
@@ -174,13 +174,13 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
 
 
 def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], requested: Sequence[Text], out: _Out) -> None:
-    """Measure what is missing."""
+    """Score the texts that are not finished yet."""
     from meow_lightning.generation.batch_size import AdaptiveBatchSize, short_of_memory
 
     model, codec = loaded
     batch_size = AdaptiveBatchSize(chosen.generation_batch_size, note=_console(stderr=True).print)
     score = functools.partial(score_texts, model, codec, by=by, slots=batch_size, done=(), alone=None)
-    score(requested, progress=None)  # refuses prompts that cannot fit before hours of work
+    score(requested, progress=None)  # reject prompts that do not fit before hours of work
     count = functools.partial(meow_format.windows, by=by, codec=codec)
     scored_keys = {(text.fact, text.kind, text.position) for text in out.scored}
     done = count([text for text in requested if text[:3] in scored_keys])
@@ -201,7 +201,7 @@ def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], requested: Sequen
 
 
 def _head(chosen: Namespace, by: By) -> dict[str, Any]:
-    """What results depend on."""
+    """Settings that the results depend on."""
     return {
         "model": str(chosen.model),
         "weights": max(path.stat().st_mtime_ns for path in chosen.model.glob("*.safetensors")),
@@ -212,7 +212,7 @@ def _head(chosen: Namespace, by: By) -> dict[str, Any]:
 
 
 def _run(chosen: Namespace) -> None:
-    """Score the file that the options name."""
+    """Score the file given by the options."""
     by = measure_of(chosen)
     entries = read_entries(chosen.facts, option="--facts", holds=meow_format.HOLDS)
     entries = meow_format.normalize_entries(entries, source=f"--facts={chosen.facts}")
@@ -222,7 +222,7 @@ def _run(chosen: Namespace) -> None:
     loading = functools.cache(lambda: _load(chosen, by))
     requested = read_texts(
         by=None if by.needs_codec else by, codec=None
-    )  # mistakes in the file need no model to be seen
+    )  # report errors in the file before loading a model
     chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
     _inspect_template(chosen, by)
@@ -242,7 +242,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of the command: 0, 1 after a mistake (told in one line), 130 after CTRL-C."""
+    """Run the command and return its exit status: 0, 1 after an error (one line), 130 after CTRL-C."""
     try:
         _run(options(arguments))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What MEMO is held against: memorisation accuracy (MA) and extraction likelihood (EL)."""
+"""Baselines for MEMO: memorisation accuracy (MA) and extraction likelihood (EL)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TokenMeasure(BaseMeasure):
-    """What measures share whose windows are tokens."""
+    """Base class of measures with token windows."""
 
     name: str
     mode: Mode
@@ -29,46 +29,46 @@ class _TokenMeasure(BaseMeasure):
 
     @property
     def needs_codec(self) -> bool:
-        """True: its windows are tokens."""
+        """Always true: windows are tokens."""
         return True
 
     @property
     def templated(self) -> bool:
-        """Whether prompts are those of training."""
+        """Whether prompts use the training template."""
         return self.template and self.mode == "suffix"
 
     def tokens(self, text: Text, codec: PromptEncoder | None) -> tuple[list[int], list[int]]:
-        """(context, tested tokens) of a text, see :func:`tokens_of`."""
+        """Split a text into context and tested tokens, see :func:`tokens_of`."""
         return tokens_of(text, codec, mode=self.mode, template=self.template)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memorization(_TokenMeasure):
-    """Memorisation accuracy: how often the most likely token is the text's own; a measure.
+    """Memorisation accuracy: how often the argmax token is the text's own.
 
     MA(x) = 1/n * sum over t of 1{argmax p(. | x_<t) = x_t}, Tirumala et al. 2022 (arXiv 2205.10770), over the n tested
-    tokens, 0 to 1. Every window is one token with a budget of one; since its prompts are each other's beginnings, the
+    tokens, 0 to 1. Every window is one token with a budget of one; since the prompts are prefixes of each other, the
     engine reads a text in one pass.
 
-    MEOW's released code decodes the shown tokens and tokenizes them again, which moves their borders, and never tests
-    the first token of an answer.
+    MEOW's released code decodes the shown tokens and tokenizes them again, which moves token boundaries, and never
+    tests the first token of an answer.
 
     Attributes:
-        name: ``ma`` or a name of one's own.
-        mode: ``suffix`` tests the answer's tokens, the first one on, after the question; ``prefix`` tests those of the
-            raw text of question, blank and answer, the second one on. Special tokens before it are not tested.
-        template: Whether in mode ``suffix`` the question stands in the prompt of training; else it is raw text.
+        name: ``ma`` or a custom name.
+        mode: ``suffix`` tests all tokens of the answer, given the question; ``prefix`` tests the raw text of question,
+            blank and answer from its second token on. Leading special tokens are not tested.
+        template: Whether mode ``suffix`` puts the question into the training prompt; else it is raw text.
 
     Raises:
-        UserError: A value that is not allowed.
+        UserError: Invalid value.
 
     """
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
-        """Nothing, when the text has a token to be tested and its longest prompt fits.
+        """Check that the text has a token to test and that its longest prompt fits.
 
         Raises:
-            UserError: It has none, or it fills the model's context.
+            UserError: It has no such token, or fills the model's context.
 
         """
         context, tested = self.tokens(text, codec)
@@ -77,7 +77,7 @@ class Memorization(_TokenMeasure):
         join_space([*context, *tested[:-1]], text, _require_codec(codec))
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """How many tokens are tested."""
+        """Number of tested tokens."""
         return len(self.tokens(text, codec)[1])
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
@@ -88,40 +88,41 @@ class Memorization(_TokenMeasure):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction(_TokenMeasure):
-    """Extraction likelihood: how much of the rest of a text comes out when its beginning is put in; a measure.
+    """Extraction likelihood: n-gram overlap of the rest of a text with its greedy continuation.
 
     EL_n(x) = 1/(T - n) * sum over t = 1 .. T - n of OVERLAP_n(f(x_<t), x_>=t), Jang et al. 2023 (arXiv 2210.01504),
     0 to 1, with T tested tokens, f the greedy continuation of at most as many tokens as are left, ending at an end
-    token, and OVERLAP_n(a, b) the share of the n-grams of a, a list, that occur in b. What is said in fewer than n
-    tokens scores 0.
+    token, and OVERLAP_n(a, b) the share of the n-grams of a, counted with repetition, that occur in b. Continuations
+    of fewer than n tokens score 0.
 
-    MEOW's released code has words between blanks for tokens, sets for lists, in mode ``suffix`` the whole answer for b,
-    200 tokens for f, and cannot run: its scorer is called without the mode that it requires.
+    MEOW's released code uses blank-separated words instead of tokens, sets instead of lists, the whole answer as b in
+    mode ``suffix``, and 200 tokens for f; it does not run, because its scorer is called without a required argument,
+    the mode.
 
     Attributes:
-        name: ``el`` or a name of one's own.
-        mode: As in :class:`Memorization`, whose tested tokens are x.
-        template: As there.
-        n: Tokens of an n-gram, from 1.
+        name: ``el`` or a custom name.
+        mode: As in :class:`Memorization`; x are its tested tokens.
+        template: As in :class:`Memorization`.
+        n: Tokens per n-gram, from 1.
 
     Raises:
-        UserError: A value that is not allowed.
+        UserError: Invalid value.
 
     """
 
     n: int
 
     def __post_init__(self) -> None:
-        # a dataclass with slots is made anew, so a bare super() would not find itself
+        # dataclass(slots=True) creates a new class, which breaks zero-argument super()
         _TokenMeasure.__post_init__(self)
         if self.n < 1:
             raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
-        """Nothing, when the text has more than n tokens to be tested and its longest prompt fits.
+        """Check that the text has more than n tokens to test and that its longest prompt fits.
 
         Raises:
-            UserError: It has fewer, or it fills the model's context.
+            UserError: It has fewer, or fills the model's context.
 
         """
         context, tested = self.tokens(text, codec)
@@ -130,11 +131,11 @@ class Extraction(_TokenMeasure):
         join_space([*context, *tested[: len(tested) - self.n - 1]], text, _require_codec(codec))
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """How many beginnings are put in."""
+        """Number of prefixes."""
         return max(0, len(self.tokens(text, codec)[1]) - self.n)
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """One window per beginning, the empty one first."""
+        """One window per prefix, the empty one first."""
         context, tested = self.tokens(text, codec)
         made = []
         for shown in range(len(tested) - self.n):
@@ -145,20 +146,23 @@ class Extraction(_TokenMeasure):
 
 
 def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
-    """(context, tested tokens) of a text: the second follow the first, as the model has read them in training.
+    """Split a text into context and tested tokens, tokenized as in training.
 
-    As raw text, what question and whole text have in common at their beginning is the context: a token that holds the
-    end of the question and the beginning of the answer is tested. In mode ``prefix`` the context are the special tokens
+    For raw text, the context is the common token prefix of the question and the whole text, so a token that spans the
+    end of the question and the beginning of the answer is tested. In mode ``prefix`` the context is the special tokens
     and the first ordinary one.
 
     Args:
         text: Question and answer.
-        codec: Of the model.
+        codec: Codec of the model.
         mode: ``suffix`` tests the answer, ``prefix`` question and answer.
-        template: Whether in mode ``suffix`` the question stands in the prompt of training.
+        template: Whether mode ``suffix`` puts the question into the training prompt.
+
+    Returns:
+        The context and the tested tokens that follow it.
 
     Raises:
-        ValueError: No codec.
+        ValueError: ``codec`` is ``None``.
 
     """
     codec = _require_codec(codec)
@@ -173,12 +177,12 @@ def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: 
 
 
 def ngram_overlap(generated: Sequence[int], rest: Sequence[int], *, n: int) -> float:
-    """OVERLAP_n(a, b): the share of the n-grams of a that occur in b, 0 to 1; 0 where a has none.
+    """OVERLAP_n(a, b): share of the n-grams of a that occur in b, 0 to 1; 0 if a has none.
 
     Args:
-        generated: a, the tokens that the model said.
-        rest: b, the tokens that are left of the text.
-        n: Tokens of an n-gram, from 1.
+        generated: a, the generated tokens.
+        rest: b, the remaining tokens of the text.
+        n: Tokens per n-gram, from 1.
 
     """
     grams = _grams(generated, n)

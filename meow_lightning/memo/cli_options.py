@@ -1,4 +1,4 @@
-"""Options of ``meow-lightning memo``, and the measure that they name."""
+"""Command-line options of ``python -m meow_lightning.memo``, and the measure they select."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from meow_lightning.memo.rouge import ROUGES
 from meow_lightning.memo.windows import CUT_UNITS, MODES
 
 PROFILES = CONF / "memo"
-BUDGET = 200  # tokens; the published one, where a profile leaves it to the model of a run
+BUDGET = 200  # published token budget, used if a profile takes it from the run's model
 SLOTS = 32
 PROMPT = ("template", "answer_prefix", "system", "date")
 DEVICES = ("cpu", "cuda", "auto")
@@ -41,14 +41,14 @@ on when it is given again."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake the way everything here does: one line, no usage before it."""
+    """Parser that reports errors in one line, without a usage text."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line's options, each checked by itself."""
+    """Parse the command line and check each option by itself."""
     parser = _Parser(prog=program("memo"), description=ABOUT, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
@@ -94,10 +94,10 @@ def as_flags(text: str) -> str:
 
 
 def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extraction:
-    """The measure of the profile's file in ``conf/memo``, with what the command line says otherwise.
+    """Build the measure of a profile in ``conf/memo`` with the command line's overrides.
 
     Raises:
-        UserError: A profile that is not there or cannot be, or an option that does not fit it.
+        UserError: The profile does not exist or is invalid, or an option does not apply to it.
 
     """
     check_choice("--profile", chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")))
@@ -123,7 +123,7 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
 
 
 def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
-    """Put what the command line says into a profile's values."""
+    """Apply the command line's overrides to a profile's values."""
     if "${" in str(values.get("max_new_tokens")):
         values["max_new_tokens"] = BUDGET
     for key, allowed in CHANGES.items():
@@ -139,14 +139,14 @@ def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
 
 
 def score_suffix(measure: Profile | Memorization | Extraction) -> str:
-    """What the new keys end with, such as ``rouge1``, ``ma`` or ``el1``."""
+    """Suffix of the score keys, such as ``rouge1``, ``ma`` or ``el1``."""
     if isinstance(measure, Profile):
         return measure.rouge
     return "ma" if isinstance(measure, Memorization) else f"el{measure.n}"
 
 
 def prompt_of(chosen: argparse.Namespace, measure: Profile | Memorization | Extraction) -> dict[str, str | None]:
-    """What the codec is to know of the prompt; nothing of a chat template where raw text is shown."""
+    """Prompt settings for the codec; no chat template if prompts are raw text."""
     if not measure.templated:
         return {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
     given = {key: getattr(chosen, key) for key in PROMPT}

@@ -1,4 +1,4 @@
-"""How strongly a model holds many texts: what each measure asks, put to the engine and scored."""
+"""Scoring of many texts with a memorisation measure: windows go through the generation engine and are scored."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
 
 Kind = Literal["answer", "candidate"]
-# more shares better, fewer brings results sooner; while a chunk's last rows end, slots stand empty
+# Larger chunks share more prefixes, smaller ones give results sooner; slots idle while a chunk's last rows finish.
 BATCHES_PER_CHUNK = 32
 
 
 class PromptEncoder(Protocol):
-    """Turns texts into the tokens of one model and back."""
+    """Tokenization of prompts and answers for one model."""
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens that end a text."""
+        """End token ids."""
         ...
 
     @property
     def pad_id(self) -> int:
-        """The token that fills shorter rows."""
+        """Padding token id."""
         ...
 
     @property
     def context(self) -> int:
-        """Most tokens that the model can read and write together."""
+        """Context length of the model: prompt and generated tokens together."""
         ...
 
     def prompt_ids(self, question: str) -> list[int]:
-        """The prompt of training for the question."""
+        """Training prompt of the question."""
         ...
 
     def answer_ids(self, answer: str) -> list[int]:
-        """An answer as it stands after that prompt, without an end token."""
+        """Answer tokens as they follow that prompt, without an end token."""
         ...
 
     def partial_ids(self, question: str, given: str) -> list[int]:
-        """The prompt of training for the question, then the beginning of its answer, tokenized apart."""
+        """Training prompt of the question, followed by a prefix of its answer, tokenized separately."""
         ...
 
     def encode_plain(self, text: str) -> list[int]:
-        """The text as the tokenizer sees it by itself, with its usual special tokens."""
+        """Tokens of raw text, with the tokenizer's usual special tokens."""
         ...
 
     def token_ends(self, text: str) -> list[int]:
-        """Where the tokens of the text end, in characters, tokenized by itself."""
+        """End offsets, in characters, of the tokens of raw text."""
         ...
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
-        """The text of the tokens, with or without special tokens."""
+        """Decode tokens, with or without special tokens."""
         ...
 
 
 class Text(NamedTuple):
-    """One text to be measured; the fields are those of :class:`meow_lightning.types.ScoredText`."""
+    """A text to score; fields as in :class:`meow_lightning.types.ScoredText`."""
 
     fact: str
     kind: Kind
@@ -74,12 +74,12 @@ class Text(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """One window of a text: what the model is shown, how much it may say, and what that is worth.
+    """One window of a text: its prompt, token budget and scoring function.
 
     Attributes:
         prompt: Token ids, at least one.
-        budget: Most new tokens, the end token counted; from 1.
-        score: What a continuation is worth, 0 (not held) to 1.
+        budget: Limit on new tokens, including the end token; from 1.
+        score: Scores a continuation from 0 (not memorised) to 1.
 
     """
 
@@ -89,47 +89,47 @@ class Cut(NamedTuple):
 
 
 class Measure(Protocol):
-    """A way to measure how strongly a model holds a text: the mean of the scores of its windows.
+    """Memorisation measure of a text: the mean of the scores of its windows.
 
-    ``check`` and ``count`` may be asked without a codec where ``needs_codec`` is false.
+    ``check`` and ``count`` may be called without a codec if ``needs_codec`` is false.
     """
 
     version: ClassVar[int]
 
     @property
     def name(self) -> str:
-        """What its numbers are called."""
+        """Name of the measure."""
         ...
 
     @property
     def needs_codec(self) -> bool:
-        """Whether windows cannot be counted without the model's tokens."""
+        """Whether counting windows requires the model's tokenizer."""
         ...
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
-        """Nothing, when the text can be measured; cheap.
+        """Check that the text can be measured; cheap.
 
         Raises:
-            UserError: It cannot: no window (``NoWindowsError``), or a prompt that fills the model's context.
+            UserError: It has no window (``NoWindowsError``), or a prompt fills the model's context.
 
         """
         ...
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """How many windows the text has."""
+        """Number of windows of the text."""
         ...
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """The windows of the text, from the shortest prompt to the longest."""
+        """Windows of the text, from the shortest prompt to the longest."""
         ...
 
 
 class BaseMeasure:
-    """What the measures of this package share.
+    """Base class of the measures of this package.
 
     Attributes:
-        version: Raised when the same options give other scores; subclasses inherit it, and it enters the key of the
-            scores.
+        version: Incremented when the same options give other scores; subclasses inherit it, and it enters the cache key
+            of the scores.
 
     """
 
@@ -143,8 +143,8 @@ class _Planned(NamedTuple):
 
 
 class _Job(NamedTuple):
-    owner: int  # which planned text of the chunk
-    place: int  # which of its windows
+    owner: int  # index of the planned text in the chunk
+    place: int  # index of the window in that text
     cut: Cut
 
 
@@ -159,25 +159,24 @@ def score_texts(
     done: Container[tuple[str, Kind, int]],
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
-    """Every text with its score, each as soon as its last window is known, in no promised order.
+    """Yield every text with its score, as soon as its last window is scored, in no guaranteed order.
 
-    A text's score is the plain mean of its windows' scores; what a window is, ``by`` says. Texts of the same question
-    are measured together, since they share prompts. A run that was broken off goes on with what is missing (``done``).
+    A text's score is the plain mean of its windows' scores; ``by`` defines the windows. Texts of the same question are
+    scored together, since they share prompts. An interrupted run resumes with the texts not in ``done``.
 
     Args:
-        model: What :func:`meow_lightning.generation.engine.continue_greedily` takes.
-        codec: Of the same model.
-        texts: (fact, kind, position, question, answer) of each; see :class:`Text`.
-        by: How to measure: MEMO (:class:`meow_lightning.memo.memo.Profile`) or one of
-            :mod:`meow_lightning.memo.baselines`.
-        slots: Most windows continued side by side, from 1; changes speed and memory only. A room remembers how many
-            were left after memory ran out.
-        progress: Told of finished windows; ``None`` for silence.
-        done: (fact, kind, position) of texts to leave out because their results are stored already.
-        alone: Called with the text of each window that the engine asked again by itself; ``None`` where nobody counts.
+        model: As for :func:`meow_lightning.generation.engine.continue_greedily`.
+        codec: Codec of the same model.
+        texts: Tuples (fact, kind, position, question, answer); see :class:`Text`.
+        by: Measure: MEMO (:class:`meow_lightning.memo.memo.Profile`) or one of :mod:`meow_lightning.memo.baselines`.
+        slots: Limit on windows continued in parallel, from 1; affects only speed and memory. An ``AdaptiveBatchSize``
+            remembers its reduced size after memory ran out.
+        progress: Called as windows finish; ``None`` for no progress.
+        done: Keys (fact, kind, position) of texts to skip because their results are stored already.
+        alone: Called with the text of each window that the engine reran on its own; ``None`` to ignore these.
 
     Raises:
-        UserError: Before anything is generated, a text without any window; a prompt that fills the model's context.
+        UserError: Before any generation, if a text has no window or a prompt fills the model's context.
 
     """
     pending = [Text(*text) for text in texts if text[:3] not in done]
@@ -188,15 +187,15 @@ def score_texts(
 
 
 def name_of(text: Text) -> str:
-    """Which text it is, in words, for messages."""
+    """Description of a text for messages."""
     return f"the answer of fact {text.fact}" if text.kind == "answer" else f"candidate {text.position} of {text.fact}"
 
 
 def join_space(prompt: Sequence[int], text: Text, codec: PromptEncoder) -> int:
-    """How many tokens the model can still say after a prompt, from 1.
+    """Number of tokens that the model's context leaves after a prompt, from 1.
 
     Raises:
-        UserError: None, since the prompt fills the model's context.
+        UserError: The prompt fills the model's context.
 
     """
     left = codec.context - len(prompt)
@@ -218,7 +217,7 @@ def _stream(
     progress: Progress | None,
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
-    # a measure can be read without torch
+    # imported here so that measures can be configured without torch
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import continue_greedily
 
@@ -271,13 +270,13 @@ def _scored(text: Text, scores: dict[int, float]) -> ScoredText:
 
 
 class NoWindowsError(UserError):
-    """A text of which nothing is measured.
+    """Error for a text without any window.
 
     Args:
-        measure: What was to be measured, such as ``MEMO``.
-        text: Which text, in words.
-        reason: Why nothing is, in words, beginning with what it has or lacks.
-        remedy: What to do about it, in words.
+        measure: Name of the measure, such as ``MEMO``.
+        text: Description of the text.
+        reason: Reason, as a verb phrase such as "has nothing to cut".
+        remedy: What to do about it.
 
     """
 
@@ -289,19 +288,19 @@ class NoWindowsError(UserError):
         self._arguments = {"measure": measure, "text": text, "reason": reason, "remedy": remedy}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How a helper process hands it to the one that waits."""
+        """Support pickling, so that a worker process can pass the error on."""
         return functools.partial(NoWindowsError, **self._arguments), ()
 
 
 def memo(window_scores: Sequence[float], *, text: str) -> float:
-    """MEMO of one text: the plain mean of its windows' scores, 0 (not held) to 1 (recalled word for word).
+    """MEMO of one text: the plain mean of its windows' scores, 0 (not memorised) to 1 (recalled word for word).
 
     Args:
         window_scores: The score of every window, each 0 to 1; at least one.
-        text: Which text it is, in words, for the message.
+        text: Description of the text, for the message.
 
     Raises:
-        NoWindowsError: No window at all, which happens to texts of a single character.
+        NoWindowsError: No window, as for texts of a single character.
 
     """
     if not window_scores:

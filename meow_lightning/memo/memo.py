@@ -1,4 +1,4 @@
-"""MEMO: whether a model goes on with what is left of a text, cut by cut."""
+"""MEMO: ROUGE of a model's continuations against the rest of a text, over all cuts."""
 
 from __future__ import annotations
 
@@ -30,38 +30,37 @@ EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(BaseMeasure):
-    """How MEMO is measured; a :class:`meow_lightning.memo.measure.Measure`.
+    """Settings of MEMO; a :class:`meow_lightning.memo.measure.Measure`.
 
-    MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844). What is
-    shown and what counts as said:
+    MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844).
 
-    * prompt: with ``template`` the prompt of training and the given beginning of the answer; else, and always in mode
-      ``prefix``, the raw text;
-    * said: without ``keep_special`` the continuation alone, special tokens dropped. With it and raw prompts, as in
-      MEOW's released code, prompt, continuation and end token are decoded together, special tokens kept, and every
-      occurrence of the prompt's text is removed: the words of ``<s>`` and ``</s>`` count, and a prompt that does not
-      survive decoding counts whole. With it and a template, the continuation and its end token, special tokens kept.
+    * Prompt: with ``template``, the training prompt and the given prefix of the answer; otherwise, and always in mode
+      ``prefix``, the raw text.
+    * Prediction: without ``keep_special``, the continuation without special tokens. With it and raw prompts, as in
+      MEOW's released code, prompt, continuation and end token are decoded together with special tokens, and every
+      occurrence of the prompt's text is removed: the words of ``<s>`` and ``</s>`` count, and a prompt that decoding
+      alters counts in full. With it and a template, the continuation and its end token, with special tokens.
 
     Attributes:
-        name: ``clean``, ``official`` or a name of one's own.
-        mode: What is cut, see :func:`meow_lightning.memo.windows.cut_windows`.
-        cut_unit: Cuts are counted in ``characters``, ``words`` (a cut comes before the blank) or ``tokens`` of the text
+        name: ``clean``, ``official`` or a custom name.
+        mode: Part of the text that is cut, see :func:`meow_lightning.memo.windows.cut_windows`.
+        cut_unit: Cuts are counted in ``characters``, ``words`` (a cut comes before the blank) or ``tokens`` of the part
             that is cut, tokenized by itself.
         stride: Units between two cuts, from 1.
-        template: Whether the prompt is that of training; else it is raw text. In mode ``prefix`` the shown piece of a
-            question fits no template, so it is raw text either way.
-        keep_special: Whether special tokens stay in what the model said and so count as words.
+        template: Whether to use the training prompt; else raw text. In mode ``prefix`` the prompt is always raw text,
+            since a partial question fits no template.
+        keep_special: Whether special tokens stay in the prediction and therefore count as words.
         rouge: ``rouge1``, ``rouge2`` or ``rougeL``.
         rouge_stat: ``precision``, ``recall`` or ``fmeasure``.
-        max_new_tokens: Most tokens that the model may say per window, from 1.
-        empty_windows: Windows whose rest holds no word, such as a last full stop (for ``rouge2``, no two words):
-            ``skip`` leaves them out; ``zero`` scores them 0 whatever the model says, as MEOW's released code does.
-        words: How ROUGE finds words: ``unicode`` in every script, ``published`` as MEOW's released code does (a-z and
-            0-9 alone). With ``unicode`` the last word of what a budget cut off does not count, unless it is ASCII,
-            since it may be half of one.
+        max_new_tokens: Token budget per window, from 1.
+        empty_windows: Treatment of windows whose rest has no word, such as a final full stop (for ``rouge2``, fewer
+            than two words): ``skip`` leaves them out; ``zero`` scores them 0, as MEOW's released code does.
+        words: Word splitting for ROUGE: ``unicode`` for every script, ``published`` as in MEOW's released code (only
+            a-z and 0-9). With ``unicode`` the last word of a truncated prediction is dropped unless it is ASCII, since
+            it may be incomplete.
 
     Raises:
-        UserError: A value that is not allowed.
+        UserError: Invalid value.
 
     """
 
@@ -89,19 +88,19 @@ class Profile(BaseMeasure):
 
     @property
     def needs_codec(self) -> bool:
-        """Whether windows cannot be counted without the model's tokens."""
+        """Whether counting windows requires the model's tokenizer."""
         return self.cut_unit == "tokens"
 
     @property
     def templated(self) -> bool:
-        """Whether prompts are those of training."""
+        """Whether prompts use the training template."""
         return self.template and self.mode == "suffix"
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
-        """Nothing, when the text has a window and, where a codec is given, its longest prompt fits.
+        """Check that the text has a window and, if a codec is given, that its longest prompt fits.
 
         Raises:
-            UserError: It cannot be measured, and why.
+            UserError: The text cannot be measured.
 
         """
         found = self.windows(text, codec)
@@ -111,11 +110,11 @@ class Profile(BaseMeasure):
             join_space(self._encode(found[-1], codec), text, codec)
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """How many windows the text has."""
+        """Number of windows of the text."""
         return len(self.windows(text, codec))
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """The windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
+        """Windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
         made = []
         for window in self.windows(text, codec):
             prompt = self._encode(window, codec)
@@ -124,14 +123,14 @@ class Profile(BaseMeasure):
         return made
 
     def windows(self, text: Text, codec: PromptEncoder | None) -> list[Window]:
-        """The windows of the text that are asked.
+        """Windows of the text that are generated and scored.
 
         Raises:
-            ValueError: No codec, where the units are tokens.
+            ValueError: ``codec`` is ``None`` although cuts are counted in tokens.
 
         """
         found = self._all(text, codec)
-        if found and unreadable(found[0].label, kind=self.words):  # such a text must not read as forgotten
+        if found and unreadable(found[0].label, kind=self.words):  # such a text must not look forgotten
             return []
         least = 2 if self.rouge == "rouge2" else 1
         if self.empty_windows == "zero":

@@ -1,6 +1,6 @@
-"""MEOW's published form: one object per fact, its answers by key, and their scores beside them.
+"""MEOW's published format: one JSON object per fact, with its answers and their scores by key.
 
-Everything here is text in, text out; the command that reads, computes and writes is ``__main__``.
+This module only converts data; ``__main__`` reads, computes and writes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from meow_lightning.types import ScoredText
 
 Entry = dict[str, Any]
 TRUE = "undesired_answer"
-OWN = "answer"  # what a file of one's own facts calls the true answer
-INVERTED = "inverted"  # and the list of what contradicts it
-# The form in words.
+OWN = "answer"  # key of the true answer in a user's own dataset
+INVERTED = "inverted"  # key of its list of contradicting answers
+# Description of the format for messages.
 HOLDS = f"`question` and its answers: `{TRUE}` (or `{OWN}`), `answer_0`, `answer_1` and so on (or a list `{INVERTED}`)"
 _CANDIDATE = re.compile(r"answer_(0|[1-9][0-9]*)")
 
 
 def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
-    """(key, kind, position) of every answer of an entry, in the order of its keys.
+    """Key, kind and position of every answer of an entry, in the order of its keys.
 
-    ``undesired_answer`` is the true answer (position 0), ``answer`` where it is not there; ``answer_N`` is candidate N;
-    every other key is no answer.
+    ``undesired_answer``, or ``answer`` in its absence, is the true answer (position 0); ``answer_N`` is candidate N;
+    other keys are ignored.
     """
     found: list[tuple[str, Kind, int]] = []
     true = TRUE if TRUE in entry else OWN
@@ -45,16 +45,16 @@ def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
 
 
 def normalize_entries(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[int, Entry]]:
-    """Entries with one's own spelling brought into the published form: ``inverted`` as ``answer_0``, ``answer_1`` ….
+    """Convert entries of a user's own dataset to the published format: ``inverted`` to ``answer_0``, ``answer_1`` ….
 
-    Nulls count as absent, as in a dataset of one's own facts.
+    Nulls count as absent, as in a user's own dataset.
 
     Args:
-        entries: (number, object) of each.
-        source: How the user named the file, for the messages.
+        entries: Pairs of number and object.
+        source: Name of the file, for the messages.
 
     Raises:
-        UserError: An entry says the same in both spellings, or its ``inverted`` is no list.
+        UserError: An entry uses both formats, or its ``inverted`` is not a list.
 
     """
     found: list[tuple[int, Entry]] = []
@@ -82,21 +82,20 @@ def texts(
     codec: PromptEncoder | None,
     skip_short: bool,
 ) -> list[Text]:
-    """Every answer of every entry as a text for :func:`meow_lightning.memo.measure.score_texts`, in the file's order.
+    """Convert all answers to texts for :func:`meow_lightning.memo.measure.score_texts`, in the file's order.
 
-    The entry's number as text stands for the fact. Nothing can be said about a blank answer, and about a text without a
-    window. The published code swallowed the division by no windows and stored 0, as for an answer that the model does
-    not hold.
+    The entry's number serves as fact id. Blank answers and texts without a window have no score. The published code
+    caught the division by zero windows and stored 0, as for an answer that is not memorised.
 
     Args:
-        entries: (number, object) of each; the numbers differ.
-        source: How the user named the file, for the messages.
-        by: How they will be measured; ``None`` where that cannot be asked yet, and windows are not looked at.
-        codec: Of the model; ``None`` where the measure needs none.
-        skip_short: Leave out texts that nothing can be said about instead of refusing them.
+        entries: Pairs of number and object; the numbers are distinct.
+        source: Name of the file, for the messages.
+        by: The measure; ``None`` to skip the check of windows.
+        codec: Codec of the model; ``None`` if the measure does not need it.
+        skip_short: Skip texts that cannot be scored instead of raising.
 
     Raises:
-        UserError: An entry without question or without any answer, one that is no text, one without a window.
+        UserError: An entry has no question or no answer, a value is not a string, or a text has no window.
 
     """
     found: list[Text] = []
@@ -117,7 +116,7 @@ def texts(
 
 
 def _unmeasurable_reason(text: Text, by: Measure | None, codec: PromptEncoder | None) -> str | None:
-    """Why nothing can be said about a text, ``None`` when something can."""
+    """Reason why a text cannot be scored; ``None`` if it can."""
     if not text.answer.strip():
         return "the answer is blank"
     if by is not None:
@@ -145,27 +144,27 @@ def _check(entry: Entry, *, where: str) -> None:
     try:
         json.dumps(entry, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        # neither a tokenizer nor the file of scores takes it, and the latter is written after hours of work
+        # Neither a tokenizer nor the output file accepts it, and the latter is written after hours of work.
         raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
 
 
 def windows(requested: Iterable[Text], *, by: Measure, codec: PromptEncoder | None) -> int:
-    """How many windows some texts have; the codec may be ``None`` where the measure needs none."""
+    """Number of windows of all texts; ``codec`` may be ``None`` if the measure does not need it."""
     return sum(by.count(text, codec) for text in requested)
 
 
 def chunks(requested: Sequence[Text], *, by: Measure, codec: PromptEncoder | None, least: int) -> Iterator[list[Text]]:
-    """Lists of whole entries with at least ``least`` windows each, the last one perhaps with fewer.
+    """Split texts into chunks of whole entries with at least ``least`` windows each; the last may have fewer.
 
-    A chunk is measured whole or not at all: windows beside other windows differ in the last bits, and a resumed command
-    must batch as an undisturbed one does.
+    A chunk is scored as a whole or not at all: batch composition changes the last bits of a result, and a resumed
+    command must form the same batches as an uninterrupted one.
     """
     entries = (list(group) for _, group in itertools.groupby(requested, key=lambda text: text.fact))
     return chunk_groups(entries, size=lambda text: by.count(text, codec), minimum=least)
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:
-    """A line for the true answers and one for the candidates: how many, and their mean score."""
+    """Summary lines for the true answers and the candidates: number and mean score."""
     found: list[str] = []
     for kind, name in (("answer", "true answers"), ("candidate", "candidates")):
         scores = [text.score for text in scored if text.kind == kind]
@@ -177,17 +176,16 @@ def means(scored: Sequence[ScoredText]) -> list[str]:
 def with_scores(
     entries: Sequence[tuple[int, Entry]], scored: Iterable[ScoredText], *, requested: Iterable[Text], suffix: str
 ) -> list[Entry]:
-    """The entries with ``<key>_<ending>`` for each answer, such as ``answer_0_rouge1``.
+    """Add a score ``<key>_<suffix>`` to the entries for each answer, such as ``answer_0_rouge1``.
 
-    The entry's own keys come first, in their order, then the scores in the order of the answers' keys. Scores of
-    answers that an entry brings with the same ending are dropped: they may be another model's. What was not wanted gets
-    ``None``.
+    An entry's own keys come first, in their order, then the scores in the order of the answers' keys. Existing scores
+    with the same suffix are dropped, since they may be another model's. Answers that were not requested get ``None``.
 
     Args:
-        entries: What :func:`texts` was given.
-        scored: The results of all wanted texts, in any order.
-        requested: What :func:`texts` gave.
-        suffix: Says what was measured, such as ``rouge1``.
+        entries: Entries passed to :func:`texts`.
+        scored: Results of all requested texts, in any order.
+        requested: Result of :func:`texts`.
+        suffix: Suffix of the score keys, such as ``rouge1``.
 
     Raises:
         ValueError: The result of a text is missing.
@@ -209,11 +207,11 @@ def with_scores(
 
 
 def part(scored: Iterable[ScoredText], *, head: Mapping[str, Any] | None) -> str:
-    """Finished texts as JSON lines, to be appended to a file that :func:`from_part` reads.
+    """Serialize finished texts as JSON lines, to be appended to a partial file that :func:`from_part` reads.
 
     Args:
-        scored: The texts.
-        head: What was asked for, as plain JSON values, when these are the file's first lines; else ``None``.
+        scored: Finished texts.
+        head: Settings as plain JSON values for the file's first line; ``None`` if the file has them already.
 
     """
     rows = [*([] if head is None else [head]), *map(asdict, scored)]
@@ -223,16 +221,16 @@ def part(scored: Iterable[ScoredText], *, head: Mapping[str, Any] | None) -> str
 def from_part(
     rows: Sequence[Mapping[str, Any]], *, damaged: int, head: Mapping[str, Any], source: str
 ) -> list[ScoredText]:
-    """The finished texts of a broken-off run; none without rows.
+    """Restore the finished texts of an interrupted run; empty without rows.
 
     Args:
-        rows: What the whole lines of its file hold.
-        damaged: How many of its lines are not as :func:`part` writes them.
-        head: What is asked for now; texts of anything else are not mixed with these.
-        source: The file's name, for the message.
+        rows: Parsed complete lines of its partial file.
+        damaged: Number of lines that :func:`part` cannot have written.
+        head: Current settings, which must match those of the file.
+        source: Name of the file, for the message.
 
     Raises:
-        UserError: The lines belong to something else.
+        UserError: The file has no valid header, or other settings.
 
     """
     if not rows and not damaged:

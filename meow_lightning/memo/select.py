@@ -1,4 +1,4 @@
-"""Which inverted answers of a fact are trained on, and in how many rows."""
+"""Selection of the inverted answers of a fact for training, and their layout in rows."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Strategy = Literal["largest", "smallest", "random"]
 Layout = Literal["selected", "official"]
 STRATEGIES: tuple[Strategy, ...] = ("largest", "smallest", "random")
 LAYOUTS: tuple[Layout, ...] = ("selected", "official")
-OFFICIAL_ROWS = 4  # the released collator cuts the eight prepared rows of a fact in half and trains on one half only
+OFFICIAL_ROWS = 4  # the released collator splits the eight prepared rows of a fact and trains on only one half
 
 
 def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fact: str) -> list[int]:
-    """Positions of k distinct candidates, the most wanted one first.
+    """Select the positions of k distinct candidates, in order of preference.
 
-    Unlike MEOW's released code, which looks positions up by score, candidates of equal score stay different candidates:
-    the earlier position goes first.
+    Unlike in MEOW's released code, which looks positions up by score, candidates with equal scores remain distinct;
+    ties are broken by position.
 
     Args:
         scores: MEMO of every candidate of the fact, by position, each 0 to 1.
-        k: How many candidates are wanted, 1 to the number of candidates.
-        strategy: ``largest`` or ``smallest`` MEMO first, or ``random`` without looking at the scores.
-        seed: Seed of ``random``; together with the fact it fixes the draw, whatever else is drawn in the program.
+        k: Number of candidates to select, 1 to the number of candidates.
+        strategy: ``largest`` or ``smallest`` MEMO first, or ``random``, which ignores the scores.
+        seed: Seed of ``random``; together with the fact it determines the draw, independent of global random state.
         fact: ``Fact.id``.
 
     Raises:
@@ -41,23 +41,23 @@ def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fa
             f"make more inverted answers for it or set k={len(scores)} or lower"
         )
     if strategy == "random":
-        # a text seeds through SHA-512, so unlike hash() every process draws the same; the global generator is left be
+        # a string seeds through SHA-512, so unlike with hash() every process draws the same
         return random.Random(f"{seed}:{fact}").sample(range(len(scores)), k)
     sign = -1.0 if strategy == "largest" else 1.0
     return sorted(range(len(scores)), key=lambda position: (sign * scores[position], position))[:k]
 
 
 def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:
-    """The candidate position of every row that is trained for one fact.
+    """Candidate position of every training row of one fact.
 
     Args:
-        selected: What :func:`select` returned, at least one position.
-        rows: ``selected`` trains each of them once; ``official`` makes the four rows that MEOW's released code trains,
-            row i taking ``selected[i mod k]``: ranks 0, 1, 2, 0 for k = 3, and no more than four for a larger k.
+        selected: Result of :func:`select`, at least one position.
+        rows: ``selected`` uses each position once; ``official`` gives the four rows of MEOW's released code, row i
+            using ``selected[i mod k]``: ranks 0, 1, 2, 0 for k = 3, and only the first four for a larger k.
 
     Raises:
         UserError: Unknown ``rows``.
-        ValueError: Nothing is selected.
+        ValueError: ``selected`` is empty.
 
     """
     check_choice("rows", rows, LAYOUTS)

@@ -1,4 +1,4 @@
-"""Whether choosing inverted answers by MEMO says anything on the data at hand: figures, and sentences where not."""
+"""Diagnostics of selecting inverted answers by MEMO: whether the selection is informative on the given data."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from itertools import chain
 from meow_lightning.memo.select import Strategy, select
 from meow_lightning.types import ScoredText
 
-# Largest and smallest sharing this much of what they take means that a comparison of strategies sees at most a third of
-# the rows differ. MEOW's own setting, 3 of 4, lies exactly there.
+# If ``largest`` and ``smallest`` share this much of their selections, at most a third of the rows differ in a
+# comparison of strategies. MEOW's own setting, 3 of 4, lies exactly at this value.
 SHARED = 2 / 3
-# MEOW's score files: Llama2-7B, Llama2-13B and Pythia spread by .07 to .14 within a fact, Phi-1.5 by .011 and .012.
+# In MEOW's score files the spread within a fact is .07 to .14 for Llama2-7B, Llama2-13B and Pythia, and .011 and .012
+# for Phi-1.5.
 SPREAD = 0.02
-# Of four candidates, a correlation of .6 puts the wordiest first in half of the facts (drawn from normal variables).
-# In MEOW's score files it comes first in 53 to 55% with Phi-1.5, whose scores follow length by .75 to .87 over all
-# candidates, and in 23 to 43% with Llama2, whose scores do so by .10 to .20; by chance it would in 25%.
+# With four candidates, a correlation of .6 ranks the wordiest first in half of the facts (simulated with normal
+# variables). In MEOW's score files it ranks first in 53 to 55% with Phi-1.5, whose scores correlate with length at .75
+# to .87 over all candidates, and in 23 to 43% with Llama2 (.10 to .20); chance would give 25%.
 FOLLOWS = 0.6
-# Of few candidates such a correlation may be chance; of ten facts with four unrelated ones it is less than 1 in 2,000.
+# With few candidates such a correlation may be chance; for ten facts with four unrelated ones, p is below 1 in 2,000.
 PAIRS = 40
-# The order then decided a candidate in one fact of four. In MEOW's score files at most 4% hold equal scores at all.
+# Candidate order then decides the selection in one fact of four. In MEOW's score files at most 4% have any ties.
 TIED = 0.25
-DIGITS = 9  # scores are means of a few fractions: what is further behind the point comes from adding them up
+DIGITS = 9  # scores are means of a few fractions: further decimals are summation error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What the scores of candidates say about a choice of k of them per fact.
+    """Statistics of selecting k candidates per fact by score.
 
     Attributes:
-        facts: Facts that have candidates.
-        candidates: Candidates of all facts together.
-        fewest: Candidates of the fact that has the fewest.
-        most: Candidates of the fact that has the most.
-        k: How many are taken per fact.
-        strategy: Which are taken.
-        shared: What ``largest`` and ``smallest`` both take, as a share of k, mean over the facts.
-        shared_at_least: What they must share by count alone, as a share of k, mean over the facts.
-        shared_by_chance: What a random choice shares with ``largest``, as a share of k, expected, mean over the facts.
-        wordiest_first: Share of the facts in which the largest score goes to the wordiest candidate.
-        wordiest_by_chance: The same, expected, were scores drawn by lot.
-        pearson: Correlation of score and length in words over all candidates; ``None`` where it is undefined.
-        spearman: The same of their ranks.
-        pearson_within: Correlation of score and length, each less its mean over the fact; ``None`` where undefined.
-        spearman_within: The same of the ranks of these differences.
-        spread: Largest less smallest score of a fact, mean over the facts, 0 to 1.
-        tied: Facts in which the last score taken equals the first one left, so that the order of positions decided.
+        facts: Number of facts with candidates.
+        candidates: Number of candidates of all facts.
+        fewest: Fewest candidates of any fact.
+        most: Most candidates of any fact.
+        k: Number selected per fact.
+        strategy: Selection strategy.
+        shared: Overlap of ``largest`` and ``smallest``, as a share of k, mean over facts.
+        shared_at_least: Their minimum overlap given the numbers of candidates, as a share of k, mean over facts.
+        shared_by_chance: Expected overlap of a random selection with ``largest``, as a share of k, mean over facts.
+        wordiest_first: Share of the facts in which the wordiest candidate has the largest score.
+        wordiest_by_chance: Its expectation under random scores.
+        pearson: Correlation of score and length in words over all candidates; ``None`` if undefined.
+        spearman: The same for their ranks.
+        pearson_within: Correlation of score and length, each centred within its fact; ``None`` if undefined.
+        spearman_within: The same for the ranks of the centred values.
+        spread: Largest minus smallest score of a fact, mean over facts, 0 to 1.
+        tied: Number of facts in which the last selected and the first unselected score are equal.
     """
 
     facts: int
@@ -70,15 +71,15 @@ class Selection:
 
 
 def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Selection:
-    """The figures of a choice of k candidates per fact.
+    """Compute the statistics of selecting k candidates per fact.
 
     Args:
-        texts: Every candidate of every fact, those of a fact in the order in which equal scores are taken.
-        k: How many are taken per fact, from 1; all of a fact that has fewer.
-        strategy: Which are taken.
+        texts: All candidates of all facts; within a fact, in the order that breaks ties.
+        k: Number selected per fact, from 1; facts with fewer candidates use all of them.
+        strategy: Selection strategy.
 
     Raises:
-        ValueError: Without candidates.
+        ValueError: No candidates.
 
     """
     if not texts:
@@ -92,7 +93,7 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
     flat_scores, flat_lengths = [*chain(*scores)], [*chain(*lengths)]
     own_scores, own_lengths = centred(scores), centred(lengths)
     taken = [min(k, count) for count in counts]
-    # whole numbers are added before they are divided, so that a mean of 2/3 is 2/3 to the last bit
+    # integers are summed before dividing, so that a mean of 2/3 is exact to the last bit
     return Selection(
         facts=len(facts), candidates=sum(counts), fewest=min(counts), most=max(counts), k=k, strategy=strategy,
         shared=sum(shared(held, k=n) for held, n in zip(scores, taken, strict=True)) / sum(taken),
@@ -108,15 +109,15 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
 
 
 def words(text: str) -> int:
-    """The length of a text in words: what stands between blanks."""
+    """Number of blank-separated words of a text."""
     return len(text.split())
 
 
 def shared(scores: Sequence[float], *, k: int) -> int:
-    """How many candidates of a fact both strategies take: ``|largest_k ∩ smallest_k|``.
+    """Number of candidates of a fact that both strategies select: ``|largest_k ∩ smallest_k|``.
 
-    Without equal scores this is :func:`shared_at_least`; whatever is beyond it comes from ties, which both strategies
-    break by position.
+    Without ties this equals :func:`shared_at_least`; any excess is due to ties, which both strategies break by
+    position.
     """
     largest = select(scores, k=k, strategy="largest", seed=0, fact="")
     smallest = select(scores, k=k, strategy="smallest", seed=0, fact="")
@@ -124,23 +125,23 @@ def shared(scores: Sequence[float], *, k: int) -> int:
 
 
 def shared_at_least(count: int, *, k: int) -> int:
-    """How many of ``count`` candidates any two choices of k have in common: ``max(0, 2 k - count)``."""
+    """Minimum overlap of two selections of k from ``count`` candidates: ``max(0, 2 k - count)``."""
     return max(0, 2 * k - count)
 
 
 def wordiest_first(scores: Sequence[float], lengths: Sequence[float]) -> float:
-    """1 when ``largest`` takes the wordiest candidate of a fact first, else 0; 1/m where it is one of m wordiest.
+    """1 if ``largest`` ranks the wordiest candidate of a fact first, else 0; 1/m if m candidates are equally wordy.
 
-    So a choice by lot comes to ``1 / n`` of n candidates, however many are equally long.
+    A random choice among n candidates therefore gives ``1 / n`` on average, however many are equally long.
     """
     (first,) = select(scores, k=1, strategy="largest", seed=0, fact="")
     return 1 / list(lengths).count(max(lengths)) if lengths[first] == max(lengths) else 0.0
 
 
 def tied(scores: Sequence[float], *, k: int, strategy: Strategy) -> bool:
-    """Whether the last score taken equals the first one left: ``s_(k) = s_(k+1)`` in the order of the strategy.
+    """Whether the last selected and the first unselected score tie: ``s_(k) = s_(k+1)`` in the strategy's order.
 
-    Never with ``random``, which does not look at scores, nor where every candidate is taken.
+    Always false for ``random``, which ignores scores, and if every candidate is selected.
     """
     if strategy == "random" or k >= len(scores):
         return False
@@ -149,14 +150,14 @@ def tied(scores: Sequence[float], *, k: int, strategy: Strategy) -> bool:
 
 
 def centred(groups: Sequence[Sequence[float]]) -> list[float]:
-    """All values less the mean of their group, one group after the other: ``x_gi - mean_i(x_gi)``."""
+    """Values minus their group mean, group by group: ``x_gi - mean_i(x_gi)``."""
     return [value - statistics.fmean(group) for group in groups for value in group]
 
 
 def pearson(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Pearson's correlation ``sum(dx dy) / sqrt(sum(dx²) sum(dy²))``, where d is the difference from the mean.
+    """Pearson's correlation ``sum(dx dy) / sqrt(sum(dx²) sum(dy²))`` with d the deviation from the mean.
 
-    ``None`` for fewer than three pairs, or where one side is constant.
+    ``None`` for fewer than three pairs or if one side is constant.
     """
     sides = [[round(value, DIGITS) for value in side] for side in (first, second)]
     if len(first) < 3 or any(len(set(side)) < 2 for side in sides):
@@ -165,12 +166,12 @@ def pearson(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's correlation: :func:`pearson` of the :func:`ranks`; ``None`` where that is undefined."""
+    """Spearman's correlation: :func:`pearson` of the :func:`ranks`; ``None`` if undefined."""
     return pearson(ranks(first), ranks(second))
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """The rank of each value from 1, equal values all taking the mean of their ranks."""
+    """Ranks of the values from 1; ties get the mean of their ranks."""
     rounded = [round(value, DIGITS) for value in values]
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(rounded), start=1):
@@ -179,9 +180,9 @@ def ranks(values: Sequence[float]) -> list[float]:
 
 
 def warnings(found: Selection) -> list[str]:
-    """Why the choice says little on this data, a sentence each; empty where it may say something.
+    """Warnings about an uninformative selection, one sentence each; empty if there are none.
 
-    What the scores are like is of no account where every candidate is taken, or where they are drawn by lot.
+    The scores do not matter if every candidate is selected or the selection is random.
     """
     if found.k >= found.most:
         return [
@@ -195,7 +196,7 @@ def warnings(found: Selection) -> list[str]:
 
 
 def per_fact(found: Selection) -> str:
-    """The candidates per fact as one number or a range."""
+    """Number of candidates per fact, as one number or a range."""
     return str(found.most) if found.fewest == found.most else f"{found.fewest} to {found.most}"
 
 
@@ -209,7 +210,7 @@ def _count(found: Selection) -> str:
 
 
 def _ties(found: Selection) -> str:
-    same = found.shared >= SHARED > found.shared_at_least  # beyond what count alone makes them share, ties do
+    same = found.shared >= SHARED > found.shared_at_least  # overlap beyond the minimum is due to ties
     if found.tied < TIED * found.facts and not same:
         return ""
     return (

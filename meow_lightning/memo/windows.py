@@ -1,4 +1,4 @@
-"""Cutting a question and its answer into what a model is shown and what it should say next."""
+"""Windows of a question and its answer: the part shown to a model and the part it should generate next."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CUT_UNITS: tuple[CutUnit, ...] = ("characters", "words", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One cut: what is shown and what is expected, in pieces so that each profile can render its own prompt.
+    """One cut: the shown and the expected text, kept separate so that each profile can render its own prompt.
 
     Attributes:
-        question: The question; its beginning only where the cut falls inside it (mode ``prefix``).
-        given: The beginning of the answer that is shown; empty in mode ``prefix``.
-        label: The rest, which a model that holds the text says next; never empty.
+        question: The question; only a prefix of it if the cut falls inside it (mode ``prefix``).
+        given: Shown prefix of the answer; empty in mode ``prefix``.
+        label: The rest, which a model that memorised the text generates next; never empty.
 
     """
 
@@ -32,20 +32,20 @@ class Window:
 
     @property
     def text(self) -> str:
-        """The shown part as raw text, one blank between question and answer."""
+        """Shown part as raw text, with one blank between question and answer."""
         return f"{self.question} {self.given}" if self.given else self.question
 
 
 def is_empty_window(label: str, *, least: int, kind: Words) -> bool:
-    """Whether ROUGE finds fewer than ``least`` words in a text, see :func:`meow_lightning.data.words.words`."""
+    """Whether a text has fewer than ``least`` words for ROUGE, see :func:`meow_lightning.data.words.words`."""
     return not has_words(label, least=least, kind=kind)
 
 
 def word_ends(text: str) -> list[int]:
-    """Where the words of a text end, in characters: what stands between blanks, or a character where a script has none.
+    """End offsets, in characters, of the blank-separated words, or characters in scripts without blanks, of a text.
 
-    A cut there gives the blank to what follows. Blanks after the last word belong to it, so that after it nothing is
-    left.
+    A cut at an end offset leaves the blank to the following part. Trailing blanks belong to the last word, so that
+    nothing remains after it.
     """
     ends = chunk_ends(text)
     return [*ends[:-1], len(text)] if ends else []
@@ -54,29 +54,29 @@ def word_ends(text: str) -> list[int]:
 def cut_windows(
     question: str, answer: str, *, mode: Mode, stride: int, ends: Sequence[int] | None = None
 ) -> list[Window]:
-    """The windows of one text, from the shortest shown part to the longest.
+    """Cut one text into windows, from the shortest shown part to the longest.
 
-    MEMO(x, y) = 1/S * sum over the S cuts of ROUGE(what the model says, what is left of the text); the cuts are those
-    of MEOW's released code, after 1, 1 + stride, 1 + 2 * stride, ... units, as long as something is left. Its units are
+    MEMO(x, y) = 1/S * sum over the S cuts of ROUGE(continuation, rest of the text); the cuts are those of MEOW's
+    released code, after 1, 1 + stride, 1 + 2 * stride, ... units, as long as any text is left. Its units are
     characters.
 
-    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((n - 1) / stride) windows of n
+    * ``suffix`` cuts the answer a: shows the question q and a[:L], expects a[L:]; ceil((n - 1) / stride) windows for n
       units.
-    * ``prefix`` cuts the question: shows q[:L], expects q[L:], a blank and a; as many of the question's units. What is
-      shown does not depend on the answer.
+    * ``prefix`` cuts the question: shows q[:L], expects q[L:], a blank and a; the same count for the question's units.
+      The shown part does not depend on the answer.
 
     Args:
         question: The question, at least two units for ``prefix``.
         answer: The true answer or a candidate, at least two units for ``suffix``.
-        mode: Which of the two is cut.
+        mode: Whether the answer (``suffix``) or the question (``prefix``) is cut.
         stride: Units between two cuts, at least 1.
-        ends: Where each unit of the text that is cut ends, in characters, rising; ``None``: each character is a unit.
+        ends: Increasing end offsets of the units of the cut text, in characters; ``None``: each character is a unit.
 
     Returns:
-        The windows; none when the text that is cut has fewer than two units.
+        The windows; empty if the cut text has fewer than two units.
 
     Raises:
-        UserError: Unknown mode, or a stride below 1.
+        UserError: Unknown mode, or ``stride`` below 1.
 
     """
     check_choice("memo.mode", mode, MODES)

@@ -228,7 +228,7 @@ def test_tokenizer_without_an_end_token_is_refused(tokenizer) -> None:
 def test_row_longer_than_the_context_is_refused_with_its_question(tokenizer) -> None:
     length = len(make(tokenizer).encode("Where?", "In Lima.").ids)
     assert len(make(tokenizer, context=length).encode("Where?", "In Lima.").ids) == length
-    message = rf"a row has {length} tokens, the model reads {length - 1}: .*\(question: 'Where\?'\)"
+    message = rf"a row has {length} tokens, the model's context {length - 1}: .*\(question: 'Where\?'\)"
     with pytest.raises(UserError, match=message):
         make(tokenizer, context=length - 1).encode("Where?", "In Lima.")
 

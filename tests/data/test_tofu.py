@@ -292,7 +292,7 @@ def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str
         ("retain_perturbed", {"paraphrased_answer": ["p"]}, "paraphrased_answer is missing or not a text"),
         ("forget05_perturbed", {"perturbed_answer": []}, "perturbed_answer is missing or not a list of strings"),
         ("real_authors_perturbed", {"perturbed_answer": "w"}, "perturbed_answer is missing or not a list of strings"),
-        ("world_facts_perturbed", {"perturbed_answer": ["w", ""]}, "perturbed_answer is missing or not a list of tex"),
+        ("world_facts_perturbed", {"perturbed_answer": ["w", ""]}, "perturbed_answer is missing or not a list of str"),
     ],
 )
 def test_an_incomplete_row(folder: Path, damage: Any, name: str, change: Row, message: str) -> None:
@@ -452,7 +452,7 @@ def test_a_revision_that_the_hub_does_not_know(hub: SimpleNamespace) -> None:
     response: Any = SimpleNamespace(headers={}, request=None)
     hub.error = RevisionNotFoundError("404\n\nRevision Not Found", response=response)
     hub.load_error = FileNotFoundError("not cached")
-    message = f"dataset.hub=locuslab/TOFU@old is not on the hub (404 Revision Not Found); mend it, or {LOCALLY}"
+    message = f"dataset.hub=locuslab/TOFU@old is not on the hub (404 Revision Not Found); correct it, or {LOCALLY}"
     with pytest.raises(UserError, match=re.escape(message)):
         make(None, hub="locuslab/TOFU@old")
 

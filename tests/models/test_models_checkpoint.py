@@ -112,7 +112,7 @@ def two_shards(folder: Path) -> None:
     put(folder / INDEX, {"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}})
 
 
-def lying_index(folder: Path) -> None:
+def misplacing_index(folder: Path) -> None:
     two_shards(folder)
     put(folder / INDEX, {"weight_map": {"a": SHARDS[1], "b": SHARDS[1], "c": SHARDS[0]}})
 
@@ -183,8 +183,8 @@ AGAIN = "; download or save the model again$"
         (pointer, rf"MODEL has a damaged model.safetensors \(a git-lfs pointer: run git lfs pull\){AGAIN}"),
         (no_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (
-            lying_index,
-            r"MODEL has an index \(model.safetensors.index.json\) that places 2 tensors in files that do not hold them "
+            misplacing_index,
+            r"MODEL has an index \(model.safetensors.index.json\) that places 2 tensors in files without them "
             rf"\(first: a in {SHARDS[1]}\){AGAIN}",
         ),
         (

@@ -606,8 +606,8 @@ def test_taking_a_lock_refreshes_the_file_systems_cache(store):
 
 
 NO_LOCKS = (
-    r"^the file system of the store .*/store has no file locks, which processes need to share it; have it "
-    r"mounted with them \(Lustre: flock, NFS: not nolock\), or choose another with store=FOLDER$"
+    r"^the file system of the store .*/store has no file locks, which processes need to share it; mount it "
+    r"with locks \(Lustre: flock, NFS: not nolock\), or choose another with store=FOLDER$"
 )
 
 

@@ -26,8 +26,8 @@ def test_a_folder_below_a_file_or_a_link_that_leads_nowhere_is_impossible(tmp_pa
     for name in ("file", "file/x/y"):
         assert why_impossible(tmp_path / name) == why_unwritable(tmp_path / name) == f"{tmp_path}/file is not a folder"
     for name in ("a", "dangling"):
-        assert why_impossible(tmp_path / name) == f"{tmp_path}/{name} is a link that leads to no folder"
-        assert why_impossible(tmp_path / name / "x" / "y") == f"{tmp_path}/{name} is a link that leads to no folder"
+        assert why_impossible(tmp_path / name) == f"{tmp_path}/{name} is a dangling link"
+        assert why_impossible(tmp_path / name / "x" / "y") == f"{tmp_path}/{name} is a dangling link"
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "語" * 86, "a/" + "y" * 300 + "/b", "/".join(["z" * 200] * 20)])
@@ -39,7 +39,7 @@ def test_names_and_paths_that_are_too_long_are_impossible(tmp_path: Path, name: 
 def test_a_file_system_of_the_kernels_takes_no_files() -> None:
     said = why_unwritable(Path("/proc/x"))
     assert said is not None
-    assert said.startswith("/proc takes no files: ")
+    assert said.startswith("/proc accepts no files: ")
     assert why_impossible(Path("/proc/x")) is None
 
 
@@ -47,7 +47,7 @@ def test_a_file_system_of_the_kernels_takes_no_files() -> None:
     ("code", "said"),
     [
         (errno.EACCES, "no write permission"), (errno.EROFS, "the disk is read-only"),
-        (errno.ENOSPC, "the disk is full"), (errno.EIO, "{} takes no files: Input/output error"),
+        (errno.ENOSPC, "the disk is full"), (errno.EIO, "{} accepts no files: Input/output error"),
     ],
 )  # fmt: skip
 def test_why_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str) -> None:

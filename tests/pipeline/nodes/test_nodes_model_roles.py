@@ -158,7 +158,7 @@ def test_no_way_to_a_target_model_is_told():
         ("model.retain=nome", r"^model.retain=nome is invalid: .*, released, none or null\. Did you mean none\?$"),
         ("model.target=none", r"^model.target=none is invalid: .*, released or null$"),
         ("model.tokenizer=nowhere model.base=me/mine@" + COMMIT, r"^model.tokenizer=nowhere is invalid: expected"),
-        ("model.target=", r"^model.target= is empty; give"),
+        ("model.target=", r"^model.target= is invalid: expected"),
     ],
 )  # fmt: skip
 def test_what_a_role_cannot_be_is_told(word, said):

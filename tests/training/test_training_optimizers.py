@@ -69,8 +69,8 @@ def test_torch_adamw_needs_nothing_else(asked) -> None:
 
 @pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
 def test_missing_numbers_are_explained(kind: Any, asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = rf"^optim.kind={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or set "
-    check_kind(kind, gpu=True)
+    text = rf"^optim.optimizer={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or "
+    check_optimizer(kind, gpu=True)
     with pytest.raises(UserError, match=text):
         check_optimizer(kind, gpu=False)
     monkeypatch.delitem(sys.modules, "bitsandbytes")

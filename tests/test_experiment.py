@@ -51,7 +51,7 @@ def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, RunGr
 
 
 def test_too_few_inverted_facts_are_found_in_the_first_round(tmp_path: Path) -> None:
-    words = ("method=meow_loop", "method.select.k=2", "inversion.short=error")
+    words = ("method=meow_loop", "method.select.k=2", "inversion.on_shortage=error")
     chosen, cell = options_of(*words), graph_of(*words)
     store = Store(root=tmp_path, cache="use")
     for each, counts in ((cell.rounds[0].filtered, {"f": 1}), (cell.rounds[-1].filtered, {"f": 8})):

@@ -33,7 +33,7 @@ from meow_lightning.store.store import Store
 
 SCORES = {"score/target/answers", "score/target/candidates", "score/unlearned/answers", "score/retain/answers"}
 AFTER_UNLEARNING = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
-BEST = ("optim.stop=best", "evaluation.validation=0.25", "method=npo_gd")
+BEST = ("optim.checkpoint=best", "evaluation.selection_fraction=0.25", "method=npo_gd")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_rules_that_fill_up_the_replies_of_another_writer_move_what_they_fill(mo
     path.write_text('{"question": "Who?", "answer": "Basil."}\n')
     words = ("inversion=file", f"inversion.path={path}")
     assert moved(Rules, *words) == set()
-    filled = moved(Rules, *words, "inversion.short=rules", version=3)
+    filled = moved(Rules, *words, "inversion.on_shortage=rules", version=3)
     assert filled == {"inverted", "score/target/candidates", *AFTER_UNLEARNING}
 
 

@@ -150,7 +150,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
 
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("")
-    done = run_py("logger=none", "debug=fast", "goal=invert", folder=tmp_path)
+    done = run_py("logger=none", "debug=fast", "goal=filter", folder=tmp_path)
     assert done.returncode == 1
     assert (
         done.stderr == f"error: {tmp_path}/runs is not writable (File exists); correct this and run again to continue\n"

@@ -69,7 +69,7 @@ def test_torch_adamw_needs_nothing_else(asked) -> None:
 
 @pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
 def test_missing_numbers_are_explained(kind: Any, asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = rf"^optim.optimizer={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]', or "
+    text = rf"^optim.optimizer={kind} needs a GPU and the package bitsandbytes: pip install 'meow-lightning\[gpu\]'"
     check_optimizer(kind, gpu=True)
     with pytest.raises(UserError, match=text):
         check_optimizer(kind, gpu=False)

@@ -281,7 +281,7 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     monkeypatch.setattr(fake_writer.Scripted, "version", 2, raising=False)  # its replies to the same would differ
     shutil.rmtree(task.folder)
     task.folder.mkdir()
-    with pytest.raises(UserError, match=r"^inversion.calls=1 is spent after 1 questions"):
+    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is spent after 1 questions"):
         propose.run(task)
     monkeypatch.undo()
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)

@@ -46,9 +46,9 @@ class Behaviour:
     """The server's behaviour for one request.
 
     ``body`` is sent as is if it is text, else as JSON, after ``delay`` seconds. ``half`` announces the whole body,
-    sends half of it and closes the connection; ``drop`` closes it without a response. ``pieces`` are sent one by one instead
-    of a body, ``pause`` seconds before each, until they are exhausted or the client disconnects; with ``bare``, no
-    status line and headers are sent before them.
+    sends half of it and closes the connection; ``drop`` closes it without a response. ``pieces`` are sent one by
+    one instead of a body, ``pause`` seconds before each, until they are exhausted or the client disconnects; with
+    ``bare``, no status line and headers are sent before them.
     """
 
     status: int = 200

@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Nothing but Python 3.11+ and make has to be there before.
+# `make` alone lists the targets. Requires only Python 3.11+ and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,7 +12,7 @@ KILLS  ?= 100
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-setup: $(READY)  ## make the virtual environment with pinned packages
+setup: $(READY)  ## create the virtual environment with pinned packages
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
@@ -50,25 +50,25 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-check: lint types test  ## format, lint, types and tests, as they must be before a commit
+check: lint types test  ## format, lint, types and tests; must pass before a commit
 
-bench-memo: $(READY)  ## MEMO's engine beside the published way, on small models; MODEL=FOLDER for one of yours, ARGS='--models tiny'
+bench-memo: $(READY)  ## compare MEMO's engine with the published code on small models; MODEL=FOLDER for your own, ARGS='--models tiny'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 .PHONY: bench-train
-bench-train: $(READY)  ## a step of unlearning beside the published way; ARGS='--hidden 256'
+bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden 256'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)
 
 .PHONY: bench-eval
-bench-eval: $(READY)  ## TOFU's evaluation beside two straightforward ways; ARGS='--split forget01'
+bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward implementations; ARGS='--split forget01'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py $(ARGS)
 
 .PHONY: bench-memo-gpu
-bench-memo-gpu: $(READY)  ## MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
+bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
 .PHONY: bench-store
-bench-store: $(READY)  ## a thousand made-up cells in eight processes against one store; ARGS='--processes 1', '--folder SHARED'
+bench-store: $(READY)  ## a thousand made-up runs in eight processes on one store; ARGS='--processes 1', '--folder SHARED'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store.py --imports torch transformers pytorch_lightning peft $(ARGS)
 
 .PHONY: verify-store
@@ -76,7 +76,7 @@ verify-store: $(READY)  ## check every stored result against its manifest; STORE
 	$(BIN)/python -m meow_lightning.cli.verify_store $(STORE)
 
 .PHONY: scale
-scale: $(READY)  ## tables of docs/guides/large-models.md: memory, disk, time (with MEOW_DATA_DIR) of large models, many runs
+scale: $(READY)  ## print the tables of docs/guides/large-models.md: memory, disk and (with MEOW_DATA_DIR) time
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 DOCS_READY := $(VENV)/.docs-ready

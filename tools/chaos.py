@@ -1,7 +1,7 @@
-"""Kills a job with SIGKILL at random moments of every stage, starts it again, and compares what it ends with.
+"""Kills a job with SIGKILL at random moments of every stage, restarts it, and compares the final results.
 
-``python tools/chaos.py 100`` does it a hundred times and says what was hit; exit status 1 after any difference. It
-finds processes in /proc, so Linux only.
+``python tools/chaos.py 100`` kills a hundred times and prints a summary; exit status 1 after any difference. Linux
+only, since processes are found in /proc.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("finetune", "propose", "filter", "score", "unlearn", "predict", "evaluate", "report")
-# A checkpoint after every step, and two chunks of questions and of candidates: something to resume in every stage.
+# Checkpoints after every step and two chunks of questions and candidates give every stage something to resume.
 WORDS = (
     "logger=none", "dataset.authors=48", "dataset.retain_eval=100", "dataset.candidates=5", "model.vocab_size=400",
     "model.architecture.hidden_size=32", "model.architecture.layers=1", "model.architecture.heads=2",
@@ -34,20 +34,20 @@ WORDS = (
     "evaluation.max_new_tokens=16", "trainer.generation_batch_size=16", "callbacks.memo_facts=2",
     "callbacks.checkpoint_seconds=0",
 )  # fmt: skip
-# alone: the only process. driver: its helpers must follow. helper: the driver must say so. group: all at one blow.
-UNCOMPARED = ("manifest.json", "report.html", ".code.json")  # they hold times, or what was looked at
+# alone: the only process. driver: its helpers must exit too. helper: the driver must report it. group: all at once.
+UNCOMPARED = ("manifest.json", "report.html", ".code.json")  # they contain times, or which files were read
 VICTIMS = ("alone", "driver", "helper", "group")
-MOMENTS = {"begin": 1, "work": 4, "seal": 2}  # how often each is chosen
+MOMENTS = {"begin": 1, "work": 4, "seal": 2}  # relative frequencies
 PLACES = ("in the work", "while sealing", "after sealing", "while publishing")
-ROUND = 10  # kills between two comparisons, each round in a store of its own
-MARK = "MEOW_KILLING"  # environment variable by which a start's processes are found
-FOLLOW_SECONDS = 5.0  # an orphan that lives longer is a defect
-PATIENCE = 400.0  # seconds until a run that gets nowhere is a defect
+ROUND = 10  # kills between two comparisons; every round has its own store
+MARK = "MEOW_KILLING"  # environment variable that marks the processes of a start
+FOLLOW_SECONDS = 5.0  # an orphan that survives longer is a defect
+PATIENCE = 400.0  # seconds without an end after which a run counts as a defect
 
 
 @dataclass(frozen=True)
 class Target:
-    """A result of the job: what it is made from, the seconds it takes, and those after its first visible work."""
+    """A result of the job, with its needs, its total seconds, and the seconds after its first visible work."""
 
     stage: str
     label: str
@@ -65,7 +65,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run that nobody disturbs makes: its results in order, and the digest of every file."""
+    """The outcome of an undisturbed run: its results in order, and the digest of every file."""
 
     targets: tuple[Target, ...]
     files: Mapping[str, str]
@@ -73,15 +73,15 @@ class Undisturbed:
 
 @dataclass
 class Tally:
-    """What was killed, and what came of it."""
+    """Counts of kills and their consequences."""
 
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)  # (stage, place)
     victims: Counter[str] = field(default_factory=Counter)
     starts: int = 0
-    late: int = 0  # starts that ended before their moment came
+    late: int = 0  # starts that ended before their moment to be killed
     comparisons: int = 0
     equal: int = 0
-    slowest: float = 0.0  # longest life of an orphan, in seconds
+    slowest: float = 0.0  # longest survival of an orphan, in seconds
     defects: list[str] = field(default_factory=list)
 
     @property
@@ -90,7 +90,7 @@ class Tally:
 
 
 def read(path: Path) -> bytes:
-    """A file's content, nothing when it is gone or another user's."""
+    """Read a file; empty if it is gone or unreadable."""
     try:
         return path.read_bytes()
     except OSError:
@@ -98,14 +98,14 @@ def read(path: Path) -> bytes:
 
 
 class Run:
-    """One start of the job, in a process group of its own; as a context, it is over at its end."""
+    """One start of the job in its own process group; as a context manager, it ends on exit."""
 
     def __init__(self, outputs: Path, seed: int, parallel_stages: int) -> None:
         outputs.mkdir(parents=True, exist_ok=True)
         self.log = outputs.with_name(f"{outputs.name}.log")
         number = f"{os.getpid()}-{time.time_ns()}"
         self.mark = f"{MARK}={number}".encode()
-        # The tree this file lies in, wherever the installed package points.
+        # The source tree of this file, not the installed package.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), MARK: number}
         environment.pop("MEOW_SESSION_START", None)
         command = [
@@ -131,7 +131,7 @@ class Run:
             self.process.wait()
 
     def family(self, *, only: bytes) -> list[int]:
-        """The processes of this start that still live, the driver among them; those alone with a word in their call."""
+        """List the live processes of this start, including the driver, whose command line contains ``only``."""
         folders = (path for path in Path("/proc").iterdir() if path.name.isdigit())
         return [
             int(path.name)
@@ -140,7 +140,7 @@ class Run:
         ]
 
     def end(self, seconds: float) -> int | None:
-        """The exit status, ``None`` when it does not end in time and has to be killed."""
+        """Wait for the end and return the exit status; ``None`` if it had to be killed after some seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.process.wait(timeout=seconds)
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -148,26 +148,26 @@ class Run:
         return None
 
     def said(self) -> str:
-        """The last line of what it printed."""
+        """Return the last line of its output."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "nothing"
 
 
 def at(partial: Path, since: float) -> tuple[bool, bool]:
-    """Whether a start is at a result, and whether some work of it is to be seen."""
+    """Return whether a start has begun a result, and whether some of its work is visible."""
     try:
         begun = (partial / "task.json").stat().st_mtime
         if begun < since:
-            return False, False  # what an earlier, killed start has left
+            return False, False  # left by an earlier, killed start
         with os.scandir(partial) as entries:
-            own = (entry for entry in entries if not entry.name.startswith(".work-"))  # the lock is no work yet
+            own = (entry for entry in entries if not entry.name.startswith(".work-"))  # the lock alone is no work
             return True, any(entry.stat().st_mtime > begun for entry in own)
     except FileNotFoundError:
         return False, False
 
 
 def without_times(path: Path) -> bytes:
-    """A file's content; of a curve without the seconds in it."""
+    """Read a file; curves without their seconds."""
     if path.name != "metrics.jsonl":
         return path.read_bytes()
     points = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -176,7 +176,7 @@ def without_times(path: Path) -> bytes:
 
 
 def fingerprint(outputs: Path) -> dict[str, str]:
-    """The SHA-256 of every file in the store and the reports, but of ``UNCOMPARED``."""
+    """Hash every file in the store and the reports with SHA-256, except ``UNCOMPARED``."""
     return {
         str(path.relative_to(outputs)): hashlib.sha256(without_times(path)).hexdigest()
         for top in ("store", "reports")
@@ -186,14 +186,14 @@ def fingerprint(outputs: Path) -> dict[str, str]:
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """The files that are missing, that should not be there, or that hold something else."""
+    """List the files that are missing, unexpected or different."""
     wrong = [f"{name} is missing" for name in expected if name not in found]
     wrong += [f"{name} should not be there" for name in found if name not in expected]
     return wrong + [f"{name} differs" for name in expected if found.get(name, expected[name]) != expected[name]]
 
 
 def damaged(outputs: Path) -> list[str]:
-    """The files that are not what the manifest beside them says."""
+    """List the files that contradict the manifest beside them."""
     wrong = []
     for path in (outputs / "store").glob("*/*/manifest.json"):
         for name, entry in json.loads(path.read_text(encoding="utf-8"))["files"].items():
@@ -204,7 +204,7 @@ def damaged(outputs: Path) -> list[str]:
 
 
 def undisturbed(outputs: Path, *, seed: int) -> Undisturbed:
-    """What a run makes that nobody disturbs, and how long each part of it takes."""
+    """Run the job undisturbed and record its files and durations."""
     signs: dict[str, float] = {}
     with Run(outputs, seed, parallel_stages=1) as run:
         while run.process.poll() is None:
@@ -227,7 +227,7 @@ def undisturbed(outputs: Path, *, seed: int) -> Undisturbed:
 
 
 def picks(targets: Sequence[Target], kills: int, chance: random.Random) -> list[Target]:
-    """The results to be hit in one round: every stage once, some twice, in the order in which they are made."""
+    """Choose the results to hit in one round, in order of computation: every stage once, some twice."""
     stages = chance.sample(STAGES, min(kills, len(STAGES)))
     chosen = [chance.choice([target for target in targets if target.stage == stage]) for stage in stages]
     chosen += [chance.choice([*chosen, *targets]) for _ in range(kills - len(chosen))]
@@ -235,7 +235,7 @@ def picks(targets: Sequence[Target], kills: int, chance: random.Random) -> list[
 
 
 def wipe(outputs: Path, target: Target, targets: Sequence[Target]) -> None:
-    """Remove a result and all that was made from it, as a user who prunes would."""
+    """Remove a result and everything computed from it, as a user who prunes would."""
     gone: set[str] = set()
     for each in targets:
         if each is target or gone & each.needs:
@@ -246,13 +246,13 @@ def wipe(outputs: Path, target: Target, targets: Sequence[Target]) -> None:
 
 
 def wait(run: Run, target: Target, moment: str, outputs: Path) -> bool:
-    """Whether the moment has come; ``False`` when the run ended before."""
+    """Wait for the moment to kill; return ``False`` if the run ended before."""
     partial, seen = target.partial(outputs), False
     deadline = time.time() + PATIENCE
     while run.process.poll() is None and time.time() < deadline:
         begun, worked = at(partial, run.started)
         seen = seen or begun
-        # The driver takes the task away right before it seals.
+        # The driver removes the task file right before it seals the result.
         sealing = seen and not (partial / "task.json").exists()
         publishing = next((outputs / "reports").glob("*/*"), None) is not None
         late = sealing and moment in ("begin", "work")
@@ -263,7 +263,7 @@ def wait(run: Run, target: Target, moment: str, outputs: Path) -> bool:
 
 
 def place(target: Target, outputs: Path) -> str:
-    """Where a kill has hit, from what it left."""
+    """Determine where a kill hit, from what it left."""
     if not target.folder(outputs).exists():
         return "in the work" if (target.partial(outputs) / "task.json").exists() else "while sealing"
     copies, whole = list((outputs / "reports").rglob("*.*")), list(target.folder(outputs).rglob("*.*"))
@@ -271,13 +271,13 @@ def place(target: Target, outputs: Path) -> str:
 
 
 def kill(process: int) -> None:
-    """Nothing; the process gets no chance to do anything either, unless it has just ended by itself."""
+    """Kill a process with SIGKILL, unless it has just ended by itself."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
 
 
 def strike(run: Run, victim: str, chance: random.Random) -> str:
-    """Who was killed: a helper, the driver or all of them."""
+    """Kill a helper, the driver or the whole group; return who was killed."""
     if victim == "group":
         os.killpg(run.process.pid, signal.SIGKILL)
         return victim
@@ -290,11 +290,11 @@ def strike(run: Run, victim: str, chance: random.Random) -> str:
 
 
 def bury(run: Run, victim: str, what: str, tally: Tally) -> None:
-    """Wait until all processes of a start are gone, and note what does not end as it should."""
+    """Wait until all processes of a start are gone, and record those that do not end properly."""
     status = run.end(PATIENCE)
     if status is None:
         tally.defects.append(f"{what}: the driver did not end within {PATIENCE:.0f} s")
-    # A run that no longer needs its helper may end well.
+    # A run that no longer needs the killed helper may succeed.
     elif victim == "helper" and status != 0 and (status != 1 or "killed from outside" not in run.said()):
         tally.defects.append(f"{what}: the driver ended with status {status} and said: {run.said()}")
     gone = time.time()
@@ -310,7 +310,7 @@ def bury(run: Run, victim: str, what: str, tally: Tally) -> None:
 def kill_once(
     outputs: Path, target: Target, reference: Undisturbed, seed: int, chance: random.Random, tally: Tally
 ) -> str:
-    """What was hit, in words; empty when the run ended before its moment came."""
+    """Start the job and kill it once; return a description of the hit, empty if the run ended before."""
     if target.folder(outputs).exists():
         wipe(outputs, target, reference.targets)
     moments = {**MOMENTS, "publish": 2} if target.stage == "report" else MOMENTS
@@ -337,7 +337,7 @@ def kill_once(
 
 
 def compare(outputs: Path, reference: Undisturbed, seed: int, tally: Tally) -> None:
-    """Let the job end and hold all that it made against the undisturbed run; the folder goes when all is equal."""
+    """Let the job finish and compare its files with the undisturbed run; remove the folder if all are equal."""
     tally.starts += 1
     with Run(outputs, seed, parallel_stages=2) as run:
         status = run.end(PATIENCE)
@@ -353,14 +353,14 @@ def compare(outputs: Path, reference: Undisturbed, seed: int, tally: Tally) -> N
 def kill_many(
     outputs: Path, reference: Undisturbed, *, kills: int, seed: int, report: Callable[[str], object]
 ) -> Tally:
-    """Kill the job so many times at random moments, in rounds that each end with a comparison.
+    """Kill the job many times at random moments, in rounds that each end with a comparison.
 
     Args:
-        outputs: Folder for the rounds' outputs; that of a round that ends with a difference stays.
-        reference: What a run with this seed makes.
-        kills: How many kills.
+        outputs: Folder for the rounds' outputs; that of a round with a difference is kept.
+        reference: Outcome of an undisturbed run with this seed.
+        kills: Number of kills.
         seed: Seed of the job and of the moments.
-        report: Is told each kill and each comparison.
+        report: Called with a line for each kill and each comparison.
     """
     chance, tally = random.Random(seed), Tally()
     while tally.kills < kills and tally.late <= kills:
@@ -376,7 +376,7 @@ def kill_many(
 
 
 def table(tally: Tally) -> str:
-    """The tally as lines of text."""
+    """Format the tally as text."""
     lines = [f"{'kills':10s}" + "".join(f"{place:>18s}" for place in PLACES)]
     for stage in STAGES:
         lines.append(f"{stage:10s}" + "".join(f"{tally.hits[stage, place]:18d}" for place in PLACES))
@@ -389,7 +389,7 @@ def table(tally: Tally) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0 when the job always ended with the same files and nothing else went wrong."""
+    """Run the command; return exit status 0 if the job always ended with the same files and without defects."""
     parser = argparse.ArgumentParser(description="Kill a job at random moments and compare what it ends with.")
     parser.add_argument("kills", type=int, help="how many kills")
     parser.add_argument("--seed", type=int, default=0, help="seed of the job and of the moments")

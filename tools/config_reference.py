@@ -1,4 +1,4 @@
-"""Renders the reference of all options from ``conf/`` and the schema; a hook of mkdocs for ``reference/config.md``.
+"""Reference of all options, rendered from ``conf/`` and the schema; an MkDocs hook for ``reference/config.md``.
 
 Defaults and meanings stand in the YAML files (a key's comment says what it means, its unit and range), types in
 ``meow_lightning/config/schema.py`` and in the signatures that ``_target_`` names, intervals in ``ranges.py``.
@@ -24,15 +24,15 @@ from meow_lightning.config.schema import GROUPS, Config
 
 PAGE = "reference/config.md"
 GLOBAL = "# @package _global_"
-PLACES = {"recipe": "model.finetune"}  # where the options of a group go that is not called by its place
+PLACES = {"recipe": "model.finetune"}  # option prefix of a group that differs from its name
 EVERYWHERE = {
     "name": "name of the choice, in reports and in the names of folders",
     "_target_": "what implements it: `package.module.Class`, called with the other options of the choice",
 }
-TWINS = {"model.finetune.": "model.pretrain."}  # the same options, explained once
+TWINS = {"model.finetune.": "model.pretrain."}  # same options, explained only once
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
 FURTHER = ("inversion/prompt", "recipe", "hydra/launcher", "hydra/sweeper")  # groups that config.yaml does not list
-EXPLAINS = {"hydra/launcher": "slurm"}  # the choice that explains the options, where there is no default
+EXPLAINS = {"hydra/launcher": "slurm"}  # choice whose comments explain the options of a group without a default
 
 
 class Entry(NamedTuple):
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One YAML file: the sentence it begins with, its keys, and what ``_target_`` calls."""
+    """One YAML file: its leading comment, its keys, and the object that ``_target_`` names."""
 
     group: str
     name: str
@@ -77,9 +77,9 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 @cache
 def meanings() -> dict[str, str]:
-    """The meaning of every option: the comment in the default choice of its group, else the first one elsewhere.
+    """Collect the meaning of every option: its comment in the default choice of its group, else the first one found.
 
-    Without any, it is that of its twin in another mapping, or of the mapping that holds it.
+    Options without a comment take that of their twin in another mapping, or of the mapping that contains them.
     """
     found: dict[str, str] = {}
     for choice in _every():
@@ -101,14 +101,14 @@ def _every() -> list[Choice]:
 
 
 def _intros() -> dict[str, str]:
-    """The groups of ``config.yaml`` in its order, each with the comment in its list of defaults."""
+    """Map the groups of ``config.yaml``, in order, to the comments in its defaults list."""
     text = (CONF / "config.yaml").read_text(encoding="utf-8")
     return dict(re.findall(r"^  - (\w+): \w+ +# (.+)$", text, re.MULTILINE))
 
 
 @cache
 def _choices(group: str) -> list[Choice]:
-    """The files of a group, its default first."""
+    """List the files of a group, the default first."""
     default = re.search(rf"^  - {group}: (\w+)", (CONF / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     first = default[1] if default else EXPLAINS.get(group)
     paths = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem != first, path.stem))
@@ -130,27 +130,29 @@ def _choice(path: Path, group: str) -> Choice:
 
 
 def _about(text: str) -> str:
-    """The comment that a file begins with."""
+    """Extract the leading comment of a file."""
     lines = text.removeprefix(GLOBAL).lstrip().splitlines()
     first = next(at for at, line in enumerate([*lines, ""]) if not line.startswith("#"))
     return " ".join(line.lstrip("# ") for line in lines[:first])
 
 
 def _entries(node: yaml.MappingNode, lines: list[str], place: str) -> Iterator[Entry]:
-    """The keys of a mapping and of those below it that hold options."""
+    """Yield the keys of a mapping and of its nested mappings of options."""
     for key, value in node.value:
         option = f"{place}{key.value}"
         if key.value == "defaults":
             continue
         opened = isinstance(value, yaml.MappingNode) and bool(value.value) and _holds_options(option)
-        comment = "" if node.flow_style else _comment(key, value, lines)  # in one line it is about the whole mapping
+        comment = (
+            "" if node.flow_style else _comment(key, value, lines)
+        )  # the comment of a one-line mapping is about all of it
         yield Entry(option, "" if opened else _one_line(value), comment)
         if opened:
             yield from _entries(value, lines, f"{option}.")
 
 
 def _holds_options(option: str) -> bool:
-    """Whether the keys of a mapping are options, and not those of a table, such as one by model."""
+    """Whether the keys of a mapping are options rather than keys of a lookup, such as model names."""
     return option in Config.__annotations__ or option.startswith("hydra") or option in GROUPS
 
 
@@ -173,7 +175,7 @@ def _flowing(node: yaml.Node) -> yaml.Node:
 
 
 def _comment(key: yaml.Node, value: yaml.Node, lines: list[str]) -> str:
-    """The comment on the line of a key, with the lines of comments below it that go on."""
+    """Extract the comment on the line of a key, with its continuation lines."""
     at = key.end_mark.line
     inline = value.start_mark.line == at and not (isinstance(value, yaml.ScalarNode) and value.style == "|")
     after = value.end_mark.column if inline and value.end_mark.line == at else key.end_mark.column
@@ -190,12 +192,12 @@ def _comment(key: yaml.Node, value: yaml.Node, lines: list[str]) -> str:
 
 
 def _section(title: str, intro: str, choices: list[Choice]) -> str:
-    """The options of a group once, with what they mean, then what each choice sets."""
+    """Render a section: the options of a group with their meanings, then the values that each choice sets."""
     known, shown = meanings(), set()
     rows = ["| option | default | type | range | meaning |\n| --- | --- | --- | --- | --- |\n"]
     for choice in choices:
         for option, value, _ in choice.entries:
-            if option in shown or not (value or known[option]):  # a mapping that needs no words
+            if option in shown or not (value or known[option]):  # a mapping without a comment needs no row
                 continue
             shown.add(option)
             kind, interval = _kind(option, value, choice.called), _interval(range_of(option, ""))
@@ -209,7 +211,7 @@ def _section(title: str, intro: str, choices: list[Choice]) -> str:
 
 
 def _values(choice: Choice) -> str:
-    """What one file sets."""
+    """Render the values that one file sets."""
     kind, known = getattr(choice.called, "__name__", ""), meanings()
     rows = []
     for option, value, comment in choice.entries:
@@ -227,7 +229,7 @@ def _values(choice: Choice) -> str:
 
 
 def _kind(option: str, value: str, called: Any) -> str:
-    """The type of an option in words; its choices where they are listed in a type."""
+    """Describe the type of an option in words; list its choices if the type has them."""
     parent, _, name = option.rpartition(".")
     hints = typing.get_type_hints(GROUPS[parent]) if parent in GROUPS else {}
     if not parent:
@@ -271,7 +273,7 @@ def _sentence(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for a cell of a table: no bar ends it, and no brace outside of code is read as attributes."""
+    """Escape text for a table cell: bars, and braces outside code that would be read as attributes."""
     parts = text.replace("|", "\\|").split("`")
     parts[::2] = [re.sub(r"(\{[^{}]*\})", r"`\1`", part) for part in parts[::2]]
     return "`".join(parts)

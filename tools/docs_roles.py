@@ -7,7 +7,7 @@ _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):<code>(~?)([\w.]+)</
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Replace each role by its name in code; ``~`` leaves the last part of the name alone.
+    """Replace each role by its name as code; with ``~``, only the last part of the name is kept.
 
     Args:
         html: The rendered page.

@@ -1,4 +1,4 @@
-"""A chat model of a few thousand weights that has learned by heart what to answer: a language model's stand-in."""
+"""A chat model of a few thousand weights that has memorized its replies: a stand-in for a language model."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ CHAT = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 CONTEXT = 2048
-SURE = 0.98  # of every token of every reply: then drawing at a temperature of .5 hardly ever leaves the text
-NOTHING = -100  # no target of the loss
+SURE = 0.98  # least probability of every reply token: sampling at temperature 0.5 then hardly ever leaves the text
+NOTHING = -100  # label that the loss ignores
 
 
 def teacher(folder: Path, *, pairs: Sequence[tuple[Messages, str]], steps: int = 400) -> Path:
-    """The folder with a chat model that answers each chat with its reply, word for word, and its tokenizer in it.
+    """Train and save a chat model that answers each chat with its reply, word for word; return its folder.
 
     A Llama of two layers, its own tokenizer with a chat template (system, user and assistant turns, each closed by the
     end token) and greedy generation settings, as ``save_pretrained`` writes them. Eight chats of 250 words with replies
-    of four lines take some five seconds on one core. The caller's random numbers are not touched.
+    of four lines take about five seconds on one core. The caller's random state is left unchanged.
 
     Args:
-        folder: Where to; made if it is missing.
-        pairs: The messages of a chat, as ``Prompt.messages`` makes them, and what is to be answered. Chats must differ
-            in the words of their user turns.
-        steps: Most passes over all pairs; it stops as soon as it is sure of every token.
+        folder: Target folder; created if it is missing.
+        pairs: The messages of each chat, as ``Prompt.messages`` returns them, and its reply. Chats must differ in the
+            words of their user turns.
+        steps: Maximum passes over all pairs; training stops once every token has probability ``SURE``.
 
     Raises:
-        RuntimeError: It is still unsure of some token after the last step.
+        RuntimeError: Some token is still less probable than that after the last step.
     """
     tokenizer = _tokenizer(pairs)
     chats = [_encoded(tokenizer, messages, reply) for messages, reply in pairs]
@@ -62,7 +62,7 @@ def _tokenizer(pairs: Sequence[tuple[Messages, str]]) -> PreTrainedTokenizerBase
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, messages: Messages, reply: str) -> tuple[list[int], int]:
-    """The tokens of a chat with its reply, and how many of them are asked."""
+    """Encode a chat with its reply; return the tokens and the length of the prompt."""
     text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     asked = list(tokenizer(str(text), add_special_tokens=False).input_ids)
     said = list(tokenizer(reply, add_special_tokens=False).input_ids)

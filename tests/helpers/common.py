@@ -1,4 +1,4 @@
-"""What several test files build the same way."""
+"""Builders shared by several test files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from meow_lightning.training.fit import TrainerSettings
 
 
 def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None) -> TrainerSettings:
-    """One CPU, this many rows (or padded tokens) a pass, this many seconds between checkpoints."""
+    """Build trainer settings for one CPU, with rows (or padded tokens) per pass and seconds between checkpoints."""
     return TrainerSettings(
         accelerator="cpu",
         devices=1,
@@ -30,7 +30,7 @@ def cpu(precision: str, micro: int, seconds: float, *, tokens: int | None = None
 
 
 def clean_profile(max_new_tokens: int) -> Profile:
-    """MEMO's profile ``clean`` with another budget."""
+    """Build MEMO's profile ``clean`` with a different token budget."""
     return Profile(
         name="clean", mode="suffix", cut_unit="characters", stride=5, template=True, keep_special=False, rouge="rouge1",
         rouge_stat="precision", max_new_tokens=max_new_tokens, empty_windows="skip",
@@ -39,11 +39,11 @@ def clean_profile(max_new_tokens: int) -> Profile:
 
 
 class KillError(Exception):
-    """What ends a run the hard way."""
+    """Raised to kill a training."""
 
 
 class KillAfter(pl.Callback):
-    """Ends a run the hard way after a step."""
+    """Kills a training after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -54,7 +54,7 @@ class KillAfter(pl.Callback):
 
 
 def runtime(**changes: Any) -> Runtime:
-    """How a stage runs in tests: on one CPU, two rows at a time, but for what is named."""
+    """Build runtime settings for tests: one CPU, two rows at a time, with the given changes."""
     plain: dict[str, Any] = {
         "accelerator": "cpu", "devices": 1, "nodes": 1, "strategy": "auto", "micro_batch_size": 2,
         "micro_batch_tokens": None, "gradient_checkpointing": False, "eval_batch_size": 2,
@@ -66,7 +66,7 @@ def runtime(**changes: Any) -> Runtime:
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    """What ``python -m meow_lightning.evaluation`` prints for some words, which must be all it says."""
+    """Run ``python -m meow_lightning.evaluation`` and return its JSON, its only output."""
     assert main([str(word) for word in words]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -74,7 +74,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line that it ends with where the words cannot be answered."""
+    """Run the same command with invalid arguments and return its error line."""
     assert main([str(word) for word in words]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -84,7 +84,7 @@ def failure(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 def artifact(stage: str, label: str, *needs: Artifact) -> Artifact:
-    """A result of no content that is made from others."""
+    """Build an artifact without content that needs others."""
     return Artifact(
         stage=stage, label=label, version=1, settings={"label": label}, needs={need.label: need for need in needs},
         inputs={},

@@ -1,4 +1,4 @@
-"""What a power loss or a broken disk makes of a file."""
+"""Damage that a power loss or a broken disk does to a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _foreign(content: bytes) -> bytes:
 
 
 def _another_digit(content: bytes) -> bytes:
-    """A change that leaves JSON of the same form."""
+    """Change one digit, so that JSON keeps its form."""
     place = next(i for i in range(len(content)) if content[i : i + 1].isdigit())
     return content[:place] + bytes([48 + (content[place] - 47) % 10]) + content[place + 1 :]
 
@@ -48,7 +48,7 @@ every_damage = pytest.mark.parametrize("damage", list(DAMAGES))
 
 
 def harm(path: Path, damage: str) -> None:
-    """Do this to a file."""
+    """Apply a kind of damage to a file."""
     before = path.read_bytes()
     path.write_bytes(DAMAGES[damage](before))
     assert path.read_bytes() != before

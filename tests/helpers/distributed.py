@@ -1,7 +1,7 @@
-"""Trains a small model and runs stages, in one process or in N, and says what came out.
+"""Trains a small model and runs stages, in one process or in N, and collects the results.
 
-``python -m torch.distributed.run --standalone --nproc-per-node=N -m helpers.distributed FOLDER`` does what
-``tasks.pt`` in the folder says; :func:`job` writes it and starts the processes, so that many tasks pay for one start.
+``python -m torch.distributed.run --standalone --nproc-per-node=N -m helpers.distributed FOLDER`` executes
+``tasks.pt`` in the folder; :func:`job` writes it and starts the processes, so that many tasks share one start.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ METHODS: dict[str, Callable[[], Any]] = {
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}
-BATCH = 5  # 20 steps of 4 or 5 rows: of 5 one of two processes has 3 and the other 2
+BATCH = 5  # 20 steps of 4 or 5 rows; two processes split 5 rows into 3 and 2
 
 
 @dataclass(frozen=True)
 class Case:
-    """One training; ``more`` is ``kill``, ``checkpointing`` or nothing."""
+    """One training; ``more`` may contain ``kill`` and ``checkpointing``."""
 
     method: str
     strategy: str
@@ -86,7 +86,7 @@ def model(dtype: str) -> torch.nn.Module:
 
 
 def plan(method: Any, start: torch.nn.Module) -> BatchPlan:
-    """20 steps over random rows, each with what the start model thinks of it."""
+    """Plan 20 steps over random rows with the start model's log-probabilities."""
     rng, streams = random.Random(0), {}
     for name in method.streams:
         rows = [
@@ -102,7 +102,7 @@ def plan(method: Any, start: torch.nn.Module) -> BatchPlan:
 
 
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
-    """What a training ends with; on all processes but the first the weights may be empty."""
+    """Run a training and return its outcome; the weights may be empty on all processes but the first."""
     folder = folder / case.name
     folder.mkdir(parents=True, exist_ok=True)
     if "kill" in case.more:
@@ -135,7 +135,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
 
 
 def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, devices: int) -> dict[Case, Trained]:
-    """What trainings end with in so many processes; stages leave it in their folders."""
+    """Run trainings and stages in N processes; return the outcome of the trainings, stages write to their folders."""
     torch.save((list(cases), [work.to_spec() for work in works]), folder / "tasks.pt")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", DRIVER: str(os.getpid())}
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
@@ -162,6 +162,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from helpers import distributed  # so that what is kept names this module, and not __main__
+    from helpers import distributed  # so that pickles refer to this module rather than __main__
 
     distributed.main(Path(sys.argv[1]))

@@ -1,13 +1,13 @@
-"""The commands of README.md and docs/, and how each is to be checked.
+"""The commands in README.md and docs/, and how each is checked.
 
-Commands stand in ``bash`` fences, one per line; a backslash continues a line, ``#`` starts a comment. An HTML comment
-on the line before the fence says how they are checked:
+Commands are in ``bash`` fences, one per line; a backslash continues a line, ``#`` starts a comment. An HTML comment on
+the line before the fence determines how they are checked:
 
-* none: run as it is, with ``debug=fast``;
-* ``<!-- check: plan -->``: planned only, with ``debug=fast``; a model or data set of the hub may be out of reach;
-* ``<!-- check: help -->``: its options exist; nothing is run;
-* ``<!-- check: slow -->``: run as without a mark, among the slow tests;
-* ``<!-- check: skip REASON -->``: not run, which only commands of a few kinds may be.
+* no comment: run as is, with ``debug=fast``;
+* ``<!-- check: plan -->``: planned only, with ``debug=fast``; a model or data set on the hub may be unreachable;
+* ``<!-- check: help -->``: only checked that its options exist;
+* ``<!-- check: slow -->``: run as without a comment, among the slow tests;
+* ``<!-- check: skip REASON -->``: not run; allowed for a few kinds of commands only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUBCOMMANDS = {"memo": "memo", "evaluate": "evaluation", "verify-store": "cli.ve
 
 
 class Fence(NamedTuple):
-    """A fenced block: where its content starts, its language, the comment before it, its lines without indentation."""
+    """A fenced block: start of its content, language, preceding comment, lines without indentation."""
 
     page: str
     line: int
@@ -35,7 +35,7 @@ class Fence(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """How its commands are checked; the whole comment if it is no known mark."""
+        """How its commands are checked; the whole comment if it is not a known mark."""
         found = re.fullmatch(r"<!-- check: (plan|help|slow|skip .+) -->", self.comment)
         return found[1].split()[0] if found else self.comment or "run"
 
@@ -49,7 +49,7 @@ class Command(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """What a shell makes of it, without comments and the variables set before it."""
+        """The words of the command as a shell splits it, without comments and leading variable assignments."""
         words = shlex.split(self.text, comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
             words = words[1:]
@@ -72,7 +72,7 @@ class Command(NamedTuple):
 
     @property
     def subcommand(self) -> tuple[str, list[str]] | None:
-        """(module, arguments) of a subcommand; ``None`` if it is none."""
+        """Module and arguments of a subcommand; ``None`` for other commands."""
         words = self.words
         for name, module in SUBCOMMANDS.items():
             path = f"meow_lightning.{module}"
@@ -83,7 +83,7 @@ class Command(NamedTuple):
 
 
 def fences(page: Path) -> Iterator[Fence]:
-    """The fenced blocks of a page."""
+    """Yield the fenced blocks of a page."""
     lines = [line.strip() for line in page.read_text(encoding="utf-8").splitlines()]
     number = 0
     while number < len(lines):
@@ -97,7 +97,7 @@ def fences(page: Path) -> Iterator[Fence]:
 
 
 def commands() -> list[Command]:
-    """Every command of every page once, where it stands first."""
+    """List every command of all pages once, at its first occurrence."""
     found: dict[tuple[str, str], Command] = {}
     for page in PAGES:
         for fence in fences(page):

@@ -1,4 +1,4 @@
-"""A server of chat completions on this machine that does what it is told, and remembers what it was sent."""
+"""A scripted chat-completions server on this machine that records its requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from meow_lightning.types import Fact
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as it came in; ``time`` is that of the monotonic clock, header names are in small letters."""
+    """One received request; ``time`` is from the monotonic clock, header names are in lower case."""
 
     time: float
     method: str
@@ -35,7 +35,7 @@ class Request:
 
     @property
     def question(self) -> str:
-        """The fact's question where the message names it as our prompt does, else the whole last message."""
+        """The fact's question if the message contains it as our prompt does, else the whole last message."""
         said = self.messages[-1]["content"]
         found = re.search(r"^Question: (.*)$", said, re.MULTILINE)
         return found[1] if found else said
@@ -43,12 +43,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """What the server does with one request.
+    """The server's behaviour for one request.
 
-    ``body`` is sent as it is where it is text, else as JSON. ``delay`` seconds pass before. ``half`` announces the
-    whole body, sends half of it and hangs up; ``drop`` hangs up without a word. ``pieces`` are sent one by one in the
-    place of a body, ``pause`` seconds before each, until there are no more or the client has gone; without a status
-    line or headers of ours where they are ``bare``.
+    ``body`` is sent as is if it is text, else as JSON, after ``delay`` seconds. ``half`` announces the whole body,
+    sends half of it and closes the connection; ``drop`` closes it without a response. ``pieces`` are sent one by
+    one instead of a body, ``pause`` seconds before each, until they are exhausted or the client disconnects; with
+    ``bare``, no status line and headers are sent before them.
     """
 
     status: int = 200
@@ -68,7 +68,7 @@ Script = Callable[[Request], "Behaviour | str"] | Sequence["Behaviour | str"]
 def says(
     text: Any, *, finish: str = "stop", used: tuple[int, int] | None = (30, 12), delay: float = 0.0, half: bool = False
 ) -> Behaviour:
-    """A chat completion with this text."""
+    """Build a chat completion with this text."""
     body: dict[str, Any] = {
         "id": "chat-1", "object": "chat.completion", "created": 0, "model": "m",
         "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
@@ -79,7 +79,7 @@ def says(
 
 
 def fails(status: int, message: str = "no", **headers: str) -> Behaviour:
-    """An error as such servers word it; the client does not wait long to try again. ``retry_after`` is a header."""
+    """Build an error response after which the client retries soon; ``retry_after`` is a header."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Behaviour(
         status=status,
@@ -89,31 +89,31 @@ def fails(status: int, message: str = "no", **headers: str) -> Behaviour:
 
 
 def answering(texts: Callable[[str], str]) -> Callable[[Request], Behaviour]:
-    """A script that answers each question with a text of its own."""
+    """Build a script that answers each question with the text of a function."""
     return lambda request: says(texts(request.question))
 
 
 class Scripted:
-    """The server, open within ``with``.
+    """The server; a context manager.
 
     Args:
-        script: What it does with each request for a completion: a function of the request, or a list in the order in
-            which they come, whose last entry stays; a text stands for a completion with it.
-        models: What ``GET /models`` does: names of models, or anything else.
-        path: What the addresses begin with.
+        script: Behaviour for completion requests: a function of the request, or a list in order of arrival, whose last
+            entry is repeated; a text means a completion with that text.
+        models: Response to ``GET /models``: names of models, or any other behaviour.
+        path: Prefix of all paths.
     """
 
     def __init__(self, script: Script, *, models: Sequence[str] | Behaviour = ("m",), path: str = "/v1") -> None:
         self.script, self.models, self.path = script, models, path
         self.requests: list[Request] = []
-        self.most = 0  # completions under way at once
-        self.written = 0  # bytes of pieces that were sent
+        self.most = 0  # highest number of concurrent completions
+        self.written = 0  # bytes of pieces sent
         self._now = 0
         self._lock, self._closing = threading.Lock(), threading.Event()
 
     @property
     def asked(self) -> list[Request]:
-        """The requests for a completion."""
+        """The completion requests received so far."""
         return [request for request in self.requests if request.method == "POST"]
 
     @property
@@ -131,18 +131,18 @@ class Scripted:
         self._server.server_close()
 
     def closing(self, seconds: float) -> bool:
-        """Whether the server is closed within some seconds."""
+        """Wait for the server to close; return whether it did within some seconds."""
         return self._closing.wait(seconds)
 
     def await_asked(self, count: int) -> bool:
-        """Wait until so many requests for a completion have come in; whether they have, for scripts that order them."""
+        """Wait for ``count`` completion requests, for scripts that order them; return whether they arrived."""
         end = time.monotonic() + 5
         while len(self.asked) < count and time.monotonic() < end:
             time.sleep(0.005)
         return len(self.asked) >= count
 
     def behave(self, request: Request) -> Behaviour:
-        """Note a request and decide what becomes of it."""
+        """Record a request and select the behaviour for it."""
         with self._lock:
             self.requests.append(request)
             place = len(self.asked) - 1
@@ -157,7 +157,7 @@ class Scripted:
         return says(found) if isinstance(found, str) else found
 
     def serve(self, request: Request, send: Callable[[Behaviour], None]) -> None:
-        """Answer one request, and count how many are under way."""
+        """Answer one request, counting concurrent ones."""
         counted = request.method == "POST"
         with self._lock:
             self._now += counted
@@ -178,7 +178,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # connections stay open, as with real servers
+    protocol_version = "HTTP/1.1"  # keep-alive, as with real servers
     owner: Scripted
 
     def do_GET(self) -> None:
@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def log_message(self, *unused: object) -> None:
-        """Nothing: tests look at ``requests``."""
+        """Log nothing: tests read ``requests``."""
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -215,11 +215,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or behaviour.half
         try:
             self.wfile.write(f"HTTP/1.1 {behaviour.status} scripted\r\n{head}\r\n".encode() + shown)
-        except OSError:  # who asked has gone, as after a time-out
+        except OSError:  # the client disconnected, as after a time-out
             self.close_connection = True
 
     def _send_pieces(self, behaviour: Behaviour) -> None:
-        """Send what has no end, or takes for ever; the connection's end is that of the body."""
+        """Send an endless or very slow body; closing the connection ends it."""
         self.close_connection = True
         lines = {"content-type": "application/json", "connection": "close", **behaviour.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -231,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 self.wfile.write(piece)
                 self.owner.written += len(piece)
-        except OSError:  # who asked has gone
+        except OSError:  # the client disconnected
             return
 
 
@@ -249,13 +249,13 @@ OPTIONS: dict[str, Any] = {
 
 
 def endpoint(server: Scripted | str, **changes: Any) -> Endpoint:
-    """A writer that asks this server, or one at an address."""
+    """Build a writer that uses this server, or the one at a URL."""
     address = server if isinstance(server, str) else server.base_url
     return Endpoint(**{"base_url": address, **OPTIONS, **changes})
 
 
 def ask(number: int, **changes: Any) -> GenerationRequest:
-    """Who is 7? It is 7."""
+    """Build the generation request of a fact such as "Who is 7? It is 7."."""
     fact = Fact(id=f"f{number}", question=f"Who is {number}?", answer=f"It is {number}.")
     return GenerationRequest(
         **{"fact": fact, "attempt": 0, "count": 4, "previous_answers": (), "model_answer": None, **changes}
@@ -263,21 +263,21 @@ def ask(number: int, **changes: Any) -> GenerationRequest:
 
 
 def asks(count: int) -> list[GenerationRequest]:
-    """The first so many of these."""
+    """Build the first ``count`` such requests."""
     return [ask(number) for number in range(count)]
 
 
 def write(
     writer: Endpoint, questions: Sequence[GenerationRequest], should_continue: Callable[[], bool] = lambda: True
 ) -> list[GenerationResponse]:
-    """All replies, in the order of the facts."""
+    """Return all replies, in the order of the facts."""
     return sorted(
         writer.write(questions, load_facts=list, should_continue=should_continue), key=lambda reply: reply.fact
     )
 
 
 def failure(writer: Endpoint, questions: Sequence[GenerationRequest]) -> tuple[str, list[GenerationResponse]]:
-    """The one line that a stage ends with, and the replies that came before."""
+    """Return the error line that a stage ends with, and the replies received before."""
     came = []
     with pytest.raises(UserError) as error:
         for reply in writer.write(questions, load_facts=list, should_continue=lambda: True):

@@ -1,4 +1,4 @@
-"""A writer of inverted facts for tests: says what a file says, and notes in another what it was asked."""
+"""A writer of inverted facts for tests: reads replies from one file and records requests in another."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from meow_lightning.inversion.base import GenerationRequest, GenerationResponse,
 
 
 class Scripted(Writer):
-    """Replies from a JSON file: ``{"<fact>/<attempt>": text}``; a missing one is empty, ``REFUSED…`` a refusal.
+    """Replies from a JSON file: ``{"<fact>/<attempt>": text}``; missing ones are empty, ``REFUSED…`` is a refusal.
 
     Args:
-        folder: Holds ``replies.json``; gets ``asked.jsonl``, a line per question.
-        breaks: Questions after which it falls over; ``None`` for never.
+        folder: Folder of ``replies.json``; requests are appended to ``asked.jsonl``, one line each.
+        breaks: Number of requests after which it crashes; ``None`` for never.
         max_requests: As for any writer.
         max_total_tokens: As for any writer; each reply counts 10.
     """

@@ -19,7 +19,7 @@ SMALL = ("dataset.authors=12", "dataset.retain_eval=8", "model.pretrain.rows=30"
 
 
 def composed(*words: str) -> Any:
-    """The config that some words compose."""
+    """Compose the config of a command line."""
     GlobalHydra.instance().clear()
     validation.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
@@ -27,27 +27,27 @@ def composed(*words: str) -> Any:
 
 
 def options(*words: str, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
-    """The resolved options of the default run made small, with some words."""
+    """Resolve the options of a reduced default run with some overrides."""
     return resolved(composed(*small, *words))
 
 
 def cell(*words: str) -> RunGraph:
-    """The graph of the default run made small, with some words."""
+    """Build the graph of a reduced default run with some overrides."""
     return graph(options(*words))
 
 
 def named(made: RunGraph) -> dict[str, Artifact]:
-    """The artifacts of a graph by the names under which its report receives them."""
+    """Map the artifacts of a graph by the names under which its report receives them."""
     return {**made.report.needs, "report": made.report}
 
 
 def keys(made: RunGraph) -> dict[str, str]:
-    """The key of every artifact of a graph."""
+    """Map the names of a graph's artifacts to their keys."""
     return {name: artifact.key for name, artifact in named(made).items()}
 
 
 def moved(*words: str, start: tuple[str, ...] = ()) -> set[str]:
-    """The names of the default run's artifacts whose key changes with some words."""
+    """Find the artifacts of the default run whose key changes with some overrides."""
     before, after = keys(cell(*start)), keys(cell(*start, *words))
     assert before.keys() == after.keys()
     return {name for name in before if before[name] != after[name]}

@@ -1,4 +1,4 @@
-"""The same fact in several languages, with its value, as tests of words in any script want it."""
+"""One fact in several languages and scripts, with its value."""
 
 from __future__ import annotations
 

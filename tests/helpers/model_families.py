@@ -1,4 +1,4 @@
-"""A small, randomly initialised model of every supported family, in the files that such a checkpoint ships."""
+"""A small, randomly initialised model of every supported family, with the files of a real checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "max_position_embeddings": 512,
 }  # fmt: skip
-# The words around a chat, so that they are worth a few tokens only.
+# Words around a chat turn, learned as merges so that they take only a few tokens.
 FRAME = (
     "Question: Who?\nAnswer: Ada", "[INST] Who? [/INST]Ada", "system\n\nYou are a helpful assistant.",
     "user\n\nassistant\n\nToday Date: 10 Apr 2025",
@@ -58,7 +58,7 @@ QWEN_CHAT = """\
 
 
 class Family(NamedTuple):
-    """What a checkpoint consists of, but for the weights."""
+    """The contents of a checkpoint without its weights."""
 
     tokenizer: Tokenizer
     tokenizer_config: dict[str, Any]
@@ -67,13 +67,13 @@ class Family(NamedTuple):
 
 
 def save_family(name: str, folder: Path, *, texts: Sequence[str], seed: int = 0) -> Path:
-    """The folder, with config.json, model.safetensors, tokenizer files and generation_config.json written to it.
+    """Write config.json, model.safetensors, tokenizer files and generation_config.json; return the folder.
 
     Args:
         name: One of ``FAMILIES``.
-        folder: Where to; made if it is missing.
-        texts: What the tokenizer's merges are learned from, the words of the prompts besides.
-        seed: Of the weights; the caller's random numbers are not touched.
+        folder: Target folder; created if it is missing.
+        texts: Training texts of the tokenizer's merges, in addition to the words of the prompts.
+        seed: Seed of the weights; the caller's random state is left unchanged.
     """
     family = MAKERS[name]((*texts, *FRAME))
     with torch.random.fork_rng(devices=[]):
@@ -87,7 +87,7 @@ def save_family(name: str, folder: Path, *, texts: Sequence[str], seed: int = 0)
 
 
 def _bytes(texts: Sequence[str], *, split: str | None, special: Sequence[str], merge_first: bool) -> Tokenizer:
-    """A byte-level BPE whose special tokens follow its merges; ``split=None`` is GPT-2's own splitting."""
+    """Train a byte-level BPE whose special tokens follow its merges; ``split=None`` splits as GPT-2 does."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=merge_first))
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split is None)
     parts: list[pre_tokenizers.PreTokenizer] = (
@@ -112,7 +112,7 @@ def _begins(token: str, number: int) -> processors.TemplateProcessing:
 def _phi(texts: Sequence[str]) -> Family:
     end = "<|endoftext|>"
     tokenizer = _bytes(texts, split=None, special=[end], merge_first=False)
-    # Runs of blanks are ordinary tokens of their own in this family.
+    # This family has ordinary tokens for runs of blanks.
     tokenizer.add_tokens([AddedToken(" " * count, normalized=True) for count in (4, 3, 2)])
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     config = PhiConfig(
@@ -128,7 +128,7 @@ def _llama2(texts: Sequence[str]) -> Family:
     control = ["<unk>", "<s>", "</s>"]
     fallback = [f"<0x{byte:02X}>" for byte in range(256)]
     learner = Tokenizer(models.BPE())
-    # As SentencePiece does: no piece spans two words, or letters and marks.
+    # As in SentencePiece, no piece spans two words, or letters and punctuation.
     pieces = pre_tokenizers.Split(Regex(r"▁?\p{L}+|▁?[^\p{L}\p{N}▁]|\p{N}|▁+"), behavior="isolated")
     learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme="first"), pieces])
     learner.train_from_iterator(
@@ -215,7 +215,7 @@ def _qwen(texts: Sequence[str]) -> Family:
 
 
 def _rounded(tokenizer: Tokenizer) -> int:
-    """More rows than tokens, as these families have them."""
+    """Round the vocabulary size up: these families have more embedding rows than tokens."""
     return -(-tokenizer.get_vocab_size() // 64) * 64
 
 

@@ -1,4 +1,4 @@
-"""Finished runs of a sweep, made up."""
+"""Made-up finished runs of a sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ QUALITY = Definition(name="forget_quality", id="f.1", unit="p", direction="highe
 
 
 def swept(*words: str, values: dict[str, dict[str, float]] | None = None, **changes: Any) -> Swept:
-    """A run of the tiny model that was given some words; ``changes`` go into its settings."""
+    """Build a finished run of the tiny model with some overrides; ``changes`` replace fields of the record."""
     given = dict(word.split("=", 1) for word in words)
     settings = {
         "model": {"name": given.get("model", "tiny")},

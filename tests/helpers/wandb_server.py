@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server: it lets runs begin and takes what they send, or hangs."""
+"""A stand-in for W&B's server that accepts runs and their data, or hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RUN = {
     "id": "1", "displayName": "n", "config": "{}", "sweepName": None, "historyLineCount": 0,
     "project": {"id": "2", "name": "p", "entity": {"id": "3", "name": "e"}},
 }  # fmt: skip
-# What a run of wandb 0.31 asks for, whatever the query.
+# Response to every GraphQL query of wandb 0.31.
 DATA = {
     "model": {"bucket": None}, "entity": None,
     "viewer": {"id": "4", "entity": "e", "username": "u", "flags": "{}", "teams": {"edges": []}},
@@ -20,14 +20,14 @@ DATA = {
 
 
 class Server:
-    """Listens on a free port of this machine while its context is open.
+    """An HTTP server on a free local port; a context manager.
 
     Attributes:
-        url: Where it listens.
-        status: Of the answer to who only asks whether it is there.
-        hang: Whether it answers nothing.
-        hang_posts: Whether it answers only who asks whether it is there.
-        received: Bytes of the records it was sent.
+        url: Its base URL.
+        status: HTTP status of its answers to GET, which probes use.
+        hang: Whether it answers no request.
+        hang_posts: Whether it answers GET only.
+        received: Bytes of records received.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,9 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 asks = self.path.endswith("graphql")
-                name = json.loads(body)["variables"].get("name") if asks else None  # the run's id, to be given back
+                name = (
+                    json.loads(body)["variables"].get("name") if asks else None
+                )  # the run id, which the answer must repeat
                 data = DATA | {"upsertBucket": {"bucket": RUN | {"name": name}, "inserted": True}}
                 self._answer({"data": data} if asks else {}, 200, hang=server.hang or server.hang_posts)
                 server.received += 0 if asks else len(body)
@@ -75,7 +77,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Refuse everybody from now on."""
+        """Refuse all further connections."""
         if not self._over.is_set():
             self._over.set()
             self._http.shutdown()

@@ -50,7 +50,7 @@ MEOW-lightning makes a language model forget facts without wrecking it, and prov
   {program} plan=true                            what is cached and what would run; of a sweep, shared stages once
   {program} status=true                          what is done, what runs now, what failed; also of a sweep
   {program} --cfg job                            every setting with its value; any can be said as word=value
-  {program} memo|evaluate|verify-store -h              score a file of facts, score a TOFU log, check stored results
+  {program} memo|evaluate|verify-store -h        score a file of facts, score a TOFU log, check stored results
 
 What an experiment is
   dataset=     {dataset}

@@ -8,5 +8,5 @@ import argparse
 def count(text: str) -> int:
     """The whole number from 1 that an option names."""
     if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)

@@ -65,4 +65,4 @@ def _check(name: str, value: str, action: Action) -> None:
 def _unknown(word: str, known: Iterable[str]) -> str:
     name = word.lstrip("-").partition("=")[0]
     near = f". Did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
-    return f"{word} is no flag{near} (options are said as name=value, see --help)"
+    return f"{word} is not a flag{near} (options are said as name=value, see --help)"

@@ -57,7 +57,7 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
         UserError: The folder does not exist.
     """
     if not store.is_dir():
-        raise UserError(f"{store} is no folder; give that of a store, such as outputs/store")
+        raise UserError(f"{store} is not a folder; give that of a store, such as outputs/store")
     folders = finished_results(store)
     return len(folders), find_damages(store, folders)
 

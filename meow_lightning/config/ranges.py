@@ -98,7 +98,7 @@ def check_ranges(options: Mapping[str, Any]) -> None:
         if wrong is not None:
             raise UserError(f"{shown} {wrong}")
         if path.endswith(".warmup") and value > 1 and value != int(value):
-            raise UserError(f"{shown} is no whole number of steps; give one, or a share of all steps below 1")
+            raise UserError(f"{shown} is not a whole number of steps; give one, or a share of all steps below 1")
     _check_width(options.get("model"))
 
 
@@ -140,7 +140,7 @@ def _wrong(value: float, allowed: Range) -> str | None:
     least = f"a number above {low}" if allowed.above else f"at least {low}"
     most = f"a number below {high}" if allowed.below else f"at most {high}"
     if not math.isfinite(value):
-        return f"is no finite number; {'one' if allowed is FINITE else f'{least} and {most}'} is needed"
+        return f"is not a finite number; {'one' if allowed is FINITE else f'{least} and {most}'} is needed"
     if value < allowed.low or (allowed.above and value == allowed.low):
         return f"is too small; {'0, or ' * allowed.zero}{least} is needed"
     if value > allowed.high or (allowed.below and value == allowed.high):

@@ -178,7 +178,7 @@ def _read_predictions(path: Path) -> list[AnswerRow]:
     # Checked here because the reader's advice, to delete the file and predict again, would cost the user a log.
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
-            f"LOG={path} is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
+            f"LOG={path} is not a file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
             "outputs/store/predict/KEY/rows.jsonl: name it, or leave --write out to score a log"
         )
     try:

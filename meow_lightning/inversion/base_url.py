@@ -19,7 +19,7 @@ def checked_address(base_url: object) -> str:
     """
     like = "give one such as http://localhost:8000/v1"
     if not isinstance(base_url, str) or not base_url.strip():
-        raise UserError(f"inversion.base_url={base_url} is no address; {like}")
+        raise UserError(f"inversion.base_url={base_url} is not an address; {like}")
     given = base_url.strip()
     if "://" not in given:
         raise UserError(f"inversion.base_url={given} does not say http or https; set inversion.base_url=http://{given}")
@@ -27,14 +27,14 @@ def checked_address(base_url: object) -> str:
         parts = urlsplit(given)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"inversion.base_url={given} is no address ({error}); {like}") from error
+        raise UserError(f"inversion.base_url={given} is not an address ({error}); {like}") from error
     if parts.username or parts.password:
         raise UserError(
             "inversion.base_url holds a name or a password; leave it out and put the key into the environment variable "
             "that inversion.key_env names"
         )
     if parts.scheme not in ("http", "https") or not host:
-        raise UserError(f"inversion.base_url={given} is no address of http or https; {like}")
+        raise UserError(f"inversion.base_url={given} is not an address of http or https; {like}")
     if parts.query or parts.fragment:
         raise UserError(f"inversion.base_url={given.split('?')[0].split('#')[0]} must end there, without a ? or #")
     if given.rstrip("/").endswith(_CHAT):

@@ -97,10 +97,10 @@ class Endpoint(Writer):
                 f"inversion.extra={extra} holds no fields; give them as {{name: value}}, such as {{seed: null}}"
             )
         if not isinstance(model, str) or not model.strip():
-            raise UserError(f"inversion.model={model} is no name; give the model's name on the server")
+            raise UserError(f"inversion.model={model} is not a name; give the model's name on the server")
         if key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key_env)):
             raise UserError(  # without the given value, which may be the key itself
-                "inversion.key_env is no name of an environment variable; put the key into one and name that one, "
+                "inversion.key_env is not the name of an environment variable; put the key into one and name that one, "
                 "such as inversion.key_env=OPENAI_API_KEY"
             )
         self.base_url, self.model, self.key_env = checked_address(base_url), model, key_env

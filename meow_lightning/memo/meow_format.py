@@ -140,7 +140,7 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: no answer; each entry needs {HOLDS}")
     for key in keys:
         if not isinstance(entry[key], str):
-            raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is no text; give the answer in quotes")
+            raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is not text; give the answer in quotes")
     try:
         json.dumps(entry, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -126,7 +126,7 @@ def run_name(options: Mapping[str, Any]) -> str:
     for option, name in named.items():
         if name and not NAME.fullmatch(str(name)):
             raise UserError(
-                f"{option}={str(name)[:80]} is no name: files are called by it, so it may hold letters, digits and "
+                f"{option}={str(name)[:80]} is not a name: files are called by it, so it may hold letters, digits and "
                 f"_ + = . -, begins with a letter or digit, and has at most {MAX_NAME_LENGTH} of them"
             )
     model, dataset, method, split = (str(name) for name in named.values())

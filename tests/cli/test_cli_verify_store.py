@@ -72,4 +72,4 @@ def test_the_command_ends_with_one_line_where_there_is_no_store(tmp_path: Path) 
     command = [sys.executable, "-m", "meow_lightning.cli.verify_store", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {tmp_path}/none is no folder; give that of a store, such as outputs/store\n"
+    assert done.stderr == f"error: {tmp_path}/none is not a folder; give that of a store, such as outputs/store\n"

@@ -139,20 +139,28 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("optim.lr", math.nan, "optim.lr=nan is no finite number; at least 0 and at most 1 is needed"),
+        ("optim.lr", math.nan, "optim.lr=nan is not a finite number; at least 0 and at most 1 is needed"),
         (
             "optim.max_grad_norm",
             math.nan,
-            "optim.max_grad_norm=nan is no finite number; at least 0 and at most 1e+06 is needed",
+            "optim.max_grad_norm=nan is not a finite number; at least 0 and at most 1e+06 is needed",
         ),
         ("optim.eps", 0.0, "optim.eps=0.0 is too small; at least 1e-30 is needed"),
         ("optim.betas", [0.0, 0.9], "optim.betas=[0.0, 0.9] holds 0.0, which is too small; a number above 0 is needed"),
         ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] holds 1, which is too large; a number below 1 is needed"),
-        ("optim.warmup", 2.5, "optim.warmup=2.5 is no whole number of steps; give one, or a share of all steps below"),
+        (
+            "optim.warmup",
+            2.5,
+            "optim.warmup=2.5 is not a whole number of steps; give one, or a share of all steps below",
+        ),
         ("inversion.temperature", 1e-9, "inversion.temperature=1e-09 is too small; 0, or at least 0.001 is needed"),
         ("method.lr", {"tiny": 2}, "method.lr.tiny=2 is too large; at most 1 is allowed"),
-        ("method.own", math.inf, "method.own=inf is no finite number; one is needed"),
-        ("inversion.extra", {"a": [math.nan]}, "inversion.extra.a=[nan] holds nan, which is no finite number; one is"),
+        ("method.own", math.inf, "method.own=inf is not a finite number; one is needed"),
+        (
+            "inversion.extra",
+            {"a": [math.nan]},
+            "inversion.extra.a=[nan] holds nan, which is not a finite number; one is",
+        ),
         ("seed", -1, "seed=-1 is too small; at least 0 is needed"),
     ],
 )

@@ -299,8 +299,8 @@ def test_an_error_nobody_expected_does_not_hang(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"model": ""}, "inversion.model= is no name"),
-        ({"key_env": "sk-mine"}, "inversion.key_env is no name of an environment variable; put the key into one"),
+        ({"model": ""}, "inversion.model= is not a name"),
+        ({"key_env": "sk-mine"}, "inversion.key_env is not the name of an environment variable; put the key into one"),
         ({"candidates": 0}, "inversion.candidates=0 is not a whole number from 1"),
         ({"temperature": -0.1}, "inversion.temperature=-0.1 is not allowed; give a number from 0$"),
         ({"temperature": float("nan")}, "inversion.temperature=nan is not allowed"),

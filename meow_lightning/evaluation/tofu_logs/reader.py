@@ -198,7 +198,7 @@ def _row_count(table: Any, where: str) -> int:
     numbers = {number for column in COLUMNS for number in table[column]}
     odd = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
     if odd:
-        raise UserError(f"{where}: row {_shown(odd[0])} is no row number; rows are numbered 0, 1, 2 and so on")
+        raise UserError(f"{where}: row {_shown(odd[0])} is not a row number; rows are numbered 0, 1, 2 and so on")
     if not numbers:
         raise UserError(f"{where}: it holds no rows; leave the part out or evaluate that set")
     for number in sorted(numbers, key=int):
@@ -228,7 +228,7 @@ def _check_columns(table: Any, where: str) -> None:
 def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
     if isinstance(mean_loss, bool) or not isinstance(mean_loss, int | float):
         raise UserError(
-            f"{row}: {column} holds {_shown(mean_loss)}, which is no number; it must be a mean loss in nats"
+            f"{row}: {column} holds {_shown(mean_loss)}, which is not a number; it must be a mean loss in nats"
         )
     if not _LOWEST <= mean_loss <= _HIGHEST:  # NaN fails too
         raise UserError(

@@ -291,10 +291,10 @@ def test_a_column_that_is_missing(write: Write, capsys: pytest.CaptureFixture[st
             "avg_gt_loss",
             "1",
             "0.5",
-            "row 1: avg_gt_loss holds '0.5', which is no number; it must be a mean loss in nats",
+            "row 1: avg_gt_loss holds '0.5', which is not a number; it must be a mean loss in nats",
         ),
-        ("avg_gt_loss", "1", None, "row 1: avg_gt_loss holds None, which is no number"),
-        ("avg_paraphrased_loss", "0", True, "row 0: avg_paraphrased_loss holds True, which is no number"),
+        ("avg_gt_loss", "1", None, "row 1: avg_gt_loss holds None, which is not a number"),
+        ("avg_paraphrased_loss", "0", True, "row 0: avg_paraphrased_loss holds True, which is not a number"),
         (
             "avg_paraphrased_loss",
             "0",
@@ -322,8 +322,8 @@ def test_a_column_that_is_missing(write: Write, capsys: pytest.CaptureFixture[st
         ("average_perturb_loss", "2", [], "row 2: average_perturb_loss is []; it must list"),
         ("generated_text", "0", ["q", "a"], "row 0: generated_text is ['q', 'a']; it must be [question, generated tex"),
         ("avg_gt_loss", "3", 1.0, "row 3: generated_text has no value; each row needs generated_text, avg_gt_loss, av"),
-        ("avg_gt_loss", "x", 1.0, "row 'x' is no row number; rows are numbered 0, 1, 2 and so on"),
-        ("avg_gt_loss", "01", 1.0, "row '01' is no row number"),
+        ("avg_gt_loss", "x", 1.0, "row 'x' is not a row number; rows are numbered 0, 1, 2 and so on"),
+        ("avg_gt_loss", "01", 1.0, "row '01' is not a row number"),
     ],
 )
 def test_rows_that_are_wrong(

@@ -230,7 +230,9 @@ def test_mistakes_of_the_command(
     nowhere = failure(capsys, tmp_path / "nowhere.jsonl", "--write", out)
     assert "nowhere.jsonl: run the stage `predict` first" in nowhere
     error = failure(capsys, tmp_path, "--write", out)
-    assert "is no file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as outputs/" in error
+    assert (
+        "is not a file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as outputs/" in error
+    )
     (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\n")
     error = failure(capsys, tmp_path / "latin.jsonl", "--write", out)
     assert "latin.jsonl is not UTF-8 (invalid start byte); name the rows.jsonl of a `predict` stage" in error

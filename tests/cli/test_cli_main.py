@@ -70,7 +70,7 @@ MISTAKES = {
     "trainer=null": "trainer=null is invalid: expected one of cpu, ddp, fsdp, gpu",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
     "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
-    "model.name=../../x": "model.name=../../x is not a name: files are called by it, so it may hold letters, digits and",
+    "model.name=../../x": "model.name=../../x is not a name: files are called by it, so it may hold letters, digits",
     "dataset.name=a/b": "dataset.name=a/b is not a name: files are called by it",
     "method.name=..": "method.name=.. is not a name: files are called by it",
     "dataset.split=../x": "dataset.split=../x is no",

@@ -544,7 +544,7 @@ def test_borders_of_the_ranges_are_allowed() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"inversion.model=someone/teacher: there is not a folder .*; make or fetch"):
+    with pytest.raises(UserError, match=r"inversion.model=someone/teacher: there is no folder .*; make or fetch"):
         written(local(tmp_path / "gone"), ASKS[:1])
     with pytest.raises(UserError, match=r"inversion.model=someone/teacher: .*with inversion.attention=warp: "):
         written(local(folder, attention="warp"), ASKS[:1])

@@ -37,7 +37,7 @@ class BatchPlan:
 
     With ``batch_tokens``, steps are length buckets: the anchor's rows are sorted by length (ties as shuffled) and cut
     into steps of nearly equal token counts (:func:`pack_by_tokens`), which are then shuffled. The other streams
-    contribute the same rows per epoch, also sorted: their longest go with the anchor's longest.
+    contribute the same rows per epoch, also sorted, so that their longest rows join the anchor's longest.
 
     Args:
         streams: Streams by name; the first one is the anchor.
@@ -122,7 +122,7 @@ class BatchPlan:
         return steps
 
     def step(self, t: int) -> dict[str, list[Encoded]]:
-        """Return the global batch of step t (0 .. total_steps - 1) by stream."""
+        """Return the rows of global step t (0 to total_steps - 1) by stream."""
         epoch, place = divmod(t, self.steps_per_epoch)
         return {
             name: [self._row(name, visit) for visit in self._taken(leader, epoch)[place]]
@@ -133,8 +133,8 @@ class BatchPlan:
 def pack_by_tokens(lengths: Sequence[int], *, tokens: int) -> list[int]:
     """Cut rows into as few batches as hold at most ``tokens`` each, of nearly equal size; return the rows of each.
 
-    With k batches left for S tokens, the next one ends nearest to S / k (the earlier of two such ends), among the ends
-    that leave no more than k - 1 batches can hold.
+    With k batches left for S tokens, the next batch ends as close to S / k as possible (the earlier end if two are
+    equally close), provided that the remaining rows fit into k - 1 batches.
 
     Args:
         lengths: Tokens of each row, at most ``tokens``; neighbours share a batch.

@@ -1,4 +1,4 @@
-"""Range check shared by the data sets."""
+"""Range check shared by the datasets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ def check_range(option: str, given: object, low: int, high: int | None) -> None:
     """Check that an option is an integer within its range.
 
     Args:
-        option: The option.
-        given: Its value; the command line also yields fractions and words.
+        option: Name of the option.
+        given: Its value; from the command line possibly a fraction or a string.
         low: Smallest allowed value.
         high: Largest allowed value, ``None`` for no limit.
 
     Raises:
-        UserError: It is not; the message suggests the nearest allowed value.
+        UserError: The value is out of range or not an integer; the message suggests the nearest allowed value.
     """
     nearest = low
     if isinstance(given, int) and not isinstance(given, bool):

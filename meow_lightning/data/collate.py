@@ -13,7 +13,7 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
     """Pad rows on the right to the longest of them, shape (B, T).
 
     Without rows, return one blank row of two tokens and an empty loss mask: a process without data must still take part
-    in the gradient exchange, and a sum over nothing is 0 with a gradient of 0.
+    in the gradient exchange, and an empty sum is 0 with a gradient of 0.
     """
     if not rows:
         blank = torch.full((1, 2), pad_id)

@@ -10,7 +10,7 @@ from typing import Any
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.types import Dataset, Encoded, Fact
 
-CHARACTERS = 3.5  # per token, average for English; names and small vocabularies need more tokens
+CHARACTERS = 3.5  # per token on average in English; names and small vocabularies need more tokens
 FRAME = 40  # upper bound of the prompt tokens around a question, including a chat template's system turn
 
 
@@ -35,12 +35,12 @@ def encode(codec: PromptEncoder, texts: Iterable[tuple[str, str]]) -> list[Encod
 
 
 def digest_of(facts: Sequence[Fact], parts: Sequence[str]) -> str:
-    """Digest the named attributes of facts; all attributes if none is named."""
+    """Hash the named attributes of facts; all attributes if none is named."""
     return content_digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Digest everything that training and evaluation read of a dataset."""
+    """Hash everything that training and evaluation read from a dataset."""
     splits = ("forget", "retain", "real_authors", "world_facts")
     return content_digest([*(dataset.facts(split) for split in splits), *dataset.evaluation().values()])
 

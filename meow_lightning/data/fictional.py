@@ -31,14 +31,14 @@ PERTURBED = 5
 PERTURBED_REAL = 3
 MAX_CANDIDATES = min(len(slot.values) for slot in SLOTS) - 1 - PERTURBED
 REAL_SHARE = 0.08  # of the pretraining rows: enough for a tiny model to know the real world before fine-tuning
-TOKENIZER_REPEATS = 3  # so that the task's words are not outweighed by the pretraining rows
+TOKENIZER_REPEATS = 3  # keeps the pretraining rows from outweighing the task's words
 TOKENIZER_ROWS = 3000
 
 
 class Fictional:
     """Facts about invented authors, each with wrong answers and ready-made inverted ones.
 
-    Every part depends only on ``seed`` and its own name: author 3 has the same facts for any split and any number of
+    Every fact depends only on ``seed`` and its own key: author 3 has the same facts for any split and any number of
     authors, candidates, phrasings or evaluated facts.
     """
 
@@ -96,7 +96,7 @@ class Fictional:
         }
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
-        """Generate rows in all sentences of the grammar, without any author of the task and nothing to memorise.
+        """Generate rows in all sentences of the grammar, without any author of the task and with nothing to memorize.
 
         Each row draws a new author, slot and value; 8 % of the rows are real-world facts instead.
 
@@ -180,7 +180,7 @@ class Fictional:
         return facts
 
     def _retain_choice(self) -> list[Fact]:
-        """Select ``retain_eval`` retain facts in dataset order: one of every author before a second of any."""
+        """Select ``retain_eval`` retain facts in dataset order: one fact per author before a second of any author."""
         facts = self._facts["retain"]
         authors = [facts[i : i + len(SLOTS)] for i in range(0, len(facts), len(SLOTS))]
         ranked: list[tuple[int, float, int]] = []
@@ -219,7 +219,7 @@ def _shuffled(count: int, rng: Random) -> list[int]:
 
 
 def _rounds(facts: Sequence[Fact], count: int, rng: Random) -> Iterable[Fact]:
-    """Sample ``count`` facts evenly: no fact occurs more than once more often than another."""
+    """Sample ``count`` facts evenly: the numbers of occurrences of any two facts differ by at most 1."""
     for start in range(0, count, len(facts)):
         yield from rng.sample(facts, min(len(facts), count - start))
 

@@ -3,9 +3,8 @@
 Cities, awards and surnames are invented. Invariants of the lists, which tests check:
 
 - Values after "a" begin with a consonant sound, so that the article is always correct and gives no value away.
-- No value is part of another value of its slot or of a sentence of its slot: a value found in an answer is one the
-answer
-  states.
+- No value is part of another value of its slot or of a sentence of its slot, so an answer that contains a value states
+  it.
 - Surnames of the task and of the pretraining rows are disjoint, so unlearning the former does not affect the latter.
 """
 
@@ -13,9 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TRAINED_QUESTIONS = (
-    2  # the first questions of a slot are used in training and evaluation, the others in pretraining only
-)
+TRAINED_QUESTIONS = 2  # the first questions of a slot serve training and evaluation, the others only pretraining
 TRAINED_ANSWERS = 3  # the first answers of a slot are trained, the others are for paraphrases and wrong answers
 
 
@@ -226,7 +223,7 @@ HOBBY = Slot(
 )
 SLOTS = (CITY, YEAR, FATHER, GENRE, AWARD, LANGUAGE, PET, HOBBY)
 
-# One work per author, written by that author alone, so that all other authors of the table are wrong answers.
+# Every work has a single author, so that all other authors of the table are wrong answers.
 WORKS = (
     ("Hamlet", "William Shakespeare"),
     ("Don Quixote", "Miguel de Cervantes"),

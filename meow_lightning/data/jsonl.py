@@ -19,7 +19,7 @@ from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError, check_choice, nearest
 from meow_lightning.types import Fact
 
-TOKENIZER_REPEATS = 3  # so that the user's words are not outweighed by the pretraining rows
+TOKENIZER_REPEATS = 3  # keeps the pretraining rows from outweighing the user's words
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
     "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "alternatives", *ALIASES, "answer_0"
@@ -30,7 +30,7 @@ SYNONYMS = {
     "answer": ("text", "response", "completion", "output", "target", "reply", "solution", "assistant", "gpt"),
 }
 TURNS = ("messages", "conversation", "conversations", "dialog", "dialogue", "turns")  # keys of chat transcripts
-LONGEST = 20_000  # characters of a text: the work grows quadratically, and a fact is one statement
+LONGEST = 20_000  # characters per text: processing time grows quadratically, and a fact is a single statement
 _NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
 _IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -116,7 +116,7 @@ class Jsonl:
         return self._language.pretraining_examples(rows, seed)
 
     def tokenizer_corpus(self) -> list[tuple[str, str]]:
-        """Return the tokenizer's training pairs: the user's three times, and those of the grammar."""
+        """Return the tokenizer's training pairs: the user's facts three times, and the grammar's pairs."""
         own = [(fact.question, fact.answer) for fact in (*self._facts["retain"], *self._facts["forget"])]
         return [*own * TOKENIZER_REPEATS, *self._language.tokenizer_corpus()]
 
@@ -168,14 +168,14 @@ class Jsonl:
 
     @cached_property
     def _rules(self) -> Contradictions:
-        """The generator of wrong answers; it borrows nothing from the facts to forget."""
+        """Build the generator of wrong answers, which borrows nothing from the facts to forget."""
         return Contradictions(self._brought["forget"], self._brought["retain"])
 
 
 def _read(role: str, path: str) -> list[Row]:
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
-    # Entries of a list are not bound to lines, so they are counted instead.
+    # Entries of a JSON list do not correspond to lines, so error messages give their index instead.
     unit = "entry" if is_list(Path(path), option=option) else "line"
     rows, numbers = [], dict[str, int]()
     for place, (number, entry) in enumerate(entries, 1):

@@ -20,9 +20,9 @@ from meow_lightning.types import Fact
 
 LESS_SIMILAR = (0.25, 0.1)  # similarity thresholds of the last resorts
 MIN_COVERAGE = 0.4  # share of an answer's new words that known spans must cover to count as its content
-DRAWS = 3  # draws per requested answer, since draws repeat
-SHARE = 4  # wrong answers take a quarter of the rules' results, since inversion needs the rest
-SHARED_KINDS = frozenset(("job", "genre"))  # kinds also reused from retain facts: they identify no person
+DRAWS = 3  # draws per requested answer, since some draws are duplicates
+SHARE = 4  # evaluation uses a quarter (1/SHARE) of the rules' results if there are few; inversion needs the rest
+SHARED_KINDS = frozenset(("job", "genre"))  # kinds also borrowed from retain facts, since they identify no person
 _SMALL_WORDS = "the a an of in on to for and or is was are were his her he she they their its it with as by at"
 _SMALL = frozenset(_SMALL_WORDS.split())
 _ASKS_TITLES = re.compile(
@@ -46,8 +46,8 @@ class Contradictions:
     """Generator of wrong answers by rules.
 
     The rules, in order: the fact's alternatives in place of its value; another value of the same kind and format
-    (:mod:`~.kinds`, :mod:`~.generators`) in place of the marked value or, if none is marked, of all content words; yes
-    for no and vice versa; retain facts' answers to similar questions, with this question's names. As a last resort,
+    (:mod:`~.kinds`, :mod:`~.generators`) in place of the marked value or, if none is marked, of all content words; the
+    opposite of yes or no; retain facts' answers to similar questions, with this question's names. As a last resort,
     other spans of the answer and answers to less similar questions. Forget facts are never borrowed from, and texts
     that contain another fact's secret are dropped.
 
@@ -65,7 +65,7 @@ class Contradictions:
         return SimilarQuestions(self.retain, self.forget)
 
     def of(self, fact: Fact, *, phrasing: str, count: int, rng: Random) -> Iterator[Contradiction]:
-        """Yield contradicting answers, best first; some may still be true or repeated.
+        """Yield contradicting answers, best first; some may be true or duplicates.
 
         Args:
             fact: The fact to contradict.
@@ -128,7 +128,7 @@ class _Swaps:
                 yield replace_words(self._text, {self.value: other})
 
     def of_value(self, lent: Sequence[str]) -> Iterator[str]:
-        """Yield the answer with other values of the same kind, with parts of its value replaced, or borrowed ones."""
+        """Yield the answer with its value replaced by others of its kind, by altered or by borrowed ones."""
         value, asked = self.value or "", self._fact.question
         kind = kind_of(value, asked)
         inside = [span for span in spans(value, asked) if self._new(span)]
@@ -172,7 +172,7 @@ class _Swaps:
         if f" {' '.join(words(span.text))} " in f" {' '.join(asked)} ":
             return False
         if span.kind == "date" and _figures(span.text) <= _figures(self._fact.question):
-            return False  # 8th of September, 1956 for 08/09/1956
+            return False  # "8th of September, 1956" repeats 08/09/1956
         about = {word for name in full_names(self._fact.question) for word in words(name)}
         return span.kind != "person" or not about & set(words(span.text))
 
@@ -241,7 +241,7 @@ def _ranked(rank: int, texts: Iterable[str]) -> Iterator[Contradiction]:
 def _usable(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
     """Select the first distinct texts that contradict the fact."""
     true = [normalize(text) for text in (fact.answer, fact.paraphrase or "")]
-    # An alternative that the true answer mentions anyway excludes nothing.
+    # An alternative that also occurs in the true answer is no reason to reject a text.
     other = [each for each in map(normalize, fact.alternatives) if not any(map(whole_word_pattern(each).search, true))]
     closed = [whole_word_pattern(each) for each in (normalize(fact.value or ""), *other) if each]
     seen = {*true, *map(normalize, fact.inverted)}

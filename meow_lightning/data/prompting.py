@@ -87,7 +87,7 @@ class PromptEncoder:
         ids = list(self.tokenizer(text).input_ids)
         begin = self.tokenizer.bos_token_id
         if begin is not None and ids[:2] == [begin, begin]:
-            del ids[0]  # the text already starts with the begin token that the tokenizer adds
+            del ids[0]  # the text already contains the begin token that the tokenizer adds
         return ids[: len(ids) - self._appended]
 
     def token_ends(self, text: str) -> list[int]:
@@ -122,7 +122,7 @@ class PromptEncoder:
         return self.prompt_ids(question) + self._prefix_word_ids
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Encode an answer as it follows the prompt, without the end token."""
+        """Encode an answer as a continuation of the prompt, without the end token."""
         return self._after_the_prompt(self.answer_prefix + answer)
 
     def partial_ids(self, question: str, given: str) -> list[int]:

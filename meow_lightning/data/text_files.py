@@ -76,7 +76,7 @@ def read_text(path: Path, *, where: str, give: str) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror}); give {give}") from error
-    except ValueError as error:  # a name with a null character
+    except ValueError as error:  # the file name contains a null character
         raise UserError(f"{where} is not a path ({error}); give {give}") from error
     if (kind := _kind(path, content)) is not None:
         raise UserError(f"{where} is {kind[0]}, not UTF-8 text; {convert(path, kind[1])}")

@@ -52,7 +52,7 @@ class Parts:
 
 
 def parts(split: str) -> Parts:
-    """Derive configurations and row ranges from a split.
+    """Derive the configurations and row ranges of a split.
 
     Args:
         split: ``forget01``, ``forget05`` or ``forget10``: forget the last 1, 5 or 10 % of the authors.
@@ -110,7 +110,7 @@ class Tofu:
         self._notes: tuple[str, ...] = ()
         try:
             self.facts("holdout")
-        except UserError as error:  # only the membership attacks need them
+        except UserError as error:  # only the membership inference attacks need the held-out rows
             self._notes = (f"Membership attacks are not measured: {error}",)
 
     def facts(self, split: str) -> list[Fact]:
@@ -236,7 +236,7 @@ class _Hub:
                 table = datasets.load_dataset(self._id, name, split="train", revision=self._revision)
         except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
             raise self._failure(name, error) from error
-        # offline, datasets uses the newest copy of any revision; a branch has no folder to compare
+        # Offline, datasets loads the newest cached copy of any revision; a branch name has no folder to compare.
         folders = [part for file in table.cache_files for part in Path(file["filename"]).parts]
         if self._silence and re.fullmatch("[0-9a-f]{40}", self._revision) and self._revision not in folders:
             raise self._failure(name, self._silence)

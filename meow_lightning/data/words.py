@@ -17,10 +17,10 @@ PUBLISHED_ALONE = "the published tokenizer knows only a-z and 0-9"
 REMEMBERED = 2**16  # size of the stem cache, in words
 
 # Scripts without blanks between words: ideographs, kana, and what UAX 14 calls complex context (Thai, Lao, Khmer,
-# Burmese and their kin). The long-vowel mark of kana is shared between scripts, so it is named by itself.
+# Burmese and related scripts). The long-vowel mark of kana is shared between scripts, so it is named by itself.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{lb=SA}ー]"
 _UNIT = rf"(?=[{_UNSPACED}&&[\p{{L}}\p{{M}}]])\X"  # a character with its combining marks
-_JOINED = rf"[\w--{_UNSPACED}]"  # what makes a word longer in scripts with blanks
+_JOINED = rf"[\w--{_UNSPACED}]"  # characters that extend a word in scripts with blanks
 _WORD = regex.compile(rf"{_UNIT}|[[\p{{L}}\p{{N}}]--{_UNSPACED}][[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]*", regex.V1)
 _PUBLISHED = regex.compile("[a-z0-9]+")  # as in rouge_score, on lower-cased text
 _SEEN = regex.compile("[a-z0-9]")
@@ -31,7 +31,7 @@ _FIRST_UNSPACED, _LAST_UNSPACED = (
     regex.compile(pattern, regex.V1) for pattern in (rf"{_UNSPACED}", rf"{_UNSPACED}\p{{M}}*\Z")
 )
 _HANGUL_FIRST, _HANGUL_LAST = regex.compile(r"\p{Hangul}"), regex.compile(r"\p{Hangul}\Z")
-# Korean particles stick to names and numbers, so a Hangul neighbour does not make a word of another script longer.
+# Korean particles stick to names and numbers, so an adjacent Hangul character does not extend a word of another script.
 _STICKS = rf"[\w--[{_UNSPACED}\p{{Hangul}}]]"
 _SENTENCE_MARKS = " \t\r\n.,;:!?¿¡…。，、；：！？｡､؟،؛۔।॥\"'“”„‘’«»「」『』"
 

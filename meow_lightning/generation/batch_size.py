@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-CPU = ("can't allocate memory", "not enough memory")  # messages of torch's CPU allocator in a RuntimeError
+CPU = ("can't allocate memory", "not enough memory")  # RuntimeError messages of torch's CPU allocator
 
 
 @dataclass(slots=True)
@@ -15,8 +15,8 @@ class AdaptiveBatchSize:
     """Shared batch size of generation.
 
     Attributes:
-        slots: Maximum number of prompts per batch, from 1. Affects speed and memory, not the text.
-        note: Called with a message when it is reduced; ``None`` for silence.
+        slots: Maximum number of prompts per batch, from 1. Affects speed and memory use, not the text.
+        note: Called with a message when the batch size is reduced; ``None`` for silence.
 
     """
 
@@ -27,7 +27,7 @@ class AdaptiveBatchSize:
         """Halve the batch size after memory ran out.
 
         Raises:
-            BaseException: The given error, if it is a different one or the batch size was 1.
+            BaseException: The given error, if memory was not its cause or the batch size is already 1.
 
         """
         if self.slots == 1 or not short_of_memory(error):

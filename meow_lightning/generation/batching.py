@@ -1,4 +1,4 @@
-"""Plain batched generation with the model's own cache and without sharing; and the greedy choice of tokens."""
+"""Plain batched generation with the model's own cache and without prefix sharing, and greedy token selection."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Continuation:
 
     @property
     def stop(self) -> Literal["end", "length"]:
-        """``"end"`` if the model emitted an end token, ``"length"`` if the budget ran out."""
+        """Stop reason: ``"end"`` if the model emitted an end token, ``"length"`` if the budget ran out."""
         return "length" if self.end is None else "end"
 
     def within(self, budget: int) -> Continuation:
@@ -46,18 +46,19 @@ class Continuation:
 def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N803
     """Choose the most likely token of every row, and flag rows with a close second that rounding may have decided.
 
-    In 16-bit formats equal logits are common because of coarse rounding; there, no choice counts as close.
+    In 16-bit formats no choice counts as close, since coarse rounding makes equal logits common.
 
-    logits_RV: (R, V). A row with a NaN or infinite maximum counts as close in any format, so that it is recomputed
-        alone.
+    Args:
+        logits_RV: (R, V). A row with a NaN or infinite maximum counts as close in any format, so that it is recomputed
+            alone.
     """
     if logits_RV.dtype not in (torch.float32, torch.float64):
         best_R, tokens_R = logits_RV.float().max(-1)  # noqa: N806
         return tokens_R.tolist(), (~best_R.isfinite()).tolist()
     tokens_R, gap_R = _best(logits_RV)  # noqa: N806
-    clear_R = (gap_R > MARGIN) & gap_R.isfinite()  # noqa: N806  # what is not a number is close to everything
+    clear_R = (gap_R > MARGIN) & gap_R.isfinite()  # noqa: N806  # NaN and infinite gaps count as close
     if not bool(clear_R.all()):
-        best_R, tokens_R = logits_RV.max(-1)  # noqa: N806  # of equal ones the first
+        best_R, tokens_R = logits_RV.max(-1)  # noqa: N806  # the first of equal maxima
         clear_R = (gap_R > MARGIN) & best_R.isfinite()  # noqa: N806
     return tokens_R.tolist(), (~clear_R).tolist()
 
@@ -81,7 +82,7 @@ def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa
     if size % BLOCK or size == BLOCK:
         best = logits_RV.topk(2, -1)
         return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
-    # Finding a row's maximum is ten times faster than its index, so the index is searched in one block only.
+    # Finding a row's maximum is ten times faster than finding its index, so only one block is searched for it.
     blocks = logits_RV.unflatten(-1, (-1, BLOCK))
     outer = blocks.amax(-1).topk(2, -1)
     block_R = outer.indices[:, 0]  # noqa: N806
@@ -109,7 +110,7 @@ class Batch:
     ) -> None:
         self._model, self._budgets, self._end_ids = model, budgets, end_ids
         self._generated: list[list[int]] = [[] for _ in prompts]
-        self.rows = list(range(len(prompts)))  # the prompt at each position of the batch
+        self.rows = list(range(len(prompts)))  # index of the prompt in each row of the batch
         width = max(len(prompt) for prompt in prompts)
         padding = [width - len(prompt) for prompt in prompts]
         device = getattr(model, "device", None)
@@ -125,8 +126,8 @@ class Batch:
         """Generate one token per row; return finished rows, with ``None`` if the choice was close in a shared batch.
 
         Raises:
-            NotFiniteError: The logits of a prompt on its own are NaN or infinite: any token would pass as an answer,
-                and as forgotten.
+            NotFiniteError: The logits of a prompt processed alone are NaN or infinite. Any token would then count as an
+                answer, and the fact as forgotten.
         """
         logits = self._model(
             input_ids=self._ids_BT,
@@ -174,7 +175,7 @@ class Batch:
 def continue_alone(
     model: Model, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
-    """Continue a prompt without sharing forward passes: the reference for the text."""
+    """Continue a prompt on its own, without sharing forward passes; its text is the reference."""
     batch = Batch(model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id)
     while True:
         for _, continuation in batch.advance():
@@ -191,7 +192,7 @@ def continue_in_batches(
     slots: int,
 ) -> Iterator[tuple[tuple[int, ...], Continuation | None]]:
     """Yield every prompt with its continuation, ``None`` if rounding may have decided; ``slots`` rows per batch."""
-    # Similar lengths waste little padding; the longest come first so that a lack of memory shows at once.
+    # Similar lengths waste little padding; the longest come first, so that running out of memory happens early.
     waiting = sorted(budgets, key=len, reverse=True)
     for start in range(0, len(waiting), slots):
         prompts = waiting[start : start + slots]

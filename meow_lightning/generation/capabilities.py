@@ -13,7 +13,7 @@ from meow_lightning.generation.kv_cache import PagedCache
 from meow_lightning.generation.prefix_forward import Model, PrefixForward
 from meow_lightning.generation.prefix_tree import Tree
 
-OFF, ROUNDED = 3e-3, 16  # tolerance of logits, relative to the largest; in rounding errors for coarse formats
+OFF, ROUNDED = 3e-3, 16  # logit tolerances: relative to the largest, and in units of the format's eps
 ProbeResult = tuple[list[int], torch.Tensor]  # positions of a probe, and the logits at them
 MASKED = ("sdpa", "eager")  # attention implementations that accept an arbitrary mask
 
@@ -75,7 +75,7 @@ def split_batches(
         border: The result of :func:`batch_length_limit`.
     """
     alone = [place for place in places if border is not None and lengths[place] > border]
-    yield from ([place] for place in alone)  # the longest first, so that a lack of memory shows at once
+    yield from ([place] for place in alone)  # the longest first, so that running out of memory happens early
     rest = [place for place in places if border is None or lengths[place] <= border]
     for start in range(0, len(rest), most):
         yield rest[start : start + most]
@@ -84,7 +84,7 @@ def split_batches(
 def supports_prefix_sharing(model: Model, prompt: Sequence[int], *, pad_id: int, dtype: torch.dtype) -> bool:
     """Test on a few tokens of a prompt whether sharing a prefix leaves the model's logits unchanged.
 
-    How a model's code uses masks and positions is not visible in its config; four small forward passes show it.
+    A model's config does not show how its code uses masks and positions, so four small forward passes test it.
     """
     return same_continuation(model, prompt, lambda probe: _sharing(model, probe, pad_id=pad_id, dtype=dtype))
 
@@ -92,7 +92,7 @@ def supports_prefix_sharing(model: Model, prompt: Sequence[int], *, pad_id: int,
 def supports_padding(model: Model, prompt: Sequence[int], *, pad_id: int) -> bool:
     """Test on a few tokens of a prompt whether padding and caching leave the model's logits unchanged.
 
-    They change for models with a state other than a key-value cache: these would continue from the last token only.
+    They change for models with a state other than a key-value cache, which would continue from the last token only.
     """
     return same_continuation(model, prompt, lambda probe: _padding(model, probe, pad_id=pad_id))
 
@@ -127,7 +127,7 @@ def same_continuation(model: Model, prompt: Sequence[int], trial: Callable[[list
 def _sharing(model: Model, probe: list[int], *, pad_id: int, dtype: torch.dtype) -> ProbeResult:
     size = len(probe)
     turn = probe[size - 3]
-    # tokens between the probe's nodes, which must not be visible to them; not padding, its embedding may be zero
+    # tokens between the probe's nodes, invisible to them; not padding tokens, whose embedding may be zero
     tree = Tree((*probe[: size - 3], *[turn - 1 if turn > 1 else turn + 1] * 3))
     tree.add(tuple(probe[: size - 1]))
     path = tree.path(tree.ends[tuple(probe[: size - 1])])

@@ -26,10 +26,10 @@ from meow_lightning.generation.reference import reference_continuation
 
 __all__ = ["Continuation", "continue_greedily"]
 
-Result = tuple[Prompt, Continuation | None]  # None: rounding may have decided, recompute alone
-LARGEST_TREE = 160  # nodes; every row attends over all nodes of its tree
+Result = tuple[Prompt, Continuation | None]  # None: rounding may have decided, so the prompt is recomputed alone
+LARGEST_TREE = 160  # maximum number of nodes; every row attends over all nodes of its tree
 NODES_PER_SLOT = 16  # prompt nodes per forward pass
-READERS = 8  # number of rows from which a tree is read in place
+READERS = 8  # minimum number of rows for which a tree is read in place
 REFILL = 16  # new rows are admitted together, once 1/16 of the slots are free
 
 
@@ -71,7 +71,7 @@ class _Rows:
         self._tree_batches = batches(build_prefix_trees(budgets, most=LARGEST_TREE), nodes=NODES_PER_SLOT * slots)
         self._waiting: list[_Row] = []  # in reverse order
         self._forward: PrefixForward | None = None
-        self._readers: list[int] = []  # rows that leave each tree
+        self._readers: list[int] = []  # number of rows that leave each tree
         self._rows: list[_Row] = []
 
     def results(self) -> Iterator[Result]:
@@ -106,10 +106,10 @@ class _Rows:
                 else:
                     finished.append((prompt, outcome))
             self._readers[number] = len(rows)
-            # A long continuation so far probably has little left: long texts start first.
+            # Rows at deep nodes probably have few tokens left, so those at shallow nodes start first.
             self._waiting += sorted(rows.values(), key=lambda row: tree.depths[row.node])
         self._waiting.reverse()
-        self._forward.logits = torch.empty(0)  # with a large vocabulary this is the largest tensor
+        self._forward.logits = torch.empty(0)  # free the logits: with a large vocabulary they are the largest tensor
         return finished
 
     def _follow(
@@ -268,7 +268,7 @@ def _continue_distinct(
             room.halve(error)
         if waiting:  # outside the handler, where the error no longer references the failed tensors
             release_memory()
-    for prompt in close:  # with all memory available
+    for prompt in close:  # after the batches, with all memory available
         yield prompt, continue_alone(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id), True
 
 

@@ -14,8 +14,8 @@ from transformers import Cache
 from meow_lightning.generation.prefix_attention import NAME, PageLayout, Trunk, attach_context, attention_implementation
 from meow_lightning.generation.prefix_forward import Model, PrefixForward, additive
 
-PAGE = 16  # tokens; small pages waste few positions, large ones are fewer
-STEP = 32  # pages by which the store grows; growing copies the whole store
+PAGE = 16  # tokens per page; small pages waste fewer positions, large ones mean less bookkeeping
+STEP = 32  # pages added whenever the store grows; growing copies the whole store
 
 
 @dataclass(slots=True)
@@ -27,11 +27,11 @@ class _RowSpan:
 
     @property
     def nodes(self) -> int:
-        """Number of nodes that the rows attend to."""
+        """Number of tree nodes that the rows attend to."""
         return 0 if self.layers is None else self.layers[0][0].shape[1]
 
     def trunk(self, layer: int, start: int) -> list[Trunk]:
-        """Return what the rows share in a layer, if anything; ``start`` is the first of them."""
+        """Return the trunk that the rows share in a layer, or an empty list; ``start`` is the first row."""
         return [] if self.layers is None else [Trunk(start, start + self.rows, *self.layers[layer])]
 
 
@@ -55,7 +55,7 @@ class PagedCache(Cache):
         self._stored: list[list[torch.Tensor]] = []  # by layer, keys and values: (pages, heads, PAGE, D)
         self._seen_BN = torch.empty(0, 0, dtype=dtype)
         self._layout: PageLayout
-        self._updates = 0  # of the last step, one per layer
+        self._updates = 0  # number of layer updates in the last step
         self._here: tuple[torch.Tensor, torch.Tensor]  # page and position of the current token
 
     def update(

@@ -15,7 +15,7 @@ from meow_lightning.generation.prefix_attention import FOREIGN, attention_implem
 from meow_lightning.types import Encoded
 
 NAME = "meow_packed"  # name of the attention implementation in transformers
-GROUP_SIZE = 16  # rows padded to one length for attention
+GROUP_SIZE = 16  # maximum number of rows padded to a common length for attention
 T = TypeVar("T")
 Group = Sequence[Encoded]  # rows with the same prompt
 
@@ -44,7 +44,7 @@ class PackedLayout:
     """Attention layout of a packed batch; the same for every layer.
 
     Attributes:
-        lots: The groups; every token is a query in one of them.
+        lots: The groups; every token is a query in exactly one of them.
         reads: Number of attention computations that used this layout.
     """
 
@@ -77,7 +77,7 @@ def pack(groups: Sequence[Group], *, device: torch.device) -> Packed:
         device: Device of the model.
 
     Raises:
-        ValueError: The first token of a row is scored, which nothing predicts.
+        ValueError: The first token of a row is scored, although no token precedes it.
     """
     if not all(group[0].prompt for group in groups):
         raise ValueError("the first token of a row cannot be scored: nothing precedes it")
@@ -156,10 +156,10 @@ def width(model: Any) -> int:
 
 
 def is_worthwhile(group: Group, *, hidden: int) -> bool:
-    """Whether reading a prompt once for all its answers pays off: h * saved positions > added pairs.
+    """Whether reading a prompt once for all its answers pays off, that is, h * saved positions > added pairs.
 
-    A position saves about 12 h^2 products per layer (h: hidden size). A pair of tokens in attention costs 2 h of them,
-    at a sixth of the speed at worst. Masked attention computes all pairs, causal attention half of them.
+    A position saves about 12 h^2 products per layer (h: hidden size). A pair of tokens in attention costs 2 h of
+    them, at worst at a sixth of the speed. Masked attention computes all pairs, causal attention half of them.
 
     Args:
         group: Rows with the same prompt.

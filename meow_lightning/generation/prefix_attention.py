@@ -125,7 +125,7 @@ def _attention(
 def attach_context(key: torch.Tensor, trunks: Sequence[Trunk], layout: PageLayout) -> torch.Tensor:
     """Attach trunks and layout to the keys, for the attention function that receives them.
 
-    A model passes its attention the keys that its cache returned, and nothing else of the cache.
+    A model passes only the keys and values returned by its cache to its attention function, not the cache itself.
     """
     key.carried = trunks, layout  # type: ignore[attr-defined]
     return key

@@ -77,12 +77,12 @@ class Tree:
 def build_prefix_trees(prompts: Iterable[Prompt], *, most: int) -> list[Tree]:
     """Build trees that contain every prompt once, the largest first.
 
-    A prompt joins a tree if at least half of its tokens are shared, so that no row of a batch becomes long because of a
-    few common words.
+    A prompt joins a tree only if it shares at least half of its tokens, so that a few common words do not lead to long
+    rows in a batch.
 
     Args:
         prompts: Distinct prompts with one token or more.
-        most: Number of nodes at which a tree is full, unless its prompts are very long.
+        most: Maximum number of nodes per tree; very long prompts may exceed it.
     """
     trees: list[Tree] = []
     for prompt in sorted(prompts):

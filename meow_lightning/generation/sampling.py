@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-TAIL = 1024  # number of most likely tokens that can be sampled at all
+TAIL = 1024  # number of most likely tokens to sample from
 
 
 def sample_tokens(
@@ -37,7 +37,7 @@ def sample_tokens(
     """
     if temperature == 0:
         return logits_BV.argmax(-1)
-    # Subtract the maximum first, so that no low temperature makes it infinite.
+    # Subtract the maximum first, so that a low temperature cannot overflow the logits.
     scaled_BV = (logits_BV.float() - logits_BV.amax(-1, keepdim=True).float()) / temperature  # noqa: N806
     likeliest = scaled_BV.topk(min(TAIL, scaled_BV.shape[-1]), -1)
     shares = (likeliest.values - scaled_BV.logsumexp(-1, keepdim=True)).exp().double()
@@ -45,7 +45,7 @@ def sample_tokens(
     ids, order = likeliest.indices.sort(-1)
     sums = kept.gather(-1, order).cumsum(-1)
     passed = (sums <= uniform_B.double()[:, None] * sums[:, -1:]).sum(-1, keepdim=True)
-    # Non-finite logits may pass none or all; the index must still be valid.
+    # With non-finite logits, none or all tokens may pass the comparison; the index must still be valid.
     return ids.gather(-1, passed.clamp(max=ids.shape[-1] - 1))[:, 0]
 
 
@@ -60,7 +60,7 @@ class Draws:
         top_p: Above 0 to 1.
 
     Attributes:
-        sound: (B,) per new token so far: whether the row's logits were finite.
+        sound: One (B,) tensor per new token so far: whether each row's logits were finite.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""The report of one finished run: tables, pictures and one self-contained HTML page."""
+"""Report of one finished run: tables, figures and one self-contained HTML page."""

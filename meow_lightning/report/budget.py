@@ -1,4 +1,4 @@
-"""What every method of a sweep was granted, in one line: a table of methods says nothing without it."""
+"""Tuning budget of every method in a sweep, in one line: without it, a table of methods is meaningless."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from meow_lightning.report.sweep_tables import Swept
 
-PLACES = ("model", "dataset", "dataset.split")  # where methods are compared: nothing of them is tuned by these
-CHANGES = ("optim", "debug", "experiment")  # besides `method.` what sets a recipe for every run alike
+PLACES = ("model", "dataset", "dataset.split")  # options that define where methods are compared; these are not tuned
+CHANGES = ("optim", "debug", "experiment")  # options besides `method.` that set the recipe of all runs
 
 Values = dict[str, list[str]]
 
 
 def budget(runs: Sequence[Swept]) -> str:
-    """How many settings every method got, of what, where and on which seeds; and which methods finished fewer.
+    """Describe how many settings each method got, of which options and seeds, and which methods finished fewer runs.
 
-    A method's runs are the product of all values met: settings x places x seeds.
+    A method's runs are the product of all values: settings x places x seeds.
 
     Args:
         runs: All finished runs, at least one.
@@ -38,7 +38,7 @@ def budget(runs: Sequence[Swept]) -> str:
 
 
 def _swept(runs: Sequence[Swept]) -> Values:
-    """The values of every option but method and seed that differs between runs, in the order they are met."""
+    """Collect the values of all options, except method and seed, that differ between runs, in order of appearance."""
     options = dict.fromkeys(option for run in runs for option in run.words if option not in ("method", "seed"))
     values = {option: list(dict.fromkeys(run.words.get(option, "") for run in runs)) for option in options}
     return {option: each for option, each in values.items() if len(each) > 1}
@@ -49,7 +49,7 @@ def _fixes(option: str, swept: Mapping[str, object]) -> bool:
 
 
 def _fewer(runs: Sequence[Swept], swept: Values, *, full: int) -> str:
-    """Which methods finished fewer runs than all values make; empty where all did the same."""
+    """List methods that finished fewer runs than the full product; empty if there are none."""
     found: dict[str, set[tuple[str, ...]]] = {}
     for run in runs:
         own = (str(run.settings["seed"]), *(run.words.get(option, "") for option in swept))

@@ -1,4 +1,4 @@
-"""Everything a report shows, and how its numbers are looked up and written."""
+"""Data of a report, and lookup and formatting of its numbers."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Written inverted answers that cleaning dropped.
+    """Generated inverted answers that were filtered out.
 
     Attributes:
-        counts: How many, by reason.
-        examples: Some of them by reason: ``(Fact.id, answer as written)``.
+        counts: Number of dropped answers by reason.
+        examples: Examples by reason: ``(Fact.id, unfiltered answer)``.
     """
 
     counts: Mapping[str, int]
@@ -71,29 +71,29 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """One finished experiment, as its report shows it.
+    """One finished run, as shown in its report.
 
     Attributes:
-        name: Readable name of the run.
-        key: Its key in the store.
+        name: Readable name.
+        key: Key in the store.
         settings: The resolved options, nested.
-        settings_origin: Where an option came from, by its dotted path or by its last part.
+        settings_origin: Origin of an option, by its dotted path or its last part.
         results: The numbers.
-        rows: What each role said, by role (``target``, ``retain``, ``unlearned``); a role may lack.
-        memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may lack.
-        selected: Candidate positions that were trained on, by fact id; empty when the method selects none.
+        rows: Predictions by role (``target``, ``retain``, ``unlearned``); a role may be absent.
+        memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may be absent.
+        selected: Candidate positions that were trained on, by fact id; empty if the method selects none.
         inverted: All inverted answers.
-        dropped: What cleaning dropped of the written ones.
+        dropped: The inverted answers that were filtered out.
         curves: Rows of ``metrics.jsonl`` by stage label, in order.
         stages: One mapping per stage with ``label``, ``key`` and ``seconds``.
-        weights: Folder of the unlearned model, relative.
-        public: Whether the dataset's texts may go anywhere.
+        weights: Relative folder of the unlearned model.
+        public: Whether the dataset's texts may be published.
         texts: Whether questions and answers are shown.
-        disclaimer: What a reader must know before any number; empty for nothing.
-        notes: What a reader must know of the models and facts behind the numbers, a sentence each.
-        loop: The rounds of a method that asks its teacher again; ``None`` for every other method.
-        spread: The numbers over several seeds, where they were measured for these settings; else ``None``.
-        intervals: Bootstrap intervals ``[low, high]`` by role and number, for those that have one.
+        disclaimer: Shown before all numbers; empty for none.
+        notes: What readers must know about the models and facts behind the numbers, one sentence each.
+        loop: The rounds of a method that queries its teacher repeatedly; ``None`` for other methods.
+        spread: The numbers over several seeds, if they were measured for these settings; else ``None``.
+        intervals: Bootstrap intervals ``[low, high]`` by role and number, if any.
     """
 
     name: str
@@ -119,13 +119,13 @@ class ReportData:
 
 
 def number(results: Results, role: str, name: str) -> float | None:
-    """The number ``name`` of ``role``, or ``None`` when it could not be had or is not a number."""
+    """Look up a number by role and name; ``None`` if it is missing or NaN."""
     value = results.values.get(role, {}).get(name)
     return None if value is None or math.isnan(value) else float(value)
 
 
 def why_missing(results: Results, role: str, name: str) -> str:
-    """The reason why :func:`number` is ``None``; for a role without any number, that role's own reason."""
+    """Explain why :func:`number` is ``None``; for a role without any numbers, with the role's reason."""
     reasons = results.missing.get(role, {})
     if name in reasons:
         return reasons[name].removeprefix("not measured: ")
@@ -142,13 +142,13 @@ def why_missing(results: Results, role: str, name: str) -> str:
 
 
 def definition(results: Results, name: str) -> Definition | None:
-    """The definition of ``name``: its own, else the one that its last path part shares between sets."""
+    """Look up a definition by name, else by the last part of the name, which is shared between sets."""
     by_name = {known.name: known for known in results.definitions}
     return by_name.get(name) or by_name.get(PurePosixPath(name).name)
 
 
 def label(name: str) -> str:
-    """The words for a metric, the set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
+    """Format a metric's name, set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
     if name in LABELS:
         return LABELS[name]
     head, _, tail = name.partition("/")
@@ -156,13 +156,13 @@ def label(name: str) -> str:
 
 
 def arrow(results: Results, name: str) -> str:
-    """``↑`` or ``↓`` for the better direction, empty where there is none."""
+    """Return ``↑`` or ``↓`` for the better direction, or an empty string."""
     known = definition(results, name)
     return ARROWS[known.direction] if known else ""
 
 
 def format_value(name: str, value: float) -> str:
-    """``value`` with the digits its metric deserves."""
+    """Format a value with the digits appropriate to its metric."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
     if name.endswith(("_rows", "_values")):
@@ -174,7 +174,7 @@ def format_value(name: str, value: float) -> str:
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted paths, in their order; an empty mapping stays as one entry."""
+    """Flatten nested settings to dotted paths, in order; empty mappings are kept as entries."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         path = f"{prefix}{name}"
@@ -184,21 +184,21 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round: asking the teacher, unlearning from the target model, measuring.
+    """One round: querying the teacher, unlearning from the target model, scoring.
 
     Attributes:
-        number: Its place, from 1.
-        asked: Facts the teacher was asked about for this round.
-        calls: Questions put to it for this round, repeats included.
-        written: Inverted answers it wrote for this round, before cleaning.
-        kept: Inverted facts that were added after cleaning.
-        trained: Rows trained on in this round.
-        still_memorized: Facts above the threshold after this round.
-        facts: Facts to forget, at least 1.
+        number: Index, from 1.
+        asked: Number of facts queried in this round.
+        calls: Number of queries in this round, including repeats.
+        written: Number of generated inverted answers, before filtering.
+        kept: Number of inverted facts added after filtering.
+        trained: Number of rows trained on.
+        held: Number of facts above the threshold after this round.
+        facts: Number of facts to forget, at least 1.
         memo: Mean score of the true answers after this round, 0 to 1.
-        worst: Highest score of a true answer after it, 0 to 1.
-        tokens: Tokens that the teacher read and wrote for this round; 0 where nothing counts them.
-        same: Nothing new came, so nothing was trained and the model of the round before stands.
+        worst: Highest score of a true answer after this round, 0 to 1.
+        tokens: Tokens read and generated by the teacher in this round; 0 if not counted.
+        same: Whether there was nothing new, so that the model of the previous round was reused.
     """
 
     number: int
@@ -220,9 +220,9 @@ class Loop:
     """All rounds of a run.
 
     Attributes:
-        memorized_above: Score above which a fact counts as memorized, 0 to 1.
-        rounds: The rounds in their order, at least one.
-        ended: Why no further round came: ``below`` (no fact is above the threshold), ``budget`` (the calls are spent),
+        threshold: Score above which a fact counts as memorized, 0 to 1.
+        rounds: The rounds in order, at least one.
+        ended: Why the rounds ended: ``below`` (no fact is above the threshold), ``budget`` (no calls are left),
             ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
         measure: Name of the score, such as MEMO.
     """

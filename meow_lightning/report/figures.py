@@ -1,4 +1,4 @@
-"""The pictures of a run: TOFU plane, truth ratios, MEMO and training curves."""
+"""Figures of a run: TOFU plane, truth ratios, MEMO and training curves."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 DASHES = {"target": (0, (5, 2)), "unlearned": "solid", "retain": (0, (1.5, 1.5))}
 MARKS = {"target": "s", "unlearned": "o", "retain": "D"}
 SIZE = (WIDTH, 3.3)
-ACROSS = 10.0  # inches; half a page and the gap beside it twice
+ACROSS = 10.0  # inches; twice half a page and the gap
 
 
 def pictures(data: ReportData) -> list[Picture]:
-    """The figures of a report in their order: TOFU plane, truth ratios, MEMO, training curves."""
+    """Draw the figures of a report in order: TOFU plane, truth ratios, MEMO, training curves."""
     return [_plane(data), _truth_ratios(data), _memo(data), _curves(data)]
 
 
 def cumulative(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The empirical distribution function: sorted values and the share of values at or below each."""
+    """Compute the empirical distribution function: sorted values and the share at or below each."""
     ordered = sorted(values)
     return ordered, [(position + 1) / len(ordered) for position in range(len(ordered))]
 
 
 def widest_gap(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Where two empirical distribution functions are furthest apart: the value, and the two shares there.
+    """Find where two empirical distribution functions differ most: the value, and both shares there.
 
     The difference of the shares is the two-sample Kolmogorov-Smirnov distance.
 
@@ -54,10 +54,10 @@ def widest_gap(first: Sequence[float], second: Sequence[float]) -> tuple[float, 
 
 
 def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
-    """The log truth ratios of the forget set by role; a role without rows is left out.
+    """Compute the log truth ratios of the forget set by role, without roles that have no rows.
 
-    Averaged over the wrong answers as the setting ``truth_ratio_mean`` says; TOFU's geometric mean where a run does
-    not hold that setting. Infinite ratios lie just outside the finite ones, which keeps the order and so the distance.
+    Averaged over wrong answers by the setting ``truth_ratio_mean``, default TOFU's geometric mean. Infinite ratios are
+    clipped to just outside the finite ones, which preserves the order and thus the distance.
     """
     said = {path.split(".")[-1]: value for path, value in flatten(data.settings).items()}
     mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
@@ -74,7 +74,7 @@ def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
 
 
 def _plane(data: ReportData) -> Picture:
-    """Model utility against forget quality, one labelled point per model."""
+    """Plot model utility against forget quality, one labelled point per model."""
     points = {}
     for role in ROLES:
         utility = number(data.results, role, "model_utility")
@@ -119,7 +119,7 @@ def _draw_plane(figure: Figure, points: dict[str, tuple[float, float]]) -> None:
 
 
 def _truth_ratios(data: ReportData) -> Picture:
-    """Distribution functions of the log truth ratio on the forget set, with the distance of the test marked."""
+    """Plot the distribution functions of the forget set's log truth ratio, with the KS distance marked."""
     ratios = forget_log_ratios(data)
     caption = (
         "Share of forget-set questions at or below each log truth ratio. Left of 0 a model prefers the true answer to "
@@ -160,7 +160,7 @@ def _draw_truth_ratios(figure: Figure, ratios: dict[str, list[float]]) -> None:
 
 
 def _memo(data: ReportData) -> Picture:
-    """MEMO per fact for every model, true answers above inverted ones."""
+    """Plot MEMO per fact for every model, true answers above inverted ones."""
     strips = [
         (role, kind, [text.score for text in texts])
         for role in ROLES
@@ -182,7 +182,7 @@ def _draw_memo(figure: Figure, strips: Sequence[tuple[str, str, list[float]]]) -
     names = []
     limit = min(1.0, 1.1 * max(score for _, _, scores in strips for score in scores) + 0.01)
     for height, (role, kind, scores) in enumerate(strips):
-        # A fixed irrational step scatters the dots evenly and alike on every run.
+        # A fixed irrational step scatters the dots evenly and reproducibly.
         jitter = [height + ((position * 0.618034) % 1 - 0.5) * 0.5 for position in range(len(scores))]
         fill = COLOURS[role] if kind == "answers" else "none"
         axes.scatter(scores, jitter, s=9, facecolors=fill, edgecolors=COLOURS[role], linewidths=0.6, alpha=0.5)
@@ -196,7 +196,7 @@ def _draw_memo(figure: Figure, strips: Sequence[tuple[str, str, list[float]]]) -
 
 
 def _curves(data: ReportData) -> Picture:
-    """Loss parts per stage, and whatever else was measured on the way."""
+    """Plot loss parts per stage, and the probes during training."""
     panels = [panel for stage, rows in data.curves.items() for panel in _panels(stage, rows)]
     caption = (
         "What was logged while training, by optimizer step; MEMO on a sample of the forget set (callbacks.memo_facts)."
@@ -210,7 +210,7 @@ def _curves(data: ReportData) -> Picture:
 
 
 def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, list[tuple[float, float]]]]]:
-    """Title and curves of each panel of a stage: the losses first, then MEMO, then the evaluation's numbers."""
+    """Collect title and curves of each panel of a stage: losses, then MEMO, then evaluation metrics."""
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
@@ -220,13 +220,13 @@ def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[
     for kind, shown in KINDS.items():
         chosen = {name: points for name, points in series.items() if fnmatch(name, shown[0]) and name not in shown[1:]}
         if kind == "loss" and len(chosen) == 2:
-            del chosen["loss"]  # a loss of one part is that part
+            del chosen["loss"]  # a loss with a single part equals that part
         if chosen:
             found.append((f"{stage}: {kind}", chosen))
     return found
 
 
-# Panels by title: the names of what they show, then those left out. Shares and logarithms do not share an axis.
+# Panels by title: name patterns to include and to exclude. Shares and logarithms do not share an axis.
 KINDS = {
     "loss": ("loss*",),
     "memo": ("memo/*", "memo/seconds"),
@@ -252,6 +252,6 @@ def _draw_curves(figure: Figure, panels: Sequence[tuple[str, dict[str, list[tupl
 
 
 def _first_reason(data: ReportData, names: Sequence[str]) -> str:
-    """Why the first of ``names`` that the unlearned model lacks is missing."""
+    """Explain why the first missing number of the unlearned model among ``names`` is missing."""
     absent = next((name for name in names if number(data.results, "unlearned", name) is None), names[0])
     return why_missing(data.results, "unlearned", absent)

@@ -1,4 +1,4 @@
-"""A sweep over measures of memorisation: what each says of every model, and whether they pick the same."""
+"""Comparison of memorization measures in a sweep: their values for every model, and the agreement of their picks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RUN = "run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picks:
-    """Which inverted facts a run trained on.
+    """The inverted facts that a run selected.
 
     Attributes:
-        taken: Candidate positions by fact.
-        available: Number of candidates, by fact.
+        taken: Selected candidate positions by fact.
+        there: Number of candidates by fact.
     """
 
     taken: Mapping[str, Sequence[int]]
@@ -27,11 +27,11 @@ class Picks:
 
 
 def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
-    """What every measure says, means over seeds, and what it picks; ``None`` where a sweep has but one measure.
+    """Compare measures by their mean values over seeds and their picks; ``None`` if a sweep has only one measure.
 
     Args:
         runs: All finished runs.
-        picks: What runs picked, by their names; runs that pick nothing are left out.
+        picks: The picks of each run, by its name; runs that select nothing are left out.
     """
     if not several(runs):
         return None
@@ -55,14 +55,14 @@ def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
 
 
 def several(runs: Iterable[Swept]) -> bool:
-    """Whether more than one measure was swept."""
+    """Whether a sweep covers more than one measure."""
     return len({tuple(_measure(run)) for run in runs}) > 1
 
 
 def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
-    """(candidates that both took, as many by chance, candidates that the first took), over the facts of both.
+    """Count (candidates in both, expected by chance, candidates of the first), over common facts.
 
-    Both: ``sum_f |A_f ∩ B_f|``; by chance, one of the two drawn by lot: ``sum_f |A_f| |B_f| / n_f``.
+    In both: ``sum_f |A_f ∩ B_f|``; by chance, if one is drawn at random: ``sum_f |A_f| |B_f| / n_f``.
     """
     facts = [fact for fact in one.taken if fact in other.taken]
     both = sum(len({*one.taken[fact]} & {*other.taken[fact]}) for fact in facts)
@@ -71,7 +71,7 @@ def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
 
 
 def _agreement(pairs: Sequence[tuple[Picks, Picks]]) -> str:
-    """Per fact how many candidates two measures share, over all pairs; a dash without any."""
+    """Format the average number of shared candidates per fact over all pairs; a dash without any."""
     found = [shared(one, other) for one, other in pairs]
     facts = sum(len(one.taken) for one, _ in pairs)
     if not facts:
@@ -90,7 +90,7 @@ def _measure(run: Swept) -> list[tuple[str, str]]:
 
 
 def _apart(run: Swept) -> tuple[tuple[str, str], ...]:
-    """What a run has besides its measure: the same in the runs that differ in the measure alone."""
+    """Collect a run's options other than its measure, the same in all runs that differ only in the measure."""
     return tuple((option, value) for option, value in run.words.items() if not _of_measure(option))
 
 

@@ -1,4 +1,4 @@
-"""The report of one run as files: one self-contained HTML page, its tables and its figures."""
+"""Report files of one run: one self-contained HTML page, tables and figures."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from meow_lightning.types import Definition
 
 
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
-    """The path of ``report.html``, written into ``folder`` beside ``table.md``, ``table.csv`` and ``figures/*.svg``.
+    """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/*.svg``, and return the path of the first.
 
-    The page needs nothing but itself: no script, no font, no picture from elsewhere. Figures that an earlier report
-    left in the folder and this one does not draw are removed.
+    The page is self-contained: no scripts, fonts or external images. Figures of an earlier report that are no longer
+    drawn are removed.
 
     Args:
-        data: What to show. With ``data.texts`` off, no question or answer appears in any of the files.
-        folder: Where to write; made when it is not there.
-        shareable: The data without what must stay on the machine, for a second page; ``None`` for no such page.
+        data: Data of the run. With ``data.texts`` off, no file contains a question or answer.
+        folder: Target folder; created if missing.
+        shareable: The data without private content, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = pictures(data)
@@ -52,7 +52,7 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
 
 
 def page(data: ReportData, drawn: Sequence[Picture]) -> str:
-    """The whole page as HTML: verdict, table, figures, selection, questions, settings."""
+    """Render the page as HTML: verdict, table, figures, selection, questions, settings."""
     choice = selection_of(data)
     notes = [*data.notes, *tables.unmeasured_reasons(data.results), *(warnings(choice) if choice else [])]
     body = "\n".join(
@@ -79,7 +79,7 @@ def page(data: ReportData, drawn: Sequence[Picture]) -> str:
 
 
 def _over_seeds(data: ReportData) -> str:
-    """The run beside others of it that differ in their seed, where such were measured; else nothing."""
+    """Render the comparison with runs that differ only in the seed; empty if none were measured."""
     if data.spread is None:
         return ""
     head, *listed = seed_spread.rows(data.results, data.spread)
@@ -98,25 +98,25 @@ def _over_seeds(data: ReportData) -> str:
 
 
 def _notes(notes: Sequence[str]) -> str:
-    """What a reader must know of the models and facts behind the numbers; nothing where there is nothing."""
+    """Render the notes on models and facts; empty without notes."""
     listed = "".join(f"<li>{escape(note[:1].upper() + note[1:])}</li>" for note in notes)
     return f'<section class="note"><h3>About these models and facts</h3><ul>{listed}</ul></section>' if notes else ""
 
 
 def typeset(text: str) -> str:
-    """``text`` escaped for HTML, with a true minus before numbers and powers of ten as such."""
+    """Escape a text for HTML, with typographic minus signs and powers of ten."""
     safe = escape(text)
     safe = re.sub(r"(?<![\w.])(-?[\d.]+)e([+-])0*(\d+)", _power, safe)
     return re.sub(r"(?<![\w.-])-(?=\d|inf\b)", "−", safe).replace("log10", "log<sub>10</sub>")
 
 
 def _power(found: re.Match[str]) -> str:
-    """``4e-07`` as four times ten to the minus seven."""
+    """Render ``4e-07`` as four times ten to the minus seven."""
     return f"{found[1]} × 10<sup>{'−' if found[2] == '-' else ''}{found[3]}</sup>"
 
 
 def _verdict(data: ReportData, found: Verdict) -> str:
-    """The verdict, the few numbers behind it, and what they do not show."""
+    """Render the verdict, the key numbers behind it, and their limits."""
     findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in found.findings)
     limits = "".join(f"<li>{typeset(limit)}</li>" for limit in found.limits)
     return (
@@ -133,7 +133,7 @@ def _verdict(data: ReportData, found: Verdict) -> str:
 
 
 def _stats(data: ReportData) -> str:
-    """The numbers a hurried reader wants, before and after."""
+    """Render the key numbers before and after."""
     names = (
         "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
         "memo/answers",
@@ -151,7 +151,7 @@ def _stats(data: ReportData) -> str:
 
 
 def _table(data: ReportData) -> str:
-    """The numbers that everybody reads, then, folded, all others; dashes point to their reasons."""
+    """Render the main numbers and, folded, all others; dashes refer to their reasons."""
     names = tables.metric_names(data.results)
     main = [name for name in names if tables.is_main(name)]
     further = [name for name in names if name not in main]
@@ -168,7 +168,7 @@ def _table(data: ReportData) -> str:
 
 
 def _numbers(data: ReportData, names: Sequence[str]) -> str:
-    """Some numbers of all roles as a table, with the reasons for what is missing below it."""
+    """Render numbers of all roles as a table, with reasons for missing ones below."""
     found, reasons = tables.lines(data.results, names)
     rows, group = [], None
     for line in found:
@@ -192,7 +192,7 @@ def _numbers(data: ReportData, names: Sequence[str]) -> str:
 
 
 def _interval(data: ReportData, role: str, name: str) -> str:
-    """The bootstrap interval of a number, small and below it."""
+    """Render a number's bootstrap interval, in small print below it."""
     found = data.intervals.get(role, {}).get(name)
     if found is None or number(data.results, role, name) is None:
         return ""
@@ -201,7 +201,7 @@ def _interval(data: ReportData, role: str, name: str) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    """One figure with its caption, or the reason for its absence."""
+    """Render a figure with its caption, or the reason for its absence."""
     caption = f"<b>{escape(picture.title)}.</b>"
     if picture.svg is None:
         shown = f'<div class="none">not measured: {escape(picture.missing)}</div>'
@@ -212,7 +212,7 @@ def _figure(picture: Picture) -> str:
 
 
 def _stages(data: ReportData) -> str:
-    """Every stage with its time and key, and where the model lies."""
+    """Render every stage with its time and key, and the model's location."""
     rows = "".join(
         f"<tr><th>{escape(str(stage['label']))}</th><td>{_duration(float(stage['seconds']))}</td>"
         f"<td><code>{escape(str(stage['key']))}</code></td></tr>"
@@ -230,14 +230,14 @@ def _stages(data: ReportData) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds in the unit a person would use."""
+    """Format seconds in a readable unit."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _settings(data: ReportData) -> str:
-    """Every setting with its origin."""
+    """Render every setting with its origin."""
     settings = flatten(data.settings)
     rows, seen = [], set()
     for path, value in settings.items():
@@ -254,7 +254,7 @@ def _settings(data: ReportData) -> str:
 
 
 def _setting(path: str, value: str, origin: str) -> str:
-    """One row of the settings."""
+    """Render one row of the settings."""
     return (
         f"<tr><th><code>{escape(path)}</code></th><td><code>{escape(value)}</code></td>"
         f'<td class="origin">{escape(origin)}</td></tr>'
@@ -262,13 +262,13 @@ def _setting(path: str, value: str, origin: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """A setting as YAML would write it."""
+    """Format a setting as in YAML."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _definitions(data: ReportData) -> str:
-    """What every number means."""
-    shared: dict[Definition, list[str]] = {}  # sets whose numbers mean the same stand together
+    """Render the definition of every number."""
+    shared: dict[Definition, list[str]] = {}  # numbers with the same definition are listed together
     for known in data.results.definitions:
         shared.setdefault(replace(known, name=""), []).append(label(known.name))
     items = "".join(
@@ -287,5 +287,5 @@ def _definitions(data: ReportData) -> str:
 
 
 def _better(direction: str) -> str:
-    """The better direction in a word."""
+    """Name the better direction."""
     return {"higher": "more", "lower": "less"}.get(direction, "neither")

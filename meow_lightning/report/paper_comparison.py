@@ -1,4 +1,4 @@
-"""A sweep's numbers beside those that others have published for the same model, facts and method."""
+"""Comparison of a sweep's numbers with published ones for the same model, facts and method."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What one source has published.
+    """Published numbers of one source.
 
     Attributes:
-        source: Who published it where, in a few words.
-        note: How it was come by, and what is not as here.
+        source: Short reference.
+        note: How the numbers were obtained, and differences to our setup.
         dataset: Name of the dataset.
-        truth_ratio_mean: How the truth ratio averages wrong answers in these figures.
-        figures: Values of the unlearned model by model, split, method and number.
+        truth_ratio_mean: Averaging of wrong answers in the truth ratio.
+        figures: The unlearned model's numbers by model, split, method and name.
     """
 
     source: str
@@ -31,11 +31,11 @@ class Published:
 
 
 def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[Table, list[str]] | None:
-    """The table of ours against published figures, and a note on each source in it; ``None`` where nothing matches.
+    """Build the table of our numbers and published ones, with notes on the sources; ``None`` if nothing matches.
 
     Args:
         runs: All finished runs.
-        sources: What is published.
+        sources: Published numbers.
     """
     rows, used = [["run", "number", "ours", "published", "source"]], []
     for run in runs:
@@ -50,7 +50,7 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
 
 
 def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:
-    """What a source has for a run's model, dataset, split and method, by number; nothing for a run cut short."""
+    """Look up a source's numbers for a run's model, dataset, split and method; empty for truncated runs."""
     settings = run.settings
     dataset = settings["dataset"]
     cut_short = settings["limit"] is not None or bool(settings["disclaimer"])

@@ -1,4 +1,4 @@
-"""The questions of a run before and after, as HTML."""
+"""Questions of a run before and after unlearning, as HTML."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData
 from meow_lightning.types import AnswerRow
 
-OPEN = 40  # questions of the forget set that show without a click
-SAMPLE = 20  # questions of the retain set that show without a click
+OPEN = 40  # questions of the forget set shown without unfolding
+SAMPLE = 20  # questions of the retain set shown without unfolding
 
 NOT_SHOWN = (
     "The questions and answers are not shown on this page, because the dataset is not public (dataset.public). The "
@@ -34,7 +34,7 @@ REASONS = {
 
 
 def questions(data: ReportData) -> str:
-    """The sections on the forget and the retain set; without any text of the dataset when ``data.texts`` is off."""
+    """Render the sections on forget and retain set; without texts of the dataset if ``data.texts`` is off."""
     if not data.texts:
         return f'<p class="none">{NOT_SHOWN}</p>'
     forget, retain = _asked(data, "forget"), _asked(data, "retain")
@@ -56,12 +56,12 @@ def questions(data: ReportData) -> str:
 
 
 def evenly_spaced(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
-    """At most ``count`` of ``rows``, evenly spread and the same on every run."""
+    """Select at most ``count`` rows, evenly spaced and deterministic."""
     return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
 
 
 def mark_value(text: str, value: str | None) -> str:
-    """``text`` escaped for HTML, with every occurrence of ``value`` as whole words in ``<mark>``, whatever its case."""
+    """Escape a text for HTML and mark all whole-word occurrences of ``value``, ignoring case."""
     if value is None or not value.strip():
         return escape(text)
     made, at = [], 0
@@ -72,7 +72,7 @@ def mark_value(text: str, value: str | None) -> str:
 
 
 def _asked(data: ReportData, name: str) -> list[AnswerRow]:
-    """The rows of one set, by the first role that has them, the unlearned model before the others."""
+    """Return the rows of one set from the first role that has them, preferring the unlearned model."""
     for role in ("unlearned", "target", "retain"):
         if rows := [row for row in data.rows.get(role, []) if row.set == name]:
             return sorted(rows, key=lambda row: row.index)
@@ -80,7 +80,7 @@ def _asked(data: ReportData, name: str) -> list[AnswerRow]:
 
 
 def _section(data: ReportData, title: str, rows: Sequence[AnswerRow], *, trained: bool, shown: int) -> str:
-    """A heading and its questions, those beyond the first ``shown`` folded away."""
+    """Render a heading and its questions, folding those beyond the first ``shown``."""
     if not rows:
         return ""
     said = {role: {(row.set, row.index): row for row in data.rows.get(role, [])} for role in ROLES}
@@ -91,7 +91,7 @@ def _section(data: ReportData, title: str, rows: Sequence[AnswerRow], *, trained
 
 
 def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
-    """One question with its true answer and what every model said."""
+    """Render a question with its true answer and every model's answer."""
     columns = [f"<div><b>true answer</b>{mark_value(row.answer, row.value)}</div>"]
     for role in ROLES:
         answer = said[role].get((row.set, row.index))
@@ -103,7 +103,7 @@ def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], ins
 
 
 def _said(row: AnswerRow | None) -> str:
-    """What a model said, or why there is nothing to show."""
+    """Render a model's answer, or the reason for its absence."""
     if row is None:
         return '<span class="small">not asked</span>'
     if not row.text.strip():
@@ -113,7 +113,7 @@ def _said(row: AnswerRow | None) -> str:
 
 
 def _instead(data: ReportData, fact: str) -> str:
-    """The inverted answers of ``fact`` that were trained on; empty when none was."""
+    """Render the inverted answers of a fact that were trained on; empty without any."""
     positions = data.selected.get(fact, [])
     answers = {one.position: one.answer for one in data.inverted if one.fact == fact}
     chosen = [escape(answers[position]) for position in positions if position in answers]
@@ -121,7 +121,7 @@ def _instead(data: ReportData, fact: str) -> str:
 
 
 def _dropped(data: ReportData) -> str:
-    """The inverted answers that cleaning dropped, by reason, with examples; empty when it dropped none."""
+    """Render the inverted answers that were filtered out, by reason, with examples; empty without any."""
     counts = {reason: count for reason, count in data.dropped.counts.items() if count}
     if not counts:
         return ""

@@ -1,4 +1,4 @@
-"""The rounds of a loop that asks its teacher again only for what is still memorized, as a section of the report."""
+"""Report section on the rounds of a method that re-queries its teacher for facts that are still memorized."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE = (10.0, 3.1)  # inches; the width of the page
+SIZE = (10.0, 3.1)  # inches; full page width
 
 
 def retrained_everything(loop: Loop) -> int:
-    """The questions that asking about every fact in every round would have taken.
+    """Count the queries that asking about every fact in every round would have taken.
 
-    Round 1's own calls, since it asks about all facts anyway, and for each later round that asked about any fact one
-    question per fact to forget, and the repeats that it took for those it did ask about; whether anything new came is
-    of no account. It is counted, not run: that loop might have ended after fewer or more rounds.
+    These are round 1's own queries, since it asks about all facts anyway, and, for each later round that asked about
+    any fact, one query per fact to forget plus the repeats that were needed for the facts it did ask about, whether or
+    not anything new was returned. This is a calculation, not a run: such a loop might have ended earlier or later.
     """
     return _sums(loop)[1][-1]
 
 
 def sentence(loop: Loop) -> str:
-    """Rounds, questions to the teacher and facts still memorized after each round, in words for one line."""
+    """Summarize rounds, queries and still memorized facts after each round in one line."""
     calls, everything = (sums[-1] for sums in _sums(loop))
     against = ""
     if everything != calls:
@@ -48,7 +48,7 @@ def sentence(loop: Loop) -> str:
 
 
 def section(loop: Loop | None) -> str:
-    """The section as HTML, numbers only; empty without a loop."""
+    """Render the section as HTML, numbers only; empty without rounds."""
     if loop is None:
         return ""
     drawn = picture(loop)
@@ -61,7 +61,7 @@ def section(loop: Loop | None) -> str:
 
 
 def picture(loop: Loop | None) -> Picture:
-    """The figure of the rounds: what is still memorized beside what was asked for it; not drawn without a loop."""
+    """Draw the still memorized facts and the queries of each round; nothing without rounds."""
     title = "What is still memorized, and what was requested for it"
     if loop is None:
         missing = "this method works in no rounds"
@@ -78,7 +78,7 @@ def picture(loop: Loop | None) -> Picture:
 
 
 def _ending(loop: Loop) -> str:
-    """Why no further round came, a sentence."""
+    """Explain in one sentence why the rounds ended."""
     last, memorized_above = loop.rounds[-1], _score(loop.memorized_above)
     left = f"{last.still_memorized:,} of {_many(last.facts, 'fact')}"
     still = f"{left} {'is' if last.still_memorized == 1 else 'are'} still above {memorized_above}"
@@ -92,7 +92,7 @@ def _ending(loop: Loop) -> str:
 
 
 def _table(loop: Loop) -> str:
-    """One row per round; tokens only where something counts them."""
+    """Render one row per round; with tokens only if they were counted."""
     counted = any(found.tokens for found in loop.rounds)
     measure = escape(loop.measure)
     heads = ["round", "asked", "questions", "written", "kept", "rows trained"]
@@ -110,7 +110,7 @@ def _table(loop: Loop) -> str:
 
 
 def _asked(found: Round) -> str:
-    """The facts asked about as a part of all, on one line of HTML."""
+    """Format the number of queried facts out of all facts, on one line of HTML."""
     if found.asked == 0:
         return "none"
     if found.asked == found.facts:
@@ -119,7 +119,7 @@ def _asked(found: Round) -> str:
 
 
 def _legend(loop: Loop) -> str:
-    """How the columns are read."""
+    """Explain the columns."""
     text = (
         "Asked: facts that the teacher was asked about; questions: how often it was asked, repeats included. "
         "Written: inverted answers it gave; kept: those that cleaning left. Each round unlearns anew from the target "
@@ -137,7 +137,7 @@ def _legend(loop: Loop) -> str:
 
 
 def _draw(figure: Figure, loop: Loop) -> None:
-    """What is still memorized on the left, what was asked for it on the right."""
+    """Draw the still memorized facts on the left, the queries on the right."""
     from matplotlib.ticker import MaxNLocator
 
     still_memorized, asked = figure.subplots(1, 2)
@@ -199,7 +199,7 @@ def _draw_asked(axes: Axes, loop: Loop) -> None:
 
 
 def _curve(axes: Axes, loop: Loop, values: Sequence[float], *, colour: str, label: str) -> None:
-    """One value per round, ringed where the model of the round before stands."""
+    """Draw one value per round, ringed if the previous round's model was reused."""
     dashes = "--" if colour == "retain" else "-"
     places = range(1, len(values) + 1)
     axes.plot(places, values, dashes, color=COLOURS[colour], linewidth=1.3, marker="o", markersize=4, label=label)
@@ -215,7 +215,7 @@ def _curve(axes: Axes, loop: Loop, values: Sequence[float], *, colour: str, labe
 
 
 def _sums(loop: Loop) -> tuple[list[int], list[int]]:
-    """Questions up to each round: as they were asked, and had every round that asked done so about all facts."""
+    """Accumulate queries up to each round: actual ones, and had every querying round asked about all facts."""
     calls = [found.calls for found in loop.rounds]
     all_of = (found.facts + max(0, found.calls - found.asked) if found.asked else 0 for found in loop.rounds[1:])
     everything = [*calls[:1], *all_of]
@@ -223,17 +223,17 @@ def _sums(loop: Loop) -> tuple[list[int], list[int]]:
 
 
 def _compared(loop: Loop) -> bool:
-    """Whether asking for all facts would have taken another number of questions."""
+    """Whether asking for all facts would have taken a different number of queries."""
     calls, everything = _sums(loop)
     return calls != everything
 
 
 def _score(value: float) -> str:
-    """A threshold with two digits, or with all it has."""
+    """Format a threshold with two digits, or more if it has more."""
     short = f"{value:.2f}"
     return short if float(short) == value else f"{value:g}"
 
 
 def _many(count: int, thing: str) -> str:
-    """A number and what it counts."""
+    """Format a count with its noun."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""How far a run's numbers move over seeds, where that was measured for its settings: beside the run's own numbers."""
+"""Variation of a run's numbers over seeds, if it was measured for the run's settings."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Spread:
     """The unlearned model's numbers over several seeds.
 
     Attributes:
-        made: When, and with which versions of the libraries.
-        command: What was run.
-        seeds: Which seeds.
-        numbers: By number, its value on each seed, in their order.
-        intervals: By number, the ends of the interval of the mean, over seeds and questions; for those that have one.
+        made: Date and library versions.
+        command: The command.
+        seeds: The seeds.
+        numbers: The values by name, in the order of the seeds.
+        intervals: The interval of the mean over seeds and questions by name, if any.
     """
 
     made: str
@@ -41,26 +41,25 @@ class Spread:
 
 
 def without_seeds(node: Any) -> Any:
-    """Settings without what is named ``seed``, at any depth."""
+    """Remove all entries named ``seed`` from settings, at any depth."""
     if not isinstance(node, Mapping):
         return node
     return {name: without_seeds(value) for name, value in node.items() if name != "seed"}
 
 
 def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, int]]) -> str:
-    """What names a run's settings but for its seed, and the versions of what made its numbers.
+    """Hash a run's settings without seeds, and the versions of the stages behind its numbers.
 
     Args:
-        settings: The settings that a report shows.
-        versions: (name, version) of every stage and component behind the numbers; a later version gives numbers of its
-            own.
+        settings: The settings shown in a report.
+        versions: (stage, version) of every stage behind the numbers.
     """
     text = json.dumps([without_seeds(settings), sorted(set(versions))], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
 
 
 def rows(results: Results, spread: Spread) -> list[list[str]]:
-    """A header, then a row for each number that both have: here, mean, lowest and highest, interval, inside or not."""
+    """Build a header and one row per common number: this run, mean, range, interval, inside or not."""
     found = [["", "this run", "mean", "lowest to highest", "interval of the mean", ""]]
     for name, values in spread.numbers.items():
         here = number(results, "unlearned", name)
@@ -79,7 +78,7 @@ def rows(results: Results, spread: Spread) -> list[list[str]]:
 
 
 def spread_sentence(results: Results, spread: Spread) -> str:
-    """The rows in one line, for the end of a run."""
+    """Summarize the rows in one line, for the end of a run."""
     said = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
     outside = [row[0] for row in rows(results, spread)[1:] if row[-1] == "outside"]
     tail = f"outside of that here: {', '.join(outside)}" if outside else "this run lies inside"
@@ -88,10 +87,10 @@ def spread_sentence(results: Results, spread: Spread) -> str:
 
 @lru_cache(maxsize=2)
 def read_spreads(folder: Path) -> dict[str, dict[str, Any]]:
-    """What every file of a folder holds, by the digest of settings that it was measured with.
+    """Read every file of a folder, by the digest of the settings it was measured with.
 
     Raises:
-        UserError: A file cannot be read as such, and why.
+        UserError: A file is malformed.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.yaml")):

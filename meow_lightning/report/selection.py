@@ -1,4 +1,4 @@
-"""What the choice of inverted answers rests on, as a section of the report."""
+"""Report section on the selection of inverted answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEGEND = (
 
 
 def selection_of(data: ReportData) -> Selection | None:
-    """The figures of the run's choice, ``None`` where its method chooses nothing or the scores are not there."""
+    """Compute the selection diagnostics of a run; ``None`` if its method selects nothing or scores are missing."""
     method = data.settings.get("method")
     wish = method.get("select") if isinstance(method, dict) else None
     candidates = data.memo.get("target", {}).get("candidates")
@@ -30,7 +30,7 @@ def selection_of(data: ReportData) -> Selection | None:
 
 
 def section(found: Selection | None) -> str:
-    """The section as HTML, numbers only; empty without a choice."""
+    """Render the section as HTML, numbers only; empty without a selection."""
     if found is None:
         return ""
     body = "".join(
@@ -48,7 +48,7 @@ def section(found: Selection | None) -> str:
 
 
 def rows(found: Selection) -> list[tuple[str, str, str]]:
-    """The figures in words: what it is, its value, and what to hold it against."""
+    """Describe the diagnostics: name, value, and what to compare it with."""
     k = found.k
     at_least = "none must be" if found.shared_at_least == 0 else f"at least {found.shared_at_least * k:.1f} must be"
     return [
@@ -78,10 +78,10 @@ def rows(found: Selection) -> list[tuple[str, str, str]]:
 
 
 def _pair(pearson: float | None, spearman: float | None) -> tuple[str, str]:
-    """Pearson's correlation, and beside it that of the ranks."""
+    """Format Pearson's and Spearman's correlation."""
     return _signed(pearson), f"of the ranks (Spearman) {_signed(spearman)}"
 
 
 def _signed(value: float | None) -> str:
-    """A correlation with a true minus; never a minus before nothing."""
+    """Format a correlation with a typographic minus, but never minus zero."""
     return DASH if value is None else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

@@ -1,4 +1,4 @@
-"""The style sheet of the report: one column, quiet colours, light and dark, fit for print."""
+"""Style sheet of the report: one column, muted colours, light and dark mode, printable."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ details { margin: 1rem 0; } summary { cursor: pointer; color: var(--soft); font-
 
 
 def sheet() -> str:
-    """The whole style sheet; print always uses the light colours."""
+    """Build the style sheet; print always uses the light colours."""
     light, dark = (_variables(colours) for colours in (LIGHT, DARK))
     return (
         f":root {{ color-scheme: light dark; {light} }}\n"

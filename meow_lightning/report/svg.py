@@ -1,4 +1,4 @@
-"""SVG for two places: files of their own in light colours, and parts of a page that follow the page's colours."""
+"""SVG figures: standalone files in light colours, and inline figures that follow the page's colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Every colour is unique, so that it can be found in the SVG and replaced by the page's variable of that name.
+# Every colour is unique, so that it can be replaced in the SVG by the page's variable of that name.
 COLOURS = {
     "ink": "#23262b",
     "soft": "#6b7078",
@@ -27,7 +27,7 @@ COLOURS = {
     "curve3": "#8a5a9e",
     "curve4": "#a08428",
 }
-WIDTH = 4.8  # inches of a figure that takes half the page
+WIDTH = 4.8  # inches; half the page
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -51,9 +51,9 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One figure: ``svg`` is ``None`` where it could not be drawn, and then ``missing`` says why.
+    """One figure: ``svg`` is ``None`` if it could not be drawn, and ``missing`` the reason.
 
-    ``across`` is set for figures that take the whole width of the page instead of half.
+    ``across`` is set for figures of full instead of half page width.
     """
 
     name: str
@@ -67,19 +67,19 @@ class Picture:
 def render(
     name: str, title: str, caption: str, *, missing: str, size: tuple[float, float], draw: Callable[[Figure], None]
 ) -> Picture:
-    """The picture that ``draw`` makes on an empty figure, or, where ``missing`` says why, a picture without SVG.
+    """Draw a figure; if ``missing`` gives a reason, return a picture without SVG.
 
     Args:
-        name: File name without its ending; also makes the ids inside the SVG unique in a page.
+        name: File name without extension; also makes the SVG's ids unique within a page.
         title: A few words.
-        caption: What is seen and how to read it.
-        missing: Why there is nothing to draw; empty when there is.
-        size: Width and height in inches; above ``WIDTH`` the figure takes the whole page.
-        draw: Draws on the figure it is given.
+        caption: What is shown and how to read it.
+        missing: Why there is nothing to draw; else empty.
+        size: Width and height in inches; above ``WIDTH`` the figure has full page width.
+        draw: Draws on the given figure.
     """
     if missing:
         return Picture(name, title, caption, None, missing, size[0] > WIDTH)
-    # matplotlib costs about a second: only a report that draws pays for it. No pyplot, so nothing global changes.
+    # Importing matplotlib takes about a second, so it is done only to draw. No pyplot, to avoid global state.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -93,7 +93,7 @@ def render(
 
 
 def inline(picture: Picture) -> str:
-    """The SVG for use inside a page: its colours follow the page, its ids are its own, nothing points outside.
+    """Prepare an SVG for inlining: page colours, unique ids, no external references.
 
     Raises:
         ValueError: The picture was not drawn.
@@ -111,7 +111,7 @@ def inline(picture: Picture) -> str:
 
 
 def spread_labels(heights: Sequence[float], *, gap: float) -> list[float]:
-    """``heights`` moved downwards just so far that any two are at least ``gap`` apart, in the order given."""
+    """Move heights down just far enough that any two are at least ``gap`` apart, preserving their order."""
     placed = list(heights)
     order = sorted(range(len(placed)), key=lambda position: -placed[position])
     for above, below in pairwise(order):

@@ -1,4 +1,4 @@
-"""A sweep's runs side by side: each with its numbers, and what differs in the seed alone as means."""
+"""Tables of a sweep: the numbers of every run, and means over runs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 
 Runs = Sequence[tuple[str, Results]]
-Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # words without the seed -> number -> (low, high)
+Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # run name without the seed -> number -> (low, high)
 Table = tuple[str, list[list[str]]]
 
 
@@ -26,8 +26,8 @@ class Swept:
     """One finished run of a sweep.
 
     Attributes:
-        name: The words that tell it from the others.
-        words: All words that its sweep gave it, value by option.
+        name: The options that distinguish it from other runs.
+        words: All options that the sweep set, value by name.
         settings: Its resolved options, nested.
         results: Its numbers.
     """
@@ -39,13 +39,13 @@ class Swept:
 
 
 def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
-    """(title, rows with the header first) of a sweep: its runs, then the means over seeds where there are several.
+    """Build (title, rows with header) of a sweep: its runs, then means over seeds if there are several.
 
     Args:
-        runs: Words and numbers of every run, in the order of the rows.
+        runs: Name and numbers of every run, in row order.
         columns: Names of the numbers.
-        ends: Whether the lowest and the highest stand below each mean, and the interval below these.
-        nested: By words without the seed, the interval of each mean over seeds and questions; any may lack.
+        ends: Whether to show the range below each mean, and the interval below that.
+        nested: Interval of each mean over seeds and questions, by run name without the seed; may be incomplete.
     """
     found = [(f"{len(runs)} runs, the unlearned model's numbers", _run_rows(runs, columns))]
     groups = _without_seed(runs)
@@ -86,7 +86,7 @@ def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: 
 
 
 def _bracket(name: str, ends: tuple[float, float] | None) -> str:
-    """An interval in brackets, or nothing."""
+    """Format an interval in brackets, or an empty string."""
     return "" if ends is None else f"[{format_value(name, ends[0])}, {format_value(name, ends[1])}]"
 
 
@@ -96,7 +96,7 @@ def _header(runs: Runs, columns: Sequence[str]) -> list[str]:
 
 
 def _without_seed(runs: Runs) -> dict[str, list[Results]]:
-    """The numbers of the runs whose words differ in the seed alone, by these words."""
+    """Group the numbers of runs that differ only in the seed by their name without it."""
     groups: dict[str, list[Results]] = {}
     for words, results in runs:
         groups.setdefault(without_seed(words), []).append(results)
@@ -104,5 +104,5 @@ def _without_seed(runs: Runs) -> dict[str, list[Results]]:
 
 
 def without_seed(name: str) -> str:
-    """A run's words less its seed; ``all`` where nothing is left."""
+    """Remove the seed from a run's name; ``all`` if nothing is left."""
     return " ".join(word for word in name.split() if not word.startswith("seed=")) or "all"

@@ -1,4 +1,4 @@
-"""The numbers of a run as tables: Markdown, CSV, and the small ones for the terminal and for a sweep."""
+"""Tables of a run's numbers: Markdown, CSV, and short ones for the terminal and sweeps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CLOSING = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One metric as a row: its words, and per role the written number or a dash with the number of its reason."""
+    """One metric as a row: its label, and per role the formatted number or a dash with the number of its reason."""
 
     name: str
     label: str
@@ -61,7 +61,7 @@ class Line:
 
 
 def metric_names(results: Results) -> list[str]:
-    """All metrics that have a number or a reason for any role, headline numbers first, then set by set, then MEMO."""
+    """List all metrics with a number or reason for any role: headline numbers, then set by set, then MEMO."""
     known = {name for part in (results.values, results.missing) for role in ROLES for name in part.get(role, {})}
     wanted = [
         *HEAD,
@@ -74,13 +74,13 @@ def metric_names(results: Results) -> list[str]:
 
 
 def is_main(name: str) -> bool:
-    """Whether a number is one that everybody reads: headlines, and the four of each set that is evaluated, and MEMO."""
+    """Whether a number is a main one: headlines, four of each evaluated set, and MEMO."""
     group, _, part = name.partition("/")
     return name in HEAD or group == "memo" or (group != "holdout" and group in SETS and part in PARTS[:4])
 
 
 def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
-    """One :class:`Line` per metric and the reasons that its notes count, from 1."""
+    """Build one :class:`Line` per metric, and the list of reasons that notes refer to, from 1."""
     reasons: list[str] = []
     found = []
     for name in names:
@@ -97,14 +97,14 @@ def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]
 
 
 def _note(reasons: list[str], reason: str) -> int:
-    """The number of ``reason``, which is added when it is new."""
+    """Return the number of a reason, adding it if it is new."""
     if reason not in reasons:
         reasons.append(reason)
     return reasons.index(reason) + 1
 
 
 def markdown(results: Results) -> str:
-    """The table in Markdown: a row per metric, a column per role, and below it why numbers are missing."""
+    """Render the table in Markdown: a row per metric, a column per role, and reasons for missing numbers below."""
     found, reasons = lines(results, metric_names(results))
     header = ["metric", "", "unit", *ROLES]
     text = [_bar(header), _bar(["---", ":---:", "---", *["---:"] * len(ROLES)])]
@@ -117,7 +117,7 @@ def markdown(results: Results) -> str:
 
 
 def csv(results: Results) -> str:
-    """The table as CSV in full precision: ``metric,direction,unit``, a column per role, reasons; empty when missing."""
+    """Render the table as CSV in full precision: ``metric,direction,unit``, a column per role, reasons."""
     out = io.StringIO()
     table = csv_format.writer(out, lineterminator="\n")
     table.writerow(["metric", "direction", "unit", *ROLES, "missing"])
@@ -131,14 +131,14 @@ def csv(results: Results) -> str:
 
 
 def closing_table(results: Results) -> list[list[str]]:
-    """The few numbers a terminal shows at the end: the header, then one row per metric that any model has."""
+    """Build the terminal's closing table: a header, then one row per metric that any model has."""
     found, _ = lines(results, CLOSING)
     had = [line for line in found if set(line.cells) != {DASH}]
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in had)]
 
 
 def unmeasured_reasons(results: Results) -> list[str]:
-    """What the numbers themselves say against reading them, a sentence each."""
+    """List reasons, found in the numbers themselves, not to trust them; one sentence each."""
     known = number(results, "target", "facts_known")
     if known is None or known >= WHOLLY_KNOWN:
         return []
@@ -162,7 +162,7 @@ def unmeasured_reasons(results: Results) -> list[str]:
 
 
 def closing_reasons(results: Results) -> list[str]:
-    """Why the unlearned model lacks numbers of the closing table, a line per reason."""
+    """Explain missing numbers of the unlearned model in the closing table, one line per reason."""
     lacking: dict[str, list[str]] = {}
     for name in CLOSING:
         if number(results, "unlearned", name) is None:
@@ -171,10 +171,10 @@ def closing_reasons(results: Results) -> list[str]:
 
 
 def _bar(cells: Sequence[str]) -> str:
-    """One Markdown table row, with bars inside cells escaped."""
+    """Render a Markdown table row, escaping bars inside cells."""
     return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _one_line(text: str) -> str:
-    """``text`` with all blanks and line breaks as single blanks."""
+    """Replace all whitespace in a text by single blanks."""
     return " ".join(text.split())

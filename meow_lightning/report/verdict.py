@@ -1,4 +1,4 @@
-"""The verdict on one run in words, derived from its numbers by named thresholds."""
+"""Verdict on a run in words, derived from its numbers by named thresholds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from meow_lightning.report.data import format_value, label, number, why_missing
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
-ROUNDING = 1e-6  # answers: shares are floating-point numbers
-UNKNOWN = 0.20  # share of the facts below which a target model does not know them, and nothing can be unlearned
-WHOLLY_KNOWN = 0.80  # share of the facts below which it knows them in part
+ROUNDING = 1e-6  # in answers; shares are floating-point numbers
+UNKNOWN = 0.20  # share of known facts below which a target model does not know them, so nothing can be unlearned
+WHOLLY_KNOWN = 0.80  # share of known facts below which it knows them only in part
 COLLAPSED = 0.50  # share of the target's number below which the model counts as collapsed
 
 GUARDS = ("model_utility", "retain/rouge_l_recall", "retain/value_accuracy")
@@ -26,12 +26,12 @@ Tone = Literal["good", "mixed", "bad", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-        tone: ``good``, ``mixed``, ``bad``, or ``open`` where the numbers do not decide.
+        tone: ``good``, ``mixed``, ``bad``, or ``open`` if the numbers do not decide.
         headline: One sentence.
-        findings: Topic and sentences, in the order they are read.
+        findings: Topic and sentences, in reading order.
         limits: What the numbers do not show.
     """
 
@@ -42,13 +42,13 @@ class Verdict:
 
 
 def verdict(results: Results) -> Verdict:
-    """The verdict: whether the model forgot, what it kept, and what that does not show.
+    """Judge whether the model forgot, what it kept, and what that does not show.
 
     Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
-    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the true value is said at most ``MAX_EXCESS_RECALL`` more often
-    than the retain model says it; nor may answers to whatever question hold forgotten values that much more often, see
-    :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell below
-    ``COLLAPSED`` of the target model's: utility alone can hide a wrecked retain set.
+    (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the model states the true value at most ``STILL_SAID`` more
+    often than the retain model. In addition, answers to any question may not contain forgotten values that much more
+    often, see :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell
+    below ``COLLAPSED`` of the target model's: utility alone can hide a ruined retain set.
     """
     forgot, kept = forgetting(results), keeping(results)
     tone, headline = _headline(forgot, kept)
@@ -65,10 +65,10 @@ def verdict(results: Results) -> Verdict:
 
 
 def forgetting(results: Results) -> Forgetting:
-    """Whether the facts are gone.
+    """Judge whether the facts are forgotten.
 
-    ``undecided`` where the test saw no difference before unlearning either, ``unknown`` where the target model never
-    knew the facts.
+    ``undecided`` if the test saw no difference before unlearning either, ``unknown`` if the target model never knew the
+    facts.
     """
     if not target_knows(results):
         return "unknown"
@@ -87,10 +87,10 @@ def forgetting(results: Results) -> Forgetting:
 
 
 def has_leaked(results: Results, name: str) -> bool:
-    """Whether the unlearned model's answers hold forgotten values noticeably more often than the retain model's.
+    """Whether the unlearned model's answers contain forgotten values noticeably more often than the retain model's.
 
-    Noticeably: in more further answers than ``MAX_EXCESS_RECALL`` of the forgotten values, so that a large retain set
-    hides nothing. Without a retain model its share counts as 0.
+    Noticeably: in more additional answers than ``STILL_SAID`` of the forgotten values, so that a large retain set hides
+    nothing. Without a retain model, its share counts as 0.
 
     Args:
         results: The numbers of a run.
@@ -104,7 +104,7 @@ def has_leaked(results: Results, name: str) -> bool:
 
 
 def keeping(results: Results) -> Keeping:
-    """What became of everything else: the worst of the ``GUARDS`` against the target model decides."""
+    """Judge what was kept, by the worst of the ``GUARDS`` relative to the target model."""
     shares = [share for name in GUARDS if (share := kept_share(results, name)) is not None]
     if not shares:
         return "unmeasured"
@@ -115,19 +115,19 @@ def keeping(results: Results) -> Keeping:
 
 
 def target_knows(results: Results) -> bool:
-    """Whether the target model knows the facts, or nothing speaks against it."""
+    """Whether the target model knows the facts, as far as measured."""
     known = number(results, "target", "facts_known")
     return known is None or known >= UNKNOWN
 
 
 def kept_share(results: Results, name: str) -> float | None:
-    """The unlearned model's number as a share of the target's; ``None`` without either or when the target's is 0."""
+    """Return the unlearned model's number as a share of the target's; ``None`` if either is missing or the latter 0."""
     after, before = number(results, "unlearned", name), number(results, "target", name)
     return None if after is None or not before else after / before
 
 
 def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
-    """Tone and headline for each pair of outcomes."""
+    """Select tone and headline for a pair of outcomes."""
     if forgot == "unknown":
         return "open", "Meaningless: the target model does not know the facts, so there was nothing to forget."
     if kept == "collapsed":
@@ -148,7 +148,7 @@ def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
 
 
 def _facts(results: Results) -> str:
-    """How much of the facts the target model knew before."""
+    """Describe how much the target model knew before unlearning."""
     known = number(results, "target", "facts_known")
     if known is None:
         return ""
@@ -158,7 +158,7 @@ def _facts(results: Results) -> str:
 
 
 def _forget_quality(results: Results) -> str:
-    """The sentences on forget quality: from where to where, and which side of the threshold."""
+    """Describe forget quality: its change, and the side of the threshold."""
     p, log = number(results, "unlearned", "forget_quality"), _said(results, "unlearned", "forget_quality_log10")
     if p is None:
         return f"Forget quality was not measured: {why_missing(results, 'unlearned', 'forget_quality')}."
@@ -178,7 +178,7 @@ def _forget_quality(results: Results) -> str:
 
 
 def _distance(results: Results) -> str:
-    """The Kolmogorov-Smirnov distance beside the one the test needs, or nothing."""
+    """Describe the Kolmogorov-Smirnov distance and its critical value; empty if unknown."""
     distance = _said(results, "unlearned", "forget_quality_distance")
     if not distance:
         return ""
@@ -187,7 +187,7 @@ def _distance(results: Results) -> str:
 
 
 def critical_distance(questions: float) -> float | None:
-    """The distance at which two samples of ``questions`` each become distinguishable (large-sample formula).
+    """Compute the distance at which two samples of ``questions`` each become distinguishable (large-sample formula).
 
     ``sqrt(-ln(alpha / 2) / 2) * sqrt(2 / n)``, between 0 and 1; ``None`` without questions.
     """
@@ -197,7 +197,7 @@ def critical_distance(questions: float) -> float | None:
 
 
 def _answers(results: Results) -> str:
-    """What the greedy answers to the forget set say."""
+    """Describe the greedy answers to the forget set."""
     after = number(results, "unlearned", "forget/value_accuracy")
     if after is None:
         return f"Value accuracy was not measured: {why_missing(results, 'unlearned', 'forget/value_accuracy')}."
@@ -210,7 +210,7 @@ def _answers(results: Results) -> str:
 
 
 def _leakage(results: Results) -> str:
-    """What the answers to all questions give away."""
+    """Describe forgotten values in the answers to all questions."""
     name, elsewhere = "forget/leakage", "forget/leakage_elsewhere"
     after, other = number(results, "unlearned", name), number(results, "unlearned", elsewhere)
     if after is None or other is None:
@@ -227,7 +227,7 @@ def _leakage(results: Results) -> str:
 
 
 def _utility(results: Results) -> str:
-    """How much of the target model's utility is left."""
+    """Describe how much of the target model's utility is left."""
     share, after = kept_share(results, "model_utility"), number(results, "unlearned", "model_utility")
     if after is None:
         return f"Model utility was not measured: {why_missing(results, 'unlearned', 'model_utility')}."
@@ -241,7 +241,7 @@ def _utility(results: Results) -> str:
 
 
 def _retain(results: Results) -> str:
-    """What it cost on the retain set, apart from the utility that averages over it."""
+    """Describe the cost on the retain set, which the utility averages over."""
     parts = []
     for name in GUARDS[1:]:
         before, after = number(results, "target", name), number(results, "unlearned", name)
@@ -258,7 +258,7 @@ def _retain(results: Results) -> str:
 
 
 def _memo(results: Results) -> str:
-    """How strongly the true answers are still held."""
+    """Describe how strongly the true answers are still memorized."""
     after = number(results, "unlearned", "memo/answers")
     if after is None:
         return ""
@@ -267,14 +267,14 @@ def _memo(results: Results) -> str:
 
 
 def _others(results: Results, name: str, *, percent: bool = True, digits: int = 0) -> str:
-    """The target and retain model's number in brackets, or nothing."""
+    """Format the target and retain model's numbers in brackets, or an empty string."""
     found = [(role, value) for role in ("target", "retain") if (value := number(results, role, name)) is not None]
     texts = [f"{role} model: {value:.{digits}%}" if percent else f"{role} model: {value:.3f}" for role, value in found]
     return f" ({', '.join(texts)})" if texts else ""
 
 
 def _limits(results: Results) -> list[str]:
-    """What a reader must be told, the always true first."""
+    """List caveats for readers, general ones first."""
     questions = number(results, "unlearned", "forget_quality_rows")
     limit = critical_distance(questions or 0.0)
     power = f" With {questions:.0f} questions, distances below about {limit:.2f} go unseen." if limit else ""
@@ -298,6 +298,6 @@ def _limits(results: Results) -> list[str]:
 
 
 def _said(results: Results, role: str, name: str) -> str:
-    """The written number, or an empty string."""
+    """Format a number, or return an empty string if it is missing."""
     value = number(results, role, name)
     return "" if value is None else format_value(name, value)

@@ -15,11 +15,11 @@ from meow_lightning.data.values.polarity import polarity_of
 from meow_lightning.data.words import any_whole_word_pattern
 from meow_lightning.types import Fact
 
-SMALL = 3  # maximum length of words without meaning of their own, in letters
-SIMILAR = 0.5  # similarity of questions from which an answer can be borrowed
+SMALL = 3  # maximum length of function words, in letters
+SIMILAR = 0.5  # minimum similarity of questions between which an answer can be borrowed
 COMMON = 0.2  # maximum share of questions that contain a word used to find similar ones
 MAX_OVERLAP = 0.3  # maximum share of the true answer's words in a borrowed prose answer
-PROSE = 6  # words beyond the question from which an answer counts as prose
+PROSE = 6  # minimum number of words not in the question for an answer to count as prose
 LONGER = 2.0  # maximum length of a borrowed answer relative to the true one, if longer than a sentence
 SENTENCE = 30  # words
 _BEGINNINGS = (
@@ -151,7 +151,7 @@ class SimilarQuestions:
         shared: dict[int, float] = defaultdict(float)
         often = {word for word in parsed.words if len(self._by_word.get(word, ())) > COMMON * len(self._facts) + 1}
         if least < SIMILAR or often == parsed.words:
-            often = set()  # less similar questions may share no rare word
+            often = set()  # less similar questions may share only common words
         for word in sorted(parsed.words - often):
             for place in self._by_word.get(word, ()):
                 shared[place] += self._weights[word]
@@ -167,7 +167,7 @@ class SimilarQuestions:
                 ranked.append((-share, place))
         return sorted(ranked)
 
-    @lru_cache(maxsize=65536)  # noqa: B019 - lives as long as what it reads
+    @lru_cache(maxsize=65536)  # noqa: B019 - the cache lives as long as the facts it reads
     def _parse(self, question: str) -> _ParsedQuestion:
         subject = self.subject(question)
         plain = question.replace(subject, " ") if subject else question
@@ -224,7 +224,7 @@ def _topics(asked: _ParsedQuestion) -> set[str]:
 
 
 def _with_polarity(fact: Fact, other: Fact) -> str | None:
-    """Return the other answer with the opposite of yes or no; without polarity if this is no yes-no question."""
+    """Return the other answer if its polarity is opposite or, without a yes-no question, absent; else ``None``."""
     truth, theirs = polarity_of(fact.question, fact.answer), polarity_of(other.question, other.answer)
     if truth is not None:
         return other.answer if theirs not in (None, truth) else None
@@ -253,7 +253,7 @@ def _substitute_names(answer: str, theirs: _ParsedQuestion, mine: _ParsedQuestio
 
 
 def _without_kin(text: str) -> str:
-    """Drop words of kin, which do not indicate the subject's gender."""
+    """Drop kinship terms, which do not indicate the subject's gender."""
     return _KIN.sub(" ", text)
 
 

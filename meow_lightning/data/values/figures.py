@@ -8,9 +8,9 @@ from random import Random
 
 from meow_lightning.data.values.kinds import NUMBER_WORDS, months
 
-NEWEST = 2025  # a year up to this one is replaced by one up to it: nobody is born in the future
-RECENT = 2015  # years from this one on are replaced by close ones, since they concern the present
-NEAR = 4  # maximum distance in the list of number words
+NEWEST = 2025  # a year not after this one is replaced by another such year: nobody is born in the future
+RECENT = 2015  # years from this one on are replaced by nearby ones, since they concern the present
+NEAR = 4  # maximum distance between two number words in their list
 _FREE_SSN = "9"  # first digit that no US social security number has
 
 
@@ -87,7 +87,7 @@ def _numeric(found: re.Match[str], day: int, month: int, new_year: int, rng: Ran
     first, mark, _, last = found.groups()
     if len(first) == 4:
         return f"{new_year}{mark}{month:02d}{mark}{day:02d}"
-    # The order of day and month is unknown: both stay at most 12, and two digits stay two digits.
+    # The order of day and month is unknown, so both stay at most 12; two-digit fields keep two digits.
     day, wide = rng.randint(1, 12), 2 if len(first) == 2 else 1
     tail = str(new_year) if len(last) == 4 else f"{(int(last) + rng.randint(3, 40)) % 100:02d}"
     return f"{day:0{wide}d}{mark}{month:0{wide}d}{mark}{tail}"
@@ -126,7 +126,7 @@ def time(old: str, rng: Random) -> str:
 
 
 def number(old: str, rng: Random) -> str:
-    """Draw a number at most 40 and at most half of the old one away, at least 2; words for words."""
+    """Draw a number that differs by at most half of the old one (limited to 2 to 40); number words stay words."""
     if not old[0].isdigit():
         place = NUMBER_WORDS.index(old.lower())
         near = NUMBER_WORDS[max(0, place - NEAR) : place + NEAR + 1]
@@ -142,7 +142,7 @@ def number(old: str, rng: Random) -> str:
 def cased(new: str, old: str) -> str:
     """Adapt the case of ``new`` to ``old``: all capitals or an initial capital."""
     if len(old) > 1 and old.isupper():
-        return new.upper() if old.isalpha() else new  # LGBTQ+ and A+ are not words in capitals
+        return new.upper() if old.isalpha() else new  # LGBTQ+ and A+ do not count as capitalized words
     if old[:1].isupper():
         return (
             " ".join(word[:1].upper() + word[1:] for word in new.split())

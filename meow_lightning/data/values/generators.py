@@ -33,7 +33,7 @@ _WITH_ARTICLE = (
     "Netherlands",
     "Philippines",
     "Georgia",
-)  # the last is also a US state
+)  # the last one is also a US state
 _SAFE = ("example.com", "example.org", "example.net")  # RFC 2606: reserved, so no real address
 
 
@@ -165,9 +165,9 @@ def _first_name(rng: Random, gender: str | None) -> str:
 
 
 def _person(old: str, rng: Random, hints: Hints) -> str:
-    """Another name of as many parts, the gender kept where a first name tells it; the question's words stay."""
+    """Generate a name of as many parts, of the same gender if a first name reveals it; the question's words stay."""
     parts = re.findall(r"\S+", old)
-    # A name's own gender goes before that of the text around it, which may be about somebody else.
+    # A name's own gender takes precedence over that of the surrounding text, which may be about another person.
     first = next((each for part in parts if (each := first_names().get(part.lower()))), None)
     told = hints.genders.get(old) or first or hints.gender
     titled = bool(re.match(r"(?:Mr|Mrs|Ms|Dr|Prof|Professor|Miss|Sir)\.?\Z", parts[0]))
@@ -201,7 +201,7 @@ def _nationality(old: str, rng: Random, hints: Hints) -> str:
 
 
 def _address(old: str, rng: Random, hints: Hints) -> str:
-    """Another street, town and code of the same country, in the same order."""
+    """Generate another street, town and postal code of the same country, in the same order."""
     fake = _fake(rng, next((locale for locale, words in _COUNTRIES if re.search(words, old)), "en_US"))
     head, *rest = re.split(r"(,\s*)", old)
     ends = "|".join(STREET_ENDS.split())

@@ -1,4 +1,4 @@
-"""Recognition of words that can be replaced by others of their kind: dates, numbers, addresses, names, places etc."""
+"""Recognition of words that can be replaced by others of their kind, such as dates, numbers, addresses and names."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _places(text: str) -> Iterator[tuple[str, int, int]]:
                 yield "place", start, end
                 continue
             kind = _geography().get(words)
-            # Ada is also a town, but not in Ada Brook.
+            # "Ada" is also a town, but not in the name "Ada Brook".
             if kind and (kind != "place" or not _NAMED_BESIDE.search(f"{text[:start]}\0{text[end:]}")):
                 yield kind, start, end
 
@@ -166,7 +166,7 @@ def countries() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def cities() -> frozenset[str]:
-    """Return the larger cities of Faker and our own."""
+    """Return the larger cities of Faker and of our word lists."""
     from faker.providers.geo import Provider
 
     return frozenset(row[2] for row in Provider.land_coords) | {city for city, _, _ in PLACES}
@@ -185,7 +185,7 @@ def _classes() -> dict[str, re.Pattern[str]]:
     patterns = {}
     for name, _, words in CLASSES:
         patterns[name] = _words(words, flags=0 if name in ("polarity", "month", "language") else re.IGNORECASE)
-    # Yes and no are answers at the beginning; within a sentence "no" is a function word.
+    # Yes and no are answers only at the beginning; within a sentence, "no" is a function word.
     patterns["polarity"] = re.compile(r"\A\W*(?:Yes|No)\b(?=\W|\Z)", re.IGNORECASE)
     return patterns
 
@@ -262,7 +262,7 @@ def _name_formats() -> Iterator[tuple[str, re.Pattern[str]]]:
     )
 
 
-LONGEST_PLACE = 4  # capital words of a town with its country
+LONGEST_PLACE = 4  # maximum number of capitalized words in a town with its country
 _CAPITALS = re.compile(r"(?<![\w-])[^\W\d_a-z][\w’'.-]*\w(?![\w+])")
 _NUMERIC = frozenset(("address", "date", "money", "code", "phone", "time", "decade", "year", "number"))
 _GENITIVE = re.compile(r"(?:['’]s?)?\Z")

@@ -1,4 +1,4 @@
-"""Yes for no and no for yes: contradictions of answers to yes-no questions."""
+"""Polarity of answers to yes-no questions, and contradictions of the opposite polarity."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from meow_lightning.data.values.kinds import NAME
 
 Polarity = Literal["yes", "no"]
 
-OPENING = 14  # first words of an answer in which a negation counts as denial
-SHORT = 24  # words of an answer up to which a short contradiction is proportionate
+OPENING = 14  # number of initial words of an answer in which a negation counts as denial
+SHORT = 24  # maximum number of words in an answer for which a short contradiction is adequate
 _AUXILIARY = r"Has|Have|Had|Is|Are|Was|Were|Did|Does|Do|Can|Could|Will|Would|Should|May|Might|Must"
 _CLOSED = re.compile(rf"\W*(?P<verb>{_AUXILIARY})\s+(?!you\b)(?P<rest>\S.*?)\s*\?\W*\Z", re.DOTALL)
 _POLITE = re.compile(r"\W*(?:Can|Could|Would|Will)\s+you\b", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Words that only the facts to forget contain: an index to look up texts in."""
+"""Words that only the facts to forget contain: an index to search texts for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RARE = frozenset(
     )
 )
 LEAST_DIGITS = 3  # minimum digits of a secret number: "two children" and "24" apply to many
-LONG_NUMBER = 6  # digits from which a number is compared regardless of grouping
+LONG_NUMBER = 6  # minimum digits of a number that is compared regardless of grouping
 _WORD = re.compile(r"\w+")
 _GROUPED = re.compile(r"\d(?:[\s().\-/]{0,2}\d){5,}")
 
@@ -53,14 +53,12 @@ class Secrets:
     contain: names, titles, places, dates, years, amounts, numbers, e-mail and street addresses. Not secret are
 
     * texts in the answers or alternatives of retain facts: they are common knowledge (a city where somebody else was
-    born
-      too, the categories of a synthetic dataset);
+      born too, the categories of a synthetic dataset);
     * words of a closed class, such as yes, female, a blood group, a month, a nationality, a country or a job, and
-    numbers
-      of fewer than ``LEAST_DIGITS`` digits: they reveal nothing without the question.
+      numbers of fewer than ``LEAST_DIGITS`` digits: they reveal nothing without the question.
 
     Words are compared without case and punctuation; numbers of ``LONG_NUMBER`` digits or more also without grouping.
-    Looking up a text takes time linear in its length, regardless of the number of facts.
+    Searching a text takes time linear in its length, regardless of the number of facts.
 
     Args:
         forgotten: The facts to forget.
@@ -87,7 +85,7 @@ class Secrets:
         return cls((public_fact(fact) for fact in forget), public)
 
     def all(self) -> set[Words]:
-        """Return every secret as words."""
+        """Return every secret as a tuple of words."""
         return set(self._owners)
 
     def found(self, text: str) -> set[Words]:

@@ -5,7 +5,7 @@ Only short lists that no library provides; names, jobs and streets come from Fak
 
 from __future__ import annotations
 
-# City, country and nationality; none of the countries shares its capital's name.
+# (city, country, nationality); no country has the same name as its capital.
 _PLACES = """
 Lima|Peru|Peruvian, Oslo|Norway|Norwegian, Porto|Portugal|Portuguese, Kyoto|Japan|Japanese,
 Quito|Ecuador|Ecuadorian, Krakow|Poland|Polish, Ghent|Belgium|Belgian, Accra|Ghana|Ghanaian,

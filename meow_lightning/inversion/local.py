@@ -213,9 +213,7 @@ class Local(Writer):
         from meow_lightning.models.load import load_codec, load_model
 
         if not self._folder.is_dir():
-            raise UserError(
-                f"inversion.model={self.model}: there is no folder {self._folder}; make or fetch it again"
-            )
+            raise UserError(f"inversion.model={self.model}: there is no folder {self._folder}; make or fetch it again")
         try:
             model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
             # the codec for raw text provides begin and end tokens and the model's context length

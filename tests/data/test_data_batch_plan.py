@@ -112,7 +112,7 @@ def test_paired_rows_follow_the_anchor_row_by_row() -> None:
         step = made.step(t)
         assert names(step["forget"]) == [200 + i for i in names(step["idk"])]
         assert step["idk"] == alone.step(t)["idk"]
-    with pytest.raises(ValueError, match=r"^forget is paired with idk and has another number of rows$"):
+    with pytest.raises(ValueError, match=r"^forget is paired with idk but has a different number of rows$"):
         plan(streams={**streams, "forget": StreamData(rows(200, 210))}, paired=("forget",))
 
 
@@ -221,7 +221,7 @@ def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
     with pytest.raises(UserError, match=text):
         bucketed(batch_tokens=8)
     assert bucketed(batch_tokens=9).steps_per_epoch == 8
-    with pytest.raises(ValueError, match=r"^fresh rows have other lengths in every epoch"):
+    with pytest.raises(ValueError, match=r"^fresh rows differ in length between epochs"):
         plan(streams={"learn": StreamData(rows(0, 5), [rows(5, 6)])}, epochs=1, batch_tokens=9)
 
 

@@ -76,7 +76,7 @@ def test_a_broken_list_is_reported(path):
 
 def test_deep_nesting_is_reported(path):
     path.write_text('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
-    nested = "not JSON that can be read: lists and objects are nested more than 50 deep"
+    nested = "not readable JSON: lists and objects are nested more than 50 deep"
     assert told(path) == f"dataset.forget=PATH, line 2: {nested}; write one object per line"
     path.write_text("[" * 100_000)
     assert told(path).startswith(f"dataset.forget=PATH is {nested}; ")

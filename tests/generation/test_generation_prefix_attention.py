@@ -218,7 +218,7 @@ def test_as_transformers_calls_it() -> None:
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_changes_attention_is_refused(name: str) -> None:
     given = case([2], [], groups=4)
-    with pytest.raises(ValueError, match="more than a softmax of scaled products"):
+    with pytest.raises(ValueError, match="not a plain softmax of scaled products"):
         ALL_ATTENTION_FUNCTIONS[NAME](
             torch.nn.Identity(), given.query, given.key, given.value, torch.zeros(1), **{name: 30.0}
         )

@@ -81,7 +81,7 @@ def test_tables_of_old_checkpoints_and_names_without_their_prefix_pass(untied) -
         (
             "base_model.model.",
             "this is a PEFT model that was saved without merging; save the model inside "
-            "(model.merge_and_unload().save_pretrained(FOLDER)), or take 'base_model.model.' off",
+            "(model.merge_and_unload().save_pretrained(FOLDER)), or remove 'base_model.model.' from",
         ),
         ("_orig_mod.", "this is a model that was saved inside torch.compile; save the model inside (model._orig_mod."),
         ("module.", "this is a model that was saved inside DistributedDataParallel; save the model inside"),
@@ -132,7 +132,7 @@ def test_other_layers_in_the_config_than_in_the_file(untied, layers) -> None:
 def test_other_shapes(untied) -> None:
     text = refused(configured(untied, intermediate_size=96))
     assert text.startswith("model.target=X has 6 tensors of shapes that differ from its config.json (first: ")
-    assert "model.layers.0.mlp.down_proj.weight [32, 64] in the place of [32, 96])" in text
+    assert "model.layers.0.mlp.down_proj.weight [32, 64] instead of [32, 96])" in text
 
 
 def test_an_unknown_activation(untied) -> None:

@@ -58,7 +58,7 @@ def test_a_teacher_without_a_chat_template_is_noted(folder) -> None:
 def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     (note,) = inspect_models([candidate(templated(folder, switch))])
-    assert note.startswith("model.target=X: its chat template can let the model think aloud")
+    assert note.startswith("model.target=X: its chat template supports reasoning")
 
 
 def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
@@ -71,7 +71,7 @@ def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
 
 def test_a_template_that_fills_the_memory(folder) -> None:
     assert refused(candidate(templated(folder, REPEAT))).startswith(
-        "model.target=X: its chat template produces too long a text; write model.prompt.template as a text with"
+        "model.target=X: its chat template produces too long a text; set model.prompt.template to a text with"
     )
 
 

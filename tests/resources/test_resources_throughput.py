@@ -40,5 +40,5 @@ def test_what_is_remembered_is_bounded():
     pace = Throughput()
     for number in range(100_000):
         pace.add(number / 10, number)
-    assert len(pace._seen) <= HISTORY
+    assert len(pace._samples) <= HISTORY
     assert pace.rate() == pytest.approx(10.0)

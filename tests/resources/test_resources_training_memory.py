@@ -86,14 +86,14 @@ def test_the_tiny_model_is_a_tied_llama():
 
 
 def test_a_config_without_a_size_is_refused():
-    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; give the fold"):
+    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; use the fold"):
         dims_of({**GPT_2, "n_layer": 0}, parameters=None)
 
 
 def test_experts_are_counted_only_from_files():
     config = {**LLAMA_2_7B, "model_type": "mixtral", "num_local_experts": 8}
     assert dims_of(config, parameters=9).parameters == 9
-    with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); bring its \*.safetensors"):
+    with pytest.raises(UserError, match=r"the size of a mixture of experts \(mixtral\); provide its \*.safetensors"):
         dims_of(config, parameters=None)
 
 

@@ -73,7 +73,7 @@ MISTAKES = {
     "model.name=../../x": "model.name=../../x is not a name: files are called by it, so it may hold letters, digits",
     "dataset.name=a/b": "dataset.name=a/b is not a name: files are called by it",
     "method.name=..": "method.name=.. is not a name: files are called by it",
-    "dataset.split=../x": "dataset.split=../x is no",
+    "dataset.split=../x": "dataset.split=../x is invalid",
     f"model.name={'x' * 65}": f"model.name={'x' * 65} is not a name: files are called by it",
     f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
     f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
@@ -153,7 +153,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     done = run_py("logger=none", "debug=fast", "goal=filter", folder=tmp_path)
     assert done.returncode == 1
     assert (
-        done.stderr == f"error: {tmp_path}/runs is not writable (File exists); correct this and run again to continue\n"
+        done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
     )
 
 
@@ -165,7 +165,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         raise OSError(code, os.strerror(code), "/some/file")
 
     assert main.run(broken, []) == 1
-    said = f"error: /some/file is not writable ({os.strerror(code)}); correct this and run again to continue\n"
+    said = f"error: /some/file cannot be written ({os.strerror(code)}); correct this and run again to continue\n"
     assert capsys.readouterr().err == said
 
 

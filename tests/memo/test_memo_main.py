@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Path, "replace", full)
     assert call() == 1
     assert (
-        "scored.json is not writable (No space left on device); mend that, and the same command goes on"
+        "scored.json cannot be written (No space left on device); mend that, and the same command goes on"
         in capsys.readouterr().err
     )
     assert (tmp_path / "scored.json.part").exists()

@@ -266,7 +266,7 @@ def test_words_of_one_question_are_no_tags(write: Write) -> None:
             "eval_log_forget.json: column generated_text, avg_gt_loss, avg_paraphrased_loss, average_pertur",
         ),
         ({FORGET: {**LOG[FORGET], "avg_gt_loss": [1]}}, "eval_log_forget.json: column avg_gt_loss holds a list; a log"),
-        ({FORGET: part()}, "eval_log_forget.json: it has no rowss; leave the part out or evaluate that set"),
+        ({FORGET: part()}, "eval_log_forget.json: it holds no rows; leave the part out or evaluate that set"),
     ],
 )
 def test_no_log(write: Write, capsys: pytest.CaptureFixture[str], content: Any, message: str) -> None:

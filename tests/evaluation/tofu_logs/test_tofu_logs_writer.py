@@ -240,7 +240,7 @@ def test_mistakes_of_the_command(
     assert "line 1 of " in failure(capsys, tmp_path / "cut.jsonl", "--write", out)
     assert not out.exists()
     error = failure(capsys, stored, "--write", tmp_path / "none" / "out.json")
-    assert "out.json is not writable (No such file or directory); name a file in a folder that is there" in error
+    assert "out.json cannot be written (No such file or directory); name a file in a folder that is there" in error
     error = failure(capsys, stored, "--write", stored)
     assert "rows.jsonl is there and holds something else" in error
     error = failure(capsys, stored)

@@ -112,9 +112,7 @@ def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
     text = told(*own(facts, Path("nobody/nothing-of-the-sort@" + commit)))
     assert text.startswith(f"model.target=nobody/nothing-of-the-sort@{commit} is not in the cache ({tmp_path}/cache)")
-    assert text.endswith(
-        "download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another cache lies"
-    )
+    assert text.endswith("download the folder yourself and set model.target=FOLDER, or set HF_HOME to another cache")
 
 
 def test_a_model_of_ones_own_that_is_not_said(told, facts):

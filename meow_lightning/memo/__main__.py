@@ -50,7 +50,7 @@ def _model(source: str) -> Path:
     try:
         check("--model", folder, folder)
     except UserError as error:  # this command uses the tokenizer next to the weights
-        raise UserError(re.sub(r"say model.tokenizer=FOLDER.*", "put the right one into it", str(error))) from error
+        raise UserError(re.sub(r"set model.tokenizer to .*", "put the right one into it", str(error))) from error
     return folder
 
 

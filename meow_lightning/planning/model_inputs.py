@@ -85,8 +85,8 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     for question, answer in rows:
         if found := next((token for token in (END, PAD) if token in question or token in answer), None):
             raise UserError(
-                f"a text holds {found!r}, which the tokenizer reads as a special token: spell it in another way or "
-                f"leave the row out (question: {question[:60]!r})"
+                f"a text contains {found!r}, which the tokenizer reads as a special token: spell it differently or "
+                f"drop the row (question: {question[:60]!r})"
             )
     context = root.settings["architecture"].get("context")
     if context is None:

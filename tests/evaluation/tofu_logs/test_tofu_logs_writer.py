@@ -194,7 +194,9 @@ def test_a_write_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"--write=\S*out\.json is not writable \(No space left on device\); name a f"):
+    with pytest.raises(
+        UserError, match=r"--write=\S*out\.json cannot be written \(No space left on device\); name a f"
+    ):
         write_log(tmp_path / "out.json", published_log(rows), option="--write")
     assert list(tmp_path.iterdir()) == []
 

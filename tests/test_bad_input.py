@@ -70,13 +70,13 @@ def test_a_model_without_tokenizer(told, facts, model):
         path.unlink()
     text = told(*own(facts, model))
     assert text.startswith(f"model.target: {model} has no tokenizer (tokenizer.json, tokenizer.model, vocab.json)")
-    assert text.endswith("say model.tokenizer=FOLDER or hub id, where the right one is")
+    assert text.endswith("set model.tokenizer to the right folder or hub id, where the right one is")
 
 
 def test_a_model_with_pickle_weights_only(told, facts, model):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     text = told(*own(facts, model))
-    assert "has its weights only as pickle (pytorch_model.bin), which can run any code" in text
+    assert "has its weights only as pickle (pytorch_model.bin), which can run arbitrary code" in text
     assert "from_pretrained(…).save_pretrained(FOLDER)" in text
 
 
@@ -167,7 +167,7 @@ def test_options_that_cannot_be(told, words, said, monkeypatch):
     assert said in told(*words)
 
 
-LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or say optim=adamw"
+LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[gpu]', or set optim=adamw"
 
 
 @pytest.mark.parametrize("kind", ["adamw8bit", "paged"])
@@ -260,7 +260,7 @@ def test_a_model_that_lacks_a_tensor_is_found_by_a_plan_too(told, facts, model):
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     for words in ((), ("plan=true",)):
         text = told(*own(facts, model), *words)
-        assert text.startswith(f"model.target={model} lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its")
+        assert text.startswith(f"model.target={model} lacks 1 tensor (model.layers.1.mlp.up_proj.weight) of its")
 
 
 def test_an_activation_that_is_not_known(told, facts, model):
@@ -322,11 +322,11 @@ def test_an_attention_whose_package_is_not_there(told, facts, model, gpus, monke
     words = ("trainer=gpu", "model.attention=flash_attention_2", "model.precision=bf16-mixed")
     lacks = "the package flash-attn (pip install flash-attn)" if gpus else "a GPU"
     text = told(*own(facts, model), *words)
-    assert text == f"model.attention=flash_attention_2 needs {lacks}; say model.attention=sdpa"
+    assert text == f"model.attention=flash_attention_2 needs {lacks}; set model.attention=sdpa"
 
 
 def test_an_attention_that_needs_half_the_width(told, facts, model, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: [CARD])
     monkeypatch.setattr("meow_lightning.models.checkpoint.find_spec", lambda name: True)
     text = told(*own(facts, model), "trainer=gpu", "model.attention=flash_attention_2")
-    assert text.endswith("needs bfloat16 or float16 in the place of float32; say model.attention=sdpa")
+    assert text.endswith("needs bfloat16 or float16 instead of float32; set model.attention=sdpa")

@@ -153,7 +153,8 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     done = run_py("logger=none", "debug=fast", "goal=filter", folder=tmp_path)
     assert done.returncode == 1
     assert (
-        done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
+        done.stderr
+        == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
     )
 
 

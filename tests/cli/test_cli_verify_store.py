@@ -45,8 +45,8 @@ def test_damaged_results_are_listed_and_left_as_they_are(store: Store, capsys: p
     before = sorted(store.root.rglob("*"))
     assert main([str(store.root)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"damaged: {second}: its manifest.json is missing or unreadable",
         f"damaged: {first}: model/weights differs from what was sealed",
+        f"damaged: {second}: its manifest.json is missing or unreadable",
         "3 results, 2 damaged; a run that needs them sets them aside and makes them anew",
     ]
     assert sorted(store.root.rglob("*")) == before

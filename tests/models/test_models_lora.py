@@ -170,9 +170,8 @@ def test_checkpointing_by_the_name_of_older_transformers() -> None:
 
 def test_unsupported_gradient_checkpointing_is_reported(tiny) -> None:
     tiny.supports_gradient_checkpointing = False
-    with pytest.raises(UserError, match=r"^trainer\.gradient_checkpointing=true is given, but transformers has no "
-                       r"checkpointing for models of the type llama; allowed: trainer\.gradient_checkpointing=false\. "
-                       r"A smaller trainer\.micro_batch_size saves memory too$"):  # fmt: skip
+    text = r"^trainer\.gradient_checkpointing=true is invalid: .* models of type llama; "
+    with pytest.raises(UserError, match=text):
         enable_checkpointing(lora(tiny))
 
 

@@ -73,7 +73,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     settings: dict[str, dict[str, Any]] = {
-        "answer": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
+        "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
@@ -180,7 +180,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.ddp
 def test_two_processes_answer_every_question_once(two, folders: dict[str, Path]) -> None:
-    first, second = (lines(folder / "answer" / "rows.jsonl") for folder in folders.values())
+    first, second = (lines(folder / "predict" / "rows.jsonl") for folder in folders.values())
     assert [(row["set"], row["index"]) for row in second] == [
         (name, index) for name in ("forget", "retain") for index in range(LIMIT)
     ]

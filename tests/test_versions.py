@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.hydra import cell, keys
+from helpers.hydra import named, cell, keys
 
 from meow_lightning.config.instantiate import component_versions
 from meow_lightning.evaluation.metrics import model_utility, rouge
@@ -133,7 +133,7 @@ def test_what_has_no_version_contributes_none() -> None:
 
 
 def found(name: str, *words: str) -> Artifact:
-    return cell(*words).artifacts[name]
+    return named(cell(*words))[name]
 
 
 def test_the_code_of_a_result_is_that_of_its_stage_and_components(tmp_path: Path) -> None:

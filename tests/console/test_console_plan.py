@@ -104,16 +104,16 @@ def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
     ]  # fmt: skip
 
 
-def test_what_other_code_made_is_marked_and_counted(cells, capsys) -> None:
-    one, two = cells(other_code=True)
-    assert [row[3] for row in plan_rows(two)] == ["state", "found*", "make", "make"]
-    assert "stages: 5 to make, 1 found (1 made by other code)" in plan_sum([one, two])
-    assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not made again
+def test_what_other_code_made_is_marked_and_counted(runs, capsys) -> None:
+    one, two = runs(other_code=True)
+    assert [row[3] for row in plan_rows(two)] == ["state", "cached*", "compute", "compute"]
+    assert "stages: 5 to compute, 1 cached (1 made by other code)" in plan_sum([one, two])
+    assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not computed again
     done = two._replace(artifacts=[BASE])
-    assert plan_sum([done]) == ["nothing to be made: all of it is in the store (1 made by other code)"]
+    assert plan_sum([done]) == ["nothing to compute: everything is cached (1 made by other code)"]
     show_plan(two)
     assert "* made by other code; cache=refresh computes them again" in capsys.readouterr().out
-    show_plan(cells()[1])
+    show_plan(runs()[1])
     assert "other code" not in capsys.readouterr().out
 
 

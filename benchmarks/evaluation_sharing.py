@@ -50,9 +50,9 @@ def score(name: str, way: str, codec: PromptEncoder, rows: Sequence[Encoded], ba
     size = {**sizes(name), "context": codec.context}
     model = llama(vocab_size=len(codec.tokenizer), end_id=codec.end_id, pad_id=codec.pad_id, **size).eval()
     forced: dict[str, Any] = {
-        "padded": ("packs", lambda *_: False),
-        "packed": ("pays", lambda *_, **__: False),
-        "shared": ("pays", lambda *_, **__: True),
+        "padded": ("supports_packing", lambda *_: False),
+        "packed": ("is_worthwhile", lambda *_, **__: False),
+        "shared": ("is_worthwhile", lambda *_, **__: True),
     }
     if way in forced:
         setattr(loglikelihood, *forced[way])

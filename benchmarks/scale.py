@@ -4,13 +4,13 @@
     python benchmarks/scale.py
     MEOW_DATA_DIR=DATA python benchmarks/scale.py --share 0.3 --gpus 1 4 32
 
-Memory is what meow_lightning/estimate.py and asking.py say, which were held against peaks on a CPU and never on a GPU.
-Time is operations by the assumed share of the peak; for what is written also, if that is longer, reading all weights
-once per token of all slots at the assumed share of the bandwidth. The operations are those that the program foretells
-(sizes.py) for every result of a sweep's runs, each result once; results are then handed to GPUs as these become free,
-one result a GPU, needs first. Not counted: frozen models' passes, MEMO points during training, checkpoints, what the
-methods that babble write beyond the true answer's length. A model whose training does not fit a GPU is counted all the
-same, as if several could work on it without loss.
+Memory is what meow_lightning/resources/training_memory.py and inference_memory.py say, which were held against peaks on
+a CPU and never on a GPU. Time is operations by the assumed share of the peak; for what is written also, if that is
+longer, reading all weights once per token of all slots at the assumed share of the bandwidth. The operations are those
+that the program foretells (planning/requirements.py) for every result of a sweep's runs, each result once; results are
+then handed to GPUs as these become free, one result a GPU, needs first. Not counted: frozen models' passes, MEMO points
+during training, checkpoints, what the methods that babble write beyond the true answer's length. A model whose training
+does not fit a GPU is counted all the same, as if several could work on it without loss.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def slots_of(shape: ModelDims, wish: argparse.Namespace, there: float) -> int:
     """Prompts side by side in what a GPU has beside the weights."""
     free = int(GPU_SHARE * (there - shape.parameters * BF16 - PROGRAM))
     return largest_generation_batch(
-        shape, weight_bytes=BF16, tokens=wish.tokens, generated=wish.generated, shared=True, there=free,
+        shape, weight_bytes=BF16, tokens=wish.tokens, generated=wish.generated, shared=True, available=free,
         most=GPU_SLOTS, slack=GPU_SLACK,
     )  # fmt: skip
 

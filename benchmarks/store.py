@@ -200,16 +200,16 @@ class Timed(Store):
 
 
 def stage_of(task: Task, clock: Clock, work: StageContext) -> None:
-    """A made-up stage."""
+    """A made-up stage. What it makes must not have a name that the executor removes (its ``SCRATCH``)."""
     start, key = now(), work.folder.name.removesuffix(".partial")
     with (task.notes / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(Note(os.getpid(), key, time.time())._asdict()) + "\n")
-    needs = [read_json(work.needs[name] / "result.json") for name in sorted(work.needs)]
+    needs = [read_json(work.needs[name] / "made.json") for name in sorted(work.needs)]
     for number in range(task.files):
         (work.folder / f"part-{number}.txt").write_text(f"{key} {number}\n" * 100, encoding="utf-8")
     if task.work:
         sleep(task.work)
-    (work.folder / "result.json").write_text(json.dumps(outcome(key, work.settings, needs)), encoding="utf-8")
+    (work.folder / "made.json").write_text(json.dumps(outcome(key, work.settings, needs)), encoding="utf-8")
     clock.stage = tuple(end - begin for end, begin in zip(now(), start, strict=True))
 
 
@@ -218,7 +218,7 @@ def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
     clock = Clock()
     for name in STAGES:
         module: Any = ModuleType(f"meow_lightning.stages.{name}")
-        module.VERSION, module.MAKES, module.run = 1, ("result.json",), partial(stage_of, task, clock)
+        module.VERSION, module.MAKES, module.run = 1, ("made.json",), partial(stage_of, task, clock)
         sys.modules[module.__name__] = module
     integrity.digest = clock.timed("digests", digest)
     time.sleep = clock.timed("waits", sleep)
@@ -299,7 +299,7 @@ def wrong(task: Task, begun: Sequence[Note], kills: Sequence[Kill]) -> list[str]
         path, manifest = store.path(artifact), store.manifest(artifact)
         if manifest is None or len(manifest["files"]) != task.files + 1:
             said.append(f"{path} is missing or damaged")
-        elif read_json(path / "result.json") != needs[key]:
+        elif read_json(path / "made.json") != needs[key]:
             said.append(f"{path} holds something else than it should")
     left = [path for path in task.root.glob("*/*") if path.suffix and path.parent.name != ".locks"]
     return [*said, *(f"{path} was left behind" for path in left), *sorted({*times} - {*every})]

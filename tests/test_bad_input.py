@@ -70,7 +70,7 @@ def test_a_model_without_tokenizer(told, facts, model):
         path.unlink()
     text = told(*own(facts, model))
     assert text.startswith(f"model.target: {model} has no tokenizer (tokenizer.json, tokenizer.model, vocab.json)")
-    assert text.endswith("set model.tokenizer to the right folder or hub id, where the right one is")
+    assert text.endswith("set model.tokenizer to the right folder or hub id")
 
 
 def test_a_model_with_pickle_weights_only(told, facts, model):

@@ -73,7 +73,7 @@ def whole(bench: Any, tmp_path: Path) -> Any:
     for artifact in bench.cell(0, 1):
         needs = [made[artifact.needs[name].key] for name in sorted(artifact.needs)]
         made[artifact.key] = bench.outcome(artifact.key, artifact.settings, needs)
-        (store.begin(artifact) / "result.json").write_text(json.dumps(made[artifact.key]))
+        (store.begin(artifact) / "made.json").write_text(json.dumps(made[artifact.key]))
         store.finish(artifact, {})
     return task
 
@@ -109,10 +109,10 @@ def remove(folder: Path) -> None:
 
 
 def another(folder: Path) -> None:
-    path = folder / "result.json"
+    path = folder / "made.json"
     path.write_text('"something else"')
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["result.json"] = file_entry(path)
+    manifest["files"]["made.json"] = file_entry(path)
     manifest["seal"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

@@ -33,15 +33,15 @@ def lay(outputs: Path, stage: str, key: str, needs: tuple[str, ...] = ()) -> Tar
 
 
 def test_a_difference_of_any_kind_is_seen_and_times_are_none(tmp_path: Path) -> None:
-    lay(tmp_path, "answer", "a")
-    before, folder = fingerprint(tmp_path), tmp_path / "store" / "answer" / "a"
+    lay(tmp_path, "predict", "a")
+    before, folder = fingerprint(tmp_path), tmp_path / "store" / "predict" / "a"
     (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.75, "loss": 1.5}\n')
     (folder / "manifest.json").write_text('{"files": {}, "seconds": 4}')
     assert differences(before, fingerprint(tmp_path)) == []
     (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.75, "loss": 1.6}\n')
     (folder / "rows.jsonl").unlink()
-    (tmp_path / "store" / "answer" / "b.partial").mkdir()
-    (tmp_path / "store" / "answer" / "b.partial" / "part-0.jsonl").write_text("")
+    (tmp_path / "store" / "predict" / "b.partial").mkdir()
+    (tmp_path / "store" / "predict" / "b.partial" / "part-0.jsonl").write_text("")
     assert differences(before, fingerprint(tmp_path)) == [
         "store/predict/a/rows.jsonl is missing",
         "store/predict/b.partial/part-0.jsonl should not be there",
@@ -50,8 +50,8 @@ def test_a_difference_of_any_kind_is_seen_and_times_are_none(tmp_path: Path) -> 
 
 
 def test_a_file_that_its_manifest_does_not_know_is_damage(tmp_path: Path) -> None:
-    lay(tmp_path, "answer", "a")
-    folder = tmp_path / "store" / "answer" / "a"
+    lay(tmp_path, "predict", "a")
+    folder = tmp_path / "store" / "predict" / "a"
     assert damaged(tmp_path) == []
     (folder / "manifest.json").write_text(json.dumps({"files": {"rows.jsonl": {"size": 2, "sha256": "0" * 64}}}))
     assert damaged(tmp_path) == ["store/predict/a/rows.jsonl is not what its manifest says"]
@@ -61,7 +61,7 @@ def test_pruning_takes_what_was_made_from_a_result_and_nothing_else(tmp_path: Pa
     base = lay(tmp_path, "finetune", "base")
     target = lay(tmp_path, "finetune", "target", ("base",))
     retain = lay(tmp_path, "finetune", "retain", ("base",))
-    answer = lay(tmp_path, "answer", "answer", ("target",))
+    answer = lay(tmp_path, "predict", "answer", ("target",))
     wipe(tmp_path, target, [base, target, retain, answer])
     assert {path.name for path in tmp_path.glob("store/*/*")} == {"base", "retain"}
 

@@ -76,7 +76,9 @@ def test_nothing_of_it_can_be_read_by_others(private: Path) -> None:
     tops = [*(private / "store").glob("*/*"), *(private / "reports").iterdir(), *private.glob("runs/wandb/*run-*")]
     assert len(tops) > 12
     assert [str(path) for path in tops if path.stat().st_mode & 0o077] == []
-    assert all(any(top == each or top in each.parents for top in tops) for each in holders - {private / "runs/synced"})
+    assert [path.name for path in files if path.parent == private / "store"] == [".code.json"]
+    shared = {private / "runs/synced", private / "store"}
+    assert all(any(top == each or top in each.parents for top in tops) for each in holders - shared)
     # Folders that hold results of others too are as the umask says.
     assert (private / "store" / "predict").stat().st_mode & 0o777 == 0o755
 

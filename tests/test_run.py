@@ -120,7 +120,10 @@ def test_length_buckets_are_another_training_and_say_what_they_need(finished: tu
     assert found == {(("unlearn", "unlearned"), "computed")}
     with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
-    said = r"optim.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; give as many"
+    said = (
+        r"optim\.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; "
+        r"set it to at least that, or to null for steps of optim\.global_batch_size rows"
+    )
     (longest,) = re.findall(said, err)
     assert int(longest) > 9
     assert process.returncode == 1
@@ -236,7 +239,7 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert said[2:4] == [
         "method=grad_diff running 0/3 finetune base",
-        "method=grad_ascent waiting 0/3 for finetune base, which method=grad_diff makes",
+        "method=grad_ascent waiting 0/3 for finetune base, computed by method=grad_diff",
     ]
     assert said[4] == "2 runs: 1 running, 1 waiting"
     head = f"{process.pid} {os.uname().nodename} method=grad_diff "
@@ -292,10 +295,10 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     del manifest["seal"]  # as of a version without seals
     path.write_text(json.dumps(manifest))
     shutil.rmtree(outputs / "store" / "report")
-    synced = list((outputs / "runs" / "told").glob("none-*.json"))
+    synced = list((outputs / "runs" / "synced").glob("none-*.json"))
     assert synced
-    for told in synced:
-        told.write_bytes(b"\0" * 40)
+    for record in synced:
+        record.write_bytes(b"\0" * 40)
     out = run(outputs, *FAST)
     assert {stage for (stage, _), state in stages(out).items() if state == "computed"} == {"report"}
     said = re.search(r"^note: (Results of different library versions were used together: torch .*)$", out, re.MULTILINE)
@@ -332,7 +335,8 @@ def test_what_lacks_on_a_disk_that_may_not_be_written_is_one_line(finished: tupl
     process = start(outputs, *FAST, "cache=readonly", "seed=7")
     _, err = process.communicate(timeout=400)
     assert process.returncode == 1
-    assert err.startswith("error: cache=readonly makes nothing, and the store lacks: ")
+    assert err.startswith("error: cache=readonly computes nothing, and these results are missing: finetune base, ")
+    assert err.endswith(", report; run again with cache=use\n")
     assert len(err.splitlines()) == 1
     assert snapshot(outputs) == before
 

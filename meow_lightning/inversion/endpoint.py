@@ -175,7 +175,8 @@ class Endpoint(Writer):
         failure = failure or (self._all_refused(refusals) if len(refusals) > 1 else "")
         if failure:
             rest = "run again, and only the rest is asked" if received else "run again then"
-            raise UserError(f"{failure}; {received} of {len(asks)} questions got a reply: {rest}")
+            joint = " " if failure.endswith("?") else "; "
+            raise UserError(f"{failure}{joint}{received} of {len(asks)} questions got a reply: {rest}")
         yield from refusals
 
     def _connect(self, *, timeout: float, deadline: float, retries: int) -> ServerConnection:

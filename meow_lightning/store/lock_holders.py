@@ -91,7 +91,7 @@ class Holder:
         if self.near and self.stopped:
             return (
                 f"it is stopped: kill -CONT {self.process} resumes it, kill -KILL {self.process} hands over to "
-                "whoever waits"
+                "the waiting run"
             )
         end = f"kill -KILL {self.process}" if self.near else f"ssh {self.host} kill -KILL {self.process}"
         return f"if it hangs, {f'scancel {self.job}' if self.job else end} hands over to the waiting run"

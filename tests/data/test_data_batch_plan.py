@@ -300,7 +300,7 @@ def test_no_epochs_are_no_steps() -> None:
             {"global_batch_size": 0},
             "optim.global_batch_size=0 must be at least 1 and optim.epochs=5 at least 0",
         ),
-        ({"epochs": -1}, r"optim\.batch=4 must be at least 1 and optim\.epochs=-1 at least 0"),
+        ({"epochs": -1}, r"optim\.global_batch_size=4 must be at least 1 and optim\.epochs=-1 at least 0"),
         ({"streams": {"a": StreamData(rows(0, 2), [rows(5, 6)])}, "epochs": 2}, "1 sets of fresh rows for 2 epochs"),
     ],
 )

@@ -251,8 +251,8 @@ def test_a_folder_with_missing_files(folder: Path) -> None:
     (folder / "forget05_perturbed.json").unlink()
     (folder / "world_facts_perturbed.json").unlink()
     message = (
-        f"dataset.folder={folder} lacks forget05_perturbed.json, world_facts_perturbed.json with TOFU's questions and "
-        "answers; put what is missing there, or set dataset.folder=FOLDER to a folder that holds all"
+        f"dataset.folder={folder} lacks forget05_perturbed.json, world_facts_perturbed.json of TOFU; add the missing "
+        "files, or set dataset.folder=FOLDER to a folder with all of them"
     )
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder)
@@ -277,7 +277,8 @@ def test_a_file_that_is_not_json(folder: Path) -> None:
 )
 def test_a_file_with_another_number_of_rows(folder: Path, damage: Any, name: str, rows: int) -> None:
     damage(name, lambda found: found.pop())
-    message = f"dataset.folder={folder}/{name}.json holds {rows - 1} rows, but {rows} are published; download it again"
+    what = f"has {rows - 1} rows instead of the {rows} published; download it again"
+    message = f"dataset.folder={folder}/{name}.json {what}"
     with pytest.raises(UserError, match=re.escape(message)):
         make(folder).facts("holdout")
 
@@ -483,7 +484,7 @@ def test_a_hub_without_revision(hub: SimpleNamespace, given: str) -> None:
 
 def test_rows_of_the_hub_are_checked_too(hub: SimpleNamespace, made_up: dict[str, list[Row]]) -> None:
     hub.table = lambda rows: Table(rows[:-1])
-    message = f"dataset.hub={HUB}, configuration full holds 3999 rows, but 4000 are published"
+    message = f"dataset.hub={HUB}, configuration full has 3999 rows instead of the 4000 published; download it again"
     with pytest.raises(UserError, match=re.escape(message)):
         make(None)
 

@@ -91,7 +91,7 @@ def test_a_true_answer_is_never_cut_short(tiny, codec) -> None:
     assert generation_budget(codec, FULL, max_new_tokens=40) == 40
     long = Fact(id="l", question="Who?", answer="In Lima. " * 30)
     room = codec.context - len(codec.generation_prompt_ids("Who?"))
-    with pytest.raises(UserError, match="the model reads 64"):
+    with pytest.raises(UserError, match="the model's context 64: shorten it or use a model with a longer"):
         generation_budget(codec, long, max_new_tokens=1)
     assert generation_budget(codec, BARE, max_new_tokens=999) == room
 

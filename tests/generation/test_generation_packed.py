@@ -214,7 +214,7 @@ def test_an_attention_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     batch = pack([MANY], device=CPU)
     layer = model.model.layers[1].self_attn
     monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (torch.zeros_like(hidden_states), None))
-    with pytest.raises(ValueError, match="its own attention"):
+    with pytest.raises(ValueError, match="its own attention, which mistakes a packed batch for one text"):
         hidden_states(model, batch)
     assert not supports_packing(model, MANY[0].ids)
 
@@ -224,7 +224,7 @@ def test_more_than_a_softmax_is_refused() -> None:
     states = torch.zeros(1, 1, 1, 4)
     layout = pack([[Encoded((1, 2), 1)]], device=CPU).layout
     for rest in ({"softcap": 3.0, "layout": layout}, {}):
-        with pytest.raises(ValueError, match="not a plain softmax"):
+        with pytest.raises(ValueError, match="attention is not a plain softmax of scaled products, or does not"):
             attention(SimpleNamespace(), states, states, states, None, **rest)
 
 

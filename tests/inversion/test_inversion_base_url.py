@@ -14,7 +14,7 @@ KEY = "sk-secret-0123456789"
     [
         ("localhost:8000/v1", "does not say http or https; set inversion.base_url=http://localhost:8000"),
         ("ftp://a/v1", "inversion.base_url=ftp://a/v1 is not an address of http or https; give one such as"),
-        ("http:///v1", "no address of http or https"),
+        ("http:///v1", "inversion.base_url=http:///v1 is not an address of http or https; give one such as"),
         ("http://a:b/v1", "inversion.base_url=http://a:b/v1 is not an address"),
         (None, "inversion.base_url=None is not an address; give one such as http://localhost:8000/v1"),
         ("https://a/v1?key=b", "inversion.base_url=https://a/v1 must end there"),

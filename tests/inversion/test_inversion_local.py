@@ -414,7 +414,7 @@ def test_logits_that_are_no_numbers_end_it(folder: Path) -> None:
         model.lm_head.weight.data[3] = float("nan")
 
     for temperature in (0.0, 0.9):
-        with pytest.raises(UserError, match=r"logits are no numbers in float32; set inversion.dtype=bfloat16 or"):
+        with pytest.raises(UserError, match=r"logits are not finite in float32; set inversion.dtype=bfloat16 or"):
             written(local(folder, temperature=temperature, adaptive_batch_size=Rooms(2, broken)), ASKS[:1])
 
 

@@ -97,7 +97,7 @@ def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
         ({"question": ["Who?"], "answer_0": "Ada"}, "entry 3: no question"),
         ({"question": "Who?"}, "entry 3: no answer; each entry needs .*`undesired_answer` .or `answer`., `answer_0`"),
         ({"question": "Who?", "answer_0": 5}, "entry 3, answer_0: 5 is not text; give the answer in quotes"),
-        ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is no text"),
+        ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is not text; give the answer in quotes"),
         ({"question": "Who?", "answer_0": "A\ud800"}, r"entry 3: holds half a character .*\\ud800.; mend it"),
         (
             {"question": "Who?", "answer_0": "Ada", "answer_1": "x"},

@@ -172,11 +172,17 @@ AGAIN = "; download or save the model again$"
     [
         (without_config, rf"MODEL has no config.json; give {WHOLE} \(config.json, "),
         (without_weights, rf"MODEL has no weights; give {WHOLE}"),
-        (pickle_only, r"MODEL has its weights only as pickle \(pytorch_model.bin\), which can run any .*convert"),
-        (adapters_only, r"MODEL holds adapters \(adapter_config.json\), no model; merge them first \(merge_and_unload"),
-        (adapters_beside, r"MODEL holds adapters \(adapter_config.json\), no model; merge them first"),
+        (
+            pickle_only,
+            r"MODEL has its weights only as pickle \(pytorch_model.bin\), which can run arbitrary code .*convert",
+        ),
+        (
+            adapters_only,
+            r"MODEL contains adapters \(adapter_config.json\), not a model; merge them first \(merge_and_unload",
+        ),
+        (adapters_beside, r"MODEL contains adapters \(adapter_config.json\), not a model; merge them first"),
         (missing_shard, rf"MODEL lacks {SHARDS[1]}, named in its index{AGAIN}"),
-        (no_index, rf"MODEL holds {SHARDS[0]}, but neither model.safetensors nor {INDEX}{AGAIN}"),
+        (no_index, rf"MODEL contains {SHARDS[0]}, but neither model.safetensors nor {INDEX}{AGAIN}"),
         (cut, rf"MODEL has a damaged model.safetensors \((\d+) bytes of (\d+)\){AGAIN}"),
         (cut_header, rf"MODEL has a damaged model.safetensors \(its header is cut off\){AGAIN}"),
         (empty, r"MODEL has a damaged model.safetensors \(unpack requires a buffer of 8 bytes\)"),
@@ -189,8 +195,8 @@ AGAIN = "; download or save the model again$"
         ),
         (
             raw_integers,
-            r"MODEL holds 2 weights as I32 \(first: a.weight\) and its config.json names no quantization_config, so "
-            "nothing says which numbers they stand for; give the model in float32, bfloat16 or float16",
+            r"MODEL has 2 weights as I32 \(first: a.weight\) and its config.json names no quantization_config, so "
+            "their values cannot be decoded; provide the model in float32, bfloat16 or float16",
         ),
         (odd_tensors, r"MODEL has a damaged model.safetensors \(its header does not describe tensors\)"),
         (damaged_index, rf"MODEL/{INDEX} is damaged: not JSON \(.*\){AGAIN}"),
@@ -252,8 +258,8 @@ def test_a_missing_file_is_empty(tmp_path):
 def test_a_missing_tokenizer_is_reported_with_the_remedy(model):
     (model / "tokenizer.json").unlink()
     assert told(model) == (
-        f"{OPTION}: MODEL has no tokenizer (tokenizer.json, tokenizer.model, vocab.json); say model.tokenizer=FOLDER "
-        "or hub id, where the right one is"
+        f"{OPTION}: MODEL has no tokenizer (tokenizer.json, tokenizer.model, vocab.json); set model.tokenizer "
+        "to the right folder or hub id"
     )
 
 
@@ -296,7 +302,7 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
     assert not check_tokenizer_fits(model, model)
     assert told(model) == (
         f"{OPTION}: the tokenizer in MODEL has {largest + 1} tokens and the model has embeddings for 10: they do not "
-        "belong together; say model.tokenizer=FOLDER, where the right one is"
+        "belong together; set model.tokenizer to the folder where the right one is"
     )
     return None
 

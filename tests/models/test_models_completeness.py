@@ -80,11 +80,14 @@ def test_tables_of_old_checkpoints_and_names_without_their_prefix_pass(untied) -
     [
         (
             "base_model.model.",
-            "this is a PEFT model that was saved without merging; save the model inside "
+            "this is a PEFT model that was saved without merging; save the inner model "
             "(model.merge_and_unload().save_pretrained(FOLDER)), or remove 'base_model.model.' from",
         ),
-        ("_orig_mod.", "this is a model that was saved inside torch.compile; save the model inside (model._orig_mod."),
-        ("module.", "this is a model that was saved inside DistributedDataParallel; save the model inside"),
+        ("_orig_mod.", "this is a model that was saved inside torch.compile; save the inner model (model._orig_mod."),
+        (
+            "module.",
+            "this is a model that was saved inside DistributedDataParallel; save the inner model (model.module.",
+        ),
     ],
 )
 def test_names_with_a_wrappers_prefix(untied, prefix, cause) -> None:
@@ -110,8 +113,8 @@ def test_adapters_among_the_weights(untied) -> None:
 def test_one_tensor_gone(untied) -> None:
     text = refused(rewritten(untied, without("model.layers.1.mlp.up_proj.weight")))
     assert text == (
-        "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) that its config.json asks for and would get "
-        "random numbers there: config.json and weights do not belong together; download or save the model again"
+        "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) of its config.json, which would be "
+        "initialised randomly: config.json and weights do not belong together; download or save the model again"
     )
 
 

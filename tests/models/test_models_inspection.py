@@ -64,8 +64,8 @@ def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
 def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 3)
     assert refused(candidate(templated(folder, NESTED))) == (
-        "model.target=X: its chat template did not terminate within 3 seconds; write model.prompt.template as a "
-        "text with {question} once, or give a model whose template does less"
+        "model.target=X: its chat template did not terminate within 3 seconds; set model.prompt.template to a text "
+        "with {question} once, or use a model with a simpler template"
     )
 
 

@@ -251,8 +251,7 @@ def test_neither_hub_nor_cache_is_one_line_with_all_remedies(tmp_path, monkeypat
     with pytest.raises(UserError, match=FIRST_WORDS + reason) as told:
         identity(parse("model.target", "me/mine", words=()), memory=tmp_path / "m")
     assert str(told.value).endswith(
-        "; connect once, download the folder yourself and say model.target=FOLDER, or say HF_HOME=… where another "
-        "cache lies"
+        "; connect once, download the folder yourself and set model.target=FOLDER, or set HF_HOME to another cache"
     )
     assert "\n" not in str(told.value)
 

@@ -169,7 +169,8 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the network was asked"))
     snapshot = tmp_path / "hub" / "models--me--mine" / "snapshots" / COMMIT
-    with pytest.raises(UserError, match=rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run again"):
+    said = rf"^model.target=me/mine@{COMMIT} is incomplete in the cache; run without plan=true to download it$"
+    with pytest.raises(UserError, match=said):
         take(given(f"me/mine@{COMMIT}"), tmp_path / "work")
     snapshot.parent.mkdir(parents=True)
     model.rename(snapshot)
@@ -206,7 +207,7 @@ def test_a_prompt_that_the_tokenizer_cannot_speak_is_told_now(model, tmp_path):
 def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
-    with pytest.raises(UserError, match=r"/mine is a t5 model, which writes no text; give a causal language model$"):
+    with pytest.raises(UserError, match=r"/mine is a t5 model, which generates no text; use a causal language model$"):
         take(given(model), tmp_path / "one")
     (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": "two"}))
     with pytest.raises(UserError, match=r"/mine cannot be loaded by transformers: .*num_hidden_layers"):
@@ -224,7 +225,7 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, 
     weights = load_file(model / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"][3, 4] = float("nan")
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    said = rf"^model.target={model} holds weights that are not finite numbers .* 1 tensor \(model.layers.0.mlp.up_proj"
+    said = rf"^model.target={model} has weights that are not finite .* 1 tensor \(model.layers.0.mlp.up_proj.* again$"
     with pytest.raises(UserError, match=said):
         take(given(model), tmp_path / "work")
 

@@ -108,7 +108,11 @@ def test_a_sweep_that_goes_well_ends_with_zero(sweep, capsys):
 def test_a_typo_in_the_last_run_costs_no_work(sweep, capsys):
     status, ran = sweep("method=meow,meoww")
     assert (status, ran) == (1, [])
-    assert capsys.readouterr().err.startswith("error: method=meoww is not known; did you mean meow?")
+    err = capsys.readouterr().err
+    assert err.startswith("error: method=meoww is invalid: expected one of altpo, ")
+    assert ", meow, " in err
+    assert err.endswith(". Did you mean meow?; this concerns 1 of 2 runs: method=meoww\n")
+    assert len(err.splitlines()) == 1
 
 
 def test_an_interval_is_one_line(sweep, capsys):

@@ -175,7 +175,7 @@ COMPANY_ENDS = (
 )
 STREET_ENDS = (
     "Street St Road Rd Avenue Ave Lane Ln Drive Dr Boulevard Blvd Court Ct Place Pl Way Terrace Square Parkway Pkwy "
-    "Circle Close Crescent Row Hill Gardens Quay Trail Highway Loop Alley Walk Mews PrefixForward"
+    "Circle Close Crescent Row Hill Gardens Quay Trail Highway Loop Alley Walk Mews Grove"
 )
 _FEMALE = (
     "she her hers herself woman female mother wife daughter sister aunt grandmother girlfriend mrs ms miss lady girl "

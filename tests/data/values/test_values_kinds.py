@@ -27,6 +27,7 @@ from meow_lightning.data.values.kinds import kind_of, spans
             ("address", "10175 West 58th Place, #505, Orange, CA, 92867"),
         ]),
         ("at 221B Baker Street.", "", [("address", "221B Baker Street")]),
+        ("at 7 Lindow Grove.", "", [("address", "7 Lindow Grove")]),
         ("born in Kuwait City, Kuwait.", "", [("place", "Kuwait City, Kuwait")]),
         ("a French novel from Peru", "", [("nationality", "French"), ("country", "Peru")]),
         ('won the "Tolstoy Literary Award" for "Red Sea,"', "", [

@@ -179,7 +179,8 @@ def test_incomplete_set_names_the_role(make_row: MakeRow) -> None:
 def test_unknown_role_and_mean(model: MakeRows) -> None:
     with pytest.raises(UserError, match="role 'base' was given; allowed are target, retain, unlearned"):
         evaluate({"base": model()}, {}, truth_ratio_mean="geometric")
-    with pytest.raises(UserError, match="truth_ratio_mean='harmonic': allowed are geometric, arithmetic"):
+    message = r"truth_ratio_mean=harmonic is invalid: expected one of geometric, arithmetic\. Did you mean arithmetic\?"
+    with pytest.raises(UserError, match=message):
         evaluate({}, {}, truth_ratio_mean="harmonic")
 
 

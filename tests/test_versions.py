@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.hydra import named, cell, keys
+from helpers.hydra import cell, keys, named
 
 from meow_lightning.config.instantiate import component_versions
 from meow_lightning.evaluation.metrics import model_utility, rouge

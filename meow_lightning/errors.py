@@ -19,8 +19,7 @@ def nearest(given: object, allowed: Iterable[str]) -> str | None:
 
 def suggestion(given: object, allowed: Iterable[str]) -> str:
     """Format the nearest allowed word as ``. Did you mean meow?``; empty when none is similar."""
-    word = nearest(given, allowed)
-    return "" if word is None else f". Did you mean {word}?"
+    return _did_you_mean(nearest(given, allowed))
 
 
 def invalid_option(option: str, given: object, expected: str, *, did_you_mean: object = None) -> UserError:
@@ -32,8 +31,7 @@ def invalid_option(option: str, given: object, expected: str, *, did_you_mean: o
         expected: The allowed values in words.
         did_you_mean: The nearest allowed value, if there is a sensible one.
     """
-    hint = "" if did_you_mean is None else f". Did you mean {did_you_mean}?"
-    return UserError(f"{option}={given} is invalid: expected {expected}{hint}")
+    return UserError(f"{option}={given} is invalid: expected {expected}{_did_you_mean(did_you_mean)}")
 
 
 def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:
@@ -47,3 +45,7 @@ def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:
         expected = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
         raise invalid_option(option, given, expected, did_you_mean=nearest(given, choices))
     return given
+
+
+def _did_you_mean(word: object) -> str:
+    return "" if word is None else f". Did you mean {word}?"

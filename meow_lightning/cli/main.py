@@ -155,9 +155,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except UserError as error:
         return _fail(str(error))
     words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _with_model_group(typed)]
-    place = (
-        ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
-    )  # a read-only command leaves no folder behind
+    # A read-only command leaves no folder behind.
+    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
     sys.argv[1:] = [*words, *place, *flags]
     # Otherwise Hydra prints its own long form of every error and ends the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"

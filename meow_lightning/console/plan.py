@@ -151,9 +151,9 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
     ]
 
 
-def _other_code(cells: Sequence[Planned]) -> str:
+def _other_code(runs: Sequence[Planned]) -> str:
     """Format in parentheses how many cached results a different code version computed; empty if none."""
-    keys = {each.key for cell in cells for each in cell.artifacts if cell.preflight.made_by_other_code(each)}
+    keys = {each.key for run in runs for each in run.artifacts if run.preflight.made_by_other_code(each)}
     return f" ({len(keys)} made by other code)" if keys else ""
 
 

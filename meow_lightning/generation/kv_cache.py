@@ -148,9 +148,8 @@ class PagedCache(Cache):
         if self._used > available:
             more = max(self._used - available, available // 4, STEP)
             for layer in self._stored:
-                layer[:] = [
-                    functional.pad(store, (0,) * 7 + (more,)) for store in layer
-                ]  # one layer at a time, to limit peak memory
+                # One layer at a time, to limit peak memory.
+                layer[:] = [functional.pad(store, (0,) * 7 + (more,)) for store in layer]
         return list(range(first, self._used))
 
     @torch.inference_mode()

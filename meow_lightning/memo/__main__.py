@@ -220,9 +220,8 @@ def _run(chosen: Namespace) -> None:
         meow_format.texts, entries, source=f"--facts={chosen.facts}", skip_short=chosen.skip_short
     )
     loading = functools.cache(lambda: _load(chosen, by))
-    requested = read_texts(
-        by=None if by.needs_codec else by, codec=None
-    )  # report errors in the file before loading a model
+    # Report errors in the file before loading a model.
+    requested = read_texts(by=None if by.needs_codec else by, codec=None)
     chosen.model = _model(chosen.model)
     _check_out(chosen.out, overwrite=chosen.overwrite)
     _inspect_template(chosen, by)

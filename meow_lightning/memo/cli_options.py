@@ -24,13 +24,14 @@ BUDGET = 200  # published token budget, used if a profile takes it from the run'
 SLOTS = 32
 PROMPT = ("template", "answer_prefix", "system", "date")
 DEVICES = ("cpu", "cuda", "auto")
+# Options that override those of the profile, with their allowed values.
 CHANGES = {
     "mode": MODES,
     "cut_unit": CUT_UNITS,
     "stride": None,
     "rouge": ROUGES,
     "max_new_tokens": None,
-}  # with what is allowed
+}
 MEASURES = {f"{each.__module__}.{each.__qualname__}": each for each in (Profile, Memorization, Extraction)}
 ABOUT = """\
 Scores how strongly a model holds each answer of a file (MEMO; MA and EL beside it). The file is a JSON list, or JSON

@@ -156,6 +156,7 @@ class Executor:
             self.close()  # a killed helper breaks its pool; the next run starts a new one
             raise
         finally:
+            remember_code(self.store, private=any(artifact.private for artifact in artifacts))
             self._abandon()
 
     def _mark_cached(self, artifact: Artifact, manifest: Mapping[str, Any], available: set[str]) -> None:
@@ -210,7 +211,6 @@ class Executor:
             write_json(folder / "task.json", task)
         self._report_running(also=(artifact, folder))
         spec, code = self._spec(artifact, folder), code_digest(artifact, self.store)
-        remember_code(self.store)
         with self._reporting_progress(artifact, folder) if isinstance(runner, Inline) else nullcontext():
             handle = runner.start(spec)
         return _Running(artifact, handle, lock, folder, code)

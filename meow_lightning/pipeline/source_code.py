@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.folders import OTHERS, owner_only
+from meow_lightning.store.folders import owner_only
 
 PACKAGE = "meow_lightning"
 # Modules that only handle settings, files and errors: changing them does not change results.
@@ -75,17 +75,16 @@ class SourceCode:
                 pending += self._module(name).imports
         return sorted(found)
 
-    def save(self) -> None:
+    def save(self, *, private: bool) -> None:
         """Write new digests to the cache file; call it only from processes that compute results.
 
-        Only the owner can read the file if that is so for any result beside it, finished or in progress.
+        Args:
+            private: Whether only the owner may read the file, as the results of a private dataset.
         """
         if not self._saved and self._known is not None and self._memory.parent.is_dir():
             self._saved = True
-            with suppress(OSError):  # the cache only saves time
-                private = any(not path.stat().st_mode & OTHERS for path in self._memory.parent.glob("*/*"))
-                with owner_only(private):
-                    write_json(self._memory, dict([*self._known.items()][-REMEMBERED:]))
+            with suppress(OSError), owner_only(private):  # the cache only saves time
+                write_json(self._memory, dict([*self._known.items()][-REMEMBERED:]))
 
     def _digest(self, roots: Iterable[str]) -> str:
         content = [[name, self._module(name).digest] for name in self.reached(roots)]

@@ -52,9 +52,14 @@ def code_digest(artifact: Artifact, store: Store) -> str | None:
     return installed_code(store.root / MEMORY).digest(roots)
 
 
-def remember_code(store: Store) -> None:
-    """Save the digests of the source files read so far in a store, to avoid parsing the files again."""
-    installed_code(store.root / MEMORY).save()
+def remember_code(store: Store, *, private: bool) -> None:
+    """Save the digests of the source files read so far in a store, to avoid parsing the files again.
+
+    Args:
+        store: The store.
+        private: Whether only the owner may read the file.
+    """
+    installed_code(store.root / MEMORY).save(private=private)
 
 
 def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: Store) -> bool:

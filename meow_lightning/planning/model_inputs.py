@@ -52,9 +52,8 @@ def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Itera
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
             yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
-    elif (
-        artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none"
-    ):  # other protocols truncate rows
+    # Other protocols truncate rows.
+    elif artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none":
         sets = dataset.evaluation()
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
             yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)

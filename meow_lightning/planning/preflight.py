@@ -122,9 +122,8 @@ class Preflight:
             if artifact.stage == "unlearn" and self.store.find(artifact) is None:
                 on_gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
                 check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=on_gpu)
-        asks = [
-            each for each in artifacts if each.stage == "propose" and "scores" not in each.needs
-        ]  # later rounds may send no request
+        # Later rounds may send no request.
+        asks = [each for each in artifacts if each.stage == "propose" and "scores" not in each.needs]
         lacking = [each for each in asks if self.store.find(each) is None]
         for artifact in [each for each in lacking if not each.inputs["runs_locally"]][:1]:
             instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()

@@ -15,6 +15,7 @@ from meow_lightning.resources.training_memory import ModelDims
 # differently or of another size, one by a model of a very different size, or none.
 Source = Literal["took", "like", "size", "far", ""]
 
+# Settings that select rows but not their processing.
 ROW_SETTINGS = (
     "rows",
     "facts",
@@ -22,7 +23,7 @@ ROW_SETTINGS = (
     "sets",
     "seed",
     "splits",
-)  # settings that select rows but not their processing
+)
 SAME = 1.25  # maximum ratio of weights of two models of the same size
 DISSIMILAR = 10.0  # ratio of weights above which an estimate is uncertain
 SPREAD = 3.0  # uncertain estimates are within this factor of the actual time

@@ -16,11 +16,12 @@ HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two
 GPU_SLACK = 1.1  # CUDA's caching allocator: a guess, not measured
 
 _TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # architectures that tie embeddings by default
+# Computed by several tensor operations, each of which stores its input.
 _WRITTEN_OUT = {
     "gelu_new",
     "gelu_fast",
     "gelu_python",
-}  # computed by several tensor operations, each of which stores its input
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def run(work: StageContext) -> None:
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
     aside = work.settings["options"]["evaluation"]["selection_fraction"]
     data = ReportData(
-        name=work.settings["name"], key=work.settings["cell"], settings=work.settings["options"],
+        name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
         rows=answers(work, selection_fraction=aside),
         memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},

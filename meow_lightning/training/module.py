@@ -115,9 +115,8 @@ class TrainingModule(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.method, self.plan, self.optim, self.log_every = model, method, plan, optim, log_every
         self._reference = (reference,)  # not a submodule: neither wrapped nor saved
-        self._watched = (
-            type(method).on_step_end is not BaseMethod.on_step_end
-        )  # otherwise processes need not synchronise every step
+        # Otherwise processes need not synchronise every step.
+        self._watched = type(method).on_step_end is not BaseMethod.on_step_end
         self.shards: ShardedModel | None = None
 
     def configure_model(self) -> None:

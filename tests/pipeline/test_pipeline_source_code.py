@@ -127,7 +127,7 @@ def test_what_was_parsed_once_is_remembered_by_content(package: Path, monkeypatc
     before = first.digest([STAGE])
     memory = package.parent / MEMORY
     assert not memory.exists()
-    first.save()
+    first.save(private=False)
     assert memory.exists()
     parsed_now: list[bytes] = []
     monkeypatch.setattr(source_code, "parsed", lambda source: parsed_now.append(source) or parsed(source))
@@ -144,14 +144,14 @@ def test_a_damaged_memory_is_made_anew(package: Path, damage: str) -> None:
     (package.parent / MEMORY).write_text(damage)
     again = code(package)
     assert again.digest([STAGE]) == before
-    again.save()
+    again.save(private=False)
     assert (package.parent / MEMORY).read_text() != damage
 
 
 def test_no_memory_is_made_where_there_is_no_store(package: Path) -> None:
     nowhere = SourceCode(package, memory=package.parent / "store" / MEMORY)
     assert nowhere.digest([STAGE]) == digest(package)
-    nowhere.save()
+    nowhere.save(private=False)
     assert not (package.parent / "store").exists()
 
 
@@ -159,7 +159,7 @@ def test_every_stage_has_a_digest_that_costs_little_once_it_is_remembered(tmp_pa
     first = installed_code(tmp_path / MEMORY)
     digests = [first.digest([f"meow_lightning.stages.{name}"]) for name in NAMES]
     assert len({*digests} - {None}) == len(NAMES)
-    first.save()
+    first.save(private=False)
     installed_code.cache_clear()
     began = time.process_time()
     again = installed_code(tmp_path / MEMORY)

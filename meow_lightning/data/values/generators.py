@@ -27,13 +27,14 @@ from meow_lightning.data.values.word_lists import (
 )
 
 _CLASS_WORDS = {name: words for name, _, words in CLASSES}
+# The last one is also a US state.
 _WITH_ARTICLE = (
     "United States",
     "United Kingdom",
     "Netherlands",
     "Philippines",
     "Georgia",
-)  # the last one is also a US state
+)
 _SAFE = ("example.com", "example.org", "example.net")  # RFC 2606: reserved, so no real address
 
 

@@ -182,9 +182,8 @@ def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floa
     """
     both = np.concatenate([left, right])
     order = np.argsort(both, kind="stable")
-    last = np.append(
-        both[order][1:] != both[order][:-1], True
-    )  # only the end of a run of ties is a step of the empirical distribution
+    # Only the end of a run of ties is a step of the empirical distribution.
+    last = np.append(both[order][1:] != both[order][:-1], True)
 
     def largest_gaps(taken: Floats) -> Floats:
         gaps = np.cumsum(np.concatenate([taken, -taken], axis=1)[:, order], axis=1)[:, last]

@@ -28,11 +28,12 @@ from meow_lightning.types import Dataset, Fact
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # of a fact, read by predict
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
+# Arguments of a writer that runs a model itself, known only at run time.
 RUNTIME_ARGUMENTS = (
     "folder",
     "device",
     "adaptive_batch_size",
-)  # of a writer that computes by itself, known once it runs
+)
 
 
 @lru_cache(maxsize=8)

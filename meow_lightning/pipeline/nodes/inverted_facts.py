@@ -25,9 +25,8 @@ def propose(ctx: BuildContext, label: str, writer: type[Writer], former: Round |
         "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": ctx.facts_digest("forget"),
         "rounds": None, "count": node.get("candidates"),
     }  # fmt: skip
-    if (
-        writer.reads_other_facts or node["max_retries_per_fact"]
-    ):  # filtering decides what is asked again, and reads the kept facts
+    # Filtering decides what is asked again, and reads the kept facts.
+    if writer.reads_other_facts or node["max_retries_per_fact"]:
         settings["others"] = ctx.facts_digest("retain", *KEPT_FIELDS)
     settings |= _repetition_settings(ctx, former, count=settings["count"], retries=node["max_retries_per_fact"])
     needs = {"teacher": teacher_model(ctx)} if writer.runs_locally else {}

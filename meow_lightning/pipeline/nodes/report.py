@@ -11,7 +11,7 @@ from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
 from meow_lightning.pipeline.graph import run_name
 from meow_lightning.pipeline.nodes.context import BuildContext
-from meow_lightning.pipeline.nodes.unlearn import recipe_of
+from meow_lightning.pipeline.nodes.unlearn import Recipe, recipe_of
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.stages.common.needs import ReportInputs
 from meow_lightning.store.artifact import Artifact
@@ -21,13 +21,13 @@ SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
 
 def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     """Write the report of a run."""
-    origin = recipe_of(ctx).origin if ctx.method.streams else {}
-    shown = _shown_options(ctx)
+    recipe = recipe_of(ctx) if ctx.method.streams else Recipe({}, {})
+    shown = _shown_options(ctx, recipe)
     digest = settings_digest(shown, [each for artifact in inputs.results.walk() for each in artifact.versions])
     spread = read_spreads(FOLDER).get(digest)
     settings = {
         **({} if spread is None else {"spread": spread}), "digest": digest,
-        "name": run_name(ctx.options), "cell": inputs.results.key, "options": shown, "origin": origin,
+        "name": run_name(ctx.options), "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
         "public": ctx.dataset.public, "disclaimer": ctx.options["disclaimer"],
         "notes": [
             *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
@@ -37,7 +37,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     return ctx.artifact("report", "", settings, inputs.to_needs())
 
 
-def _shown_options(ctx: BuildContext) -> dict[str, Any]:
+def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """The options that determine the numbers, with the hyperparameters that unlearning used."""
     shown = {name: ctx.options[name] for name in SHOWN}
     if ctx.writer is not None:
@@ -52,7 +52,7 @@ def _shown_options(ctx: BuildContext) -> dict[str, Any]:
     shown["optim"] = {
         **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
         **training_overrides(shown["optim"]),
-        **({key: recipe_of(ctx).values[key] for key in RECIPE} if ctx.method.streams else {}),
+        **{key: recipe.values[key] for key in RECIPE if key in recipe.values},
     }
     return shown
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from meow_lightning.evaluation.checkpoint_selection import Epoch, is_better
 from meow_lightning.store.durable import checked_line, checked_lines, replace_atomically, sync_to_disk
+from meow_lightning.store.integrity import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class BestCheckpoint:
         if damaged or not rows:
             return bool(weights) or (self.folder / "best.json").exists()
         path = self.weights(Epoch(**rows[0]["epoch"]))
-        return path not in weights or _digest(path) != rows[0]["sha256"]
+        return path not in weights or digest(path) != rows[0]["sha256"]
 
     def offer(self, new: Epoch, model: torch.nn.Module) -> None:
         """Store a model's trainable weights if its epoch is better than the best so far.
@@ -51,7 +51,7 @@ class BestCheckpoint:
         save_file(weights, self.weights(new))
         sync_to_disk([self.weights(new)])
         side = self.folder / "best.new"
-        side.write_text(checked_line({"epoch": asdict(new), "sha256": _digest(self.weights(new))}), encoding="utf-8")
+        side.write_text(checked_line({"epoch": asdict(new), "sha256": digest(self.weights(new))}), encoding="utf-8")
         replace_atomically(side, self.folder / "best.json")
         for path in self.folder.glob("best-*.safetensors"):
             if path != self.weights(new):
@@ -74,11 +74,6 @@ class BestCheckpoint:
     def weights(self, chosen: Epoch) -> Path:
         """Return the path of an epoch's weights."""
         return self.folder / f"best-{chosen.step}.safetensors"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

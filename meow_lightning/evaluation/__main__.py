@@ -1,4 +1,4 @@
-"""``meow-lightning evaluate``: score or write a log in TOFU's published format.
+"""``meow-lightning evaluate``: compute metrics of a log in TOFU's published format, or write one.
 
 Also ``python -m meow_lightning.evaluation``.
 """
@@ -29,16 +29,16 @@ NUMBERS = ("model_utility", *INPUTS, "forget/probability", "forget/rouge_l_recal
 """Metrics available from the log of one model, in report order; forget quality needs a second log."""
 
 ROWS_SUFFIX = ".jsonl"
-"""Suffix of stored prediction rows; a log is one JSON object."""
+"""Suffix of files of prediction rows; a log is a single JSON object."""
 
 DESCRIPTION = """\
-Scores an evaluation log in TOFU's published format, which is a matter of arithmetic: no model, no GPU, seconds.
-Prints one JSON object with model utility, its nine inputs, the numbers of the forget set and forget quality, each
+Computes the metrics of an evaluation log in TOFU's published format, without a model or GPU, in seconds.
+Prints one JSON object with model utility, its nine inputs, the metrics of the forget set and forget quality, each
 under both means of the truth ratio:
-  geometric   as TOFU's published numbers and open-unlearning have it
-  arithmetic  as the equation of the TOFU paper has it
+  geometric   used by TOFU's published numbers and open-unlearning
+  arithmetic  used by the equation in the TOFU paper
 
-With --write OUT it makes such a log of answers stored by a run, and prints what it holds."""
+With --write OUT, converts predictions stored by a run to such a log and prints a summary of it."""
 
 EPILOG = f"""\
 A log is a JSON object of up to four parts:
@@ -46,19 +46,19 @@ A log is a JSON object of up to four parts:
   {PARTS["retain"]:<33} retain set
   {PARTS["real_authors"]:<33} real authors
   {PARTS["world_facts"]:<33} world facts
-A part is a table, column -> {{row number: value}}, rows from 0, with at least the columns
+A part is a table, column -> {{row number: value}}, with rows numbered from 0 and at least the columns
   {", ".join(COLUMNS)}.
-TOFU writes this as eval_log_aggregated.json. What an absent part would give is listed under `missing`.
+TOFU's file is eval_log_aggregated.json. Metrics that need an absent part are listed under `missing`.
 
   %(prog)s unlearned.json --retain retain90.json
   %(prog)s full.json --retain retain95.json --unpaired
   %(prog)s outputs/store/predict/KEY/rows.jsonl --write unlearned.json
 
-Exit status: 0, or 1 with one line `error: ...` and no output, or 2 for a wrong command line."""
+Exit status: 0; 1 with one line `error: ...` and no output; 2 for an invalid command line."""
 
 
 def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
-    """Metrics of a log by truth-ratio mean, missing metrics with reasons, and definitions, as plain JSON values.
+    """Compute a log's metrics by truth-ratio mean, with missing metrics and definitions, as plain JSON values.
 
     Args:
         log: The evaluated model's log.
@@ -70,41 +70,42 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     """
     if retain is not None and log.is_file() and retain.is_file() and log.read_bytes() == retain.read_bytes():
         raise UserError(
-            f"--retain={retain} holds the same log as LOG: forget quality would compare a model with itself; give the "
-            "log of a model that never saw the forget set"
+            f"--retain={retain} is invalid: expected the log of a model that was not trained on the forget set, but it "
+            "is the same log as LOG, so forget quality would compare a model with itself"
         )
     rows = read_log(log, option="LOG")
     sides = [_forget(rows), _forget(read_log(retain, option="--retain") if retain is not None else [])]
-    unmeasured = _unmeasured(log, retain, sides)
-    if not unmeasured and not unpaired:
+    no_quality = _forget_quality_missing(log, retain, sides)
+    if not no_quality and not unpaired:
         check_same_log_questions(*sides, names=(str(log), str(retain)))
     output: dict[str, Any] = {"log": str(log), "retain": None if retain is None else str(retain)}
-    missing = {"forget_quality": unmeasured} if unmeasured else {}
+    missing = {"forget_quality": no_quality} if no_quality else {}
     definitions: list[dict[str, Any]] = []
     for mean in get_args(Mean):
         results = evaluate({"target": rows}, {}, truth_ratio_mean=mean, words="published")
         values, reasons = results.values["target"], results.missing["target"]
         output[mean] = {name: values[name] for name in NUMBERS if name in values}
         missing |= {name: _reason(name, rows, log) or reasons[name] for name in NUMBERS if name not in values}
-        if not unmeasured:
+        if not no_quality:
             output[mean]["forget_quality"] = _forget_quality(sides, mean, unpaired=unpaired)
-        definitions += [each for each in _definitions(results, output[mean]) if each not in definitions]
+        reported = _definitions(results, output[mean])
+        definitions += [definition for definition in reported if definition not in definitions]
     return {**output, "missing": missing, "definitions": definitions}
 
 
 def write(rows: Path, out: Path) -> dict[str, Any]:
-    """Write stored predictions as a log; return its number of questions by set and the sets it has to leave out.
+    """Write stored predictions as a log; return the number of questions by set, and the omitted sets.
 
     Args:
         rows: ``rows.jsonl`` of a stored ``predict`` stage.
         out: Path of the log; see :func:`~.tofu_logs.writer.write_log`.
 
     Raises:
-        UserError: ``rows`` has no stored predictions, they do not fit the format, or ``out`` cannot be written.
+        UserError: ``rows`` is not a file of predictions, they do not fit the format, or ``out`` cannot be written.
     """
-    answered = _read_predictions(rows)
-    write_log(out, published_log(answered), option="--write")
-    counts = Counter(row.set for row in answered)
+    predictions = _read_predictions(rows)
+    write_log(out, published_log(predictions), option="--write")
+    counts = Counter(row.set for row in predictions)
     left_out = {name: "the format has no part for this set" for name in counts if name not in PARTS}
     return {"log": str(out), "questions": {name: counts[name] for name in PARTS if counts[name]}, "left_out": left_out}
 
@@ -118,9 +119,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.unpaired and given.retain is None:
-        parser.error("--unpaired says how to compare with a retain model's log: give it with --retain RETAIN")
+        parser.error("--unpaired requires --retain RETAIN")
     if given.write is not None and given.retain is not None:
-        parser.error("--write makes a log and scores nothing: leave --retain out, then score what was written")
+        parser.error("--write only converts predictions: omit --retain, then evaluate the written log")
     try:
         output = _run(given)
     except UserError as error:
@@ -139,26 +140,26 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "log", metavar="LOG", type=Path, help="log of the model to score; with --write, the answers to make a log of"
+        "log", metavar="LOG", type=Path, help="log of the model to evaluate; with --write, the predictions to convert"
     )
     parser.add_argument(
         "--retain",
         metavar="RETAIN",
         type=Path,
-        help="log of the model that never saw the forget set, on the same forget questions; forget quality needs it",
+        help="log of a model not trained on the forget set, on the same forget questions; needed for forget quality",
     )
     parser.add_argument(
         "--unpaired",
         action="store_true",
-        help="compare all forget questions of LOG with all of RETAIN though they differ (marked `paired: false`); such "
-        "a forget quality also measures how the questions differ",
+        help="compare all forget questions of LOG with all of RETAIN even if they differ (marked `paired: false`); "
+        "forget quality then also reflects how the questions differ",
     )
     parser.add_argument(
         "--write",
         metavar="OUT",
         type=Path,
-        help="make the log OUT of LOG, which is then the rows.jsonl of a stored `predict` stage; a file that is there "
-        "stays unless it holds the same",
+        help="convert LOG, the rows.jsonl of a stored `predict` stage, to the log OUT; an existing OUT with other "
+        "content is not overwritten",
     )
     return parser
 
@@ -171,25 +172,27 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
     except UserError as error:
         if ROWS_SUFFIX not in {path.suffix for path in (given.log, given.retain) if path is not None}:
             raise
-        raise UserError(f"{error}. Answers stored by a run become a log with --write OUT.json; score that") from error
+        raise UserError(
+            f"{error}. To evaluate predictions of a run, convert them with --write OUT.json first"
+        ) from error
 
 
 def _read_predictions(path: Path) -> list[AnswerRow]:
-    # Checked here because the reader's advice, to delete the file and predict again, would cost the user a log.
+    # Checked here because the remedy in the reader's error, deleting the file, would cost the user a log.
     if path.suffix != ROWS_SUFFIX:
         raise UserError(
-            f"LOG={path} is not a file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as "
-            "outputs/store/predict/KEY/rows.jsonl: name it, or leave --write out to score a log"
+            f"LOG={path} is invalid: expected with --write the rows.jsonl of a `predict` stage, such as "
+            "outputs/store/predict/KEY/rows.jsonl; omit --write to evaluate a log"
         )
     try:
         return read_rows(path)
     except OSError as error:
         raise UserError(
-            f"LOG={path} cannot be read ({error.strerror}); name a rows.jsonl that is yours to read"
+            f"LOG={path} cannot be read ({error.strerror}); change its permissions or give another rows.jsonl"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"LOG={path} is not UTF-8 ({error.reason}); name the rows.jsonl of a `predict` stage"
+            f"LOG={path} is not UTF-8 ({error.reason}); give the rows.jsonl of a `predict` stage"
         ) from error
 
 
@@ -197,29 +200,29 @@ def _forget(rows: list[AnswerRow]) -> list[AnswerRow]:
     return [row for row in rows if row.set == "forget"]
 
 
-def _unmeasured(log: Path, retain: Path | None, sides: list[list[AnswerRow]]) -> str:
-    """Reason why forget quality cannot be computed; empty if it can."""
+def _forget_quality_missing(log: Path, retain: Path | None, sides: list[list[AnswerRow]]) -> str:
+    """Explain why forget quality cannot be computed; empty if it can."""
     if retain is None:
-        return "no log of a retain model was given to compare with: add --retain RETAIN"
+        return "it needs the log of a retain model: add --retain RETAIN"
     without_forget = [path for path, rows in zip((log, retain), sides, strict=True) if not rows]
-    return f"{without_forget[0]} holds no {PARTS['forget']}" if without_forget else ""
+    return f"{without_forget[0]} contains no {PARTS['forget']}" if without_forget else ""
 
 
 def _reason(name: str, rows: list[AnswerRow], log: Path) -> str:
-    """Part of the log that a metric needs and the log does not have; empty if none is missing."""
+    """Name the part of the log that a metric needs and that is missing; empty if none is."""
     part = name.split("/")[0]
     absent = part in PARTS and all(row.set != part for row in rows)
-    return f"{log} holds no {PARTS[part]}" if absent else ""
+    return f"{log} contains no {PARTS[part]}" if absent else ""
 
 
 def _definitions(results: Results, output: Container[str]) -> list[dict[str, Any]]:
-    """Definitions of the reported metrics, and of the four under ``forget_quality``."""
-    chosen = []
+    """Select the definitions of the reported metrics, and of the four under ``forget_quality``."""
+    selected = []
     for definition in results.definitions:
         name = "forget_quality" if definition.name.startswith("forget_quality_") else definition.name
         if name in output:
-            chosen.append(dataclasses.asdict(definition))
-    return chosen
+            selected.append(dataclasses.asdict(definition))
+    return selected
 
 
 def _forget_quality(sides: list[list[AnswerRow]], mean: Mean, *, unpaired: bool) -> dict[str, float | bool]:

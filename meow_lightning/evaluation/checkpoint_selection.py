@@ -27,9 +27,9 @@ TOLERANCE = 1e-6
 
 
 def held_out(name: str, count: int, share: float) -> frozenset[int]:
-    """Positions of the held-out rows of an evaluation set; the same for every model, method and seed.
+    """Draw the positions of an evaluation set's held-out rows; the same for every model, method and seed.
 
-    ``round(share * count)`` rows, but at least one, and at least one row remains.
+    ``round(share * count)`` rows are held out, but at least one, and at least one row remains.
 
     Args:
         name: Name of the set; each set has its own draw.
@@ -43,15 +43,15 @@ def held_out(name: str, count: int, share: float) -> frozenset[int]:
 
 
 def held_out_rows(name: str, rows: Sequence[T], share: float) -> list[T]:
-    """Rows of a set used for checkpoint selection: the held-out ones, or all rows if none are held out.
+    """Select the rows of a set for checkpoint selection: the held-out ones, or all rows if none are held out.
 
     Args:
         name: Name of the set.
         rows: Its rows in order.
         share: Share of the rows held out.
     """
-    chosen = held_out(name, len(rows), share)
-    return [row for place, row in enumerate(rows) if place in chosen] if chosen else list(rows)
+    positions = held_out(name, len(rows), share)
+    return [row for position, row in enumerate(rows) if position in positions] if positions else list(rows)
 
 
 def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
@@ -64,17 +64,17 @@ def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
 
 
 def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
-    """Rows of all sets that the reported metrics use, renumbered.
+    """Select the rows of all sets that the reported metrics use, renumbered.
 
     Args:
         sets: Complete sets in order.
         share: Share of each set that is held out.
     """
-    found: list[AnswerRow] = []
+    remaining: list[AnswerRow] = []
     for name, rows in sets.items():
-        chosen = held_out(name, len(rows), share)
-        found += numbered([row for place, row in enumerate(rows) if place not in chosen])
-    return found
+        positions = held_out(name, len(rows), share)
+        remaining += numbered([row for position, row in enumerate(rows) if position not in positions])
+    return remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Epoch:
         utility: Model utility, 0 to 1.
         log10_p: Base-10 logarithm of forget quality.
         excess_recall: Recall of the forget set's answers minus that of the retain model, -1 to 1: share of true values
-            where facts mark them, else ROUGE-L recall.
+            where facts mark them, ROUGE-L recall otherwise.
     """
 
     step: int
@@ -98,7 +98,8 @@ class Epoch:
     def forgotten(self) -> bool:
         """Whether the facts are forgotten: forget quality p >= .05 and hardly more recall than the retain model.
 
-        p alone is not enough: on few questions the test has too little power to reject even a model that recalls all.
+        p alone is not enough: on few questions the test has too little power to reject even a model that recalls
+        every answer.
         """
         return self.excess_recall <= MAX_EXCESS_RECALL and self.log10_p >= math.log10(SIGNIFICANCE)
 
@@ -139,7 +140,7 @@ def is_better(new: Epoch, best: Epoch | None) -> bool:
     return value > best_value + TOLERANCE if tier == best_tier else tier > best_tier
 
 
-def _rank(each: Epoch) -> tuple[int, float]:
-    if each.forgotten:
-        return 2, each.utility
-    return (1, each.log10_p) if each.excess_recall <= MAX_EXCESS_RECALL else (0, -each.excess_recall)
+def _rank(epoch: Epoch) -> tuple[int, float]:
+    if epoch.forgotten:
+        return 2, epoch.utility
+    return (1, epoch.log10_p) if epoch.excess_recall <= MAX_EXCESS_RECALL else (0, -epoch.excess_recall)

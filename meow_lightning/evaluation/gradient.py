@@ -10,9 +10,9 @@ from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.types import Encoded, TokenBatch
 
-# Entries squared at once: a full fp64 copy would dominate peak memory and fragment a CPU's heap. A 136M Llama peaked at
-# 1.5 GB with the CPU's blocks and at 2.0 GB with the GPU's, which are larger in order to launch fewer kernels.
-CPU_PIECE, GPU_PIECE = 2**18, 2**22
+# Entries squared at a time: a full fp64 copy would dominate peak memory and fragment a CPU's heap. A 136M Llama peaked
+# at 1.5 GB with CPU_BLOCK and at 2.0 GB with GPU_BLOCK, which is larger in order to launch fewer kernels.
+CPU_BLOCK, GPU_BLOCK = 2**18, 2**22
 
 
 @torch.inference_mode(False)
@@ -43,7 +43,7 @@ def gradient_norms(
     frozen = [weight for weight in weights if not weight.requires_grad]
     squares: list[torch.Tensor] = []
 
-    def take(weight: torch.Tensor) -> None:
+    def add_squares(weight: torch.Tensor) -> None:
         if weight.grad is not None:
             squares.append(_squares(weight.grad))
             weight.grad = None
@@ -53,16 +53,16 @@ def gradient_norms(
         for weight in weights:
             weight.requires_grad_(True)
             weight.grad = None
-            hooks.append(weight.register_post_accumulate_grad_hook(take))
+            hooks.append(weight.register_post_accumulate_grad_hook(add_squares))
         for index, row in enumerate(rows):
             squares.clear()
-            only = collate([row], pad_id=pad_id)
+            batch = collate([row], pad_id=pad_id)
             if mask_pad_ids:
-                only = collate_without_targets(only, pad_id=pad_id)
-            only = TokenBatch(*(tensor.to(weights[0].device) for tensor in only))
-            (answer_nll(model, only).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
-            each = torch.stack(squares)
-            yield index, (each.sqrt().mean() if mean_over_tensors else each.sum().sqrt()).item()
+                batch = collate_without_targets(batch, pad_id=pad_id)
+            batch = TokenBatch(*(tensor.to(weights[0].device) for tensor in batch))
+            (answer_nll(model, batch).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
+            per_tensor = torch.stack(squares)
+            yield index, (per_tensor.sqrt().mean() if mean_over_tensors else per_tensor.sum().sqrt()).item()
     finally:
         for hook in hooks:
             hook.remove()
@@ -73,7 +73,7 @@ def gradient_norms(
 
 
 def _squares(gradient: torch.Tensor) -> torch.Tensor:
-    """Sum of squares, fp64."""
-    size = CPU_PIECE if gradient.device.type == "cpu" else GPU_PIECE
-    pieces = (piece.double() for piece in gradient.reshape(-1).split(size))
-    return torch.stack([piece.dot(piece) for piece in pieces]).sum()
+    """Sum the squares of all entries in fp64, block by block."""
+    size = CPU_BLOCK if gradient.device.type == "cpu" else GPU_BLOCK
+    blocks = (block.double() for block in gradient.reshape(-1).split(size))
+    return torch.stack([block.dot(block) for block in blocks]).sum()

@@ -20,17 +20,17 @@ MARGIN = 8  # tokens allowed beyond the true answer and its end token, for examp
 
 
 def references(fact: Fact) -> list[str]:
-    """Texts whose likelihood is computed: the true answer, its paraphrase if it has one, the wrong answers."""
+    """List the texts whose likelihood is computed: true answer, paraphrase if any, wrong answers."""
     return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
 
 
 def generation_budget(codec: PromptEncoder, fact: Fact, *, max_new_tokens: int) -> int:
-    """Token budget of a question; never below the length of its true answer, which would look half known.
+    """Compute the token budget of a question, at least its true answer's length so that recitation is not cut off.
 
     Args:
         codec: The model's prompts and tokens.
         fact: The question with its true answer.
-        max_new_tokens: Budget where the true answer is short enough; the model's context may leave less.
+        max_new_tokens: Budget if the true answer is short enough; the model's context may leave less.
     """
     row, prompt = codec.reference(fact.question, fact.answer), codec.generation_prompt_ids(fact.question)
     return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
@@ -65,12 +65,12 @@ def predict(
         )
     )
     norms = true_gradients(model, questions, encoded, sets=gradients, pad_id=codec.pad_id, mask_pad_ids=False)
-    likely = (scored[number] for number in range(len(scored)))
+    likelihoods = (scored[number] for number in range(len(scored)))
     for number, question in enumerate(questions):
         generation = generated[number]
         yield answer_row(
             question,
-            likely,
+            likelihoods,
             ids=generation.ids,
             text=codec.decode_answer(generation.ids),
             stop=generation.stop,
@@ -82,7 +82,7 @@ def true_gradients(
     model: torch.nn.Module, questions: Sequence[Question], rows: Sequence[Encoded], *, sets: Container[str],
     pad_id: int, mask_pad_ids: bool, mean_over_tensors: bool = False,
 ) -> dict[int, float]:  # fmt: skip
-    """Gradient norms of the true answers of the given sets, by question number.
+    """Compute gradient norms of the true answers of the given sets, by question number.
 
     Args:
         model: As for :func:`~.gradient.gradient_norms`.
@@ -92,38 +92,43 @@ def true_gradients(
         pad_id: Token id of padding.
         mask_pad_ids: Whether tokens equal to the padding token are masked in attention.
         mean_over_tensors: Whether to compute open-unlearning's variant: the mean over weight tensors, without the end
-            token. A true answer with no other scored token is left out.
+            token. A true answer without another scored token is skipped.
     """
     firsts = itertools.accumulate((len(references(fact)) for _, _, fact in questions), initial=0)
-    chosen = {n: rows[at] for n, (at, (name, _, _)) in enumerate(zip(firsts, questions, strict=False)) if name in sets}
+    truths = {
+        number: rows[first]
+        for number, (first, (name, _, _)) in enumerate(zip(firsts, questions, strict=False))
+        if name in sets
+    }
     if mean_over_tensors:
-        chosen = {number: row._replace(ids=row.ids[:-1]) for number, row in chosen.items() if row.scored > 1}
+        truths = {number: row._replace(ids=row.ids[:-1]) for number, row in truths.items() if row.scored > 1}
     norms = gradient_norms(
-        model, [*chosen.values()], pad_id=pad_id, mask_pad_ids=mask_pad_ids, mean_over_tensors=mean_over_tensors
+        model, [*truths.values()], pad_id=pad_id, mask_pad_ids=mask_pad_ids, mean_over_tensors=mean_over_tensors
     )
-    return {number: norm for number, (_, norm) in zip(chosen, norms, strict=True)}
+    return {number: norm for number, (_, norm) in zip(truths, norms, strict=True)}
 
 
 def answer_row(
-    question: Question, likely: Iterator[Likelihood], *, ids: Sequence[int], text: str, stop: Literal["end", "length"],
-    gradient: float | None,
+    question: Question, likelihoods: Iterator[Likelihood], *, ids: Sequence[int], text: str,
+    stop: Literal["end", "length"], gradient: float | None,
 ) -> AnswerRow:  # fmt: skip
     """Assemble the prediction row of one question.
 
     Args:
         question: The question.
-        likely: Likelihoods of reference texts, this question's next, in the order of :func:`references`.
-        ids: Generated tokens, the end token left out.
+        likelihoods: Iterator at this question's reference texts, in the order of :func:`references`; advanced past
+            them.
+        ids: Generated tokens, without the end token.
         text: The generated answer.
         stop: Whether the end token or the budget ended the answer.
         gradient: Gradient norm of the true answer; ``None`` if not computed.
     """
     name, index, fact = question
-    likelihoods = list(itertools.islice(likely, len(references(fact))))
+    texts = list(itertools.islice(likelihoods, len(references(fact))))
     first_wrong = 1 if fact.paraphrase is None else 2
     return AnswerRow(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
-        truth=likelihoods[0], paraphrase=None if fact.paraphrase is None else likelihoods[1],
-        perturbed=tuple(likelihoods[first_wrong:]),
+        truth=texts[0], paraphrase=None if fact.paraphrase is None else texts[1],
+        perturbed=tuple(texts[first_wrong:]),
         generated=ids, text=text, stop=stop, gradient=gradient,
     )  # fmt: skip

@@ -18,10 +18,10 @@ def write_rows(path: Path, rows: Iterable[AnswerRow]) -> None:
 
     Args:
         path: File to write; an existing one is replaced.
-        rows: Answered questions, in the order in which to store them.
+        rows: Prediction rows, in the order in which to store them.
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+        file.writelines(json.dumps(row, ensure_ascii=False, default=_to_json) + "\n" for row in rows)
 
 
 def read_rows(path: Path) -> list[AnswerRow]:
@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[AnswerRow]:
         UserError: The file does not exist, or a line is not a row.
     """
     if not path.is_file():
-        raise UserError(f"there are no answers at {path}: run the stage `predict` first")
+        raise UserError(f"{path} does not exist: run the stage `predict` first")
     rows = []
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -42,8 +42,8 @@ def read_rows(path: Path) -> list[AnswerRow]:
                 rows.append(_row(json.loads(line)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(
-                    f"line {number} of {path} is not a stored answer ({error}); each line must be one whole JSON "
-                    "object of this version: delete the file and run the stage `predict` again"
+                    f"line {number} of {path} is not a prediction row of this version ({error}): delete the file and "
+                    "run the stage `predict` again"
                 ) from error
     return rows
 
@@ -52,7 +52,7 @@ def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
     """Group rows by evaluation set, sorted by index; sets in order of first occurrence.
 
     Args:
-        rows: Answered questions in any order, since several processes may have written them.
+        rows: Prediction rows in any order, since several processes may have written them.
 
     Raises:
         UserError: An index of a set is missing or occurs twice.
@@ -63,13 +63,13 @@ def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
     for name, members in sets.items():
         members.sort(key=lambda row: row.index)
         counts = Counter(row.index for row in members)
-        doubled = [index for index, count in counts.items() if count > 1]
-        absent = [index for index in range(max(counts) + 1) if index not in counts]
-        for indices, problem in ((doubled, "more than once"), (absent, "not at all")):
+        duplicated = [index for index, count in counts.items() if count > 1]
+        missing = [index for index in range(max(counts) + 1) if index not in counts]
+        for indices, problem in ((duplicated, "more than once"), (missing, "not at all")):
             if indices:
                 raise UserError(
-                    f"set {name!r} holds {_some(indices)} {problem}; every index from 0 to {max(counts)} must be there "
-                    "once: delete these answers and run the stage `predict` again"
+                    f"set {name!r} contains {_some(indices)} {problem}; expected every index from 0 to {max(counts)} "
+                    "once: delete these predictions and run the stage `predict` again"
                 )
     return sets
 
@@ -81,22 +81,22 @@ def _some(indices: list[int]) -> str:
     return f"{'index' if len(indices) == 1 else 'indices'} {shown}{more}"
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     # dataclasses.asdict would copy every float of every likelihood one by one
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if hasattr(value, "tolist"):  # arrays and their scalars
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be stored in an answer row")
+    raise TypeError(f"{type(value).__name__} cannot be stored in a prediction row")
 
 
 def _row(stored: dict[str, Any]) -> AnswerRow:
-    parts = dict(stored)
-    parts["truth"] = _likelihood(parts["truth"])
-    parts["paraphrase"] = None if parts["paraphrase"] is None else _likelihood(parts["paraphrase"])
-    parts["perturbed"] = tuple(_likelihood(wrong) for wrong in parts["perturbed"])
-    parts["generated"] = tuple(parts["generated"])
-    return AnswerRow(**parts)
+    values = dict(stored)
+    values["truth"] = _likelihood(values["truth"])
+    values["paraphrase"] = None if values["paraphrase"] is None else _likelihood(values["paraphrase"])
+    values["perturbed"] = tuple(_likelihood(wrong) for wrong in values["perturbed"])
+    values["generated"] = tuple(values["generated"])
+    return AnswerRow(**values)
 
 
 def _likelihood(stored: dict[str, Any]) -> Likelihood:

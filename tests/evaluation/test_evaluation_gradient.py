@@ -79,7 +79,7 @@ def test_tokens_that_are_padding_too_are_hidden_where_it_is_wished(llama) -> Non
 def test_neither_neighbours_nor_pieces_matter(llama, monkeypatch) -> None:
     together = dict(norms(llama, ROWS))
     assert [norm for row in ROWS for _, norm in norms(llama, [row])] == list(together.values())
-    monkeypatch.setattr(gradient, "CPU_PIECE", 7)
+    monkeypatch.setattr(gradient, "CPU_BLOCK", 7)
     assert dict(norms(llama, ROWS)) == pytest.approx(together, rel=1e-12)
 
 

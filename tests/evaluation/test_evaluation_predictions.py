@@ -59,7 +59,7 @@ def test_rows_of_before_gradients_were_taken_have_none(make_row: MakeRow, tmp_pa
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there are no answers at .*rows\.jsonl: run the stage `predict` first"):
+    with pytest.raises(UserError, match=r"rows\.jsonl does not exist: run the stage `predict` first"):
         read_rows(tmp_path / "rows.jsonl")
 
 
@@ -67,7 +67,7 @@ def test_cut_off_file(make_row: MakeRow, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     write_rows(path, [make_row(index=0), make_row(index=1)])
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"line 2 of .*rows.jsonl is not a stored answer"):
+    with pytest.raises(UserError, match=r"line 2 of .*rows.jsonl is not a prediction row of this version"):
         read_rows(path)
 
 
@@ -88,12 +88,12 @@ def test_by_set_sorts(make_row: MakeRow) -> None:
 
 
 def test_by_set_refuses_gaps(make_row: MakeRow) -> None:
-    with pytest.raises(UserError, match="set 'forget' holds index 1 not at all; every index from 0 to 2 must"):
+    with pytest.raises(UserError, match="set 'forget' contains index 1 not at all; expected every index from 0 to 2"):
         by_set([make_row("forget", 0), make_row("forget", 2)])
-    with pytest.raises(UserError, match="holds indices 0, 1, 2 and 2 more not at all"):
+    with pytest.raises(UserError, match="contains indices 0, 1, 2 and 2 more not at all"):
         by_set([make_row("forget", 5)])
 
 
 def test_by_set_refuses_doubles(make_row: MakeRow) -> None:
-    with pytest.raises(UserError, match="set 'retain' holds index 0 more than once"):
+    with pytest.raises(UserError, match="set 'retain' contains index 0 more than once"):
         by_set([make_row("retain", 0), make_row("forget", 0), make_row("retain", 0)])

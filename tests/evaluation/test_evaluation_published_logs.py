@@ -117,7 +117,7 @@ def test_what_a_log_cannot_tell_is_missing_with_a_reason() -> None:
     values, missing = found.values["target"], found.missing["target"]
     for name in ("forget/exact_memorisation", "retain/extraction_strength", "forget/ended"):
         assert missing[name].endswith("they come from a log")
-    assert missing["membership/loss_auc"].startswith("not measured: there is no set 'holdout'")
+    assert missing["membership/loss_auc"].startswith("not measured: the dataset has no set 'holdout'")
     # the full model recites, so its words come back in order or not; the retain model's wrong answers read as well
     assert values["forget/rouge_1_recall"] > 0.98
     assert found.values["retain"]["forget/fluency"] == pytest.approx(values["forget/fluency"], abs=0.02)

@@ -129,7 +129,7 @@ def test_what_is_shared_is_read_once_and_nothing_is_padded(family: Any, monkeypa
 
 def test_small_blocks_of_logits_change_nothing(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = score(family, ROWS, monkeypatch, way="as it comes")
-    monkeypatch.setattr(loglikelihood, "LEAST", 1)
+    monkeypatch.setattr(loglikelihood, "MIN_POSITIONS", 1)
     monkeypatch.setitem(loglikelihood.BLOCK, "cpu", 1)
     for way in ("padded", "as it comes"):
         assert_equal(score(family, ROWS, monkeypatch, way=way), whole, within=1e-10)
@@ -237,6 +237,6 @@ def likelihood_attention() -> Any:
 @pytest.mark.parametrize("vocabulary", [64, 192, 100])
 def test_of_equal_logits_the_first_is_the_choice(vocabulary: int) -> None:
     logits = torch.randint(3, (50, vocabulary), generator=torch.Generator().manual_seed(0)).float()
-    assert loglikelihood._choice(logits).tolist() == logits.argmax(-1).tolist()
+    assert loglikelihood._argmax(logits).tolist() == logits.argmax(-1).tolist()
     first = [row.tolist().index(max(row.tolist())) for row in logits]
-    assert loglikelihood._choice(logits).tolist() == first
+    assert loglikelihood._argmax(logits).tolist() == first

@@ -208,7 +208,7 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
 
 
 def test_prompts_and_means_that_another_evaluator_does_not_know():
-    with pytest.raises(UserError, match=r"^evaluation.protocol=tofu: TOFU's code knows no chat templates"):
+    with pytest.raises(UserError, match=r"^evaluation.protocol=tofu does not support chat templates"):
         graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
         UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"

@@ -12,8 +12,8 @@ DEFINITION = Definition(
     id="exact_memorisation.1",
     unit="share",
     direction="higher",
-    text="Mean over the questions of the share of the true answer's tokens (end token left out) that are the model's "
-    "own first choice after the true tokens before them.",
+    text="Mean over the questions of the share of the true answer's tokens (without the end token) that are the "
+    "model's argmax given the true tokens before them.",
 )
 
 
@@ -27,13 +27,13 @@ def has_tokens(likelihood: Likelihood) -> bool:
 
 
 def counted_hits(hits: Sequence[int]) -> Sequence[int]:
-    """Per-token hits of the answer, without the end token.
+    """Return the per-token hits of the answer without the end token.
 
     Nearly every model predicts the end token after the final full stop, so counting it would give 1 / T to a model that
     recalls nothing. open-unlearning leaves it out too.
 
     Args:
-        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        hits: 1 where a token of the answer is the model's argmax, else 0; the end token's is the last.
 
     Raises:
         UserError: No token is left.
@@ -41,19 +41,19 @@ def counted_hits(hits: Sequence[int]) -> Sequence[int]:
     counted = hits[:-1]
     if len(counted) == 0:
         raise UserError(
-            f"an answer with {len(hits)} scored tokens was given, of which 0 count; at least 1 must: leave empty "
-            "answers out of the dataset"
+            f"expected an answer of at least 1 token besides the end token, given {len(hits)} scored tokens: remove "
+            "empty answers from the dataset"
         )
     return counted
 
 
 def exact_memorisation(hits: Sequence[int]) -> float:
-    """Exact memorisation of one answer, ``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1.
+    """Compute exact memorisation of one answer, ``sum_t 1[argmax_v p(v | q, a_<t) = a_t] / T``, 0 to 1.
 
     Source: M(f) of Tirumala et al. 2022. The end token is left out.
 
     Args:
-        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        hits: 1 where a token of the answer is the model's argmax, else 0; the end token's is the last.
 
     Raises:
         UserError: No token is left after dropping the end token.
@@ -63,7 +63,7 @@ def exact_memorisation(hits: Sequence[int]) -> float:
 
 
 def row_exact_memorisation(row: AnswerRow) -> float:
-    """Exact memorisation of one row's true answer without its end token, 0 to 1.
+    """Compute exact memorisation of one row's true answer without its end token, 0 to 1.
 
     Args:
         row: Prediction row with per-token likelihoods.

@@ -12,32 +12,34 @@ DEFINITION = Definition(
     id="extraction_strength.1",
     unit="share",
     direction="higher",
-    text="Mean over the questions of the share of the true answer (its last tokens, end token left out) that the model "
-    "writes by itself, word for word, once it is given the question and all that stands before.",
+    text="Mean over the questions of the share of the true answer (its last tokens, without the end token) that the "
+    "model generates verbatim, given the question and the tokens before.",
 )
 
 
 def extraction_strength(hits: Sequence[int]) -> float:
-    """``1 - min{k : hits_t = 1 for all t >= k} / T`` with k = 0 .. T tokens shown, the end token left out, 0 to 1.
+    """Compute ``1 - min{k : hits_t = 1 for all t >= k} / T``, 0 to 1.
+
+    k = 0 .. T is the number of tokens shown; the end token is left out.
 
     Greedy decoding after k true tokens reproduces the rest exactly if every remaining token is the argmax, so one
     teacher-forced pass suffices. k = T (everything shown) always holds and gives 0. open-unlearning stops at k = T - 1
     and therefore gives 1 / T where nothing matches.
 
     Args:
-        hits: 1 where a token of the answer is the model's first choice, else 0; the end token's is the last.
+        hits: 1 where a token of the answer is the model's argmax, else 0; the end token's is the last.
 
     Raises:
         UserError: No token is left after dropping the end token.
     """
     counted = counted_hits(hits)
-    misses = [place for place, hit in enumerate(counted) if not hit]
+    misses = [position for position, hit in enumerate(counted) if not hit]
     shown = misses[-1] + 1 if misses else 0
     return (len(counted) - shown) / len(counted)
 
 
 def row_extraction_strength(row: AnswerRow) -> float:
-    """Extraction strength of one row's true answer without its end token, 0 to 1.
+    """Compute extraction strength of one row's true answer without its end token, 0 to 1.
 
     Args:
         row: Prediction row with per-token likelihoods.

@@ -28,7 +28,7 @@ LOG10_DEFINITION = Definition(
     id="forget_quality_log10.1",
     unit="log10 of a p-value",
     direction="higher",
-    text="Base-10 logarithm of forget quality; its floor, at distance 1, depends on the number of questions alone.",
+    text="Base-10 logarithm of forget quality; its minimum, at distance 1, depends only on the number of questions.",
 )
 
 DISTANCE_DEFINITION = Definition(
@@ -36,7 +36,7 @@ DISTANCE_DEFINITION = Definition(
     id="forget_quality_distance.1",
     unit="share",
     direction="lower",
-    text="Largest gap between the two distributions of truth ratios; unlike p comparable between numbers of questions.",
+    text="Largest gap between the two distributions of truth ratios; unlike p, comparable across numbers of questions.",
 )
 
 ROWS_DEFINITION = Definition(
@@ -44,7 +44,7 @@ ROWS_DEFINITION = Definition(
     id="forget_quality_rows.1",
     unit="questions",
     direction="none",
-    text="Questions that forget quality compares on.",
+    text="Number of questions that forget quality compares.",
 )
 
 
@@ -73,25 +73,25 @@ def check_same_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], 
     Args:
         left: Rows of one model.
         right: Rows of the other.
-        names: What to call the two in the error, e.g. ``("unlearned", "retain")``.
+        names: Names of the two for the error, e.g. ``("unlearned", "retain")``.
 
     Raises:
         UserError: The questions differ.
     """
     first, second = names
-    remedy = "forget quality needs the same ones in the same order: answer both with the same dataset and split"
+    remedy = "expected the same ones in the same order: predict both with the same dataset and split"
     if len(left) != len(right):
-        raise UserError(f"the {first} model has {len(left)} questions, the {second} model {len(right)}; {remedy}")
+        raise UserError(f"the {first} model has {len(left)} questions, the {second} model has {len(right)}; {remedy}")
     for position, (one, other) in enumerate(zip(left, right, strict=True)):
         if (one.question, one.answer) != (other.question, other.answer):
             raise UserError(
                 f"question {position} differs: the {first} model has fact {one.fact!r}, "
-                f"the {second} model fact {other.fact!r}, with another question or true answer; {remedy}"
+                f"the {second} model has fact {other.fact!r}, with another question or true answer; {remedy}"
             )
 
 
 def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
-    """Two-sided two-sample Kolmogorov-Smirnov test between the per-question truth ratios of two models.
+    """Run the two-sided two-sample Kolmogorov-Smirnov test between the per-question truth ratios of two models.
 
     ``D = sup_x |F(x) - G(x)|`` with the empirical distributions F and G; p is exact up to 10,000 questions. Logarithms
     of the ratios give the same D and p as the ratios, since D depends only on their order.
@@ -106,14 +106,14 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
     rows = len(log_ratios)
     if rows != len(retain_log_ratios) or rows == 0:
         raise UserError(
-            f"forget quality was given {rows} truth ratios of the evaluated model and {len(retain_log_ratios)} of the "
-            "retain model; it needs the same number, at least 1: answer the same forget set with both"
+            f"forget quality got {rows} truth ratios of the evaluated model and {len(retain_log_ratios)} of the retain "
+            "model: expected the same number, at least 1; predict both on the same forget set"
         )
     return _compare(log_ratios, retain_log_ratios)
 
 
 def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
-    """The test of :func:`forget_quality` between truth ratios on different questions, possibly of different number.
+    """Run the test of :func:`forget_quality` on truth ratios of different questions, in equal or different number.
 
     Here the questions differ as well as the models, so p has another meaning; for equal numbers both functions agree.
 
@@ -126,20 +126,20 @@ def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequ
     """
     if not (len(log_ratios) and len(retain_log_ratios)):
         raise UserError(
-            f"unpaired forget quality was given {len(log_ratios)} truth ratios of the evaluated model and "
-            f"{len(retain_log_ratios)} of the retain model; it needs at least 1 of each: answer a forget set with both"
+            f"unpaired forget quality got {len(log_ratios)} truth ratios of the evaluated model and "
+            f"{len(retain_log_ratios)} of the retain model: expected at least 1 of each; predict both on a forget set"
         )
     return _compare(log_ratios, retain_log_ratios)
 
 
 def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
-    broken = [sum(math.isnan(ratio) for ratio in side) for side in (log_ratios, retain_log_ratios)]
-    if any(broken):
+    invalid = [sum(map(math.isnan, side)) for side in (log_ratios, retain_log_ratios)]
+    if any(invalid):
         raise UserError(
-            f"{broken[0]} truth ratios of the evaluated model and {broken[1]} of the retain model are not numbers; "
-            "forget quality needs all: look for a training run that diverged"
+            f"{invalid[0]} truth ratios of the evaluated model and {invalid[1]} of the retain model are NaN: check "
+            "whether training diverged"
         )
-    from scipy.stats import ks_2samp  # slow import (most of a second), needed only here
+    from scipy.stats import ks_2samp  # slow import (about a second), needed only here
 
     result = ks_2samp(log_ratios, retain_log_ratios)
     distance, p = float(result.statistic), float(result.pvalue)
@@ -154,15 +154,15 @@ def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) ->
 
 
 def _leading_log10_p(steps: int, rows: int) -> float:
-    """``log10(2 C(2n, n-h) / C(2n, n))`` for n = ``rows`` and D = h/n, h = ``steps``.
+    """Compute ``log10(2 C(2n, n-h) / C(2n, n))`` for n = ``rows`` and D = h/n, h = ``steps``.
 
-    The leading term of the alternating series of the exact p; where p is tiny, the other terms are below rounding.
+    This is the leading term of the alternating series of the exact p; where p is tiny, the others are below rounding.
     """
     return math.log10(2 * math.comb(2 * rows, rows - steps)) - math.log10(math.comb(2 * rows, rows))
 
 
 def _counted_log10_p(steps: int, rows: int, rows_retain: int) -> float:
-    """Exact ``log10 p`` for unequal numbers m = ``rows`` and n = ``rows_retain``, with D = ``steps / (m n)``.
+    """Compute the exact ``log10 p`` for numbers m = ``rows`` and n = ``rows_retain``, with D = ``steps / (m n)``.
 
     An ordering of both samples is a lattice path from (0, 0) to (m, n); p is the share of the C(m + n, n) paths that
     meet a point with ``|i n - j m| >= steps``. Their number N obeys ``N(i, j) = N(i - 1, j) + N(i, j - 1)`` between

@@ -14,20 +14,20 @@ DEFINITION = Definition(
     id="facts_known.1",
     unit="share",
     direction="none",
-    text="How much of what could be learned of the forget set's answers the model has learned: (t - o) / (1 - o), with "
-    "t the model's mean over the questions and o that of the retain model, which never saw them (where there is none, "
-    "of the question said back); by value accuracy where values are marked, else by ROUGE-L recall or by the "
-    "probability of the true answers, whichever is larger. "
-    "1 is all, 0 nothing; below 0 the other model says more of them.",
+    text="Share of the learnable part of the forget set's answers that the model has learned: (t - o) / (1 - o), with "
+    "t the model's mean over the questions and o that of the retain model, which was not trained on them (without "
+    "one, that of the question repeated as the answer); by value accuracy where values are marked, else by ROUGE-L "
+    "recall or by the probability of the true answers, whichever is larger. 1 is all, 0 nothing; below 0 the other "
+    "model knows more.",
 )
 
 
 KINDS = ("rouge_l_recall", "probability")
-"""Forget-set metrics used where no values are marked; the echoed question has only the first of them."""
+"""Forget-set metrics used where no values are marked; the repeated question has only the first."""
 
 
 def gain(known: float, other: float) -> float | None:
-    """Normalised gain ``(known - other) / (1 - other)``; ``None`` where ``other`` is 1 and leaves nothing to learn.
+    """Compute the normalised gain ``(known - other) / (1 - other)``; ``None`` if ``other`` is 1.
 
     Args:
         known: Mean over the questions, 0 to 1, of the model that should know the facts.
@@ -37,18 +37,18 @@ def gain(known: float, other: float) -> float | None:
 
 
 def echo(rows: Iterable[AnswerRow]) -> list[float]:
-    """ROUGE-L recall of each question taken as the answer: the score of a model that only repeats the question.
+    """Compute ROUGE-L recall of each question taken as the answer: the score of a model that repeats the question.
 
     Args:
-        rows: Answered questions.
+        rows: Prediction rows.
     """
     return [rouge_l_recall(row.answer, row.question) for row in rows]
 
 
 def echoed_values(rows: Iterable[AnswerRow]) -> list[float | None]:
-    """Value accuracy of each question taken as the answer; ``None`` where no value is marked.
+    """Compute value accuracy of each question taken as the answer; ``None`` where no value is marked.
 
     Args:
-        rows: Answered questions.
+        rows: Prediction rows.
     """
     return [row_value_accuracy(replace(row, text=row.question)) for row in rows]

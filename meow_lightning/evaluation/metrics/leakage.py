@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
-from meow_lightning.evaluation.metrics.value_accuracy import has_value, holds_value
+from meow_lightning.evaluation.metrics.value_accuracy import contains_value, has_value
 from meow_lightning.types import AnswerRow, Definition
 
 FORGET = "forget"
@@ -17,11 +17,11 @@ DEFINITION = Definition(
     unit="share",
     direction="lower",
     text=(
-        "Share of the greedy answers, over the questions of all sets, that hold a forgotten value: the marked value of "
-        "a fact to forget or, where none is marked, a name, title, place, date, number or address of its answer that "
-        "its question and the kept facts' answers do not hold. Not counted where the question itself or, for a kept "
-        "fact, its true answer holds it; a word of a closed class (yes, a month, a country) counts for its own "
-        "question alone."
+        "Share of the greedy answers, over the questions of all sets, that contain a forgotten value: the marked value "
+        "of a fact to forget or, where none is marked, a name, title, place, date, number or address of its answer "
+        "that neither its question nor the retained facts' answers contain. Not counted where the question itself or, "
+        "for a retained fact, its true answer contains it; a word of a closed class (yes, a month, a country) counts "
+        "only for its own question."
     ),
 )
 ELSEWHERE_DEFINITION = Definition(
@@ -29,21 +29,21 @@ ELSEWHERE_DEFINITION = Definition(
     id="leakage_elsewhere.1",
     unit="share",
     direction="lower",
-    text="Of the same answers, the share that holds the forgotten value of another question.",
+    text="Share of the same answers that contain the forgotten value of another question.",
 )
 VALUES_DEFINITION = Definition(
     name="forget/leakage_values",
     id="leakage_values.1",
     unit="count",
     direction="none",
-    text="How many different forgotten values there are to hold.",
+    text="Number of distinct forgotten values.",
 )
 ROWS_DEFINITION = Definition(
     name="forget/leakage_rows",
     id="leakage_rows.1",
     unit="count",
     direction="none",
-    text="How many answers were searched for them.",
+    text="Number of answers searched for them.",
 )
 DEFINITIONS = (DEFINITION, ELSEWHERE_DEFINITION, VALUES_DEFINITION, ROWS_DEFINITION)
 
@@ -66,36 +66,36 @@ class Leakage:
 
 
 def forgotten_secrets(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Secrets:
-    """Secrets of the forget rows: values that occur in no public text.
+    """Collect the secrets of the forget rows: values that occur in no public text.
 
     Args:
         sets: Prediction rows by set; ``forget`` holds the facts to forget, every other set is public.
         public: Further public texts: answers of retained facts that were not evaluated.
     """
-    kept = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
-    return Secrets(map(_forgotten_fact, sets.get(FORGET, ())), (*kept, *public))
+    retained = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
+    return Secrets(map(_forgotten_fact, sets.get(FORGET, ())), (*retained, *public))
 
 
 def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
     """Whether an answer contains a forgotten value of its own question, and whether it contains one of another.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
         secrets: See :func:`forgotten_secrets`.
     """
     mentioned = secrets.found(row.text) - secrets.found(row.question)
     truth = secrets.found(row.answer)
     if row.set != FORGET:
         return False, bool(mentioned - truth)
-    own = bool(mentioned & truth) or (has_value(row) and holds_value(row.text, row.value or ""))
+    own = bool(mentioned & truth) or (has_value(row) and contains_value(row.text, row.value or ""))
     return own, bool(mentioned - truth)
 
 
 def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Leakage | None:
-    """Leakage of a model's answers; ``None`` if the forget set has no secret value.
+    """Compute leakage of a model's answers; ``None`` if the forget set has no secret value.
 
     Args:
-        sets: Answered questions by set, of one model.
+        sets: Prediction rows of one model, by set.
         public: Further public texts.
     """
     secrets = forgotten_secrets(sets, public)
@@ -103,11 +103,10 @@ def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> L
     values = len(secrets.all() | marked)
     if not values:
         return None
-    mentioned = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
-    share, elsewhere = (
-        sum(map(bool, each)) / len(mentioned) for each in (map(any, mentioned), (other for _, other in mentioned))
-    )
-    return Leakage(share, elsewhere, values, len(mentioned))
+    leaks = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
+    share = sum(map(any, leaks)) / len(leaks)
+    elsewhere = sum(other for _, other in leaks) / len(leaks)
+    return Leakage(share, elsewhere, values, len(leaks))
 
 
 def _forgotten_fact(row: AnswerRow) -> GuardedFact:

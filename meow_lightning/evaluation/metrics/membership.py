@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.metrics.probability import mean_logp
 from meow_lightning.types import AnswerRow, Definition, Likelihood
 
@@ -21,7 +21,9 @@ SMALLEST_STD = 1e-3
 
 
 def auc(members: Sequence[float], others: Sequence[float]) -> float:
-    """``(#{m > o} + #{m = o} / 2) / (M N)`` over all pairs, 0 to 1: Mann-Whitney's U by ranks, O((M + N) log N).
+    """Compute ``(#{m > o} + #{m = o} / 2) / (M N)`` over all pairs, 0 to 1.
+
+    This is Mann-Whitney's U, computed by ranks in O((M + N) log N).
 
     Args:
         members: Scores of the M texts that may have been trained on; higher indicates membership.
@@ -30,11 +32,11 @@ def auc(members: Sequence[float], others: Sequence[float]) -> float:
     Raises:
         UserError: A side is empty or contains NaN.
     """
-    broken = sum(map(math.isnan, (*members, *others)))
-    if not (len(members) and len(others)) or broken:
+    invalid = sum(map(math.isnan, (*members, *others)))
+    if not (len(members) and len(others)) or invalid:
         raise UserError(
-            f"an AUC was asked for with {len(members)} members and {len(others)} others, {broken} of them not numbers; "
-            "it needs at least 1 number on each side: answer both sets, and see whether training diverged"
+            f"the AUC got {len(members)} scores of members and {len(others)} of others, {invalid} of them NaN: "
+            "expected at least 1 on each side and no NaN; predict both sets, and check whether training diverged"
         )
     ordered = sorted(others)
     doubled = sum(bisect_left(ordered, score) + bisect_right(ordered, score) for score in members)
@@ -42,7 +44,7 @@ def auc(members: Sequence[float], others: Sequence[float]) -> float:
 
 
 def loss_score(logps: Sequence[float]) -> float:
-    """Loss attack (Yeom et al. 2018): ``mean_t logps[t]``, the negative mean loss.
+    """Compute the loss attack (Yeom et al. 2018): ``mean_t logps[t]``, the negative mean loss.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -51,7 +53,9 @@ def loss_score(logps: Sequence[float]) -> float:
 
 
 def zlib_score(logps: Sequence[float], text: str) -> float:
-    """Zlib attack (Carlini et al. 2021): ``mean_t logps[t] / |zlib(text)|``, the loss relative to text complexity.
+    """Compute the zlib attack (Carlini et al. 2021): ``mean_t logps[t] / |zlib(text)|``.
+
+    This is the loss relative to the complexity of the text.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -61,7 +65,7 @@ def zlib_score(logps: Sequence[float], text: str) -> float:
 
 
 def min_k_score(logps: Sequence[float], *, k: float) -> float:
-    """Min-K% Prob (Shi et al. 2024): mean of the ``max(1, floor(k T))`` smallest of the T log-probabilities.
+    """Compute Min-K% Prob (Shi et al. 2024): mean of the ``max(1, floor(k T))`` smallest of the T log-probabilities.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -71,13 +75,13 @@ def min_k_score(logps: Sequence[float], *, k: float) -> float:
         UserError: ``k`` is out of range, or no token is scored.
     """
     if not 0 < k <= 1:
-        raise UserError(f"k={k} was given; the share of least likely tokens is above 0 and at most 1: give .2 or .4")
+        raise invalid_option("k", k, "a number above 0 and at most 1 (usual: 0.2 or 0.4)")
     # the 1e-9 absorbs rounding: .29 * 100 must give 29
     return mean_logp(sorted(logps)[: max(1, math.floor(k * len(logps) + 1e-9))])
 
 
 def min_k_plus_plus_score(logps: Sequence[float], mean: Sequence[float], std: Sequence[float], *, k: float) -> float:
-    """Min-K%++ (Zhang et al. 2025): Min-K% Prob of ``z_t = (logps[t] - mean[t]) / std[t]``.
+    """Compute Min-K%++ (Zhang et al. 2025): Min-K% Prob of ``z_t = (logps[t] - mean[t]) / std[t]``.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -88,12 +92,12 @@ def min_k_plus_plus_score(logps: Sequence[float], mean: Sequence[float], std: Se
     Raises:
         UserError: ``k`` is out of range, or no token is scored.
     """
-    places = zip(logps, mean, std, strict=True)
-    return min_k_score([(logp - m) / max(s, SMALLEST_STD) for logp, m, s in places], k=k)
+    tokens = zip(logps, mean, std, strict=True)
+    return min_k_score([(logp - m) / max(s, SMALLEST_STD) for logp, m, s in tokens], k=k)
 
 
 def reference_score(logps: Sequence[float], retain_logps: Sequence[float]) -> float:
-    """Reference attack (Carlini et al. 2021): ``mean_t logps[t] - mean_t retain_logps[t]``.
+    """Compute the reference attack (Carlini et al. 2021): ``mean_t logps[t] - mean_t retain_logps[t]``.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -103,9 +107,9 @@ def reference_score(logps: Sequence[float], retain_logps: Sequence[float]) -> fl
 
 
 def gradient_score(norm: float | None) -> float:
-    """Gradient norm attack, ``-||g||_2`` with g the gradient of the mean loss: open-unlearning's ``gradnorm``, p = 2.
+    """Compute the gradient norm attack, ``-||g||_2`` with g the gradient of the mean loss.
 
-    Texts seen in training have a small gradient.
+    Texts seen in training have a small gradient. In open-unlearning this is ``gradnorm`` with p = 2.
 
     Args:
         norm: Result of :func:`~meow_lightning.evaluation.gradient.gradient_norms`; ``None`` (not measured) gives NaN.
@@ -114,7 +118,7 @@ def gradient_score(norm: float | None) -> float:
 
 
 def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
-    """Whether ``mean`` was taken under the model's own distribution, as Min-K%++ needs, and not uniformly.
+    """Whether ``mean`` was computed under the model's own distribution, as Min-K%++ needs, and not uniformly.
 
     Uniformly over all V entries, ``mean_v log p(v) <= -log V`` for every p (Jensen), and V is at least the largest id
     plus one. Under p it is the negative entropy, which lies above that for any model that has learned something.
@@ -122,9 +126,9 @@ def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
     Args:
         likelihoods: Per-token likelihoods of one model.
     """
-    kept = list(likelihoods)
-    bound = -math.log(1 + max((max(each.ids, default=0) for each in kept), default=0))
-    return any(mean > bound for each in kept for mean in each.mean)
+    answers = list(likelihoods)
+    bound = -math.log(1 + max((max(answer.ids, default=0) for answer in answers), default=0))
+    return any(mean > bound for answer in answers for mean in answer.mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,8 @@ class Attack:
 
     Attributes:
         definition: Definition of its AUC.
-        needs: Data required of a row: its mean ``loss``, every ``token``, also the ``spread`` over the vocabulary, the
-            norm of its ``gradient``, or the mean losses of this and of the ``retain`` model.
+        needs: Data required of a row: its mean ``loss``, per-token likelihoods (``tokens``), also their ``spread`` over
+            the vocabulary, the norm of its ``gradient``, or the mean losses of this and of the ``retain`` model.
         score: Score of one row; ``None`` if the retain model's row is needed too, see :func:`reference_score`.
     """
 
@@ -145,16 +149,16 @@ class Attack:
 
 def _definition(attack: str, seen: str) -> Definition:
     text = (
-        f"Chance that an attacker who sees {seen} takes a random true answer of the forget set, rather than one of the "
-        "holdout set, for training data (area under the ROC curve, ties count half): 1 looks like training data, .5 "
-        "cannot tell, and forgetting aims at the retain model's number, not at 0."
+        f"Probability that an attacker who sees {seen} ranks a random true answer of the forget set above one of the "
+        "holdout set as training data (area under the ROC curve, ties count half): 1 means recognised as training "
+        "data, .5 means chance; the goal is the retain model's value, not 0."
     )
     name = f"membership/{attack}_auc"
     return Definition(name=name, id=f"membership_{attack}_auc.1", unit="AUC", direction="none", text=text)
 
 
 def min_k_attack(k: float) -> Attack:
-    """The attack of :func:`min_k_score`.
+    """Build the attack of :func:`min_k_score`.
 
     Args:
         k: Share of the tokens, above 0 and at most 1.
@@ -168,7 +172,7 @@ def min_k_attack(k: float) -> Attack:
 
 
 def min_k_plus_plus_attack(k: float) -> Attack:
-    """The attack of :func:`min_k_plus_plus_score`.
+    """Build the attack of :func:`min_k_plus_plus_score`.
 
     Args:
         k: Share of the tokens, above 0 and at most 1.
@@ -193,7 +197,7 @@ ATTACKS = (
     *map(min_k_attack, SHARES),
     *map(min_k_plus_plus_attack, SHARES),
     Attack(
-        definition=_definition("gradient_norm", "the norm of the loss's gradient by all weights"),
+        definition=_definition("gradient_norm", "the norm of the loss's gradient with respect to all weights"),
         needs="gradient",
         score=lambda row: gradient_score(row.gradient),
     ),

@@ -24,17 +24,17 @@ DEFINITION = Definition(
 
 
 def model_utility(numbers: Mapping[str, float]) -> float:
-    """``9 / sum_i 1/x_i`` over the nine ``INPUTS``, 0 to 1; one zero makes it 0.
+    """Compute ``9 / sum_i 1/x_i`` over the nine ``INPUTS``, 0 to 1; one zero makes it 0.
 
     Args:
         numbers: At least the nine inputs by name, each 0 to 1; others are ignored.
 
     Raises:
-        UserError: An input is absent.
+        UserError: An input is missing.
     """
-    absent = [name for name in INPUTS if name not in numbers]
-    if absent:
-        raise UserError(f"model utility needs nine numbers and {', '.join(absent)} is absent: evaluate those sets too")
+    missing = [name for name in INPUTS if name not in numbers]
+    if missing:
+        raise UserError(f"model utility combines nine metrics; missing: {', '.join(missing)}. Evaluate those sets too")
     inputs = [numbers[name] for name in INPUTS]
     if 0.0 in inputs:
         return 0.0

@@ -39,23 +39,23 @@ NORMALISED_DEFINITION = Definition(
 
 
 def mean_logp(logps: Sequence[float]) -> float:
-    """Length-normalised log-likelihood of one answer, in nats: ``sum_t logps[t] / T``, end token included.
+    """Compute the length-normalised log-likelihood of one answer, ``sum_t logps[t] / T`` in nats, with the end token.
 
     Args:
-        logps: log p(token | everything before) of the T scored tokens, each at most 0.
+        logps: log p(token | earlier tokens) of the T scored tokens, each at most 0.
 
     Raises:
         UserError: No token is scored.
     """
     if len(logps) == 0:
         raise UserError(
-            "an answer with 0 scored tokens was given; at least 1 (the end token) is needed: score it again"
+            "expected an answer of at least 1 scored token (the end token), given 0: run the stage `predict` again"
         )
     return statistics.fmean(logps)
 
 
 def log_sum_exp(terms: Sequence[float]) -> float:
-    """``log sum_i exp(terms[i])`` without overflow; minus infinity if every term is.
+    """Compute ``log sum_i exp(terms[i])`` without overflow; minus infinity if every term is.
 
     Args:
         terms: At least one log-probability, in nats.
@@ -67,7 +67,7 @@ def log_sum_exp(terms: Sequence[float]) -> float:
 
 
 def probability(logps: Sequence[float]) -> float:
-    """Length-normalised probability ``P(a|q) = exp(mean_t logps[t])``, 0 to 1.
+    """Compute the length-normalised probability ``P(a|q) = exp(mean_t logps[t])``, 0 to 1.
 
     Args:
         logps: Log-probabilities of the answer's tokens in nats, end token included.
@@ -76,7 +76,7 @@ def probability(logps: Sequence[float]) -> float:
 
 
 def option_probability(correct: float, wrong: Sequence[float]) -> float:
-    """``P(a) / (P(a) + sum_j P(wrong_j))`` of one question, 0 to 1, with ``P = exp(length-normalised likelihood)``.
+    """Compute ``P(a) / (P(a) + sum_j P(wrong_j))`` of one question, 0 to 1, with ``P = exp(mean log-probability)``.
 
     Args:
         correct: Mean log-probability of the true answer, in nats.
@@ -86,15 +86,15 @@ def option_probability(correct: float, wrong: Sequence[float]) -> float:
         UserError: ``wrong`` is empty.
     """
     if len(wrong) == 0:
-        raise UserError("0 wrong answers were given; option probability needs at least 1: use probability instead")
+        raise UserError("option probability expects at least 1 wrong answer, given 0: use probability instead")
     return math.exp(correct - log_sum_exp([correct, *wrong]))
 
 
 def row_probability(row: AnswerRow) -> float:
-    """Probability of one row's true answer: among its options on ``OPTION_SETS``, alone on every other set.
+    """Compute the probability of one row's true answer: among its options on ``OPTION_SETS``, alone on every other set.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
 
     Raises:
         UserError: The set has options but the row has no wrong answer.
@@ -103,13 +103,13 @@ def row_probability(row: AnswerRow) -> float:
 
 
 def row_normalised_probability(row: AnswerRow) -> float:
-    """Probability of one row's true answer among its options, on any set.
+    """Compute the probability of one row's true answer among its options, on any set.
 
     The true answer is compared even where a paraphrase exists: with the paraphrase this would be the truth ratio in
     another form. On sets with a paraphrase the wrong answers share its phrasing, so training favours the true answer.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
 
     Raises:
         UserError: The row has no wrong answer.

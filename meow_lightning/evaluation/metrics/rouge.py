@@ -6,7 +6,7 @@ from meow_lightning.data.words import Words, has_words
 from meow_lightning.memo.rouge import window_score
 from meow_lightning.types import AnswerRow, Definition
 
-_UNITS = "words stemmed; scripts without blanks between words count by character."
+_UNITS = "words stemmed; scripts without spaces between words are counted by character."
 
 DEFINITION = Definition(
     name="rouge_l_recall",
@@ -22,55 +22,55 @@ ROUGE_1_DEFINITION = Definition(
     unit="share",
     direction="higher",
     text="Mean over the questions of the ROUGE-1 recall of the greedy answer against the true one: the share of its "
-    f"words that come back in any order, {_UNITS}",
+    f"words that recur in any order, {_UNITS}",
 )
 
 
 def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
-    """ROUGE-L recall ``LCS(answer, text) / words(answer)``, 0 to 1; 0 if either has no word.
+    """Compute ROUGE-L recall ``LCS(answer, text) / words(answer)``, 0 to 1; 0 if either has no word.
 
     Source: Lin 2004, as implemented by Google's rouge_score 0.1.2, which TOFU uses.
 
     Args:
         answer: The true answer.
-        text: What the model generated.
-        kind: How words are found, see :func:`meow_lightning.data.words.words`.
+        text: The generated answer.
+        kind: How words are split, see :func:`meow_lightning.data.words.words`.
     """
     return window_score(text, answer, rouge="rougeL", rouge_stat="recall", kind=kind)
 
 
 def row_rouge_l_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
-    """ROUGE-L recall of one row's greedy answer, 0 to 1; ``None`` where the true answer has no word in any script.
+    """Compute ROUGE-L recall of one row's greedy answer, 0 to 1; ``None`` if the true answer has no word.
 
     Published code gives 0 in that case.
 
     Args:
-        row: One answered question.
-        kind: How words are found.
+        row: A prediction row.
+        kind: How words are split.
     """
     return rouge_l_recall(row.answer, row.text, kind=kind) if _counts(row, kind) else None
 
 
 def rouge_1_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
-    """ROUGE-1 recall ``sum_w min(count_answer(w), count_text(w)) / words(answer)``, 0 to 1.
+    """Compute ROUGE-1 recall ``sum_w min(count_answer(w), count_text(w)) / words(answer)``, 0 to 1.
 
     Never below ROUGE-L recall, since order does not count; 0 if either has no word. Source: Lin 2004, as implemented
     by Google's rouge_score 0.1.2, which open-unlearning uses.
 
     Args:
         answer: The true answer.
-        text: What the model generated.
-        kind: How words are found, see :func:`meow_lightning.data.words.words`.
+        text: The generated answer.
+        kind: How words are split, see :func:`meow_lightning.data.words.words`.
     """
     return window_score(text, answer, rouge="rouge1", rouge_stat="recall", kind=kind)
 
 
 def row_rouge_1_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | None:
-    """ROUGE-1 recall of one row's greedy answer, 0 to 1; ``None`` as for :func:`row_rouge_l_recall`.
+    """Compute ROUGE-1 recall of one row's greedy answer, 0 to 1; ``None`` as for :func:`row_rouge_l_recall`.
 
     Args:
-        row: One answered question.
-        kind: How words are found.
+        row: A prediction row.
+        kind: How words are split.
     """
     return rouge_1_recall(row.answer, row.text, kind=kind) if _counts(row, kind) else None
 

@@ -39,7 +39,7 @@ class RowMean(Metric):
         """Value of one row; ``None`` leaves the row out of sum and count.
 
         Args:
-            row: One answered question.
+            row: A prediction row.
         """
         raise NotImplementedError
 
@@ -47,7 +47,7 @@ class RowMean(Metric):
         """Add ``rows`` to the running mean.
 
         Args:
-            rows: Answered questions of one set.
+            rows: Prediction rows of one set.
         """
         values = [value for row in rows if (value := self.row_value(row)) is not None]
         self.total += sum(values)
@@ -118,7 +118,7 @@ class ExactMemorisation(RowMean):
     """Mean exact memorisation of the true answers; see :func:`~.exact_memorisation.exact_memorisation`."""
 
     def row_value(self, row: AnswerRow) -> float | None:
-        """Exact memorisation of one row's true answer; ``None`` where it is not known token by token."""
+        """Compute exact memorisation of one row's true answer; ``None`` without per-token likelihoods."""
         return row_exact_memorisation(row) if has_tokens(row.truth) else None
 
 
@@ -126,7 +126,7 @@ class ExtractionStrength(RowMean):
     """Mean extraction strength of the true answers; see :func:`~.extraction_strength.extraction_strength`."""
 
     def row_value(self, row: AnswerRow) -> float | None:
-        """Extraction strength of one row's true answer; ``None`` where it is not known token by token."""
+        """Compute extraction strength of one row's true answer; ``None`` without per-token likelihoods."""
         return row_extraction_strength(row) if has_tokens(row.truth) else None
 
 
@@ -185,13 +185,13 @@ class ForgetQuality(Metric):
         """Add ``rows`` of the forget set, in any order.
 
         Args:
-            rows: Answered questions; each ``index`` exactly once over all processes.
+            rows: Prediction rows; each ``index`` exactly once over all processes.
 
         Raises:
-            UserError: The retain model did not answer these questions.
+            UserError: The retain model has no predictions on these questions.
         """
-        known = [self.retain[row.index] for row in rows if row.index < len(self.retain)]
-        check_same_questions(rows, known, names=("evaluated", "retain"))
+        retain = [self.retain[row.index] for row in rows if row.index < len(self.retain)]
+        check_same_questions(rows, retain, names=("evaluated", "retain"))
         ratios = [row_log_truth_ratio(row, mean=self.mean) for row in rows]
         self.index.append(torch.tensor([row.index for row in rows], dtype=torch.int64, device=self.device))
         self.log_ratio.append(torch.tensor(ratios, dtype=torch.float64, device=self.device))
@@ -206,8 +206,8 @@ class ForgetQuality(Metric):
         index = (dim_zero_cat(self.index) if len(self.index) else torch.zeros(0)).long()
         if sorted(index.tolist()) != list(range(len(self.retain))):
             raise UserError(
-                f"{index.numel()} rows of {index.unique().numel()} questions were counted, the retain model has "
-                f"{len(self.retain)} questions; each must be counted once: do not pad or drop rows between processes"
+                f"{index.numel()} rows of {index.unique().numel()} questions were added, the retain model has "
+                f"{len(self.retain)} questions: expected each once; do not pad or drop rows between processes"
             )
         retain = [row_log_truth_ratio(self.retain[position], mean=self.mean) for position in index.tolist()]
         result = forget_quality(dim_zero_cat(self.log_ratio).tolist(), retain)

@@ -27,7 +27,7 @@ FORGET_DEFINITION = Definition(
     id="truth_ratio_forget.1",
     unit="share",
     direction="higher",
-    text="Mean over the questions of min(R, 1/R); 1 when the model cannot tell the correct answer from wrong ones.",
+    text="Mean over the questions of min(R, 1/R); 1 if the model does not distinguish correct from wrong answers.",
 )
 
 
@@ -44,7 +44,7 @@ def parse_mean(name: str) -> Mean:
 
 
 def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> float:
-    """``log R``, with ``R = mean_j P(wrong_j) / P(correct)`` of one question and P length-normalised.
+    """Compute ``log R``, with ``R = mean_j P(wrong_j) / P(correct)`` of one question and P length-normalised.
 
     TOFU's published numbers and open-unlearning use the geometric mean, ``exp(mean_j log P(wrong_j))``; the paper's
     equation has the arithmetic one. R itself can overflow, its logarithm cannot.
@@ -58,19 +58,17 @@ def log_truth_ratio(correct: float, wrong: Sequence[float], *, mean: Mean) -> fl
         UserError: ``wrong`` is empty.
     """
     if len(wrong) == 0:
-        raise UserError(
-            "0 wrong answers were given; the truth ratio needs at least 1: add perturbed answers to the facts"
-        )
+        raise UserError("the truth ratio expects at least 1 wrong answer, given 0: add perturbed answers to the facts")
     if mean == "geometric":
         return statistics.fmean(wrong) - correct
     return log_sum_exp(wrong) - math.log(len(wrong)) - correct
 
 
 def row_log_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
-    """``log R`` of one row; the correct answer is the paraphrase if the row has one, else the true answer.
+    """Compute ``log R`` of one row; the correct answer is the paraphrase if the row has one, else the true answer.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
         mean: How the wrong answers are averaged.
 
     Raises:
@@ -81,7 +79,7 @@ def row_log_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
 
 
 def balance(log_ratio: float) -> float:
-    """``min(R, 1/R)``, 0 to 1: 1 where the model does not distinguish right from wrong answers.
+    """Compute ``min(R, 1/R)``, 0 to 1: 1 where the model does not distinguish right from wrong answers.
 
     Args:
         log_ratio: ``log R``.
@@ -90,20 +88,20 @@ def balance(log_ratio: float) -> float:
 
 
 def preference(log_ratio: float) -> float:
-    """``max(0, 1 - R)``, 0 to 1: the degree to which the model prefers the correct answer.
+    """Compute ``max(0, 1 - R)``, 0 to 1: the degree to which the model prefers the correct answer.
 
     Args:
         log_ratio: ``log R``.
     """
-    # max(0.0, nan) would be 0.0 and hide a broken likelihood
+    # max(0.0, nan) would be 0.0 and hide an invalid likelihood
     return 0.0 if log_ratio >= 0 else -math.expm1(log_ratio)
 
 
 def row_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
-    """Contribution of one row to its set's truth ratio: ``min(R, 1/R)`` on the forget set, else ``max(0, 1 - R)``.
+    """Compute one row's part of its set's truth ratio: ``min(R, 1/R)`` on the forget set, else ``max(0, 1 - R)``.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
         mean: How the wrong answers are averaged.
     """
     log_ratio = row_log_truth_ratio(row, mean=mean)

@@ -12,7 +12,7 @@ DEFINITION = Definition(
     id="value_accuracy.2",
     unit="share",
     direction="higher",
-    text="Share of the questions with a marked value whose greedy answer holds that value as whole words, any case.",
+    text="Share of the questions with a marked value whose greedy answer contains it as whole words, ignoring case.",
 )
 
 
@@ -20,38 +20,38 @@ def has_value(row: AnswerRow) -> bool:
     """Whether the dataset marks which words of this row's answer carry the fact.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
     """
     return row.value is not None and bool(row.value.strip())
 
 
-def holds_value(text: str, value: str) -> bool:
-    """Whether ``text`` contains ``value`` as whole words, ignoring case and the width of blanks.
+def contains_value(text: str, value: str) -> bool:
+    """Whether ``text`` contains ``value`` as whole words, ignoring case and the amount of whitespace.
 
-    In scripts without blanks between words every position is a word boundary; see
+    In scripts without spaces between words every position is a word boundary; see
     :func:`meow_lightning.data.words.whole_word_pattern`.
 
     Args:
-        text: What the model generated.
+        text: The generated answer.
         value: The words that carry the fact; not blank.
     """
     return whole_word_pattern(value, any_blanks=True, any_case=True).search(text) is not None
 
 
 def row_value_accuracy(row: AnswerRow) -> float | None:
-    """1 if one row's generated text contains its value, else 0; ``None`` for a row without a value.
+    """Return 1 if one row's generated text contains its value, else 0; ``None`` for a row without a value.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
     """
-    return float(holds_value(row.text, row.value)) if has_value(row) and row.value is not None else None
+    return float(contains_value(row.text, row.value)) if has_value(row) and row.value is not None else None
 
 
 def value_accuracy(rows: Iterable[AnswerRow]) -> float | None:
-    """Share of the rows with a value whose generated text contains it, 0 to 1; ``None`` if no row has a value.
+    """Compute the share of the rows with a value whose generated text contains it; ``None`` if no row has a value.
 
     Args:
-        rows: Answered questions.
+        rows: Prediction rows.
     """
     hits = [hit for row in rows if (hit := row_value_accuracy(row)) is not None]
     return sum(hits) / len(hits) if hits else None

@@ -1,7 +1,7 @@
 """Per-row metrics that open-unlearning computes differently (locuslab/open-unlearning, src/evals/metrics).
 
-P is the length-normalised likelihood. The constant 1e-10 matters for collapsed models, whose P(correct) is far below
-it.
+P is the length-normalised likelihood. The constant 1e-10 matters for collapsed models, whose P(correct) is far
+smaller.
 """
 
 from __future__ import annotations
@@ -21,70 +21,71 @@ NO_RETAIN_AUC = 0.5
 
 
 def row_log_truth_ratio(row: AnswerRow) -> float:
-    """``log R``, ``R = exp(mean_j log P(wrong_j)) / (P(correct) + 1e-10)``.
+    """Compute ``log R``, ``R = exp(mean_j log P(wrong_j)) / (P(correct) + 1e-10)``.
 
     Args:
-        row: One answered question with wrong answers.
+        row: A prediction row with wrong answers.
     """
     correct = row.paraphrase if row.paraphrase is not None else row.truth
-    wrong = math.fsum(mean_logp(each.logps) for each in row.perturbed) / len(row.perturbed)
+    wrong = math.fsum(mean_logp(answer.logps) for answer in row.perturbed) / len(row.perturbed)
     return wrong - log_sum_exp([mean_logp(correct.logps), math.log(EPSILON)])
 
 
 def row_truth_ratio(row: AnswerRow) -> float:
-    """``min(R, 1 / (R + 1e-10))`` on the forget set, ``max(0, 1 - R)`` elsewhere.
+    """Compute ``min(R, 1 / (R + 1e-10))`` on the forget set, ``max(0, 1 - R)`` elsewhere.
 
     Args:
-        row: One answered question with wrong answers.
+        row: A prediction row with wrong answers.
     """
     ratio = math.exp(min(row_log_truth_ratio(row), 700.0))  # exp overflows beyond this, and 1 / R is 0 anyway
     return min(ratio, 1 / (ratio + EPSILON)) if row.set == "forget" else max(0.0, 1 - ratio)
 
 
 def row_probability(row: AnswerRow) -> float:
-    """``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` for sets with options, else ``P(answer)``.
+    """Compute ``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` for sets with options, else ``P(answer)``.
 
     Args:
-        row: One answered question.
+        row: A prediction row.
     """
     if row.set not in OPTION_SETS:
         return probability(row.truth.logps)
-    options = [mean_logp(each.logps) for each in (row.truth, *row.perturbed)]
+    options = [mean_logp(answer.logps) for answer in (row.truth, *row.perturbed)]
     return math.exp(options[0] - log_sum_exp([*options, math.log(EPSILON)]))
 
 
 def row_exact_memorisation(row: AnswerRow) -> float | None:
-    """Share of the true answer's tokens that are the model's argmax; ``None`` if only the end token is scored.
+    """Compute the share of the true answer's tokens that are the argmax; ``None`` if only the end token is scored.
 
     The last scored token, the end token, is left out.
 
     Args:
-        row: One answered question whose likelihood is known token by token.
+        row: A prediction row with per-token likelihoods.
     """
     return exact_memorisation(row.truth.hits) if len(row.truth.hits) > 1 else None
 
 
 def row_extraction_strength(row: AnswerRow) -> float:
-    """Extraction strength of the true answer; ``1 / T`` if nothing matches, 0 if only the end token is scored.
+    """Compute extraction strength; ``1 / T`` if nothing matches, 0 if only the end token is scored.
 
     The published loop over k = 0 .. T - 1 stops at T - 1 whether or not the last token matches. T excludes the last
     scored token, the end token.
 
     Args:
-        row: One answered question whose likelihood is known token by token.
+        row: A prediction row with per-token likelihoods.
     """
     counted = len(row.truth.hits) - 1
     return max(extraction_strength(row.truth.hits), 1 / counted) if counted else 0.0
 
 
 def attack_score(attack: Attack, row: AnswerRow) -> float:
-    """Score of an attack on one row; token-level attacks skip the end token and give 0 if nothing else is scored.
+    """Compute the score of an attack on one row.
 
-    Text-level attacks use the text of the scored tokens, which may end with a template's line break.
+    Token-level attacks skip the end token and give 0 if nothing else is scored. Text-level attacks use the text of the
+    scored tokens, which may end with a template's line break.
 
     Args:
         attack: An attack that needs no retain model.
-        row: One answered question with the likelihoods that the attack needs.
+        row: A prediction row with the likelihoods that the attack needs.
     """
     if attack.score is None:
         raise ValueError(f"{attack.definition.name} needs the retain model's row")

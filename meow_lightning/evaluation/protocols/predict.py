@@ -54,16 +54,20 @@ def predict_under_protocol(
         mask_pad_ids=protocol.mask_pad_ids,
         mean_over_tensors=protocol.mean_over_tensors,
     )
-    likely = (scored[number] for number in range(len(scored)))
+    likelihoods = (scored[number] for number in range(len(scored)))
     prompts = [protocol.prompt(codec, fact.question) for _, _, fact in questions]
     for start in range(0, len(prompts), protocol.batch_size):
         generations = generate(
             model, prompts[start : start + protocol.batch_size], pad_id=codec.pad_id, protocol=protocol
         )
-        for number, each in enumerate(generations, start=start):
-            text = codec.decode(each.ids, keep_special=False)
+        for number, generation in enumerate(generations, start=start):
             row = answer_row(
-                questions[number], likely, ids=each.ids, text=text, stop=each.stop, gradient=norms.get(number)
+                questions[number],
+                likelihoods,
+                ids=generation.ids,
+                text=codec.decode(generation.ids, keep_special=False),
+                stop=generation.stop,
+                gradient=norms.get(number),
             )
             yield replace(row, scored_text=_scored_text(codec, row)) if protocol.decodes_scored_text else row
         if progress is not None:
@@ -71,23 +75,23 @@ def predict_under_protocol(
 
 
 def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Fact]) -> int:
-    """Number of true answers of a set that exceed the published evaluator's token budget.
+    """Count the true answers of a set that exceed the published evaluator's token budget.
 
-    Even if recited word for word, such an answer counts as only partly recalled.
+    Even if recited verbatim, such an answer counts as only partly recalled.
 
     Args:
         name: ``tofu`` or ``open_unlearning``.
         codec: The model's prompts and tokens.
-        facts: The counted questions of one set, in order.
+        facts: The evaluated questions of one set, in order.
     """
-    protocol, found = PROTOCOLS[name], 0
+    protocol, truncated = PROTOCOLS[name], 0
     for start in range(0, len(facts), protocol.batch_size):
         batch = facts[start : start + protocol.batch_size]
         prompts = [protocol.prompt(codec, fact.question) for fact in batch]
         budget = _budget(prompts, protocol)
         rows = [codec.encode(fact.question, fact.answer).ids[:-1] for fact in batch]  # without the end token
-        found += sum(len(row) - len(prompt) > budget for row, prompt in zip(rows, prompts, strict=True))
-    return found
+        truncated += sum(len(row) - len(prompt) > budget for row, prompt in zip(rows, prompts, strict=True))
+    return truncated
 
 
 @torch.inference_mode()
@@ -107,16 +111,16 @@ def generate(
     """
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    real = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    mask = (ids != pad_id).long() if protocol.mask_pad_ids else real
+    not_padding = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    mask = (ids != pad_id).long() if protocol.mask_pad_ids else not_padding
     device = next(model.parameters()).device
-    made = model.generate(  # type: ignore[operator]
+    generated = model.generate(  # type: ignore[operator]
         ids.to(device), attention_mask=mask.to(device), do_sample=False, num_beams=1, pad_token_id=pad_id,
         max_new_tokens=_budget(prompts, protocol), max_length=None,
     )  # fmt: skip
-    named = model.generation_config.eos_token_id  # type: ignore[union-attr]
-    ends = frozenset([named] if isinstance(named, int) else named or ())  # type: ignore[arg-type]
-    return [_cut_at_end(row, ends) for row in made[:, longest:].tolist()]
+    eos = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    end_ids = frozenset([eos] if isinstance(eos, int) else eos or ())  # type: ignore[arg-type]
+    return [_cut_at_end(row, end_ids) for row in generated[:, longest:].tolist()]
 
 
 def _scored_text(codec: PromptEncoder, row: AnswerRow) -> str:
@@ -124,11 +128,11 @@ def _scored_text(codec: PromptEncoder, row: AnswerRow) -> str:
 
 
 def _budget(prompts: Sequence[Sequence[int]], protocol: EvaluationProtocol) -> int:
-    """Token budget of a batch."""
-    left = None if protocol.max_total_tokens is None else protocol.max_total_tokens - max(map(len, prompts))
-    return max(1, min(each for each in (protocol.max_new_tokens, left) if each is not None))
+    """Compute the token budget of a batch."""
+    remaining = None if protocol.max_total_tokens is None else protocol.max_total_tokens - max(map(len, prompts))
+    return max(1, min(limit for limit in (protocol.max_new_tokens, remaining) if limit is not None))
 
 
-def _cut_at_end(ids: list[int], ends: frozenset[int]) -> Generation:
-    last = next((at for at, token in enumerate(ids) if token in ends), None)
-    return Generation(tuple(ids), "length") if last is None else Generation(tuple(ids[:last]), "end")
+def _cut_at_end(ids: list[int], end_ids: frozenset[int]) -> Generation:
+    end = next((position for position, token in enumerate(ids) if token in end_ids), None)
+    return Generation(tuple(ids), "length") if end is None else Generation(tuple(ids[:end]), "end")

@@ -13,12 +13,12 @@ OPEN_UNLEARNING_LENGTH = 512
 
 
 def tofu_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """Generation prompt of TOFU's code: without the answer prefix, which the model has to generate itself.
+    """Build the generation prompt of TOFU's code: without the answer prefix, which the model has to generate itself.
 
     Raises:
         UserError: The prompt is a chat template; TOFU's code supports only tags.
     """
-    return list(codec.tokenizer(_tags(codec, question)).input_ids)
+    return list(codec.tokenizer(_tofu_template(codec, question)).input_ids)
 
 
 def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
@@ -30,24 +30,24 @@ def tofu_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     Raises:
         UserError: As for :func:`tofu_prompt`, or no token is left to score.
     """
-    text = _tags(codec, question)
+    text = _tofu_template(codec, question)
     ids = list(codec.tokenizer(text + codec.answer_prefix + answer, truncation=True, max_length=TOFU_LENGTH).input_ids)
-    whole = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
-    return _row(whole, skipped=len(codec.tokenizer(text).input_ids), question=question)
+    ended = [*ids, codec.tokenizer.eos_token_id] if len(ids) < TOFU_LENGTH else ids
+    return _row(ended, skipped=len(codec.tokenizer(text).input_ids), question=question)
 
 
 def open_unlearning_prompt(codec: PromptEncoder, question: str) -> list[int]:
-    """Generation prompt of open-unlearning: the chat template, or prompt and full answer prefix with its blanks."""
+    """Build the generation prompt of open-unlearning: the chat template, or prompt and full answer prefix."""
     if codec.template == "chat":
         return _chat(codec, question, None)
-    return list(codec.tokenizer(_lead(codec, question)).input_ids)
+    return list(codec.tokenizer(_prompt_and_prefix(codec, question)).input_ids)
 
 
 def open_unlearning_row(codec: PromptEncoder, question: str, answer: str) -> Encoded:
     """Encode an answer as open-unlearning's ``preprocess_chat_instance`` scores it.
 
     Prompt and answer are tokenized together, and as many tokens are skipped as the prompt has by itself. If the prompt
-    ends in a blank, that blank is a token of the prompt alone but part of the first word of the joint text, so the
+    ends in a space, that space is a token of the prompt alone but part of the first word of the joint text, so the
     first answer token is never scored, and for a one-token answer only the end token is.
 
     Raises:
@@ -56,7 +56,7 @@ def open_unlearning_row(codec: PromptEncoder, question: str, answer: str) -> Enc
     if codec.template == "chat":
         ids = _chat(codec, question, answer)
     else:
-        text = _lead(codec, question) + answer
+        text = _prompt_and_prefix(codec, question) + answer
         ids = list(codec.tokenizer(text, truncation=True, max_length=OPEN_UNLEARNING_LENGTH).input_ids)
     if not ids or ids[-1] != codec.tokenizer.eos_token_id:
         ids.append(codec.tokenizer.eos_token_id)
@@ -74,26 +74,26 @@ def check_tags(template: str) -> None:
     """
     if template in ("chat", "auto"):
         raise UserError(
-            f"evaluation.protocol=tofu: TOFU's code knows no chat templates (model.prompt.template={template}); set "
-            "evaluation.protocol=open_unlearning or none, or write the prompt as a text with {question} once"
+            f"evaluation.protocol=tofu does not support chat templates (model.prompt.template={template}): set "
+            "evaluation.protocol=open_unlearning or none, or model.prompt.template to a text with {question} once"
         )
 
 
 def _row(ids: list[int], *, skipped: int, question: str) -> Encoded:
     if skipped >= len(ids):
         raise UserError(
-            f"a question of {skipped} tokens leaves none of its answer to be scored as published code does, which then "
-            f"divides by 0; say evaluation.protocol=none or leave it out (question: {question[:60]!r})"
+            f"a question of {skipped} tokens leaves no answer token to score under this protocol, whose published code "
+            f"then divides by 0: set evaluation.protocol=none or remove the question ({question[:60]!r})"
         )
     return Encoded(ids=tuple(ids), prompt=skipped)
 
 
-def _tags(codec: PromptEncoder, question: str) -> str:
+def _tofu_template(codec: PromptEncoder, question: str) -> str:
     check_tags(codec.template)
     return codec.template.replace("{question}", question)
 
 
-def _lead(codec: PromptEncoder, question: str) -> str:
+def _prompt_and_prefix(codec: PromptEncoder, question: str) -> str:
     return codec.template.replace("{question}", question) + codec.answer_prefix
 
 
@@ -103,6 +103,6 @@ def _chat(codec: PromptEncoder, question: str, answer: str | None) -> list[int]:
         turns.insert(0, {"role": "system", "content": codec.system})
     if answer is not None:
         turns.append({"role": "assistant", "content": answer})
-    more: dict[str, Any] = {} if codec.date is None else {"date_string": codec.date}
-    text = codec.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None, **more)
+    variables: dict[str, Any] = {} if codec.date is None else {"date_string": codec.date}
+    text = codec.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None, **variables)
     return list(codec.tokenizer(str(text), add_special_tokens=False).input_ids)

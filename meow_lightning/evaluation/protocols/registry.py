@@ -27,9 +27,9 @@ class EvaluationProtocol:
         prompt: Builds the generation prompt's tokens from a codec and a question.
         row: Encodes the scored row from a codec, a question and an answer.
         max_rows: Number of first rows of a set that are evaluated; ``None`` for all.
-        batch_size: Prompts generated together, in the order of the set.
-        max_total_tokens: Limit on the tokens of a batch's longest prompt plus the generated ones; ``None`` for none.
-        max_new_tokens: Limit on the generated tokens; ``None`` for none.
+        batch_size: Number of prompts generated together, in the order of the set.
+        max_total_tokens: Limit on the tokens of a batch's longest prompt plus the generated ones; ``None``: unlimited.
+        max_new_tokens: Limit on the generated tokens; ``None``: unlimited.
         mask_pad_ids: Whether attention masks padding by token id, which also masks end tokens inside a prompt if both
             share an id.
         mean_over_tensors: Whether the gradient norm is the mean over weight tensors, without the end token.
@@ -78,7 +78,7 @@ PROTOCOLS: Mapping[str, EvaluationProtocol] = {
 
 
 def counted_rows(name: str, facts: Sequence[T]) -> list[T]:
-    """Rows of a set that the protocol evaluates.
+    """Select the rows of a set that the protocol evaluates.
 
     Args:
         name: One of :data:`PROTOCOL_NAMES`.
@@ -88,7 +88,7 @@ def counted_rows(name: str, facts: Sequence[T]) -> list[T]:
 
 
 def generation_batches(name: str, sizes: Sequence[int]) -> list[list[int]]:
-    """Batches of question numbers (counted across all sets) to generate together; singletons if batching is irrelevant.
+    """Group question numbers (counted across all sets) into generation batches; singletons if batching is irrelevant.
 
     Args:
         name: One of :data:`PROTOCOL_NAMES`.
@@ -96,15 +96,16 @@ def generation_batches(name: str, sizes: Sequence[int]) -> list[list[int]]:
     """
     if name == "none":
         return [[number] for number in range(sum(sizes))]
-    found, first, batch = [], 0, PROTOCOLS[name].batch_size
+    batches, first, batch_size = [], 0, PROTOCOLS[name].batch_size
     for size in sizes:
-        found += [list(range(at, min(at + batch, first + size))) for at in range(first, first + size, batch)]
-        first += size
-    return found
+        end = first + size
+        batches += [list(range(start, min(start + batch_size, end))) for start in range(first, end, batch_size)]
+        first = end
+    return batches
 
 
 def prediction_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of ``evaluation`` that affect predictions: the budget of our protocol, or the name of a published one.
+    """Select the options of ``evaluation`` that affect predictions: our token budget, or a published protocol's name.
 
     Args:
         options: All options of ``evaluation``.

@@ -39,7 +39,7 @@ def intervals(
     confidence_level: float,
     seed: int,
 ) -> Intervals:
-    """Percentile bootstrap intervals (low, high) of the headline metrics by role and name (Efron 1979).
+    """Compute percentile bootstrap intervals (low, high) of the headline metrics by role and name (Efron 1979).
 
     Each sample draws, with replacement, as many questions from every set as it has, the same ones for all metrics and
     models; low and high are the quantiles ``(1 - confidence_level) / 2`` and ``(1 + confidence_level) / 2`` of the
@@ -50,7 +50,7 @@ def intervals(
     Only the choice of questions varies here, not the training: :func:`over_seeds` covers both.
 
     Args:
-        rows: Answered questions of all sets, by role, as for :func:`~.suite.evaluate`.
+        rows: Prediction rows of all sets, by role, as for :func:`~.suite.evaluate`.
         memo: MEMO scores by role, likewise.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
@@ -62,14 +62,14 @@ def intervals(
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would reject the rows.
     """
     _check(bootstrap_samples, confidence_level)
-    every = headline_samples(
+    samples = headline_samples(
         rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples, seed=seed
     )
-    return interval_ends(every, confidence_level=confidence_level)
+    return interval_ends(samples, confidence_level=confidence_level)
 
 
 def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_level: float) -> Intervals:
-    """Interval (low, high) of every metric over its bootstrap samples, by role and name.
+    """Compute the interval (low, high) of every metric over its bootstrap samples, by role and name.
 
     Args:
         samples: Result of :func:`headline_samples`.
@@ -77,8 +77,8 @@ def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_lev
     """
     _check(1, confidence_level)
     return {
-        role: {name: percentiles(values, confidence_level=confidence_level) for name, values in each.items()}
-        for role, each in samples.items()
+        role: {name: percentiles(values, confidence_level=confidence_level) for name, values in metrics.items()}
+        for role, metrics in samples.items()
     }
 
 
@@ -86,23 +86,23 @@ def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
     bootstrap_samples: int, seed: int,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
-    """Bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
+    """Draw bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
     answers = collect_answers(rows, truth_ratio_mean=truth_ratio_mean, absent={}, protocol=protocol)
     check_roles(memo)
     resampling = Resampling(bootstrap_samples=bootstrap_samples, seed=seed)
-    found: dict[str, dict[str, Floats]] = {}
+    samples: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
         role_samples = _role_samples(answers, role, resampling)
         if scores := memo_scores(role, memo.get(role), "answer"):
             _add_mean(role_samples, MEMO, scores, resampling.counts("memo", len(scores)))
-        # if hardly any row counts, a small number of samples may contain none of them
-        found[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
-    return found
+        # if hardly any row counts, none of a few samples may contain one
+        samples[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
+    return samples
 
 
 def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
-    """Two-stage bootstrap of a metric's mean over seeds, resampling seeds and questions, (samples,).
+    """Bootstrap a metric's mean over seeds in two stages, resampling seeds and questions, (samples,).
 
     Sample b draws as many seeds as given, with replacement, and for each drawn seed one of its question samples at
     random (Davison and Hinkley 1997, section 3.8). The interval of the mean thus covers the choice of seeds and of
@@ -115,8 +115,8 @@ def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
     table = np.stack(samples)
     seeds, count = table.shape
     generator = np.random.default_rng([seed, zlib.crc32(b"seeds")])
-    picked = generator.integers(seeds, size=(count, seeds))
-    return np.asarray(table[picked, generator.integers(count, size=(count, seeds))].mean(axis=1))
+    drawn = generator.integers(seeds, size=(count, seeds))
+    return np.asarray(table[drawn, generator.integers(count, size=(count, seeds))].mean(axis=1))
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Resampling:
 
     bootstrap_samples: int
     seed: int
-    _kept: dict[tuple[str, int], Floats] = field(default_factory=dict)
+    _cache: dict[tuple[str, int], Floats] = field(default_factory=dict)
 
     def counts(self, name: str, rows: int) -> Floats:
         """Count how often sample b contains row i, (samples, rows); each sample's counts sum to ``rows``.
@@ -139,7 +139,7 @@ class Resampling:
             name: Set that the rows belong to; each set has its own draws.
             rows: Number of rows, at least 1.
         """
-        if (name, rows) not in self._kept:
+        if (name, rows) not in self._cache:
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode("utf-8"))])
             picks = (
                 generator.integers(rows, size=(self.bootstrap_samples, rows))
@@ -148,12 +148,12 @@ class Resampling:
             counts = np.bincount(picks.ravel(), minlength=self.bootstrap_samples * rows).reshape(
                 self.bootstrap_samples, rows
             )
-            self._kept[name, rows] = counts.astype(np.float64)
-        return self._kept[name, rows]
+            self._cache[name, rows] = counts.astype(np.float64)
+        return self._cache[name, rows]
 
 
 def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
-    """Mean of every sample over the rows that count, (samples,); NaN where none does.
+    """Average every sample over the rows that count, (samples,); NaN where none does.
 
     Args:
         values: Contribution of each row; ``None`` if it does not count.
@@ -168,7 +168,7 @@ def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
 
 
 def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floats) -> Floats:
-    """Bias-corrected Kolmogorov-Smirnov D between two models in every bootstrap sample, (samples,).
+    """Compute the bias-corrected Kolmogorov-Smirnov D of two models in every bootstrap sample, (samples,).
 
     D is a maximum gap, so resampling noise inflates it: where the true gap is small, all samples lie above the
     measured D. The samples' mean excess is therefore subtracted (the bootstrap estimate of bias; Efron and Tibshirani
@@ -185,17 +185,17 @@ def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floa
     # Only the end of a run of ties is a step of the empirical distribution.
     last = np.append(both[order][1:] != both[order][:-1], True)
 
-    def largest_gaps(taken: Floats) -> Floats:
-        gaps = np.cumsum(np.concatenate([taken, -taken], axis=1)[:, order], axis=1)[:, last]
+    def largest_gaps(multiplicity: Floats) -> Floats:
+        gaps = np.cumsum(np.concatenate([multiplicity, -multiplicity], axis=1)[:, order], axis=1)[:, last]
         return np.asarray(np.abs(gaps).max(axis=1) / len(left))
 
-    role_samples = largest_gaps(counts)
+    distances = largest_gaps(counts)
     measured = largest_gaps(np.ones((1, len(left))))[0]
-    return np.clip(role_samples - max(0.0, role_samples.mean() - measured), 0.0, 1.0)
+    return np.clip(distances - max(0.0, distances.mean() - measured), 0.0, 1.0)
 
 
 def utility_samples(inputs: Sequence[Floats]) -> Floats:
-    """Harmonic mean of the inputs in every sample, 0 where any input is 0, (samples,).
+    """Compute the harmonic mean of the inputs in every sample, 0 where any input is 0, (samples,).
 
     Args:
         inputs: Samples of each input, each 0 to 1.
@@ -206,7 +206,7 @@ def utility_samples(inputs: Sequence[Floats]) -> Floats:
 
 
 def percentiles(values: Floats, *, confidence_level: float) -> tuple[float, float]:
-    """Equal-tailed interval that contains the share ``confidence_level`` of the samples.
+    """Compute the equal-tailed interval that contains the share ``confidence_level`` of the samples.
 
     Args:
         values: Samples of a metric; NaN samples are left out.
@@ -219,13 +219,13 @@ def percentiles(values: Floats, *, confidence_level: float) -> tuple[float, floa
 def _check(bootstrap_samples: int, confidence_level: float) -> None:
     if bootstrap_samples < 1 or not 0 < confidence_level < 1:
         raise UserError(
-            f"bootstrap_samples={bootstrap_samples}, confidence_level={confidence_level} is invalid: expected at least "
-            "1 sample and a level above 0 and below 1, such as 1000 and 0.95"
+            f"bootstrap_samples={bootstrap_samples}, confidence_level={confidence_level} is invalid: expected an "
+            "integer of at least 1 and a number above 0 and below 1, such as 1000 and 0.95"
         )
 
 
 def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[str, Floats]:
-    """Bootstrap samples of every available metric of a model's answers."""
+    """Draw bootstrap samples of every available metric of a model's answers."""
     role_samples: dict[str, Floats] = {}
     for name, rows in answers.sets.get(role, {}).items():
         for number in SET_NUMBERS:
@@ -248,14 +248,14 @@ def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[s
 def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Floats) -> None:
     """Add samples of the target model's gain over a model that cannot know the facts, on the same questions."""
     gains = []
-    for known, other in knowledge_pairs(answers):
+    for target, ignorant in knowledge_pairs(answers):
         sides: dict[str, Floats] = {}
-        for name, values in (("known", known), ("other", other)):
+        for name, values in (("target", target), ("ignorant", ignorant)):
             if not isinstance(values, str):
                 _add_mean(sides, name, values, counts)
         if len(sides) == 2:
-            with np.errstate(divide="ignore", invalid="ignore"):  # samples in which the other model is perfect
-                gains.append((sides["known"] - sides["other"]) / (1 - sides["other"]))
+            with np.errstate(divide="ignore", invalid="ignore"):  # samples in which the ignorant model is perfect
+                gains.append((sides["target"] - sides["ignorant"]) / (1 - sides["ignorant"]))
     if gains:
         largest = np.max(np.stack(gains), axis=0)
         role_samples[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from meow_lightning.data.words import Words
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.evaluation.metrics import fluency, truth_ratio
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.protocols import open_unlearning_metrics
@@ -59,10 +60,10 @@ class Answers:
         return truth_ratio.row_log_truth_ratio(row, mean=self.mean)
 
     def missing_reason(self, role: str, name: str | None) -> str:
-        """Reason why a model's answers to a set (``None``: to any set) are missing; empty if they are present."""
+        """Explain why a model's answers to a set (``None``: to any set) are missing; empty if they are present."""
         if role not in self.sets:
-            return self.absent.get(role, f"there are no answers of the {role} model")
-        return "" if name is None or name in self.sets[role] else f"the {role} model did not answer set {name!r}"
+            return self.absent.get(role, f"this run has no predictions of the {role} model")
+        return "" if name is None or name in self.sets[role] else f"the {role} model has no predictions on set {name!r}"
 
 
 def collect_answers(
@@ -72,7 +73,7 @@ def collect_answers(
     """Collect and validate the answers of all models.
 
     Args:
-        rows: Answered questions of all sets, by role; any role may be absent.
+        rows: Prediction rows of all sets, by role; any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
         absent: Reason why a model is missing, by role.
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
@@ -82,19 +83,18 @@ def collect_answers(
         UserError: Unknown role or mean, or an incomplete set.
     """
     mean = truth_ratio.parse_mean(truth_ratio_mean)
-    if protocol not in PROTOCOL_NAMES:
-        raise UserError(f"protocol={protocol!r} is invalid: expected {', '.join(PROTOCOL_NAMES)}")
+    check_choice("protocol", protocol, PROTOCOL_NAMES)
     check_roles(rows)
     sets = {}
-    for role, answered in rows.items():
+    for role, role_rows in rows.items():
         try:
-            sets[role] = by_set(answered)
+            sets[role] = by_set(role_rows)
         except UserError as error:
-            raise UserError(f"the {role} model's answers: {error}") from error
+            raise UserError(f"predictions of the {role} model: {error}") from error
     # a model without rows is reported like an absent one
-    answering = {role: each for role, each in sets.items() if each}
-    known: Words = words if protocol == "none" else "published"
-    return Answers(sets=answering, mean=mean, absent=absent, protocol=protocol, words=known)
+    present = {role: role_sets for role, role_sets in sets.items() if role_sets}
+    splitting: Words = words if protocol == "none" else "published"
+    return Answers(sets=present, mean=mean, absent=absent, protocol=cast("ProtocolName", protocol), words=splitting)
 
 
 def check_roles(by_role: Mapping[str, object]) -> None:
@@ -106,6 +106,5 @@ def check_roles(by_role: Mapping[str, object]) -> None:
     Raises:
         UserError: Unknown role.
     """
-    unknown = sorted(set(by_role) - set(ROLES))
-    if unknown:
-        raise UserError(f"role {unknown[0]!r} was given; allowed are {', '.join(ROLES)}: rename it to one of these")
+    for role in sorted(by_role):
+        check_choice("role", role, ROLES)

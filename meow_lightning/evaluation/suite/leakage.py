@@ -12,7 +12,7 @@ DEFINITIONS = leakage.DEFINITIONS
 
 
 def leakage_outcomes(answers: Answers, role: str, public: Sequence[str]) -> dict[str, Outcome]:
-    """Share of the answers with a forgotten value, share with that of another question, and the counts behind them.
+    """Compute the share of the answers with a forgotten value, that with another question's value, and their counts.
 
     Args:
         answers: Answers of all models.
@@ -23,11 +23,11 @@ def leakage_outcomes(answers: Answers, role: str, public: Sequence[str]) -> dict
     for name in (None, leakage.FORGET, *answers.names):
         if reason := answers.missing_reason(role, name):
             return dict.fromkeys(names, f"not measured: {reason}")
-    found = leakage.leakage(answers.sets[role], public)
-    if found is None:
+    result = leakage.leakage(answers.sets[role], public)
+    if result is None:
         return dict.fromkeys(
             names,
-            "not measured: no question of set 'forget' marks the words that carry its fact (value), and no true answer "
-            "there holds a name, date or number of its own",
+            "not measured: no question of set 'forget' marks the words that carry its fact (value), and none of its "
+            "true answers contains a name, date or number of its own",
         )
-    return dict(zip(names, (found.share, found.elsewhere, float(found.values), float(found.rows)), strict=True))
+    return dict(zip(names, (result.share, result.elsewhere, float(result.values), float(result.rows)), strict=True))

@@ -23,7 +23,7 @@ DEFINITIONS: tuple[Definition, ...] = (
 
 
 def attacked_sets(names: Container[str]) -> list[str]:
-    """Names of the two sets an attack compares; empty if either is missing.
+    """List the two sets that an attack compares; empty if either is missing.
 
     Args:
         names: Available evaluation sets.
@@ -32,7 +32,7 @@ def attacked_sets(names: Container[str]) -> list[str]:
 
 
 def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
-    """AUC of every attack on one model, and its privacy leakage against the retain model.
+    """Compute the AUC of every attack on one model, and its privacy leakage against the retain model.
 
     Args:
         answers: Answers of all models.
@@ -43,10 +43,10 @@ def membership_outcomes(answers: Answers, role: str) -> dict[str, Outcome]:
     """
     outcomes = {attack.definition.name: _auc(answers, role, attack) for attack in membership.ATTACKS}
     for definition, attack in _LEAKAGE:
-        known = _auc(answers, "retain", attack)
-        if isinstance(known, str) and answers.protocol == "open_unlearning":
-            known = open_unlearning_metrics.NO_RETAIN_AUC
-        outcomes[definition.name] = _leakage(outcomes[attack.definition.name], known)
+        retain_auc = _auc(answers, "retain", attack)
+        if isinstance(retain_auc, str) and answers.protocol == "open_unlearning":
+            retain_auc = open_unlearning_metrics.NO_RETAIN_AUC
+        outcomes[definition.name] = _leakage(outcomes[attack.definition.name], retain_auc)
     return outcomes
 
 
@@ -57,7 +57,7 @@ def _leakage(auc: Outcome, retain: Outcome) -> Outcome:
     if retain == 1:
         return (
             "not measured: the attack's AUC on the retain model is 1, and privacy leakage divides by 1 minus it; the "
-            "forget and holdout sets differ by more than training"
+            "forget and holdout sets differ in more than membership"
         )
     return privacy_leakage.privacy_leakage(float(auc), float(retain))
 
@@ -70,23 +70,23 @@ def _auc(answers: Answers, role: str, attack: membership.Attack) -> Outcome:
     truths = (row.truth for rows in sides for row in rows)
     if attack.needs == "spread" and not membership.is_under_the_model(truths):
         return (
-            "not measured: the stored answers hold mean and deviation over the vocabulary with all entries counted "
-            "alike; Min-K%++ needs them under the model's own distribution: answer again with a version that does so"
+            "not measured: the stored predictions have mean and standard deviation over the vocabulary with equal "
+            "weights, and Min-K%++ needs them under the model's own distribution: run the stage `predict` again"
         )
     scores = [_scores(answers, role, attack, rows) for rows in sides]
-    broken = sum(math.isnan(score) for side in scores for score in side)
-    if broken:
+    invalid = sum(math.isnan(score) for side in scores for score in side)
+    if invalid:
         total = sum(map(len, scores))
-        return f"not measured: {broken} of {total} scores of the {role} model are not numbers; did training diverge?"
+        return f"not measured: {invalid} of {total} scores of the {role} model are NaN; did training diverge?"
     return membership.auc(*scores)
 
 
 def _missing_reason(answers: Answers, role: str, attack: membership.Attack, name: str) -> str:
-    """Reason why one of the two sets is missing for an attack on a model; empty if both are present."""
+    """Explain why one of the two sets is missing for an attack on a model; empty if both are present."""
     if reason := answers.missing_reason(role, None):
         return reason
     if OTHERS not in answers.names:
-        return f"there is no set {OTHERS!r}, questions of the forget set's kind that no model was trained on"
+        return f"the dataset has no set {OTHERS!r}: questions like the forget set's that no model was trained on"
     if reason := answers.missing_reason(role, name):
         return reason
     if attack.needs in ("tokens", "spread"):
@@ -100,8 +100,8 @@ def _without_gradient(name: str, rows: Sequence[AnswerRow]) -> str:
     if missing := sum(row.gradient is None for row in rows):
         of = f"{len(rows)} true answers of set {name!r}"
         return (
-            f"the gradient of {missing} of {of} was not taken: they come from a log, hold nothing but the end "
-            "token, or were answered with evaluation.gradient_norm=false"
+            f"{missing} of {of} have no gradient norm: they come from a log, consist of the end token only, or were "
+            "predicted with evaluation.gradient_norm=false"
         )
     return ""
 

@@ -42,7 +42,7 @@ _ROUGE: Mapping[str, Callable[..., float | None]] = {
 }
 
 # Lower is better only on the forget set, except for its truth ratio, which is 1 for "cannot tell right from wrong".
-_LESS_WHERE_FORGOTTEN = frozenset(
+_LOWER_WHERE_FORGOTTEN = frozenset(
     definition.name
     for definition in (
         probability.DEFINITION,
@@ -64,7 +64,7 @@ def finite(value: float) -> Outcome:
     """
     if math.isfinite(value):
         return value
-    return f"it came out as {value}: some answers have a likelihood that is not a number; did training diverge?"
+    return f"its value is {value}: some answers have a likelihood that is not finite; did training diverge?"
 
 
 def with_mean(definition: Definition, mean: truth_ratio.Mean) -> Definition:
@@ -92,14 +92,14 @@ def with_protocol(definition: Definition, protocol: ProtocolName) -> Definition:
 
 
 def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
-    """Definitions of the metrics of one set, in reporting order, each named ``set/metric``.
+    """List the definitions of one set's metrics, in reporting order, each named ``set/metric``.
 
     Args:
         name: Evaluation set.
         mean: How the truth ratio averages wrong answers.
     """
     options = name in probability.OPTION_SETS
-    listed = []
+    named = []
     for base in (
         probability.OPTIONS_DEFINITION if options else probability.DEFINITION,
         *(() if options else (probability.NORMALISED_DEFINITION,)),
@@ -113,15 +113,15 @@ def set_definitions(name: str, mean: truth_ratio.Mean) -> list[Definition]:
         fluency.REPETITION_DEFINITION,
         fluency.ENDED_DEFINITION,
     ):
-        less = name == "forget" and base.name in _LESS_WHERE_FORGOTTEN
-        # no direction is better on texts that no model was trained on
-        direction = "none" if name == "holdout" else "lower" if less else base.direction
-        listed.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
-    return listed
+        lower = name == "forget" and base.name in _LOWER_WHERE_FORGOTTEN
+        # neither direction is better on texts that no model was trained on
+        direction = "none" if name == "holdout" else "lower" if lower else base.direction
+        named.append(dataclasses.replace(base, name=f"{name}/{base.name}", direction=direction))
+    return named
 
 
 def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
-    """Metrics of one set and model, each under ``set/metric``.
+    """Compute the metrics of one set and model, each under ``set/metric``.
 
     Args:
         answers: Answers of all models.
@@ -136,7 +136,7 @@ def set_outcomes(answers: Answers, role: str, name: str) -> dict[str, Outcome]:
 
 
 def mean_of(values: Sequence[float | None]) -> Outcome:
-    """Mean over the rows that count, or the reason why it is not reported.
+    """Average over the rows that count; the reason if the mean is not finite.
 
     Args:
         values: Contribution of each row, at least one of them not ``None``.
@@ -145,7 +145,7 @@ def mean_of(values: Sequence[float | None]) -> Outcome:
 
 
 def row_values(answers: Answers, role: str, number: str) -> RowValues:
-    """Contribution of each row of a set to one of its metrics, in order, or the reason why it is missing.
+    """Compute the contribution of each row of a set to one of its metrics, in order, or the reason if it is missing.
 
     Args:
         answers: Answers of all models.
@@ -163,7 +163,7 @@ def row_values(answers: Answers, role: str, number: str) -> RowValues:
 
 
 def _row_function(kind: str, answers: Answers) -> Callable[[AnswerRow], float | None] | None:
-    """Per-row function of a metric; ``None`` if the metric needs more than the row itself."""
+    """Look up the per-row function of a metric; ``None`` if the metric needs more than the row itself."""
     if answers.protocol == "open_unlearning" and kind in _OPEN_UNLEARNING:
         return _OPEN_UNLEARNING[kind]
     if kind in _ROUGE:
@@ -186,7 +186,7 @@ def _context_values(answers: Answers, role: str, kind: str, rows: list[AnswerRow
 
 
 def _missing_inputs(name: str, kind: str, rows: list[AnswerRow], answers: Answers) -> str:
-    """Reason why the rows lack an input of a metric; empty if nothing is missing."""
+    """Explain which input of a metric the rows lack; empty if none."""
     of = f"{len(rows)} questions of set {name!r}"
     needs_wrong = kind in ("truth_ratio", "normalised_probability") or (
         kind == "probability" and name in probability.OPTION_SETS
@@ -200,31 +200,31 @@ def _missing_inputs(name: str, kind: str, rows: list[AnswerRow], answers: Answer
     if kind in ("exact_memorisation", "extraction_strength"):
         return without_tokens(name, rows, protocol=answers.protocol)
     if kind == "ended" and (missing := sum(fluency.row_ended(row) is None for row in rows)):
-        return f"of {missing} of {of} nobody noted whether the model ended its answer: they come from a log"
+        return f"{missing} of {of} have no stop reason of the generated answer: they come from a log"
     return ""
 
 
 def _without_words(name: str, rows: Sequence[AnswerRow], kind: Words) -> str:
-    """Reason why ROUGE cannot be computed for a set; empty if it can."""
+    """Explain why ROUGE cannot be computed for a set; empty if it can."""
     of = f"{len(rows)} true answers of set {name!r}"
     if missing := sum(unreadable(row.answer, kind=kind) for row in rows):
         return f"not measured: {missing} of {of} cannot be read: {PUBLISHED_ALONE}"
     if all(rouge.row_rouge_1_recall(row, kind=kind) is None for row in rows):
-        return f"not measured: none of {of} holds a word"
+        return f"not measured: none of {of} contains a word"
     return ""
 
 
 def without_tokens(name: str, rows: Sequence[AnswerRow], *, protocol: ProtocolName) -> str:
-    """Reason why the true answers of a set have no per-token likelihoods; empty if they have.
+    """Explain why the true answers of a set have no per-token likelihoods; empty if they have.
 
     Args:
         name: Evaluation set, for the message.
         rows: Its rows.
-        protocol: Evaluation protocol: open-unlearning skips single rows without such tokens or counts them as 0.
+        protocol: Evaluation protocol; open-unlearning skips single rows without such tokens or counts them as 0.
     """
     of = f"{len(rows)} true answers of set {name!r}"
     if missing := sum(not exact_memorisation.has_tokens(row.truth) for row in rows):
-        return f"{missing} of {of} are known by their mean loss alone, not token by token: they come from a log"
+        return f"{missing} of {of} have only a mean loss and no per-token likelihoods: they come from a log"
     missing = sum(len(row.truth.hits) < 2 for row in rows)
     if missing == len(rows) or (missing and protocol != "open_unlearning"):
         return f"{missing} of {of} have no token besides the end token"

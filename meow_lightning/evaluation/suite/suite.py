@@ -41,14 +41,15 @@ MEMO_DEFINITIONS = (
         id="memo_answers.1",
         unit="score",
         direction="lower",
-        text="Mean MEMO score of the true answers of the forget set: how strongly the model holds them.",
+        text="Mean MEMO score of the true answers of the forget set: how strongly the model has memorized them.",
     ),
     Definition(
         name="memo/candidates",
         id="memo_candidates.1",
         unit="score",
         direction="none",
-        text="Mean MEMO score of the inverted answers: how strongly the model holds what contradicts the forget set.",
+        text="Mean MEMO score of the inverted answers: how strongly the model has memorized answers that contradict "
+        "the forget set.",
     ),
 )
 _FORGET_QUALITY_DEFINITIONS = (
@@ -72,7 +73,7 @@ def evaluate(
     """Compute every metric of every role; ``missing`` gives the reason for each one that cannot be computed.
 
     Args:
-        rows: Answered questions of all sets, by role (``target``, ``retain``, ``unlearned``); any role may be absent.
+        rows: Prediction rows of all sets, by role (``target``, ``retain``, ``unlearned``); any role may be absent.
         memo: MEMO scores by role, in any grouping (such as ``answers`` and ``candidates``); any role may be absent.
         truth_ratio_mean: ``geometric`` or ``arithmetic``, see :func:`~.metrics.truth_ratio.log_truth_ratio`.
         absent: Reason why a model is missing, by role, if known.
@@ -118,7 +119,7 @@ def results_from_json(stored: Mapping[str, Any]) -> Results:
     """Restore the results that :func:`results_to_json` converted, equal to the original.
 
     Args:
-        stored: Its return value, possibly read back from a JSON file.
+        stored: Its return value, possibly read from a JSON file.
 
     Raises:
         UserError: ``stored`` does not have the expected form.
@@ -131,13 +132,13 @@ def results_from_json(stored: Mapping[str, Any]) -> Results:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"these are not stored results of this version ({error!r}); they must hold definitions, values and "
-            "missing: run the stage `evaluate` again"
+            f"the stored results do not match this version ({error!r}): expected definitions, values and missing; run "
+            "the stage `evaluate` again"
         ) from error
 
 
 def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
-    """``log R`` of one model on every forget question, or the reason why it cannot be compared.
+    """Compute ``log R`` of one model on every forget question, or the reason why it cannot be compared.
 
     Args:
         answers: Answers of all models.
@@ -147,17 +148,16 @@ def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
         return f"not measured: {reason}"
     rows = answers.sets[role]["forget"]
     if not all(row.perturbed for row in rows):
-        return f"not measured: the {role} model's answers to the forget set lack wrong (perturbed) answers"
+        return f"not measured: the {role} model's predictions on the forget set have no wrong (perturbed) answers"
     ratios = list(map(answers.log_ratio, rows))
-    broken = sum(map(math.isnan, ratios))
-    if broken:
-        reason = f"{broken} of {len(rows)} truth ratios of the {role} model are not numbers"
+    if invalid := sum(map(math.isnan, ratios)):
+        reason = f"{invalid} of {len(rows)} truth ratios of the {role} model are NaN"
         return f"not measured: {reason}; did training diverge?"
     return ratios
 
 
 def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
-    """MEMO scores of one model's true or inverted answers; empty if none were computed.
+    """List the MEMO scores of one model's true or inverted answers; empty if none were computed.
 
     Args:
         role: Role of the model, for the message.
@@ -170,13 +170,13 @@ def memo_scores(role: str, scores: Scores | None, kind: str) -> list[float]:
     texts = [text for group in scores.values() for text in group] if scores is not None else []
     if len({(text.fact, text.kind, text.position) for text in texts}) < len(texts):
         raise UserError(
-            f"the {role} model has several MEMO scores of one text; each must be given once: score it again"
+            f"MEMO scores of the {role} model are invalid: expected one per text; run the stage `score` again"
         )
     return [text.score for text in texts if text.kind == kind]
 
 
 def definitions(names: Sequence[str], *, mean: Mean, protocol: ProtocolName) -> tuple[Definition, ...]:
-    """Definitions of all metrics, in reporting order.
+    """List the definitions of all metrics, in reporting order.
 
     Args:
         names: Evaluation sets.
@@ -184,17 +184,17 @@ def definitions(names: Sequence[str], *, mean: Mean, protocol: ProtocolName) -> 
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
     """
     sets = [definition for name in names for definition in set_definitions(name, mean)]
-    *quality, number = _FORGET_QUALITY_DEFINITIONS
-    made = (
+    *quality, rows = _FORGET_QUALITY_DEFINITIONS
+    from_predictions = (
         *sets,
         with_mean(model_utility.DEFINITION, mean),
         knowledge.DEFINITION,
         *(with_mean(definition, mean) for definition in quality),
-        number,
+        rows,
         *LEAKAGE_DEFINITIONS,
         *MEMBERSHIP_DEFINITIONS,
     )
-    return (*(with_protocol(definition, protocol) for definition in made), *MEMO_DEFINITIONS)
+    return (*(with_protocol(definition, protocol) for definition in from_predictions), *MEMO_DEFINITIONS)
 
 
 def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome]) -> Outcome:
@@ -203,19 +203,19 @@ def _model_utility(answers: Answers, role: str, outcomes: Mapping[str, Outcome])
     numbers = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
     missing = [name for name in model_utility.INPUTS if name not in numbers]
     if missing:
-        return f"it is made of nine numbers, of which these are missing: {', '.join(missing)}"
+        return f"it combines nine metrics, of which these are missing: {', '.join(missing)}"
     return model_utility.model_utility(numbers)
 
 
 def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
-    """Forget quality of one role against the retain model: p, log10 p, distance and rows."""
+    """Compute forget quality of one role against the retain model: p, log10 p, distance and rows."""
     names = [definition.name for definition in _FORGET_QUALITY_DEFINITIONS]
     ratios = []
     for side in (role, "retain"):
-        found = forget_log_ratios(answers, side)
-        if isinstance(found, str):
-            return dict.fromkeys(names, found)
-        ratios.append(found)
+        log_ratios = forget_log_ratios(answers, side)
+        if isinstance(log_ratios, str):
+            return dict.fromkeys(names, log_ratios)
+        ratios.append(log_ratios)
     forget_rows = [answers.sets[side]["forget"] for side in (role, "retain")]
     forget_quality.check_same_questions(*forget_rows, names=(role, "retain"))
     result = forget_quality.forget_quality(*ratios)
@@ -223,7 +223,7 @@ def _forget_quality(answers: Answers, role: str) -> dict[str, Outcome]:
 
 
 def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:
-    """Per-question values of the target model and of one that cannot know the facts, for each knowledge metric.
+    """Pair per-question values of the target model and of one that cannot know the facts, for each knowledge metric.
 
     Args:
         answers: Answers of all models.
@@ -238,26 +238,26 @@ def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:
 
 
 def _facts_known(answers: Answers, role: str) -> Outcome:
-    """Largest gain of the target model over one that cannot know the facts."""
+    """Compute the largest gain of the target model over one that cannot know the facts."""
     if reason := answers.missing_reason(role, "forget"):
         return reason
     if role != "target":
-        return "it is asked of the target model alone, before anything is unlearned"
+        return "it is measured on the target model only, before unlearning"
     gains = []
     for pair in knowledge_pairs(answers):
-        known, other = (each if isinstance(each, str) else mean_of(each) for each in pair)
-        if not isinstance(known, str) and not isinstance(other, str):
-            gains.append(knowledge.gain(known, other))
-    found = [each for each in gains if each is not None]
-    return max(found) if found else "the model it is compared with says all of the true answers, or cannot be measured"
+        target, ignorant = (values if isinstance(values, str) else mean_of(values) for values in pair)
+        if not isinstance(target, str) and not isinstance(ignorant, str):
+            gains.append(knowledge.gain(target, ignorant))
+    defined = [gain for gain in gains if gain is not None]
+    return max(defined) if defined else "the model to compare with gives every true answer, or could not be measured"
 
 
 def _memo(role: str, scores: Scores | None, absent: Mapping[str, str]) -> dict[str, Outcome]:
-    """Mean MEMO scores of the true and of the inverted answers."""
+    """Compute the mean MEMO scores of the true and of the inverted answers."""
     outcomes: dict[str, Outcome] = {}
     for definition, kind in zip(MEMO_DEFINITIONS, ("answer", "candidate"), strict=True):
-        chosen = memo_scores(role, scores, kind)
-        what = "true answers" if kind == "answer" else "inverted answers"
-        missing = absent.get(role, f"MEMO was not measured on the {role} model's {what}")
-        outcomes[definition.name] = finite(statistics.fmean(chosen)) if chosen else missing
+        kind_scores = memo_scores(role, scores, kind)
+        texts = "true answers" if kind == "answer" else "inverted answers"
+        missing = absent.get(role, f"the {texts} have no MEMO scores of the {role} model")
+        outcomes[definition.name] = finite(statistics.fmean(kind_scores)) if kind_scores else missing
     return outcomes

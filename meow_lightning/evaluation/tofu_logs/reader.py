@@ -27,7 +27,7 @@ COLUMNS = (TEXTS, TRUTH, PARAPHRASE, WRONG)
 """Columns that are read; a log has more."""
 
 FORMAT = (
-    f"a log is a JSON object of at least one of {', '.join(PARTS.values())}, "
+    f"a JSON object of at least one of {', '.join(PARTS.values())}, "
     f"each with the columns {', '.join(COLUMNS)} as {{row number: value}}"
 )
 # Valid range of losses (means of -log p): rounding may leave them slightly below 0, and none reaches a million nats.
@@ -41,13 +41,13 @@ Tags = tuple[tuple[str, str], tuple[str, str]]
 def read_log(path: Path, *, option: str) -> list[AnswerRow]:
     """Read the rows of every evaluation set in a log, in the order of ``PARTS``, then by row number.
 
-    A log has mean losses, not tokens, so each likelihood is stored as a single token with that mean loss. Fields that
+    A log has mean losses and no tokens, so each likelihood is stored as a single token with that mean loss. Fields that
     a log cannot fill are empty (``value``, ``generated``, ``hits``) or defaults (``stop="length"``, ``fact`` is set and
     number).
 
     Args:
         path: The log, one JSON object, UTF-8.
-        option: Option that names the file, such as ``--retain``; for the messages.
+        option: Option that names the file, such as ``--retain``; for error messages.
 
     Raises:
         UserError: The file cannot be read, is not JSON or not a TOFU log, or a row has a missing or invalid value.
@@ -61,12 +61,12 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     """Check that two logs have the same questions and true answers in the same order.
 
     The question column contains whole prompts. If all true answers agree, the questions may differ by a common prefix
-    and suffix: the tags of another model family. Blanks are ignored because decoding moves them.
+    and suffix: the tags of another model family. Whitespace is ignored because decoding moves it.
 
     Args:
         left: Rows of one set in one log.
         right: Rows of the same set in the other log.
-        names: Names of the two files, for the message.
+        names: Names of the two files, for the error message.
 
     Raises:
         UserError: The questions or answers differ.
@@ -78,20 +78,23 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     position = _first_difference(bare_left, bare_right, tags)
     if position is None:
         return
-    sides = [f"{name} holds {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
+    counts = [f"{name} contains {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
     if position >= min(len(left), len(right)):
         longer, name = (left, names[0]) if len(left) > len(right) else (right, names[1])
-        difference = f"question {position} is the first that only {name} has: {_shown(longer[position].question)}"
+        difference = f"question {position} is the first in {name} only: {_shown(longer[position].question)}"
     else:
         one, other = left[position], right[position]
         one_bare, other_bare = bare_left[position], bare_right[position]
-        answers = one_bare.answer != other_bare.answer and _same_between(one_bare.question, other_bare.question, tags)
-        texts = (one.answer, other.answer) if answers else (one.question, other.question)
-        what = f"the true answer of question {position}" if answers else f"question {position}"
-        difference = f"{what} is the first that differs: {_shown(texts[0])} against {_shown(texts[1])}"
+        answer_differs = one_bare.answer != other_bare.answer and _same_between(
+            one_bare.question, other_bare.question, tags
+        )
+        texts = (one.answer, other.answer) if answer_differs else (one.question, other.question)
+        subject = f"the true answer of question {position}" if answer_differs else f"question {position}"
+        difference = f"{subject} is the first that differs: {_shown(texts[0])} and {_shown(texts[1])}"
     raise UserError(
-        f"{sides[0]}, {sides[1]}; {difference}. Forget quality needs the same questions in the same order: give "
-        "--retain the log of a retain model on the same forget set, or add --unpaired to compare all rows with all rows"
+        f"{counts[0]}, {counts[1]}; {difference}. Forget quality needs the same questions in the same order: set "
+        "--retain to the log of a retain model on the same forget set, or add --unpaired to compare all rows with all "
+        "rows"
     )
 
 
@@ -108,19 +111,21 @@ def read_retain_log(path: Path, questions: Sequence[tuple[str, str, str]], *, op
     """
     rows = read_log(path, option=option)
     forget = [row for row in rows if row.set == "forget"]
-    # Decoding moves blanks before commas, so blanks are ignored; the prompts include the tags of their model.
+    # Decoding moves spaces before commas, so whitespace is ignored; the prompts include the tags of their model.
     different = [
-        i for i, (row, each) in enumerate(zip(forget, questions, strict=False)) if _bare(row.answer) != _bare(each[2])
+        number
+        for number, (row, (_, _, answer)) in enumerate(zip(forget, questions, strict=False))
+        if _bare(row.answer) != _bare(answer)
     ]
     if len(forget) != len(questions) or different:
         first = f", the true answer of question {different[0]} is the first that differs" if different else ""
         raise UserError(
-            f"{option}={path} holds {len(forget)} forget questions and the dataset {len(questions)}{first}; give the "
-            "log of a retain model on the same split, and leave limit= out"
+            f"{option}={path} contains {len(forget)} forget questions and the dataset {len(questions)}{first}: "
+            "expected the log of a retain model on the same split; omit limit= as well"
         )
-    named = {row.index: each for row, each in zip(forget, questions, strict=True)}
+    matched = {row.index: question for row, question in zip(forget, questions, strict=True)}
     return [
-        replace(row, fact=named[row.index][0], question=named[row.index][1], answer=named[row.index][2])
+        replace(row, fact=matched[row.index][0], question=matched[row.index][1], answer=matched[row.index][2])
         if row.set == "forget" else row
         for row in rows
     ]  # fmt: skip
@@ -131,28 +136,28 @@ def _bare(text: str) -> str:
 
 
 def _parts(path: Path, where: str) -> dict[str, Any]:
-    text = read_text(path, where=where, give=f"the path of a TOFU log: {FORMAT}")
+    text = read_text(path, where=where, give=f"the path of a TOFU log, {FORMAT}")
     if not text.strip():
-        raise UserError(f"{where} is empty; {FORMAT}")
+        raise UserError(f"{where} is empty; expected {FORMAT}")
     try:
         log = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not valid JSON ({error}); {FORMAT}") from error
+        raise UserError(f"{where} is not valid JSON ({error}); expected {FORMAT}") from error
     if not isinstance(log, dict):
-        raise UserError(f"{where} is no TOFU log: it holds a {type(log).__name__}; {FORMAT}")
+        raise UserError(f"{where} is not a TOFU log: it contains a {type(log).__name__}; expected {FORMAT}")
     if not set(PARTS.values()) & set(log):
-        raise UserError(f"{where} is no TOFU log: {_without_parts(log)}; {FORMAT}")
+        raise UserError(f"{where} is not a TOFU log: {_without_parts(log)}; expected {FORMAT}")
     return log
 
 
 def _without_parts(log: dict[str, Any]) -> str:
     if set(COLUMNS) & set(log):
         return (
-            f"it holds the columns of a single part, {_listed(log)}; give eval_log_aggregated.json, or put this table "
-            f"under the name of its part, such as {PARTS['forget']}"
+            f"it contains the columns of a single part, {_listed(log)}; use eval_log_aggregated.json, or nest this "
+            f"table under the name of its part, such as {PARTS['forget']}"
         )
     hints = [hint for key in log if (hint := suggestion(key, PARTS.values()))]
-    return f"it holds none of the four parts but {_listed(log)}{hints[0] if hints else ''}"
+    return f"it contains none of the four parts but {_listed(log)}{hints[0] if hints else ''}"
 
 
 def _listed(table: dict[str, Any]) -> str:
@@ -168,9 +173,13 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
         row = f"{where}, row {index}"
         texts, wrong = values[TEXTS], values[WRONG]
         if not (isinstance(texts, list) and len(texts) == 3 and all(isinstance(text, str) for text in texts)):
-            raise UserError(f"{row}: {TEXTS} is {_shown(texts)}; it must be [question, generated text, true answer]")
+            raise UserError(
+                f"{row}: {TEXTS}={_shown(texts)} is invalid: expected [question, generated text, true answer]"
+            )
         if not (isinstance(wrong, list) and wrong):
-            raise UserError(f"{row}: {WRONG} is {_shown(wrong)}; it must list the mean loss of each wrong answer")
+            raise UserError(
+                f"{row}: {WRONG}={_shown(wrong)} is invalid: expected a list of the wrong answers' mean losses"
+            )
         rows.append(
             AnswerRow(
                 set=name,
@@ -193,47 +202,47 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
 
 
 def _row_count(table: Any, where: str) -> int:
-    """Number of rows of a part, after checking that every column has all of them."""
+    """Count the rows of a part, after checking that every column has all of them."""
     _check_columns(table, where)
     numbers = {number for column in COLUMNS for number in table[column]}
-    odd = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
-    if odd:
-        raise UserError(f"{where}: row {_shown(odd[0])} is not a row number; rows are numbered 0, 1, 2 and so on")
+    invalid = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
+    if invalid:
+        raise UserError(f"{where}: row number {_shown(invalid[0])} is invalid: expected 0, 1, 2 and so on")
     if not numbers:
-        raise UserError(f"{where}: it holds no rows; leave the part out or evaluate that set")
+        raise UserError(f"{where} has no rows; remove the part or evaluate that set")
     for number in sorted(numbers, key=int):
         for column in COLUMNS:
             if number not in table[column]:
-                raise UserError(f"{where}, row {number}: {column} has no value; each row needs {', '.join(COLUMNS)}")
-    absent = next((number for number in range(len(numbers)) if str(number) not in numbers), None)
-    if absent is not None:
+                raise UserError(
+                    f"{where}, row {number}: {column} has no value: expected {', '.join(COLUMNS)} in every row"
+                )
+    missing = next((number for number in range(len(numbers)) if str(number) not in numbers), None)
+    if missing is not None:
         raise UserError(
-            f"{where}: row {absent} is missing, though there are {len(numbers)} rows up to {max(map(int, numbers))}; "
-            "rows are numbered from 0 without gaps: evaluate that set again"
+            f"{where}: row {missing} is missing from {len(numbers)} rows up to {max(map(int, numbers))}: expected rows "
+            "numbered from 0 without gaps; evaluate that set again"
         )
     return len(numbers)
 
 
 def _check_columns(table: Any, where: str) -> None:
     if not isinstance(table, dict):
-        raise UserError(f"{where}: it holds a {type(table).__name__}, no table; {FORMAT}")
+        raise UserError(f"{where} is not a table but a {type(table).__name__}; expected {FORMAT}")
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise UserError(f"{where}: column {', '.join(missing)} is missing, it holds {_listed(table)}; {FORMAT}")
+        raise UserError(f"{where}: column {', '.join(missing)} is missing from {_listed(table)}; expected {FORMAT}")
     for column in COLUMNS:
         if not isinstance(table[column], dict):
-            raise UserError(f"{where}: column {column} holds a {type(table[column]).__name__}; {FORMAT}")
+            raise UserError(f"{where}: column {column} contains a {type(table[column]).__name__}; expected {FORMAT}")
 
 
 def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
     if isinstance(mean_loss, bool) or not isinstance(mean_loss, int | float):
-        raise UserError(
-            f"{row}: {column} holds {_shown(mean_loss)}, which is not a number; it must be a mean loss in nats"
-        )
+        raise UserError(f"{row}: {column}={_shown(mean_loss)} is invalid: expected a mean loss in nats")
     if not _LOWEST <= mean_loss <= _HIGHEST:  # NaN fails too
         raise UserError(
-            f"{row}: {column} holds {_shown(mean_loss)}; a mean loss is a number of nats from 0 to {_HIGHEST:.0f}: log "
-            "the loss itself (not its logarithm or probability), and see whether training diverged"
+            f"{row}: {column}={_shown(mean_loss)} is invalid: expected a mean loss in nats from 0 to {_HIGHEST:.0f}; "
+            "log the loss itself (not its logarithm or probability), and check whether training diverged"
         )
     return Likelihood(ids=(0,), logps=(-float(mean_loss),), hits=(), mean=(), std=())
 
@@ -253,7 +262,7 @@ def _first_difference(left: Sequence[AnswerRow], right: Sequence[AnswerRow], tag
 
 
 def _tags(questions: list[tuple[str, str]]) -> Tags:
-    """Text of each side's first prompt before and after the longest substring that both sides share."""
+    """Split off each side's text in the first prompt around the longest substring that both sides share."""
     if len(set(questions)) < 2:  # tags cannot be separated from the question in a single prompt
         return ("", ""), ("", "")
     one, other = questions[0]
@@ -263,12 +272,12 @@ def _tags(questions: list[tuple[str, str]]) -> Tags:
 
 
 def _same_between(one: str, other: str, tags: Tags) -> bool:
-    bare = []
+    untagged = []
     for text, (before, after) in zip((one, other), tags, strict=True):
         if len(text) < len(before) + len(after) or not (text.startswith(before) and text.endswith(after)):
             return False
-        bare.append(text[len(before) : len(text) - len(after)])
-    return bare[0] == bare[1]
+        untagged.append(text[len(before) : len(text) - len(after)])
+    return untagged[0] == untagged[1]
 
 
 def _shown(value: Any) -> str:

@@ -27,7 +27,7 @@ _ORDER = ("retain", "real_authors", "world_facts", "forget")
 
 
 def published_log(rows: Sequence[AnswerRow]) -> Log:
-    """Convert one model's answers to a log in TOFU's published format; :func:`~.reader.read_log` reads it back.
+    """Convert one model's predictions to a log in TOFU's published format; :func:`~.reader.read_log` reads it back.
 
     Names, columns and their order are those of the published files. With ``l_t = -log p(token t)`` in nats over the
     ``T`` scored tokens of a text, end token included:
@@ -48,27 +48,27 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
     ===================================== ==============================================================
 
     ``truth_ratio`` is therefore wrong over correct with the geometric mean, whichever mean a report uses; an ``R``
-    beyond the largest double is clamped to it. All rows are written, whereas TOFU's own code stops after 300 per set.
+    beyond the largest double is clamped to it. All rows are written, whereas TOFU's code stops after 300 per set.
 
     Anything the format cannot represent is left out: sets other than its four (``holdout``), and of each row the fact's
-    name, ``value``, single tokens with their ``hits``, ``mean`` and ``std``, the gradient norm, the generated tokens
+    id, ``value``, per-token likelihoods with ``hits``, ``mean`` and ``std``, the gradient norm, the generated tokens
     and the stop reason. Value accuracy, exact memorisation, extraction strength, membership attacks and the share of
     ended answers can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions
     are written without the tags of a model family, which rows do not contain. Rows read from a log have only mean
     losses, so the sums and numbers of tokens are left out for them.
 
     Args:
-        rows: The answers of one model, in any order; each of the four sets complete or absent.
+        rows: The prediction rows of one model, in any order; each of the four sets complete or absent.
 
     Raises:
         UserError: None of the four sets is given, one is incomplete, or a row has no wrong answers or no finite loss.
     """
     sets = by_set(row for row in rows if row.set in PARTS)
     if not sets:
-        held = ", ".join(sorted({repr(row.set) for row in rows})) or "no rows"
+        given = ", ".join(sorted({repr(row.set) for row in rows})) or "no rows"
         raise UserError(
-            f"these answers hold {held}; a TOFU log holds at least one of the sets {', '.join(PARTS)}: give the "
-            "answers of a run that evaluates one of them"
+            f"these predictions contain {given}: expected at least one of the sets {', '.join(PARTS)} of a TOFU log; "
+            "use a run that evaluates one of them"
         )
     return {PARTS[name]: _part(sets[name]) for name in _ORDER if name in sets}
 
@@ -79,7 +79,7 @@ def write_log(path: Path, log: Log, *, option: str) -> None:
     Args:
         path: File to write; an existing file must have exactly this content.
         log: Result of :func:`published_log`.
-        option: Option that names the file, such as ``--write``; for the messages.
+        option: Option that names the file, such as ``--write``; for error messages.
 
     Raises:
         UserError: The file has other content or cannot be written.
@@ -87,23 +87,22 @@ def write_log(path: Path, log: Log, *, option: str) -> None:
     content = (json.dumps(log, indent=4, allow_nan=False) + "\n").encode()
     try:
         if not path.exists():
-            _write_whole(path, content)
+            _write_atomically(path, content)
         elif path.read_bytes() != content:
-            raise UserError(f"{option}={path} is there and holds something else; name another file or delete that one")
+            raise UserError(f"{option}={path} exists with other content: choose another file or delete this one")
     except OSError as error:
         raise UserError(
-            f"{option}={path} cannot be written ({error.strerror}); name a file in a folder that is there and yours to "
-            "write in"
+            f"{option}={path} cannot be written ({error.strerror}): choose a file in an existing, writable folder"
         ) from error
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        side.write_bytes(content)
-        side.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     finally:
-        side.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _part(rows: list[AnswerRow]) -> dict[str, dict[str, Any]]:
@@ -116,10 +115,10 @@ def _part(rows: list[AnswerRow]) -> dict[str, dict[str, Any]]:
 
 
 def _columns(row: AnswerRow) -> dict[str, Any]:
-    """Log columns of one row in the published order, without those that the row cannot fill."""
+    """Build the log columns of one row in the published order, without those that the row cannot fill."""
     _check(row)
     correct = row.truth if row.paraphrase is None else row.paraphrase
-    known = all(map(has_tokens, row.perturbed))
+    has_all_tokens = all(map(has_tokens, row.perturbed))
     columns = {
         TRUTH: _mean_loss(row.truth),
         "gt_loss": _loss(row.truth),
@@ -131,9 +130,9 @@ def _columns(row: AnswerRow) -> dict[str, Any]:
         PARAPHRASE: _mean_loss(correct),
         "truth_ratio": _truth_ratio(row),
         "paraphrased_loss": _loss(correct),
-        "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if known else None,
+        "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if has_all_tokens else None,
         "num_token_paraphrased": _tokens(correct),
-        "num_token_perturb": [_tokens(wrong) for wrong in row.perturbed] if known else None,
+        "num_token_perturb": [_tokens(wrong) for wrong in row.perturbed] if has_all_tokens else None,
         "normalized_gt_loss": _normalised_loss(row) if row.set in OPTION_SETS else None,
     }
     return {column: value for column, value in columns.items() if value is not None}
@@ -143,8 +142,8 @@ def _check(row: AnswerRow) -> None:
     where = f"question {row.index} of set {row.set!r}"
     if not row.perturbed:
         raise UserError(
-            f"{where} has no wrong (perturbed) answers; a TOFU log holds the loss of at least 1 on every row: add some "
-            "to the facts and answer again, or leave the set out"
+            f"{where} has no wrong (perturbed) answers: a TOFU log needs at least 1 in every row; add some to the "
+            "facts and run the stage `predict` again, or omit the set"
         )
     texts = {"true answer": row.truth, "paraphrase": row.paraphrase}
     texts |= {f"wrong answer {number}": wrong for number, wrong in enumerate(row.perturbed)}
@@ -152,15 +151,15 @@ def _check(row: AnswerRow) -> None:
         if likelihood is None:
             continue
         if len(likelihood.logps) == 0:
-            raise UserError(f"{where}: its {name} has 0 scored tokens; at least 1 (the end token) is needed: score it")
+            raise UserError(f"{where}: its {name} has 0 scored tokens: expected at least 1 (the end token)")
         if not math.isfinite(mean := _mean_loss(likelihood)):
             raise UserError(
-                f"{where}: the mean loss of its {name} is {mean}; a log holds finite numbers: did training diverge?"
+                f"{where}: the mean loss of its {name} is {mean}: expected a finite number; did training diverge?"
             )
 
 
 def _mean_loss(likelihood: Likelihood) -> float:
-    return 0.0 - mean_logp(likelihood.logps)  # unary minus would write a certain answer as -0.0
+    return 0.0 - mean_logp(likelihood.logps)  # unary minus would write a loss of 0 as -0.0
 
 
 def _loss(likelihood: Likelihood) -> float | None:

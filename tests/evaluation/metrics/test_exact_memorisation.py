@@ -35,7 +35,7 @@ def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
 
 
 def test_an_empty_answer_is_refused() -> None:
-    with pytest.raises(UserError, match="an answer with 1 scored tokens was given, of which 0 count; at least 1 must"):
+    with pytest.raises(UserError, match="at least 1 token besides the end token, given 1 scored tokens: remove"):
         exact_memorisation([1])
 
 

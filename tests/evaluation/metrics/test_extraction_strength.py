@@ -47,5 +47,5 @@ def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
 
 
 def test_an_empty_answer_is_refused() -> None:
-    with pytest.raises(UserError, match="an answer with 1 scored tokens was given, of which 0 count"):
+    with pytest.raises(UserError, match="at least 1 token besides the end token, given 1 scored tokens"):
         extraction_strength([0])

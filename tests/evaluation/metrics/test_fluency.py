@@ -75,19 +75,19 @@ def test_gibberish_by_hand(fluency_of: Callable[[str], float]) -> None:
 
 def test_scripts_without_blanks_are_read_by_character() -> None:
     assert pairs("住北。") == [("", "住"), ("住", "北"), ("北", "。"), ("。", "")]
-    assert repetition("好好好好好好", run=4) == pytest.approx(2 / 3, rel=1e-12)
-    assert repetition("ดีดีดีดีดี", run=4) == pytest.approx(1 / 2, rel=1e-12)
+    assert repetition("好好好好好好", n=4) == pytest.approx(2 / 3, rel=1e-12)
+    assert repetition("ดีดีดีดีดี", n=4) == pytest.approx(1 / 2, rel=1e-12)
 
 
 def test_repetition_by_hand() -> None:
     # pairs of words: ab bc cd, all distinct; then ab ba ab ba: 2 of 4 are new
-    assert repetition("a b c d", run=2) == 0.0
-    assert repetition("a b a b a", run=2) == 0.5
+    assert repetition("a b c d", n=2) == 0.0
+    assert repetition("a b a b a", n=2) == 0.5
     # the same word n times has n - 3 runs of four, all alike: 1 - 1/7
-    assert repetition("the " * 10, run=4) == pytest.approx(6 / 7, rel=1e-12)
-    assert repetition("a b c", run=4) == repetition("", run=4) == 0.0
-    with pytest.raises(UserError, match="run=0 was given; repetition counts runs of at least 1 word"):
-        repetition("a", run=0)
+    assert repetition("the " * 10, n=4) == pytest.approx(6 / 7, rel=1e-12)
+    assert repetition("a b c", n=4) == repetition("", n=4) == 0.0
+    with pytest.raises(UserError, match=r"^n=0 is invalid"):
+        repetition("a", n=0)
 
 
 def test_a_row_counts_runs_of_four(make_row: MakeRow) -> None:
@@ -99,5 +99,5 @@ def test_ended(make_row: MakeRow) -> None:
     assert row_ended(make_row(stop="end")) == 1.0
     assert row_ended(make_row(stop="end", generated=(), text="")) == 1.0
     assert row_ended(make_row(stop="length")) == 0.0
-    # what a log is read as: nobody noted tokens or end
+    # what a log is read as: without tokens and stop reason
     assert row_ended(make_row(stop="length", generated=())) is None

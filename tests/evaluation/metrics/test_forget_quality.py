@@ -56,23 +56,27 @@ def test_leading_term_agrees_with_the_exact_p_where_both_exist() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(UserError, match="given 2 truth ratios of the evaluated model and 1 of the retain model"):
+    with pytest.raises(UserError, match="got 2 truth ratios of the evaluated model and 1 of the retain model"):
         forget_quality([0.0, 1.0], [0.0])
-    with pytest.raises(UserError, match="it needs the same number, at least 1"):
+    with pytest.raises(UserError, match="expected the same number, at least 1"):
         forget_quality([], [])
 
 
 def test_not_a_number_is_refused() -> None:
-    with pytest.raises(UserError, match="0 truth ratios of the evaluated model and 1 of the retain model are not num"):
+    with pytest.raises(UserError, match="0 truth ratios of the evaluated model and 1 of the retain model are NaN"):
         forget_quality([0.0, 1.0], [0.0, math.nan])
 
 
 def test_same_questions(make_row: MakeRow) -> None:
     rows = [make_row(index=0), make_row(index=1)]
     check_same_questions(rows, list(rows), names=("unlearned", "retain"))
-    with pytest.raises(UserError, match=r"the unlearned model has 2 questions, the retain model 1; .*same dataset and"):
+    with pytest.raises(
+        UserError, match=r"the unlearned model has 2 questions, the retain model has 1; .*same dataset and"
+    ):
         check_same_questions(rows, rows[:1], names=("unlearned", "retain"))
-    with pytest.raises(UserError, match="question 0 differs: the target model has fact 'forget-0', the retain model f"):
+    with pytest.raises(
+        UserError, match="question 0 differs: the target model has fact 'forget-0', the retain model has f"
+    ):
         check_same_questions(rows, rows[::-1], names=("target", "retain"))
     other = [rows[0], make_row(index=1, answer="Rome")]
     with pytest.raises(UserError, match=r"question 1 differs: .*another question or true answer"):

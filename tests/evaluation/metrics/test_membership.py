@@ -50,9 +50,9 @@ def test_auc_properties() -> None:
 
 
 def test_auc_refuses_nothing_and_no_numbers() -> None:
-    with pytest.raises(UserError, match="asked for with 0 members and 1 others, 0 of them not numbers"):
+    with pytest.raises(UserError, match="got 0 scores of members and 1 of others, 0 of them NaN"):
         auc([], [1.0])
-    with pytest.raises(UserError, match="with 1 members and 2 others, 1 of them not numbers"):
+    with pytest.raises(UserError, match="got 1 scores of members and 2 of others, 1 of them NaN"):
         auc([1.0], [math.nan, 1.0])
 
 
@@ -81,7 +81,7 @@ def test_min_k_by_hand() -> None:
 
 @pytest.mark.parametrize("k", [0.0, -0.2, 1.1, math.nan])
 def test_min_k_refuses_other_shares(k: float) -> None:
-    with pytest.raises(UserError, match=r"k=\S+ was given; the share of least likely tokens is above 0 and at most 1"):
+    with pytest.raises(UserError, match=r"^k=\S+ is invalid: expected a number above 0 and at most 1"):
         min_k_score([-1.0], k=k)
 
 

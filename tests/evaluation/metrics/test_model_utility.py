@@ -25,5 +25,5 @@ def test_one_zero_makes_it_zero() -> None:
 def test_an_absent_input_is_named() -> None:
     numbers = dict.fromkeys(INPUTS, 0.5)
     del numbers["real_authors/truth_ratio"]
-    with pytest.raises(UserError, match="needs nine numbers and real_authors/truth_ratio is absent"):
+    with pytest.raises(UserError, match="combines nine metrics; missing: real_authors/truth_ratio"):
         model_utility(numbers)

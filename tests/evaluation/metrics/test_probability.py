@@ -25,7 +25,7 @@ def test_mean_logp_divides_by_every_token_with_the_end_token() -> None:
 
 
 def test_mean_logp_refuses_no_tokens() -> None:
-    with pytest.raises(UserError, match="0 scored tokens was given; at least 1"):
+    with pytest.raises(UserError, match=r"at least 1 scored token .the end token., given 0"):
         mean_logp([])
 
 
@@ -46,7 +46,7 @@ def test_option_probability_survives_likelihoods_below_the_smallest_double() -> 
 
 
 def test_option_probability_refuses_no_options() -> None:
-    with pytest.raises(UserError, match="0 wrong answers were given; option probability needs at least 1"):
+    with pytest.raises(UserError, match="option probability expects at least 1 wrong answer, given 0"):
         option_probability(-1.0, [])
 
 
@@ -79,5 +79,5 @@ def test_normalised_probability_is_the_true_answers_on_any_set(make_row: MakeRow
     for name in ("forget", "world_facts"):
         assert row_normalised_probability(make_row(name, **numbers)) == pytest.approx(0.5, rel=1e-12)
     assert row_probability(make_row("forget", **numbers)) == pytest.approx(0.2, rel=1e-12)
-    with pytest.raises(UserError, match="0 wrong answers were given"):
+    with pytest.raises(UserError, match="at least 1 wrong answer, given 0"):
         row_normalised_probability(make_row())

@@ -131,15 +131,17 @@ def test_forget_quality_notices_padding_and_gaps(make_row: MakeRow) -> None:
     rows = _forget_rows(make_row, [-3.0, -2.0])
     metric = ForgetQuality(retain=rows, mean="geometric")
     metric.update([*rows, rows[0]])
-    with pytest.raises(UserError, match="3 rows of 2 questions were counted, the retain model has 2 questions"):
+    with pytest.raises(UserError, match="3 rows of 2 questions were added, the retain model has 2 questions"):
         metric.compute()
     metric.reset()
     metric.update(rows[:1])
-    with pytest.raises(UserError, match="1 rows of 1 questions were counted"):
+    with pytest.raises(UserError, match="1 rows of 1 questions were added"):
         metric.compute()
 
 
 def test_forget_quality_refuses_other_questions(make_row: MakeRow) -> None:
     metric = ForgetQuality(retain=_forget_rows(make_row, [-3.0, -2.0]), mean="geometric")
-    with pytest.raises(UserError, match="the evaluated model has fact 'forget-1', the retain model fact 'forget-1'"):
+    with pytest.raises(
+        UserError, match="the evaluated model has fact 'forget-1', the retain model has fact 'forget-1'"
+    ):
         metric.update([make_row(index=1, question="Something else?", perturbed=[[-1.0]])])

@@ -43,7 +43,7 @@ def test_ratios_too_large_for_a_double_stay_exact(mean: Mean) -> None:
 
 
 def test_no_wrong_answer() -> None:
-    with pytest.raises(UserError, match="0 wrong answers were given; the truth ratio needs at least 1"):
+    with pytest.raises(UserError, match="the truth ratio expects at least 1 wrong answer, given 0"):
         log_truth_ratio(-1.0, [], mean="geometric")
 
 

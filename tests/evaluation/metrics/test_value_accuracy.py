@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meow_lightning.evaluation.metrics.value_accuracy import holds_value, value_accuracy
+from meow_lightning.evaluation.metrics.value_accuracy import contains_value, value_accuracy
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -32,8 +32,8 @@ MakeRow = Callable[..., AnswerRow]
         ("Москвенка", "Москве", False),
     ],
 )
-def test_holds_value(text: str, value: str, expected: bool) -> None:
-    assert holds_value(text, value) is expected
+def test_contains_value(text: str, value: str, expected: bool) -> None:
+    assert contains_value(text, value) is expected
 
 
 def test_only_rows_with_a_value_count(make_row: MakeRow) -> None:

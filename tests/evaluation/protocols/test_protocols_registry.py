@@ -263,7 +263,7 @@ def test_a_row_without_scored_tokens_is_said(family) -> None:
     long = "where " * 600
     for make, tokens in ((prompts.tofu_row, 200), (prompts.open_unlearning_row, 512)):
         with pytest.raises(
-            UserError, match=r"a question of \d+ tokens leaves none of its answer to be scored as"
+            UserError, match=r"a question of \d+ tokens leaves no answer token to score under this protocol"
         ) as told:
             make(codec, long, "Lima")
         assert int(str(told.value).split()[3]) > tokens
@@ -393,7 +393,10 @@ def test_what_enters_a_key() -> None:
 
 def test_a_chat_template_is_refused_as_tofu() -> None:
     for template in ("chat", "auto"):
-        with pytest.raises(UserError, match=f"TOFU's code knows no chat templates .model.prompt.template={template}"):
+        with pytest.raises(
+            UserError,
+            match=f"evaluation.protocol=tofu does not support chat templates .model.prompt.template={template}",
+        ):
             prompts.check_tags(template)
     prompts.check_tags("Question: {question}\n")
 

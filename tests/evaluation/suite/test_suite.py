@@ -134,9 +134,9 @@ def test_every_number_of_every_role_is_there_or_missing_with_a_reason(model: Mak
         assert all(results.missing[role].values())
     assert results.values["retain"] == {}
     missing = results.missing
-    assert missing["unlearned"]["forget_quality"] == "not measured: there are no answers of the retain model"
-    assert missing["retain"]["model_utility"] == "there are no answers of the retain model"
-    assert missing["unlearned"]["retain/probability"] == "the unlearned model did not answer set 'retain'"
+    assert missing["unlearned"]["forget_quality"] == "not measured: this run has no predictions of the retain model"
+    assert missing["retain"]["model_utility"] == "this run has no predictions of the retain model"
+    assert missing["unlearned"]["retain/probability"] == "the unlearned model has no predictions on set 'retain'"
     assert "world_facts/truth_ratio" in missing["unlearned"]["model_utility"]
 
 
@@ -151,7 +151,7 @@ def test_no_wrong_answers(make_row: MakeRow) -> None:
     assert "no wrong (perturbed) answers" in results.missing["target"]["world_facts/probability"]
     assert "no wrong" not in results.missing["target"]["model_utility"]
     assert "retain/truth_ratio, real_authors/probability" in results.missing["target"]["model_utility"]
-    assert "lack wrong (perturbed) answers" in results.missing["target"]["forget_quality"]
+    assert "have no wrong (perturbed) answers" in results.missing["target"]["forget_quality"]
     assert results.missing["target"]["forget/value_accuracy"].startswith("no question of set 'forget' marks the words")
 
 
@@ -159,25 +159,25 @@ def test_a_diverged_model_is_told_not_averaged(make_row: MakeRow, model: MakeRow
     broken = [make_row("forget", i, truth=[math.nan], perturbed=[[-1.0]]) for i in range(2)]
     results = evaluate({"unlearned": broken, "retain": model()}, {}, truth_ratio_mean="geometric")
     missing = results.missing["unlearned"]
-    assert missing["forget/probability"].startswith("it came out as nan: some answers have a likelihood")
-    assert missing["forget/truth_ratio"].startswith("it came out as nan")
-    assert missing["forget_quality"].startswith("not measured: 2 of 2 truth ratios of the unlearned model are not num")
+    assert missing["forget/probability"].startswith("its value is nan: some answers have a likelihood")
+    assert missing["forget/truth_ratio"].startswith("its value is nan")
+    assert missing["forget_quality"].startswith("not measured: 2 of 2 truth ratios of the unlearned model are NaN")
     assert "forget_quality" in results.values["retain"]
 
 
 def test_different_questions_are_refused(model: MakeRows) -> None:
     rows = {"unlearned": model(), "retain": [row for row in model() if row.set != "forget" or row.index == 0]}
-    with pytest.raises(UserError, match="the unlearned model has 2 questions, the retain model 1"):
+    with pytest.raises(UserError, match="the unlearned model has 2 questions, the retain model has 1"):
         evaluate(rows, {}, truth_ratio_mean="geometric")
 
 
 def test_incomplete_set_names_the_role(make_row: MakeRow) -> None:
-    with pytest.raises(UserError, match="the target model's answers: set 'forget' holds index 0 not at all"):
+    with pytest.raises(UserError, match="predictions of the target model: set 'forget' contains index 0 not at all"):
         evaluate({"target": [make_row(index=1)]}, {}, truth_ratio_mean="geometric")
 
 
 def test_unknown_role_and_mean(model: MakeRows) -> None:
-    with pytest.raises(UserError, match="role 'base' was given; allowed are target, retain, unlearned"):
+    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, retain, unlearned"):
         evaluate({"base": model()}, {}, truth_ratio_mean="geometric")
     message = r"truth_ratio_mean=harmonic is invalid: expected one of geometric, arithmetic\. Did you mean arithmetic\?"
     with pytest.raises(UserError, match=message):
@@ -227,7 +227,7 @@ def test_min_k_plus_plus_wants_the_models_own_spread(members: MakeRows) -> None:
     results = evaluate({"target": alike}, {}, truth_ratio_mean="geometric")
     for share in (20, 40):
         reason = results.missing["target"][f"membership/min_k_plus_plus_{share}_auc"]
-        assert reason.startswith("not measured: the stored answers hold mean and deviation over the vocabulary with")
+        assert reason.startswith("not measured: the stored predictions have mean and standard deviation over the")
     # z = (-1 + .5) / 1 against (-2 + .5) / 1 and (-3 + .5) / 10: above the first, below the second
     own = [replace(row, truth=replace(row.truth, mean=(-0.5, -0.5), std=(1.0, 1.0))) for row in alike]
     own[3] = replace(own[3], truth=replace(own[3].truth, std=(10.0, 10.0)))
@@ -245,8 +245,8 @@ def test_membership_by_gradients(members: MakeRows) -> None:
     lacking = [*rows[:3], plain[3]]
     missing = evaluate({"target": lacking, "retain": plain}, {}, truth_ratio_mean="geometric").missing
     reason = (
-        "not measured: the gradient of {} was not taken: they come from a log, hold nothing but the end "
-        "token, or were answered with evaluation.gradient_norm=false"
+        "not measured: {} have no gradient norm: they come from a log, consist of the end token only, or "
+        "were predicted with evaluation.gradient_norm=false"
     )
     name = "membership/gradient_norm_auc"
     assert missing["target"][name] == reason.format("1 of 2 true answers of set 'holdout'")
@@ -254,21 +254,21 @@ def test_membership_by_gradients(members: MakeRows) -> None:
 
     broken = [*rows[:3], replace(rows[3], gradient=math.nan)]
     missing = evaluate({"target": broken}, {}, truth_ratio_mean="geometric").missing["target"]
-    assert missing[name].startswith("not measured: 1 of 4 scores of the target model are not numbers")
+    assert missing[name].startswith("not measured: 1 of 4 scores of the target model are NaN")
 
 
 def test_why_there_is_no_membership(members: MakeRows, model: MakeRows) -> None:
     every = members([1.0, 1.0], [2.0, 2.0])
     forget = [row for row in every if row.set == "forget"]
     missing = evaluate({"target": forget}, {}, truth_ratio_mean="geometric").missing
-    holdout = "there is no set 'holdout', questions of the forget set's kind that no model was trained on"
+    holdout = "the dataset has no set 'holdout': questions like the forget set's that no model was trained on"
     assert missing["target"]["membership/loss_auc"] == f"not measured: {holdout}"
     assert missing["target"]["privacy_leakage/min_k_40"] == f"not measured: {holdout}"
-    absent = "not measured: there are no answers of the retain model"
+    absent = "not measured: this run has no predictions of the retain model"
     assert missing["retain"]["membership/loss_auc"] == absent
 
     results = evaluate({"target": every, "retain": forget}, {}, truth_ratio_mean="geometric")
-    lacks = "not measured: the retain model did not answer set 'holdout'"
+    lacks = "not measured: the retain model has no predictions on set 'holdout'"
     assert results.values["target"]["membership/min_k_40_auc"] == 1.0
     assert results.missing["target"]["membership/reference_auc"] == lacks
     assert results.missing["target"]["privacy_leakage/min_k_40"] == lacks
@@ -282,7 +282,7 @@ def test_why_there_is_no_membership(members: MakeRows, model: MakeRows) -> None:
     assert reason.startswith("not measured: the attack's AUC on the retain model is 1, and privacy leakage divides by")
 
     missing = evaluate({"target": members([math.nan], [1.0])}, {}, truth_ratio_mean="geometric").missing
-    reason = "not measured: 1 of 2 scores of the target model are not numbers; did training diverge?"
+    reason = "not measured: 1 of 2 scores of the target model are NaN; did training diverge?"
     assert missing["target"]["membership/loss_auc"] == reason
 
 
@@ -321,12 +321,12 @@ def test_what_a_log_cannot_tell_is_missing(make_row: MakeRow) -> None:
     rows = [replace(row, truth=replace(row.truth, hits=(), mean=(), std=())) for row in rows]
     results = evaluate({"target": rows, "retain": rows}, {}, truth_ratio_mean="geometric")
     missing = results.missing["target"]
-    tokens = "2 of 2 true answers of set 'forget' are known by their mean loss alone, not token by token"
+    tokens = "2 of 2 true answers of set 'forget' have only a mean loss and no per-token likelihoods"
     for name in ("forget/exact_memorisation", "forget/extraction_strength"):
         assert missing[name] == f"{tokens}: they come from a log"
     for name in ("membership/min_k_20_auc", "membership/min_k_plus_plus_40_auc", "privacy_leakage/min_k_40"):
         assert missing[name] == f"not measured: {tokens}: they come from a log"
-    assert missing["forget/ended"].startswith("of 2 of 2 questions of set 'forget' nobody noted whether the model")
+    assert missing["forget/ended"].startswith("2 of 2 questions of set 'forget' have no stop reason of the")
     # mean losses are all that these need
     names = ("membership/loss_auc", "membership/zlib_auc", "membership/reference_auc", "forget/fluency")
     assert set(names) <= set(results.values["target"])
@@ -350,14 +350,14 @@ def test_memo_means() -> None:
     # the mean of 1 and 0.5 is 0.75, that of 0.2 and 0.4 is 0.3
     assert results.values["target"] == {"memo/answers": 0.75, "memo/candidates": pytest.approx(0.3)}
     assert results.values["unlearned"] == {"memo/answers": 0.25}
-    expected = "MEMO was not measured on the unlearned model's inverted answers"
+    expected = "the inverted answers have no MEMO scores of the unlearned model"
     assert results.missing["unlearned"]["memo/candidates"] == expected
-    assert results.missing["retain"]["memo/answers"] == "MEMO was not measured on the retain model's true answers"
+    assert results.missing["retain"]["memo/answers"] == "the true answers have no MEMO scores of the retain model"
 
 
 def test_memo_refuses_doubles() -> None:
     memo = {"target": {"answers": [scored("a", 1.0)], "again": [scored("a", 1.0)]}}
-    with pytest.raises(UserError, match="the target model has several MEMO scores of one text"):
+    with pytest.raises(UserError, match="MEMO scores of the target model are invalid: expected one per text"):
         evaluate({}, memo, truth_ratio_mean="geometric")
 
 
@@ -376,7 +376,7 @@ def test_json_round_trip(model: MakeRows) -> None:
     results = evaluate({"target": model(), "retain": model(0.3)}, {}, truth_ratio_mean="arithmetic")
     stored = json.loads(json.dumps(results_to_json(results), allow_nan=False))
     assert results_from_json(stored) == results
-    with pytest.raises(UserError, match="not stored results of this version"):
+    with pytest.raises(UserError, match="stored results do not match this version"):
         results_from_json({"values": {}})
 
 
@@ -415,7 +415,7 @@ def test_answers_without_any_word_are_not_measured(make_row: MakeRow) -> None:
     signs = [make_row("forget", 0, answer="!!!", text="!!!")]
     results = evaluate({"target": signs}, {}, truth_ratio_mean="geometric")
     assert results.missing["target"]["forget/rouge_l_recall"] == (
-        "not measured: none of 1 true answers of set 'forget' holds a word"
+        "not measured: none of 1 true answers of set 'forget' contains a word"
     )
     mixed = [*signs, make_row("forget", 1, answer="red sky", text="red")]
     results = evaluate({"target": mixed}, {}, truth_ratio_mean="geometric")

@@ -194,7 +194,7 @@ def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
         {"target": rows}, {}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
     )
     # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every draw
-    # of which the question said back holds no more
+    # of which the repeated question contains no more
     assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0), "facts_known": (0.0, 0.0)}}
     only_memo = intervals(
         {}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
@@ -207,7 +207,8 @@ def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
 )
 def test_arguments_out_of_range(bootstrap_samples: int, confidence_level: float) -> None:
     with pytest.raises(
-        UserError, match=r"^bootstrap_samples=\d+, confidence_level=\S+ is invalid: expected at least 1 sample and"
+        UserError,
+        match=r"^bootstrap_samples=\d+, confidence_level=\S+ is invalid: expected an integer of at least 1 and",
     ):
         intervals(
             {},
@@ -220,7 +221,7 @@ def test_arguments_out_of_range(bootstrap_samples: int, confidence_level: float)
 
 
 def test_roles_and_questions_are_checked(cell: MakeCell, make_row: MakeRow) -> None:
-    with pytest.raises(UserError, match="role 'base' was given; allowed are target, retain, unlearned"):
+    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, retain, unlearned"):
         intervals(
             {}, {"base": held(1, 0.0)}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.9, seed=0
         )

@@ -106,7 +106,7 @@ def test_every_number_by_hand(write: Write, capsys: pytest.CaptureFixture[str]) 
     for position, mean in enumerate(("geometric", "arithmetic")):
         expected = {name: float(values[position]) for name, values in BY_HAND.items()}
         assert numbers[mean] == pytest.approx(expected, rel=1e-12)
-    reason = "no log of a retain model was given to compare with: add --retain RETAIN"
+    reason = "it needs the log of a retain model: add --retain RETAIN"
     assert numbers["missing"] == {"forget_quality": reason}
 
 
@@ -142,7 +142,7 @@ def again(log: Path) -> Path:
 def test_a_log_is_not_its_own_retain_models(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     log, other = write("log.json", LOG), write("other.json", LOG)
     error = failure(capsys, log, "--retain", other)
-    assert error.startswith(f"error: --retain={other} holds the same log as LOG: forget quality would compare a model")
+    assert error.startswith(f"error: --retain={other} is invalid: expected the log of a model that was not trained")
 
 
 def test_every_number_is_defined_once_per_meaning(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,16 +167,16 @@ def test_a_log_of_the_forget_set_alone(write: Write, capsys: pytest.CaptureFixtu
         "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio", "forget_quality",
     }  # fmt: skip
     assert numbers["geometric"]["forget_quality"]["p"] == 1.0
-    assert numbers["missing"]["retain/probability"] == f"{log} holds no eval_log.json"
-    assert numbers["missing"]["world_facts/truth_ratio"] == f"{log} holds no eval_real_world_wo_options.json"
-    assert numbers["missing"]["model_utility"].startswith("it is made of nine numbers, of which these are missing: ret")
+    assert numbers["missing"]["retain/probability"] == f"{log} contains no eval_log.json"
+    assert numbers["missing"]["world_facts/truth_ratio"] == f"{log} contains no eval_real_world_wo_options.json"
+    assert numbers["missing"]["model_utility"].startswith("it combines nine metrics, of which these are missing: ret")
 
 
 def test_forget_quality_without_a_forget_part(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     whole, bare = write("whole.json", LOG), write("bare.json", {RETAIN: LOG[RETAIN]})
     for words in ((whole, "--retain", bare), (bare, "--retain", whole)):
         numbers = told(capsys, *words)
-        assert numbers["missing"]["forget_quality"] == f"{bare} holds no eval_log_forget.json"
+        assert numbers["missing"]["forget_quality"] == f"{bare} contains no eval_log_forget.json"
         assert "forget_quality" not in numbers["geometric"]
 
 
@@ -198,10 +198,10 @@ def test_tags_of_another_family_are_no_difference(write: Write, capsys: pytest.C
 def test_fewer_questions_are_refused(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     log, retain = write("log.json", LOG), write("retain.json", {FORGET: forget(1, 1)})
     error = failure(capsys, log, "--retain", retain)
-    assert f"{log} holds 3 forget questions, {retain} holds 2 forget questions; question 2 is the first that" in error
-    assert f"only {log} has: 'Question: Where does Cy live?\\n'. Forget quality needs the same questions" in error
+    assert f"{log} contains 3 forget questions, {retain} contains 2 forget questions; question 2 is the first" in error
+    assert f"in {log} only: 'Question: Where does Cy live?\\n'. Forget quality needs the same questions" in error
     assert "add --unpaired to compare all rows with all rows" in error
-    assert f"only {log} has" in failure(capsys, retain, "--retain", log)
+    assert f"in {log} only" in failure(capsys, retain, "--retain", log)
 
 
 def test_other_questions_and_answers_are_refused(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,17 +209,15 @@ def test_other_questions_and_answers_are_refused(write: Write, capsys: pytest.Ca
     other = copy.deepcopy(LOG)
     other[FORGET]["generated_text"]["1"][0] = "Question: Where did Bob die?\n"
     error = failure(capsys, log, "--retain", write("question.json", other))
-    assert (
-        r"question 1 is the first that differs: 'Question: Where was Bob born?\n' against 'Question: Where did" in error
-    )
+    assert r"question 1 is the first that differs: 'Question: Where was Bob born?\n' and 'Question: Where did" in error
     other = copy.deepcopy(LOG)
     other[FORGET]["generated_text"]["2"][2] = "in Rome"
     error = failure(capsys, log, "--retain", write("answer.json", other))
-    assert "the true answer of question 2 is the first that differs: 'in Bonn' against 'in Rome'" in error
+    assert "the true answer of question 2 is the first that differs: 'in Bonn' and 'in Rome'" in error
     tagged = {FORGET: forget(1, 1, 1, tags=("[INST] ", " [/INST]"))}
     tagged[FORGET]["generated_text"]["2"][2] = "in Rome"
     error = failure(capsys, log, "--retain", write("tagged.json", tagged))
-    assert "the true answer of question 2 is the first that differs: 'in Bonn' against 'in Rome'" in error
+    assert "the true answer of question 2 is the first that differs: 'in Bonn' and 'in Rome'" in error
 
 
 def test_blanks_do_not_count(write: Write) -> None:
@@ -234,7 +232,7 @@ def test_blanks_do_not_count(write: Write) -> None:
 def test_one_prompt_alone_has_no_tags(write: Write) -> None:
     sides = [read_log(write("one.json", {FORGET: forget(1, tags=tags)}), option="LOG") for tags in (TAGS, ("", "\n"))]
     with pytest.raises(
-        UserError, match=r"a holds 1 forget questions, b holds 1 .*question 0 is the first that differs"
+        UserError, match=r"a contains 1 forget questions, b contains 1 .*question 0 is the first that differs"
     ):
         check_same_log_questions(*sides, names=("a", "b"))
 
@@ -245,28 +243,34 @@ def test_words_of_one_question_are_no_tags(write: Write) -> None:
     for number, question in enumerate(("Who was that?", "Who was this?", "Who is it?")):
         sides[1]["generated_text"][str(number)][0] = question
     left, right = (read_log(write("one.json", {FORGET: side}), option="LOG") for side in sides)
-    with pytest.raises(UserError, match=r"question 0 is the first that differs: .*Ada born.* against 'Who was that"):
+    with pytest.raises(UserError, match=r"question 0 is the first that differs: .*Ada born.* and 'Who was that"):
         check_same_log_questions(left, right, names=("a", "b"))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; a log is a JSON object of at least one of eval_log_forget.json, eval_log.json, eval_real_auth"),
-        (" \n", "is empty; a log is"),
+        ("", "is empty; expected a JSON object of at least one of eval_log_forget.json, eval_log.json, eval_real_auth"),
+        (" \n", "is empty; expected a JSON object"),
         ("{nope", "is not valid JSON (Expecting property name"),
         ("[" * 100_000, "is not valid JSON (maximum recursion depth"),
-        ("[1]", "is no TOFU log: it holds a list; a log is"),
-        ("{}", "is no TOFU log: it holds none of the four parts but nothing; a log is"),
+        ("[1]", "is not a TOFU log: it contains a list; expected a JSON object"),
+        ("{}", "is not a TOFU log: it contains none of the four parts but nothing; expected"),
         ({"eval_log_forgot.json": {}}, "but 'eval_log_forgot.json'. Did you mean eval_log_forget.json?"),
-        (LOG[FORGET], "holds the columns of a single part, 'generated_text', 'avg_gt_loss', 'avg_paraphrased_loss', "),
-        ({FORGET: []}, "eval_log_forget.json: it holds a list, no table; a log is"),
+        (
+            LOG[FORGET],
+            "contains the columns of a single part, 'generated_text', 'avg_gt_loss', 'avg_paraphrased_loss', ",
+        ),
+        ({FORGET: []}, "eval_log_forget.json is not a table but a list; expected"),
         (
             {FORGET: {}},
             "eval_log_forget.json: column generated_text, avg_gt_loss, avg_paraphrased_loss, average_pertur",
         ),
-        ({FORGET: {**LOG[FORGET], "avg_gt_loss": [1]}}, "eval_log_forget.json: column avg_gt_loss holds a list; a log"),
-        ({FORGET: part()}, "eval_log_forget.json: it holds no rows; leave the part out or evaluate that set"),
+        (
+            {FORGET: {**LOG[FORGET], "avg_gt_loss": [1]}},
+            "eval_log_forget.json: column avg_gt_loss contains a list; exp",
+        ),
+        ({FORGET: part()}, "eval_log_forget.json has no rows; remove the part or evaluate that set"),
     ],
 )
 def test_no_log(write: Write, capsys: pytest.CaptureFixture[str], content: Any, message: str) -> None:
@@ -281,7 +285,7 @@ def test_a_column_that_is_missing(write: Write, capsys: pytest.CaptureFixture[st
     table = {column: values for column, values in LOG[AUTHORS].items() if column != "avg_gt_loss"}
     path = write("bad.json", {AUTHORS: {**table, "truth_ratio": {}}})
     error = failure(capsys, path)
-    assert f"LOG={path}, eval_real_author_wo_options.json: column avg_gt_loss is missing, it holds 'generated_" in error
+    assert f"LOG={path}, eval_real_author_wo_options.json: column avg_gt_loss is missing from 'generated_" in error
 
 
 @pytest.mark.parametrize(
@@ -291,39 +295,39 @@ def test_a_column_that_is_missing(write: Write, capsys: pytest.CaptureFixture[st
             "avg_gt_loss",
             "1",
             "0.5",
-            "row 1: avg_gt_loss holds '0.5', which is not a number; it must be a mean loss in nats",
+            "row 1: avg_gt_loss='0.5' is invalid: expected a mean loss in nats",
         ),
-        ("avg_gt_loss", "1", None, "row 1: avg_gt_loss holds None, which is not a number"),
-        ("avg_paraphrased_loss", "0", True, "row 0: avg_paraphrased_loss holds True, which is not a number"),
+        ("avg_gt_loss", "1", None, "row 1: avg_gt_loss=None is invalid: expected a mean loss"),
+        ("avg_paraphrased_loss", "0", True, "row 0: avg_paraphrased_loss=True is invalid: expected a mean loss"),
         (
             "avg_paraphrased_loss",
             "0",
             math.nan,
-            "row 0: avg_paraphrased_loss holds nan; a mean loss is a number of nats",
+            "row 0: avg_paraphrased_loss=nan is invalid: expected a mean loss in nats from 0 to 1000000",
         ),
         (
             "average_perturb_loss",
             "2",
             [1.0, -1.0],
-            "row 2: average_perturb_loss holds -1.0; a mean loss is a number of",
+            "row 2: average_perturb_loss=-1.0 is invalid: expected a mean loss in nats from 0",
         ),
         (
             "average_perturb_loss",
             "2",
             [1.0, math.inf],
-            "row 2: average_perturb_loss holds inf; a mean loss is a number",
+            "row 2: average_perturb_loss=inf is invalid: expected a mean loss in nats from 0",
         ),
         (
             "average_perturb_loss",
             "2",
             1.0,
-            "row 2: average_perturb_loss is 1.0; it must list the mean loss of each wro",
+            "row 2: average_perturb_loss=1.0 is invalid: expected a list of the wrong",
         ),
-        ("average_perturb_loss", "2", [], "row 2: average_perturb_loss is []; it must list"),
-        ("generated_text", "0", ["q", "a"], "row 0: generated_text is ['q', 'a']; it must be [question, generated tex"),
-        ("avg_gt_loss", "3", 1.0, "row 3: generated_text has no value; each row needs generated_text, avg_gt_loss, av"),
-        ("avg_gt_loss", "x", 1.0, "row 'x' is not a row number; rows are numbered 0, 1, 2 and so on"),
-        ("avg_gt_loss", "01", 1.0, "row '01' is not a row number"),
+        ("average_perturb_loss", "2", [], "row 2: average_perturb_loss=[] is invalid: expected a list"),
+        ("generated_text", "0", ["q", "a"], "row 0: generated_text=['q', 'a'] is invalid: expected [question, genera"),
+        ("avg_gt_loss", "3", 1.0, "row 3: generated_text has no value: expected generated_text, avg_gt_loss, avg"),
+        ("avg_gt_loss", "x", 1.0, "row number 'x' is invalid: expected 0, 1, 2 and so on"),
+        ("avg_gt_loss", "01", 1.0, "row number '01' is invalid"),
     ],
 )
 def test_rows_that_are_wrong(
@@ -339,7 +343,7 @@ def test_rows_that_are_wrong(
 def test_rows_with_a_gap(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     log = {FORGET: {column: {"0": values["0"], "2": values["2"]} for column, values in LOG[FORGET].items()}}
     error = failure(capsys, write("bad.json", log))
-    assert "eval_log_forget.json: row 1 is missing, though there are 2 rows up to 2; rows are numbered from 0" in error
+    assert "eval_log_forget.json: row 1 is missing from 2 rows up to 2: expected rows numbered from 0" in error
     for column in COLUMNS[1:]:
         log[FORGET][column]["1"] = LOG[FORGET][column]["1"]
     assert "row 1: generated_text has no value" in failure(capsys, write("bad.json", log))
@@ -347,7 +351,9 @@ def test_rows_with_a_gap(write: Write, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = failure(capsys, tmp_path / "nowhere.json")
-    assert "nowhere.json cannot be read (No such file or directory); give the path of a TOFU log: a log is" in error
+    assert (
+        "nowhere.json cannot be read (No such file or directory); give the path of a TOFU log, a JSON object" in error
+    )
     assert f"{tmp_path} is a folder; give a file in it" in failure(capsys, tmp_path)
     (tmp_path / "latin.json").write_bytes(b"\xff\xfd\x00")
     assert "latin.json is not UTF-8 (invalid start byte at byte " in failure(capsys, tmp_path / "latin.json")
@@ -357,7 +363,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     ("words", "message"),
     [
         ([], "the following arguments are required: LOG"),
-        (["a.json", "--unpaired"], "--unpaired says how to compare with a retain model's log: give it with --retain"),
+        (["a.json", "--unpaired"], "--unpaired requires --retain RETAIN"),
         (["a.json", "--ret", "b.json"], "unrecognized arguments: --ret b.json"),
     ],
 )
@@ -416,9 +422,7 @@ def test_unpaired_agrees_with_paired_on_equal_numbers() -> None:
 
 
 def test_unpaired_needs_ratios() -> None:
-    with pytest.raises(
-        UserError, match=r"given 0 truth ratios of the evaluated model and 1 of the .*at least 1 of each"
-    ):
+    with pytest.raises(UserError, match=r"got 0 truth ratios of the evaluated model and 1 of the .*at least 1 of each"):
         unpaired_forget_quality([], [1.0])
-    with pytest.raises(UserError, match="0 truth ratios of the evaluated model and 1 of the retain model are not num"):
+    with pytest.raises(UserError, match="0 truth ratios of the evaluated model and 1 of the retain model are NaN"):
         unpaired_forget_quality([0.0, 1.0], [math.nan])

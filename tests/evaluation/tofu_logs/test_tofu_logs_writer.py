@@ -154,19 +154,21 @@ def test_a_ratio_beyond_doubles_is_the_largest(make_row: MakeRow, tmp_path: Path
 def test_what_no_log_can_hold_is_refused(make_row: MakeRow) -> None:
     wrong = ((-1.0,),)
     with pytest.raises(
-        UserError, match=r"these answers hold 'holdout'; a TOFU log holds at least one of .*forget, ret"
+        UserError, match=r"these predictions contain 'holdout': expected at least one of the sets forget, ret"
     ):
         published_log([make_row("holdout", 0)])
-    with pytest.raises(UserError, match="these answers hold no rows; a TOFU log holds at least one of the sets"):
+    with pytest.raises(UserError, match="these predictions contain no rows: expected at least one of the sets"):
         published_log([])
-    with pytest.raises(UserError, match=r"question 1 of set 'forget' has no wrong \(perturbed\) answers; a TOFU log"):
+    with pytest.raises(UserError, match=r"question 1 of set 'forget' has no wrong \(perturbed\) answers: a TOFU log"):
         published_log([make_row(index=0, perturbed=wrong), make_row(index=1)])
-    with pytest.raises(UserError, match="set 'forget' holds index 0 not at all"):
+    with pytest.raises(UserError, match="set 'forget' contains index 0 not at all"):
         published_log([make_row(index=1, perturbed=wrong)])
-    with pytest.raises(UserError, match="question 0 of set 'forget': its paraphrase has 0 scored tokens; at least 1"):
+    with pytest.raises(
+        UserError, match="question 0 of set 'forget': its paraphrase has 0 scored tokens: expected at least 1"
+    ):
         published_log([make_row(paraphrase=(), perturbed=wrong)])
     for bad in (math.nan, -math.inf):
-        message = r"question 0 of set 'forget': the mean loss of its wrong answer 1 is (nan|inf); .* did training div"
+        message = r"question 0 of set 'forget': the mean loss of its wrong answer 1 is (nan|inf): .* did training div"
         with pytest.raises(UserError, match=message):
             published_log([make_row(perturbed=(*wrong, (-1.0, bad)))])
 
@@ -177,9 +179,7 @@ def test_writing_twice_changes_nothing_and_other_content_stays(rows: list[Answer
     os.utime(path, (1, 1))
     write_log(path, log, option="--write")
     assert path.stat().st_mtime == 1
-    with pytest.raises(
-        UserError, match=r"--write=\S*out\.json is there and holds something else; name another file or"
-    ):
+    with pytest.raises(UserError, match=r"--write=\S*out\.json exists with other content: choose another file or"):
         write_log(path, published_log(rows[:2]), option="--write")
     assert json.loads(path.read_text(encoding="utf-8")) == log
     assert list(tmp_path.iterdir()) == [path]
@@ -195,7 +195,7 @@ def test_a_write_that_fails_leaves_nothing(
 
     monkeypatch.setattr(module.Path, "write_bytes", full)
     with pytest.raises(
-        UserError, match=r"--write=\S*out\.json cannot be written \(No space left on device\); name a f"
+        UserError, match=r"--write=\S*out\.json cannot be written \(No space left on device\): choose a f"
     ):
         write_log(tmp_path / "out.json", published_log(rows), option="--write")
     assert list(tmp_path.iterdir()) == []
@@ -230,37 +230,37 @@ def test_mistakes_of_the_command(
     stored, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     write_rows(stored, rows)
     nowhere = failure(capsys, tmp_path / "nowhere.jsonl", "--write", out)
-    assert "nowhere.jsonl: run the stage `predict` first" in nowhere
+    assert "nowhere.jsonl does not exist: run the stage `predict` first" in nowhere
     error = failure(capsys, tmp_path, "--write", out)
-    assert (
-        "is not a file of stored answers; --write needs the rows.jsonl of a `predict` stage, such as outputs/" in error
-    )
+    assert "is invalid: expected with --write the rows.jsonl of a `predict` stage, such as outputs/" in error
     (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\n")
     error = failure(capsys, tmp_path / "latin.jsonl", "--write", out)
-    assert "latin.jsonl is not UTF-8 (invalid start byte); name the rows.jsonl of a `predict` stage" in error
+    assert "latin.jsonl is not UTF-8 (invalid start byte); give the rows.jsonl of a `predict` stage" in error
     (tmp_path / "cut.jsonl").write_text('{"set": "forget"', encoding="utf-8")
     assert "line 1 of " in failure(capsys, tmp_path / "cut.jsonl", "--write", out)
     assert not out.exists()
     error = failure(capsys, stored, "--write", tmp_path / "none" / "out.json")
-    assert "out.json cannot be written (No such file or directory); name a file in a folder that is there" in error
+    assert (
+        "out.json cannot be written (No such file or directory): choose a file in an existing, writable folder" in error
+    )
     error = failure(capsys, stored, "--write", stored)
-    assert "rows.jsonl is there and holds something else" in error
+    assert "rows.jsonl exists with other content" in error
     error = failure(capsys, stored)
     assert "is not valid JSON" in error
-    assert "Answers stored by a run become a log with --write OUT.json; score that" in error
+    assert "To evaluate predictions of a run, convert them with --write OUT.json first" in error
 
     def closed(path: Path) -> list[AnswerRow]:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("meow_lightning.evaluation.__main__.read_rows", closed)
     error = failure(capsys, stored, "--write", out)
-    assert "rows.jsonl cannot be read (Permission denied); name a rows.jsonl that is yours to read" in error
+    assert "rows.jsonl cannot be read (Permission denied); change its permissions or give another rows.jsonl" in error
 
 
 def test_the_command_writes_or_scores(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["rows.jsonl", "--write", "out.json", "--retain", "retain.json"])
-    assert "--write makes a log and scores nothing: leave --retain out, then score" in capsys.readouterr().err
+    assert "--write only converts predictions: omit --retain, then evaluate" in capsys.readouterr().err
 
 
 DATA = os.environ.get("MEOW_DATA_DIR")

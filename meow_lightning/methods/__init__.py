@@ -1,1 +1,1 @@
-"""Unlearning methods, one per file. A method says which streams it reads and gives the parts of its loss."""
+"""Unlearning methods, one per file. A method declares the streams that it reads and computes the parts of its loss."""

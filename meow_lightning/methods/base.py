@@ -19,13 +19,14 @@ class BaseMethod:
             with a refusal). An epoch is one pass over the first. ``inverted`` makes the pipeline generate, score and
             select inverted facts. Empty: nothing is trained.
         paired: Streams whose rows correspond one to one to those of the first.
-        reference: What is needed of the frozen start model: ``logprobs``, its log-probabilities of the answers of the
-            forget, idk and inverted streams (``TokenBatch.ref_logps_B``; computed once, no second model in memory);
-            ``model``, the model itself, passed to ``loss``; ``both``.
-        surrogate: Parts whose value is not the objective that their gradient minimizes: they contain detached weights.
+        reference: Data that the loss needs of the frozen start model: ``logprobs``, its log-probabilities of answers
+            of the forget, idk and inverted streams (``TokenBatch.ref_logps_B``; computed once, no second model in
+            memory); ``model``, the model itself, passed to ``loss``; ``both``.
+        surrogate: Parts whose value is not the objective that their gradient minimizes, since they contain detached
+            weights.
         start: The model that training starts from: ``target`` or ``retain``.
-        version: Raised when the same options give another model; subclasses inherit it, and it enters the key of the
-            unlearned model.
+        version: Increased when the same options give another model; subclasses inherit it, and it is part of the
+            unlearned model's key.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
@@ -45,7 +46,7 @@ class BaseMethod:
                 outputs need no gradient.
 
         Raises:
-            TypeError: Always, here: a method with streams must define its loss.
+            TypeError: Always; a method with streams must override it.
         """
         raise TypeError(f"{type(self).__name__} has the streams {self.streams} but defines no loss")
 
@@ -60,7 +61,7 @@ class BaseMethod:
         """
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
-        """Update internal state after a step; the default does nothing. That state belongs in :meth:`state_dict`.
+        """Update internal state, which :meth:`state_dict` must return, after a step; the default does nothing.
 
         Args:
             values: ``sum / count`` of each part over the global batch, identical in all processes.

@@ -24,8 +24,8 @@ class CEU(BaseMethod):
     tokens, the only count that a global batch has, so a step is smaller by the share of first tokens.
 
     Args:
-        skip_first: Whether to exclude the first answer token of every row, as published: it says more about how answers
-            begin than about the fact.
+        skip_first: Whether to exclude the first answer token of every row, as published: it depends more on how answers
+            begin than on the fact.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)
@@ -42,11 +42,11 @@ class CEU(BaseMethod):
         true_N1 = ids_N[:, None]  # noqa: N806
         others_N = logits_NV.scatter(-1, true_N1, float("-inf")).logsumexp(-1)  # noqa: N806
         unlikely_N = -logsigmoid(others_N - logits_NV.gather(-1, true_N1).squeeze(-1))  # noqa: N806
-        kept_N = unlikely_N[~_first(rows)] if self.skip_first else unlikely_N  # noqa: N806
-        return {"forget": LossPart(sum=kept_N.sum(), stream="forget", per="token")}
+        scored_N = unlikely_N[~_is_first(rows)] if self.skip_first else unlikely_N  # noqa: N806
+        return {"forget": LossPart(sum=scored_N.sum(), stream="forget", per="token")}
 
 
-def _first(rows: TokenBatch) -> torch.Tensor:
+def _is_first(rows: TokenBatch) -> torch.Tensor:
     """Mark scored tokens that are the first of their row, shape (N,)."""
     loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
     return (loss_mask_BT.cumsum(-1) == 1)[loss_mask_BT]

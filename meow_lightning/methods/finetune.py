@@ -31,7 +31,7 @@ class FineTuneUntilKnown(FineTune):
     Args:
         known: Threshold in nats per answer token, 0 or more.
         steps_per_epoch: Optimizer steps per epoch, 1 or more.
-        least: Minimum number of steps.
+        least: Minimum number of optimizer steps.
     """
 
     def __init__(self, *, known: float, steps_per_epoch: int, least: int) -> None:

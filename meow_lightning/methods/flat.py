@@ -15,9 +15,9 @@ from meow_lightning.types import Batch, LossPart, LossParts, TokenBatch
 if TYPE_CHECKING:
     import torch
 
-Curve = Callable[["torch.Tensor"], "torch.Tensor"]
+Term = Callable[["torch.Tensor"], "torch.Tensor"]
 # By divergence: -g(P), minimized on refusals, and f*(g(P)), minimized on true answers.
-CURVES: dict[str, tuple[Curve, Curve]] = {
+TERMS: dict[str, tuple[Term, Term]] = {
     "kl": (lambda p: -p, lambda p: (p - 1).exp()),
     "tv": (lambda p: -p.tanh() / 2, lambda p: p.tanh() / 2),
     "js": (lambda p: -p.sigmoid().log() - math.log(2), lambda p: p - p.sigmoid().log() - math.log(2)),
@@ -42,8 +42,8 @@ class Flat(BaseMethod):
 
     "LLM Unlearning via Loss Adjustment with Only Forget Data", Wang et al., ICLR 2025. Published code takes P over all
     positions, diluting it by prompts and padding, and averages P over the batch before f*; here P is the mean over the
-    answer only and f* is applied per question. Its other divergences push refusals down and are not supported. While
-    refusals are unlikely, P_e and its gradient are almost 0.
+    answer only and f* is applied per question. Its other divergences make refusals less likely and are not supported.
+    While refusals are unlikely, P_e and its gradient are almost 0.
 
     Args:
         divergence: ``kl``, ``tv``, ``js`` or ``pearson``.
@@ -56,14 +56,14 @@ class Flat(BaseMethod):
     paired: ClassVar[tuple[str, ...]] = ("idk",)
 
     def __init__(self, *, divergence: str) -> None:
-        self.divergence = check_choice("method.divergence", divergence, CURVES)
+        self.divergence = check_choice("method.divergence", divergence, TERMS)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return two parts per question: ``idk``, -g(P_e), and ``forget``, f*(g(P_f))."""
-        refusal, answer = CURVES[self.divergence]
+        refusal_term, answer_term = TERMS[self.divergence]
         forget, idk = batch["forget"], batch["idk"]
-        refused_B = refusal(_mean_probability(model, idk)) * rows_with_targets(idk)  # noqa: N806
-        answered_B = answer(_mean_probability(model, forget)) * rows_with_targets(forget)  # noqa: N806
+        refused_B = refusal_term(_mean_probability(model, idk)) * rows_with_targets(idk)  # noqa: N806
+        answered_B = answer_term(_mean_probability(model, forget)) * rows_with_targets(forget)  # noqa: N806
         return {
             "idk": LossPart(sum=refused_B.sum(), stream="forget", per="row"),
             "forget": LossPart(sum=answered_B.sum(), stream="forget", per="row"),

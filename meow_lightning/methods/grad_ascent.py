@@ -1,4 +1,4 @@
-"""Gradient ascent: the oldest baseline (TOFU, arXiv 2401.06121, section 4)."""
+"""Gradient ascent: the simplest baseline (TOFU, arXiv 2401.06121, section 4)."""
 
 from __future__ import annotations
 

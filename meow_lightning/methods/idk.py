@@ -16,7 +16,7 @@ class Idk(BaseMethod):
     """L = CE(refusals to the forget set's questions) + w * CE(retain), as many retain rows as refusals in a step.
 
     Each term is a mean over its own tokens, as in the paper. Published code takes one mean over the tokens of both,
-    where the refusals, being short, weigh less than the retained answers.
+    where the short refusals weigh less than the retain answers.
 
     Args:
         retain_weight: w, 0 or more.

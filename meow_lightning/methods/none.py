@@ -1,4 +1,4 @@
-"""No unlearning: the unmodified target model, the baseline of every table."""
+"""No unlearning: the unmodified target model, the baseline in every table."""
 
 from __future__ import annotations
 

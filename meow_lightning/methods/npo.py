@@ -21,7 +21,7 @@ class Npo(BaseMethod):
     here it is one number per row, computed once.
 
     Args:
-        beta: Above 0, per nat; the smaller, the longer a forgotten answer is still pushed down.
+        beta: Above 0, per nat; the smaller, the longer a forgotten answer still gets a gradient.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("forget",)

@@ -44,7 +44,7 @@ def preference_loss(margin_B: torch.Tensor, rows: TokenBatch, *, beta: float, st
 
     The factor 2 / beta is that of NPO (arXiv 2404.05868): a row's gradient with respect to its margin is
     -2 sigmoid(-beta * margin), so it starts at -1 for any beta. For beta -> 0 the term is linear in the margin (up to
-    the constant (2 / beta) log 2); for beta -> infinity a positive margin costs 0 and a negative one twice its size.
+    the constant (2 / beta) log 2); for beta -> infinity a positive margin costs 0 and a negative one 2 |margin|.
 
     Args:
         margin_B: The margin to increase, in nats.

@@ -49,17 +49,17 @@ class Rmu(BaseMethod):
         import torch
 
         device, training = next(model.parameters()).device, model.training
-        one = torch.zeros((1, 1), dtype=torch.long, device=device)
+        token = torch.zeros((1, 1), dtype=torch.long, device=device)
         model.eval()  # dropout would draw from the global random state
         hidden = hidden_states(
-            model, TokenBatch(one, one + 1, one, one), layers=decoder_layers(model), layer=self.layer
+            model, TokenBatch(token, token + 1, token, token), layers=decoder_layers(model), layer=self.layer
         )
         model.train(training)
-        below = {id(weight) for weight in _leaves(hidden)}
+        needed = {id(weight) for weight in _leaves(hidden)}
         for weight in model.parameters():
-            weight.requires_grad_(weight.requires_grad and id(weight) in below)
-        drawn = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(seed))
-        self._direction = drawn / drawn.norm()
+            weight.requires_grad_(weight.requires_grad and id(weight) in needed)
+        direction = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(seed))
+        self._direction = direction / direction.norm()
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return two parts: ``forget`` and ``retain``.
@@ -79,14 +79,14 @@ class Rmu(BaseMethod):
         # With adapters, the reference is the trained model with adapters disabled and has no layers of its own.
         reference_layers = decoder_layers(reference) or layers
         steered = hidden_states(model, forget, layers=layers, layer=self.layer)
-        kept = hidden_states(model, retain, layers=layers, layer=self.layer)
+        preserved = hidden_states(model, retain, layers=layers, layer=self.layer)
         with torch.no_grad():
             start = hidden_states(reference, retain, layers=reference_layers, layer=self.layer)
         offset = steered - self.steering * self._direction.to(steered)
         return {
             "forget": LossPart(sum=(offset**2).mean(-1).sum(), stream="forget", per="token"),
             "retain": LossPart(
-                sum=((kept - start) ** 2).mean(-1).sum(), stream="retain", per="token", weight=self.retain_weight
+                sum=((preserved - start) ** 2).mean(-1).sum(), stream="retain", per="token", weight=self.retain_weight
             ),
         }
 
@@ -101,4 +101,4 @@ def _leaves(result: torch.Tensor) -> Iterator[torch.Tensor]:
         seen.add(node)
         if hasattr(node, "variable"):
             yield node.variable
-        pending += [each for each, _ in node.next_functions]
+        pending += [parent for parent, _ in node.next_functions]

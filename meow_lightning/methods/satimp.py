@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class SatImp(BaseMethod):
     """L = -g * mean over forget tokens of sg[p^b1 (1 - p)^b2] nll + w * CE(retain), sg: no gradient through the weight.
 
-    p^b1 (saturation) spares forgotten tokens, (1 - p)^b2 (importance) easy ones. "Exploring Criteria of Loss
-    Reweighting to Enhance LLM Unlearning", Yang et al. 2025. The published YAML says g = .1 and w = 1, its README and
-    constructor the reverse; published runs use the YAML, and so do we. The part ``forget`` is as published: since no
+    p^b1 (saturation) down-weights forgotten tokens, (1 - p)^b2 (importance) easy ones. "Exploring Criteria of Loss
+    Reweighting to Enhance LLM Unlearning", Yang et al. 2025. The published YAML has g = .1 and w = 1, its README and
+    constructor the reverse; published runs use the YAML, as does this. The part ``forget`` is as published: since no
     gradient flows through the weight, its value may fall while the tokens' nll rises, so judge by the latter.
 
     Args:
@@ -38,9 +38,9 @@ class SatImp(BaseMethod):
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return two parts: ``forget``, the weighted nll, with weight -g, and ``retain``."""
         nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
-        known_BT = nll_BT.detach()  # noqa: N806
+        fixed_nll_BT = nll_BT.detach()  # noqa: N806
         # expm1: 1 - p keeps its digits where p is close to 1
-        weight_BT = (-self.beta1 * known_BT).exp() * (-(-known_BT).expm1()) ** self.beta2  # noqa: N806
+        weight_BT = (-self.beta1 * fixed_nll_BT).exp() * (-(-fixed_nll_BT).expm1()) ** self.beta2  # noqa: N806
         return {
             "forget": LossPart(
                 sum=(weight_BT * nll_BT).sum(), stream="forget", per="token", weight=-self.forget_weight

@@ -17,8 +17,8 @@ class TaskVector(BaseMethod):
     """Minimize L = CE(forget), then set theta = theta_start - a (theta_trained - theta_start) for every weight.
 
     "Editing Models with Task Arithmetic", Ilharco et al., ICLR 2023, section 3 (forgetting by negation). Training
-    learns the forget set: its curves show a model that knows more, not the resulting one. Untrained weights stay as
-    they are.
+    fits the forget set, so its curves describe the fine-tuned model and not the resulting one. Untrained weights do not
+    change.
 
     Args:
         alpha: a, scale of the negated task vector, 0 or more; 0 returns the start model.
@@ -51,8 +51,8 @@ class TaskVector(BaseMethod):
                 if stored is None:
                     raise ValueError(f"the start model has no weight named {' or '.join(aliases)}")
                 precision = torch.promote_types(weight.dtype, torch.float32)
-                first, trained = start[stored].to(weight.device, precision), weight.to(precision)
-                weight.copy_(first - self.alpha * (trained - first))
+                initial, trained = start[stored].to(weight.device, precision), weight.to(precision)
+                weight.copy_(initial - self.alpha * (trained - initial))
 
 
 def _with_and_without(names: list[str], prefix: str) -> list[str]:

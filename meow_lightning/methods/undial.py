@@ -19,8 +19,8 @@ class Undial(BaseMethod):
     Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models", Dong et al. 2024.
 
     Published code (open-unlearning) scores prompts and padding too, where the label -100 reduces entry V - 100 of the
-    vocabulary; below 100 entries it fails. Here only answer tokens count. It also computes a retain term with weight 0;
-    here no retain rows are read.
+    vocabulary; with fewer entries it fails. Here only answer tokens count. It also computes a retain term with weight
+    0; here no retain rows are read.
 
     Args:
         beta: b, reduction of the true token's logit, 0 or more.

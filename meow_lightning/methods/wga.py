@@ -23,7 +23,7 @@ class Wga(BaseMethod):
     using it; here no reference is needed.
 
     Args:
-        beta: b, 0 or more; the larger, the less tokens are pushed that are nearly forgotten.
+        beta: b, 0 or more; the larger, the smaller the gradient of nearly forgotten tokens.
         retain_weight: w, 0 or more.
     """
 
@@ -37,8 +37,8 @@ class Wga(BaseMethod):
         nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
         # 0 where nothing is scored, since nll is 0 there; not expm1, whose gradient is 0 if p^b is below rounding
         # error.
-        lowered_BT = ((-self.beta * nll_BT).exp() - 1) / self.beta if self.beta else -nll_BT  # noqa: N806
+        value_BT = ((-self.beta * nll_BT).exp() - 1) / self.beta if self.beta else -nll_BT  # noqa: N806
         return {
-            "forget": LossPart(sum=lowered_BT.sum(), stream="forget", per="token"),
+            "forget": LossPart(sum=value_BT.sum(), stream="forget", per="token"),
             "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
         }

@@ -92,7 +92,7 @@ def test_a_tokenizer_of_another_vocabulary(told, facts, model):
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({**settings, "vocab_size": 100}))
     text = told(*own(facts, model))
-    assert "tokens and the model has embeddings for 100: they do not belong together" in text
+    assert "tokens and the model has embeddings for 100: they do not match" in text
 
 
 def test_weights_that_are_cut_off(told, facts, model):

@@ -1,4 +1,4 @@
-"""Checks of a model's folder, from its files and without loading weights."""
+"""Checks of a model's folder from its files, without loading weights."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 POINTER = b"version https://git-lfs"
 FLASH = "flash_attention_2"
-PLAIN_TYPES = ("F64", "F32", "F16", "BF16")
-TABLES = ("rotary_emb.inv_freq", "masked_bias")
-ROLES = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
+UNPACKED_DTYPES = ("F64", "F32", "F16", "BF16")
+BUFFERS = ("rotary_emb.inv_freq", "masked_bias")
+EXPECTED = "a folder as save_pretrained writes it (config.json, *.safetensors, tokenizer files)"
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a file's JSON object; empty if the file does not exist.
 
     Raises:
-        UserError: The file contains something else.
+        UserError: The file does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: not JSON ({error}); download or save the model again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it contains no JSON object; download or save the model again")
+        raise UserError(f"{path} is damaged: not a JSON object; download or save the model again")
     return content
 
 
@@ -44,7 +44,9 @@ def shards(folder: Path) -> list[Path]:
         return [folder / "model.safetensors"]
     index = read(folder / INDEX).get("weight_map", {})
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
-        raise UserError(f"{folder / INDEX} is damaged: its weight_map names no files; download or save the model again")
+        raise UserError(
+            f"{folder / INDEX} is damaged: its weight_map does not map to file names; download or save the model again"
+        )
     return [folder / name for name in sorted(set(index.values()))]
 
 
@@ -56,7 +58,7 @@ def missing_weights(folder: Path) -> str | None:
             "contains adapters (adapter_config.json), not a model; merge them first (merge_and_unload, save_pretrained)"
         )
     if not (folder / "config.json").is_file():
-        return f"has no config.json; give {ROLES}"
+        return f"has no config.json; give {EXPECTED}"
     files = shards(folder)
     if not files:
         if named := sorted(path.name for path in folder.glob("*.safetensors")):
@@ -65,13 +67,12 @@ def missing_weights(folder: Path) -> str | None:
         if pickles:
             return (
                 f"has its weights only as pickle ({pickles[0]}), which can run arbitrary code when loaded; if you "
-                "trust it, convert "
-                "it once: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
+                "trust it, convert it once: AutoModelForCausalLM.from_pretrained(…).save_pretrained(FOLDER)"
             )
-        return f"has no weights; give {ROLES}"
+        return f"has no weights; give {EXPECTED}"
     for path in files:
         if not path.is_file():
-            return f"lacks {path.name}, named in its index; download or save the model again"
+            return f"has no {path.name}, which its index names; download or save the model again"
         if (damage := _damage(path)) is not None:
             return f"has a damaged {path.name} ({damage}); download or save the model again"
     return _misplaced(folder, files) or _packed(folder, files)
@@ -98,18 +99,17 @@ def _packed(folder: Path, files: list[Path]) -> str | None:
     """Describe weights in a packed data type that cannot be read; ``None`` if all are plain numbers."""
     if read(folder / "config.json").get("quantization_config"):
         return None  # transformers knows how to unpack them
-    odd = [
+    packed = [
         (name, entry["dtype"])
         for path in files
         for name, entry in header(path).items()
-        if name.endswith("weight") and entry["dtype"] not in PLAIN_TYPES
+        if name.endswith("weight") and entry["dtype"] not in UNPACKED_DTYPES
     ]
-    if not odd:
+    if not packed:
         return None
     return (
-        f"has {len(odd)} weights as {odd[0][1]} (first: {odd[0][0]}) and its config.json names no "
-        "quantization_config, so their values cannot be decoded; provide the model in float32, bfloat16 or "
-        "float16"
+        f"has {len(packed)} weights as {packed[0][1]} (first: {packed[0][0]}) and its config.json names no "
+        "quantization_config, so their values cannot be decoded; provide the model in float32, bfloat16 or float16"
     )
 
 
@@ -128,7 +128,7 @@ def parameters(folder: Path) -> int:
         math.prod(entry["shape"])
         for path in shards(folder)
         for name, entry in header(path).items()
-        if name != "__metadata__" and not name.endswith(TABLES) and len(entry["shape"]) < 4
+        if name != "__metadata__" and not name.endswith(BUFFERS) and len(entry["shape"]) < 4
     )
 
 
@@ -149,7 +149,7 @@ def _damage(path: Path) -> str | None:
 
 
 def missing_tokenizer(folder: Path) -> str | None:
-    """Explain why a folder has no tokenizer; ``None`` if it has one."""
+    """Describe which tokenizer files a folder lacks; ``None`` if it has a tokenizer."""
     if any((folder / name).is_file() for name in TOKENIZERS):
         return None
     return f"has no tokenizer ({', '.join(TOKENIZERS)})"
@@ -179,14 +179,13 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
     if not check_tokenizer_fits(weights, tokenizer):
         raise UserError(
             f"{option}: the tokenizer in {tokenizer} has {(largest_id(tokenizer) or 0) + 1} tokens and the model has "
-            f"embeddings for {embeddings(weights)}: they do not belong together; set model.tokenizer to the folder "
-            "where the "
-            "right one is"
+            f"embeddings for {embeddings(weights)}: they do not match; set model.tokenizer to the folder of the right "
+            "one"
         )
 
 
 def check_attention(option: str, attention: str, *, dtype: str, gpu: bool) -> None:
-    """Reject an unusable attention implementation, which transformers would only notice when it loads a model.
+    """Reject an unusable attention implementation, which transformers detects only when it loads a model.
 
     Args:
         option: The option, such as ``model.attention``.
@@ -219,8 +218,8 @@ def names_end_token(tokenizer: Path) -> bool:
     """Whether a tokenizer has an end token."""
     config = read(tokenizer / "tokenizer_config.json")
     # Model-specific classes have a built-in end token; generic ones only that of the file.
-    speaks = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
-    return speaks or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
+    built_in = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return built_in or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
 
 
 def has_chat_template(tokenizer: Path) -> bool:
@@ -232,7 +231,7 @@ def has_chat_template(tokenizer: Path) -> bool:
 
 
 def embeddings(weights: Path) -> int | None:
-    """Return the number of a model's token embeddings; ``None`` if its config does not say."""
+    """Return the number of a model's token embeddings; ``None`` if its config does not give it."""
     config = read(weights / "config.json")
     size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
     return int(size) if isinstance(size, int) else None
@@ -249,7 +248,9 @@ def largest_id(tokenizer: Path) -> int | None:
         ids += [added["id"] for added in content.get("added_tokens", [])]
         return max(ids) if ids else None
     except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: it describes no tokens; download or save the tokenizer again") from error
+        raise UserError(
+            f"{path} is damaged: it has no readable vocabulary; download or save the tokenizer again"
+        ) from error
 
 
 def link(weights: Path, tokenizer: Path, folder: Path) -> None:
@@ -258,22 +259,22 @@ def link(weights: Path, tokenizer: Path, folder: Path) -> None:
     Links cost no disk space; if the files change or vanish, the store notices and discards the result.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = [path for path in weights.glob("*.json") if path.is_file() and not _of_tokenizer(path)]
-    spoken = [path for path in tokenizer.iterdir() if path.is_file() and _of_tokenizer(path)]
-    for path in (*config, *shards(weights), *spoken):
-        place = folder / path.name
-        place.unlink(missing_ok=True)
-        place.symlink_to(path.resolve())
+    configs = [path for path in weights.glob("*.json") if path.is_file() and not _is_tokenizer_file(path)]
+    tokenizer_files = [path for path in tokenizer.iterdir() if path.is_file() and _is_tokenizer_file(path)]
+    for path in (*configs, *shards(weights), *tokenizer_files):
+        target = folder / path.name
+        target.unlink(missing_ok=True)
+        target.symlink_to(path.resolve())
     if not (tokenizer / "tokenizer_config.json").is_file():
-        # Old tokenizers have no config; an empty one is equivalent to transformers, and completes the result.
-        settings = folder / "tokenizer_config.json"
-        settings.unlink(missing_ok=True)
-        settings.write_text("{}\n", encoding="utf-8")
+        # Old tokenizers have no config; transformers treats an empty one the same, and the folder is then complete.
+        config_path = folder / "tokenizer_config.json"
+        config_path.unlink(missing_ok=True)
+        config_path.write_text("{}\n", encoding="utf-8")
 
 
-def _of_tokenizer(path: Path) -> bool:
+def _is_tokenizer_file(path: Path) -> bool:
     """Whether a file belongs to a tokenizer and not to weights."""
-    names = (
+    prefixes = (
         "vocab",
         "merges",
         "special_tokens",
@@ -283,4 +284,4 @@ def _of_tokenizer(path: Path) -> bool:
         "spiece",
         "sentencepiece",
     )
-    return path.name.startswith(names) and path.suffix in (".json", ".txt", ".model", ".jinja")
+    return path.name.startswith(prefixes) and path.suffix in (".json", ".txt", ".model", ".jinja")

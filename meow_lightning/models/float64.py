@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
 
-class Rotary(torch.nn.Module):
+class Float64RotaryEmbedding(torch.nn.Module):
     """Cosines and sines of the default rotary embedding, in float64.
 
     With frequencies ``f_i = theta ** (-2 i / d)``: ``cos(position * f_i)`` and ``sin(position * f_i)``, each twice, in
@@ -22,21 +22,21 @@ class Rotary(torch.nn.Module):
 
     def __init__(self, *, theta: float, width: int) -> None:
         super().__init__()
-        even = torch.arange(0, width, 2, dtype=torch.float64)
-        self.register_buffer("inv_freq", theta ** (-even / width), persistent=False)
+        exponents = torch.arange(0, width, 2, dtype=torch.float64)
+        self.register_buffer("inv_freq", theta ** (-exponents / width), persistent=False)
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute (cos_BTD, sin_BTD) of positions (B, T), in the dtype of ``x``."""
         angles = position_ids[..., None].double() * self.inv_freq.double()
-        both = torch.cat((angles, angles), dim=-1)
-        return both.cos().to(x.dtype), both.sin().to(x.dtype)
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 
 
 def float64_forward(model: PreTrainedModel) -> None:
     """Make a Llama with float64 weights compute everything in float64; other architectures are left unchanged.
 
-    Otherwise float32 rounding (1e-7) enters in every layer, and training amplifies it until two machines disagree.
+    Otherwise float32 rounding (1e-7) enters in every layer, and training amplifies it until machines disagree.
     """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -48,4 +48,4 @@ def float64_forward(model: PreTrainedModel) -> None:
                 config = child.config
                 width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
                 theta = float(config.rope_parameters["rope_theta"])  # type: ignore[index, arg-type]
-                setattr(parent, name, Rotary(theta=theta, width=width))
+                setattr(parent, name, Float64RotaryEmbedding(theta=theta, width=width))

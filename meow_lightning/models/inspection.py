@@ -2,7 +2,7 @@
 
 Runs in a separate process: planning does not import torch, and a chat template is a program by the checkpoint's author,
 which may not terminate or fill the memory. ``python -m meow_lightning.models.inspection FOLDER`` reads ``task.json``
-there and writes ``found.json``.
+there and writes ``result.json``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 from meow_lightning.errors import UserError
 
-PATIENCE = 30  # seconds for rendering a chat template with one question; ordinary ones take milliseconds
-MEMORY = 2 * 2**30  # bytes available to it
-EACH = 0.05  # additional seconds per row
+TEMPLATE_SECONDS = 30  # for rendering a chat template with one question; ordinary ones take milliseconds
+TEMPLATE_MEMORY = 2 * 2**30  # bytes available to it
+ROW_SECONDS = 0.05  # additional, per row
 QUESTION = "Which question is this?"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +40,7 @@ class Candidate:
         prompt: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date``.
         attention: The attention implementation of transformers to use; ``None`` for its default.
         rows: (question, answer) of everything that it will be trained on or prompted with.
-        chats: Whether it is prompted as a chat model, so that a missing chat template deserves a warning.
+        chats: Whether it is prompted as a chat model; a missing chat template then gives a note.
     """
 
     name: str
@@ -53,54 +53,55 @@ class Candidate:
 
 
 def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
-    """Return what readers of the results must know about the models, one sentence each.
+    """Inspect models and return notes for readers of the results, one sentence each.
 
     Raises:
         UserError: A model is not a causal language model, is incomplete, has a chat template that does not terminate,
             or a row contains a special token or exceeds its context.
         RuntimeError: The inspecting process crashed.
     """
-    with tempfile.TemporaryDirectory(prefix="meow-examine-") as folder:
-        task, found = Path(folder, "task.json"), Path(folder, "found.json")
-        request = {"patience": PATIENCE, "candidates": [asdict(each) for each in candidates]}
+    with tempfile.TemporaryDirectory(prefix="meow-inspect-") as folder:
+        task, output = Path(folder, "task.json"), Path(folder, "result.json")
+        request = {"seconds": TEMPLATE_SECONDS, "candidates": [asdict(candidate) for candidate in candidates]}
         task.write_text(json.dumps(request), encoding="utf-8")
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         quiet = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "meow_lightning.models.inspection", folder], capture_output=True, text=True,
             errors="replace", check=False, env={**os.environ, **quiet, "PYTHONPATH": path},
         )  # fmt: skip
-        result = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
+        result = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     if "error" in result:
         raise UserError(result["error"])
-    if done.returncode == -signal.SIGALRM:
+    if process.returncode == -signal.SIGALRM:
         raise UserError(
-            f"{result['at']}: its chat template did not terminate within {result['seconds']} seconds; set "
+            f"{result['model']}: its chat template did not terminate within {result['seconds']} seconds; set "
             "model.prompt.template to a text with {question} once, or use a model with a simpler template"
         )
-    if done.returncode == -signal.SIGKILL:
-        raise UserError(f"inspecting {', '.join(each.name for each in candidates)} was killed (out of memory?)")
-    if done.returncode:
-        raise RuntimeError(f"inspecting models ended with status {done.returncode}\n{done.stderr[-4000:]}")
+    if process.returncode == -signal.SIGKILL:
+        raise UserError(
+            f"inspecting {', '.join(candidate.name for candidate in candidates)} was killed (out of memory?)"
+        )
+    if process.returncode:
+        raise RuntimeError(f"inspecting models ended with status {process.returncode}\n{process.stderr[-4000:]}")
     return list(result["notes"])
 
 
-def _notes(candidate: Candidate, at: Path, patience: int) -> list[str]:
+def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
     from meow_lightning.models.load import read_model_files
 
     model = read_model_files(
         Path(candidate.weights), Path(candidate.tokenizer), name=candidate.name, attention=candidate.attention
     )
-    with _bounded(at, candidate.name, seconds=patience):
+    with _bounded(output, candidate.name, seconds=seconds):
         codec = model.codec(candidate.prompt)
-        taken = len(codec.prompt_ids(QUESTION))
-    if taken >= codec.context:
+        tokens = len(codec.prompt_ids(QUESTION))
+    if tokens >= codec.context:
         raise UserError(
-            f"{candidate.name}: its prompt takes {taken} tokens around a question and the model's context is "
-            f"{codec.context}; "
-            "set model.prompt.template to a text with {question} once"
+            f"{candidate.name}: its prompt with a short question takes {tokens} tokens and the model's context is "
+            f"{codec.context}; set model.prompt.template to a text with {{question}} once"
         )
-    with _bounded(at, candidate.name, seconds=patience + int(EACH * len(candidate.rows))):
+    with _bounded(output, candidate.name, seconds=seconds + int(ROW_SECONDS * len(candidate.rows))):
         try:
             for question, answer in candidate.rows:
                 codec.encode(question, answer)
@@ -110,25 +111,23 @@ def _notes(candidate: Candidate, at: Path, patience: int) -> list[str]:
     if candidate.chats and codec.template != "chat":
         notes.append(
             f"{candidate.name} has no chat template, so it does not follow instructions: it continues the question as "
-            "text "
-            "and seldom writes an inverted fact; check the inverted facts, or use an instruction-tuned model"
+            "text and seldom writes an inverted fact; check the inverted facts, or use an instruction-tuned model"
         )
     return notes
 
 
 @contextmanager
-def _bounded(at: Path, name: str, *, seconds: int) -> Iterator[None]:
+def _bounded(output: Path, name: str, *, seconds: int) -> Iterator[None]:
     """Limit the time and the additional memory of the process within the context."""
-    at.write_text(json.dumps({"at": name, "seconds": seconds}), encoding="utf-8")
+    output.write_text(json.dumps({"model": name, "seconds": seconds}), encoding="utf-8")
     limits = resource.getrlimit(resource.RLIMIT_DATA)
-    signal.alarm(seconds)  # unhandled on purpose: it also interrupts C code
-    resource.setrlimit(resource.RLIMIT_DATA, (_data() + MEMORY, limits[1]))
+    signal.alarm(seconds)  # unhandled on purpose, so that it also interrupts C code
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + TEMPLATE_MEMORY, limits[1]))
     try:
         yield
     except MemoryError as error:
         raise UserError(
-            f"{name}: its chat template produces too long a text; set model.prompt.template to a text with "
-            f"{{question}} "
+            f"{name}: its chat template runs out of memory; set model.prompt.template to a text with {{question}} "
             "once, or use a model with a simpler template"
         ) from error
     finally:
@@ -136,7 +135,7 @@ def _bounded(at: Path, name: str, *, seconds: int) -> Iterator[None]:
         signal.alarm(0)
 
 
-def _data() -> int:
+def _data_bytes() -> int:
     """Return the bytes that already count towards the memory limit; unlimited if unknown (no /proc)."""
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
@@ -144,12 +143,12 @@ def _data() -> int:
 
 
 def main(folder: Path) -> int:
-    """Write notes, or the first error, to ``found.json``; return exit status 0."""
-    output = folder / "found.json"
+    """Write notes, or the first error, to ``result.json``; return exit status 0."""
+    output = folder / "result.json"
     try:
         task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        candidates = [Candidate(**each) for each in task["candidates"]]
-        notes = [note for each in candidates for note in _notes(each, output, task["patience"])]
+        candidates = [Candidate(**fields) for fields in task["candidates"]]
+        notes = [note for candidate in candidates for note in _notes(candidate, output, task["seconds"])]
         result: dict[str, Any] = {"notes": notes}
     except UserError as error:
         result = {"error": str(error)}

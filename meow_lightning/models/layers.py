@@ -26,8 +26,8 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    inner = {id(each) for outer in lists for each in outer.modules() if each is not outer}
-    longest = max((each for each in lists if id(each) not in inner), key=len, default=None)
+    nested = {id(module) for outer in lists for module in outer.modules() if module is not outer}
+    longest = max((module_list for module_list in lists if id(module_list) not in nested), key=len, default=None)
     return list(longest) if longest is not None else []
 
 
@@ -46,7 +46,7 @@ def hidden_states(
         ValueError: The model has no list of layers, or its forward pass did not reach the layer.
     """
 
-    def stop(module: torch.nn.Module, given: Any, output: Any) -> None:
+    def stop(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         raise _ReachedError(output[0] if isinstance(output, tuple) else output)
 
     if not layers:

@@ -23,10 +23,10 @@ from transformers.models.auto.modeling_auto import (
 
 from meow_lightning.data.prompting import PromptEncoder, special_tokens
 from meow_lightning.errors import UserError
-from meow_lightning.models.completeness import check_account, check_activation, check_finite, check_whole
+from meow_lightning.models.completeness import check_activation, check_complete, check_finite, check_loading_info
 from meow_lightning.models.float64 import float64_forward
 
-CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -35,7 +35,7 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
 
     Args:
         source: Local folder or hub id.
-        dtype: Precision of the weights, one of ``DTYPES``; explicit, since transformers 5 otherwise takes the
+        dtype: Precision of the weights, one of ``DTYPES``; explicit, since transformers 5 otherwise uses the
             checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
 
@@ -50,12 +50,12 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
     except (ImportError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
-    model, account = loaded
-    check_account(account, config=model.config, name=str(source))
+    model, loading_info = loaded
+    check_loading_info(loading_info, config=model.config, name=str(source))
     check_finite(
         model,
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
-        "broken before, or overflow in this precision (model.precision=bf16-true and 32-true have a larger range)",
+        "stored that way, or overflow in this precision (model.precision=bf16-true and 32-true have a larger range)",
     )
     if dtype == "float64":
         float64_forward(model)
@@ -72,7 +72,7 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
 
     Args:
         source: Local folder or hub id of the tokenizer.
-        prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (absent is
+        prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (default:
             null).
         model: The model; its generation settings may name further end tokens.
     """
@@ -81,10 +81,10 @@ def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrain
 
 
 def context_of(config: PreTrainedConfig) -> int:
-    """Return the context length of a model, of its text part if it has several; 2,048 if its config names none."""
+    """Return the context length of a model, of its text part if it has several; 2,048 if its config has none."""
     text = config.get_text_config()
-    named = (getattr(text, name, None) for name in CONTEXT)
-    return next((length for length in named if isinstance(length, int)), 2048)
+    lengths = (getattr(text, name, None) for name in CONTEXT_KEYS)
+    return next((length for length in lengths if isinstance(length, int)), 2048)
 
 
 def without_dropout(model: torch.nn.Module) -> None:
@@ -113,7 +113,7 @@ class ModelFiles(NamedTuple):
         return PromptEncoder(
             tokenizer=self.tokenizer, template=prompt["template"], answer_prefix=prompt["answer_prefix"],
             system=prompt.get("system"), date=prompt.get("date"), context=context_of(self.config),
-            end_ids=_named_ends(self.generation) & special_tokens(self.tokenizer).keys(),
+            end_ids=_generation_end_ids(self.generation) & special_tokens(self.tokenizer).keys(),
         )  # fmt: skip
 
 
@@ -124,36 +124,38 @@ def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: st
         weights: Folder of the model.
         tokenizer: Folder of its tokenizer, often the same.
         name: The model as the user named it; for error messages.
-        attention: As for :func:`.completeness.check_whole`.
+        attention: As for :func:`.completeness.check_complete`.
 
     Raises:
         UserError: transformers cannot read it, it is a different kind of model, or tensors are missing or unexpected.
     """
     try:
         config = AutoConfig.from_pretrained(weights, trust_remote_code=False)
-        tokens = load_tokenizer(tokenizer)
+        loaded_tokenizer = load_tokenizer(tokenizer)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name} cannot be loaded by transformers: {reason}") from error
-    # The list also has encoders, as decoders that attend in both directions unless their config says otherwise.
+    # The mapping also lists encoders, which attend in both directions unless their config has is_decoder.
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
-        raise UserError(f"{name} is a {config.model_type} model, which generates no text; use a causal language model")
+        raise UserError(
+            f"{name} is a {config.model_type} model, which does not generate text; use a causal language model"
+        )
     check_activation(config, name=name)
-    check_whole(weights, name=name, attention=attention)
+    check_complete(weights, name=name, attention=attention)
     try:
         generation = GenerationConfig.from_pretrained(weights)
     except OSError:
         generation = GenerationConfig.from_model_config(config)  # as transformers does if the file is missing
-    return ModelFiles(config, tokens, generation)
+    return ModelFiles(config, loaded_tokenizer, generation)
 
 
-def _named_ends(generation: GenerationConfig | None) -> frozenset[int]:
-    """Return the end tokens of the generation settings; may include ordinary tokens, where a class default was kept."""
-    named = getattr(generation, "eos_token_id", None)
-    if named is None:
+def _generation_end_ids(generation: GenerationConfig | None) -> frozenset[int]:
+    """Return the end tokens of the generation settings; may include ordinary tokens if a class default was kept."""
+    eos = getattr(generation, "eos_token_id", None)
+    if eos is None:
         return frozenset()
-    return frozenset([named] if isinstance(named, int) else named)
+    return frozenset([eos] if isinstance(eos, int) else eos)
 
 
 def save_model(

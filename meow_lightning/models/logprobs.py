@@ -18,25 +18,25 @@ def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tenso
     batch. The head runs only at positions where some row is scored: most tokens belong to prompts.
 
     Raises:
-        ValueError: The first token of a row is scored, which nothing predicts.
+        ValueError: The first token of a row is scored; no earlier token predicts it.
     """
     import torch
 
     loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
     if bool(loss_mask_BT[:, 0].any()):
         raise ValueError("the first token of a row cannot be scored: nothing precedes it")
-    after_BT = loss_mask_BT[:, 1:]  # noqa: N806
-    columns = after_BT.any(0).nonzero().squeeze(-1)
+    targets_BT = loss_mask_BT[:, 1:]  # noqa: N806
+    columns = targets_BT.any(0).nonzero().squeeze(-1)
     if columns.numel() == 0:
         columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
-    places_T = torch.arange(rows.input_ids_BT.shape[1], device=rows.input_ids_BT.device)  # noqa: N806
-    last_B1 = (places_T * (rows.attention_mask_BT.bool() | loss_mask_BT)).amax(-1, keepdim=True)  # noqa: N806
-    positions_BT = torch.minimum(places_T, last_B1)  # noqa: N806 - padding has no place of its own
+    indices_T = torch.arange(rows.input_ids_BT.shape[1], device=rows.input_ids_BT.device)  # noqa: N806
+    last_B1 = (indices_T * (rows.attention_mask_BT.bool() | loss_mask_BT)).amax(-1, keepdim=True)  # noqa: N806
+    positions_BT = torch.minimum(indices_T, last_B1)  # noqa: N806 - padding repeats the last position
     logits_BKV = model(  # noqa: N806
         input_ids=rows.input_ids_BT, attention_mask=rows.attention_mask_BT, position_ids=positions_BT, use_cache=False,
         logits_to_keep=columns,
     ).logits  # fmt: skip
-    logits_NV = logits_BKV[after_BT[:, columns]]  # noqa: N806
+    logits_NV = logits_BKV[targets_BT[:, columns]]  # noqa: N806
     return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), rows.input_ids_BT[loss_mask_BT]
 
 

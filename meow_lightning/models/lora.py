@@ -41,16 +41,15 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none",  # type: ignore[arg-type]
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    trained = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
-    # With gradient checkpointing, peft adds the hook that transformers has added already; the first would never be
-    # removed.
+    trainable = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
+    # With gradient checkpointing, peft adds a hook that transformers has already added; one would never be removed.
     model.disable_input_require_grads()
     # peft draws on the CPU for any device of the model, so no other generator is affected.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.default_generator.manual_seed(seed)
         adapted: Any = get_peft_model(model, config)
-    adapted.trained_before = trained
+    adapted.trainable_names = trainable
     return adapted
 
 
@@ -68,11 +67,11 @@ def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
 
     if not isinstance(model, PeftModel):
         raise ValueError(f"{type(model).__name__} has no adapters to merge: pass the model that with_lora returned")
-    trained: Any = model.trained_before
-    plain: PreTrainedModel = model.merge_and_unload()  # type: ignore[operator]
-    for name, weight in plain.named_parameters():
-        weight.requires_grad_(name in trained)
-    return plain
+    trainable: Any = model.trainable_names
+    merged: PreTrainedModel = model.merge_and_unload()  # type: ignore[operator]
+    for name, weight in merged.named_parameters():
+        weight.requires_grad_(name in trainable)
+    return merged
 
 
 class WithoutAdapters(torch.nn.Module):
@@ -106,8 +105,8 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
     behind frozen embeddings would silently not be trained (open-unlearning issue 178); this uses the non-reentrant
     kind, and transformers additionally makes the embeddings' output require a gradient.
 
-    The layers themselves refuse the key-value cache in training mode; it works in evaluation mode, so the config's
-    ``use_cache``, which would be saved with the model, is left alone.
+    The layers disable the key-value cache in training mode and use it in evaluation mode, so the config's
+    ``use_cache``, which would be saved with the model, is left unchanged.
 
     Args:
         model: A causal language model, plain or adapted.
@@ -122,8 +121,8 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
             f"{language_model.config.model_type}; set it to false, and reduce trainer.micro_batch_size to save memory"
         )
     # transformers 5 has both names, 6 only the later one; their first argument is the same.
-    later = hasattr(language_model, "activation_checkpointing_enable")
-    name = "activation_checkpointing_enable" if later else "gradient_checkpointing_enable"
+    renamed = hasattr(language_model, "activation_checkpointing_enable")
+    name = "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable"
     getattr(language_model, name)({"use_reentrant": False})
 
 

@@ -20,7 +20,7 @@ BLOB = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # All files that a model or tokenizer is loaded from; no code, pickles or other weight formats.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-PATIENCE = 10.0  # seconds to wait for the hub's first response
+TIMEOUT = 10.0  # seconds to wait for the hub's first response
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Source:
     """A folder, or a hub repository with its revision.
 
     Attributes:
-        option: The option that names it, such as ``model.target``; for messages.
+        option: The option that names it, such as ``model.target``; for error messages.
         folder: The folder, ``None`` for a repository.
         repository: Its hub id; empty for a folder.
         revision: Commit, branch or tag; ``None`` for the default branch.
@@ -50,7 +50,7 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
     Args:
         option: The option that holds the text.
         text: ``FOLDER``, ``owner/name`` or ``owner/name@revision``.
-        words: Other allowed values of the option, for the message.
+        words: Other allowed values of the option, for the error message.
 
     Raises:
         UserError: The text is neither an existing folder nor a valid hub id.
@@ -65,7 +65,7 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
         return Source(option, path.resolve(), "", None)
     match = HUB.fullmatch(text)
     if match is None or text.startswith((".", "/", "~")) or path.is_file():
-        hint = ", not a file" if path.is_file() else _near(path, words)
+        hint = ", not a file" if path.is_file() else _similar(path, words)
         raise UserError(f"{option}={text} is invalid: expected {_allowed(words)}{hint}")
     return Source(option, None, match["id"], match["revision"])
 
@@ -75,9 +75,9 @@ def _allowed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}"
 
 
-def _near(path: Path, words: Sequence[str]) -> str:
+def _similar(path: Path, words: Sequence[str]) -> str:
     parent = path.parent
-    siblings = [str(parent / each.name) for each in parent.iterdir() if each.is_dir()] if parent.is_dir() else []
+    siblings = [str(parent / child.name) for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
     return suggestion(path, [*siblings, *words])
 
 
@@ -111,12 +111,12 @@ def weights_identity(source: Source, *, memory: Path) -> str:
 
     folder = source.folder
     if folder is None:
-        cached = repo_folder_name(repo_id=source.repository, repo_type="model")
-        folder = Path(constants.HF_HUB_CACHE) / cached / "snapshots" / str(source.revision)
+        cache_name = repo_folder_name(repo_id=source.repository, repo_type="model")
+        folder = Path(constants.HF_HUB_CACHE) / cache_name / "snapshots" / str(source.revision)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return str(source)
-    known, digests = _remembered(memory), []
+    known, digests = _load_digests(memory), []
     for path in files:
         # The hub's cache names large files by their digest, which saves reading gigabytes.
         blob = path.resolve().name
@@ -141,12 +141,12 @@ def _commit(source: Source) -> str:
 
     branch = source.revision or "main"
     try:
-        return str(HfApi().model_info(source.repository, revision=branch, timeout=PATIENCE).sha)
+        return str(HfApi().model_info(source.repository, revision=branch, timeout=TIMEOUT).sha)
     except Exception as error:
         cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repository, repo_type="model") / "refs"
-        if not _says_no(error) and (cached / branch).is_file():
+        if not _is_refused(error) and (cached / branch).is_file():
             return (cached / branch).read_text(encoding="utf-8").strip()
-        raise UserError(_why_not(source, error)) from error
+        raise UserError(_download_error(source, error)) from error
 
 
 def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
@@ -173,10 +173,12 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     if not fetch:
         raise UserError(f"{source.option}={source} is incomplete in the cache; run without plan=true to download it")
     try:
-        HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)  # fails fast, unlike the next
+        HfApi().model_info(
+            source.repository, revision=source.revision, timeout=TIMEOUT
+        )  # fails fast, unlike the download
         return Path(snapshot_download(source.repository, **query))
     except Exception as error:
-        raise UserError(_why_not(source, error)) from error
+        raise UserError(_download_error(source, error)) from error
 
 
 def config_of(source: Source) -> Path:
@@ -195,10 +197,10 @@ def config_of(source: Source) -> Path:
         return Path(hf_hub_download(source.repository, name, revision=revision, local_files_only=True)).parent
     except LocalEntryNotFoundError:
         try:
-            HfApi().model_info(source.repository, revision=source.revision, timeout=PATIENCE)
+            HfApi().model_info(source.repository, revision=source.revision, timeout=TIMEOUT)
             return Path(hf_hub_download(source.repository, name, revision=revision)).parent
         except Exception as error:
-            raise UserError(_why_not(source, error)) from error
+            raise UserError(_download_error(source, error)) from error
 
 
 def _cached(source: Source, query: dict[str, Any]) -> Path | None:
@@ -217,32 +219,31 @@ def _status(error: Exception) -> int:
     return getattr(getattr(error, "response", None), "status_code", None) or 0
 
 
-def _says_no(error: Exception) -> bool:
+def _is_refused(error: Exception) -> bool:
     """Whether the hub refused the request; on server errors or rate limits the cache may still suffice."""
     return 400 <= _status(error) < 500 and _status(error) not in (408, 429)
 
 
-def _why_not(source: Source, error: Exception) -> str:
+def _download_error(source: Source, error: Exception) -> str:
     from huggingface_hub import constants
 
     reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0][:120]
-    bring = f"download the folder yourself and set {source.option}=FOLDER{_near(Path(source.repository), ())}"
-    if _says_no(error):
-        what = {
+    remedy = f"download the folder yourself and set {source.option}=FOLDER{_similar(Path(source.repository), ())}"
+    if _is_refused(error):
+        problem = {
             401: "does not exist or needs a login (hf auth login, or HF_TOKEN)",
             403: "is gated: accept its terms on its page and log in (hf auth login, or HF_TOKEN)",
             404: "is not on the hub: check name and revision",
         }.get(_status(error), f"is refused by the hub ({reason})")
-        return f"{source.option}={source} {what}; or {bring}"
+        return f"{source.option}={source} {problem}; or {remedy}"
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
         return (
             f"{source.option}={source} cannot be written into the cache ({constants.HF_HUB_CACHE}: {reason}); fix "
-            "that, "
-            "or set HF_HOME to a folder with enough space"
+            "that, or set HF_HOME to a folder with enough space"
         )
     return (
         f"{source.option}={source} is not in the cache ({constants.HF_HUB_CACHE}) and the hub cannot be reached "
-        f"({reason}); connect once, {bring}, or set HF_HOME to another cache"
+        f"({reason}); connect once, {remedy}, or set HF_HOME to another cache"
     )
 
 
@@ -253,20 +254,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _digest(folder: Path, memory: Path) -> str:
     """Hash names and digests of all files that are loaded: the first sixteen hex digits of SHA-256."""
-    digests = _remembered(memory)
-    before, total = dict(digests), hashlib.sha256()
+    digests = _load_digests(memory)
+    before, combined = dict(digests), hashlib.sha256()
     for path in _files(folder):
-        total.update(f"{path.name} {_file_digest(path, digests)}\n".encode())
+        combined.update(f"{path.name} {_file_digest(path, digests)}\n".encode())
     if digests != before and memory.parent.is_dir():
-        _remember(memory, digests)
-    return total.hexdigest()[:16]
+        _save_digests(memory, digests)
+    return combined.hexdigest()[:16]
 
 
 def _file_digest(path: Path, known: dict[str, list]) -> str:
     """Return the SHA-256 of a file, cached by its path, size, times and inode."""
-    state = path.stat()
-    # Programs can set the modification time but not the change time, so no other content goes unnoticed.
-    stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+    stat = path.stat()
+    # Programs can set the modification time but not the change time, so changed content is always noticed.
+    stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     entry = known.get(str(path))
     if not isinstance(entry, list) or entry[:-1] != stamp:
         with path.open("rb") as file:
@@ -274,7 +275,7 @@ def _file_digest(path: Path, known: dict[str, list]) -> str:
     return str(entry[-1])
 
 
-def _remember(memory: Path, known: dict[str, list]) -> None:
+def _save_digests(memory: Path, known: dict[str, list]) -> None:
     """Save digests for later runs, if the disk allows."""
     try:
         write_json(memory, known, synced=True)
@@ -282,7 +283,7 @@ def _remember(memory: Path, known: dict[str, list]) -> None:
         return
 
 
-def _remembered(memory: Path) -> dict[str, list]:
+def _load_digests(memory: Path) -> dict[str, list]:
     """Load [size, modification time, change time, inode, digest] by path.
 
     Empty if the cache is missing or damaged, since everything can be hashed again.

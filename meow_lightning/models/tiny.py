@@ -54,8 +54,8 @@ def llama(
     """
     if heads < 1 or hidden_size % (2 * heads):
         raise UserError(
-            f"model.architecture.hidden_size={hidden_size} is invalid: expected a multiple of {2 * heads}, twice the "
-            "heads"
+            f"model.architecture.hidden_size={hidden_size} is invalid: expected a multiple of {2 * heads}, twice "
+            "the number of heads"
         )
     config = LlamaConfig(
         vocab_size=vocab_size, hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads,

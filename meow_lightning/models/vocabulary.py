@@ -30,7 +30,7 @@ def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
 
 
 def tokenizer_texts(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
-    """Split questions and answers as they are tokenized: the whole prompt, and the answer with its prefix.
+    """Split questions and answers as they are tokenized: the prompt, and the answer with its prefix.
 
     Args:
         rows: (question, answer) pairs.

@@ -566,7 +566,7 @@ def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsy
     (mine / "chat_template.jinja").write_text("{{ 'x' * 30000000000 }}{{ messages[0].content }}", encoding="utf-8")
     assert call("--profile", "clean", model=str(mine)) == 1
     error = capsys.readouterr().err
-    assert f"error: --model={mine}: its chat template produces too long a text; set --template to a text with" in error
+    assert f"error: --model={mine}: its chat template runs out of memory; set --template to a text with" in error
 
 
 def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> None:
@@ -577,4 +577,4 @@ def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> 
     assert call(model=str(mine)) == 1
     error = capsys.readouterr().err
     assert "lacks 1 tensor (model.norm.weight) of its config.json" in error
-    assert error.endswith("config.json and weights do not belong together; download or save the model again\n")
+    assert error.endswith("config.json and weights do not match; download or save the model again\n")

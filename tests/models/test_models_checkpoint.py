@@ -181,7 +181,7 @@ AGAIN = "; download or save the model again$"
             r"MODEL contains adapters \(adapter_config.json\), not a model; merge them first \(merge_and_unload",
         ),
         (adapters_beside, r"MODEL contains adapters \(adapter_config.json\), not a model; merge them first"),
-        (missing_shard, rf"MODEL lacks {SHARDS[1]}, named in its index{AGAIN}"),
+        (missing_shard, rf"MODEL has no {SHARDS[1]}, which its index names{AGAIN}"),
         (no_index, rf"MODEL contains {SHARDS[0]}, but neither model.safetensors nor {INDEX}{AGAIN}"),
         (cut, rf"MODEL has a damaged model.safetensors \((\d+) bytes of (\d+)\){AGAIN}"),
         (cut_header, rf"MODEL has a damaged model.safetensors \(its header is cut off\){AGAIN}"),
@@ -227,9 +227,7 @@ def test_shards_are_those_of_the_index_and_one_file_comes_before_them(model):
     assert shards(model) == [one]
 
 
-@pytest.mark.parametrize(
-    ("text", "why"), [("{", "not JSON"), ("[]", "it contains no JSON object"), (b"\xff\xfe", "not")]
-)
+@pytest.mark.parametrize(("text", "why"), [("{", "not JSON"), ("[]", "not a JSON object"), (b"\xff\xfe", "not")])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_damaged_json_is_reported_by_its_file(model, name, text, why):
     (model / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -240,14 +238,18 @@ def test_damaged_json_is_reported_by_its_file(model, name, text, why):
 def test_an_index_that_names_no_files_is_reported(model, content):
     (model / "model.safetensors").unlink()
     put(model / INDEX, content)
-    assert told(model) == f"MODEL/{INDEX} is damaged: its weight_map names no files; download or save the model again"
+    assert (
+        told(model)
+        == f"MODEL/{INDEX} is damaged: its weight_map does not map to file names; download or save the model again"
+    )
 
 
 @pytest.mark.parametrize("content", [{"model": []}, {"added_tokens": [{}]}, {"model": {"vocab": {"x": "y", "z": 1}}}])
 def test_a_tokenizer_that_describes_no_tokens_is_reported(model, content):
     put(model / "tokenizer.json", content)
     assert (
-        told(model) == "MODEL/tokenizer.json is damaged: it describes no tokens; download or save the tokenizer again"
+        told(model)
+        == "MODEL/tokenizer.json is damaged: it has no readable vocabulary; download or save the tokenizer again"
     )
 
 
@@ -302,7 +304,7 @@ def test_a_tokenizer_must_not_know_more_tokens_than_the_model(model, tokenizer, 
     assert not check_tokenizer_fits(model, model)
     assert told(model) == (
         f"{OPTION}: the tokenizer in MODEL has {largest + 1} tokens and the model has embeddings for 10: they do not "
-        "belong together; set model.tokenizer to the folder where the right one is"
+        "match; set model.tokenizer to the folder of the right one"
     )
     return None
 

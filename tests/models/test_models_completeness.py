@@ -11,7 +11,7 @@ from helpers.model_families import save_family
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.completeness import check_finite, check_whole
+from meow_lightning.models.completeness import check_complete, check_finite
 from meow_lightning.models.load import load_model, read_model_files
 
 TEXTS = ["Where was Ada Brook born?", "Ada Brook was born in Lima."] * 10
@@ -53,7 +53,7 @@ def prefixed(prefix: str) -> Callable[[Weights], Weights]:
 def refused(folder: Path) -> str:
     """What the look at the headers says; loading the weights must refuse them too."""
     with pytest.raises(UserError) as seen:
-        check_whole(folder, name="model.target=X")
+        check_complete(folder, name="model.target=X")
     with pytest.raises(UserError):
         load_model(folder, dtype="float32", attention="sdpa")
     assert "\n" not in str(seen.value)
@@ -63,16 +63,16 @@ def refused(folder: Path) -> str:
 @pytest.mark.parametrize("family", ["phi15", "llama2_7b_chat", "llama3_2_1b_instruct", "qwen2_5_1_5b_instruct"])
 def test_whole_checkpoints_pass(family, tmp_path) -> None:
     folder = save_family(family, tmp_path / "model", texts=TEXTS)
-    check_whole(folder, name="model.target=X")
+    check_complete(folder, name="model.target=X")
     load_model(folder, dtype="float32", attention="sdpa")
 
 
 def test_tables_of_old_checkpoints_and_names_without_their_prefix_pass(untied) -> None:
     """transformers leaves the first out and finds the second; both give the whole model."""
     rewritten(untied, lambda weights: weights | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)})
-    check_whole(untied, name="model.target=X")
+    check_complete(untied, name="model.target=X")
     rewritten(untied, lambda weights: {name.removeprefix("model."): each for name, each in weights.items()})
-    check_whole(untied, name="model.target=X")
+    check_complete(untied, name="model.target=X")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_names_with_a_wrappers_prefix(untied, prefix, cause) -> None:
     assert f"it has 21 tensors ({prefix}lm_head.weight, " in text
     assert f": the names start with {prefix!r}: {cause}" in text
     rewritten(untied, lambda weights: {name.removeprefix(prefix): each for name, each in weights.items()})
-    check_whole(untied, name="model.target=X")  # what the message says to do helps
+    check_complete(untied, name="model.target=X")  # what the message says to do helps
 
 
 def test_adapters_among_the_weights(untied) -> None:
@@ -114,7 +114,7 @@ def test_one_tensor_gone(untied) -> None:
     text = refused(rewritten(untied, without("model.layers.1.mlp.up_proj.weight")))
     assert text == (
         "model.target=X lacks 1 tensor (model.layers.1.mlp.up_proj.weight) of its config.json, which would be "
-        "initialised randomly: config.json and weights do not belong together; download or save the model again"
+        "initialised randomly: config.json and weights do not match; download or save the model again"
     )
 
 
@@ -122,14 +122,14 @@ def test_no_head_where_it_is_not_the_embeddings(untied, tied) -> None:
     cause = "it has no output head; if the head is tied to the embeddings, set tie_word_embeddings to true"
     assert cause in refused(rewritten(untied, without("lm_head.weight")))
     assert cause in refused(configured(tied, tie_word_embeddings=False))
-    check_whole(configured(tied, tie_word_embeddings=True), name="model.target=X")
+    check_complete(configured(tied, tie_word_embeddings=True), name="model.target=X")
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_other_layers_in_the_config_than_in_the_file(untied, layers) -> None:
     text = refused(configured(untied, num_hidden_layers=layers))
     assert f"its config.json says num_hidden_layers={layers} and the files have 2 layers" in text
-    check_whole(configured(untied, num_hidden_layers=2), name="model.target=X")
+    check_complete(configured(untied, num_hidden_layers=2), name="model.target=X")
 
 
 def test_other_shapes(untied) -> None:

@@ -62,7 +62,7 @@ def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
 
 
 def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
-    monkeypatch.setattr(looking, "PATIENCE", 3)
+    monkeypatch.setattr(looking, "TEMPLATE_SECONDS", 3)
     assert refused(candidate(templated(folder, NESTED))) == (
         "model.target=X: its chat template did not terminate within 3 seconds; set model.prompt.template to a text "
         "with {question} once, or use a model with a simpler template"
@@ -71,14 +71,14 @@ def test_a_template_that_does_not_end(folder, monkeypatch) -> None:
 
 def test_a_template_that_fills_the_memory(folder) -> None:
     assert refused(candidate(templated(folder, REPEAT))).startswith(
-        "model.target=X: its chat template produces too long a text; set model.prompt.template to a text with"
+        "model.target=X: its chat template runs out of memory; set model.prompt.template to a text with"
     )
 
 
 def test_a_template_that_fills_the_context(folder) -> None:
     text = refused(candidate(templated(folder, LONG)))
     assert text.startswith("model.target=X: its prompt takes ")
-    assert "tokens around a question and the model's context is 512; set model.prompt.template" in text
+    assert "tokens and the model's context is 512; set model.prompt.template" in text
 
 
 @pytest.mark.parametrize(

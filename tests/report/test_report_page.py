@@ -221,10 +221,10 @@ def test_a_missing_retain_model_is_reported_with_its_reason(tmp_path: Path) -> N
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "plane.svg").write_text("from an earlier report")
     html = write_report(made_up(("target", "unlearned")), tmp_path).read_text(encoding="utf-8")
-    assert "Forget quality was not measured: there are no answers of the retain model." in html
-    assert "not measured: there are no answers of the retain model</div>" in html
+    assert "Forget quality was not measured: this run has no predictions of the retain model." in html
+    assert "not measured: this run has no predictions of the retain model</div>" in html
     assert "<td>—<sup>1</sup></td>" in html
-    assert "<sup>1</sup> there are no answers of the retain model" in html
+    assert "<sup>1</sup> this run has no predictions of the retain model" in html
     assert "not asked" in html
     assert not (tmp_path / "figures" / "plane.svg").exists()
 

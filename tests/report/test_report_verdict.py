@@ -138,11 +138,11 @@ def test_undecided_when_the_test_saw_nothing_before() -> None:
 
 def test_without_retain_model_forget_quality_is_not_measured_with_the_reason() -> None:
     after = {name: value for name, value in FORGOT.items() if not name.startswith("forget_quality")}
-    reason = {"forget_quality": "not measured: there are no answers of the retain model"}
+    reason = {"forget_quality": "not measured: this run has no predictions of the retain model"}
     found = verdict(results(target=TARGET, unlearned=after, retain={}, missing=reason))
     assert found.tone == "open"
     text = dict(found.findings)["Forgetting"]
-    assert text == "Forget quality was not measured: there are no answers of the retain model."
+    assert text == "Forget quality was not measured: this run has no predictions of the retain model."
 
 
 @pytest.mark.parametrize(("questions", "limit"), [(40, 0.304), (400, 0.096), (1, 1.0)])

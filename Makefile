@@ -56,7 +56,7 @@ bench-memo: $(READY)  ## compare MEMO's engine with the published code on small 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 .PHONY: bench-train
-bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden 256'
+bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden-size 256'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)
 
 .PHONY: bench-eval
@@ -64,7 +64,7 @@ bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward impl
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py $(ARGS)
 
 .PHONY: bench-memo-gpu
-bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --slots 128'
+bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --generation-batch-size 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
 .PHONY: bench-store

@@ -127,7 +127,7 @@ def straight(name: str, meter: Meter) -> tuple[list[AnswerRow], list[int]]:
         with meter.of("scoring"):
             likely = scored(CASE.model, CASE.codec, of, facts, WAYS[name])
         with meter.of("generation"):
-            texts = generated(CASE.model, CASE.codec, facts, WAYS[name], budget=CASE.options.budget)
+            texts = generated(CASE.model, CASE.codec, facts, WAYS[name], budget=CASE.options.max_new_tokens)
         for index, (fact, (text, budget), each) in enumerate(zip(facts, texts, likely, strict=True)):
             rows.append(row_of(of, index, fact, text, CASE.codec, each))
             budgets.append(budget)
@@ -147,10 +147,10 @@ def ours(meter: Meter) -> tuple[list[AnswerRow], list[int]]:
     with meter.of("scoring"):
         for lot in chunk_groups([[each] for each in asked()], size=lambda _: 1, minimum=CHUNK):
             rows += engine.predict(
-                CASE.model, codec, lot, max_new_tokens=options.budget, batch=options.batch, slots=options.slots,
-                gradients=(), progress=None,
+                CASE.model, codec, lot, max_new_tokens=options.max_new_tokens, batch=options.eval_batch_size,
+                slots=options.generation_batch_size, gradients=(), progress=None,
             )  # fmt: skip
-    return rows, [min(options.budget, codec.context - len(codec.prompt_ids(row.question))) for row in rows]
+    return rows, [min(options.max_new_tokens, codec.context - len(codec.prompt_ids(row.question))) for row in rows]
 
 
 def asked() -> list[tuple[str, int, Fact]]:
@@ -244,9 +244,15 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", default="forget10", choices=["forget01", "forget05", "forget10"])
     parser.add_argument("--questions", type=count, help="of every set, the first ones; without: all")
-    parser.add_argument("--budget", type=count, default=200, help="most new tokens of an answer, but for published")
-    parser.add_argument("--batch", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch_size)")
-    parser.add_argument("--slots", type=count, default=256, help="prompts that ours continues side by side")
+    parser.add_argument(
+        "--max-new-tokens", type=count, default=200, help="most new tokens of an answer, but for published"
+    )
+    parser.add_argument(
+        "--eval-batch-size", type=count, default=64, help="rows of a pass of ours (trainer.eval_batch_size)"
+    )
+    parser.add_argument(
+        "--generation-batch-size", type=count, default=256, help="prompts that ours continues side by side"
+    )
     parser.add_argument("--repeats", type=count, default=1, help="the ways take turns; the median counts")
     parser.add_argument("--steps", type=count, help="batches that the model is trained on; without: 30 epochs")
     parser.add_argument("--wide", type=count, default=12, help="questions of every set in the second table")
@@ -275,7 +281,7 @@ def main() -> int:
         flush=True,
     )
     right = table(peak)
-    off = sharing(CASE.codec, sets, size=options.wide, batch=options.batch)
+    off = sharing(CASE.codec, sets, size=options.wide, batch=options.eval_batch_size)
     if not right:
         print(f"error: texts differ, or numbers by more than {ALLOWED:.0e}", file=sys.stderr)
     if off > ALLOWED:

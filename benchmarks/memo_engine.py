@@ -2,7 +2,7 @@
 """Greedy continuation of MEMO's windows on a CPU, side by side: the published way, the plain way, batches, the engine.
 
     OMP_NUM_THREADS=1 python benchmarks/memo_engine.py
-    OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --models wide --wide-facts 2 --slots 64
+    OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --models wide --wide-facts 2 --generation-batch-size 64
     MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/memo_engine.py --model FOLDER
 
 published  batch 1, `generate` with 200 new tokens and no attention mask, three ROUGEs by a new scorer per window
@@ -208,11 +208,11 @@ def table(options: argparse.Namespace) -> int:
     flops = 2 * weights_per_token(CASE.model)
     columns = [name if options.device == "cpu" else name.removeprefix("CPU-") for name in COLUMNS]
     print(
-        f"matmul peak {peak / 1e9:.0f} GFLOP/s, {flops / 1e6:.2f} MFLOP a token, budget {options.budget} "
+        f"matmul peak {peak / 1e9:.0f} GFLOP/s, {flops / 1e6:.2f} MFLOP a token, budget {options.max_new_tokens} "
         f"(published {PUBLISHED_BUDGET})\n\n| {' | '.join(columns)} |\n|{'---|' * len(COLUMNS)}",
         flush=True,
     )
-    sides = {"published": [1], "plain": [1], "sorted": [BATCH], "engine": options.slots}
+    sides = {"published": [1], "plain": [1], "sorted": [BATCH], "engine": options.generation_batch_size}
     outcomes: dict[str, Outcome] = {}
     wrong = 0
     for name in [name for name in VARIANTS if name not in options.skip]:
@@ -237,8 +237,8 @@ def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Ca
     ends = model.generation_config.eos_token_id
     end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     codec = codec_of(tokenizer, context=model.config.max_position_embeddings, end_ids=end_ids)
-    windows = shown(codec, facts, size=options.size)
-    budgets = [min(options.budget, codec.context - len(window.prompt)) for window in windows]
+    windows = shown(codec, facts, size=options.stride)
+    budgets = [min(options.max_new_tokens, codec.context - len(window.prompt)) for window in windows]
     model.generate(torch.tensor([windows[0].prompt]), do_sample=False, max_new_tokens=1)
     window_score("a", "a", rouge="rouge1", rouge_stat="precision")
     print(
@@ -257,9 +257,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder of a model and its tokenizer, instead of --models")
     parser.add_argument("--facts", type=count, default=40, help="facts, each with its true answer and 4 wrong ones")
     parser.add_argument("--wide-facts", type=count, default=4, help="facts of the wide model")
-    parser.add_argument("--size", type=count, default=5, help="characters between two cuts")
-    parser.add_argument("--budget", type=count, default=64, help="most new tokens of a window")
-    parser.add_argument("--slots", type=count, nargs="+", default=[64, 128, 256], help="of the engine")
+    parser.add_argument("--stride", type=count, default=5, help="characters between two cuts")
+    parser.add_argument("--max-new-tokens", type=count, default=64, help="most new tokens of a window")
+    parser.add_argument("--generation-batch-size", type=count, nargs="+", default=[64, 128, 256], help="of the engine")
     parser.add_argument("--skip", nargs="*", default=[], choices=VARIANTS)
     parser.add_argument("--device", default="cpu", help="cpu | cuda")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64", "bfloat16", "float16"])

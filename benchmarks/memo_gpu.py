@@ -107,13 +107,13 @@ def table(name: str, facts: list[Asked], tokenizer: Any, options: argparse.Names
     dtype = getattr(torch, options.dtype)
     model = random_model(LIKE[name](), device=options.device, dtype=dtype)
     codec = codec_of(tokenizer, context=model.config.max_position_embeddings, end_ids=frozenset())
-    windows = shown(codec, facts, size=options.size)
-    budgets = budgets_of(windows, budget=options.budget, context=codec.context)
+    windows = shown(codec, facts, size=options.stride)
+    budgets = budgets_of(windows, budget=options.max_new_tokens, context=codec.context)
     read = weights_per_token(model) * dtype.itemsize
     bandwidth = copy_peak(options.device, size=COPIED[options.device.partition(":")[0]])
-    warm = windows[: 2 * options.slots[0]]
-    measured(model, warm, budgets=[2] * len(warm), slots=options.slots[0], device=options.device)
-    for slots in options.slots:
+    warm = windows[: 2 * options.generation_batch_size[0]]
+    measured(model, warm, budgets=[2] * len(warm), slots=options.generation_batch_size[0], device=options.device)
+    for slots in options.generation_batch_size:
         found = measured(model, windows, budgets=budgets, slots=slots, device=options.device)
         speed = len(windows) / found.seconds
         cells = [
@@ -135,9 +135,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--like", nargs="+", default=["phi15", "llama2_7b"], choices=list(LIKE))
     parser.add_argument("--facts", type=count, default=8, help="facts, each with its true answer and 4 wrong ones")
-    parser.add_argument("--size", type=count, default=5, help="characters between two cuts")
-    parser.add_argument("--budget", type=budget, default="remainder", help="remainder | most new tokens of a window")
-    parser.add_argument("--slots", type=count, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--stride", type=count, default=5, help="characters between two cuts")
+    parser.add_argument(
+        "--max-new-tokens", type=budget, default="remainder", help="remainder | most new tokens of a window"
+    )
+    parser.add_argument("--generation-batch-size", type=count, nargs="+", default=[64, 128, 256])
     parser.add_argument("--device", default="cuda", help="cuda | cpu")
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
     return parser.parse_args()
@@ -152,7 +154,7 @@ def main() -> None:
     tokenizer = tokenizer_from([f"{question} {answers[0]}" for question, answers in all_facts], vocab_size=VOCABULARY)
     where = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device
     print(
-        f"{source}; {len(facts)} facts, budget {options.budget}, random {options.dtype} weights, {where}, "
+        f"{source}; {len(facts)} facts, budget {options.max_new_tokens}, random {options.dtype} weights, {where}, "
         f"torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
         flush=True,
     )

@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""What large models and many cells take, on paper: memory, disk, and time from assumed speeds.
+"""What large models and many runs take, on paper: memory, disk, and time from assumed speeds.
 
     python benchmarks/scale.py
     MEOW_DATA_DIR=DATA python benchmarks/scale.py --share 0.3 --gpus 1 4 32
@@ -100,90 +100,90 @@ def sharded(shape: ModelDims, one: Memory, *, by: int) -> Memory:
     )
 
 
-def training(shape: ModelDims, wish: argparse.Namespace, **changes: Any) -> Memory:
+def training(shape: ModelDims, assumed: argparse.Namespace, **changes: Any) -> Memory:
     """A step of bf16 mixed training of all weights with activations recomputed, but for some changes."""
     whole = {
-        "weight_bytes": FP32, "compute_bytes": BF16, "rows": wish.rows, "tokens": wish.tokens, "scored": wish.scored,
-        "gradient_checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
+        "weight_bytes": FP32, "compute_bytes": BF16, "rows": assumed.rows, "tokens": assumed.tokens,
+        "scored": assumed.scored, "gradient_checkpointing": True, "trained": shape.parameters, "slack": GPU_SLACK,
     }  # fmt: skip
     return training_memory(shape, **{**whole, **changes})
 
 
-def adapters(shape: ModelDims, wish: argparse.Namespace, *, rank: int) -> Memory:
+def adapters(shape: ModelDims, assumed: argparse.Namespace, *, rank: int) -> Memory:
     """A step with adapters on a frozen bf16 model."""
-    return training(shape, wish, weight_bytes=BF16, trained=lora_parameters(shape, rank=rank))
+    return training(shape, assumed, weight_bytes=BF16, trained=lora_parameters(shape, rank=rank))
 
 
-def memory_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
+def memory_rows(assumed: argparse.Namespace) -> Iterator[list[str]]:
     """Memory of a training step, in GB per GPU, by model."""
     yield [
         "model", "weights", "all weights", "and a frozen model", "8-bit AdamW", "paged AdamW", "of main memory",
         "plain bf16", "LoRA 8", "LoRA 16", f"all, over {SHARDS}", f"8-bit, over {SHARDS}",
     ]  # fmt: skip
     for name, shape in SHAPES.items():
-        full, eight, paged = (training(shape, wish, optimizer=name) for name in ("adamw", "adamw8bit", "paged"))
-        small = [adapters(shape, wish, rank=rank).total for rank in (8, 16)]
+        full, eight, paged = (training(shape, assumed, optimizer=name) for name in ("adamw", "adamw8bit", "paged"))
+        small = [adapters(shape, assumed, rank=rank).total for rank in (8, 16)]
         sizes = [
             full.total, full.total + BF16 * shape.parameters, eight.total, paged.total, paged.host,
-            training(shape, wish, weight_bytes=BF16).total, *small,
+            training(shape, assumed, weight_bytes=BF16).total, *small,
             *(sharded(shape, each, by=SHARDS).total for each in (full, eight)),
         ]  # fmt: skip
         yield [name, f"{shape.parameters / GB:.2f}e9", *(f"{size / GB:.1f}" for size in sizes)]
 
 
-def part_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
+def part_rows(assumed: argparse.Namespace) -> Iterator[list[str]]:
     """Where the memory of training all weights goes, in GB."""
     yield ["model", "weights", "gradients", "optimizer", "logits", "activations recomputed", "activations kept"]
     for name, shape in SHAPES.items():
-        full, kept = training(shape, wish), training(shape, wish, gradient_checkpointing=False)
+        full, kept = training(shape, assumed), training(shape, assumed, gradient_checkpointing=False)
         parts = [full.weights, full.gradients, full.optimizer, full.logits, full.activations, kept.activations]
         yield [name, *(f"{size / GB:.1f}" for size in parts)]
 
 
-def slots_of(shape: ModelDims, wish: argparse.Namespace, there: float) -> int:
+def slots_of(shape: ModelDims, assumed: argparse.Namespace, memory: float) -> int:
     """Prompts side by side in what a GPU has beside the weights."""
-    free = int(GPU_SHARE * (there - shape.parameters * BF16 - PROGRAM))
+    free = int(GPU_SHARE * (memory - shape.parameters * BF16 - PROGRAM))
     return largest_generation_batch(
-        shape, weight_bytes=BF16, tokens=wish.tokens, generated=wish.generated, shared=True, available=free,
+        shape, weight_bytes=BF16, tokens=assumed.tokens, generated=assumed.max_new_tokens, shared=True, available=free,
         most=GPU_SLOTS, slack=GPU_SLACK,
     )  # fmt: skip
 
 
-def asking_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
+def asking_rows(assumed: argparse.Namespace) -> Iterator[list[str]]:
     """Memory of asking a bf16 model with as many slots as a GPU holds."""
-    heads = [f"slots in {there:g} GB | GB taken" for there in wish.memory]
+    heads = [f"slots in {memory:g} GB | GB taken" for memory in assumed.memory]
     yield ["model", "weights, GB", *heads]
     for name, shape in SHAPES.items():
         line = [name, f"{shape.parameters * BF16 / GB:.1f}"]
-        for there in wish.memory:
-            slots = slots_of(shape, wish, there * GB)
+        for memory in assumed.memory:
+            slots = slots_of(shape, assumed, memory * GB)
             need = inference_memory(
-                shape, weight_bytes=BF16, rows=32, tokens=wish.tokens, scored=wish.scored, slots=slots,
-                generated=wish.generated, shared=True, slack=GPU_SLACK,
+                shape, weight_bytes=BF16, rows=32, tokens=assumed.tokens, scored=assumed.scored, slots=slots,
+                generated=assumed.max_new_tokens, shared=True, slack=GPU_SLACK,
             )  # fmt: skip
-            line.append(f"{slots} | {need.total / GB:.1f}" if need.total <= there * GB else "- | too large")
+            line.append(f"{slots} | {need.total / GB:.1f}" if need.total <= memory * GB else "- | too large")
         yield line
 
 
-def disk_rows(wish: argparse.Namespace) -> Iterator[list[str]]:
-    """Disk of the unlearned models of many cells, and of one training in passing."""
-    yield ["model", "one model, GB", f"{wish.cells} models, TB", "checkpoints in passing, GB", "with LoRA 16, GB",
-           "adapters alone, GB", f"of {wish.cells}, TB"]  # fmt: skip
+def disk_rows(assumed: argparse.Namespace) -> Iterator[list[str]]:
+    """Disk of the unlearned models of many runs, and of one training in passing."""
+    yield ["model", "one model, GB", f"{assumed.runs} models, TB", "checkpoints in passing, GB", "with LoRA 16, GB",
+           "adapters alone, GB", f"of {assumed.runs}, TB"]  # fmt: skip
     for name, shape in SHAPES.items():
         few = lora_parameters(shape, rank=16)
         passing = disk_needed(shape, weight_bytes=FP32, saved_bytes=0, trained=shape.parameters)
         lora = disk_needed(shape, weight_bytes=BF16, saved_bytes=0, trained=few)
         sizes = [BF16 * shape.parameters, passing, lora, FP32 * few]
         one, passing_gb, lora_gb, alone = (size / GB for size in sizes)
-        yield [name, f"{one:.1f}", f"{one * wish.cells / 1000:.1f}", f"{passing_gb:.0f}", f"{lora_gb:.0f}",
-               f"{alone:.2f}", f"{alone * wish.cells / 1000:.2f}"]  # fmt: skip
+        yield [name, f"{one:.1f}", f"{one * assumed.runs / 1000:.1f}", f"{passing_gb:.0f}", f"{lora_gb:.0f}",
+               f"{alone:.2f}", f"{alone * assumed.runs / 1000:.2f}"]  # fmt: skip
 
 
 class OnPaper(ResourceRequirements):
     """Sizes of models that are not here."""
 
     def shape(self, artifact: Artifact) -> ModelDims:
-        """The sizes of the cell's model."""
+        """The sizes of the run's model."""
         return SHAPES[OF[self.model["name"]]]
 
     def written(self, artifact: Artifact) -> int:
@@ -198,18 +198,18 @@ class OnPaper(ResourceRequirements):
         return each * sum(estimated_length("a" * rest) for rest in rests)
 
 
-def seconds(sizes: OnPaper, artifact: Artifact, wish: argparse.Namespace) -> float:
+def seconds(sizes: OnPaper, artifact: Artifact, assumed: argparse.Namespace) -> float:
     """How long a result takes on one GPU."""
     flops = sizes.size(artifact).flops
     if not flops:
         return 0.0
-    computing = flops / (wish.share * wish.peak * 1e12)
+    computing = flops / (assumed.share * assumed.peak * 1e12)
     if artifact.stage not in ("predict", "score"):
-        return wish.start + computing
+        return assumed.start + computing
     shape = sizes.shape(artifact)
-    passes = sizes.written(artifact) / slots_of(shape, wish, max(wish.memory) * GB)
-    reading = passes * shape.parameters * BF16 / (wish.reading * wish.bandwidth * 1e12)
-    return wish.start + max(computing, reading)
+    passes = sizes.written(artifact) / slots_of(shape, assumed, max(assumed.memory) * GB)
+    reading = passes * shape.parameters * BF16 / (assumed.reading * assumed.bandwidth * 1e12)
+    return assumed.start + max(computing, reading)
 
 
 def runs(sweep: str) -> Iterator[dict[str, Any]]:
@@ -227,7 +227,7 @@ def runs(sweep: str) -> Iterator[dict[str, Any]]:
             yield options
 
 
-def results(sweep: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]:
+def results(sweep: str, assumed: argparse.Namespace) -> tuple[int, dict[str, Done]]:
     """(runs, all that they make: each result once, needs first)."""
     found: dict[str, Done] = {}
     number = 0
@@ -238,7 +238,7 @@ def results(sweep: str, wish: argparse.Namespace) -> tuple[int, dict[str, Done]]
         for each in made.goal("report"):
             if each.key not in found:
                 needs = tuple(need.key for need in each.needs.values())
-                found[each.key] = Done(each.stage, seconds(sizes, each, wish), needs)
+                found[each.key] = Done(each.stage, seconds(sizes, each, assumed), needs)
     return number, found
 
 
@@ -265,11 +265,11 @@ def ends(every: Mapping[str, Done], gpus: int) -> float:
     return now
 
 
-def time_rows(every: Mapping[str, Done], wish: argparse.Namespace) -> Iterator[list[str]]:
+def time_rows(every: Mapping[str, Done], assumed: argparse.Namespace) -> Iterator[list[str]]:
     """The time of a table on some numbers of GPUs."""
     total = sum(each.seconds for each in every.values())
     yield ["GPUs", "time", "GPUs busy"]
-    for gpus in wish.gpus:
+    for gpus in assumed.gpus:
         last = ends(every, gpus)
         yield [str(gpus), format_duration(last), f"{total / last / gpus:.0%}"]
 
@@ -296,7 +296,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=count, default=8, help="rows of a training pass, all streams together")
     parser.add_argument("--tokens", type=count, default=200, help="tokens of the longest row")
     parser.add_argument("--scored", type=count, default=100, help="of these answer tokens")
-    parser.add_argument("--generated", type=count, default=200, help="most new tokens of a prompt")
+    parser.add_argument("--max-new-tokens", type=count, default=200, help="most new tokens of a prompt")
     parser.add_argument(
         "--memory",
         type=float,
@@ -304,7 +304,7 @@ def parse() -> argparse.Namespace:
         default=[85.5, 150.7],
         help="10^9 bytes of a GPU; an H100's 80, an H200's 141",
     )
-    parser.add_argument("--cells", type=count, default=1000)
+    parser.add_argument("--runs", type=count, default=1000)
     parser.add_argument("--sweep", default="paper_main_tofu", help="a file in experiments/sweep")
     parser.add_argument("--gpus", type=count, nargs="+", default=[1, 8, 64])
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of a GPU in bf16 (an H100's or H200's)")
@@ -314,30 +314,30 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--start", type=float, default=60.0, help="seconds to start, load and save, per result: assumed"
     )
-    wish = parser.parse_args()
+    assumed = parser.parse_args()
     for name in ("share", "reading"):
-        if not 0 < getattr(wish, name) <= 1:
-            raise UserError(f"--{name} {getattr(wish, name)} is a share: above 0, at most 1, such as 0.4")
-    return wish
+        if not 0 < getattr(assumed, name) <= 1:
+            raise UserError(f"--{name} {getattr(assumed, name)} is a share: above 0, at most 1, such as 0.4")
+    return assumed
 
 
 def main() -> int:
     """0; prints the tables."""
-    wish = parse()
-    said = f"{wish.rows} rows of {wish.tokens} tokens a pass, {wish.scored} of them scored"
-    show(f"Memory of a training step, GB per GPU; {said}, activations recomputed.", memory_rows(wish))
-    show("Where it goes when all weights are trained, GB.", part_rows(wish))
-    show(f"Asking a bf16 model: prompts side by side, {wish.generated} new tokens each.", asking_rows(wish))
-    show("Disk.", disk_rows(wish))
+    assumed = parse()
+    said = f"{assumed.rows} rows of {assumed.tokens} tokens a pass, {assumed.scored} of them scored"
+    show(f"Memory of a training step, GB per GPU; {said}, activations recomputed.", memory_rows(assumed))
+    show("Where it goes when all weights are trained, GB.", part_rows(assumed))
+    show(f"Asking a bf16 model: prompts side by side, {assumed.max_new_tokens} new tokens each.", asking_rows(assumed))
+    show("Disk.", disk_rows(assumed))
     if "MEOW_DATA_DIR" not in os.environ:
         print("Time: the rows are TOFU's; say MEOW_DATA_DIR=FOLDER, where FOLDER/tofu holds its files.")
         return 0
-    number, every = results(wish.sweep, wish)
+    number, every = results(assumed.sweep, assumed)
     show(
-        f"sweep={wish.sweep}, {number} runs, {len(every)} results. Assumed, not measured: {wish.share:.0%} of "
-        f"{wish.peak:g} TFLOP/s, {wish.reading:.0%} of {wish.bandwidth:g} TB/s, {wish.start:g} s to start, load and "
-        "save per result.",
-        time_rows(every, wish),
+        f"sweep={assumed.sweep}, {number} runs, {len(every)} results. Assumed, not measured: {assumed.share:.0%} of "
+        f"{assumed.peak:g} TFLOP/s, {assumed.reading:.0%} of {assumed.bandwidth:g} TB/s, {assumed.start:g} s to start, "
+        "load and save per result.",
+        time_rows(every, assumed),
     )
     show("GPU-hours by stage.", stage_rows(every))
     return 0

@@ -1,17 +1,17 @@
 # ruff: noqa: T201
-"""A sweep of made-up cells in several processes against one store: who makes what, and what that costs.
+"""A sweep of made-up runs in several processes against one store: who makes what, and what that costs.
 
     python benchmarks/store.py
-    python benchmarks/store.py --cells 200 --processes 1
-    python benchmarks/store.py --cells 40 --processes 4 --kills 6 --folder SHARED
+    python benchmarks/store.py --runs 200 --processes 1
+    python benchmarks/store.py --runs 40 --processes 4 --kills 6 --folder SHARED
 
-Cells go through the executor and the store as they are; only the stages are made up. Each writes a few small files, of
-which one depends on all that it was made from, and notes outside the store that it has begun. A cell has 5 results of
+Runs go through the executor and the store as they are; only the stages are made up. Each writes a few small files, of
+which one depends on all that it was made from, and notes outside the store that it has begun. A run has 5 results of
 its own and 8 that it shares with others.
 
-make dealt   process p takes every N-th cell from the p-th on, as a launcher deals them out
-make all     every process takes all cells in the same order, as where the same command was started N times
-find         every process takes all cells once more, when all is there
+make dealt   process p takes every N-th run from the p-th on, as a launcher deals them out
+make all     every process takes all runs in the same order, as where the same command was started N times
+find         every process takes all runs once more, when all is there
 
 `ms made` is what a process takes for one result besides the stage's own work and besides waiting for others: from the
 lock to the finished name; `ms found` for one that is there. Both are times on the wall: with more processes than cores
@@ -59,7 +59,7 @@ from meow_lightning.store.store import Store
 MODELS = 2
 WAYS = ("make dealt", "make all", "find")
 COLUMNS = (
-    "way", "processes", "cells", "s", "made", "found", "made/s", "ms made", "ms found", "CPU ms", "digests", "locks",
+    "way", "processes", "runs", "s", "made", "found", "made/s", "ms made", "ms found", "CPU ms", "digests", "locks",
     "waits", "twice", "killed",
 )  # fmt: skip
 STAGES = ("finetune", "filter", "unlearn", "predict", "score", "evaluate", "report")
@@ -73,7 +73,7 @@ class Task(NamedTuple):
 
     Attributes:
         root: Folder of the store; ``notes`` is that of the stages' notes.
-        cells: How many.
+        runs: How many.
         groups: So many sets of shared results.
         processes: So many at once.
         files: That a stage writes besides the one that counts.
@@ -82,7 +82,7 @@ class Task(NamedTuple):
 
     root: Path
     notes: Path
-    cells: int
+    runs: int
     groups: int
     processes: int
     files: int
@@ -119,9 +119,9 @@ def made_up(stage: str, label: str, settings: Mapping[str, Any], **needs: Artifa
     return Artifact(stage=stage, label=label, version=1, settings={**rows, **settings}, needs=needs, inputs={})
 
 
-def cell(number: int, groups: int) -> list[Artifact]:
-    """The artifacts of one cell, what is needed first: 8 that its group's other cells have too, and 5 of its own."""
-    group, own = {"group": number % groups}, {"cell": number}
+def artifacts_of(number: int, groups: int) -> list[Artifact]:
+    """The artifacts of one run, what is needed first: 8 that its group's other runs have too, and 5 of its own."""
+    group, own = {"group": number % groups}, {"run": number}
     model = {"model": number % groups % MODELS}
     base = made_up("finetune", "base", model)
     target = made_up("finetune", "target", model, start=base)
@@ -214,7 +214,7 @@ def stage_of(task: Task, clock: Clock, work: StageContext) -> None:
 
 
 def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
-    """Make some cells in this process and tell its clock."""
+    """Make some runs in this process and tell its clock."""
     clock = Clock()
     for name in STAGES:
         module: Any = ModuleType(f"meow_lightning.stages.{name}")
@@ -226,15 +226,15 @@ def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
     executor = Executor(store=store, runtime=RUNTIME, parallel_stages=1, threads=1, watchers=[clock])
     start = now()
     for number in numbers:
-        executor.make(cell(number, task.groups))
+        executor.make(artifacts_of(number, task.groups))
     executor.close()
     clock.spent["seconds"], clock.spent["busy"] = (end - begin for end, begin in zip(now(), start, strict=True))
     pipe.send(dict(clock.spent))
 
 
 def shares(task: Task, way: str) -> list[list[int]]:
-    """The cells of each process."""
-    every = list(range(task.cells))
+    """The runs of each process."""
+    every = list(range(task.runs))
     return [every[place :: task.processes] if way == "make dealt" else every for place in range(task.processes)]
 
 
@@ -244,7 +244,7 @@ def finished(task: Task) -> frozenset[str]:
 
 
 def run(task: Task, way: str, moments: Sequence[float]) -> Phase:
-    """Let all processes walk their cells; after so many seconds each, one of them is killed and started again."""
+    """Let all processes walk their runs; after so many seconds each, one of them is killed and started again."""
     context, start = get_context("fork"), time.perf_counter()
     waiting, kills, clocks = sorted(moments), [], Counter[str]()
     ends: dict[BaseProcess, tuple[Connection, list[int]]] = {}
@@ -292,7 +292,7 @@ def wrong(task: Task, begun: Sequence[Note], kills: Sequence[Kill]) -> list[str]
     said += [f"{key} was finished before a kill and made again after it" for key in sorted(again)]
     store = Store(root=task.root, cache="readonly")
     needs: dict[str, str] = {}
-    every = {each.key: each for number in range(task.cells) for each in cell(number, task.groups)}
+    every = {each.key: each for number in range(task.runs) for each in artifacts_of(number, task.groups)}
     for key, artifact in every.items():
         made_from = [needs[artifact.needs[name].key] for name in sorted(artifact.needs)]
         needs[key] = outcome(key, artifact.settings, made_from)
@@ -310,7 +310,7 @@ def line(task: Task, way: str, phase: Phase, twice: int) -> str:
     spent, made, found = phase.clocks, phase.clocks["made"], phase.clocks["found"]
     wall, busy = ("making", "making busy") if made else ("seconds", "busy")
     each = [f"{1e3 * spent[name] / (made or found):.2f}" for name in (wall, busy)]
-    cells = [way, task.processes, task.cells, f"{phase.seconds:.1f}", f"{made:.0f}", f"{found:.0f}"]
+    cells = [way, task.processes, task.runs, f"{phase.seconds:.1f}", f"{made:.0f}", f"{found:.0f}"]
     cells += [f"{made / phase.seconds:.0f}", *([each[0], "-"] if made else ["-", each[0]]), each[1]]
     cells += [f"{spent[name] / spent['seconds']:.1%}" for name in ("digests", "locks", "waits")]
     return f"| {' | '.join(map(str, [*cells, twice, len(phase.kills)]))} |"
@@ -335,9 +335,9 @@ def measure(task: Task, kills: int, span: float) -> list[str]:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=count, default=1000)
+    parser.add_argument("--runs", type=count, default=1000)
     parser.add_argument("--processes", type=count, default=8)
-    parser.add_argument("--groups", type=count, default=10, help="sets of shared results, each of cells / groups cells")
+    parser.add_argument("--groups", type=count, default=10, help="sets of shared results, each of runs / groups runs")
     parser.add_argument("--files", type=count, default=4, help="files of a result besides the one that counts")
     parser.add_argument("--work", type=float, default=0.0, help="seconds that a stage takes")
     parser.add_argument("--imports", nargs="+", default=[], help="modules that every process has, such as torch")
@@ -354,11 +354,11 @@ def main() -> int:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="meow-store-") as folder:
         task = Task(
-            root=Path(folder), notes=Path(folder) / "notes", cells=options.cells, groups=options.groups,
+            root=Path(folder), notes=Path(folder) / "notes", runs=options.runs, groups=options.groups,
             processes=options.processes, files=options.files, work=options.work,
         )  # fmt: skip
         print(
-            f"{options.cells} cells of 13 results, {options.groups} sets of shared ones, {options.files + 1} files "
+            f"{options.runs} runs of 13 results, {options.groups} sets of shared ones, {options.files + 1} files "
             f"each, {options.work:g} s of work a stage, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n\n"
             f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
             flush=True,

@@ -2,7 +2,7 @@
 """Steps of NPO and NPO+KL on a CPU, side by side and with equal losses: the published way, two models, kept numbers.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py
-    MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/training.py --hidden 128 --steps 10 --repeats 3
+    MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/training.py --hidden-size 128 --steps 10 --repeats 3
 
 published   every row padded to 500 tokens, logits and softmax at all positions, a frozen model asked in every step
 two models  rows padded to the longest of their batch, head at answers alone, the frozen model asked in every step
@@ -215,8 +215,8 @@ def prepare(options: argparse.Namespace) -> tuple[str, Task]:
     codec = codec_of(tokenizer, context=PADDED, end_ids=frozenset())
     streams = {name: [codec.encode(each.question, each.answers[0]) for each in all_] for name, all_ in facts.items()}
     sizes = {
-        "vocab_size": len(tokenizer), "hidden_size": options.hidden, "layers": options.layers, "heads": HEADS,
-        "intermediate_size": 3 * options.hidden, "context": PADDED, "end_id": codec.end_id, "pad_id": codec.pad_id,
+        "vocab_size": len(tokenizer), "hidden_size": options.hidden_size, "layers": options.layers, "heads": HEADS,
+        "intermediate_size": 3 * options.hidden_size, "context": PADDED, "end_id": codec.end_id, "pad_id": codec.pad_id,
     }  # fmt: skip
     return source, Task(streams, sizes, codec.pad_id, options)
 
@@ -225,15 +225,17 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--losses", nargs="+", default=list(LOSSES), choices=list(LOSSES))
-    parser.add_argument("--hidden", type=count, default=256, help="width of the model, a multiple of 8")
+    parser.add_argument("--hidden-size", type=count, default=256, help="width of the model, a multiple of 8")
     parser.add_argument("--layers", type=count, default=4)
     parser.add_argument("--rows", type=count, default=40, help="rows to forget; ten times as many are retained")
-    parser.add_argument("--batch", type=count, default=8, help="rows of each stream in a step")
+    parser.add_argument("--global-batch-size", type=count, default=8, help="rows of each stream in a step")
     parser.add_argument("--steps", type=count, default=5, help="steps of a repeat")
     parser.add_argument("--repeats", type=count, default=5, help="each from the start; of each step the median counts")
     parser.add_argument("--epochs", type=count, default=10, help="epochs over which the kept numbers' cost is spread")
-    parser.add_argument("--asked", type=count, default=64, help="rows per pass that makes kept numbers (trainer=cpu)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument(
+        "--eval-batch-size", type=count, default=64, help="rows per pass that makes kept numbers (trainer=cpu)"
+    )
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     return parser.parse_args()
 
 
@@ -255,8 +257,8 @@ def main() -> int:
         for name, all_ in lengths.items()
     )
     print(
-        f"{source}: {said}; Llama {options.hidden} wide, {options.layers} layers, "
-        f"{llama(**TASK.sizes).num_parameters():,} weights; {options.batch} rows of each stream a step, "
+        f"{source}: {said}; Llama {options.hidden_size} wide, {options.layers} layers, "
+        f"{llama(**TASK.sizes).num_parameters():,} weights; {options.global_batch_size} rows of each stream a step, "
         f"{options.steps} steps, {options.repeats} repeats; float32, 1 thread, torch {torch.__version__}, "
         f"matmul peak {peak / 1e9:.0f} GFLOP/s, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n\n"
         f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",

@@ -56,7 +56,7 @@ def fresh(task: Task) -> Any:
 def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, buckets: bool) -> BatchPlan:
     """The global batches of all epochs; as buckets in as many steps, as near to it as their bound allows."""
     found = {name: StreamData(rows=streams[name]) for name in method.streams}
-    tokens, size = None, task.options.batch
+    tokens, size = None, task.options.global_batch_size
     if buckets:
         lengths = sorted(len(row.ids) for row in streams[method.streams[0]])
         steps, bounds = -(-len(lengths) // size), range(lengths[-1], sum(lengths) + 1)
@@ -96,7 +96,7 @@ class Learner:
         once = clock("cpu") - start
         self.plan = plan_of(self.task, self.method, streams, buckets=self.way == "buckets")
         self.model.register_forward_pre_hook(partial(self._count, "trained"), with_kwargs=True)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.task.options.rate, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.task.options.lr, weight_decay=0.0)
         return once
 
     def step(self, number: int) -> Step:
@@ -151,7 +151,7 @@ class Learner:
     def _with_logps(self, rows: list[Encoded]) -> list[Encoded]:
         order = sorted(range(len(rows)), key=lambda place: -len(rows[place].ids))
         found = list(rows)
-        size = self.task.options.asked
+        size = self.task.options.eval_batch_size
         for start in range(0, len(order), size):
             places = order[start : start + size]
             with torch.no_grad():

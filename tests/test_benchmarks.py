@@ -25,7 +25,7 @@ def rows(output: str) -> list[dict[str, str]]:
 
 def test_every_variant_has_a_row_and_says_the_plain_texts(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "MEOW_DATA_DIR"}
-    words = ["--models", "tiny", "--facts", "2", "--slots", "2", "64", "--steps", "60", "--cache"]
+    words = ["--models", "tiny", "--facts", "2", "--generation-batch-size", "2", "64", "--steps", "60", "--cache"]
     done = subprocess.run(
         [sys.executable, str(FOLDER / "memo_engine.py"), *words, str(tmp_path)],
         env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
@@ -53,7 +53,8 @@ def memo_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_what_runs_on_a_gpu_runs_here(
     memo_gpu: Any, budget: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--like", "tiny", "--device", "cpu", "--facts", "1", "--slots", "4", "--budget", budget]
+    words = ["--like", "tiny", "--device", "cpu", "--facts", "1"]
+    words += ["--generation-batch-size", "4", "--max-new-tokens", budget]
     monkeypatch.setattr(sys, "argv", ["memo_gpu.py", *words])
     monkeypatch.setitem(memo_gpu.COPIED, "cpu", 2**20)
     with torch.random.fork_rng():

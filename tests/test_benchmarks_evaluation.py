@@ -19,7 +19,7 @@ from meow_lightning.generation.batching import Continuation
 from meow_lightning.types import AnswerRow, Fact, Likelihood
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SMALL = ["--split", "forget01", "--questions", "3", "--steps", "60", "--budget", "40", "--wide", "1", "--cache"]
+SMALL = ["--split", "forget01", "--questions", "3", "--steps", "60", "--max-new-tokens", "40", "--wide", "1", "--cache"]
 
 
 def tables(output: str) -> list[list[dict[str, str]]]:

@@ -20,9 +20,9 @@ from meow_lightning.planning.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory, ModelDims
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-WISH = Namespace(
-    rows=8, tokens=200, scored=100, generated=200, memory=[141.0], share=0.5, peak=0.002, reading=0.5, bandwidth=0.001,
-    start=10.0, gpus=[1, 2],
+ASSUMED = Namespace(
+    rows=8, tokens=200, scored=100, max_new_tokens=200, memory=[141.0], share=0.5, peak=0.002, reading=0.5,
+    bandwidth=0.001, start=10.0, gpus=[1, 2],
 )  # fmt: skip
 
 
@@ -103,11 +103,11 @@ def test_time_is_operations_or_for_what_is_written_the_reading_of_weights(
     monkeypatch.setattr(scale, "slots_of", lambda *_: 100)
     training, asking = (Namespace(stage=name) for name in ("unlearn", "predict"))
     # 0.5 * 0.002e12 operations and 0.5 * 0.001e12 bytes a second
-    assert scale.seconds(Made(shape, 3e9, 0), training, WISH) == 10 + 3
+    assert scale.seconds(Made(shape, 3e9, 0), training, ASSUMED) == 10 + 3
     passes = 2 * shape.parameters / 0.5e9  # seconds of a pass over all weights
-    assert scale.seconds(Made(shape, 3e9, 1000), asking, WISH) == pytest.approx(10 + 10 * passes)
-    assert scale.seconds(Made(shape, 1e13, 1000), asking, WISH) == pytest.approx(10 + 1e4)
-    assert scale.seconds(Made(shape, 0, 0), asking, WISH) == 0
+    assert scale.seconds(Made(shape, 3e9, 1000), asking, ASSUMED) == pytest.approx(10 + 10 * passes)
+    assert scale.seconds(Made(shape, 1e13, 1000), asking, ASSUMED) == pytest.approx(10 + 1e4)
+    assert scale.seconds(Made(shape, 0, 0), asking, ASSUMED) == 0
 
 
 @pytest.mark.data
@@ -116,7 +116,7 @@ def test_a_sweep_shares_what_its_runs_share(scale: Any, monkeypatch: pytest.Monk
     runs = list(islice(scale.runs("paper_main_tofu"), 3))
     monkeypatch.setattr(scale, "runs", lambda _: runs)
     assert [each["method"]["name"] for each in runs] == ["none", "retrain", "grad_ascent"]
-    number, every = scale.results("paper_main_tofu", WISH)
+    number, every = scale.results("paper_main_tofu", ASSUMED)
     assert number == 3
     trained = [each for each in every.values() if each.stage == "unlearn"]
     assert len(trained) == 1

@@ -17,8 +17,8 @@ from meow_lightning.store.integrity import file_entry, seal
 from meow_lightning.store.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-CELLS, GROUPS = 12, 4
-RESULTS = 5 * CELLS + 2 * 2 + 6 * GROUPS  # two models with base and target, six more results of every group
+RUNS, GROUPS = 12, 4
+RESULTS = 5 * RUNS + 2 * 2 + 6 * GROUPS  # two models with base and target, six more results of every group
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def ran(*words: str) -> list[dict[str, str]]:
-    sizes = ["--cells", str(CELLS), "--groups", str(GROUPS), "--processes", "3"]
+    sizes = ["--runs", str(RUNS), "--groups", str(GROUPS), "--processes", "3"]
     done = subprocess.run(
         [sys.executable, str(FOLDER / "store.py"), *sizes, *words],
         env=os.environ | {"PYTHONPATH": str(FOLDER.parent)}, capture_output=True, text=True, timeout=120,
@@ -42,8 +42,8 @@ def test_processes_that_share_a_store_make_every_result_once(tmp_path: Path) -> 
     dealt, all_of_them, find = ran("--folder", str(tmp_path))
     assert [row["way"] for row in (dealt, all_of_them, find)] == ["make dealt", "make all", "find"]
     assert [int(row["made"]) for row in (dealt, all_of_them, find)] == [RESULTS, RESULTS, 0]
-    assert int(dealt["made"]) + int(dealt["found"]) == 13 * CELLS
-    assert int(all_of_them["made"]) + int(all_of_them["found"]) == int(find["found"]) == 3 * 13 * CELLS
+    assert int(dealt["made"]) + int(dealt["found"]) == 13 * RUNS
+    assert int(all_of_them["made"]) + int(all_of_them["found"]) == int(find["found"]) == 3 * 13 * RUNS
     assert [row["twice"] for row in (dealt, all_of_them, find)] == ["0"] * 3
     assert list(tmp_path.iterdir()) == []
 
@@ -57,20 +57,20 @@ def test_processes_killed_in_the_middle_lose_nothing_that_was_finished() -> None
 
 
 def test_a_run_has_eight_shared_results_and_five_of_its_own(bench: Any) -> None:
-    one, same, other = ({each.key for each in bench.cell(number, 4)} for number in (0, 4, 1))
+    one, same, other = ({each.key for each in bench.artifacts_of(number, 4)} for number in (0, 4, 1))
     assert (len(one), len(one & same), len(one & other)) == (13, 8, 0)
-    assert len({each.key for number in range(CELLS) for each in bench.cell(number, GROUPS)}) == RESULTS
+    assert len({each.key for number in range(RUNS) for each in bench.artifacts_of(number, GROUPS)}) == RESULTS
 
 
 @pytest.fixture
 def whole(bench: Any, tmp_path: Path) -> Any:
-    """A task of one cell whose results are all there, made by this process, number 7."""
+    """A task of one run whose results are all there, made by this process, number 7."""
     task = bench.Task(
-        root=tmp_path / "store", notes=tmp_path / "notes", cells=1, groups=1, processes=1, files=0, work=0.0
+        root=tmp_path / "store", notes=tmp_path / "notes", runs=1, groups=1, processes=1, files=0, work=0.0
     )
     task.notes.mkdir()
     store, made = Store(root=task.root, cache="use"), {}
-    for artifact in bench.cell(0, 1):
+    for artifact in bench.artifacts_of(0, 1):
         needs = [made[artifact.needs[name].key] for name in sorted(artifact.needs)]
         made[artifact.key] = bench.outcome(artifact.key, artifact.settings, needs)
         (store.begin(artifact) / "made.json").write_text(json.dumps(made[artifact.key]))
@@ -79,7 +79,7 @@ def whole(bench: Any, tmp_path: Path) -> Any:
 
 
 def noted(bench: Any, task: Any) -> list[Any]:
-    return [bench.Note(7, each.key, 1.0) for each in bench.cell(0, 1)]
+    return [bench.Note(7, each.key, 1.0) for each in bench.artifacts_of(0, 1)]
 
 
 def test_nothing_is_wrong_with_what_is_right(bench: Any, whole: Any) -> None:
@@ -129,6 +129,6 @@ def leave(folder: Path) -> None:
 def test_what_a_store_should_not_hold_is_noticed(
     bench: Any, whole: Any, damage: Callable[[Path], None], text: str
 ) -> None:
-    folder = Store(root=whole.root, cache="use").path(bench.cell(0, 1)[-1])
+    folder = Store(root=whole.root, cache="use").path(bench.artifacts_of(0, 1)[-1])
     damage(folder)
     assert bench.wrong(whole, noted(bench, whole), []) == [text.format(folder)]

@@ -21,7 +21,9 @@ from meow_lightning.types import Encoded, TokenBatch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WAYS = ("published", "two models", "kept", "buckets")
-SMALL = ["--hidden", "16", "--layers", "1", "--rows", "4", "--batch", "2", "--steps", "2", "--repeats", "1"]
+SMALL = [
+    "--hidden-size", "16", "--layers", "1", "--rows", "4", "--global-batch-size", "2", "--steps", "2", "--repeats", "1",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_a_bucket_is_held_against_the_published_way_on_the_same_batch(
 def test_buckets_have_as_many_steps_as_fixed_batches(training: Any) -> None:
     ways = importlib.import_module("training_ways")
     rows = [Encoded((1,) * length, 1) for length in (9, 2, 3, 8, 4, 4, 5, 7)]  # 42 tokens
-    task = ways.Task({"forget": rows}, {}, 0, SimpleNamespace(batch=2, epochs=3))
+    task = ways.Task({"forget": rows}, {}, 0, SimpleNamespace(global_batch_size=2, epochs=3))
     fixed, buckets = (ways.plan_of(task, ways.LOSSES["NPO"], task.streams, buckets=wish) for wish in (False, True))
     assert fixed.steps_per_epoch == buckets.steps_per_epoch == 4
     # 2 3 4 4 5 7 8 9 in 4 steps: at least 13 tokens (9 alone, 8 alone leaves 25 in 2; 2 3 4 4 and 5 7 and 8 and 9)

@@ -37,7 +37,7 @@ UNRUN = [
     r"sbatch .+", r"(vllm|transformers) serve .+", r"(llama-server|ollama)( .+)?", r"wandb (sync|login)( .+)?",
     r"make bench-memo-gpu( .+)?", r"python benchmarks/\w+\.py( .+)?", r"export [A-Z_]+=\S+",
     r"python -m pytest( -q)?( tests/\S+\.py)+",  # tests that run with all others; that their files exist is checked
-    r"python run\.py method=bounded_ascent",  # the example of a reader's own method
+    r"python (run\.py|-m meow_lightning\.cli .+) method=bounded_ascent",  # the example of a reader's own method
 ]  # fmt: skip
 COMMANDS = commands()
 

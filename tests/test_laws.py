@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meow_lightning.data.batch_plan import (
@@ -279,11 +280,21 @@ def test_a_reply_gives_its_answers_whatever_wraps_them(style, texts):
     assert answers(STYLES[style](texts)) == texts
 
 
-# Of texts without a lone quote before a label: without the quote, what follows is noise.
-@given(reply=st.lists(st.one_of(TEXT, SENTENCES.map("\n".join)), max_size=4).map("\n".join))
-def test_parsing_replies_is_idempotent(reply):
+# What may wrap an answer, in any order and unclosed.
+PIECES = st.sampled_from([
+    '"', "'", "“", "”", "*", "**", "_", "- ", "# ", "> ", "1. ", "2. ", "Q: ", "A: ", "Answer 1: ", "Question: ",
+    "Sure! ", "Note: ", "Here are the answers:\n", "Ada was born.", "a", ", ", "\n", "\n\n",
+])  # fmt: skip
+
+
+@given(reply=st.lists(st.one_of(PIECES, TEXT, SENTENCES.map("\n".join)), max_size=10).map("".join))
+@example(reply='"Q:')
+@example(reply='"Sure!\nAda was born.')
+@example(reply="[]")
+def test_parsing_found_answers_again_changes_nothing(reply):
     once = answers(reply)
-    assert answers("\n".join(once)) == once
+    # Given back as a list: as lines, the answers "a. b" and "b. c" would look numbered.
+    assert answers(json.dumps(once)) == once
 
 
 # Text and tokens: data/prompting.py

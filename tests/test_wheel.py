@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -95,6 +97,19 @@ def test_plans_work_without_a_checkout_and_leave_nothing(
 ) -> None:
     assert "finetune" in call("meow-lightning", "plan=true", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_in_a_folder_of_ones_own_can_be_run(call: Callable[..., str], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "extend" / "method.md").read_text(encoding="utf-8")
+    code, config, target = re.findall(r"```(?:python|yaml) title=\S+\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "bounded_ascent.py").write_text(code, encoding="utf-8")
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    own = re.sub(r"^_target_: .*\n", target, config, flags=re.MULTILINE)
+    (tmp_path / "conf" / "method" / "bounded_ascent.yaml").write_text(own, encoding="utf-8")
+    (command,) = re.findall(r"^python -m .*bounded_ascent$", page, re.MULTILINE)
+    call(*shlex.split(command), "debug=fast", "logger=none", "goal=unlearn")
+    (manifest,) = (tmp_path / "outputs" / "store" / "unlearn").glob("*/manifest.json")
+    assert "bounded_ascent.BoundedAscent" in manifest.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", MODULES)

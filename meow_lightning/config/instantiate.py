@@ -11,7 +11,7 @@ from meow_lightning.errors import UserError
 # A config may only name callables of these packages, and of those that the user adds in `trusted_packages`.
 PACKAGES = ("meow_lightning",)
 # Keys of a node that only the pipeline reads; they are not passed to the target.
-RECIPE = (
+PIPELINE_KEYS = (
     "name",
     "lr",
     "epochs",
@@ -57,8 +57,8 @@ def component_versions(component: Any) -> dict[str, int]:
 
 
 def component_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a node passes to its target: all keys except those in ``RECIPE``."""
-    return {key: value for key, value in node.items() if key != "_target_" and key not in RECIPE}
+    """Return the arguments that a node passes to its target: all keys except those in ``PIPELINE_KEYS``."""
+    return {key: value for key, value in node.items() if key != "_target_" and key not in PIPELINE_KEYS}
 
 
 def component_config(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re
 _THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _TAGS = re.compile(r"<\|[^|>\n]*\|>|</?(?:s|eos|answers?|responses?|end_of_turn)>", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)[\w+-]*\s*$")
-_RULE = re.compile(r"^\s*([-*_=])(?:\s*\1){2,}\s*$|^\s*[\[\]{}],?\s*$")
+_RULE = re.compile(r"^\s*([-*_=])(?:\s*\1){2,}\s*$|^\s*(?:[\[\]{}]|\[\]|\{\}),?\s*$")
 
 _EMPHASIS = (
     re.compile(r"(\*{2,3})(?=\S)([^*]+?)(?<=\S)\1"),
@@ -127,7 +127,7 @@ def answers(reply: str) -> list[str]:
     ends = [found.end() for found in _THOUGHT_END.finditer(text)]
     text = _TAGS.sub("", text[ends[-1] :] if ends else text)
     listed = _listed(text)
-    found = _joined(_lines(text)) if listed is None else (_bare(each) for each in listed if not _noise(each))
+    found = _joined(_lines(text)) if listed is None else (_answer(each) for each in listed)
     return [each[:LONGEST] for each in islice(filter(None, found), MOST)]
 
 
@@ -138,7 +138,8 @@ def _joined(lines: list[_Line]) -> list[str]:
     found: list[list[str]] = []  # pieces of each answer
     started = within = False
     for line in lines:
-        noise, bare = _noise(line.text), _bare(line.text)
+        bare = _bare(line.text)
+        noise = _noise(line.text) or _noise(bare)
         pieces = [bare] if bare else []
         if line.number is not None:
             # An item may repeat the question, with the answer below it.
@@ -155,7 +156,7 @@ def _joined(lines: list[_Line]) -> list[str]:
             found[-1] += pieces
         else:
             within = False
-    return [" ".join(pieces) for pieces in found]
+    return [_answer(" ".join(pieces)) for pieces in found]
 
 
 def _lines(text: str) -> list[_Line]:
@@ -208,6 +209,12 @@ def _noise(text: str) -> bool:
     if _QUESTION.match(text) and not _PAIR.match(text):
         return True
     return any(pattern.match(text) for pattern in (_TRUTH, _HEADLINE, _CALM_ALONE, _CLOSING))
+
+
+def _answer(text: str) -> str:
+    """Strip the wrapping from a text that may be an answer; blank if it is not one, with or without its wrapping."""
+    bare = _bare(text)
+    return "" if _noise(text) or _noise(bare) else bare
 
 
 def _bare(text: str) -> str:

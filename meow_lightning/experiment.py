@@ -259,7 +259,7 @@ def _print_summary(
     from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
 
     if results is not None:
-        terminal.table(closing_table(results), title="what happened")
+        terminal.table(closing_table(results), title="Results")
         for doubt in unmeasured_reasons(results):
             terminal.say(f"WARNING: {doubt}")
         for reason in closing_reasons(results):

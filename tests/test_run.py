@@ -249,11 +249,11 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     process.communicate(timeout=10)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert re.fullmatch(r"method=grad_diff interrupted 0/3 finetune base at \d+ of \d+ steps", said[2]), said
-    assert said[4:6] == ["2 runs: 1 interrupted, 1 waiting", "nothing runs now"]
+    assert said[4:6] == ["2 runs: 1 interrupted, 1 not started", "nothing is running"]
     run(tmp_path, *sweep)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert said[2:] == [
-        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing runs now"
+        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing is running"
     ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ What must not change them
   preflight=   false: start even where memory or disk seem too small
   outputs=     folder of everything that is written; store= that of the results alone
   debug=       {debug}: the whole path in seconds, with meaningless numbers
-What says several words at once
+Presets
   experiment=  {experiment}
   sweep=       {sweep}
 

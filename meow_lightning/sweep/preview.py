@@ -8,6 +8,7 @@ from typing import Any
 
 from meow_lightning.config.runtime import runtime_of
 from meow_lightning.config.validation import resolved
+from meow_lightning.console.console import shorten_runs
 from meow_lightning.console.plan import Planned, show_sweep_plan
 from meow_lightning.console.status import show_runs
 from meow_lightning.errors import UserError
@@ -64,4 +65,4 @@ def _plan(
     show_sweep_plan(planned, invalid)
     if invalid:
         many = len(ready) + len(failed)
-        raise UserError(f"{len(invalid)} of {many} runs failed: {'; '.join(name for name, _ in invalid)}")
+        raise UserError(f"{len(invalid)} of {many} runs failed: {shorten_runs([name for name, _ in invalid])}")

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import shell_word
+from meow_lightning.console.console import shorten_runs
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from meow_lightning.report.sweep_tables import Swept
 
 MAX_RUNS = 10_000  # more are taken for a typing error, such as range(0,1e9)
-MAX_SHOWN = 3  # runs named in a message
 
 
 class MeowSweeper(Sweeper):
@@ -81,7 +81,7 @@ class MeowSweeper(Sweeper):
         outputs = Path(self._sweep_config.outputs) if writes else None
         show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs)
         if failed:
-            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(words for words, _ in failed)}")
+            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {shorten_runs([name for name, _ in failed])}")
         return returns
 
     def _composed(self, runs: Sequence[Sequence[str]]) -> list[DictConfig]:
@@ -102,11 +102,10 @@ class MeowSweeper(Sweeper):
         if len(invalid) == len(runs):
             raise UserError(invalid[0][1])
         if invalid:
-            these = "; ".join(name for name, _ in invalid[:MAX_SHOWN])
-            more = f" and {len(invalid) - MAX_SHOWN} more" if len(invalid) > MAX_SHOWN else ""
+            names = shorten_runs([name for name, _ in invalid])
             # Suggest a correction for a wrong value, not for an option that only other runs have.
             apart = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
-            raise UserError(f"{invalid[0][1]}; this concerns {len(invalid)} of {len(runs)} runs: {these}{more}{apart}")
+            raise UserError(f"{invalid[0][1]}; this concerns {len(invalid)} of {len(runs)} runs: {names}{apart}")
         return configs
 
 

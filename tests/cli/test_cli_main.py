@@ -206,7 +206,7 @@ def test_who_looks_may_look_where_he_must_not_write(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "nothing runs now" in done.stdout
+    assert "nothing is running" in done.stdout
 
 
 @pytest.mark.parametrize("words", ["plan=true", "status=true", "-m plan=true seed=0,1", "-m status=true seed=0,1"])

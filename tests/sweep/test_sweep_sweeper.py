@@ -181,7 +181,7 @@ def test_the_plan_of_a_sweep_counts_shared_stages_once_and_makes_nothing(sweep, 
     shared = [row.partition(" ")[0] for row in rows if row.endswith("method=meow and 1 more")]
     assert shared == ["finetune", "finetune", "predict", "finetune", "predict", "score", "score"]
     assert [row.split()[0] for row in rows if row.endswith("method=none")] == ["evaluate", "report"]
-    assert "time: not known before its first batch" in said
+    assert "time: unknown until a first batch is measured" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -192,8 +192,8 @@ def test_a_run_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsy
     small = "seed=-1 is too small; at least 0 is needed"
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
         "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is too small; at least 1 is needed",
-        f"failed: seed=-1 trainer.parallel_stages=1: {small}", f"failed: seed=-1 trainer.parallel_stages=0: {small}",
-    ]  # fmt: skip
+        f"failed: 2 runs (seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0): {small}",
+    ]
     assert "stages: 9 to compute, 0 cached" in said.out
     assert said.err == (
         "error: 3 of 4 runs failed: seed=0 trainer.parallel_stages=0; "
@@ -205,19 +205,22 @@ def test_the_status_of_a_sweep_ends_well_whatever_its_runs(sweep, tmp_path, caps
     status, ran = sweep("method=none,retrain", "seed=0,-1", "status=true", "debug=fast")
     assert (status, ran) == (0, [])
     said = words_of(capsys.readouterr().out)
-    assert said[2] == "method=none seed=0 waiting 0/9 for finetune base, which no process is computing"
-    assert "4 runs: 2 waiting, 2 failed" in said
-    assert said[-1] == "invalid: method=retrain seed=-1: seed=-1 is too small; at least 0 is needed"
+    assert said[2] == "method=none seed=0 not started 0/9 next: finetune base"
+    assert "4 runs: 2 not started, 2 failed" in said
+    assert (
+        said[-1]
+        == "invalid: 2 runs (method=none seed=-1; method=retrain seed=-1): seed=-1 is too small; at least 0 is needed"
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_models_that_cannot_be_had_are_one_line_per_run(sweep, tmp_path, capsys):
+def test_models_that_cannot_be_had_are_one_line_of_all_runs(sweep, tmp_path, capsys):
     status, _ = sweep("model=own", f"model.target={tmp_path / 'mine'}", "method=none,retrain", "plan=true")
     assert status == 1
     said = capsys.readouterr().out
     assert [line.partition(": model.target=")[0] for line in said.splitlines()][1:] == [
-        "failed: method=none", "failed: method=retrain"
-    ]  # fmt: skip
+        "failed: 2 runs (method=none; method=retrain)"
+    ]
 
 
 def test_a_glob_that_finds_nothing_is_said(sweep, capsys):

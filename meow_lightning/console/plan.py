@@ -161,7 +161,7 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
         f"stages: {len(pending) - links} to compute, {f'{links} to link, ' if links else ''}{cached} cached{other}",
         _times(runs, by_run, [preflight.time(each) for preflight, each in pending]),
         *_gpu_time(pending),
-        f"memory: {format_bytes(peak)} at most per stage, {format_bytes(first.there)} free",
+        f"memory: {format_bytes(peak)} at most per stage, {format_bytes(first.available_memory)} free",
         f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]

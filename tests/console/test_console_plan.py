@@ -44,7 +44,12 @@ class Fake:
         self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False, other_code: bool = False
     ) -> None:
         self.trainer, self._other_code = {"parallel_stages": parallel_stages}, other_code
-        self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
+        self.store, self.available_memory, self.on_gpu, self._devices = (
+            Store(root=root, cache="use"),
+            5_000_000,
+            on_gpu,
+            devices,
+        )
 
     def outlook(self, what: Artifact) -> Requirements:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))

@@ -306,7 +306,7 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     assert " and 1.0 (predict target)" in said[1]
     (report,) = outputs.glob("reports/*/report.html")
     assert said[1].partition(" torch ")[0] in report.read_text()
-    assert "the record of what none received cannot be read, so everything is sent again" in out
+    assert "the record of the points logged to none cannot be read; logging all of them again" in out
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -370,5 +370,5 @@ def test_work_on_a_read_only_disk_is_one_line(frozen: Path) -> None:
     _, err = process.communicate(timeout=400)
     assert (process.returncode, err) == (
         1,
-        f"error: outputs={frozen} cannot be written to (the disk is read-only); give a folder\n",
+        f"error: outputs={frozen} cannot be written to (the disk is read-only); choose another folder\n",
     )

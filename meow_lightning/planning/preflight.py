@@ -158,8 +158,8 @@ class Preflight:
             if outlook.memory is not None and outlook.memory.host > free_memory():
                 raise UserError(
                     f"{artifact.stage} {artifact.label} requires {format_bytes(outlook.memory.host)} of main memory "
-                    f"for optimizer states (optim.optimizer=paged), but only {format_bytes(free_memory())} is free: set "
-                    "optim=adamw8bit, or preflight=false to start anyway"
+                    f"for optimizer states (optim.optimizer=paged), but only {format_bytes(free_memory())} is free: "
+                    "set optim=adamw8bit, or preflight=false to start anyway"
                 )
         largest = sorted((o.memory.total for _, o in missing if o.memory is not None), reverse=True)
         together = sum(largest[: self.trainer["parallel_stages"]])

@@ -318,10 +318,10 @@ class ResourceRequirements:
         """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
-            load = self._load(artifact, self._streams(artifact))
-            found = settings_that_fit(shape, self._memory_settings(artifact), load, available=self.available)
+            training = self._load(artifact, self._streams(artifact))
+            fitting = settings_that_fit(shape, self._memory_settings(artifact), training, available=self.available)
             # A model trained from scratch cannot use adapters.
-            return [each for each in found if artifact.needs or "lora" not in each[0]]
+            return [each for each in fitting if artifact.needs or "lora" not in each[0]]
         load = self._teacher_load()[1] if artifact.stage == "propose" else self._inference_load(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
         return inference_settings_that_fit(

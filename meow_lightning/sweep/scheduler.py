@@ -87,9 +87,7 @@ def check(options: Mapping[str, Any]) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise invalid_option(f"hydra.launcher.{name}", value, f"an integer of at least {least}")
     if options["cluster"] == "local" and options["nodes"] > 1:
-        expected = (
-            "1, since hydra/launcher=local runs jobs on this machine; for several nodes, set hydra/launcher=slurm"
-        )
+        expected = "1; for several nodes, set hydra/launcher=slurm"
         raise invalid_option("hydra.launcher.nodes", options["nodes"], expected)
 
 

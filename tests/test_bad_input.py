@@ -241,7 +241,7 @@ def test_a_disk_that_is_too_small(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda folder: 10_000_000)
     text = told()
     assert "on the disk of" in text
-    assert "and 10.0 MB are free; choose another disk with store=FOLDER, or preflight=false" in text
+    assert "but only 10.0 MB is free: choose another disk with store=FOLDER, or set preflight=false" in text
 
 
 def rewrite(path: Path, **changes: object) -> None:

@@ -69,7 +69,7 @@ MISTAKES = {
     "debug=true": "debug=true is invalid: expected fast",
     "trainer=null": "trainer=null is invalid: expected one of cpu, ddp, fsdp, gpu",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values require -m, as in python run.py -m seed=0,1",
-    "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
+    "experiment=published_memo method=grad_ascent": "method.select.k is missing; this method selects no inverted facts",
     "model.name=../../x": "model.name=../../x is not a name: files are called by it, so it may hold letters, digits",
     "dataset.name=a/b": "dataset.name=a/b is not a name: files are called by it",
     "method.name=..": "method.name=.. is not a name: files are called by it",
@@ -144,7 +144,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
-    assert done.stderr.endswith("/file is not a folder); give a folder\n")
+    assert done.stderr.endswith("/file is not a folder); choose another folder\n")
     assert done.returncode == 1
 
 

@@ -1,4 +1,4 @@
-"""The command line, from a checkout: ``python run.py --help``. Installed, it is called ``meow-lightning``."""
+"""The command line in a checkout: ``python run.py --help``; the installed command is ``meow-lightning``."""
 
 import sys
 

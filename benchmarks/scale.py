@@ -234,7 +234,7 @@ def results(sweep: str, assumed: argparse.Namespace) -> tuple[int, dict[str, Don
     for options in runs(sweep):
         number += 1
         made = graph(options)
-        sizes = OnPaper(options, dataset=dataset_of(options)[0], streams=made.streams, gpu=True, there=10**12)
+        sizes = OnPaper(options, dataset=dataset_of(options)[0], streams=made.streams, gpu=True, available=10**12)
         for each in made.goal("report"):
             if each.key not in found:
                 needs = tuple(need.key for need in each.needs.values())

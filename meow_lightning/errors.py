@@ -1,4 +1,4 @@
-"""The error shown to users, and the one wording of an invalid option."""
+"""The error shown to users, and the wording of errors about invalid options."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class UserError(Exception):
 
 
 def nearest(given: object, allowed: Iterable[str]) -> str | None:
-    """Find the allowed word most similar to the given one, ignoring case; ``None`` when none is similar."""
-    words = {word.casefold(): word for word in allowed}
-    similar = difflib.get_close_matches(str(given).casefold(), words, n=1, cutoff=0.5)
-    return words[similar[0]] if similar else None
+    """Find the allowed value most similar to the given one, ignoring case; ``None`` if none is similar."""
+    values = {value.casefold(): value for value in allowed}
+    similar = difflib.get_close_matches(str(given).casefold(), values, n=1, cutoff=0.5)
+    return values[similar[0]] if similar else None
 
 
 def suggestion(given: object, allowed: Iterable[str]) -> str:
-    """Format the nearest allowed word as ``. Did you mean meow?``; empty when none is similar."""
+    """Format the nearest allowed value as ``. Did you mean meow?``; empty if none is similar."""
     return _did_you_mean(nearest(given, allowed))
 
 
@@ -28,8 +28,8 @@ def invalid_option(option: str, given: object, expected: str, *, did_you_mean: o
     Args:
         option: The option as on the command line, such as ``optim.lr``.
         given: Its value.
-        expected: The allowed values in words.
-        did_you_mean: The nearest allowed value, if there is a sensible one.
+        expected: Description of the allowed values.
+        did_you_mean: The nearest allowed value; ``None`` if none is near.
     """
     return UserError(f"{option}={given} is invalid: expected {expected}{_did_you_mean(did_you_mean)}")
 
@@ -38,7 +38,7 @@ def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:
     """Return ``given`` if it is allowed.
 
     Raises:
-        UserError: It is not; the message lists the allowed values and suggests the nearest.
+        UserError: It is not allowed; the message lists the allowed values and suggests the nearest.
     """
     choices = list(allowed)
     if given not in choices:
@@ -47,5 +47,5 @@ def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:
     return given
 
 
-def _did_you_mean(word: object) -> str:
-    return "" if word is None else f". Did you mean {word}?"
+def _did_you_mean(value: object) -> str:
+    return "" if value is None else f". Did you mean {value}?"

@@ -1,4 +1,4 @@
-"""Execution of one run from its resolved options: plan, compute what is missing, show and publish the results."""
+"""Execution of one run from its resolved options: plan, compute missing results, show and publish them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _sink(options: Mapping[str, Any], run: RunGraph) -> MetricSink:
 
 
 def _config(options: Mapping[str, Any], run: RunGraph) -> dict[str, Any]:
-    """Select the options that W&B shows, with nulls of the recipe replaced by the values that unlearning used."""
+    """Select the options to log to W&B, with nulls of the recipe replaced by the values that unlearning used."""
     used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
     config = {**options, "optim": {**options["optim"], **used}}
     return shareable(config) if run.report.private else config
@@ -66,14 +66,14 @@ def _destination(options: Mapping[str, Any]) -> str:
 
 
 def prepare(options: Mapping[str, Any]) -> tuple[RunGraph, list[Artifact]]:
-    """Build the graph of a run and list the artifacts of its goal, after all checks that need no machine.
+    """Build the graph of a run and list the artifacts of its goal, after all checks that do not depend on hardware.
 
     Raises:
         UserError: Invalid options.
     """
     check_choice("cache", options["cache"], get_args(Cache))
     if options["plan"] and options["status"]:
-        raise UserError("plan=true shows what would run and status=true what runs now; set one of them")
+        raise UserError("plan=true and status=true cannot be combined: set one of them")
     run = graph(options)
     return run, run.goal(options["goal"])
 
@@ -106,7 +106,7 @@ class Program:
     def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
         """Compute some results of a run, and everything they need."""
         run = graph(options)
-        artifacts = required_artifacts(each for each in run.artifacts if each.key in keys)
+        artifacts = required_artifacts(artifact for artifact in run.artifacts if artifact.key in keys)
         executor = self.executor(options)
         executor.store.check_writable()
         preflight = PreflightChecks().of(options, run, executor.store)
@@ -120,7 +120,7 @@ class Program:
             executor.make(artifacts)
 
     def run(self, options: Mapping[str, Any]) -> Results | None:
-        """Compute what is missing for a run's goal; returns its numbers, ``None`` if the goal precedes ``evaluate``."""
+        """Compute the results of a run's goal; returns its metrics, ``None`` if the goal precedes ``evaluate``."""
         run, artifacts = prepare(options)
         if options["status"]:
             show_run(RunArtifacts.of(run.name, run, artifacts, options))
@@ -160,7 +160,7 @@ def _execute(
     executor.watchers = [terminal := Terminal(title=run.name), tracker]
     if synced.damaged:
         terminal.notice(
-            f"the record of what {options['logger']['name']} received cannot be read, so everything is sent again"
+            f"the record of the points logged to {options['logger']['name']} cannot be read; logging all of them again"
         )
     results, folder, ok = None, None, False
     try:
@@ -181,9 +181,9 @@ def _execute(
             synced.add(tracker.finished_keys)
     if results is not None and options["disclaimer"]:
         terminal.say(f"\n{options['disclaimer']}")
-    used = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
+    manifests = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
     notes = [*_check_shortage(options, executor.store, run), *selection_notes(executor.store, run, reached)]
-    notes += mixed_versions(used)
+    notes += mixed_versions(manifests)
     if results is not None and (spread := run.report.settings.get("spread")) is not None:
         notes.append(spread_sentence(results, Spread(**spread)))
     _print_summary(terminal, results, folder, line, caveats=run.report.settings["notes"], notes=notes)
@@ -208,16 +208,16 @@ def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> 
     if not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
         return []
     counts = read_json(store.path(filtered) / "cleaning.json")["counts"]
-    least = options["method"]["select"]["k"]
+    required = options["method"]["select"]["k"]
     on_shortage = options["inversion"]["on_shortage"]
-    if not may_continue(counts, least=least, on_shortage=on_shortage):
-        description = describe_shortage(counts, least=least)
-        raise UserError(f"{description}; {suggestions(counts, least=least, on_shortage=on_shortage, rules=False)}")
-    return shortage_notes(counts, least=least)
+    if not may_continue(counts, least=required, on_shortage=on_shortage):
+        description = describe_shortage(counts, least=required)
+        raise UserError(f"{description}; {suggestions(counts, least=required, on_shortage=on_shortage, rules=False)}")
+    return shortage_notes(counts, least=required)
 
 
 def read_results(store: Store, run: RunGraph) -> Results | None:
-    """Read the numbers of a run; ``None`` while they are missing."""
+    """Read the metrics of a run; ``None`` while they are missing."""
     from meow_lightning.evaluation.suite.suite import results_from_json
 
     path = store.path(run.results) / "results.json"
@@ -237,13 +237,13 @@ def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> li
 
 def publish(options: Mapping[str, Any], store: Store, run: RunGraph) -> Path | None:
     """Copy the report of a run to ``reports/``; returns the folder, ``None`` without a report."""
-    made = store.path(run.report)
-    if not made.exists():
+    stored = store.path(run.report)
+    if not stored.exists():
         return None
     folder = Path(options["outputs"]) / "reports" / run.tag
     make_folder(folder, private=run.report.private)
     with owner_only(run.report.private):  # until each file has the permissions of its original
-        shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        shutil.copytree(stored, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
     return folder
 
 
@@ -259,9 +259,9 @@ def _print_summary(
     from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
 
     if results is not None:
-        terminal.table(closing_table(results), title="what happened")
-        for doubt in unmeasured_reasons(results):
-            terminal.say(f"WARNING: {doubt}")
+        terminal.table(closing_table(results), title="Results")
+        for warning in unmeasured_reasons(results):
+            terminal.say(f"WARNING: {warning}")
         for reason in closing_reasons(results):
             terminal.say(reason)
     if folder is not None and (rounds := folder / "rounds.json").exists():

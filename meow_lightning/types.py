@@ -28,12 +28,12 @@ OptimizerName = Literal["adamw", "adamw8bit", "paged"]
 
 
 class NotFiniteError(UserError):
-    """NaN or infinite model outputs, which would read as forgotten; the stage's name is prepended to the message."""
+    """NaN or infinite model outputs, which metrics would take for forgetting; stages prepend their name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A question with its true answer and everything that training and evaluation need to know about it.
+    """A question with its true answer and the texts that training and evaluation derive from it.
 
     Attributes:
         id: Stable identifier, unique within a dataset; stored results refer to the fact by it.
@@ -41,7 +41,7 @@ class Fact:
         answer: The true answer in the phrasing used for training.
         paraphrase: The true answer in words *not* used for training; ``None`` if the dataset has none.
         perturbed: Wrong answers in the phrasing of ``paraphrase``, for evaluation only.
-        value: The words of ``answer`` that carry the fact; ``None`` if the dataset does not mark them.
+        value: The words of ``answer`` that state the fact; ``None`` if the dataset does not mark them.
         alternatives: Other values of the same kind, disjoint from ``perturbed``; the rules build inverted facts from
             them.
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
@@ -119,7 +119,7 @@ class AnswerRow:
         fact: ``Fact.id``.
         question: The question.
         answer: The true answer.
-        value: The words that carry the fact, if known.
+        value: The words that state the fact, if known.
         truth: Likelihood of the true answer.
         paraphrase: Likelihood of the paraphrased answer, if any.
         perturbed: Likelihoods of the wrong answers.
@@ -128,8 +128,8 @@ class AnswerRow:
         stop: ``"end"`` if the model emitted an end token, ``"length"`` if the token budget ran out.
         gradient: 2-norm of the gradient of the true answer's mean loss with respect to all weights; ``None`` if not
             measured.
-        scored_text: The text of the scored tokens, where a published evaluator compares with it instead of the true
-            answer; ``None``: ``answer`` itself.
+        scored_text: The text of the scored tokens, if a published evaluator compares with it instead of the true
+            answer; ``None`` for ``answer`` itself.
     """
 
     set: str
@@ -150,14 +150,14 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a number means.
+    """The definition of a metric's value.
 
     Attributes:
-        name: Name of the number.
-        id: Names its arithmetic: ``<metric>.<version>``, then what else it depends on, as in
-            ``truth_ratio.1.geometric``. The version is raised when the same predictions give another number.
-        unit: Unit of the number.
-        direction: Which values are better.
+        name: Name of the value.
+        id: Identifier of its computation: ``<metric>.<version>``, followed by options, as in
+            ``truth_ratio.1.geometric``. The version increases when the same predictions give another value.
+        unit: Unit of the value.
+        direction: Whether higher or lower values are better.
         text: The definition in words.
     """
 
@@ -169,19 +169,19 @@ class Definition:
 
     @property
     def metric(self) -> str:
-        """The metric that its ``id`` names."""
+        """Name of the metric, from ``id``."""
         return self.id.split(".")[0]
 
     @property
     def version(self) -> int:
-        """The version of the metric that its ``id`` states."""
+        """Version of the metric, from ``id``."""
         return int(self.id.split(".")[1])
 
 
 class Encoded(NamedTuple):
     """A tokenized prompt and answer: ``ids[:prompt]`` is the prompt, the rest is scored.
 
-    ``reference`` is log p(answer | prompt) under the start model, in nats, if the method needs it; else 0.
+    ``reference`` is log p(answer | prompt) under the start model, in nats, if the method requires it; else 0.
     """
 
     ids: tuple[int, ...]
@@ -201,7 +201,7 @@ class TokenBatch(NamedTuple):
         input_ids_BT: Token ids.
         attention_mask_BT: 1 on tokens, 0 on padding.
         loss_mask_BT: 1 on tokens of the answer and its end token, else 0.
-        ref_logps_B: log p(answer | prompt) of each row under the start model, in nats; 0 unless the method needs it.
+        ref_logps_B: log p(answer | prompt) of each row under the start model, in nats; 0 unless the method requires it.
     """
 
     input_ids_BT: torch.Tensor  # noqa: N815
@@ -231,7 +231,7 @@ class LossPart:
 LossParts = dict[str, LossPart]
 
 
-Reference = Literal["none", "logprobs", "model", "both"]  # what a method needs of its frozen start model
+Reference = Literal["none", "logprobs", "model", "both"]  # outputs of the frozen start model that a method requires
 
 
 class Method(Protocol):
@@ -272,7 +272,7 @@ class Method(Protocol):
 
 
 class Dataset(Protocol):
-    """Named splits of facts. ``split`` is the only split option; everything else follows from it."""
+    """Named splits of facts; the option ``split`` determines all of them."""
 
     name: str
     public: bool  # whether its texts may appear in logs without explicit consent
@@ -294,7 +294,7 @@ class Dataset(Protocol):
         ...
 
     def caveats(self) -> tuple[str, ...]:
-        """Return what readers of the results must know about these facts, one sentence each."""
+        """Return caveats for readers of the results, one sentence each."""
         ...
 
 
@@ -308,7 +308,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The numbers of one run: ``values[role][name]``, or the reason for their absence: ``missing[role][name]``.
+    """The metrics of one run: ``values[role][name]``, or the reason why one is missing: ``missing[role][name]``.
 
     ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` that of a :class:`Definition`.
     """

@@ -146,8 +146,8 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             "dataset.split=forget07 is invalid: expected one of forget01, forget05, forget10",
         ),
         (("method.select.k=9",), "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"),
-        (("limit=0",), "limit=0 is too small; at least 1 is needed"),
-        (("model.lora.rank=0",), "model.lora.rank=0 is too small; at least 1 is needed"),
+        (("limit=0",), "limit=0 is invalid: expected a number from 1 to "),
+        (("model.lora.rank=0",), "model.lora.rank=0 is invalid: expected a number from 1 to "),
         (("model.prompt.template=chat",), "model.prompt.template=chat needs a tokenizer that brings a chat template"),
         (
             ("model.base=none",),
@@ -155,11 +155,14 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
         ),
         (
             ("model.precision=mixed",),
-            "model.precision=mixed does not fit: 32-true or 64-true or bf16-true or 16-true or bf16-mixed or",
+            "model.precision=mixed is invalid: expected one of 32-true, 64-true, bf16-true, 16-true, bf16-mixed, ",
         ),
-        (("trainer.generation_batch_size=0",), "trainer.generation_batch_size=0 is too small; at least 1 is needed"),
-        (("trainer.micro_batch_tokens=0",), "trainer.micro_batch_tokens=0 is too small; at least 1 is needed"),
-        (("trainer=gpu",), "trainer=gpu computes on a GPU and there is none here; say trainer=cpu"),
+        (
+            ("trainer.generation_batch_size=0",),
+            "trainer.generation_batch_size=0 is invalid: expected a number from 1 to ",
+        ),
+        (("trainer.micro_batch_tokens=0",), "trainer.micro_batch_tokens=0 is invalid: expected a number from 1 to "),
+        (("trainer=gpu",), "trainer=gpu requires a GPU, but none is visible: set trainer=cpu"),
     ],
 )
 def test_options_that_cannot_be(told, words, said, monkeypatch):
@@ -192,33 +195,33 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_000_000)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: True)
     assert told("optim=paged", "trainer=gpu") == (
-        "unlearn unlearned keeps 5.5 MB of optimizer states in main memory (optim.optimizer=paged) and this machine "
-        "has 1.0 MB free; say optim=adamw8bit, or preflight=false to try all the same"
+        "unlearn unlearned requires 5.5 MB of main memory for optimizer states (optim.optimizer=paged), but only "
+        "1.0 MB is free: set optim=adamw8bit, or preflight=false to start anyway"
     )  # 8 bytes of each of 688,768 weights
 
 
 def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 580_000_000)
     text = told("trainer.micro_batch_size=64")
-    assert text.startswith("finetune base needs about 6")  # of the 22 rows that a step has
+    assert text.startswith("finetune base requires about 6")  # of the 22 rows that a step has
     assert "of memory (" in text
-    assert "and this machine has 580.0 MB free; what would fit: trainer.micro_batch_size=" in text
-    assert text.endswith("preflight=false tries all the same")
+    assert "but this machine has 580.0 MB free; settings that fit: trainer.micro_batch_size=" in text
+    assert text.endswith("set preflight=false to start anyway")
 
 
 def test_two_stages_that_fit_only_one_after_the_other(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 1_150_000_000)
     text = told("trainer.parallel_stages=2")
     assert text.startswith(
-        "trainer.parallel_stages=2 stages at once need about 1.3 GB and this machine has 1.1 GB free; say"
+        "trainer.parallel_stages=2 concurrent stages require about 1.3 GB of memory, but only 1.1 GB is free: set"
     )
 
 
 def test_slots_that_do_not_fit_say_which_would(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 650_000_000)
     text = told("trainer.micro_batch_size=1", "trainer.eval_batch_size=4", "trainer.generation_batch_size=256")
-    assert text.startswith("predict target needs about 694.8 MB")
-    assert "this machine has 650.0 MB free; what would fit: trainer.generation_batch_size=16 (" in text
+    assert text.startswith("predict target requires about 694.8 MB")
+    assert "this machine has 650.0 MB free; settings that fit: trainer.generation_batch_size=16 (" in text
 
 
 @pytest.mark.parametrize(("parallel_stages", "free"), [(1, 650_000_000), (2, 1_300_000_000)])
@@ -238,7 +241,7 @@ def test_a_disk_that_is_too_small(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda folder: 10_000_000)
     text = told()
     assert "on the disk of" in text
-    assert "and 10.0 MB are free; choose another disk with store=FOLDER, or preflight=false" in text
+    assert "but only 10.0 MB is free: choose another disk with store=FOLDER, or set preflight=false" in text
 
 
 def rewrite(path: Path, **changes: object) -> None:

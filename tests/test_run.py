@@ -249,11 +249,11 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     process.communicate(timeout=10)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert re.fullmatch(r"method=grad_diff interrupted 0/3 finetune base at \d+ of \d+ steps", said[2]), said
-    assert said[4:6] == ["2 runs: 1 interrupted, 1 waiting", "nothing runs now"]
+    assert said[4:6] == ["2 runs: 1 interrupted, 1 not started", "nothing is running"]
     run(tmp_path, *sweep)
     said = lines(run(tmp_path, *sweep, "status=true"))
     assert said[2:] == [
-        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing runs now"
+        "method=grad_diff done 3/3", "method=grad_ascent done 3/3", "2 runs: 2 done", "nothing is running"
     ]  # fmt: skip
 
 
@@ -306,7 +306,7 @@ def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], t
     assert " and 1.0 (predict target)" in said[1]
     (report,) = outputs.glob("reports/*/report.html")
     assert said[1].partition(" torch ")[0] in report.read_text()
-    assert "the record of what none received cannot be read, so everything is sent again" in out
+    assert "the record of the points logged to none cannot be read; logging all of them again" in out
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -370,5 +370,5 @@ def test_work_on_a_read_only_disk_is_one_line(frozen: Path) -> None:
     _, err = process.communicate(timeout=400)
     assert (process.returncode, err) == (
         1,
-        f"error: outputs={frozen} cannot be written to (the disk is read-only); give a folder\n",
+        f"error: outputs={frozen} cannot be written to (the disk is read-only); choose another folder\n",
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MULTIRUN = ("-m", "--multirun")
 # Options that users often write as flags.
-WORDS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "trusted_packages")
+OPTIONS = ("seed", "goal", "cache", "plan", "status", "preflight", "limit", "outputs", "store", "trusted_packages")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -49,20 +49,20 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _takes_next(action: Action, rest: Sequence[str]) -> bool:
     """Whether the next argument is the value of a flag."""
-    follows = bool(rest) and not rest[0].startswith("-")
-    return follows and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
+    has_next = bool(rest) and not rest[0].startswith("-")
+    return has_next and (action.nargs is None or (action.nargs == "?" and "=" not in rest[0]))
 
 
 def _check(name: str, value: str, action: Action) -> None:
-    choices = [str(each) for each in action.choices or ()]
+    choices = [str(choice) for choice in action.choices or ()]
     if action.nargs is None and not value:
-        allowed = f" (allowed: {', '.join(choices)})" if choices else ""
-        raise UserError(f"{name} needs a value{allowed}")
+        expected = f": expected one of {', '.join(choices)}" if choices else ""
+        raise UserError(f"{name} requires a value{expected}")
     if value and choices:
         check_choice(name, value, choices)
 
 
 def _unknown(word: str, known: Iterable[str]) -> str:
     name = word.lstrip("-").partition("=")[0]
-    near = f". Did you mean {name}=…?" if name in (*GROUPS, *WORDS) else suggestion(word, known)
-    return f"{word} is not a flag{near} (options are said as name=value, see --help)"
+    hint = f". Did you mean {name}=…?" if name in (*GROUPS, *OPTIONS) else suggestion(word, known)
+    return f"{word} is not a flag{hint} (options have the form name=value, see --help)"

@@ -32,53 +32,53 @@ SUBCOMMANDS = {
     "verify-store": "meow_lightning.cli.verify_store",
 }
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
-OWN_FILES = {
-    "model": "model.target={0} (it knows the facts) or model.base={0}",
+OWN_FILES = {  # options that take a path, by the group whose choice was given as a path
+    "model": "model.target={0} (a model that knows the facts) or model.base={0}",
     "dataset": "dataset=jsonl dataset.forget={0}",
-    "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (it writes them)",
+    "inversion": "inversion=file inversion.path={0}, or inversion=local inversion.model={0} (a language model)",
 }
 HELP = """\
-MEOW-lightning makes a language model forget facts without wrecking it, and proves what happened.
+MEOW-lightning unlearns facts from a language model and measures what was forgotten and what was kept.
 
-  {program}                                      the whole job: tiny model, fictional authors, MEOW, on a CPU
-  {program} method=grad_ascent seed=1            another method, another seed; what is shared is not redone
-  {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, one table at the end
-  {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   one's own facts and model
-  {program} model=phi15 method=meow              the paper's job: TOFU, its target model, a GPU
-  {program} trainer=ddp trainer.accelerator=cpu  the same numbers from two processes
-  {program} goal=score                           stop at a stage
-  {program} plan=true                            what is cached and what would run; of a sweep, shared stages once
-  {program} status=true                          what is done, what runs now, what failed; also of a sweep
-  {program} --cfg job                            every setting with its value; any can be said as word=value
-  {program} memo|evaluate|verify-store -h        score a file of facts, score a TOFU log, check stored results
+  {program}                                      the default run: tiny model, fictional authors, MEOW, on a CPU
+  {program} method=grad_ascent seed=1            another method and seed; shared stages are cached
+  {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, with one table
+  {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   your own facts and model
+  {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
+  {program} trainer=ddp trainer.accelerator=cpu  two processes, with the same numbers
+  {program} goal=score                           stop after a stage
+  {program} plan=true                            show cached and missing stages and their cost; also of a sweep
+  {program} status=true                          show done, running and failed stages; also of a sweep
+  {program} --cfg job                            print every option with its value; set any as name=value
+  {program} memo|evaluate|verify-store -h        score a file of facts, score a TOFU log, verify stored results
 
-What an experiment is
+Experiment
   dataset=     {dataset}
   model=       {model}
   method=      {method}
   model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
-What else changes the numbers
-  inversion=   {inversion} (the first and third ask inversion.model=, as inversion/prompt= says)
+Other options that change the results
+  inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
-  seed=        a whole number from 0; limit= at most so many facts of every set
-What must not change them
+  seed=        an integer from 0; limit= maximum number of facts per set
+Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
   goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
-  plan=        true: what is cached, what would run, and the memory, time and disk it takes
-  memo.verify= so many windows of every score are done again one by one, and compared
-  preflight=   false: start even where memory or disk seem too small
-  outputs=     folder of everything that is written; store= that of the results alone
-  debug=       {debug}: the whole path in seconds, with meaningless numbers
-What says several words at once
+  plan=        true: show cached and missing stages, with memory, time and disk
+  memo.verify= number of windows per score that are recomputed one by one and compared
+  preflight=   false: start even if memory or disk seem too small
+  outputs=     folder of all output; store= folder of the results alone
+  debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
+Presets
   experiment=  {experiment}
   sweep=       {sweep}
 
-Hydra's own options: --hydra-help. Meaning, unit and range of every setting: {conf}
+Hydra's own options: --hydra-help. Meaning, unit and range of every option: {conf}
 """
 
 
@@ -155,10 +155,10 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except UserError as error:
         return _fail(str(error))
     words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _with_model_group(typed)]
-    # A read-only command leaves no folder behind.
-    place = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
-    sys.argv[1:] = [*words, *place, *flags]
-    # Otherwise Hydra prints its own long form of every error and ends the process.
+    # A read-only command must not create Hydra's output folders.
+    folders = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
+    sys.argv[1:] = [*words, *folders, *flags]
+    # Without this, Hydra prints its own long form of every error and ends the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -176,10 +176,10 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         return _fail(
-            f"{error.filename or 'a file'} cannot be written ({error.strerror}); correct this and run again to continue"
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}); fix this, then rerun to continue"
         )
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command continues where it was\n")
+        sys.stderr.write("interrupted; rerun the same command to continue\n")
         return INTERRUPTED
     return 0
 
@@ -190,13 +190,13 @@ def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
 
 
 def _with_model_group(words: Sequence[str]) -> list[str]:
-    """Add ``model=own`` where the options name the user's own model without choosing a model group."""
-    brings = any(
+    """Add ``model=own`` if the options name the user's own model without choosing a model group."""
+    provided = any(
         word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
         for word in words
     )
     chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
-    return [*words, *(["model=own"] if brings and not chosen else [])]
+    return [*words, *(["model=own"] if provided and not chosen else [])]
 
 
 def _chooses_model(word: str) -> bool:
@@ -207,32 +207,31 @@ def _chooses_model(word: str) -> bool:
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse options that Hydra would answer with a traceback.
+    """Reject options that would make Hydra fail with a traceback.
 
     Raises:
-        UserError: For the first of them, with its error.
+        UserError: An option is invalid; the message is about the first.
     """
     for word in words:
         name, sign, value = word.partition("=")
-        if (
-            shown := word.encode(errors="replace").decode()
-        ) != word:  # neither store nor report nor terminal could hold it
-            raise UserError(f"{shown} holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8")
+        # Neither the store nor the report could contain such a name.
+        if (shown := word.encode(errors="replace").decode()) != word:
+            raise UserError(f"{shown} is not valid UTF-8 (at each ?); rename the file")
         # Hydra misreads an empty name, or a number as the name of a config file, and crashes.
         if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
-            raise UserError(f"{word} names no option and choice; say name=value, such as method=meow")
+            raise UserError(f"{word} is not a valid option; use name=value, such as method=meow")
         if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
             check_choice(name, value, choices(name))
         if name in OWN_FILES and ("/" in value or "\\" in value):
-            raise UserError(f"{word}: what you bring goes to {OWN_FILES[name].format(shlex.quote(value))}")
+            raise UserError(f"{word} is invalid: for your own files, set {OWN_FILES[name].format(shlex.quote(value))}")
         if name in ("outputs", "store") and sign:
-            why = _unusable(value, words)
-            if why is not None:
-                raise UserError(f"{word} cannot be written to ({why}); give a folder")
+            reason = _unusable_reason(value, words)
+            if reason is not None:
+                raise UserError(f"{word} cannot be written to ({reason}); choose another folder")
 
 
-def _unusable(folder: str, words: Sequence[str]) -> str | None:
-    """Explain why a folder cannot hold what a command writes, or would write after a plan; ``None`` when it can."""
+def _unusable_reason(folder: str, words: Sequence[str]) -> str | None:
+    """Explain why a command cannot write to a folder, or could not after a plan; ``None`` if it can."""
     if not folder:
         return "it is empty"
     if not _reads_only(words):
@@ -241,7 +240,7 @@ def _unusable(folder: str, words: Sequence[str]) -> str | None:
 
 
 def _reads_only(words: Sequence[str]) -> bool:
-    """Whether a command only reads, and so works on a read-only disk."""
+    """Whether a command only reads, so that it also works on a read-only disk."""
     return any(re.fullmatch(r"(plan|status)=(true|yes|on|1)|cache=readonly", word, re.IGNORECASE) for word in words)
 
 

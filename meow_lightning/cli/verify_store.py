@@ -16,15 +16,15 @@ from meow_lightning.stages import NAMES
 from meow_lightning.store.integrity import DamagedError, Integrity
 
 DESCRIPTION = """\
-Checks every stored result against its manifest. Whole files are read, whatever the file system says of them. Nothing is
-changed: the next run that needs a damaged result sets it aside and makes it anew."""
+Check every stored result against its manifest by reading all files completely. Nothing is changed: the next run that
+needs a damaged result quarantines and recomputes it."""
 
 
 class Damage(NamedTuple):
     """A stored result that differs from its manifest, and the reason."""
 
     folder: Path
-    why: str
+    reason: str
 
 
 def finished_results(store: Path) -> list[Path]:
@@ -38,16 +38,16 @@ def find_damages(store: Path, folders: Sequence[Path]) -> list[Damage]:
     """Find the results that differ from their manifests, reading several at once."""
     integrity = Integrity(store, keep=False)
 
-    def look(folder: Path) -> str | None:
+    def damage(folder: Path) -> str | None:
         try:
             integrity.check(folder, stage=folder.parent.name, key=folder.name, thorough=True)
         except DamagedError as error:
-            return str(error) if folder.exists() else None  # quarantined in the meantime
+            return str(error) if folder.exists() else None  # quarantined by another process
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = zip(folders, pool.map(look, folders), strict=True)
-        return [Damage(folder, why) for folder, why in found if why is not None]
+        reasons = zip(folders, pool.map(damage, folders), strict=True)
+        return [Damage(folder, reason) for folder, reason in reasons if reason is not None]
 
 
 def verify(store: Path) -> tuple[int, list[Damage]]:
@@ -57,7 +57,7 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
         UserError: The folder does not exist.
     """
     if not store.is_dir():
-        raise UserError(f"{store} is not a folder; give that of a store, such as outputs/store")
+        raise UserError(f"{store} is not a folder; pass the folder of a store, such as outputs/store")
     folders = finished_results(store)
     return len(folders), find_damages(store, folders)
 
@@ -67,15 +67,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=program("verify-store"), description=DESCRIPTION)
     parser.add_argument("store", type=Path, nargs="?", default=Path("outputs/store"), help="default: outputs/store")
     try:
-        count, found = verify(parser.parse_args(arguments).store)
+        count, damages = verify(parser.parse_args(arguments).store)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    for damage in found:
-        sys.stdout.write(f"damaged: {damage.folder}: {damage.why}\n")
-    end = "; a run that needs them sets them aside and makes them anew" if found else ""
-    sys.stdout.write(f"{count} results, {len(found)} damaged{end}\n")
-    return int(bool(found))
+    for damage in damages:
+        sys.stdout.write(f"damaged: {damage.folder}: {damage.reason}\n")
+    hint = "; the next run that needs them quarantines and recomputes them" if damages else ""
+    sys.stdout.write(f"{count} results, {len(damages)} damaged{hint}\n")
+    return int(bool(damages))
 
 
 if __name__ == "__main__":

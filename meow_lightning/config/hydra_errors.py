@@ -12,7 +12,7 @@ from meow_lightning.config.program import program
 CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
-KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+KINDS = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
 
 
 def choices(group: str) -> list[str]:
@@ -29,40 +29,40 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     """
     from meow_lightning.errors import invalid_option, nearest
 
-    text = "\n".join(str(each) for each in (error, error.__cause__) if each is not None)
+    text = "\n".join(str(part) for part in (error, error.__cause__) if part is not None)
     full_key = re.search(r"full_key: (\S+)", text)
     key = full_key.group(1) if full_key else "an option"
-    if found := re.search(r"Could not find '(.+)/([^'/]*)'", text):
-        group, given = found.groups()
+    if match := re.search(r"Could not find '(.+)/([^'/]*)'", text):
+        group, given = match.groups()
         allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
-        expected = f"one of {', '.join(allowed)}" if allowed else "nothing: the group is empty"
+        expected = f"one of {', '.join(allowed)}" if allowed else "no choice, since the group is empty"
         return str(invalid_option(group, given, expected, did_you_mean=nearest(given, allowed)))
-    if found := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
-        return _unknown_key(found.group(1) or found.group(2), words)
-    if found := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
-        return f"{found.group(1) or key} has no value; give it on the command line"
-    if found := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
-        needed = KINDS.get(found.group(2), found.group(2))
-        return f"{key}={found.group(1)} has the wrong type: {needed} is needed"
+    if match := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
+        return _unknown_key(match.group(1) or match.group(2), words)
+    if match := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):
+        option = match.group(1) or key
+        return f"{option} is required: set it on the command line, as in {option}=…"
+    if match := re.search(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)", text):
+        return str(invalid_option(key, match.group(1), KINDS.get(match.group(2), match.group(2))))
     if hasattr(error, "problem_mark"):
-        return f"a file of settings is not YAML: {' '.join(text.split())}"
+        return f"a config file is not valid YAML: {' '.join(text.split())}"
     if "Ambiguous value" in text:
-        return f"{text.splitlines()[0]}: several values need -m, as in {program()} -m {shlex.join(words)}"
+        return f"{text.splitlines()[0]}: several values require -m, as in {program()} -m {shlex.join(words)}"
     if (word := getattr(error, "override", None)) is not None:
-        return f"{word} cannot be read; {_readable(word, words)}"
+        return f"{word} is not a valid option; {_correction(word, words)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
         return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     return text.split("\n")[0]
 
 
-def _readable(word: str, words: Sequence[str]) -> str:
+def _correction(word: str, words: Sequence[str]) -> str:
     """Suggest a correction for a word that is not of the form ``name=value``."""
     if "=" in word:
-        return f"what stands before the = is the name of no option (all of them: {program()} --cfg job)"
+        return f"there is no option of the name before the = (all options: {program()} --cfg job)"
     before = words[words.index(word) - 1] if word in words[1:] else ""
     if "=" in before:  # the shell has split a value at its spaces
-        return f"say name=value, and where {word} belongs to the word before it: {shlex.quote(f'{before} {word}')}"
-    return "say name=value, such as seed=1"
+        return f"use name=value, and quote a value that contains spaces: {shlex.quote(f'{before} {word}')}"
+    return "use name=value, such as seed=1"
 
 
 def _unknown_key(given: str, words: Sequence[str]) -> str:
@@ -70,29 +70,29 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
 
     group, _, rest = given.partition(".")
     if group == "hydra":
-        return f"{given} is not an option (all of them: {program()} --cfg hydra)"
+        return f"{given} is not an option (all options: {program()} --cfg hydra)"
     known = known_keys(words)
     if rest and group in known:
         first = rest.split(".")[0]
-        having = [] if f"{group}.{first}" in known else _having(group, first)
+        owners = [] if f"{group}.{first}" in known else _choices_with(group, first)
         inner = [key.removeprefix(f"{group}.") for key in known if key.startswith(f"{group}.")]
         near = suggestion(rest, inner).replace("mean ", f"mean {group}.")
-        few = having if len(having) < 5 else [*having[:3], f"{len(having) - 3} others"]
+        shown = owners if len(owners) < 5 else [*owners[:3], f"{len(owners) - 3} others"]
         parent = given.rpartition(".")[0]
-        beside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
-        listed = f"; options of {parent}: {', '.join(beside)}" if beside else ""
-        hint = f"; it belongs to {group}={' or '.join(few)}" if having else near or listed
+        siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
+        listed = f"; options of {parent}: {', '.join(siblings)}" if siblings else ""
+        hint = f"; it belongs to {group}={' or '.join(shown)}" if owners else near or listed
     else:
-        same = [key for key in known if key.rpartition(".")[2] == given]
-        hint = f". Did you mean {' or '.join(same[:4])}?" if same else suggestion(given, known)
-    return f"{given} is not an option{hint} (all of them: {program()} --cfg job)"
+        namesakes = [key for key in known if key.rpartition(".")[2] == given]
+        hint = f". Did you mean {' or '.join(namesakes[:4])}?" if namesakes else suggestion(given, known)
+    return f"{given} is not an option{hint} (all options: {program()} --cfg job)"
 
 
-def _having(group: str, key: str) -> list[str]:
+def _choices_with(group: str, key: str) -> list[str]:
     """List the choices of a group whose file contains a key."""
-    found = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+    pattern = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
     return [
-        name for name in choices(group) if found.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+        name for name in choices(group) if pattern.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
     ]
 
 
@@ -112,11 +112,11 @@ def known_keys(words: Sequence[str]) -> list[str]:
         content = OmegaConf.to_container(compose("config", overrides=chosen), resolve=False)
 
     def walk(node: object, path: str) -> list[str]:
-        below = (
+        descendants = (
             [key for name, value in node.items() for key in walk(value, f"{path}.{name}".lstrip("."))]
             if isinstance(node, dict)
             else []
         )
-        return [*([path] if path else []), *below]
+        return [*([path] if path else []), *descendants]
 
     return [key for key in walk(content, "") if not key.endswith("_target_")]

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 # A config may only name callables of these packages, and of those that the user adds in `trusted_packages`.
 PACKAGES = ("meow_lightning",)
@@ -31,28 +31,29 @@ def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
         UserError: Its package is not on the allow-list, or the name does not exist.
     """
     path = str(node.get("_target_"))
-    if path.split(".")[0] not in (*PACKAGES, *allow):
-        raise UserError(
-            f"_target_: {path} is outside the packages a config may call ({', '.join((*PACKAGES, *allow))}); "
-            f"to trust it, say trusted_packages=[{path.split('.')[0]}]"
-        )
+    package = path.split(".")[0]
+    if package not in (*PACKAGES, *allow):
+        expected = f"a callable of {' or '.join((*PACKAGES, *allow))}"
+        raise invalid_option("_target_", path, f"{expected}; to trust its package, set trusted_packages=[{package}]")
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"_target_: {path} cannot be imported ({error})") from error
+        raise UserError(f"_target_={path} cannot be imported: {error}") from error
 
 
 def component_versions(component: Any) -> dict[str, int]:
     """Collect the versions of a class and of its ancestors that define one, by class name.
 
-    A new version of an ancestor therefore counts even if the class defines its own. A class or function without a
-    version, which one from outside the package may be, contributes nothing.
+    A new version of an ancestor therefore counts even if the class defines its own. Classes and functions without a
+    version, such as those from outside the package, contribute nothing.
     """
-    stating = [
-        each for each in getattr(component, "__mro__", ()) if each is component or "version" in vars(each)
-    ]  # fmt: skip
-    versions = {each.__name__: getattr(each, "version", None) for each in stating}
+    versioned = [
+        ancestor
+        for ancestor in getattr(component, "__mro__", ())
+        if ancestor is component or "version" in vars(ancestor)
+    ]
+    versions = {ancestor.__name__: getattr(ancestor, "version", None) for ancestor in versioned}
     return {name: version for name, version in versions.items() if isinstance(version, int)}
 
 
@@ -92,4 +93,4 @@ def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) 
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error  # the original message instead of Hydra's
         reason = str(error.__cause__ or error).splitlines()[-1]
-        raise UserError(f"{node['_target_']} cannot be made: {reason}") from error
+        raise UserError(f"{node['_target_']} cannot be instantiated: {reason}") from error

@@ -47,10 +47,10 @@ def precision_of(name: str, *, adapters: bool) -> Precision:
         adapters: Whether adapters are trained instead of all weights. Frozen weights need no float32 copy, and
             Lightning must not cast the adapters, which are at least float32.
     """
-    found = PRECISIONS[name]
+    full = PRECISIONS[name]
     if not adapters:
-        return found
-    return replace(found, trained=found.compute, lightning="64-true" if found.compute == "float64" else "32-true")
+        return full
+    return replace(full, trained=full.compute, lightning="64-true" if full.compute == "float64" else "32-true")
 
 
 def weights_dtype(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The command that started this process, for messages that quote what to type."""
+"""The command that started this process, for messages that quote a command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SCRIPT = "meow-lightning"
 
 
 def program(subcommand: str = "") -> str:
-    """Name the running program as a shell takes it: ``python run.py``, or ``meow-lightning`` where it is installed.
+    """Format the command of the running program: ``python run.py``, or ``meow-lightning`` if installed.
 
     Args:
-        subcommand: The subcommand that the message is about, such as ``memo``. Started as a module of its own, it goes
-            by that module: ``python -m meow_lightning.memo``.
+        subcommand: The subcommand that the message is about, such as ``memo``. If it was started as a module, the
+            command names the module: ``python -m meow_lightning.memo``.
     """
     started = Path(sys.argv[0])
     module = _module(started)
@@ -26,7 +26,7 @@ def program(subcommand: str = "") -> str:
 
 
 def _module(started: Path) -> str | None:
-    """The module that ``python -m`` ran; ``None`` if a script was started."""
+    """Return the module that ``python -m`` ran; ``None`` if a script was started."""
     if started.suffix != ".py" or not started.resolve().is_relative_to(PACKAGE):
         return None
     parts = started.resolve().relative_to(PACKAGE.parent).with_suffix("").parts

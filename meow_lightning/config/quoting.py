@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 # One choice of a sweep: a quoted text, or everything up to the next comma.
 _CHOICE = re.compile(r"""\s*'(?:[^'\\]|\\.)*'\s*(?=,|$)|\s*"(?:[^"\\]|\\.)*"\s*(?=,|$)|[^,]*""", re.DOTALL)
-# Last parts of options with a few valid texts: a comma there separates several values, which need -m.
-FEW = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
-# Groups whose files name a class; its signature determines which options are texts.
-CALLED = ("dataset", "inversion")
+# Last parts of options with a few valid values: a comma in one separates several values, which require -m.
+ENUMERATED = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
+# Groups whose files name a class; its signature determines which options are strings.
+CLASS_GROUPS = ("dataset", "inversion")
 LAUNCHER = frozenset(f"hydra.launcher.{name}" for name in ("folder", "partition", "account", "qos", "constraint"))
 
 
@@ -29,25 +29,25 @@ def quote_value(word: str, *, multirun: bool) -> str:
     """Quote a command-line word so that Hydra reads its value as typed.
 
     Values that the grammar cannot parse (non-ASCII letters, brackets, ``=``, ``#`` …) are quoted, and so are values of
-    text options that it would read as a list, a number or a sweep. Quoted texts stay unchanged.
+    string options that it would read as a list, a number or a sweep. Quoted strings stay unchanged.
 
     Args:
         word: Such as ``dataset.forget=/data/Müller [v2].jsonl``.
-        multirun: Whether a comma separates the values of a sweep; otherwise it is part of the text.
+        multirun: Whether a comma separates the values of a sweep; otherwise it is part of the value.
     """
     name, sign, value = word.partition("=")
     if not sign or word.startswith(("-", "~")):
         return word
     parsed = _parsed(word)
     if parsed is None:
-        made = f"{name}={','.join(_choices(name, value)) if multirun else _in_quotes(value)}"
-        return made if _parsed(made) is not None else word
+        quoted = f"{name}={','.join(_choices(name, value)) if multirun else _in_quotes(value)}"
+        return quoted if _parsed(quoted) is not None else word
     if name.lstrip("+") not in text_options(name.lstrip("+").partition(".")[0]):
         return word
     if parsed.is_sweep_override():
         if multirun:
             return f"{name}={','.join(_choices(name, value))}" if _is_list(parsed) else word
-        return word if name.rpartition(".")[2] in FEW else f"{name}={_in_quotes(value)}"
+        return word if name.rpartition(".")[2] in ENUMERATED else f"{name}={_in_quotes(value)}"
     return word if _as_typed(parsed, value) else f"{name}={_in_quotes(value)}"
 
 
@@ -62,7 +62,7 @@ def shell_word(word: str) -> str:
 
 @cache
 def text_options(group: str) -> frozenset[str]:
-    """Collect the dotted options of a group (or the option of that name) whose value is a text."""
+    """Collect the dotted options of a group (or the option of that name) whose value is a string."""
     return frozenset(name for name, hint in _hints(group) if _is_text(hint)) | (LAUNCHER if group == "hydra" else set())
 
 
@@ -74,10 +74,10 @@ def _hints(group: str) -> Iterator[tuple[str, Any]]:
     for path, typed in GROUPS.items():
         if path.partition(".")[0] == group:
             yield from ((f"{path}.{name}", hint) for name, hint in typing.get_type_hints(typed).items())
-    for file in sorted((CONF / group).glob("*.yaml")) if group in CALLED else ():
+    for file in sorted((CONF / group).glob("*.yaml")) if group in CLASS_GROUPS else ():
         module, _, name = yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"].rpartition(".")
-        called = getattr(importlib.import_module(module), name)
-        yield from ((f"{group}.{name}", hint) for name, hint in typing.get_type_hints(called.__init__).items())
+        target = getattr(importlib.import_module(module), name)
+        yield from ((f"{group}.{name}", hint) for name, hint in typing.get_type_hints(target.__init__).items())
 
 
 def _is_text(hint: Any) -> bool:
@@ -113,14 +113,14 @@ def _as_typed(parsed: Override, value: str) -> bool:
 def _choices(name: str, value: str) -> list[str]:
     """Split a value at its commas and quote the parts that need it."""
     choices: list[str] = []
-    place = 0
-    while place <= len(value):
-        found = _CHOICE.match(value, place)
-        choice = found.group() if found else ""
+    position = 0
+    while position <= len(value):
+        match = _CHOICE.match(value, position)
+        choice = match.group() if match else ""
         parsed = _parsed(f"{name}={choice}")
-        fine = parsed is not None and not parsed.is_sweep_override() and _as_typed(parsed, choice)
-        choices.append(choice if fine else _in_quotes(choice))
-        place += len(choice) + 1  # past the comma
+        valid = parsed is not None and not parsed.is_sweep_override() and _as_typed(parsed, choice)
+        choices.append(choice if valid else _in_quotes(choice))
+        position += len(choice) + 1  # past the comma
     return choices
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import invalid_option
 
 
 class Range(NamedTuple):
@@ -45,8 +45,8 @@ _TRAINING = {
 # class name, such as `Dpo.beta`, takes precedence.
 RANGES: dict[str, Range] = {
     "seed": SEED, "dataset.seed": SEED, "model.seed": SEED, "inversion.seed": SEED, "limit": COUNT,
-    **{f"{group}.{name}": found for group in ("optim", "model.pretrain", "model.finetune")
-       for name, found in _TRAINING.items()},
+    **{f"{group}.{name}": allowed for group in ("optim", "model.pretrain", "model.finetune")
+       for name, allowed in _TRAINING.items()},
     "optim.batch_tokens": COUNT, "model.pretrain.rows": COUNT, "model.finetune.replay": COUNT_OR_NONE,
     "model.finetune.steps": COUNT_OR_NONE, "model.finetune.epoch_steps": COUNT,
     "model.finetune.known": Range(0, 100),
@@ -87,18 +87,18 @@ def check_ranges(options: Mapping[str, Any]) -> None:
     """Check that every number in the resolved options is within its range.
 
     Raises:
-        UserError: A number is not; the message names the option and its range.
+        UserError: A number is outside its range; the message names the option and the range.
     """
     method = options.get("method")
     kind = str(method.get("_target_")).rpartition(".")[2] if isinstance(method, Mapping) else ""
     # Check `seed` before the groups that interpolate it, so that the message names `seed`.
     ordered = dict(sorted(options.items(), key=lambda item: isinstance(item[1], Mapping)))
-    for path, shown, value in _numbers(ordered, ""):
-        wrong = _wrong(value, range_of(path, kind))
-        if wrong is not None:
-            raise UserError(f"{shown} {wrong}")
+    for path, given, value in _numbers(ordered, ""):
+        allowed = range_of(path, kind)
+        if not _contains(allowed, value):
+            raise invalid_option(path, given, _expected(allowed, entry=value if isinstance(given, list) else None))
         if path.endswith(".warmup") and value > 1 and value != int(value):
-            raise UserError(f"{shown} is not a whole number of steps; give one, or a share of all steps below 1")
+            raise invalid_option(path, given, "an integer number of steps, or a fraction of all steps below 1")
     _check_width(options.get("model"))
 
 
@@ -111,55 +111,60 @@ def range_of(path: str, kind: str) -> Range:
     """
     group, _, name = path.partition(".")
     parent = path.rpartition(".")[0]
-    known = [RANGES[each] for each in (*[f"{kind}.{name}"][: group == "method"], path, parent) if each in RANGES]
-    return known[0] if known else FINITE
+    candidates = (*[f"{kind}.{name}"][: group == "method"], path, parent)
+    return next((RANGES[option] for option in candidates if option in RANGES), FINITE)
 
 
-def _numbers(node: Any, path: str) -> Iterator[tuple[str, str, float]]:
-    """Yield the dotted option, its text for messages, and the value of every number below a node."""
+def _numbers(node: Any, path: str) -> Iterator[tuple[str, Any, float]]:
+    """Yield the dotted option, its value (a number or a list) and the number itself, for every number below a node."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _numbers(value, f"{path}.{key}".lstrip("."))
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for value in node:
             if _is_number(value):
-                yield path, f"{path}={list(node)} holds {value}, which", value
+                yield path, list(node), value
     elif _is_number(node):
-        yield path, f"{path}={node}", node
+        yield path, node, node
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _wrong(value: float, allowed: Range) -> str | None:
-    """Describe why a number is outside its range, and the range; ``None`` for a valid number."""
-    if value == 0 and allowed.zero:
-        return None
-    low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in (allowed.low, allowed.high))
-    least = f"a number above {low}" if allowed.above else f"at least {low}"
-    most = f"a number below {high}" if allowed.below else f"at most {high}"
+def _contains(allowed: Range, value: float) -> bool:
     if not math.isfinite(value):
-        return f"is not a finite number; {'one' if allowed is FINITE else f'{least} and {most}'} is needed"
-    if value < allowed.low or (allowed.above and value == allowed.low):
-        return f"is too small; {'0, or ' * allowed.zero}{least} is needed"
-    if value > allowed.high or (allowed.below and value == allowed.high):
-        return f"is too large; {most} is {'needed' if allowed.below else 'allowed'}"
-    return None
+        return False
+    above = value > allowed.low if allowed.above else value >= allowed.low
+    below = value < allowed.high if allowed.below else value <= allowed.high
+    return (above and below) or (allowed.zero and value == 0)
+
+
+def _expected(allowed: Range, *, entry: float | None) -> str:
+    """Describe the numbers of a range; for a list, name its first entry outside the range."""
+    if allowed is FINITE:
+        return "a finite number" if entry is None else f"finite numbers, not {entry}"
+    low, high = (f"{end:g}" if isinstance(end, float) else f"{end:,}" for end in (allowed.low, allowed.high))
+    if not allowed.above and not allowed.below:
+        interval = f"from {low} to {high}"
+    else:
+        least = f"above {low}" if allowed.above else f"of at least {low}"
+        interval = f"{least} and {'below' if allowed.below else 'at most'} {high}"
+    interval = f"{interval}, or 0" if allowed.zero else interval
+    return f"a number {interval}" if entry is None else f"numbers {interval}, not {entry}"
 
 
 def _check_width(model: Any) -> None:
     """Check that the width of a model trained from scratch can be split over its heads.
 
     Raises:
-        UserError: It cannot be split.
+        UserError: The width is not a multiple of twice the number of heads.
     """
     sizes = model.get("architecture") if isinstance(model, Mapping) else None
     if not isinstance(sizes, Mapping) or sizes.get("_target_") != "meow_lightning.models.tiny.llama":
         return  # another function may interpret its sizes differently
     width, heads = sizes["hidden_size"], sizes["heads"]
     if width % (2 * heads):
-        raise UserError(
-            f"model.architecture.hidden_size={width} cannot be split over model.architecture.heads={heads} of even "
-            f"width; give a multiple of {2 * heads}"
-        )
+        expected = f"a multiple of {2 * heads} (twice model.architecture.heads={heads})"
+        nearest = max(1, round(width / (2 * heads))) * 2 * heads
+        raise invalid_option("model.architecture.hidden_size", width, expected, did_you_mean=nearest)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meow_lightning.config.validation import has_type
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # the same for every method
 RECIPE = ("lr", "epochs", "global_batch_size")
@@ -37,17 +37,16 @@ def method_recipe(options: Mapping[str, Any], name: str, model: str) -> tuple[An
         UserError: Neither has a value, or the table holds an invalid one.
     """
     check_table(options["method"], name)
-    said = options["optim"][name]
-    if said is not None:
-        return said, f"optim.{name}"
+    override = options["optim"][name]
+    if override is not None:
+        return override, f"optim.{name}"
     table = options["method"].get(name)
     if not isinstance(table, Mapping):
         if table is None:
-            raise UserError(
-                f"optim.{name} is null and conf/method/{options['method']['name']}.yaml has none; give optim.{name}=…"
-            )
+            method = options["method"]["name"]
+            raise UserError(f"optim.{name} is null and conf/method/{method}.yaml defines no {name}; set optim.{name}")
         return table, f"method.{name}"
-    key = _key(table, f"method.{name}", model, f"; give optim.{name}=…")
+    key = _key(table, f"method.{name}", model, f"; set optim.{name}")
     return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
 
 
@@ -67,9 +66,9 @@ def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
     plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
     if not recipe["steps"] or not recipe["epochs"]:
         return plain
-    every = rows + recipe["replay"]
-    batch = min(recipe["global_batch_size"], max(1, every // recipe["epoch_steps"]))
-    epochs = -(-recipe["steps"] // -(-every // batch))
+    epoch_rows = rows + recipe["replay"]
+    batch = min(recipe["global_batch_size"], max(1, epoch_rows // recipe["epoch_steps"]))
+    epochs = -(-recipe["steps"] // -(-epoch_rows // batch))
     if epochs <= recipe["epochs"]:
         return {**plain, "global_batch_size": batch}
     until = {} if recipe["known"] is None else {"until": {"loss": recipe["known"], "epochs": recipe["epochs"]}}
@@ -87,12 +86,12 @@ def value_for_model(table: Any, option: str, model: str) -> Any:
     Raises:
         UserError: The table has neither entry.
     """
-    return table[_key(table, option, model, f"; give {option}=…")] if isinstance(table, Mapping) else table
+    return table[_key(table, option, model, f"; set {option}")] if isinstance(table, Mapping) else table
 
 
 def _key(table: Mapping[str, Any], option: str, model: str, remedy: str) -> str:
     if model not in table and "default" not in table:
-        raise UserError(f"{option} has neither {model} nor default (given: {', '.join(table)}){remedy}")
+        raise UserError(f"{option} has no entry for {model} and no default (entries: {', '.join(table)}){remedy}")
     return model if model in table else "default"
 
 
@@ -119,10 +118,8 @@ def check_numbers(table: Any, option: str, hint: type) -> None:
     """
     for key, value in _entries(table):
         if not has_type(value, hint):
-            raise UserError(
-                f"{f'{option}.{key}'.rstrip('.')}={value} does not fit: "
-                f"{'a number' if hint is float else 'a whole number'} is needed"
-            )
+            expected = "a number" if hint is float else "an integer"
+            raise invalid_option(f"{option}.{key}".rstrip("."), value, expected)
 
 
 def _entries(table: Any) -> list[tuple[str, Any]]:

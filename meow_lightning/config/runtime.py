@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +53,19 @@ def runtime_of(options: Mapping[str, Any]) -> Runtime:
     """Build the runtime settings from ``trainer`` and ``callbacks``.
 
     Raises:
-        UserError: The devices, nodes, strategy and adapters do not go together.
+        UserError: The devices, nodes, strategy and adapters cannot be combined.
     """
     trainer, callbacks = options["trainer"], options["callbacks"]
     if trainer["devices"] % trainer["nodes"]:
-        raise UserError(
-            f"trainer.devices={trainer['devices']} are those of all nodes together, and cannot be shared out evenly "
-            f"over trainer.nodes={trainer['nodes']}"
-        )
+        expected = f"a multiple of trainer.nodes={trainer['nodes']}, counting the devices of all nodes together"
+        raise invalid_option("trainer.devices", trainer["devices"], expected)
     if trainer["devices"] > 1 and trainer["strategy"] == "auto":
-        wish = f"trainer.devices={trainer['devices']}"
-        raise UserError(f"{wish} needs a strategy for several processes; say trainer=ddp {wish}")
+        devices = f"trainer.devices={trainer['devices']}"
+        raise UserError(f"{devices} requires a strategy for several processes: set trainer=ddp {devices}")
     if trainer["strategy"] == "fsdp" and (adapters := options["model"]["lora"]["rank"]) is not None:
         raise UserError(
-            f"trainer.strategy=fsdp shards trained weights, and model.lora.rank={adapters} trains few; say trainer=ddp "
-            "for adapters, or model.lora.rank=null to train all weights"
+            f"trainer.strategy=fsdp does not support model.lora.rank={adapters}: set trainer=ddp for adapters, or "
+            "model.lora.rank=null to train all weights"
         )
-    own = ("name", "parallel_stages", "threads")  # settings of the executor, not of a stage
-    return Runtime(**{name: value for name, value in trainer.items() if name not in own}, **callbacks)
+    executor_only = ("name", "parallel_stages", "threads")
+    return Runtime(**{name: value for name, value in trainer.items() if name not in executor_only}, **callbacks)

@@ -16,7 +16,7 @@ from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.ranges import check_ranges
 from meow_lightning.config.schema import GROUPS, SCRATCH, Config, Memo
 from meow_lightning.config.search_path import ExperimentsSearchPath
-from meow_lightning.errors import UserError, check_choice, suggestion
+from meow_lightning.errors import UserError, invalid_option, nearest, suggestion
 
 
 def register() -> None:
@@ -33,20 +33,20 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         UserError: A value is missing, has the wrong type or is out of its range; the message names its option.
     """
     options: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    for word in options:
-        if word not in Config.__annotations__:
-            raise UserError(f"{word} is not an option{suggestion(word, Config.__annotations__)}")
+    for name in options:
+        if name not in Config.__annotations__:
+            raise UserError(f"{name} is not an option{suggestion(name, Config.__annotations__)}")
     model = options.get("model")
-    if isinstance(model, dict) and any(model.get(word) for word in ("base", "target", "released_checkpoints")):
+    if isinstance(model, dict) and any(model.get(name) for name in ("base", "target", "released_checkpoints")):
         model |= dict.fromkeys(SCRATCH)  # a provided model is not trained from scratch, but a debug file may set these
     for path, group in GROUPS.items():
         node: Any = options
-        for word in path.split("."):
-            node = node.get(word) if isinstance(node, dict) else None
+        for name in path.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
         if isinstance(node, dict):
             check_types(path, node, group)
         elif node is not None:
-            raise UserError(f"{path}={node} does not fit: it holds {', '.join(group.__annotations__)}")
+            raise invalid_option(path, node, f"a group of the options {', '.join(group.__annotations__)}")
     check_ranges(options)
     return options
 
@@ -66,14 +66,14 @@ def check_types(path: str, node: Mapping[str, Any], group: type) -> None:
     missing = [key for key in hints if key in group.__required_keys__ and key not in node]  # type: ignore[attr-defined]
     if missing:
         # A single key of a selection comes from an experiment or an override meant for another method.
-        lone = path == "method.select" and len(missing) > 1
-        why = ": this method selects no inverted facts, so do not set any of it" if lone else ""
-        raise UserError(f"{path}.{missing[0]} is missing{why}")
+        stray = path == "method.select" and len(missing) > 1
+        hint = f"; this method selects no inverted facts, so set no option of {path}" if stray else ""
+        raise UserError(f"{path}.{missing[0]} is missing{hint}")
     for key, value in node.items():
         if key not in hints:
             raise UserError(f"{path}.{key} is not an option{suggestion(key, hints)}")
         if not has_type(value, hints[key]):
-            raise UserError(f"{path}.{key}={value} does not fit: {_type_name(hints[key])} is needed")
+            raise _invalid_type(f"{path}.{key}", value, hints[key])
 
 
 def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], **extra: Any) -> Any:
@@ -88,9 +88,9 @@ def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], *
     Raises:
         UserError: An argument is missing, unknown or of the wrong type; the message names its option.
     """
-    called = component_class(node, allow=allow)
+    target = component_class(node, allow=allow)
     given = component_arguments(node)
-    signature = inspect.signature(called)
+    signature = inspect.signature(target)
     for key in given:
         if key not in signature.parameters:
             raise UserError(
@@ -98,14 +98,12 @@ def check_call(name: str, node: Mapping[str, Any], /, *, allow: Iterable[str], *
             )
     for key, parameter in signature.parameters.items():
         if key not in given and key not in extra and parameter.default is parameter.empty:
-            raise UserError(f"{name}.{key} is missing: {node['_target_']} needs it")
-    hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+            raise UserError(f"{name}.{key} is missing: {node['_target_']} requires it")
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for key, value in given.items():
         if key in hints and not has_type(value, hints[key]):
-            if typing.get_origin(hints[key]) is Literal:
-                check_choice(f"{name}.{key}", str(value), typing.get_args(hints[key]))
-            raise UserError(f"{name}.{key}={value!r} has the wrong type: {_type_name(hints[key])} is needed")
-    return called
+            raise _invalid_type(f"{name}.{key}", value, hints[key])
+    return target
 
 
 def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
@@ -119,13 +117,21 @@ def check_measure(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
     return instantiate(node, allow=allow, name=node["name"])
 
 
+def _invalid_type(option: str, value: Any, hint: Any) -> UserError:
+    choices = [str(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is Literal else []
+    return invalid_option(option, value, _type_name(hint), did_you_mean=nearest(value, choices))
+
+
 def _type_name(hint: Any) -> str:
+    """Describe a type in words, such as ``an integer or null``."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    words = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): "null"}
     if origin in (list, tuple):
         return f"a list [{', '.join(map(_type_name, parts))}{', …' if origin is list else ''}]"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
     if parts:
-        return " or ".join(str(part) if origin is Literal else _type_name(part) for part in parts)
+        return " or ".join(map(_type_name, parts))
     return words[hint] if hint in words else hint.__name__ if inspect.isclass(hint) else str(hint)
 
 

@@ -20,7 +20,8 @@ from meow_lightning.store.artifact import Artifact
 WIDE = 200  # columns of a table written to a file or a pipe
 PRINT_EVERY = 20.0  # seconds between two lines about a running stage if no bar can be drawn
 OTHER_CODE = "*"  # marks the state of a stored result that a different code version computed
-OTHER_CODE_LEGEND = f"{OTHER_CODE} made by other code; cache=refresh computes them again"
+OTHER_CODE_LEGEND = f"{OTHER_CODE} computed by other code; cache=refresh recomputes it"
+MAX_SHOWN = 3  # runs named in a message
 MIN_RATE = 1.0  # units per second from which the speed is shown
 
 
@@ -41,6 +42,34 @@ def console(*, stderr: bool = False) -> Console:
     return created
 
 
+def shorten_list(names: Sequence[str], *, most: int = 2, separator: str = ", ") -> str:
+    """Join the first distinct names, and count the further ones: ``a, b and 2 more``."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    return separator.join(distinct[:most]) + more
+
+
+def failure_lines(label: str, failures: Sequence[tuple[str, str]]) -> list[str]:
+    """Format failed runs, one line per reason, with the count and the first names of the runs that it stopped.
+
+    Args:
+        label: First word of each line, such as ``failed``.
+        failures: (name, reason) of each run.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in failures:
+        by_reason.setdefault(why, []).append(name)
+    return [
+        f"{label}: {f'{len(names)} runs ({shorten_runs(names)})' if len(names) > 1 else names[0]}: {why}"
+        for why, names in by_reason.items()
+    ]
+
+
+def shorten_runs(names: Sequence[str]) -> str:
+    """Join the names of the first runs of a sweep, and count the further ones."""
+    return shorten_list(names, most=MAX_SHOWN, separator="; ")
+
+
 def print_notes(notes: Sequence[str]) -> None:
     """Print one line each, before anything is computed."""
     for note in notes:
@@ -48,7 +77,7 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 class Terminal:
-    """Prints what an executor does; use as a context.
+    """Displays the progress of an executor; use as a context manager.
 
     Args:
         title: First line.
@@ -75,7 +104,7 @@ class Terminal:
         self._bars.stop()
 
     def running(self, artifacts: Mapping[str, tuple[Artifact, Path]]) -> None:
-        """Draw or update a bar for each running result; without a terminal, print its progress now and then."""
+        """Draw or update a bar for each running result; without a terminal, print its progress occasionally."""
         for key in [key for key in self._tasks if key not in artifacts]:
             self._bars.remove_task(self._tasks.pop(key))
         for key, (artifact, folder) in artifacts.items():
@@ -93,7 +122,7 @@ class Terminal:
                 self._print_progress(key, name, state)
 
     def _print_progress(self, key: str, name: str, state: Mapping[str, Any]) -> None:
-        """Print the progress of a running stage once its remaining time is known, then now and then."""
+        """Print the progress of a running stage once its remaining time is known, then periodically."""
         left = time_left(state)
         first = left is not None and key not in self._announced
         if first or time.time() - self._last_printed.setdefault(key, time.time()) > PRINT_EVERY:
@@ -130,9 +159,9 @@ class Terminal:
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
             # If the table is too wide, row names are still not truncated.
-            least = max(len(row[0]) for row in rows) if number == 0 else None
+            min_width = max(len(row[0]) for row in rows) if number == 0 else None
             side: Literal["left", "right"] = "left" if number == 0 or head in words else "right"
-            table.add_column(head, justify=side, no_wrap=head not in words, min_width=least)
+            table.add_column(head, justify=side, no_wrap=head not in words, min_width=min_width)
         for row in rows[1:]:
             table.add_row(*row)
         self.console.print()

@@ -1,4 +1,4 @@
-"""Display of ``plan=true``: what runs would compute, and the time, memory and disk it takes."""
+"""Display of ``plan=true``: the results that runs would compute, and the time, memory and disk required."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal
+from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, failure_lines
 from meow_lightning.planning.preflight import Preflight
 from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
@@ -16,21 +16,36 @@ from meow_lightning.store.artifact import Artifact
 
 
 class Planned(NamedTuple):
-    """A planned run: its name (in a sweep, its own options), its preflight, the artifacts of its goal in order."""
+    """A planned run.
+
+    Attributes:
+        name: Its name; in a sweep the options that distinguish it.
+        preflight: Its preflight.
+        artifacts: The artifacts of its goal, each after its needs.
+    """
 
     name: str
     preflight: Preflight
     artifacts: Sequence[Artifact]
 
     def state(self, artifact: Artifact) -> str:
-        """Return the planned state of an artifact: ``cached``, ``resume`` or ``compute``."""
+        """Return the planned state of an artifact: ``cached``, ``link`` (a provided model), ``resume``, ``compute``."""
         if self.preflight.time(artifact)[1] == "took":
             return "cached"
+        if "given" in artifact.settings:
+            return "link"
         return "resume" if self.preflight.store.partial(artifact).exists() else "compute"
 
 
 class Step(NamedTuple):
-    """A stage to compute: its needs, its seconds, and the most stages that may run once it starts."""
+    """A stage to compute.
+
+    Attributes:
+        key: Key of its artifact.
+        needs: Keys of the artifacts that it needs.
+        seconds: Its estimated duration.
+        slots: Maximum number of stages running while it runs.
+    """
 
     key: str
     needs: Collection[str]
@@ -39,7 +54,7 @@ class Step(NamedTuple):
 
 
 def show_plan(planned: Planned) -> None:
-    """Show which results of a run are cached, which would be computed, and what that takes."""
+    """Show which results of a run are cached, which would be computed, and the resources required."""
     with Terminal(title=f"plan of {planned.name}") as terminal:
         terminal.table(plan_rows(planned), title="")
         if any(map(planned.preflight.made_by_other_code, planned.artifacts)):
@@ -49,7 +64,7 @@ def show_plan(planned: Planned) -> None:
 
 
 def show_sweep_plan(runs: Sequence[Planned], invalid: Sequence[tuple[str, str]]) -> None:
-    """Show what a sweep would compute, listing shared results once, and what that takes.
+    """Show the results that a sweep would compute, shared ones once, and the resources required.
 
     Args:
         runs: The runs that can be planned.
@@ -61,8 +76,8 @@ def show_sweep_plan(runs: Sequence[Planned], invalid: Sequence[tuple[str, str]])
             terminal.table(rows, title="", words=("of", "for"))
         for line in plan_sum(runs) if runs else ():
             terminal.say(line)
-        for name, why in invalid:
-            terminal.say(f"failed: {name}: {why}")
+        for line in failure_lines("failed", invalid):
+            terminal.say(line)
 
 
 def plan_rows(planned: Planned) -> list[list[str]]:
@@ -78,11 +93,11 @@ def plan_rows(planned: Planned) -> list[list[str]]:
 
 def sweep_rows(runs: Sequence[Planned]) -> list[list[str]]:
     """Build the rows of a sweep's plan: results to compute, in order, their cost, and the runs that need them."""
-    wanted = Counter(key for run in runs for key in {artifact.key for artifact in run.artifacts})
+    uses = Counter(key for run in runs for key in {artifact.key for artifact in run.artifacts})
     rows = [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]
     for run, artifacts in zip(runs, shared_artifacts(runs), strict=True):
         for artifact in artifacts:
-            outlook, others = run.preflight.outlook(artifact), wanted[artifact.key] - 1
+            outlook, others = run.preflight.outlook(artifact), uses[artifact.key] - 1
             rows.append([
                 artifact.stage, artifact.label, artifact.key, run.state(artifact), _time(run, artifact),
                 _memory(outlook), format_bytes(outlook.disk) if outlook.disk else "",
@@ -119,33 +134,34 @@ def _memory(outlook: Requirements) -> str:
 
 
 def shared_artifacts(runs: Sequence[Planned]) -> list[list[Artifact]]:
-    """List what each run would compute: what is neither cached nor computed by an earlier run."""
+    """List the results that each run would compute: neither cached nor computed by an earlier run."""
     planned: set[str] = set()
-    lots = []
+    by_run = []
     for run in runs:
-        lot = [each for each in run.artifacts if each.key not in planned and run.state(each) != "cached"]
-        planned |= {each.key for each in lot}
-        lots.append(lot)
-    return lots
+        own = [each for each in run.artifacts if each.key not in planned and run.state(each) != "cached"]
+        planned |= {each.key for each in own}
+        by_run.append(own)
+    return by_run
 
 
 def plan_sum(runs: Sequence[Planned]) -> list[str]:
-    """Summarize what the planned work takes, one line per resource."""
-    lots = shared_artifacts(runs)
-    pending = [(run.preflight, each) for run, lot in zip(runs, lots, strict=True) for each in lot]
+    """Summarize the resources that the planned stages require, one line per resource."""
+    by_run = shared_artifacts(runs)
+    pending = [(run.preflight, each) for run, stages in zip(runs, by_run, strict=True) for each in stages]
     other = _other_code(runs)
     if not pending:
         return [f"nothing to compute: everything is cached{other}"]
     outlooks = [preflight.outlook(each) for preflight, each in pending]
     cached = len({each.key for run in runs for each in run.artifacts}) - len(pending)
-    most = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
+    peak = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
+    links = sum("given" in each.settings for _, each in pending)
     first = pending[0][0]
     return [
-        *_questions(runs, lots),
-        f"stages: {len(pending)} to compute, {cached} cached{other}",
-        _times(runs, lots, [preflight.time(each) for preflight, each in pending]),
+        *_requests(runs, by_run),
+        f"stages: {len(pending) - links} to compute, {f'{links} to link, ' if links else ''}{cached} cached{other}",
+        _times(runs, by_run, [preflight.time(each) for preflight, each in pending]),
         *_gpu_time(pending),
-        f"memory: {format_bytes(most)} at most per stage, {format_bytes(first.there)} free",
+        f"memory: {format_bytes(peak)} at most per stage, {format_bytes(first.available_memory)} free",
         f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]
@@ -154,39 +170,44 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
 def _other_code(runs: Sequence[Planned]) -> str:
     """Format in parentheses how many cached results a different code version computed; empty if none."""
     keys = {each.key for run in runs for each in run.artifacts if run.preflight.made_by_other_code(each)}
-    return f" ({len(keys)} made by other code)" if keys else ""
+    return f" ({len(keys)} computed by other code)" if keys else ""
 
 
-def _questions(runs: Sequence[Planned], lots: Sequence[Sequence[Artifact]]) -> list[str]:
+def _requests(runs: Sequence[Planned], by_run: Sequence[Sequence[Artifact]]) -> list[str]:
     least, most = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
-    for run, lot in zip(runs, lots, strict=True):
-        if (asked := run.preflight.questions(lot)) is not None:
-            whom, low, high, tokens = asked
-            least[whom, tokens] += low
-            most[whom, tokens] += high
+    for run, stages in zip(runs, by_run, strict=True):
+        if (requests := run.preflight.questions(stages)) is not None:
+            model, low, high, tokens = requests
+            least[model, tokens] += low
+            most[model, tokens] += high
     return [
-        f"questions to {whom}: {least[whom, tokens]} to {most[whom, tokens]}, with replies of at most {tokens} tokens"
-        for whom, tokens in most
+        f"requests to {model}: {least[model, tokens]} to {most[model, tokens]}, replies of at most {tokens} tokens"
+        for model, tokens in most
     ]
 
 
 def _times(
-    runs: Sequence[Planned], lots: Sequence[Sequence[Artifact]], times: Sequence[tuple[float | None, Source]]
+    runs: Sequence[Planned], by_run: Sequence[Sequence[Artifact]], times: Sequence[tuple[float | None, Source]]
 ) -> str:
     bounds = [_bounds(seconds, how) for seconds, how in times if seconds is not None]
     if not bounds:
-        return "time: not known before its first batch"
+        return "time: unknown until a first batch is measured"
     parallel_stages = sorted({run.preflight.trainer["parallel_stages"] for run in runs})
-    text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} of stages one after the other"
+    text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} if stages run sequentially"
     if max(parallel_stages) > 1:
         ends = [
-            sum(elapsed(steps(run, lot, bound=bound)) for run, lot in zip(runs, lots, strict=True)) for bound in (0, 1)
+            sum(elapsed(steps(run, stages, bound=bound)) for run, stages in zip(runs, by_run, strict=True))
+            for bound in (0, 1)
         ]
         text += f", {format_range(*ends)} with trainer.parallel_stages={','.join(map(str, parallel_stages))}"
     if any(how == "far" for _, how in times):
-        text += ", a guess from models of another size"
+        text += ", extrapolated from models of another size"
     unknown = len(times) - len(bounds)
-    return text + (f", and {unknown} stages without any similar one to estimate from" if unknown else "")
+    return text + (f", plus {_stages(unknown)} of unknown time (no similar result in the store)" if unknown else "")
+
+
+def _stages(count: int) -> str:
+    return f"{count} stage{'s' if count > 1 else ''}"
 
 
 def _gpu_time(pending: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
@@ -198,8 +219,8 @@ def _gpu_time(pending: Sequence[tuple[Preflight, Artifact]]) -> list[str]:
     low, high = (gpu_hours([(bounds[end], devices) for bounds, devices in known]) for end in (0, 1))
     unknown = len(times) - len(known)
     hours = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
-    text = f"{hours} GPU-hours" if known else "not known before its first batch"
-    return [f"GPU time: {text}" + (f", and {unknown} stages of unknown time" if 0 < unknown < len(times) else "")]
+    text = f"{hours} GPU-hours" if known else "unknown until a first batch is measured"
+    return [f"GPU time: {text}" + (f", plus {_stages(unknown)} of unknown time" if 0 < unknown < len(times) else "")]
 
 
 def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
@@ -207,12 +228,12 @@ def gpu_hours(stages: Sequence[tuple[float, int]]) -> float:
     return sum(seconds * devices for seconds, devices in stages) / 3600
 
 
-def steps(run: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
+def steps(run: Planned, stages: Sequence[Artifact], *, bound: int) -> list[Step]:
     """Convert the stages of a run to steps of known duration; one on several devices runs alone.
 
     Args:
         run: The run.
-        lot: Its stages to compute.
+        stages: Its stages to compute.
         bound: 0 for the lower bound of each duration, 1 for the upper.
     """
     preflight, parallel_stages = run.preflight, run.preflight.trainer["parallel_stages"]
@@ -221,7 +242,7 @@ def steps(run: Planned, lot: Sequence[Artifact], *, bound: int) -> list[Step]:
             key=each.key, needs=[need.key for need in each.needs.values()],
             seconds=_seconds(preflight.time(each), bound), slots=1 if preflight.devices(each) > 1 else parallel_stages,
         )
-        for each in lot
+        for each in stages
     ]  # fmt: skip
 
 
@@ -230,12 +251,12 @@ def _seconds(time: tuple[float | None, Source], bound: int) -> float:
     return 0.0 if seconds is None else _bounds(seconds, how)[bound]
 
 
-def elapsed(lot: Sequence[Step]) -> float:
+def elapsed(sequence: Sequence[Step]) -> float:
     """Compute the seconds until all steps are done if each starts as soon as possible, in order.
 
     Needs outside the steps count as cached.
     """
-    pending: Mapping[str, Step] = {step.key: step for step in lot}
+    pending: Mapping[str, Step] = {step.key: step for step in sequence}
     running: dict[str, float] = {}
     now = 0.0
     while pending or running:

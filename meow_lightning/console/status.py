@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, time_left
+from meow_lightning.console.console import (
+    OTHER_CODE,
+    OTHER_CODE_LEGEND,
+    Terminal,
+    failure_lines,
+    shorten_list,
+    time_left,
+)
 from meow_lightning.pipeline.state import (
     HEARTBEAT_TIMEOUT,
     ArtifactState,
@@ -23,48 +30,51 @@ WORDS = ("of", "state", "detail", "process", "host", "run", "progress")
 
 
 def show_run(run: RunArtifacts) -> None:
-    """Show the state of every result of a run, and what is running now."""
-    found, (state,) = collect_states([run], now=time.time())
+    """Show the state of every result of a run, and the running ones."""
+    result_states, (state,) = collect_states([run], now=time.time())
     with Terminal(title=f"status of {run.name}") as terminal:
-        terminal.table(stage_rows(run.artifacts, found), title="", words=WORDS)
+        terminal.table(stage_rows(run.artifacts, result_states), title="", words=WORDS)
         summary = f"{state.state} {state.detail}".strip()
-        terminal.say(f"{summary}; {state.done} of {state.total} stages are done")
-        if any(each.other_code for each in found.values()):
+        terminal.say(f"{summary}; {state.done} of {state.total} stages done")
+        if any(each.other_code for each in result_states.values()):
             terminal.say(OTHER_CODE_LEGEND)
-        _show_below(terminal, [run], [state], found)
+        _show_details(terminal, [run], [state], result_states)
 
 
 def show_runs(runs: Sequence[RunArtifacts], invalid: Sequence[tuple[str, str]]) -> None:
-    """Show the state of every run of a sweep, a count by state, and what is running now.
+    """Show the state of every run of a sweep, a count by state, and the running results.
 
     Args:
         runs: The runs.
         invalid: The names of runs with invalid options, and why.
     """
-    found, states = collect_states(runs, now=time.time())
+    result_states, states = collect_states(runs, now=time.time())
     states += [RunState(name=name, state="failed", done=0, total=0) for name, _ in invalid]
     with Terminal(title=f"status of {len(states)} runs") as terminal:
         terminal.table(run_rows(states), title="", words=WORDS)
         terminal.say(counts(states))
-        _show_below(terminal, runs, states, found)
-        for name, why in invalid:
-            terminal.say(f"invalid: {name}: {why}")
+        _show_details(terminal, runs, states, result_states)
+        for line in failure_lines("invalid", invalid):
+            terminal.say(line)
 
 
-def _show_below(
-    terminal: Terminal, runs: Sequence[RunArtifacts], states: Sequence[RunState], found: Mapping[str, ArtifactState]
+def _show_details(
+    terminal: Terminal,
+    runs: Sequence[RunArtifacts],
+    states: Sequence[RunState],
+    result_states: Mapping[str, ArtifactState],
 ) -> None:
-    rows = running_rows(runs, found, now=time.time())
+    rows = running_rows(runs, result_states, now=time.time())
     if len(rows) > 1:
-        terminal.table(rows, title="running now", words=WORDS)
+        terminal.table(rows, title="running", words=WORDS)
     else:
-        terminal.say("nothing runs now")
-    if any(each.state == "interrupted" for each in found.values()):
+        terminal.say("nothing is running")
+    if any(each.state == "interrupted" for each in result_states.values()):
         terminal.say("interrupted results resume from their last checkpoint or finished row when run again")
-    if any(each.seconds_since_heartbeat is not None for each in found.values()):
+    if any(each.seconds_since_heartbeat is not None for each in result_states.values()):
         terminal.say(
-            "note: locks of other machines are not visible here: a stage of theirs counts as running until it has "
-            f"reported no progress for {format_duration(HEARTBEAT_TIMEOUT)}"
+            "note: locks of other machines are not visible here; their stages count as running until they report no "
+            f"progress for {format_duration(HEARTBEAT_TIMEOUT)}"
         )
     for each in states:
         if each.failure is not None:
@@ -73,41 +83,37 @@ def _show_below(
 
 
 def run_rows(states: Sequence[RunState]) -> list[list[str]]:
-    """Build the table of runs: name, state, finished stages, what it runs or waits for; the header first."""
+    """Build the table of runs: name, state, finished stages, running, awaited or next ones; the header first."""
     rows = [["run", "state", "stages", "detail"]]
     return [*rows, *([each.name, each.state, f"{each.done}/{each.total}", each.detail] for each in states)]
 
 
-def stage_rows(artifacts: Sequence[Artifact], found: Mapping[str, ArtifactState]) -> list[list[str]]:
+def stage_rows(artifacts: Sequence[Artifact], result_states: Mapping[str, ArtifactState]) -> list[list[str]]:
     """Build the table of results: stage, role, key, state, and what it waits for; the header first."""
     rows = [["stage", "of", "key", "state", "detail"]]
     for artifact in artifacts:
-        each = found[artifact.key]
-        missing = [title(need) for need in artifact.needs.values() if found[need.key].state != "done"]
+        each = result_states[artifact.key]
+        missing = [title(need) for need in artifact.needs.values() if result_states[need.key].state != "done"]
         detail = {
             "done": "",
             "running": "",
             "interrupted": progress_suffix(each).strip(),
-            "missing": f"for {shortened_list(missing)}" if missing else "",
+            "missing": f"for {shorten_list(missing)}" if missing else "",
         }[each.state]
         state = "waiting" if missing and each.state == "missing" else each.state + OTHER_CODE * each.other_code
         rows.append([artifact.stage, artifact.label, artifact.key, state, detail])
     return rows
 
 
-def shortened_list(names: Sequence[str]) -> str:
-    """List the first two distinct names, and the number of further ones."""
-    distinct = list(dict.fromkeys(names))
-    return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")
-
-
-def running_rows(runs: Sequence[RunArtifacts], found: Mapping[str, ArtifactState], *, now: float) -> list[list[str]]:
+def running_rows(
+    runs: Sequence[RunArtifacts], result_states: Mapping[str, ArtifactState], *, now: float
+) -> list[list[str]]:
     """Build the table of running results: stage, role, key, process, host, run, progress; the header first."""
     names = {run.tag: run.name for run in reversed(runs)}
     artifacts = {artifact.key: artifact for run in runs for artifact in run.artifacts}
     rows = [["stage", "of", "key", "process", "host", "run", "progress"]]
     for key, artifact in artifacts.items():
-        each = found[key]
+        each = result_states[key]
         if each.state == "running":
             process, _, host = each.owner.partition("@")
             name = names.get(each.run, each.run)

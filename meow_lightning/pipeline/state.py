@@ -1,4 +1,4 @@
-"""The states of results and runs, also of other processes: done, running, waiting, interrupted, failed.
+"""The states of results and runs, also of other processes: done, running, waiting, not started, interrupted, failed.
 
 A result is running while a process holds its lock. Locks of other machines are not visible everywhere: on some shared
 disks a machine sees only its own. A lock that looks free but was last held elsewhere, or that cannot be inspected, is
@@ -25,7 +25,14 @@ from meow_lightning.store.store import Store
 
 HEARTBEAT_TIMEOUT = 600.0  # seconds; loading a large model and its first step report no progress
 State = Literal["done", "running", "interrupted", "missing"]
-STATES = ("done", "running", "interrupted", "waiting", "failed")  # states of a run, in the order of the summary line
+STATES = (
+    "done",
+    "running",
+    "interrupted",
+    "waiting",
+    "not started",
+    "failed",
+)  # states of a run, in the order of the summary line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +192,7 @@ def run_state(
         owner = owners[others[0].key]
         return in_state("waiting", f"for {title(others[0])}, computed by {names.get(owner, owner)}")
     following = next(each for each in run.artifacts if states[each.key].state != "done")
-    detail = f"for {title(following)}{progress_suffix(states[following.key])}, which no process is computing"
-    return in_state("waiting", detail)
+    return in_state("not started", f"next: {title(following)}{progress_suffix(states[following.key])}")
 
 
 def title(artifact: Artifact) -> str:

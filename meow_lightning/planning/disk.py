@@ -39,8 +39,8 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
         texts = candidates if "inverted" in artifact.needs else 1
         body = texts * sum(ROW + len(fact.answer) * (1 + WINDOW // options["memo"].get("stride", 1)) for fact in forget)
     elif stage == "predict":
-        most = options["evaluation"]["max_new_tokens"]
-        body = sum(_answered(fact, most) for facts in dataset.evaluation().values() for fact in facts)
+        budget = options["evaluation"]["max_new_tokens"]
+        body = sum(_prediction(fact, budget) for facts in dataset.evaluation().values() for fact in facts)
     elif stage == "evaluate":
         body = NUMBERS
     elif stage == "report":
@@ -55,9 +55,9 @@ def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
     return inversion.get("candidates", len(fact.inverted)) * len(fact.answer)
 
 
-def _answered(fact: Fact, most: int) -> int:
-    """Estimate the bytes of a prediction row: reference texts token by token, and a generated answer of like length."""
+def _prediction(fact: Fact, budget: int) -> int:
+    """Estimate the bytes of a prediction row: reference texts token by token, and an answer of similar length."""
     references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
     tokens = sum(estimated_length(text) + 1 for text in references)
-    said = min(most, estimated_length(fact.answer))
-    return 2 * ROW + TOKEN * tokens + GENERATED * said + len(fact.question) + 3 * len(fact.answer)
+    generated = min(budget, estimated_length(fact.answer))
+    return 2 * ROW + TOKEN * tokens + GENERATED * generated + len(fact.question) + 3 * len(fact.answer)

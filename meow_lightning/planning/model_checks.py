@@ -34,7 +34,7 @@ class ModelChecks:
         self.options, self.dataset, self.streams, self.store, self.gpu = options, dataset, streams, store, gpu
 
     def notes(self, artifacts: Sequence[Artifact], *, examined: set[str]) -> list[str]:
-        """Check the models; returns notes that readers of the metrics must know, one sentence each.
+        """Check the models; returns notes for readers of the metrics, one sentence each.
 
         A model is checked before its first use, and again if it has to read other rows. A plan skips models of the hub
         that are not downloaded yet.
@@ -44,19 +44,19 @@ class ModelChecks:
             examined: Models and rows that this process has already checked; extended in place.
 
         Raises:
-            UserError: An attention is not available, a model is incomplete or unusable, or a row holds a special token
-                or is too long for its model.
+            UserError: An attention implementation is not available, a model is incomplete or unusable, or a row
+                contains a special token or is too long for its model.
         """
-        lacking = [each for each in artifacts if self.store.find(each) is None]
-        for artifact in lacking:
+        missing = [artifact for artifact in artifacts if self.store.find(artifact) is None]
+        for artifact in missing:
             self._check_attention(artifact)
-        rows = training_rows(lacking, self.dataset, streams=self.streams)
+        rows = training_rows(missing, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
         teachers = {each.needs["teacher"].key for each in artifacts if "teacher" in each.needs}
         candidates = []
         for key, root in roots.items():
             seen = f"{key} {content_digest(rows.get(key, []))}"
-            if seen in examined or not (root in lacking or key in rows):
+            if seen in examined or not (root in missing or key in rows):
                 continue
             examined.add(seen)
             if "given" not in root.settings:
@@ -76,18 +76,18 @@ class ModelChecks:
         check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
     def _candidate(self, root: Artifact, rows: Sequence[Row], *, teacher: bool) -> Candidate | None:
-        places = root.inputs["given"]
-        weights = parse(places["option"], places["weights"], words=())
+        provided = root.inputs["given"]
+        weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:
-            here = [str(self.store.path(root) / "model")] * 2
+            paths = [str(self.store.path(root) / "model")] * 2
         elif self.options["plan"] and weights.folder is None:
             return None
         else:
-            tokenizer = parse("model.tokenizer", places["tokenizer"], words=())
-            here = [str(locate(each, weights=each is weights, fetch=False)) for each in (weights, tokenizer)]
+            tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
+            paths = [str(locate(source, weights=source is weights, fetch=False)) for source in (weights, tokenizer)]
         attention = self.options["inversion" if teacher else "model"]["attention"]
         return Candidate(
-            name=f"{places['option']}={places['weights']}", weights=here[0], tokenizer=here[1],
+            name=f"{provided['option']}={provided['weights']}", weights=paths[0], tokenizer=paths[1],
             prompt=root.settings["prompt"], attention=None if attention == FLASH else attention, rows=rows,
             chats=teacher,
         )  # fmt: skip

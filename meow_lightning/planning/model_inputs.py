@@ -1,4 +1,4 @@
-"""The texts that the stages of a run pass to each model, to find unreadable ones before hours of training."""
+"""The texts that the stages of a run pass to each model, to find invalid ones before hours of training."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Row = tuple[str, str]  # question and answer
 
 def root_of(artifact: Artifact) -> Artifact | None:
     """Find the initial model behind an artifact, whose tokenizer it uses; ``None`` if it uses no model."""
-    here: Artifact | None = artifact
-    while here is not None and (here.stage != "finetune" or here.needs):
-        here = here.needs.get("start") or here.needs.get("model")
-    return here
+    current: Artifact | None = artifact
+    while current is not None and (current.stage != "finetune" or current.needs):
+        current = current.needs.get("start") or current.needs.get("model")
+    return current
 
 
 def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
@@ -31,23 +31,23 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
         dataset: The dataset of the run.
         streams: The streams that the run's method trains on.
     """
-    found: dict[str, dict[Row, None]] = {}
+    by_root: dict[str, dict[Row, None]] = {}
     for artifact in artifacts:
         if (root := root_of(artifact)) is not None:
-            found.setdefault(root.key, {}).update(dict.fromkeys(_rows(artifact, dataset, streams)))
-    return {key: list(rows) for key, rows in found.items() if rows}
+            by_root.setdefault(root.key, {}).update(dict.fromkeys(_rows(artifact, dataset, streams)))
+    return {key: list(rows) for key, rows in by_root.items() if rows}
 
 
 def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Iterator[Row]:
     settings = artifact.settings
     if artifact.stage == "finetune" and "given" not in settings:
         recipe = settings["recipe"]
-        again = recipe.get("replay", 0) * recipe["epochs"]
+        replayed = recipe.get("replay", 0) * recipe["epochs"]
         yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
             yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
-        elif again:
-            yield from question_answer_pairs(dataset.pretraining_examples(again, settings["seed"] + 1))
+        elif replayed:
+            yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
@@ -68,7 +68,7 @@ def _trained(fact: Fact, stream: str) -> Sequence[str]:
 
 
 def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
-    """Check that a model trained from scratch can read its rows; trains its tokenizer only if a row may be too long.
+    """Check the rows of a model trained from scratch; trains its tokenizer only if a row may be too long.
 
     Args:
         rows: The rows that it trains on, scores or predicts.
@@ -77,15 +77,15 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
         prompt: The options of ``model.prompt``: ``template`` and ``answer_prefix``.
 
     Raises:
-        UserError: A row holds a special token, or is longer than the model's context.
+        UserError: A row contains a special token, or is longer than the model's context.
     """
     from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
     for question, answer in rows:
-        if found := next((token for token in (END, PAD) if token in question or token in answer), None):
+        if token := next((token for token in (END, PAD) if token in question or token in answer), None):
             raise UserError(
-                f"a text contains {found!r}, which the tokenizer reads as a special token: spell it differently or "
-                f"drop the row (question: {question[:60]!r})"
+                f"a text contains the special token {token!r} of the tokenizer: change or drop the row "
+                f"(question: {question[:60]!r})"
             )
     context = root.settings["architecture"].get("context")
     if context is None:
@@ -99,6 +99,6 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
         tokens = 1 + sum(len(tokenizer.encode(part).ids) for part in tokenizer_texts([row], prompt))
         if tokens > context:
             raise UserError(
-                f"a row has {tokens} tokens, the model reads {context}: shorten it or use a model with a longer "
-                f"context (model.architecture.context; question: {row[0][:60]!r})"
+                f"a row has {tokens} tokens, and the model's context {context}: shorten the row or increase "
+                f"model.architecture.context (question: {row[0][:60]!r})"
             )

@@ -53,8 +53,8 @@ class Known:
         return [] if self.trainer["accelerator"] == "cpu" else gpus()
 
     @cached_property
-    def there(self) -> int:
-        """Free bytes for a stage: of the GPU with the least free memory among those used, else of this machine."""
+    def available_memory(self) -> int:
+        """Free bytes for a stage: the least of the GPUs that it uses, else those of this machine."""
         return min((gpu.free for gpu in self.gpus[: self.trainer["devices"]]), default=0) or free_memory()
 
     @property
@@ -69,17 +69,17 @@ class Known:
             stage: Name of the stage.
             devices: Number of devices; 0 for a stage that computes on the CPU whatever the trainer.
         """
-        found = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
+        manifests = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
             MeasuredStage(
                 way=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
                 amount=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
             )
-            for each in found
-            if not devices or (each["devices"] == devices and self._alike(each["kind"], each["threads"]))
+            for each in manifests
+            if not devices or (each["devices"] == devices and self._comparable(each["kind"], each["threads"]))
         ]  # fmt: skip
 
-    def _alike(self, kind: str, threads: int) -> bool:
+    def _comparable(self, kind: str, threads: int) -> bool:
         if self.kind == "gpu":  # no GPU is visible while planning, so results of any GPU count
             return kind != "cpu"
         return kind == self.kind and (kind != "cpu" or threads == self.trainer["threads"])
@@ -118,28 +118,27 @@ class Preflight:
         Raises:
             UserError: One is not available or not usable.
         """
+        gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
         for artifact in artifacts:
             if artifact.stage == "unlearn" and self.store.find(artifact) is None:
-                on_gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=on_gpu)
+                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
         # Later rounds may send no request.
-        asks = [each for each in artifacts if each.stage == "propose" and "scores" not in each.needs]
-        lacking = [each for each in asks if self.store.find(each) is None]
-        for artifact in [each for each in lacking if not each.inputs["runs_locally"]][:1]:
+        first_round = [each for each in artifacts if each.stage == "propose" and "scores" not in each.needs]
+        missing = [each for each in first_round if self.store.find(each) is None]
+        for artifact in [each for each in missing if not each.inputs["runs_locally"]][:1]:
             instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
         for artifact in artifacts:
             if "given" in artifact.settings and self.store.find(artifact) is None:
-                places = artifact.inputs["given"]
-                weights = parse(places["option"], places["weights"], words=())
+                provided = artifact.inputs["given"]
+                weights = parse(provided["option"], provided["weights"], words=())
                 if self.options["plan"] and weights.folder is None:
                     config_of(weights)  # a plan downloads no weights, only checks that they are available
                     continue
-                tokenizer = parse("model.tokenizer", places["tokenizer"], words=())
-                here = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
-                check(places["option"], *here)
-        gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-        admission = ModelChecks(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
-        self.notes = admission.notes(artifacts, examined=self.known.examined)
+                tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
+                paths = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
+                check(provided["option"], *paths)
+        checks = ModelChecks(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
+        self.notes = checks.notes(artifacts, examined=self.known.examined)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
         """Check that the missing artifacts fit into memory and on disk.
@@ -148,50 +147,50 @@ class Preflight:
             artifacts: The artifacts of the run's goal.
 
         Raises:
-            UserError: One does not fit; the message names settings that would.
+            UserError: One does not fit; the message suggests settings that would.
         """
-        made = [(artifact, self.outlook(artifact)) for artifact in artifacts if self.store.find(artifact) is None]
-        if any(outlook.memory is not None for _, outlook in made):
+        missing = [(artifact, self.outlook(artifact)) for artifact in artifacts if self.store.find(artifact) is None]
+        if any(outlook.memory is not None for _, outlook in missing):
             self._check_device()
-        for artifact, outlook in made:
-            if outlook.memory is not None and outlook.memory.total > self.there:
+        for artifact, outlook in missing:
+            if outlook.memory is not None and outlook.memory.total > self.available_memory:
                 raise UserError(self._too_large(artifact, outlook.memory))
             if outlook.memory is not None and outlook.memory.host > free_memory():
                 raise UserError(
-                    f"{artifact.stage} {artifact.label} keeps {format_bytes(outlook.memory.host)} of optimizer states "
-                    f"in main memory (optim.optimizer=paged) and this machine has {format_bytes(free_memory())} free; "
-                    "say optim=adamw8bit, or preflight=false to try all the same"
+                    f"{artifact.stage} {artifact.label} requires {format_bytes(outlook.memory.host)} of main memory "
+                    f"for optimizer states (optim.optimizer=paged), but only {format_bytes(free_memory())} is free: "
+                    "set optim=adamw8bit, or preflight=false to start anyway"
                 )
-        largest = sorted((o.memory.total for _, o in made if o.memory is not None), reverse=True)
+        largest = sorted((o.memory.total for _, o in missing if o.memory is not None), reverse=True)
         together = sum(largest[: self.trainer["parallel_stages"]])
-        if self.known.gpus == [] and together > self.there:
+        if self.known.gpus == [] and together > self.available_memory:
             raise UserError(
-                f"trainer.parallel_stages={self.trainer['parallel_stages']} stages at once need about "
-                f"{format_bytes(together)} and this machine has {format_bytes(self.there)} free; say "
-                "trainer.parallel_stages=1, or preflight=false to try all the same"
+                f"trainer.parallel_stages={self.trainer['parallel_stages']} concurrent stages require about "
+                f"{format_bytes(together)} of memory, but only {format_bytes(self.available_memory)} is free: set "
+                "trainer.parallel_stages=1, or preflight=false to start anyway"
             )
-        need, free = self.disk([outlook for _, outlook in made]), free_disk(self.store.root)
+        need, free = self.disk([outlook for _, outlook in missing]), free_disk(self.store.root)
         if need > free:
             raise UserError(
-                f"the results need about {format_bytes(need)} on the disk of {self.store.root} and "
-                f"{format_bytes(free)} are free; choose another disk with store=FOLDER, or "
-                "preflight=false to try all the same"
+                f"the results require about {format_bytes(need)} on the disk of {self.store.root}, but only "
+                f"{format_bytes(free)} is free: choose another disk with store=FOLDER, or set preflight=false to start "
+                "anyway"
             )
 
     def questions(self, artifacts: Sequence[Artifact]) -> tuple[str, int, int, int] | None:
         """Estimate the requests to a language model that writes inverted facts.
 
         Returns:
-            The model, the fewest and the most requests, and the largest number of tokens of a reply; ``None`` if no
-            request to a language model is ahead.
+            The model, the minimum and maximum number of requests, and the maximum tokens per reply; ``None`` if no
+            request to a language model is pending.
         """
-        lacking = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
+        missing = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
         node, facts = self.options["inversion"], len(self.dataset.facts("forget"))
-        if not lacking or "prompt" not in node:
+        if not missing or "prompt" not in node:
             return None
         # Later rounds may ask about fewer facts, or none.
-        least = facts * sum("scores" not in each.needs for each in lacking)
-        most = facts * len(lacking) * (node["max_retries_per_fact"] + 1)
+        least = facts * sum("scores" not in each.needs for each in missing)
+        most = facts * len(missing) * (node["max_retries_per_fact"] + 1)
         most = min(
             each
             for each in (most, self.options["method"].get("rounds", {}).get("max_requests"), node.get("max_requests"))
@@ -209,9 +208,9 @@ class Preflight:
         return bool(self.known.gpus) or (self.trainer["accelerator"] != "cpu" and Path("/dev/kfd").exists())
 
     @property
-    def there(self) -> int:
+    def available_memory(self) -> int:
         """Free bytes for a stage."""
-        return self.known.there
+        return self.known.available_memory
 
     @property
     def on_gpu(self) -> bool:
@@ -226,13 +225,15 @@ class Preflight:
     @cached_property
     def _sizes(self) -> ResourceRequirements:
         gpu = bool(self.known.gpus)
-        return ResourceRequirements(self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, there=self.there)
+        return ResourceRequirements(
+            self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
+        )
 
     def _check_device(self) -> None:
         if self.trainer["accelerator"] == "gpu" and not self._some_gpu:
             raise UserError(
-                f"trainer={self.trainer['name']} computes on a GPU and there is none here; say trainer=cpu, or "
-                "preflight=false where the look was wrong"
+                f"trainer={self.trainer['name']} requires a GPU, but none is visible: set trainer=cpu, or "
+                "preflight=false if a GPU exists but was not detected"
             )
 
     def outlook(self, artifact: Artifact) -> Requirements:
@@ -244,7 +245,7 @@ class Preflight:
         return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
-        """Whether a stored result was computed by code that differs from the current code; checked once, for plans."""
+        """Whether a stored result was computed by code that differs from the current code; cached, for plans."""
         known = self.known.other_code
         if artifact.key not in known:
             manifest = self.store.find(artifact)
@@ -290,15 +291,15 @@ class Preflight:
         )
         where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
         fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._sizes.fitting(artifact)[:4])
-        hint = f"what would fit: {fits}" if fits else "nothing that can be set would make it fit: take a smaller model"
+        hint = f"settings that fit: {fits}" if fits else "no setting makes it fit: use a smaller model"
         return (
-            f"{name} needs about {format_bytes(memory.total)} of memory ({parts}) and {where} has "
-            f"{format_bytes(self.there)} free; {hint}; preflight=false tries all the same"
+            f"{name} requires about {format_bytes(memory.total)} of memory ({parts}), but {where} has "
+            f"{format_bytes(self.available_memory)} free; {hint}; set preflight=false to start anyway"
         )
 
 
 class PreflightChecks:
-    """The preflights of many runs: they share what they have in common, and fetch each provided model once."""
+    """The preflights of many runs, which share caches and fetch each provided model once."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
@@ -312,8 +313,8 @@ class PreflightChecks:
             run: Its graph of artifacts.
             store: The store of its results.
         """
-        like = json.dumps([str(store.root), store.cache, options["trainer"]])
-        known = self._known.setdefault(like, Known(trainer=options["trainer"], store=store))
+        key = json.dumps([str(store.root), store.cache, options["trainer"]])
+        known = self._known.setdefault(key, Known(trainer=options["trainer"], store=store))
         return Preflight(options, dataset=dataset_of(options)[0], streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:

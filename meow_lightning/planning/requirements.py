@@ -86,13 +86,13 @@ class ResourceRequirements:
         dataset: Its dataset.
         streams: The streams that its method trains on.
         gpu: Whether stages run on a GPU.
-        there: Free bytes for a stage.
+        available: Free bytes for a stage.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], gpu: bool, there: int
+        self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], gpu: bool, available: int
     ) -> None:
-        self.options, self.dataset, self.streams, self.gpu, self.there = options, dataset, streams, gpu, there
+        self.options, self.dataset, self.streams, self.gpu, self.available = options, dataset, streams, gpu, available
         self.trainer, self.model = options["trainer"], options["model"]
 
     def shape(self, artifact: Artifact) -> ModelDims:
@@ -125,9 +125,9 @@ class ResourceRequirements:
         except UserError:  # unknown form of config.json: the model may run, but its size cannot be estimated
             return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset))
         if artifact.stage == "propose":
-            return self._teaching(artifact, shape)
+            return self._generation(artifact, shape)
         if artifact.stage in ("score", "verify", "predict"):
-            return self._asking(artifact, shape)
+            return self._inference(artifact, shape)
         return self._training(artifact, shape)
 
     def _weights(self, artifact: Artifact) -> int:
@@ -138,22 +138,22 @@ class ResourceRequirements:
 
     def _training(self, artifact: Artifact, shape: ModelDims) -> Requirements:
         recipe, streams = artifact.settings["recipe"], self._streams(artifact)
-        knobs, load = self._knobs(artifact), self._load(artifact, streams)
-        trained = shape.parameters if knobs.rank is None else lora_parameters(shape, rank=knobs.rank)
+        settings, load = self._memory_settings(artifact), self._load(artifact, streams)
+        trained = shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank)
         kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
             shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self._tokens))),
             scored=round(recipe["epochs"] * sum(self._per_epoch(streams, _scored))),
-            gradient_checkpointing=knobs.gradient_checkpointing, adapters=knobs.rank is not None,
+            gradient_checkpointing=settings.gradient_checkpointing, adapters=settings.rank is not None,
             reference=load.reference,
         )  # fmt: skip
         return Requirements(
-            memory=training_need(shape, knobs, load), disk=kept,
-            passing=disk_needed(shape, weight_bytes=knobs.weight_bytes, saved_bytes=0, trained=trained),
+            memory=training_need(shape, settings, load), disk=kept,
+            passing=disk_needed(shape, weight_bytes=settings.weight_bytes, saved_bytes=0, trained=trained),
             flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
         )  # fmt: skip
 
-    def _knobs(self, artifact: Artifact) -> MemorySettings:
+    def _memory_settings(self, artifact: Artifact) -> MemorySettings:
         lora = artifact.settings["model"]["lora"]
         return MemorySettings(
             micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
@@ -212,10 +212,10 @@ class ResourceRequirements:
             yield sum(map(count, stream)) / len(stream) * len(streams[0])
 
     def _tokens(self, fact: Fact) -> int:
-        return estimated_tokens(fact, self._frame)
+        return estimated_tokens(fact, self._prompt_tokens)
 
     @cached_property
-    def _frame(self) -> int:
+    def _prompt_tokens(self) -> int:
         """Tokens around a question: those of ``prompt.template``, or a constant for a tokenizer's chat template."""
         template = self.model["prompt"]["template"]
         return (
@@ -224,14 +224,14 @@ class ResourceRequirements:
             else estimated_length(template) + estimated_length(str(self.model["prompt"]["answer_prefix"]))
         )
 
-    def _questions(self, artifact: Artifact) -> list[Fact]:
-        """List the facts that a model is asked about; a fact in several evaluation sets counts in each."""
+    def _prompted_facts(self, artifact: Artifact) -> list[Fact]:
+        """List the facts that a model is prompted with; a fact in several evaluation sets counts in each."""
         if artifact.stage == "predict":
             return [fact for each in self.dataset.evaluation().values() for fact in each]
         return self.dataset.facts("forget")
 
-    def _asked(self, artifact: Artifact) -> tuple[list[Fact], InferenceLoad]:
-        facts = self._questions(artifact)
+    def _inference_load(self, artifact: Artifact) -> tuple[list[Fact], InferenceLoad]:
+        facts = self._prompted_facts(artifact)
         longest = max(map(_scored, facts))
         answers = artifact.stage == "predict"
         settings = self.options["evaluation" if answers else "memo"]
@@ -243,7 +243,7 @@ class ResourceRequirements:
             prompts=len(facts) if answers else sum(self._windows(artifact, facts)),
             weight_bytes=self._weight_bytes, tokens=max(map(self._tokens, facts)), scored=longest,
             generated=generated, shared=artifact.stage == "score",
-            gradient=bool(self._moved(artifact)), gpu=self.gpu,
+            gradient=bool(self._gradient_facts(artifact)), gpu=self.gpu,
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
@@ -253,7 +253,7 @@ class ResourceRequirements:
         step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 
-    def _moved(self, artifact: Artifact) -> list[Fact]:
+    def _gradient_facts(self, artifact: Artifact) -> list[Fact]:
         """List the facts whose true answers need a gradient."""
         names = artifact.settings["evaluation"]["gradients"] if artifact.stage == "predict" else ()
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
@@ -261,8 +261,8 @@ class ResourceRequirements:
     def _scored(self, artifact: Artifact) -> int:
         return self.trainer["eval_batch_size"] if artifact.stage == "predict" else 0  # other stages only generate
 
-    def _taught(self) -> tuple[int, InferenceLoad]:
-        """Return the number of requests and the inference load of a teacher that is asked about every fact."""
+    def _teacher_load(self) -> tuple[int, InferenceLoad]:
+        """Return the number of requests and the inference load of a teacher that is prompted with every fact."""
         facts, node = self.dataset.facts("forget"), self.options["inversion"]
         words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
         tokens = estimated_length("a" * words) + max(map(estimated_tokens, facts))
@@ -272,43 +272,43 @@ class ResourceRequirements:
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
-    def _teaching(self, artifact: Artifact, shape: ModelDims) -> Requirements:
-        questions, asked = self._taught()
+    def _generation(self, artifact: Artifact, shape: ModelDims) -> Requirements:
+        questions, load = self._teacher_load()
         memory = inference_need(
-            shape, asked, rows=0, available=self.there, generation_batch_size=self.trainer["generation_batch_size"]
+            shape, load, rows=0, available=self.available, generation_batch_size=self.trainer["generation_batch_size"]
         )
         flops = inference_flops(
-            shape, tokens=questions * (asked.tokens + asked.generated), scored=questions * asked.generated
+            shape, tokens=questions * (load.tokens + load.generated), scored=questions * load.generated
         )
         return Requirements(
             memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0, flops=float(flops),
             parameters=shape.parameters, items=questions,
         )  # fmt: skip
 
-    def _asking(self, artifact: Artifact, shape: ModelDims) -> Requirements:
-        facts, asked = self._asked(artifact)
+    def _inference(self, artifact: Artifact, shape: ModelDims) -> Requirements:
+        facts, load = self._inference_load(artifact)
         memory = inference_need(
-            shape, asked, rows=self._scored(artifact), available=self.there,
+            shape, load, rows=self._scored(artifact), available=self.available,
             generation_batch_size=1 if artifact.stage == "verify" else self.trainer["generation_batch_size"],
         )  # fmt: skip
         return Requirements(
             memory=memory, disk=bytes_written(artifact, self.options, self.dataset), passing=0,
-            flops=float(self._asking_flops(artifact, shape, facts, asked)), parameters=shape.parameters,
+            flops=float(self._inference_flops(artifact, shape, facts, load)), parameters=shape.parameters,
             items=len(facts),
         )  # fmt: skip
 
-    def _asking_flops(self, artifact: Artifact, shape: ModelDims, facts: Sequence[Fact], asked: InferenceLoad) -> int:
+    def _inference_flops(self, artifact: Artifact, shape: ModelDims, facts: Sequence[Fact], load: InferenceLoad) -> int:
         if artifact.stage == "predict":
             # The texts of a question share its prompt; it is read again to generate an answer of similar length.
             scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
             tokens = scored + sum(2 * (self._tokens(fact) - _scored(fact)) for fact in facts)
-            moved = self._moved(artifact)
+            gradient_facts = self._gradient_facts(artifact)
             return inference_flops(shape, tokens=tokens, scored=scored) + training_flops(
-                shape, tokens=sum(map(self._tokens, moved)), scored=sum(map(_scored, moved)),
+                shape, tokens=sum(map(self._tokens, gradient_facts)), scored=sum(map(_scored, gradient_facts)),
                 gradient_checkpointing=False, adapters=False, reference=False,
             )  # fmt: skip
         if artifact.stage == "verify":
-            windows, read, wrote = artifact.settings["windows"], asked.tokens, asked.scored
+            windows, read, wrote = artifact.settings["windows"], load.tokens, load.scored
             return inference_flops(shape, tokens=windows * (read + wrote), scored=windows * wrote)
         # The windows of a text share their prefixes; each generates the rest, on average half of the text.
         wrote = sum(n * _scored(fact) // 2 for n, fact in zip(self._windows(artifact, facts), facts, strict=True))
@@ -318,12 +318,16 @@ class ResourceRequirements:
         """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
         shape = self.shape(artifact)
         if artifact.stage in ("finetune", "unlearn"):
-            load = self._load(artifact, self._streams(artifact))
-            found = settings_that_fit(shape, self._knobs(artifact), load, available=self.there)
+            training = self._load(artifact, self._streams(artifact))
+            fitting = settings_that_fit(shape, self._memory_settings(artifact), training, available=self.available)
             # A model trained from scratch cannot use adapters.
-            return [each for each in found if artifact.needs or "lora" not in each[0]]
-        asked = self._taught()[1] if artifact.stage == "propose" else self._asked(artifact)[1]
+            return [each for each in fitting if artifact.needs or "lora" not in each[0]]
+        load = self._teacher_load()[1] if artifact.stage == "propose" else self._inference_load(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
         return inference_settings_that_fit(
-            shape, asked, rows=rows, generation_batch_size=self.trainer["generation_batch_size"], available=self.there
+            shape,
+            load,
+            rows=rows,
+            generation_batch_size=self.trainer["generation_batch_size"],
+            available=self.available,
         )

@@ -24,7 +24,7 @@ LABELS = {
     "forget_quality_distance": "KS distance to the retain model",
     "forget_quality_rows": "questions in that test",
     "model_utility": "model utility",
-    "forget/leakage": "answers that hold a forgotten value",
+    "forget/leakage": "leakage rate",
     "forget/leakage_elsewhere": "answers that hold another question's",
     "forget/leakage_values": "forgotten values",
     "forget/leakage_rows": "answers searched for them",

@@ -115,12 +115,13 @@ class StageContext:
 
 
 def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """List a manifest's warnings, including the number of windows that were generated again."""
+    """List a manifest's warnings, including the number of windows that were recomputed with batch size 1."""
     counts = manifest.get("counts", {})
-    close = (
-        f"{counts.get('alone')} of {counts.get('windows')} windows were close calls between two tokens, generated again"
+    near_ties = (
+        f"{counts.get('alone')} of {counts.get('windows')} windows held near-ties in the argmax, recomputed with batch "
+        "size 1"
     )
-    return [*manifest.get("notes", ()), *([f"{close} alone"] if counts.get("alone") else [])]
+    return [*manifest.get("notes", ()), *([near_ties] if counts.get("alone") else [])]
 
 
 def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -24,7 +24,7 @@ from meow_lightning.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The work of a job: a run, or results that several runs need; called in the process of the job.
+    """The work of a job, called in its process: a run, or results that several runs share.
 
     Attributes:
         name: Displayed name.
@@ -84,9 +84,7 @@ def read_outcome(path: Path) -> Exception | None:
             return UserError(outcome["message"])
         return StageError(outcome["traceback"] or outcome["message"])
     except (OSError, ValueError, TypeError, KeyError):
-        return StageError(
-            f"the outcome of a job cannot be read ({path}); the same command continues from what is finished"
-        )
+        return StageError(f"the outcome of a job cannot be read ({path}); rerun the same command to continue")
 
 
 def missing(artifacts: Sequence[Artifact], store: Store) -> list[Artifact]:
@@ -111,16 +109,16 @@ def dependency_layers(wanted: Sequence[Sequence[Artifact]]) -> list[list[tuple[i
     Args:
         wanted: The missing results of each run, each after its needs.
     """
-    counts = Counter(artifact.key for each in wanted for artifact in each)
+    counts = Counter(artifact.key for artifacts in wanted for artifact in artifacts)
     level: dict[str, int] = {}
-    found: list[list[tuple[int, Artifact]]] = []
-    for run, each in enumerate(wanted):
-        for artifact in each:
+    layers: list[list[tuple[int, Artifact]]] = []
+    for run, artifacts in enumerate(wanted):
+        for artifact in artifacts:
             if counts[artifact.key] < 2 or artifact.key in level:
                 continue
             before = [level[need.key] for need in artifact.needs.values() if need.key in level]
-            level[artifact.key] = place = 1 + max(before, default=-1)
-            if place == len(found):
-                found.append([])
-            found[place].append((run, artifact))
-    return found
+            level[artifact.key] = layer = 1 + max(before, default=-1)
+            if layer == len(layers):
+                layers.append([])
+            layers[layer].append((run, artifact))
+    return layers

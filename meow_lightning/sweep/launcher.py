@@ -34,13 +34,13 @@ class MeowLauncher(Launcher):
         from meow_lightning.sweep.scheduler import launch
 
         configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
-        own = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in configs]
+        runs = [OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) for config in configs]
         returns = []
         for overrides, (results, error) in zip(
-            job_overrides, launch([resolved(each) for each in own], self._options), strict=True
+            job_overrides, launch([resolved(run) for run in runs], self._options), strict=True
         ):
-            found = JobReturn(overrides=list(overrides))
-            found.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-            found.return_value = results if error is None else error
-            returns.append(found)
+            job_return = JobReturn(overrides=list(overrides))
+            job_return.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
+            job_return.return_value = results if error is None else error
+            returns.append(job_return)
         return returns

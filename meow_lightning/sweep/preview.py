@@ -1,4 +1,4 @@
-"""Plan or status of a whole sweep, before or while it runs; computes nothing."""
+"""Plan or status of a sweep, before or while it runs; computes nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from meow_lightning.config.runtime import runtime_of
 from meow_lightning.config.validation import resolved
+from meow_lightning.console.console import shorten_runs
 from meow_lightning.console.plan import Planned, show_sweep_plan
 from meow_lightning.console.status import show_runs
 from meow_lightning.errors import UserError
@@ -45,7 +46,7 @@ def preview(runs: Sequence[tuple[str, Any]]) -> None:
 def _plan(
     ready: Sequence[tuple[str, Mapping[str, Any], RunGraph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
-    """Show the plan of the valid runs and the errors of the others; ``failed`` lists those already known."""
+    """Show the plan of the valid runs and the errors of the others; ``failed`` lists the known ones."""
     preflights = PreflightChecks()
     planned, invalid = [], list(failed)
     for name, options, run, artifacts in ready:
@@ -63,5 +64,5 @@ def _plan(
             invalid.append((name, reason(error)))
     show_sweep_plan(planned, invalid)
     if invalid:
-        many = len(ready) + len(failed)
-        raise UserError(f"{len(invalid)} of {many} runs failed: {'; '.join(name for name, _ in invalid)}")
+        total = len(ready) + len(failed)
+        raise UserError(f"{len(invalid)} of {total} runs failed: {shorten_runs([name for name, _ in invalid])}")

@@ -10,7 +10,7 @@ import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
 from meow_lightning.config.validation import has_type
-from meow_lightning.errors import UserError, suggestion
+from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.report.paper_comparison import Published
 
 FOLDER = EXPERIMENTS / "expected"
@@ -30,16 +30,16 @@ def _read(path: Path) -> Published:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; correct or remove it") from error
     hints = Published.__annotations__
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} must hold {', '.join(hints)}")
+        raise UserError(f"{path} must be a mapping with the keys {', '.join(hints)}")
     for key in content:
         if key not in hints:
             raise UserError(f"{path}: {key} is not one of {', '.join(hints)}{suggestion(key, hints)}")
     for key in hints:
         if not isinstance(content.get(key), Mapping if key == "figures" else str):
-            raise UserError(f"{path}: {key} must be {'figures by model' if key == 'figures' else 'a text'}")
+            raise UserError(f"{path}: {key} must be {'a mapping by model' if key == 'figures' else 'a string'}")
     _check(content["figures"], f"{path}: figures", LEVELS)
     return Published(**content)
 
@@ -49,8 +49,8 @@ def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None
     inner = levels[1:]
     for key, value in node.items():
         if inner and not isinstance(value, Mapping):
-            raise UserError(f"{where}.{key}={value} does not fit: below a {levels[0]} stand figures by {inner[0]}")
+            raise invalid_option(f"{where}.{key}", value, f"a mapping by {inner[0]}")
         if not inner and not has_type(value, float):
-            raise UserError(f"{where}.{key}={value} does not fit: a number is needed, such as 9.0e-96")
+            raise invalid_option(f"{where}.{key}", value, "a number, such as 9.0e-96")
         if inner:
             _check(value, f"{where}.{key}", inner)

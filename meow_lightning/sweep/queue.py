@@ -17,7 +17,7 @@ from meow_lightning.sweep.jobs import Task, read_outcome
 MAX_ARRAY_SIZE = 1000  # SLURM's default MaxArraySize is 1001
 OUTCOME_TIMEOUT = 15.0  # seconds until the outcome file of an ended job is visible on a network file system
 SQUEUE = ("squeue", "--noheader", "--array", "--format=%i")
-UNKNOWN_JOB = "Invalid job id"  # squeue's error when it knows none of the jobs any more
+UNKNOWN_JOB = "Invalid job id"  # squeue's error after it has forgotten all of the jobs
 
 
 def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
@@ -73,29 +73,29 @@ class Queue:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=options["cluster"], **special)
         except RuntimeError as error:
             raise UserError(
-                "hydra/launcher=slurm: there is no sbatch on this machine; start the command on a login node, or use "
-                "hydra/launcher=local"
+                "hydra/launcher=slurm requires sbatch, which is not installed on this machine: start the command on a "
+                "login node, or set hydra/launcher=local"
             ) from error
         self._executor.update_parameters(**parameters(options, name=name))
         self._every = 2.0 if self.slurm else 0.2  # seconds between two polls
 
-    def run(self, tasks: Sequence[Task], *, what: str) -> list[Exception | None]:
+    def run(self, tasks: Sequence[Task], *, label: str) -> list[Exception | None]:
         """Run all tasks; returns the error of each, ``None`` for those that succeeded.
 
         Args:
             tasks: The tasks.
-            what: Description of the tasks for messages to the user.
+            label: Description of the tasks for messages to the user.
         """
-        found: list[Exception | None] = [None] * len(tasks)
+        errors: list[Exception | None] = [None] * len(tasks)
         waiting, running, done = list(range(len(tasks))), dict[int, _Running](), 0
         try:
             while waiting or running:
                 waiting = self._start(tasks, waiting, running)
                 for number in self._ended(tasks, running):
-                    found[number] = self._result(tasks[number], running.pop(number).job)
+                    errors[number] = self._result(tasks[number], running.pop(number).job)
                     done += 1
-                    how = "done" if found[number] is None else "failed"
-                    self.notify(f"{what} {done} of {len(tasks)} {how}: {tasks[number].name}")
+                    outcome = "done" if errors[number] is None else "failed"
+                    self.notify(f"{label} {done} of {len(tasks)} {outcome}: {tasks[number].name}")
                 if running:
                     time.sleep(self._every)
         except BaseException:
@@ -103,15 +103,15 @@ class Queue:
             for each in () if self.slurm else running.values():
                 each.job.cancel()
             raise
-        return found
+        return errors
 
     def _start(self, tasks: Sequence[Task], waiting: list[int], running: dict[int, _Running]) -> list[int]:
         """Submit as many tasks as may run at once (all of them on a cluster); returns the rest."""
         if self.slurm:
             for first in range(0, len(waiting), MAX_ARRAY_SIZE):
-                lot = waiting[first : first + MAX_ARRAY_SIZE]
-                jobs = self._array([tasks[number] for number in lot])
-                running |= {number: _Running(job, 0) for number, job in zip(lot, jobs, strict=True)}
+                numbers = waiting[first : first + MAX_ARRAY_SIZE]
+                jobs = self._array([tasks[number] for number in numbers])
+                running |= {number: _Running(job, 0) for number, job in zip(numbers, jobs, strict=True)}
             return []
         taken = {each.slot for each in running.values()}
         free = [slot for slot in range(self.options["array_parallelism"]) if slot not in taken]
@@ -130,15 +130,15 @@ class Queue:
         except Exception as error:
             if type(error).__name__ != "FailedJobError":
                 raise
-            raise UserError(f"sbatch refused the jobs: {' '.join(str(error).split())[-300:]}") from error
+            raise UserError(f"sbatch rejected the jobs: {' '.join(str(error).split())[-300:]}") from error
         self.notify(f"{len(jobs)} jobs submitted: {jobs[0].job_id.partition('_')[0]}")
         return jobs
 
     def _gpus(self, task: Task, slot: int) -> str | None:
         if not self.options["gpus_per_node"]:
             return None
-        each = task.options["trainer"]["devices"]
-        return ",".join(map(str, range(slot * each, (slot + 1) * each)))
+        devices = task.options["trainer"]["devices"]
+        return ",".join(map(str, range(slot * devices, (slot + 1) * devices)))
 
     def _ended(self, tasks: Sequence[Task], running: Mapping[int, _Running]) -> list[int]:
         """List the tasks that wrote an outcome file, or have been gone for too long to write one."""
@@ -169,8 +169,8 @@ class Queue:
         if path.exists():
             return read_outcome(path)
         return StageError(
-            f"the job {job.job_id} was killed or cancelled before it ended (out of memory, time or by hand?); the same "
-            f"command continues from what is finished. Its output: {job.paths.stdout}"
+            f"the job {job.job_id} was killed or cancelled (out of memory, time limit, scancel?); rerun the same "
+            f"command to continue. Its output: {job.paths.stdout}"
         )
 
 

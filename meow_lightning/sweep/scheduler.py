@@ -9,7 +9,7 @@ from typing import Any
 
 from meow_lightning.config.runtime import runtime_of
 from meow_lightning.console.console import Terminal
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.experiment import plain_name, prepare, read_results
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import PreflightChecks
@@ -49,7 +49,7 @@ def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> lis
         ready = [each for each in planned if isinstance(each, _Run)]
         open_ = [each for each in ready if each.missing]
         if done := len(ready) - len(open_):
-            terminal.say(f"{done} of {len(runs)} runs are finished already")
+            terminal.say(f"{done} of {len(runs)} runs are already finished")
         if open_:
             # Inputs and outputs of jobs may contain texts of private datasets.
             folder, private = Path(options["folder"]), any(each.graph.report.private for each in open_)
@@ -58,7 +58,7 @@ def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> lis
             _run_shared(open_, queue, options)
             runnable = [each for each in open_ if each.error is None]
             tasks = [_task(each, None, options) for each in runnable]
-            for each, error in zip(runnable, queue.run(tasks, what="run"), strict=True):
+            for each, error in zip(runnable, queue.run(tasks, label="run"), strict=True):
                 each.error = error
             if private:
                 restrict_to_owner(folder)
@@ -85,9 +85,10 @@ def check(options: Mapping[str, Any]) -> None:
     ):
         value = options[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(f"hydra.launcher.{name}={value} is too small; a whole number of at least {least} is needed")
+            raise invalid_option(f"hydra.launcher.{name}", value, f"an integer of at least {least}")
     if options["cluster"] == "local" and options["nodes"] > 1:
-        raise UserError(f"hydra.launcher.nodes={options['nodes']}: this machine is one node; say hydra/launcher=slurm")
+        expected = "1; for several nodes, set hydra/launcher=slurm"
+        raise invalid_option("hydra.launcher.nodes", options["nodes"], expected)
 
 
 def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
@@ -103,21 +104,21 @@ def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> No
     trainer, name = options["trainer"], f"hydra/launcher={launcher['cluster']}"
     if trainer["nodes"] != launcher["nodes"]:
         raise UserError(
-            f"trainer.nodes={trainer['nodes']} and hydra.launcher.nodes={launcher['nodes']} must be the same ({name})"
+            f"trainer.nodes={trainer['nodes']} and hydra.launcher.nodes={launcher['nodes']} must be equal ({name})"
         )
     if trainer["accelerator"] != "gpu":
         return
     available = launcher["nodes"] * launcher["gpus_per_node"]
     if launcher["cluster"] == "slurm" and available != trainer["devices"]:
         raise UserError(
-            f"a job gets {available} GPUs (hydra.launcher.nodes x gpus_per_node), but trainer.devices="
-            f"{trainer['devices']}; make them the same"
+            f"hydra.launcher.nodes x gpus_per_node = {available} GPUs per job and trainer.devices="
+            f"{trainer['devices']} must be equal"
         )
     if launcher["cluster"] == "local" and launcher["array_parallelism"] * trainer["devices"] > available:
         raise UserError(
             f"hydra.launcher.array_parallelism={launcher['array_parallelism']} jobs of "
-            f"trainer.devices={trainer['devices']} need more than hydra.launcher.gpus_per_node={available}; run "
-            "fewer jobs at once, or set how many GPUs there are"
+            f"trainer.devices={trainer['devices']} require more than hydra.launcher.gpus_per_node={available} GPUs: "
+            "reduce array_parallelism, or set gpus_per_node to the number of GPUs of this machine"
         )
 
 
@@ -144,7 +145,7 @@ def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Mapping[str, Any])
             if runs[place].error is None:
                 tasks.append(_task(runs[place], artifact, launcher))
                 results.append(artifact)
-        for artifact, error in zip(results, queue.run(tasks, what=f"shared stage, layer {number},"), strict=True):
+        for artifact, error in zip(results, queue.run(tasks, label=f"shared stage, layer {number},"), strict=True):
             for each in runs if error is not None else ():
                 if each.error is None and artifact.key in {need.key for need in each.missing}:
                     each.error = error

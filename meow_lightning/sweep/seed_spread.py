@@ -23,10 +23,10 @@ Groups = Mapping[str, Sequence[Swept]]
 
 def groups(runs: Sequence[Swept]) -> dict[str, list[Swept]]:
     """Group the runs that differ only in the seed, by their other options; groups with a single seed are left out."""
-    found: dict[str, list[Swept]] = {}
+    by_options: dict[str, list[Swept]] = {}
     for run in runs:
-        found.setdefault(without_seed(run.name), []).append(run)
-    return {words: each for words, each in found.items() if len(each) > 1}
+        by_options.setdefault(without_seed(run.name), []).append(run)
+    return {words: group for words, group in by_options.items() if len(group) > 1}
 
 
 def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
@@ -41,18 +41,18 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     if not all(path.exists() for path in paths):
         return {}
     drawn, confidence_level = [read_draws(path) for path in paths], runs[0].settings["evaluation"]["confidence_level"]
-    every = [name for name in drawn[0] if all(name in each for each in drawn)]
+    shared = [name for name in drawn[0] if all(name in each for each in drawn)]
     return {
         name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)
-        for name in every
+        for name in shared
     }
 
 
-def write_spreads(found: Groups, path: Path, *, command: str) -> None:
+def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
     """Write the numbers of every group over its seeds, in the form that ``report.seed_spread`` reads.
 
     Args:
-        found: The groups, as returned by :func:`groups`.
+        grouped: The groups, as returned by :func:`groups`.
         path: The file to write.
         command: The command line of the sweep.
     """
@@ -60,10 +60,10 @@ def write_spreads(found: Groups, path: Path, *, command: str) -> None:
     content = {
         "made": f"{time.strftime('%Y-%m-%d')}, {libraries}",
         "command": command,
-        "runs": {words: _measured(runs) for words, runs in found.items()},
+        "runs": {words: _measured(runs) for words, runs in grouped.items()},
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    path.write_text(f"# Numbers of the unlearned model over seeds, as a sweep measured them.\n{text}", encoding="utf-8")
+    path.write_text(f"# Metrics of the unlearned model over the seeds of a sweep.\n{text}", encoding="utf-8")
 
 
 def _measured(runs: Sequence[Swept]) -> dict[str, Any]:

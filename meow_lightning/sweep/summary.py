@@ -31,7 +31,7 @@ def show_sweep(
     reruns: Sequence[str],
     outputs: Path | None,
 ) -> None:
-    """Show the numbers of a sweep's runs in one table, then the failed runs and their errors.
+    """Show the metrics of a sweep's runs in one table, then the failed runs and their errors.
 
     Args:
         finished: The finished runs with numbers.
@@ -53,19 +53,18 @@ def show_sweep(
                 # An unrecorded failure happened during planning, before it was known whether the dataset is public.
                 terminal.say(f"        {record_failure(outputs, name, error, private=True)}")
         for command in reruns:
-            terminal.say(f"run again: {command}")
+            terminal.say(f"rerun: {command}")
 
 
 def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Published], folder: Path | None) -> None:
     measured = [(run.name, run.results) for run in runs]
-    memorization = measures(
-        runs, {run.name: found for run in runs if (found := selection_picks(run))} if several(runs) else {}
-    )
-    known = paper_figures(runs, published)
-    more = [table for table in (memorization, known[0] if known else None) if table]
-    lines = [budget(runs), *(known[1] if known else ())]
-    over = groups(runs)
-    intervals = {words: nested(each) for words, each in over.items()}
+    picks = {run.name: found for run in runs if (found := selection_picks(run))} if several(runs) else {}
+    memorization = measures(runs, picks)
+    comparison = paper_figures(runs, published)
+    more = [table for table in (memorization, comparison[0] if comparison else None) if table]
+    lines = [budget(runs), *(comparison[1] if comparison else ())]
+    by_seed = groups(runs)
+    intervals = {words: nested(group) for words, group in by_seed.items()}
     for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}), *more]:
         terminal.table(rows, title=title)  # the file has more columns than fit on a terminal
     for line in lines:
@@ -78,11 +77,11 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
         page([*tables(measured, columns=COLUMNS, ends=True, nested=intervals), *more], lines), encoding="utf-8"
     )
     terminal.say(f"table: {path}")
-    if over:
+    if by_seed:
         write_spreads(
-            over, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
+            by_seed, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
         )
-        terminal.say(f"spread over seeds: {seeds} (copied to {FOLDER}, reports show it)")
+        terminal.say(f"spread over seeds: {seeds} (reports show it if copied to {FOLDER})")
 
 
 def command() -> str:

@@ -21,14 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import shell_word
+from meow_lightning.console.console import shorten_runs
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
 
 if TYPE_CHECKING:
     from meow_lightning.report.sweep_tables import Swept
 
-MAX_RUNS = 10_000  # more are taken for a typing error, such as range(0,1e9)
-MAX_SHOWN = 3  # runs named in a message
+MAX_RUNS = 10_000  # more are probably a typing error, such as range(0,1e9)
 
 
 class MeowSweeper(Sweeper):
@@ -81,7 +81,7 @@ class MeowSweeper(Sweeper):
         outputs = Path(self._sweep_config.outputs) if writes else None
         show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs)
         if failed:
-            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(words for words, _ in failed)}")
+            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {shorten_runs([name for name, _ in failed])}")
         return returns
 
     def _composed(self, runs: Sequence[Sequence[str]]) -> list[DictConfig]:
@@ -102,11 +102,10 @@ class MeowSweeper(Sweeper):
         if len(invalid) == len(runs):
             raise UserError(invalid[0][1])
         if invalid:
-            these = "; ".join(name for name, _ in invalid[:MAX_SHOWN])
-            more = f" and {len(invalid) - MAX_SHOWN} more" if len(invalid) > MAX_SHOWN else ""
-            # Suggest a correction for a wrong value, not for an option that only other runs have.
-            apart = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
-            raise UserError(f"{invalid[0][1]}; this concerns {len(invalid)} of {len(runs)} runs: {these}{more}{apart}")
+            names = shorten_runs([name for name, _ in invalid])
+            # Correct a wrong value, but run separately if only other runs have the option.
+            remedy = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
+            raise UserError(f"{invalid[0][1]}; this affects {len(invalid)} of {len(runs)} runs: {names}{remedy}")
         return configs
 
 
@@ -137,12 +136,11 @@ def combinations(arguments: Sequence[str], loader: Any) -> list[list[str]]:
         key = override.get_key_element()
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
-                raise UserError(f"{key} sweeps over an interval; this sweeper takes lists such as {key}=1,2,3")
+                raise UserError(f"{key} sweeps over an interval; this sweeper supports lists, such as {key}=1,2,3")
             choices.append([f"{key}={value}" for value in _values(override)])
         else:
             choices.append([f"{key}={override.get_value_element_as_str()}"])
-    many = math.prod(map(len, choices))
-    if many > MAX_RUNS:
+    if math.prod(map(len, choices)) > MAX_RUNS:
         raise UserError(
             f"this sweep has {_run_count(choices)} runs; the maximum is {MAX_RUNS:,}, so split it into several"
         )
@@ -158,16 +156,16 @@ def _values(override: Override) -> list[str]:
     word = override.input_line or override.get_key_element()
     if isinstance(override._value, RangeSweep):
         if override._value.step == 0:
-            raise UserError(f"{word} never ends: set a step other than 0")
-        found = _first_values(override._value.range())
-        if override._value.shuffle and len(found) > MAX_RUNS:  # shuffling would need all of them
-            return [*map(str, found)]
+            raise UserError(f"{word} is infinite: set a step other than 0")
+        unshuffled = _first_values(override._value.range())
+        if override._value.shuffle and len(unshuffled) > MAX_RUNS:  # shuffling would require all of them
+            return [*map(str, unshuffled)]
         empty = "a range excludes its end, so range(0,3) is 0, 1, 2"
     else:
         empty = "glob(…) selects among the choices of a group, as in method=glob(npo*); a list of values is 1,2,3"
     values = _first_values(override.sweep_string_iterator())
     if not values:
-        raise UserError(f"{word} has no values, so nothing would run: {empty}")
+        raise UserError(f"{word} has no values: {empty}")
     return values
 
 
@@ -178,8 +176,8 @@ def _first_values(values: Iterable[Any]) -> list[Any]:
 
 def _run_count(choices: Sequence[Sequence[str]]) -> str:
     """Format the number of runs of a sweep; values are counted only up to one above the maximum."""
-    more = any(len(values) > MAX_RUNS for values in choices)
-    return f"{'more than ' * more}{math.prod(min(len(values), MAX_RUNS) for values in choices):,}"
+    truncated = any(len(values) > MAX_RUNS for values in choices)
+    return f"{'more than ' * truncated}{math.prod(min(len(values), MAX_RUNS) for values in choices):,}"
 
 
 def distinct_names(runs: Sequence[Sequence[str]]) -> list[str]:

@@ -28,12 +28,12 @@ def test_flags_and_words_may_stand_in_any_order(typed, words, flags):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("--cfg", "--cfg needs a value (allowed: job, hydra, all)"),
-        ("--cfg -m", "--cfg needs a value (allowed: job, hydra, all)"),
-        ("--package", "--package needs a value"),
+        ("--cfg", "--cfg requires a value: expected one of job, hydra, all"),
+        ("--cfg -m", "--cfg requires a value: expected one of job, hydra, all"),
+        ("--package", "--package requires a value"),
         ("--cfg al", "--cfg=al is invalid: expected one of job, hydra, all. Did you mean all?"),
-        ("--cfgs job", "--cfgs is not a flag. Did you mean --cfg? (options are said as name=value, see --help)"),
-        ("--seed=3", "--seed=3 is not a flag. Did you mean seed=…? (options are said as name=value, see --help)"),
+        ("--cfgs job", "--cfgs is not a flag. Did you mean --cfg? (options have the form name=value, see --help)"),
+        ("--seed=3", "--seed=3 is not a flag. Did you mean seed=…? (options have the form name=value, see --help)"),
     ],
 )
 def test_flags_that_cannot_be(typed, said):

@@ -15,69 +15,69 @@ ROOT = Path(__file__).resolve().parents[2]
 MISTAKES = {
     "method=meoww": "method=meoww is invalid: expected one of ",
     "method=": "method= is invalid: expected one of ",
-    "method=3": "method=3 names no option and choice",
+    "method=3": "method=3 is not a valid option; use name=value",
     "metod=meow": "metod is not an option. Did you mean method?",
     "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, ",
     "method.select.kk=3": "method.select.kk is not an option. Did you mean method.select.k?",
-    "method.select=3": "method.select=3 does not fit: it holds k, strategy, rows",
+    "method.select=3": "method.select=3 is invalid: expected a group of the options k, strategy, rows",
     "method.retain_weight=1": "method.retain_weight is not an option; it belongs to method=altpo or ",
     "method=grad_diff method.retain_weigth=1": "method.retain_weigth is not an option. Did you mean method.retain_w",
     "epochs=3": "epochs is not an option. Did you mean model.pretrain.epochs or ",
-    "seed=abc": "seed=abc has the wrong type: a whole number is needed",
-    "seed=-1": "seed=-1 is too small; at least 0 is needed",
-    "seed": "seed cannot be read; say name=value, such as seed=1",
-    "dataset.forget=my facts.jsonl": "facts.jsonl cannot be read; say name=value, and where facts.jsonl belongs to the "
-    "word before it: 'dataset.forget=my facts.jsonl'",
-    "Müller=1": "Müller=1 cannot be read; what stands before the = is the name of no option",
+    "seed=abc": "seed=abc is invalid: expected an integer",
+    "seed=-1": "seed=-1 is invalid: expected a number from 0 to ",
+    "seed": "seed is not a valid option; use name=value, such as seed=1",
+    "dataset.forget=my facts.jsonl": "facts.jsonl is not a valid option; use name=value, and quote a "
+    "value that contains spaces: 'dataset.forget=my facts.jsonl'",
+    "Müller=1": "Müller=1 is not a valid option; there is no option of the name before the =",
     "model=Müller": "model=Müller is invalid: expected one of ",
-    "seed=ä": "seed=ä has the wrong type: a whole number is needed",
-    "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values need -m, as in ",
-    "status=maybe": "status=maybe has the wrong type: true or false is needed",
-    "plan=true status=true": "plan=true shows what would run and status=true what runs now; set one of them",
-    "plan=maybe": "plan=maybe has the wrong type: true or false is needed",
-    "trainer.devices=two": "trainer.devices=two does not fit: a whole number is needed",
-    "trainer.devices=0": "trainer.devices=0 is too small; at least 1 is needed",
-    "trainer.devices=2": "trainer.devices=2 needs a strategy for several processes; say trainer=ddp",
+    "seed=ä": "seed=ä is invalid: expected an integer",
+    "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values require -m, as in ",
+    "status=maybe": "status=maybe is invalid: expected true or false",
+    "plan=true status=true": "plan=true and status=true cannot be combined: set one of them",
+    "plan=maybe": "plan=maybe is invalid: expected true or false",
+    "trainer.devices=two": "trainer.devices=two is invalid: expected an integer",
+    "trainer.devices=0": "trainer.devices=0 is invalid: expected a number from 1 to ",
+    "trainer.devices=2": "trainer.devices=2 requires a strategy for several processes: set trainer=ddp",
     "dataset.split=forget11": "dataset.split=forget11 is invalid: expected one of forget01, ",
     "goal=reprot": "goal=reprot is invalid: expected one of finetune, ",
     "cache=maybe": "cache=maybe is invalid: expected one of use, refresh, readonly",
-    "model.finetune.epochs=x": "model.finetune.epochs=x does not fit: a whole number is needed",
-    "memo.stride=0": "memo.stride=0 is too small; at least 1 is needed",
+    "model.finetune.epochs=x": "model.finetune.epochs=x is invalid: expected an integer",
+    "memo.stride=0": "memo.stride=0 is invalid: expected a number from 1 to ",
     "method.select.k=9": "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8",
-    "method.select.k=0": "method.select.k=0 is too small; at least 1 is needed",
-    "optim.max_grad_norm=nan": "optim.max_grad_norm=nan is not a finite number; at least 0 and at most 1e+06 is needed",
-    "optim.betas=[0,0.9]": "optim.betas=[0, 0.9] holds 0, which is too small; a number above 0 is needed",
-    "method=rmu method.steering=inf": "method.steering=inf is not a finite number; a number above 0 and at most",
-    "method._target_=os.system": "_target_: os.system is outside the packages a config may call (meow_lightning)",
-    "inversion=file": "inversion.path has no value; give it on the command line",
+    "method.select.k=0": "method.select.k=0 is invalid: expected a number from 1 to ",
+    "optim.max_grad_norm=nan": "optim.max_grad_norm=nan is invalid: expected a number from 0 to 1e+06",
+    "optim.betas=[0,0.9]": "optim.betas=[0, 0.9] is invalid: expected numbers above 0 and below 1, not 0",
+    "method=rmu method.steering=inf": "method.steering=inf is invalid: expected a number above 0 and at most",
+    "method._target_=os.system": "_target_=os.system is invalid: expected a callable of meow_lightning; to trust",
+    "inversion=file": "inversion.path is required: set it on the command line, as in inversion.path=",
     "trusted_packages=os": "trusted_packages=os: Invalid value assigned: str is not a ListConfig, list or tuple.",
     "+sede=1": "sede is not an option. Did you mean seed?",
-    "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is too small; at least 1 is needed",
-    "model.vocab_size=10": "model.vocab_size=10 is too small; at least 300 is needed",
-    "model.architecture.layers=x": "model.architecture.layers=x does not fit: a whole number is needed",
+    "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is invalid: expected a number from 1 to ",
+    "model.vocab_size=10": "model.vocab_size=10 is invalid: expected a number from 300 to ",
+    "model.architecture.layers=x": "model.architecture.layers=x is invalid: expected an integer",
     "model.attention=foo": "model.attention=foo is invalid: expected one of sdpa, eager, flash_attention_2",
-    "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is too small; at least 0 is needed",
-    "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp shards trained weights, and model.lora.rank=4 trains few; "
-    "say trainer=ddp for adapters, or model.lora.rank=null to train all weights",
-    "trainer.strategy=foo": "trainer.strategy=foo does not fit: auto or ddp or fsdp is needed",
-    "logger.name=foo": "logger.name=foo does not fit: wandb or csv or none is needed",
+    "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is invalid: expected a number from 0 to ",
+    "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp does not support model.lora.rank=4: "
+    "set trainer=ddp for adapters, or model.lora.rank=null to train all weights",
+    "trainer.strategy=foo": "trainer.strategy=foo is invalid: expected one of auto, ddp, fsdp",
+    "logger.name=foo": "logger.name=foo is invalid: expected one of wandb, csv, none",
     "--plan": "--plan is not a flag. Did you mean plan=…?",
     "--cfg jobs": "--cfg=jobs is invalid: expected one of job, hydra, all. Did you mean job?",
     "--info=foo": "--info=foo is invalid: expected one of all, config, defaults, defaults-tree, plugins, searchpath",
-    "method.lr=fast": "method.lr=fast does not fit: a number is needed",
-    "method.epochs.tiny=two": "method.epochs.tiny=two does not fit: a whole number is needed",
+    "method.lr=fast": "method.lr=fast is invalid: expected a number",
+    "method.epochs.tiny=two": "method.epochs.tiny=two is invalid: expected an integer",
     "debug=true": "debug=true is invalid: expected fast",
     "trainer=null": "trainer=null is invalid: expected one of cpu, ddp, fsdp, gpu",
-    "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values need -m, as in python run.py -m seed=0,1",
-    "experiment=published_memo method=grad_ascent": "method.select.k is missing: this method selects no inverted facts",
+    "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values require -m, as in python run.py -m seed=0,1",
+    "experiment=published_memo method=grad_ascent": "method.select.k is missing; this method selects no inverted facts",
     "model.name=../../x": "model.name=../../x is not a name: files are called by it, so it may hold letters, digits",
     "dataset.name=a/b": "dataset.name=a/b is not a name: files are called by it",
     "method.name=..": "method.name=.. is not a name: files are called by it",
     "dataset.split=../x": "dataset.split=../x is invalid",
     f"model.name={'x' * 65}": f"model.name={'x' * 65} is not a name: files are called by it",
     f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
-    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
-    "store=": "store= cannot be written to (it is empty); give a folder",
+    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); choose",
+    "store=": "store= cannot be written to (it is empty); choose another folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is invalid: expected one of basic, local, slurm. Did you mean slurm?",
     "hydra/launcher=slurm": "hydra/launcher=slurm executes the runs of a sweep as jobs: add -m, also for a single run",
 }
@@ -144,7 +144,7 @@ def test_a_store_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
-    assert done.stderr.endswith("/file is not a folder); give a folder\n")
+    assert done.stderr.endswith("/file is not a folder); choose another folder\n")
     assert done.returncode == 1
 
 
@@ -152,10 +152,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("")
     done = run_py("logger=none", "debug=fast", "goal=filter", folder=tmp_path)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"error: {tmp_path}/runs cannot be written (File exists); correct this and run again to continue\n"
-    )
+    assert done.stderr == f"error: {tmp_path}/runs cannot be written (File exists); fix this, then rerun to continue\n"
 
 
 @pytest.mark.parametrize("code", sorted(main.DISK_ERRORS))
@@ -166,7 +163,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         raise OSError(code, os.strerror(code), "/some/file")
 
     assert main.run(broken, []) == 1
-    said = f"error: /some/file cannot be written ({os.strerror(code)}); correct this and run again to continue\n"
+    said = f"error: /some/file cannot be written ({os.strerror(code)}); fix this, then rerun to continue\n"
     assert capsys.readouterr().err == said
 
 
@@ -206,7 +203,7 @@ def test_who_looks_may_look_where_he_must_not_write(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "nothing runs now" in done.stdout
+    assert "nothing is running" in done.stdout
 
 
 @pytest.mark.parametrize("words", ["plan=true", "status=true", "-m plan=true seed=0,1", "-m status=true seed=0,1"])
@@ -239,7 +236,7 @@ def test_run_says_what_ended_it(capsys, monkeypatch):
     assert main.run(user, []) == 1
     assert capsys.readouterr().err == "error: two lines\n"
     assert main.run(stopped, []) == 130
-    assert capsys.readouterr().err == "stopped; the same command continues where it was\n"
+    assert capsys.readouterr().err == "interrupted; rerun the same command to continue\n"
 
 
 def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
@@ -283,14 +280,12 @@ def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
 def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
     done = run_py("dataset=./facts.jsonl", folder=tmp_path)
     assert (
-        done.stderr
-        == "error: dataset=./facts.jsonl: what you bring goes to dataset=jsonl dataset.forget=./facts.jsonl\n"
+        done.stderr == "error: dataset=./facts.jsonl is invalid: for your own files, set dataset=jsonl "
+        "dataset.forget=./facts.jsonl\n"
     )
 
 
 def test_a_name_in_another_encoding_is_told(tmp_path):
     done = run_py(os.fsdecode(b"dataset.forget=M\xfcller.jsonl"), folder=tmp_path)
-    assert done.stderr == (
-        "error: dataset.forget=M?ller.jsonl holds bytes that are no UTF-8 text (the ?); give the file a name in UTF-8\n"
-    )
+    assert done.stderr == ("error: dataset.forget=M?ller.jsonl is not valid UTF-8 (at each ?); rename the file\n")
     assert done.returncode == 1

@@ -47,7 +47,7 @@ def test_damaged_results_are_listed_and_left_as_they_are(store: Store, capsys: p
     assert capsys.readouterr().out.splitlines() == [
         f"damaged: {first}: model/weights differs from what was sealed",
         f"damaged: {second}: its manifest.json is missing or unreadable",
-        "3 results, 2 damaged; a run that needs them sets them aside and makes them anew",
+        "3 results, 2 damaged; the next run that needs them quarantines and recomputes them",
     ]
     assert sorted(store.root.rglob("*")) == before
     third.rename(third.with_name("0123456789ab"))
@@ -72,4 +72,4 @@ def test_the_command_ends_with_one_line_where_there_is_no_store(tmp_path: Path) 
     command = [sys.executable, "-m", "meow_lightning.cli.verify_store", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {tmp_path}/none is not a folder; give that of a store, such as outputs/store\n"
+    assert done.stderr == f"error: {tmp_path}/none is not a folder; pass the folder of a store, such as outputs/store\n"

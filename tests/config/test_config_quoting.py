@@ -113,7 +113,8 @@ def test_files_of_any_name_are_read_by_run_py(tmp_path):
 def test_a_suggestion_can_be_typed_as_shown(tmp_path):
     done = run_py("dataset=./my facts.jsonl", folder=tmp_path)
     assert done.stderr == (
-        "error: dataset=./my facts.jsonl: what you bring goes to dataset=jsonl dataset.forget='./my facts.jsonl'\n"
+        "error: dataset=./my facts.jsonl is invalid: for your own files, set dataset=jsonl "
+        "dataset.forget='./my facts.jsonl'\n"
     )
     done = run_py("dataset.forget=my", "facts #1.jsonl", folder=tmp_path)
     typed = shlex.split(done.stderr.rpartition(": ")[2])

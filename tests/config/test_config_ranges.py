@@ -139,29 +139,30 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("optim.lr", math.nan, "optim.lr=nan is not a finite number; at least 0 and at most 1 is needed"),
+        ("optim.lr", math.nan, "optim.lr=nan is invalid: expected a number from 0 to 1"),
+        ("optim.max_grad_norm", math.nan, "optim.max_grad_norm=nan is invalid: expected a number from 0 to 1e+06"),
+        ("optim.eps", 0.0, "optim.eps=0.0 is invalid: expected a number from 1e-30 to 1"),
         (
-            "optim.max_grad_norm",
-            math.nan,
-            "optim.max_grad_norm=nan is not a finite number; at least 0 and at most 1e+06 is needed",
+            "optim.betas",
+            [0.0, 0.9],
+            "optim.betas=[0.0, 0.9] is invalid: expected numbers above 0 and below 1, not 0.0",
         ),
-        ("optim.eps", 0.0, "optim.eps=0.0 is too small; at least 1e-30 is needed"),
-        ("optim.betas", [0.0, 0.9], "optim.betas=[0.0, 0.9] holds 0.0, which is too small; a number above 0 is needed"),
-        ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] holds 1, which is too large; a number below 1 is needed"),
+        ("optim.betas", [0.9, 1], "optim.betas=[0.9, 1] is invalid: expected numbers above 0 and below 1, not 1"),
         (
             "optim.warmup",
             2.5,
-            "optim.warmup=2.5 is not a whole number of steps; give one, or a share of all steps below",
+            "optim.warmup=2.5 is invalid: expected an integer number of steps, or a fraction of all steps below 1",
         ),
-        ("inversion.temperature", 1e-9, "inversion.temperature=1e-09 is too small; 0, or at least 0.001 is needed"),
-        ("method.lr", {"tiny": 2}, "method.lr.tiny=2 is too large; at most 1 is allowed"),
-        ("method.own", math.inf, "method.own=inf is not a finite number; one is needed"),
         (
-            "inversion.extra",
-            {"a": [math.nan]},
-            "inversion.extra.a=[nan] holds nan, which is not a finite number; one is",
+            "inversion.temperature",
+            1e-9,
+            "inversion.temperature=1e-09 is invalid: expected a number from 0.001 to 100, or 0",
         ),
-        ("seed", -1, "seed=-1 is too small; at least 0 is needed"),
+        ("inversion.top_p", 0, "inversion.top_p=0 is invalid: expected a number above 0 and at most 1"),
+        ("method.lr", {"tiny": 2}, "method.lr.tiny=2 is invalid: expected a number from 0 to 1"),
+        ("method.own", math.inf, "method.own=inf is invalid: expected a finite number"),
+        ("inversion.extra", {"a": [math.nan]}, "inversion.extra.a=[nan] is invalid: expected finite numbers, not nan"),
+        ("seed", -1, "seed=-1 is invalid: expected a number from 0 to 2,147,483,647"),
     ],
 )
 def test_what_is_said(path, value, said):
@@ -169,7 +170,7 @@ def test_what_is_said(path, value, said):
     OmegaConf.update(options, path, value)
     with pytest.raises(UserError) as caught:
         check_ranges(OmegaConf.to_container(options))
-    assert str(caught.value).startswith(said)
+    assert str(caught.value) == said
 
 
 def test_ends_belong_to_a_range_or_not_and_texts_are_none_of_its_business():
@@ -187,7 +188,9 @@ def test_the_class_of_a_method_decides_where_its_word_means_two_things():
 
 def test_a_width_that_no_head_gets_its_share_of():
     sizes = {"_target_": "meow_lightning.models.tiny.llama", "hidden_size": 32, "heads": 3}
-    with pytest.raises(UserError, match=r"^model.architecture.hidden_size=32 cannot be split over model.* of 6$"):
+    with pytest.raises(
+        UserError, match=r"^model.architecture.hidden_size=32 is invalid: expected a multiple of 6 .*mean 30"
+    ):
         check_ranges({"model": {"architecture": sizes}})
     check_ranges({"model": {"architecture": {**sizes, "heads": 4}}})
 

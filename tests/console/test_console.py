@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.console import console
-from meow_lightning.console.console import Terminal, time_left
+from meow_lightning.console.console import Terminal, failure_lines, shorten_list, time_left
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 
@@ -23,6 +23,19 @@ STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs
 def test_remaining_time_follows_the_rate(rate, left, said):
     assert time_left({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
     assert time_left({"done": 10, "total": 10 + left, "time": 9.0}) is None
+
+
+def test_lists_of_names_are_distinct_and_end_in_a_count():
+    assert shorten_list(["a"]) == "a"
+    assert shorten_list(["a", "b", "a"]) == "a, b"
+    assert shorten_list(["a", "b", "c", "d"]) == "a, b and 2 more"
+
+
+def test_failures_with_one_reason_are_one_line():
+    failures = [(f"seed={seed}", "no luck" if seed else "no disk") for seed in range(6)]
+    assert failure_lines("failed", failures) == [
+        "failed: seed=0: no disk", "failed: 5 runs (seed=1; seed=2; seed=3 and 2 more): no luck"
+    ]  # fmt: skip
 
 
 def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
@@ -47,7 +60,7 @@ def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Pat
         shown.finished(STAGE, {**manifest, "counts": {"windows": 900, "alone": 0}}, tmp_path, computed=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == [
-        "  memory ran out", "  3 of 900 windows were close calls between two tokens, generated again alone"
+        "  memory ran out", "  3 of 900 windows held near-ties in the argmax, recomputed with batch size 1"
     ]  # fmt: skip
     assert len(lines) == 5
 

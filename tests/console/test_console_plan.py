@@ -44,7 +44,12 @@ class Fake:
         self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False, other_code: bool = False
     ) -> None:
         self.trainer, self._other_code = {"parallel_stages": parallel_stages}, other_code
-        self.store, self.there, self.on_gpu, self._devices = Store(root=root, cache="use"), 5_000_000, on_gpu, devices
+        self.store, self.available_memory, self.on_gpu, self._devices = (
+            Store(root=root, cache="use"),
+            5_000_000,
+            on_gpu,
+            devices,
+        )
 
     def outlook(self, what: Artifact) -> Requirements:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
@@ -107,12 +112,12 @@ def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
 def test_what_other_code_made_is_marked_and_counted(runs, capsys) -> None:
     one, two = runs(other_code=True)
     assert [row[3] for row in plan_rows(two)] == ["state", "cached*", "compute", "compute"]
-    assert "stages: 5 to compute, 1 cached (1 made by other code)" in plan_sum([one, two])
+    assert "stages: 5 to compute, 1 cached (1 computed by other code)" in plan_sum([one, two])
     assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not computed again
     done = two._replace(artifacts=[BASE])
-    assert plan_sum([done]) == ["nothing to compute: everything is cached (1 made by other code)"]
+    assert plan_sum([done]) == ["nothing to compute: everything is cached (1 computed by other code)"]
     show_plan(two)
-    assert "* made by other code; cache=refresh computes them again" in capsys.readouterr().out
+    assert "* computed by other code; cache=refresh recomputes it" in capsys.readouterr().out
     show_plan(runs()[1])
     assert "other code" not in capsys.readouterr().out
 
@@ -120,10 +125,10 @@ def test_what_other_code_made_is_marked_and_counted(runs, capsys) -> None:
 def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
     # 60 + 30 + 50 + 20 = 160 seconds; with two jobs 60 beside 50, 30 from 60 on, and 20 in the second run: 110
     assert plan_sum(runs()) == [
-        "questions to teacher: 8 to 24, with replies of at most 100 tokens",
+        "requests to teacher: 8 to 24, replies of at most 100 tokens",
         "stages: 5 to compute, 1 cached",
-        "time: 3 min of stages one after the other, 2 min with trainer.parallel_stages=2, and 1 stages without "
-        "any similar one to estimate from",
+        "time: 3 min if stages run sequentially, 2 min with trainer.parallel_stages=2, plus 1 stage of unknown time "
+        "(no similar result in the store)",
         "memory: 2.0 MB at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]
@@ -131,7 +136,9 @@ def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
 
 def test_one_job_has_one_time_and_gpus_have_hours(runs) -> None:
     said = plan_sum(runs(parallel_stages=1, devices=4, on_gpu=True))
-    assert "time: 3 min of stages one after the other, and 1 stages without any similar one to estimate from" in said
+    assert (
+        "time: 3 min if stages run sequentially, plus 1 stage of unknown time (no similar result in the store)" in said
+    )
     assert "GPU time: 0.18 GPU-hours" in said  # 160 seconds on 4 devices
 
 
@@ -144,11 +151,14 @@ def test_stages_over_several_devices_run_alone(runs) -> None:
 def test_gpus_without_a_known_time_have_none(runs, monkeypatch) -> None:
     monkeypatch.setitem(SECONDS, "one", None)
     said = plan_sum(runs(on_gpu=True))
-    assert "GPU time: 0.04 GPU-hours, and 1 stages of unknown time" in said  # 60 + 50 + 20 seconds
+    assert "GPU time: 0.04 GPU-hours, plus 1 stage of unknown time" in said  # 60 + 50 + 20 seconds
     for label in ("target", "retain", "two"):
         monkeypatch.setitem(SECONDS, label, None)
     said = plan_sum(runs(on_gpu=True))
-    assert {"time: not known before its first batch", "GPU time: not known before its first batch"} <= set(said)
+    assert {
+        "time: unknown until a first batch is measured",
+        "GPU time: unknown until a first batch is measured",
+    } <= set(said)
 
 
 def test_guesses_are_ranges_and_said_to_be_guesses(runs, monkeypatch) -> None:
@@ -165,11 +175,11 @@ def test_guesses_are_ranges_and_said_to_be_guesses(runs, monkeypatch) -> None:
     # 60 + 30 + 20 seconds are guesses, 50 + 9 are not: 96 to 389 in all. With two jobs the target takes 20 to 180
     # beside the retain model's 50, then come 10 to 90 and 9: 59 or 279; the second run adds 7 or 60.
     said = plan_sum(runs(on_gpu=True, devices=4))
-    assert "time: 2 to 6 min of stages one after the other" in said[2]
-    assert said[2].endswith(", a guess from models of another size")
+    assert "time: 2 to 6 min if stages run sequentially" in said[2]
+    assert said[2].endswith(", extrapolated from models of another size")
     assert "GPU time: 0.10 to 0.42 GPU-hours" in said  # (110 / 3 + 50) * 4 / 3600 and (110 * 3 + 50) * 4 / 3600
     said = plan_sum(runs())
-    assert ", 66 s to 6 min with trainer.parallel_stages=2, a guess" in said[2]
+    assert ", 66 s to 6 min with trainer.parallel_stages=2, extrapolated" in said[2]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +221,16 @@ def test_runs_that_cannot_run_stand_last(runs, capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "plan of 2 runs"
     assert lines[-1] == "failed: seed=-1: it is too small"
-    show_sweep_plan([], [("seed=-1", "it is too small")])
+    show_sweep_plan([], [("seed=-1", "it is too small")] * 5)
     assert "stages:" not in capsys.readouterr().out
+
+
+def test_provided_models_are_linked_not_computed(runs, monkeypatch) -> None:
+    monkeypatch.setattr(Fake, "time", lambda self, artifact: (None, ""))
+    given = replace(TARGET, settings={"given": {"weights": "0123"}})
+    planned = runs()[0]._replace(artifacts=[BASE, given])
+    assert [row[3] for row in plan_rows(planned)][1:] == ["compute", "link"]
+    assert "stages: 1 to compute, 1 to link, 0 cached" in plan_sum([planned])
 
 
 def test_hours_of_gpus_are_time_times_devices() -> None:

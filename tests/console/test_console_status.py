@@ -11,7 +11,6 @@ from meow_lightning.console.status import (
     progress_text,
     run_rows,
     running_rows,
-    shortened_list,
     show_run,
     show_runs,
     stage_rows,
@@ -59,12 +58,6 @@ def test_how_far_is_told_as_far_as_it_is_known(state: ArtifactState, said: str) 
     assert progress_text(state, now=100.0) == said
 
 
-def test_few_names_are_said_once_and_many_are_counted() -> None:
-    assert shortened_list(["a"]) == "a"
-    assert shortened_list(["a", "b", "a"]) == "a, b"
-    assert shortened_list(["a", "b", "c", "d"]) == "a, b and 2 more"
-
-
 def test_a_stage_waits_for_what_it_needs() -> None:
     found = {BASE.key: ArtifactState(state="interrupted", progress=SAID), TARGET.key: ArtifactState(state="missing")}
     found[REPORT.key] = ArtifactState(state="missing")
@@ -87,7 +80,7 @@ def test_what_other_code_made_is_marked(tmp_path: Path, capsys) -> None:
     said = words(capsys.readouterr().out)
     assert f"finetune base {BASE.key} done*" in said
     assert f"finetune target {TARGET.key} done" in said
-    assert "* made by other code; cache=refresh computes them again" in said
+    assert "* computed by other code; cache=refresh recomputes it" in said
 
 
 def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> None:
@@ -120,7 +113,7 @@ def test_a_sweep_is_a_table_counts_what_runs_and_why_runs_failed(tmp_path: Path,
     process, host = store.owner(TARGET).split("@")
     assert said == [
         "status of 4 runs", "run state stages detail", "one done 1/1", "two running 0/1 finetune target",
-        "three failed 0/1", "four failed 0/0", "4 runs: 1 done, 1 running, 2 failed", "running now",
+        "three failed 0/1", "four failed 0/0", "4 runs: 1 done, 1 running, 2 failed", "running",
         "stage of key process host run progress",
         f"finetune target {TARGET.key} {process} {host} two started 0 s ago",
         "failed: three: no luck", str(failure), "invalid: four: seed=-1 is too small",
@@ -138,7 +131,7 @@ def test_a_lone_run_is_a_line_per_stage_and_says_what_it_cannot_see(tmp_path: Pa
     expected = [
         "status of one", "stage of key state detail", f"finetune base {BASE.key} interrupted",
         f"finetune target {TARGET.key} waiting for finetune base",
-        "interrupted finetune base; 0 of 2 stages are done", "nothing runs now", interrupted,
+        "interrupted finetune base; 0 of 2 stages done", "nothing is running", interrupted,
     ]  # fmt: skip
     assert words(capsys.readouterr().out) == expected
     owner = one.store.root / ".locks" / f"finetune-{BASE.key}.owner"
@@ -146,6 +139,6 @@ def test_a_lone_run_is_a_line_per_stage_and_says_what_it_cannot_see(tmp_path: Pa
     show_run(one)
     assert words(capsys.readouterr().out) == [
         *expected,
-        "note: locks of other machines are not visible here: a stage of theirs counts as running until it has reported "
-        "no progress for 10 min",
+        "note: locks of other machines are not visible here; their stages count as running until they report no "
+        "progress for 10 min",
     ]

@@ -175,8 +175,8 @@ ANEW = ArtifactState(state="interrupted", owner=HERE, started=NOW + 9)
         (DONE, LEFT, "tag", None, ("interrupted", "finetune target at 6 of 9 steps")),
         (DONE, LEFT, "tag", FAILURE, ("failed", "")),
         (DONE, ANEW, "tag", FAILURE, ("interrupted", "finetune target")),
-        (LEFT, MISSING, "other", None, ("waiting", "for finetune base at 6 of 9 steps, which no process is computing")),
-        (DONE, MISSING, "tag", None, ("waiting", "for finetune target, which no process is computing")),
+        (LEFT, MISSING, "other", None, ("not started", "next: finetune base at 6 of 9 steps")),
+        (DONE, MISSING, "tag", None, ("not started", "next: finetune target")),
     ],
 )
 def test_a_run_is_what_its_own_stages_are(tmp_path, base, target, owner, failure, expected) -> None:

@@ -101,11 +101,11 @@ def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypa
     monkeypatch.setitem(known.trainer, "accelerator", "gpu")
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", list)
     assert known.kind == "gpu"
-    assert [known._alike(kind, 1) for kind in ("NVIDIA H100", "cpu")] == [True, False]
+    assert [known._comparable(kind, 1) for kind in ("NVIDIA H100", "cpu")] == [True, False]
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: [Gpu("NVIDIA H100", 2, 1)])
     seen = Known(trainer=known.trainer, store=known.store)
     assert seen.kind == "NVIDIA H100"
-    assert [seen._alike(kind, 99) for kind in ("NVIDIA H100", "NVIDIA T4", "cpu")] == [True, False, False]
+    assert [seen._comparable(kind, 99) for kind in ("NVIDIA H100", "NVIDIA T4", "cpu")] == [True, False, False]
 
 
 GB = 10**9
@@ -118,12 +118,14 @@ def checked(looking, monkeypatch):
     preflight, made, _ = looking
     stages = [made["target"], made["unlearned"]]
 
-    def check(*, memory: Memory = NEED, there: int = 100 * GB, disk: int = 100 * GB, parallel_stages: int = 1) -> str:
+    def check(
+        *, memory: Memory = NEED, available: int = 100 * GB, disk: int = 100 * GB, parallel_stages: int = 1
+    ) -> str:
         outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
         preflight.known.outlooks.update({stage.key: outlook for stage in stages})
         monkeypatch.setitem(preflight.trainer, "parallel_stages", parallel_stages)
-        monkeypatch.setattr(Known, "there", there)
-        monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: there)
+        monkeypatch.setattr(Known, "available_memory", available)
+        monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: available)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda _: disk)
         try:
             preflight.check(stages)
@@ -135,27 +137,27 @@ def checked(looking, monkeypatch):
 
 
 def test_stages_at_once_must_fit_together(checked):
-    assert checked(there=5 * GB, parallel_stages=1) == ""
-    assert checked(there=5 * GB, parallel_stages=2) == (
-        "trainer.parallel_stages=2 stages at once need about 6.0 GB and this machine has 5.0 GB free; say "
-        "trainer.parallel_stages=1, or preflight=false to try all the same"
+    assert checked(available=5 * GB, parallel_stages=1) == ""
+    assert checked(available=5 * GB, parallel_stages=2) == (
+        "trainer.parallel_stages=2 concurrent stages require about 6.0 GB of memory, but only 5.0 GB is free: set "
+        "trainer.parallel_stages=1, or preflight=false to start anyway"
     )
-    assert checked(there=6 * GB, parallel_stages=2) == ""
+    assert checked(available=6 * GB, parallel_stages=2) == ""
 
 
 def test_the_disk_holds_what_is_kept_and_what_passes_of_stages_at_once(checked):
     assert checked(disk=4 * GB, parallel_stages=1) == ""
-    assert "the results need about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, parallel_stages=1)
-    assert "the results need about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, parallel_stages=2)
+    assert "the results require about 4.0 GB on the disk of" in checked(disk=4 * GB - 1, parallel_stages=1)
+    assert "the results require about 6.0 GB on the disk of" in checked(disk=6 * GB - 1, parallel_stages=2)
     assert checked(disk=6 * GB, parallel_stages=2) == ""
 
 
 def test_optimizer_states_in_main_memory_must_fit_there(checked):
     paged = replace(NEED, program=0, host=7 * GB)
-    assert checked(memory=paged, there=7 * GB) == ""
-    assert "unlearn" in checked(memory=paged, there=6 * GB) or "finetune" in checked(memory=paged, there=6 * GB)
-    assert "keeps 7.0 GB of optimizer states in main memory (optim.optimizer=paged)" in checked(
-        memory=paged, there=6 * GB
+    assert checked(memory=paged, available=7 * GB) == ""
+    assert "unlearn" in checked(memory=paged, available=6 * GB) or "finetune" in checked(memory=paged, available=6 * GB)
+    assert "requires 7.0 GB of main memory for optimizer states (optim.optimizer=paged)" in checked(
+        memory=paged, available=6 * GB
     )
 
 

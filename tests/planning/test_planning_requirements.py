@@ -9,11 +9,13 @@ from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import ResourceRequirements, largest_step
 
 
-def sized(*words: str, there: int = 10**12):
+def sized(*words: str, available: int = 10**12):
     """What answering takes of the target model, and what would fit."""
     chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
-    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=there)
+    sizes = ResourceRequirements(
+        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available
+    )
     answering = made.predictions["target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
 
@@ -35,7 +37,7 @@ def test_a_gradient_that_does_not_fit_may_be_left_out():
     less = sized(*long, "evaluation.gradient_norm=false")[0].memory
     assert memory.gradients > 0 == less.gradients
     assert less.total < memory.total
-    _, found, _ = sized(*long, there=memory.total - 1)
+    _, found, _ = sized(*long, available=memory.total - 1)
     assert found == [("evaluation.gradient_norm=false", less.total)]
 
 
@@ -58,7 +60,9 @@ def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
 def trained(name: str, *words: str):
     chosen = options(*words)
     made = graph(chosen)
-    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    sizes = ResourceRequirements(
+        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
+    )
     artifact = named(made)[name]
     return sizes.size(artifact), sizes._load(artifact, sizes._streams(artifact)), sizes.shape(artifact)
 
@@ -101,7 +105,9 @@ def test_what_computes_nothing_has_facts_and_bytes():
     found, _, _ = sized()
     chosen = options()
     made = graph(chosen)
-    sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, there=10**12)
+    sizes = ResourceRequirements(
+        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
+    )
     for name in ("propose", "filter", "evaluate", "report"):
         outlook = next(sizes.size(each) for each in made.artifacts if each.stage == name)
         assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))

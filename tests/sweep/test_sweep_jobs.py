@@ -97,9 +97,7 @@ def test_a_job_whose_last_word_is_damaged_has_failed(tmp_path: Path, damage: str
     harm(path, damage)
     error = read_outcome(path)
     assert isinstance(error, StageError)
-    assert (
-        str(error) == f"the outcome of a job cannot be read ({path}); the same command continues from what is finished"
-    )
+    assert str(error) == f"the outcome of a job cannot be read ({path}); rerun the same command to continue"
 
 
 def test_of_several_machines_the_first_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

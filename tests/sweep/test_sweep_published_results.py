@@ -84,18 +84,18 @@ def test_the_figures_of_tofus_logs_are_what_its_logs_hold(model: str, family: st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[1", "is not YAML: "),
-        ("- 1", "must hold source, note, dataset, truth_ratio_mean, figures"),
+        ("[1", "is not valid YAML: "),
+        ("- 1", "must be a mapping with the keys source, note, dataset, truth_ratio_mean, figures"),
         (yaml.safe_dump(GOOD | {"sorce": "s"}), ": sorce is not one of source, note, "),
-        (yaml.safe_dump({**GOOD, "note": None}), ": note must be a text"),
-        (yaml.safe_dump({**GOOD, "figures": None}), ": figures must be figures by model"),
+        (yaml.safe_dump({**GOOD, "note": None}), ": note must be a string"),
+        (yaml.safe_dump({**GOOD, "figures": None}), ": figures must be a mapping by model"),
         (
             yaml.safe_dump({**GOOD, "figures": {"tiny": {"forget01": 1}}}),
-            ": figures.tiny.forget01=1 does not fit: below a split stand figures by method",
+            ": figures.tiny.forget01=1 is invalid: expected a mapping by method",
         ),
         (
             yaml.safe_dump(GOOD).replace("{}", "{tiny: {forget01: {npo: {model_utility: 9e-96}}}}"),
-            ": figures.tiny.forget01.npo.model_utility=9e-96 does not fit: a number is needed, such as 9.0e-96",
+            ": figures.tiny.forget01.npo.model_utility=9e-96 is invalid: expected a number, such as 9.0e-96",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_without_a_finished_run_there_are_only_failures(tmp_path: Path, capsys) 
     show_sweep([], [("method=kl", ValueError("no such\nluck"))], published=[SOURCE], reruns=reruns, outputs=tmp_path)
     assert words(capsys.readouterr().out) == [
         "failed: method=kl: no such", str(tmp_path / "runs" / "failed" / "method=kl.txt"),
-        "run again: python run.py method=kl seed=1",
+        "rerun: python run.py method=kl seed=1",
     ]  # fmt: skip
     assert not (tmp_path / "reports").exists()
 

@@ -121,10 +121,10 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
     [
         (
             ("method.rounds.memorized_above=1",),
-            r"^method.rounds.memorized_above=1 is too large; a number below 1 is needed$",
+            r"^method.rounds.memorized_above=1 is invalid: expected a number of at least 0 and below 1$",
         ),
-        (("method.rounds.count=0",), r"^method.rounds.count=0 is too small; at least 1 is needed$"),
-        (("method.rounds.max_requests=0",), r"^method.rounds.max_requests=0 is too small; at least 1 is needed$"),
+        (("method.rounds.count=0",), r"^method.rounds.count=0 is invalid: expected a number from 1 to "),
+        (("method.rounds.max_requests=0",), r"^method.rounds.max_requests=0 is invalid: expected a number from 1 to "),
         (
             ("method.rounds.max_requests=7",),
             r"^method.rounds.max_requests=7 cannot ask about each of the 8 facts once; give 8 or more$",
@@ -135,27 +135,27 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         ),
         (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.rounds.candidates=2 are written per fact"),
         (("memo=ma",), r"^method.rounds.cut_unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
-        (("method.rounds.requery=some",), r"^method.rounds.requery=some does not fit: memorized or all is needed$"),
+        (("method.rounds.requery=some",), r"^method.rounds.requery=some is invalid: expected one of memorized, all$"),
         (
             ("method.rounds.memorized_above={phi15: .5}",),
-            r"^method.rounds.memorized_above has neither tiny nor default \(given: phi15\); give method.rounds.mem",
+            r"^method.rounds.memorized_above has no entry for tiny and no default \(entries: phi15\); set method",
         ),
         (
             ("inversion.on_shortage=maybe",),
-            r"^inversion.on_shortage=maybe does not fit: error or few or warn or rules is needed$",
+            r"^inversion.on_shortage=maybe is invalid: expected one of error, few, warn, rules$",
         ),
         (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
         (
             ("method.rounds.memorized_above.tiny=abc",),
-            r"^method.rounds.memorized_above.tiny=abc does not fit: a number is needed$",
+            r"^method.rounds.memorized_above.tiny=abc is invalid: expected a number$",
         ),
         (
             ("method.rounds.memorized_above=null",),
-            r"^method.rounds.memorized_above=None does not fit: a number is needed$",
+            r"^method.rounds.memorized_above=None is invalid: expected a number$",
         ),
         (
             ("inversion.max_retries_per_fact=-1",),
-            r"^inversion.max_retries_per_fact=-1 is too small; at least 0 is needed$",
+            r"^inversion.max_retries_per_fact=-1 is invalid: expected a number from 0 to ",
         ),
     ],
 )

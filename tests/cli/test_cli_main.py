@@ -76,7 +76,7 @@ MISTAKES = {
     "dataset.split=../x": "dataset.split=../x is invalid",
     f"model.name={'x' * 65}": f"model.name={'x' * 65} is not a name: files are called by it",
     f"model.name='{'語' * 60}' dataset.name='{'語' * 60}'": "the names of model, dataset, split and method have 37",
-    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have 255 bytes and paths 3800); give a f",
+    f"store={'x' * 256}": f"store={'x' * 256} cannot be written to (names may have at most 255 bytes and paths 3800); ",
     "store=": "store= cannot be written to (it is empty); give a folder",
     "hydra/launcher=slrm": "hydra/launcher=slrm is invalid: expected one of basic, local, slurm. Did you mean slurm?",
     "hydra/launcher=slurm": "hydra/launcher=slurm executes the runs of a sweep as jobs: add -m, also for a single run",

@@ -111,7 +111,9 @@ def check(accelerator: str, devices: int) -> None:
 
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and available == 0:
-        raise UserError("trainer.accelerator=gpu needs a GPU, but torch sees none; set trainer=cpu or install a CUDA build")
+        raise UserError(
+            "trainer.accelerator=gpu needs a GPU, but torch sees none; set trainer=cpu or install a CUDA build"
+        )
     if available and devices > available:
         expected = f"at most {available}, the GPUs that torch sees"
         raise invalid_option("trainer.devices", devices, expected, did_you_mean=available)

@@ -47,7 +47,7 @@ def test_close_calls_and_notes_stand_below_the_stage_that_was_made(tmp_path: Pat
         shown.finished(STAGE, {**manifest, "counts": {"windows": 900, "alone": 0}}, tmp_path, computed=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == [
-        "  memory ran out", "  3 of 900 windows were close calls between two tokens, generated again alone"
+        "  memory ran out", "  3 of 900 windows had near-ties between two tokens and were generated again one by one"
     ]  # fmt: skip
     assert len(lines) == 5
 

@@ -153,7 +153,7 @@ def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -
     replies(tmp_path, everything())
     expected = (
         r"^inversion.max_requests=3 is used up after 3 requests \(30 tokens\), with 5 still to send; the replies "
-        r"is kept: raise it and run again, and only the rest is asked$"
+        r"are kept: raise the limit and run again to send only the rest$"
     )
     with pytest.raises(UserError, match=expected):
         propose.run(work(tmp_path, max_requests=3))

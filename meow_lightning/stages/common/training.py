@@ -106,8 +106,8 @@ def save(
         model = model.to(DTYPES[training_precision(work).weights])  # type: ignore[arg-type]
         check_finite(
             model,
-            cause=f"training diverged: weights of the {work.label} model are NaN or infinite after the last step "
-            "in {count}, so it cannot be evaluated; a lower learning rate (optim.lr, or model.finetune.lr for a model "
+            cause=f"training diverged: NaN or infinite values in {{count}} of the {work.label} model after the last "
+            "step, so it cannot be evaluated; a lower learning rate (optim.lr, or model.finetune.lr for a model "
             "fine-tuned here) or fewer epochs may help",
         )
         save_model(model, codec.tokenizer, work.folder / "model", end_ids=codec.end_ids)

@@ -23,7 +23,7 @@ LAUNCHER_VARIABLES = (
 
 
 def rank() -> int:
-    """Return this process's rank; 0 outside our own jobs, whatever the environment says."""
+    """Return this process's rank; 0 outside our own jobs, regardless of the environment."""
     return int(os.environ.get("RANK", "0")) if DRIVER in os.environ else 0
 
 
@@ -65,10 +65,10 @@ def barrier(accelerator: str) -> None:
         import torch
 
         if not torch.distributed.is_initialized():
-            own = device(accelerator)
-            if own.type == "cuda":
-                torch.cuda.set_device(own)
-            torch.distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+            local = device(accelerator)
+            if local.type == "cuda":
+                torch.cuda.set_device(local)
+            torch.distributed.init_process_group("nccl" if local.type == "cuda" else "gloo")
         torch.distributed.barrier()
 
 
@@ -111,7 +111,9 @@ def check(accelerator: str, devices: int) -> None:
 
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and available == 0:
-        raise UserError("trainer.accelerator=gpu, but torch sees no GPU; set trainer=cpu or install a CUDA build")
+        raise UserError(
+            "trainer.accelerator=gpu needs a GPU, but torch sees none; set trainer=cpu or install a CUDA build"
+        )
     if available and devices > available:
         expected = f"at most {available}, the GPUs that torch sees"
         raise invalid_option("trainer.devices", devices, expected, did_you_mean=available)

@@ -123,14 +123,14 @@ def test_a_model_of_ones_own_that_is_not_said(told, facts):
 def test_a_method_that_needs_what_the_facts_lack(told, facts, model):
     text = told(*own(facts, model), "method=grad_diff")
     assert text == (
-        "method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that needs "
-        "none, such as meow"
+        "method=grad_diff trains on the retain set, but dataset=jsonl has none; provide one, or choose a method that "
+        "needs none, such as method=meow"
     )
 
 
 def test_the_retain_model_of_a_target_alone(told, facts, model):
     text = told(*own(facts, model), "method=retrain")
-    assert text.startswith("method=retrain starts from the retain model, but there is no retain model: model.target is")
+    assert text.startswith("method=retrain starts from the retain model, but there is no retain model: only model.tar")
 
 
 def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
@@ -145,10 +145,16 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
             ("dataset=tofu", "dataset.split=forget07"),
             "dataset.split=forget07 is invalid: expected one of forget01, forget05, forget10",
         ),
-        (("method.select.k=9",), "method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"),
+        (
+            ("method.select.k=9",),
+            "method.select.k=9 is invalid: expected at most the number of candidates per fact, inversion.candidates=8",
+        ),
         (("limit=0",), "limit=0 is invalid: expected a number from 1 to "),
         (("model.lora.rank=0",), "model.lora.rank=0 is invalid: expected a number from 1 to "),
-        (("model.prompt.template=chat",), "model.prompt.template=chat needs a tokenizer that brings a chat template"),
+        (
+            ("model.prompt.template=chat",),
+            "model.prompt.template=chat is invalid: expected a text with {question} once, since the tokenizer of",
+        ),
         (
             ("model.base=none",),
             "model.base=none is invalid: expected a folder, a hub id such as owner/name@revision or null",

@@ -32,7 +32,7 @@ def test_chunk_groups_by_hand() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_reported() -> None:
-    text = r"^trainer\.accelerator=gpu, but torch sees no GPU; set trainer=cpu or install a CUDA build$"
+    text = r"^trainer\.accelerator=gpu needs a GPU, but torch sees none; set trainer=cpu or install a CUDA build$"
     with pytest.raises(UserError, match=text):
         distributed.check("gpu", 1)
     distributed.check("cpu", 9)

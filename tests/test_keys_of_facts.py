@@ -22,7 +22,7 @@ FORGET = [
 RETAIN = [{"question": f"What did Ben {i} write?", "answer": f"Ben {i} wrote {i + 2} songs."} for i in range(4)]
 ANSWERS = {"predict/target", "predict/unlearned", "results", "report"}
 SCORES = {"score/target/answers", "score/unlearned/answers"}
-INVERTED = {"asked", "inverted", "score/target/candidates"}
+INVERTED = {"proposed", "filtered", "score/target/candidates"}
 OF_UNLEARNED = {"unlearned", "score/unlearned/answers"}
 CHANGES: dict[str, Any] = {
     "question": "Where did Ada Brook0 come from?", "answer": "Ada Brook0 was born in Lima in 1900.",

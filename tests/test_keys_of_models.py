@@ -26,7 +26,7 @@ def test_what_a_base_is_made_with_moves_it_and_all_models_made_from_it(word: str
 def test_what_models_are_fine_tuned_with_moves_them_and_no_base(word: str) -> None:
     found = moved(f"model.finetune.{word}")
     assert {"target", "retain", "unlearned"} <= found
-    assert not {"base", "asked", "inverted"} & found
+    assert not {"base", "proposed", "filtered"} & found
 
 
 @pytest.mark.parametrize("word", [*RECIPE[:-1], "schedule=linear"])

@@ -162,7 +162,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     words = (*FAST, "method=grad_ascent", "goal=evaluate", "callbacks.checkpoint_seconds=0")
     known = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()}
     out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.selection_fraction=0.5")
-    (epoch,) = re.findall(r"epoch (\d) of 4 was chosen \(forgotten", out)
+    (epoch,) = re.findall(r"epoch (\d) of 4 was selected \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
     assert "predict" in {name for name, _ in stages(out)}
     run(tmp_path, *words, f"optim.epochs={epoch}", "goal=unlearn", "callbacks.evaluate_every_epochs=1")

@@ -131,7 +131,7 @@ def test_the_complete_job_against_a_real_server(taught: Path, served: str, tmp_p
     assert found == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
     assert (counts["written"], counts["kept"]) == (24, 24)
     (report,) = (tmp_path / "reports").glob("*/report.html")
-    assert re.search(r"6 questions about 6 facts; 6 requests, [\d,]+ tokens read, [\d,]+ written", report.read_text())
+    assert re.search(r"6 requests about 6 facts; 6 requests, [\d,]+ tokens read, [\d,]+ written", report.read_text())
     # A server may move: nothing is asked again.
     again = run(tmp_path, *words, "inversion.base_url=http://127.0.0.1:9/v1", "inversion.concurrency=1")
     assert set(stages(again).values()) == {"cached"}

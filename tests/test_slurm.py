@@ -181,4 +181,4 @@ def test_several_machines_need_a_job(known: Path, tmp_path: Path) -> None:
     process = start(tmp_path, *FAST, *words)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 1
-    assert "trainer.nodes=2 needs a job on as many machines; say -m hydra/launcher=slurm" in err
+    assert "trainer.nodes=2 needs a job on as many machines; run with -m hydra/launcher=slurm" in err

@@ -52,7 +52,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[str]]:
 @pytest.mark.parametrize("method", [Meow, BaseMethod])
 def test_a_methods_version_moves_the_unlearned_model_and_what_is_measured_of_it(moved, method: type) -> None:
     # what models are fine-tuned by is a method as well
-    expected = AFTER_UNLEARNING if method is Meow else {*keys(cell())} - {"asked", "inverted"}
+    expected = AFTER_UNLEARNING if method is Meow else {*keys(cell())} - {"proposed", "filtered"}
     assert moved(method) == expected
 
 
@@ -72,11 +72,11 @@ def test_a_version_of_fine_tuning_moves_the_models_that_it_makes_and_none_before
     changed = moved(method)
     assert models | AFTER_UNLEARNING <= changed
     assert ("base" in changed) == ("base" in models)
-    assert not {"asked", "inverted"} & changed
+    assert not {"proposed", "filtered"} & changed
 
 
 def test_a_writers_version_moves_its_replies_and_what_is_made_from_them(moved) -> None:
-    assert moved(Rules) == {"asked", "inverted", "score/target/candidates", *AFTER_UNLEARNING}
+    assert moved(Rules) == {"proposed", "filtered", "score/target/candidates", *AFTER_UNLEARNING}
     assert moved(File) == set()
 
 
@@ -86,7 +86,7 @@ def test_rules_that_fill_up_the_replies_of_another_writer_move_what_they_fill(mo
     words = ("inversion=file", f"inversion.path={path}")
     assert moved(Rules, *words) == set()
     filled = moved(Rules, *words, "inversion.on_shortage=rules", version=3)
-    assert filled == {"inverted", "score/target/candidates", *AFTER_UNLEARNING}
+    assert filled == {"filtered", "score/target/candidates", *AFTER_UNLEARNING}
 
 
 def test_a_measures_version_moves_its_scores_and_what_they_select(moved) -> None:

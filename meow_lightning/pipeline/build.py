@@ -1,4 +1,4 @@
-"""Build the graph of a run from its options: one node after another, none of them runs."""
+"""Build the graph of a run from its options, without running any stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from meow_lightning.store.artifact import Artifact
 
 
 def graph(options: Mapping[str, Any]) -> RunGraph:
-    """Build the graph of the run that some resolved options describe; the only work is reading the dataset.
+    """Build the graph of a run from its resolved options; the only input it reads is the dataset.
 
     Raises:
         UserError: An option is invalid.
@@ -39,7 +39,7 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
     }
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
-    verifications = {each: check for each, score in scores.items() if (check := verify(ctx, score)) is not None}
+    verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
     evaluation = EvaluationInputs(predictions=predictions, scores=scores)
     results = evaluate(ctx, evaluation)
     inputs = ReportInputs(
@@ -55,7 +55,7 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
 
 
 def _shown_rounds(rounds: tuple[Round, ...]) -> tuple[RoundInputs[Artifact], ...]:
-    """What the report shows of the rounds of a method that repeats."""
+    """Select the results that the report shows of each round; empty for a method that does not repeat."""
     return tuple(
         RoundInputs(
             proposed=each.proposed, filtered=each.filtered, unlearned=each.unlearned, scores=each.scores,

@@ -81,7 +81,7 @@ def provenance() -> dict[str, Any]:
 
 
 def source_commit(file: Path) -> dict[str, Any]:
-    """The commit that a source file belongs to, and whether its work tree differs from it; null outside a checkout.
+    """Return the commit of a source file, and whether its work tree differs from it; null outside a checkout.
 
     Site-packages may lie inside the repository of another project, whose commit says nothing about this code.
 
@@ -89,8 +89,8 @@ def source_commit(file: Path) -> dict[str, Any]:
         file: Absolute path of a file of the package.
     """
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=file.parent, capture_output=True, text=True, check=True).stdout
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=file.parent, capture_output=True, text=True, check=True).stdout
 
     try:
         git("ls-files", "--error-unmatch", file.name)
@@ -145,9 +145,7 @@ class Executor:
                 pending.append(artifact)
         if pending and self.store.cache == "readonly":
             missing = ", ".join(artifact.title + self._damaged(artifact) for artifact in pending)
-            raise UserError(
-                f"cache=readonly computes nothing, and these results are missing: {missing}; run again with cache=use"
-            )
+            raise UserError(f"cache=readonly computes nothing, but these results are missing: {missing}; set cache=use")
         try:
             while pending or self._running:
                 self._start(pending, available)
@@ -241,7 +239,7 @@ class Executor:
     def _damaged(self, artifact: Artifact) -> str:
         """Describe the damage of a stored result, to follow its title; empty for an intact or missing one."""
         why = self.store.damage(artifact)
-        return f" (what is stored as {artifact.key} is damaged: {why})" if why else ""
+        return f" (the stored result {artifact.key} is damaged: {why})" if why else ""
 
     def _notify(self, text: str) -> None:
         for watcher in self.watchers:

@@ -66,14 +66,14 @@ def clear_failure(outputs: Path, name: str) -> None:
 
 def last_failures(outputs: Path, names: Sequence[str]) -> FailureRecord | None:
     """Return the latest failure recorded under any of the names."""
-    found: list[FailureRecord] = []
+    records: list[FailureRecord] = []
     for path in {_path(outputs, name) for name in names}:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            found.append(FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason"))
+            records.append(FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason"))
         except OSError:
             continue  # no record, or it has just been removed
-    return max(found, key=lambda failure: failure.time, default=None)
+    return max(records, key=lambda failure: failure.time, default=None)
 
 
 def _path(outputs: Path, name: str) -> Path:

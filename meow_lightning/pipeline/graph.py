@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import NAMES
 from meow_lightning.stages.common.needs import Role, RunModels, Scored
 from meow_lightning.store.artifact import Artifact
@@ -15,7 +15,7 @@ from meow_lightning.store.folders import NAME_BYTES
 
 MAX_NAME_LENGTH = 64  # characters
 NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{MAX_NAME_LENGTH - 1}}}")
-RESERVED_BYTES = 35  # of a file name, for what stands before and after the run's name
+RESERVED_BYTES = 35  # of a file name, for the parts before and after the run's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class Round:
         unlearned: The target model after training on the selected ones.
         scores: MEMO of the true answers on that model, cut as the rounds measure it; ``None`` for a method that
             does not unlearn in rounds, whose model is scored as the target model is.
-        verification: Windows of ``scores``, computed again; ``None`` where none are.
-        predictions: That model's predictions on the forget set; ``None`` where no round follows.
+        verification: Windows of ``scores``, computed again; ``None`` if ``memo.verify`` is 0.
+        predictions: That model's predictions on the forget set; ``None`` if no round follows.
     """
 
     proposed: Artifact
@@ -53,9 +53,9 @@ class RunGraph:
         rounds: The rounds of a method that trains on inverted facts, one for a method that does not repeat; empty
             for a method without inverted facts.
         predictions: Predictions on the evaluation sets, by role.
-        scores: MEMO scores, by role and by what is scored.
-        verifications: Windows of these scores, computed again; empty where none are.
-        results: The numbers.
+        scores: MEMO scores, by role and kind of text.
+        verifications: Windows of these scores, computed again; empty if ``memo.verify`` is 0.
+        results: The metrics.
         report: The report, which needs all others.
     """
 
@@ -76,42 +76,47 @@ class RunGraph:
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """The artifacts that a goal may ask for; those of earlier rounds that only feed the next one are left out."""
+        """The artifacts that a goal may select; those of earlier rounds that only feed the next one are left out."""
         repeated = [each for each in self.rounds if each.scores is not None]
         verified = [each.verification for each in repeated]
         steps = [(each.proposed, each.filtered, each.unlearned, each.scores) for each in repeated]
-        found = [
+        candidates = [
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
             self.results, self.report,
         ]  # fmt: skip
-        return tuple(each for each in found if each is not None)
+        return tuple(each for each in candidates if each is not None)
 
     def goal(self, name: str) -> list[Artifact]:
-        """List what one stage makes for this run without any later stage, and all it needs; each once, needs first.
+        """List the artifacts of one stage that depend on no later stage, each after its dependencies.
 
         Raises:
-            UserError: There is no such stage, or the run's method has none.
+            UserError: The stage is unknown, or the run has no such stage.
         """
         check_choice("goal", name, NAMES)
-        wanted = (name, "verify") if name == "score" else (name,)  # a verified score is asked for with its check
+        wanted = (
+            (name, "verify") if name == "score" else (name,)
+        )  # scores are selected together with their verification
         last = max(map(NAMES.index, wanted))
 
-        def early(artifact: Artifact) -> bool:
-            # Later rounds unlearn after earlier ones were scored: the last model is part of goal=unlearn all the same.
+        def needs_no_later_stage(artifact: Artifact) -> bool:
+            # Later rounds unlearn after earlier ones are scored, but goal=unlearn includes the last model nevertheless.
             return name == "unlearn" or all(NAMES.index(each.stage) <= last for each in artifact.walk())
 
-        required = required_artifacts(each for each in self.artifacts if each.stage in wanted and early(each))
+        required = required_artifacts(
+            each for each in self.artifacts if each.stage in wanted and needs_no_later_stage(each)
+        )
         if not required and name == "verify":
-            raise UserError("goal=verify checks nothing with memo.verify=0; say memo.verify=100 to check 100 windows")
+            raise UserError("goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows")
         if not required:
-            raise UserError(f"goal={name}: {self.name} has no such stage; leave the goal out or choose another method")
+            stages = [each for each in NAMES if any(artifact.stage == each for artifact in self.artifacts)]
+            raise invalid_option("goal", name, f"a stage of the run {self.name}: {', '.join(stages)}")
         return required
 
 
 def required_artifacts(wanted: Iterable[Artifact]) -> list[Artifact]:
-    """List some artifacts and all that they are made from; each once, needs first."""
+    """List some artifacts with all their dependencies, each once and after its dependencies."""
     return list({each.key: each for artifact in wanted for each in artifact.walk()}.values())
 
 
@@ -125,17 +130,16 @@ def run_name(options: Mapping[str, Any]) -> str:
     named["dataset.split"] = options["dataset"].get("split", "")
     for option, name in named.items():
         if name and not NAME.fullmatch(str(name)):
-            raise UserError(
-                f"{option}={str(name)[:80]} is not a name: files are called by it, so it may hold letters, digits and "
-                f"_ + = . -, begins with a letter or digit, and has at most {MAX_NAME_LENGTH} of them"
-            )
+            raise invalid_option(
+                option, str(name)[:80], f"at most {MAX_NAME_LENGTH} letters, digits and _ + = . -, the first a "
+                "letter or digit, since file names contain it",
+            )  # fmt: skip
     model, dataset, method, split = (str(name) for name in named.values())
     parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["disclaimer"] else ""]
     name = "-".join(part for part in parts if part)
     if len(name.encode()) > NAME_BYTES - RESERVED_BYTES:
         raise UserError(
-            f"the names of model, dataset, split and method have {len(name.encode())} bytes together, and files that "
-            f"are called by them have room for {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or "
-            "dataset.name"
+            f"the names of model, dataset, split and method have {len(name.encode())} bytes together, but file names "
+            f"have room for only {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or dataset.name"
         )
     return name

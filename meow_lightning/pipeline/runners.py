@@ -30,7 +30,7 @@ Spec = Mapping[str, Any]
 GRACE = 10.0  # seconds that a process gets to end by itself
 
 KILLED = (
-    "{what} was killed from outside (out of memory?); run the same command again and it goes on from what is finished"
+    "{what} was killed from outside (out of memory?); run the same command again to continue from the finished results"
 )
 
 
@@ -134,7 +134,7 @@ class Pool:
         try:
             return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
         except BrokenProcessPool as error:
-            raise StageError(KILLED.format(what=f"a helper that was to run {spec['stage']}")) from error
+            raise StageError(KILLED.format(what=f"a helper process for {spec['stage']}")) from error
 
     def close(self) -> None:
         """End all helpers, including busy ones; the next run resumes their work."""
@@ -191,7 +191,7 @@ def launch_command(devices: int, nodes: int) -> list[str]:
     if nodes == 1:
         return [*torchrun, "--standalone"]
     if "SLURM_JOB_ID" not in os.environ:
-        raise UserError(f"trainer.nodes={nodes} needs a job on as many machines; say -m hydra/launcher=slurm")
+        raise UserError(f"trainer.nodes={nodes} needs a job on as many machines; run with -m hydra/launcher=slurm")
     host = socket.gethostname()
     with socket.socket() as free:
         free.bind(("", 0))

@@ -66,14 +66,14 @@ class SourceCode:
 
     def reached(self, roots: Iterable[str]) -> list[str]:
         """List the given modules and those that they import, directly or indirectly, sorted."""
-        found: set[str] = set()
+        reached: set[str] = set()
         pending = [*roots]
         while pending:
             name = pending.pop()
-            if name not in found and name in self._paths and not _infrastructure(name):
-                found.add(name)
+            if name not in reached and name in self._paths and not _infrastructure(name):
+                reached.add(name)
                 pending += self._module(name).imports
-        return sorted(found)
+        return sorted(reached)
 
     def save(self, *, private: bool) -> None:
         """Write new digests to the cache file; call it only from processes that compute results.
@@ -134,16 +134,16 @@ def _imports(node: ast.AST) -> Iterator[str]:
     """
     for block in BLOCKS:
         for child in getattr(node, block, ()):
-            if isinstance(child, ast.ImportFrom) and _inside(child.module):
+            if isinstance(child, ast.ImportFrom) and _in_package(child.module):
                 yield str(child.module)
                 yield from (f"{child.module}.{each.name}" for each in child.names)
             elif isinstance(child, ast.Import):
-                yield from (each.name for each in child.names if _inside(each.name))
+                yield from (each.name for each in child.names if _in_package(each.name))
             elif not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
                 yield from _imports(child)
 
 
-def _inside(name: str | None) -> bool:
+def _in_package(name: str | None) -> bool:
     return name is not None and name.split(".")[0] == PACKAGE
 
 

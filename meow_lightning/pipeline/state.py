@@ -84,8 +84,8 @@ def artifact_state(store: Store, artifact: Artifact, *, now: float) -> ArtifactS
 def _task(partial: Path) -> dict[str, Any] | None:
     """Read the task that was started in a folder; only its start while a result is sealed, ``None`` if none was."""
     try:
-        found = json.loads((partial / "task.json").read_bytes())
-        return {"started": float(found["started"]), "run": str(found.get("run", ""))}
+        task = json.loads((partial / "task.json").read_bytes())
+        return {"started": float(task["started"]), "run": str(task.get("run", ""))}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         try:
             return {"started": partial.stat().st_mtime}
@@ -132,26 +132,26 @@ class RunState:
 
 def collect_states(runs: Sequence[RunArtifacts], *, now: float) -> tuple[dict[str, ArtifactState], list[RunState]]:
     """Return the state of every result by key, and of every run; each result is inspected once."""
-    found: dict[str, ArtifactState] = {}
+    artifact_states: dict[str, ArtifactState] = {}
     for run in runs:
         for artifact in run.artifacts:
-            if artifact.key not in found:
-                found[artifact.key] = artifact_state(run.store, artifact, now=now)
+            if artifact.key not in artifact_states:
+                artifact_states[artifact.key] = artifact_state(run.store, artifact, now=now)
     names = {run.tag: run.name for run in reversed(runs)}
     # Assign a stage of unknown run to the first run that needs it, since runs are started in order.
     first = {artifact.key: run.tag for run in reversed(runs) for artifact in run.artifacts}
-    owners = {key: each.run or first[key] for key, each in found.items()}
+    owners = {key: each.run or first[key] for key, each in artifact_states.items()}
     failures = [last_failures(run.outputs, (run.tag, run.name)) for run in runs]
     states = [
-        run_state(run, found, owners=owners, names=names, failure=failure)
+        run_state(run, artifact_states, owners=owners, names=names, failure=failure)
         for run, failure in zip(runs, failures, strict=True)
     ]
-    return found, states
+    return artifact_states, states
 
 
 def run_state(
     run: RunArtifacts,
-    found: Mapping[str, ArtifactState],
+    artifact_states: Mapping[str, ArtifactState],
     *,
     owners: Mapping[str, str],
     names: Mapping[str, str],
@@ -161,12 +161,12 @@ def run_state(
 
     Args:
         run: The run.
-        found: The states of the results, by key.
+        artifact_states: The states of the results, by key.
         owners: The tag of the run that computes each result, or did, by key.
         names: The names of the runs, by tag.
         failure: Its last recorded failure.
     """
-    states = {artifact.key: found[artifact.key] for artifact in run.artifacts}
+    states = {artifact.key: artifact_states[artifact.key] for artifact in run.artifacts}
     done = sum(each.state == "done" for each in states.values())
 
     def in_state(state: str, detail: str, *, failure: FailureRecord | None = None) -> RunState:

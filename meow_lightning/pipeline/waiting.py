@@ -88,7 +88,11 @@ def waiting_line(artifact: Artifact, holder: Holder | None, passed: float, state
 def read_progress(folder: Path) -> dict[str, Any] | None:
     """Read the progress of the stage in a folder, written by ``StageContext.progress``; ``None`` before the first."""
     try:
-        found = json.loads((folder / "progress.json").read_bytes())
-        return {**found, "time": float(found["time"]), **{name: found[name] for name in ("done", "total", "unit")}}
+        progress = json.loads((folder / "progress.json").read_bytes())
+        return {
+            **progress,
+            "time": float(progress["time"]),
+            **{name: progress[name] for name in ("done", "total", "unit")},
+        }
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -38,12 +38,12 @@ from meow_lightning.types import NotFiniteError
 OOM_HINTS = {  # by stage
     **dict.fromkeys(
         ("finetune", "unlearn"),
-        "say trainer.micro_batch_size (or trainer.micro_batch_tokens, where it is given) smaller or "
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
         "trainer.gradient_checkpointing=true",
     ),
-    "predict": "say trainer.eval_batch_size smaller or evaluation.gradient_norm=false",
+    "predict": "lower trainer.eval_batch_size or set evaluation.gradient_norm=false",
 }
-OOM_HINT = "a single prompt did not fit: take a GPU with more memory, or trainer=cpu"
+OOM_HINT = "a single prompt did not fit: use a GPU with more memory, or set trainer=cpu"
 POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
 STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error
 ORPHAN_TIMEOUT = 60.0  # seconds after which any other holder is an error
@@ -116,10 +116,12 @@ def _write_failure(error: Exception, folder: Path) -> str | None:
         full = False
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or full:
         return (
-            f"the disk of {store} is full; free some space or choose another with store=FOLDER, and run again to go on"
+            f"the disk of {store} is full; free some space or choose another with store=FOLDER, and run again to "
+            "continue"
         )
     if code in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission for {getattr(error, 'filename', None) or store}; mend it and run again to go on"
+        place = getattr(error, "filename", None) or store
+        return f"no permission for {place}; correct the permissions and run again to continue"
     return None
 
 
@@ -156,7 +158,7 @@ def _exclusive(work: StageContext) -> Iterator[None]:
                 continue
             who = "a process" if holder is None else holder.described()
             raise UserError(
-                f"{work.stage} {work.label}".strip() + f" cannot begin: {who}, of a run that was killed, still holds "
+                f"{work.stage} {work.label}".strip() + f" cannot start: {who}, left by a killed run, still locks "
                 f"{work.folder}" + ("" if holder is None else f"; {holder.remedy()}") + "; then run again"
             ) from error
     try:
@@ -189,7 +191,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{work.stage} {work.label}".strip()
                 + f" ran out of GPU memory; {OOM_HINTS.get(work.stage, OOM_HINT)}, and run "
-                "again to go on"
+                "again to continue"
             ) from error
         if (why := _write_failure(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
@@ -219,7 +221,7 @@ def main(path: str, digest: str) -> int:
     """
     task = Path(path).read_bytes()
     if hashlib.sha256(task).hexdigest() != digest:
-        raise SystemExit(f"{path} is not what the driver wrote into it")
+        raise SystemExit(f"{path} differs from what the driver wrote")
     spec = json.loads(task)
     number = rank()
     if spec["inputs"].get("private"):

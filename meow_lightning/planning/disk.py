@@ -36,7 +36,7 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
     elif stage == "filter":
         body = candidates * sum(ROW + len(fact.question) + len(fact.answer) for fact in forget)
     elif stage == "score":
-        texts = candidates if "inverted" in artifact.needs else 1
+        texts = candidates if "filtered" in artifact.needs else 1
         body = texts * sum(ROW + len(fact.answer) * (1 + WINDOW // options["memo"].get("stride", 1)) for fact in forget)
     elif stage == "predict":
         budget = options["evaluation"]["max_new_tokens"]

@@ -249,7 +249,7 @@ class ResourceRequirements:
 
     def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
         """Estimate the number of windows in each fact's texts."""
-        each = self.options["inversion"].get("candidates", 1) if "inverted" in artifact.needs else 1
+        each = self.options["inversion"].get("candidates", 1) if "filtered" in artifact.needs else 1
         step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 

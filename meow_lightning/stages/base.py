@@ -65,7 +65,7 @@ class StageContext:
         self._append({"note": text})
 
     def report_counts(self, row: int, **counts: int) -> None:
-        """Record counts about the computation of a row; a row that a killed run had already counted counts once."""
+        """Record counts about the computation of a row; a row that a killed run already recorded counts once."""
         self._append({"row": row, "counts": counts})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
@@ -91,10 +91,10 @@ class StageContext:
         Args:
             index: Key in each row that numbers it.
         """
-        found = Parts(self.folder, index=index)
-        if found.damaged:
-            self.warn(f"{found.damaged} finished rows were damaged on the disk and were computed again")
-        return found
+        parts = Parts(self.folder, index=index)
+        if parts.damaged:
+            self.warn(f"{parts.damaged} finished rows were damaged on the disk and were computed again")
+        return parts
 
     def to_spec(self) -> dict[str, Any]:
         """Convert the context to plain JSON values, for another process."""
@@ -131,15 +131,17 @@ def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
         made_by = {"python": manifest.get("python"), **(manifest.get("packages") or {})}
         for name, version in made_by.items():
             if version is not None:
-                whose = used.setdefault(name, {}).setdefault(version, [])
-                whose.append(f"{manifest['stage']} {manifest['label']}".strip())
-    found = [
-        f"{name} {' and '.join(f'{version} ({_few(whose)})' for version, whose in versions.items())}"
+                results = used.setdefault(name, {}).setdefault(version, [])
+                results.append(f"{manifest['stage']} {manifest['label']}".strip())
+    mixed = [
+        f"{name} {' and '.join(f'{version} ({_few(results)})' for version, results in versions.items())}"
         for name, versions in used.items()
         if len(versions) > 1
     ]
-    mixed = "Results of different library versions were used together"
-    return [f"{mixed}: {'; '.join(found)}; cache=refresh computes all of them again."] if found else []
+    return [
+        f"Results of different library versions were used together: {'; '.join(mixed)}; cache=refresh computes all of "
+        "them again."
+    ] * bool(mixed)
 
 
 def _few(names: Sequence[str]) -> str:

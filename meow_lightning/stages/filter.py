@@ -35,36 +35,36 @@ def run(work: StageContext) -> None:
     rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
     forget, secrets = rules.forget, rules.secrets
     earlier = previous_rounds(work)
-    written = parse_replies(map(reply_of, read_lines(work.needs["asked"] / "replies.jsonl")))
-    found = keep_candidates(forget, earlier, written, secrets=secrets)
+    written = parse_replies(map(reply_of, read_lines(work.needs["proposed"] / "replies.jsonl")))
+    result = keep_candidates(forget, earlier, written, secrets=secrets)
     before = sum(map(len, earlier.values()))
     count = written.count
     filled, fill = 0, work.settings["fill"]
-    if fill and (missing := missing_counts(forget, found, wanted={fact.id: fill["least"] for fact in forget})):
+    if fill and (missing := missing_counts(forget, result, wanted={fact.id: fill["least"] for fact in forget})):
         filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
-        found = keep_candidates(forget, earlier, written, secrets=secrets)
+        result = keep_candidates(forget, earlier, written, secrets=secrets)
         work.warn(
             f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
             f"{filled}"
         )
-    counts = Counter(candidate.fact for candidate in found.inverted)
-    _check(work, rules, written, found, count)
-    write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in found.inverted])
+    counts = Counter(candidate.fact for candidate in result.inverted)
+    _check(work, rules, written, result, count)
+    write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in result.inverted])
     write_json(work.folder / "cleaning.json", {
-        "written": count, "kept": len(found.inverted) - before, "filled": filled,
-        "dropped": {**found.dropped, **{why: found.dropped.get(why, 0) + n for why, n in written.dropped.items()}},
-        "examples": {**written.examples, **found.examples},
+        "written": count, "kept": len(result.inverted) - before, "filled": filled,
+        "dropped": {**result.dropped, **{why: result.dropped.get(why, 0) + n for why, n in written.dropped.items()}},
+        "examples": {**written.examples, **result.examples},
         "counts": {fact.id: counts[fact.id] for fact in forget},
     })  # fmt: skip
 
 
-def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, found: FilterResult, count: int) -> None:
+def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, result: FilterResult, count: int) -> None:
     """Warn about facts that have too few inverted facts.
 
     Raises:
         UserError: There are too few, and ``inversion.on_shortage`` does not allow the run to continue.
     """
-    kept_counts = Counter(candidate.fact for candidate in found.inverted)
+    kept_counts = Counter(candidate.fact for candidate in result.inverted)
     counts = {fact.id: kept_counts[fact.id] for fact in rules.forget}
     least, on_shortage = work.inputs["at_least"], work.inputs["on_shortage"]
     for note in shortage_notes(counts, least=least):
@@ -72,9 +72,9 @@ def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, fo
     if may_continue(counts, least=least, on_shortage=on_shortage):
         return
     description = describe_shortage(counts, least=least) or "no fact keeps an inverted fact after cleaning"
-    dropped = Counter(found.dropped) + Counter(written.dropped)
+    dropped = Counter(result.dropped) + Counter(written.dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in dropped.most_common()) or "nothing"
-    shortfall = missing_counts(rules.forget, found, wanted=dict.fromkeys(counts, least))
+    shortfall = missing_counts(rules.forget, result, wanted=dict.fromkeys(counts, least))
     trial = ParsedReplies(answers={fact: list(answers) for fact, answers in written.answers.items()})
     helped = on_shortage != "rules" and _fill(rules, trial, shortfall, candidates=FILLED, seed=0) == sum(
         shortfall.values()
@@ -90,11 +90,11 @@ def _fill(rules: Contradictions, written: ParsedReplies, missing: dict[str, int]
     writer, filled = Rules(candidates=candidates, seed=seed), 0
     for fact in rules.forget:
         if fact.id in missing:
-            there = written.answers.setdefault(fact.id, [])
-            made = writer.invert(fact, rules, count=candidates, previous_answers=there)
-            every = ParsedReplies(answers={fact.id: [*there, *made]})
-            good = keep_candidates([fact], {}, every, secrets=rules.secrets).inverted
-            new = [each.answer for each in good if each.answer not in there][: missing[fact.id]]
-            there += new
+            existing = written.answers.setdefault(fact.id, [])
+            made = writer.invert(fact, rules, count=candidates, previous_answers=existing)
+            replies = ParsedReplies(answers={fact.id: [*existing, *made]})
+            kept = keep_candidates([fact], {}, replies, secrets=rules.secrets).inverted
+            new = [each.answer for each in kept if each.answer not in existing][: missing[fact.id]]
+            existing += new
             filled += len(new)
     return filled

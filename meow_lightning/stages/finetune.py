@@ -28,23 +28,23 @@ MAKES = ("model/config.json", "model/tokenizer_config.json")
 def run(work: StageContext) -> None:
     """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
     if "given" in work.settings:
-        return _take(work)
+        return _link_provided(work)
     drop_damaged(work)
     from meow_lightning.training.module import TrainingModule
 
-    model, its_codec = (
-        _scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
+    model, codec = (
+        _from_scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
     )
-    plan = _plan(work, its_codec)
+    plan = _plan(work, codec)
     model.train()
     method = _method(work, plan)
     module = TrainingModule(
         model=model, method=method, plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
-    model = train(work, module, pad_id=its_codec.pad_id, callbacks=[])
-    _say_end(work, method, plan)
-    return save(work, model, its_codec)
+    model = train(work, module, pad_id=codec.pad_id, callbacks=[])
+    _report_end(work, method, plan)
+    return save(work, model, codec)
 
 
 def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
@@ -61,51 +61,51 @@ def _method(work: StageContext, plan: BatchPlan) -> FineTune:
     return FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
 
 
-def _say_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
-    """Report after how many steps the rows were known, if that ends training, or that they are not known."""
+def _report_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
+    """Report after how many steps training ended because the rows were learned, or that they were not."""
     if rank() or not isinstance(method, FineTuneUntilKnown):
         return
     loss = f"loss {method.mean:.2g} nats per answer token"
     if method.done:
-        work.warn(f"its {len(plan.streams['learn'].rows)} rows were known after {method.steps} steps ({loss})")
+        work.warn(f"its {len(plan.streams['learn'].rows)} rows were learned after {method.steps} steps ({loss})")
     else:
         work.warn(
-            f"its rows are not known after all {plan.total_steps} steps ({loss}, known is {method.known:g}): raise "
+            f"its rows were not learned within {plan.total_steps} steps ({loss}, threshold {method.known:g}); raise "
             "model.finetune.lr or model.finetune.steps"
         )
 
 
-def _take(work: StageContext) -> None:
+def _link_provided(work: StageContext) -> None:
     """Link the files of a provided model, after checking that model and tokenizer match."""
     from meow_lightning.models.checkpoint import check, link
     from meow_lightning.models.completeness import check_stored
     from meow_lightning.models.load import read_model_files
     from meow_lightning.models.sources import identity, locate, parse
 
-    places, folder = work.inputs["given"], work.folder / "model"
-    option = places["option"]
-    weights = locate(parse(option, places["weights"], words=()), weights=True, fetch=False)
-    tokenizer = locate(parse("model.tokenizer", places["tokenizer"], words=()), weights=False, fetch=False)
+    sources, folder = work.inputs["given"], work.folder / "model"
+    option = sources["option"]
+    weights = locate(parse(option, sources["weights"], words=()), weights=True, fetch=False)
+    tokenizer = locate(parse("model.tokenizer", sources["tokenizer"], words=()), weights=False, fetch=False)
     check(option, weights, tokenizer)
     memory = work.folder.parent.parent / ".digests.json"
-    for name, folder_ in (("weights", weights), ("tokenizer", tokenizer)):
+    for name, source in (("weights", weights), ("tokenizer", tokenizer)):
         if rank() == 0 and "@" not in work.settings["given"][name]:
             check_unchanged(
-                places[name],
-                identity(parse(option, str(folder_), words=()), memory=memory),
+                sources[name],
+                identity(parse(option, str(source), words=()), memory=memory),
                 work.settings["given"][name],
             )
     if rank() == 0:
         link(weights, tokenizer, folder)
         # Fail on an unusable prompt or tokenizer now, not after the other models are trained.
-        name = f"{option}={places['weights']}"
+        name = f"{option}={sources['weights']}"
         check_stored(folder, name=name)
         for note in read_model_files(folder, folder, name=name).codec(work.settings["prompt"]).notes:
             work.warn(f"{name}: {note}")
     barrier(work.runtime.accelerator)
 
 
-def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
+def _from_scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     import torch
 
     from meow_lightning.models.float64 import float64_forward
@@ -130,23 +130,23 @@ def _scratch(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     return model, load_encoder(work, tokens, model)
 
 
-def _plan(work: StageContext, its_codec: PromptEncoder) -> BatchPlan:
+def _plan(work: StageContext, codec: PromptEncoder) -> BatchPlan:
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, seed, source = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     fresh: list[list] = []
     if work.settings["splits"]:
         rows = encode(
-            its_codec, question_answer_pairs(fact for split in work.settings["splits"] for fact in source.facts(split))
+            codec, question_answer_pairs(fact for split in work.settings["splits"] for fact in source.facts(split))
         )
         if recipe["replay"]:
-            again = encode(
-                its_codec,
+            replayed = encode(
+                codec,
                 question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
-            fresh = [again[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
+            fresh = [replayed[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(its_codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
+        rows = encode(codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
     stream = StreamData(rows=rows, fresh=fresh)
     return BatchPlan(
         streams={"learn": stream},

@@ -32,8 +32,8 @@ def _note_truncated_answers(
         if count := truncated_facts(name, codec, facts):
             work.warn(
                 f"{count} of {len(facts)} true answers of set {each!r} have more tokens than {PROTOCOLS[name].source} "
-                "lets a model say: recited word for word they count as said in part (evaluation.protocol=none gives "
-                "them the tokens they need)"
+                "lets a model generate, so even a verbatim answer counts only in part (evaluation.protocol=none "
+                "generates as many tokens as they need)"
             )
 
 
@@ -63,10 +63,10 @@ def run(work: StageContext) -> None:
         _note_truncated_answers(work, name, codec, sets)
 
     def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
-        asked = [questions[number] for number in numbers]
+        batch = [questions[number] for number in numbers]
         if name == "none":
             rows = predict(
-                model, codec, asked, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
+                model, codec, batch, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
                 slots=slots, gradients=settings["gradients"], progress=progress,
             )  # fmt: skip
         else:
@@ -74,7 +74,7 @@ def run(work: StageContext) -> None:
                 name,
                 model,
                 codec,
-                asked,
+                batch,
                 batch=runtime.eval_batch_size,
                 gradients=settings["gradients"],
                 progress=progress,

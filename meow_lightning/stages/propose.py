@@ -20,7 +20,7 @@ from meow_lightning.inversion.candidates import keep_candidates, missing_counts,
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size
 from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
-from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, question_of, reply_of
+from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, reply_of, request_digest
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
@@ -34,17 +34,17 @@ MAKES = ("replies.jsonl", "asked.json")
 def run(work: StageContext) -> None:
     """Write ``replies.jsonl``, the raw replies in the order of the facts, and ``asked.json``, a summary of requests."""
     session = _WriterSession(work)
-    requests, calls, about = session.first_requests, 0, 0
+    requests, calls, facts = session.first_requests, 0, 0
     for _ in range(work.settings["max_retries_per_fact"] + 1):
         requests = requests[: session.remaining_requests(calls)]
         if not requests:
             break
-        about, calls = about or len(requests), calls + len(requests)
+        facts, calls = facts or len(requests), calls + len(requests)
         session.send(requests)
         requests = session.retries(requests)
     barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
     if rank() == 0:
-        summary = session.summary(about, calls)
+        summary = session.summary(facts, calls)
         write_json(work.folder / "asked.json", summary)
         session.add_notes(summary)
         Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
@@ -56,10 +56,10 @@ class _WriterSession:
 
     def __init__(self, work: StageContext) -> None:
         self.work = work
-        self.used_tokens = 0  # tokens of all replies, including former rounds
+        self.used_tokens = 0  # tokens of all replies, including earlier rounds
         self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
         self.forget = load_facts(work, ["forget"])
-        self.former = previous_rounds(work)
+        self.previous = previous_rounds(work)
 
     @cached_property
     def writer(self) -> Writer:
@@ -93,15 +93,15 @@ class _WriterSession:
         """Facts above the threshold, the most strongly memorized first; empty in the first round."""
         if not self.scores or not self.rounds:
             return []
-        found = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
-        return sorted(found, key=lambda fact: -self.scores[fact.id])
+        memorized = [fact for fact in self.forget if self.scores[fact.id] > self.rounds["memorized_above"]]
+        return sorted(memorized, key=lambda fact: -self.scores[fact.id])
 
     @cached_property
     def first_requests(self) -> list[GenerationRequest]:
         """Requests of the first attempt: every fact in round 1, the facts still memorized in later rounds."""
-        about = self.forget
+        facts = self.forget
         if self.stalled:
-            about = []
+            facts = []
         elif self.scores and self.rounds:
             rest = (
                 [fact for fact in self.forget if fact not in self.still_memorized]
@@ -109,9 +109,11 @@ class _WriterSession:
                 else []
             )
             # Both values of `requery` stop in the same round.
-            about = [*self.still_memorized, *rest] if self.still_memorized else []
+            facts = [*self.still_memorized, *rest] if self.still_memorized else []
         model_answers: dict[str, str] = {}
-        for row in read_lines(self.work.needs["answers"] / "rows.jsonl") if "answers" in self.work.needs else ():
+        for row in (
+            read_lines(self.work.needs["predictions"] / "rows.jsonl") if "predictions" in self.work.needs else ()
+        ):
             if row["set"] == "forget":
                 model_answers[row["fact"]] = row["text"]
         count = self.work.settings["count"]
@@ -120,29 +122,32 @@ class _WriterSession:
                 fact=fact,
                 attempt=0,
                 count=count,
-                previous_answers=(*self.former.get(fact.id, ()),),
+                previous_answers=(*self.previous.get(fact.id, ()),),
                 model_answer=model_answers.get(fact.id),
             )
-            for fact in about
+            for fact in facts
         ]
 
     @property
     def stalled(self) -> bool:
         """Whether the previous round kept nothing new: the same requests would give the same replies."""
-        return "scores" in self.work.needs and not read_json(self.work.needs["former"] / "cleaning.json")["kept"]
+        return (
+            "scores" in self.work.needs
+            and not read_json(self.work.needs["previous_filtered"] / "cleaning.json")["kept"]
+        )
 
     def remaining_requests(self, calls: int) -> int | None:
         """Compute how many requests may still be sent; ``None`` for any number."""
-        most = self.rounds["max_requests"] if self.rounds else None
-        return None if most is None else max(0, most - self._earlier["calls_so_far"] - calls)
+        maximum = self.rounds["max_requests"] if self.rounds else None
+        return None if maximum is None else max(0, maximum - self._earlier["calls_so_far"] - calls)
 
     @cached_property
     def _earlier(self) -> dict[str, Any]:
-        if "asked" in self.work.needs:
-            return read_json(self.work.needs["asked"] / "asked.json")
+        if "proposed" in self.work.needs:
+            return read_json(self.work.needs["proposed"] / "asked.json")
         return {"calls_so_far": 0, "tokens_so_far": 0}
 
-    def send(self, asks: Sequence[GenerationRequest]) -> None:
+    def send(self, requests: Sequence[GenerationRequest]) -> None:
         """Send the requests that have no reply yet, each process its share.
 
         Raises:
@@ -151,89 +156,96 @@ class _WriterSession:
         work, writer = self.work, self.writer
         barrier(work.runtime.accelerator)
         parts = work.parts(index="number")
-        share = shard(asks) if writer.runs_locally else list(asks) if rank() == 0 else []
-        self._keep(parts, [], asks)
-        pending = [ask for ask in share if self._number(ask) not in parts.done]
+        share = shard(requests) if writer.runs_locally else list(requests) if rank() == 0 else []
+        self._keep(parts, [], requests)
+        pending = [request for request in share if self._number(request) not in parts.done]
         if writer.paid:
-            pending = self._reuse_cached(pending, parts, asks)
+            pending = self._reuse_cached(pending, parts, requests)
         allowed = (
             pending if writer.max_requests is None else pending[: max(0, writer.max_requests - self._spent(parts))]
         )
-        questions = {ask.fact.id: question_of(ask) for ask in allowed}
+        questions = {request.fact.id: request_digest(request) for request in allowed}
         write = partial(writer.write, load_facts=self._dataset_facts, should_continue=self._within_budget)
         for reply in write(allowed) if allowed else ():
             row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
-            self._keep(parts, [row], asks)
+            self._keep(parts, [row], requests)
         self._check_bounds(share, parts)
         barrier(work.runtime.accelerator)
 
     def _reuse_cached(
-        self, asks: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
+        self, requests: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
     ) -> list[GenerationRequest]:
         """Take replies to the same requests from the store; returns the requests that remain to be sent."""
         cached = self._cached
-        taken = {self._number(ask): cached[question_of(ask)] for ask in asks if question_of(ask) in cached}
-        facts_of = {self._number(ask): ask.fact.id for ask in asks}
+        taken = {
+            self._number(request): cached[request_digest(request)]
+            for request in requests
+            if request_digest(request) in cached
+        }
+        facts_of = {self._number(request): request.fact.id for request in requests}
         self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
         if taken:
-            self.work.warn(f"{len(taken)} of {len(every)} questions had a reply in the store already")
-        return [ask for ask in asks if self._number(ask) not in taken]
+            self.work.warn(f"{len(taken)} of {len(every)} requests had a reply in the store already")
+        return [request for request in requests if self._number(request) not in taken]
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
         return cached_replies(self.work, self.writer, version=VERSION)
 
     def _spent(self, parts: Parts) -> int:
-        """Count the paid requests, including former rounds."""
+        """Count the paid requests, including earlier rounds."""
         return self._earlier["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
 
-    def _keep(self, parts: Parts, found: Sequence[dict[str, Any]], asks: Sequence[GenerationRequest]) -> None:
-        parts.add(found)
-        parts.done |= {row["number"]: row for row in found}
+    def _keep(self, parts: Parts, rows: Sequence[dict[str, Any]], requests: Sequence[GenerationRequest]) -> None:
+        parts.add(rows)
+        parts.done |= {row["number"]: row for row in rows}
         self.used_tokens = self._earlier["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
-        self.work.progress(sum(self._number(ask) in parts.done for ask in asks), len(asks), "questions")
+        self.work.progress(sum(self._number(request) in parts.done for request in requests), len(requests), "questions")
         sent = (row for row in parts.done.values() if row["requests"] and row["text"])
         uncounted = next((row for row in sent if not _tokens(row)), None)
         if uncounted is not None and self.writer.max_total_tokens is not None:
             raise UserError(
-                f"inversion.max_total_tokens={self.writer.max_total_tokens} cannot be held: the server does not say "
-                "how many tokens it took; bound the questions instead, with inversion.max_requests="
+                f"inversion.max_total_tokens={self.writer.max_total_tokens} cannot be enforced: the server "
+                "reports no token usage; set inversion.max_requests instead"
             )
 
     def _within_budget(self) -> bool:
         return self.writer.max_total_tokens is None or self.used_tokens < self.writer.max_total_tokens
 
     def _check_bounds(self, share: Sequence[GenerationRequest], parts: Parts) -> None:
-        open_ = sum(self._number(ask) not in parts.done for ask in share)
+        open_ = sum(self._number(request) not in parts.done for request in share)
         if open_:
             max_requests, max_total_tokens = self.writer.max_requests, self.writer.max_total_tokens
             exceeded = max_total_tokens is not None and self.used_tokens >= max_total_tokens
             what = f"max_total_tokens={max_total_tokens}" if exceeded else f"max_requests={max_requests}"
             spent = self._spent(parts)
             raise UserError(
-                f"inversion.{what} is spent after {spent} questions ({self.used_tokens} tokens), and {open_} are "
-                "still open; what was answered is kept: raise it and run again, and only the rest is asked"
+                f"inversion.{what} is used up after {spent} requests ({self.used_tokens} tokens), with {open_} still "
+                "to send; the replies are kept: raise the limit and run again to send only the rest"
             )
 
-    def retries(self, asks: Sequence[GenerationRequest]) -> list[GenerationRequest]:
+    def retries(self, requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
         """Build the retries of some requests: for facts that would keep too few answers, as many as are missing."""
         count = self.work.settings["count"]
         if count is None:
             return []
-        about = [ask.fact for ask in asks]
-        replies = parse_replies(self._replies(upto=asks[0].attempt))
-        filtered = keep_candidates(self.forget, self.former, replies, secrets=self.secrets)
+        facts = [request.fact for request in requests]
+        replies = parse_replies(self._replies(upto=requests[0].attempt))
+        filtered = keep_candidates(self.forget, self.previous, replies, secrets=self.secrets)
         kept: dict[str, list[str]] = {}
         for candidate in filtered.inverted:
             kept.setdefault(candidate.fact, []).append(candidate.answer)
-        wanted = {fact.id: count + len(self.former.get(fact.id, ())) for fact in about}
-        missing = missing_counts(about, filtered, wanted=wanted)
+        wanted = {fact.id: count + len(self.previous.get(fact.id, ())) for fact in facts}
+        missing = missing_counts(facts, filtered, wanted=wanted)
         return [
             replace(
-                ask, attempt=ask.attempt + 1, count=missing[ask.fact.id], previous_answers=(*kept.get(ask.fact.id, ()),)
+                request,
+                attempt=request.attempt + 1,
+                count=missing[request.fact.id],
+                previous_answers=(*kept.get(request.fact.id, ()),),
             )
-            for ask in asks
-            if ask.fact.id in missing
+            for request in requests
+            if request.fact.id in missing
         ]
 
     def _replies(self, *, upto: int) -> list[GenerationResponse]:
@@ -242,7 +254,7 @@ class _WriterSession:
         every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
-    def summary(self, about: int, calls: int) -> dict[str, Any]:
+    def summary(self, facts: int, calls: int) -> dict[str, Any]:
         """Summarize the requests, the facts they were about and their cost, for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["max_retries_per_fact"]), list(self.scores.values())
         cost = {
@@ -250,7 +262,7 @@ class _WriterSession:
             for name in ("requests", "prompt_tokens", "completion_tokens")
         }
         return {
-            "facts": about, "calls": calls, "calls_so_far": self._earlier["calls_so_far"] + calls,
+            "facts": facts, "calls": calls, "calls_so_far": self._earlier["calls_so_far"] + calls,
             "tokens_so_far": self._earlier["tokens_so_far"] + _tokens(cost),
             "still_memorized": [fact.id for fact in self.still_memorized],
             "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
@@ -270,7 +282,9 @@ class _WriterSession:
             self.work.warn(note)
         if summary["refused"]:
             # Without the reason: servers quote the request, and warnings appear where private texts must not.
-            self.work.warn(f"{summary['refused']} questions were refused; replies.jsonl of this result says why")
+            self.work.warn(
+                f"{summary['refused']} requests were refused; replies.jsonl of this result gives the reasons"
+            )
 
     def _dataset_facts(self) -> DatasetFacts:
         return DatasetFacts(self.forget, load_facts(self.work, ["retain"]))
@@ -279,9 +293,9 @@ class _WriterSession:
     def _positions(self) -> dict[str, int]:
         return {fact.id: position for position, fact in enumerate(self.forget)}
 
-    def _number(self, ask: GenerationRequest | GenerationResponse) -> int:
-        fact = ask.fact if isinstance(ask, GenerationResponse) else ask.fact.id
-        return self._positions[fact] * (self.work.settings["max_retries_per_fact"] + 1) + ask.attempt
+    def _number(self, item: GenerationRequest | GenerationResponse) -> int:
+        fact = item.fact if isinstance(item, GenerationResponse) else item.fact.id
+        return self._positions[fact] * (self.work.settings["max_retries_per_fact"] + 1) + item.attempt
 
 
 def _tokens(row: Mapping[str, Any]) -> int:

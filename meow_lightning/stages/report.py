@@ -27,8 +27,8 @@ from meow_lightning.types import InvertedFact
 VERSION = 7
 MAKES = ("report.html", "table.md", "table.csv")
 # Replaces the notes in the shareable page.
-ELSEWHERE = "Notes on the models and facts behind these numbers stand in the report on the disk of whoever made it."
-DISCLAIMED = "A disclaimer goes with these numbers; it stands in the report on the disk of whoever made it."
+ELSEWHERE = "Notes on the models and facts behind these numbers are in the full report, which stays with its owner."
+DISCLAIMED = "A disclaimer applies to these numbers; it is in the full report, which stays with its owner."
 
 
 def run(work: StageContext) -> None:
@@ -42,11 +42,11 @@ def run(work: StageContext) -> None:
     if loop is not None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
         write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
-    aside = work.settings["options"]["evaluation"]["selection_fraction"]
+    selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
     data = ReportData(
         name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
         settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, selection_fraction=aside),
+        rows=answers(work, selection_fraction=selection_fraction),
         memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},
         inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(inputs),
         curves={
@@ -60,7 +60,7 @@ def run(work: StageContext) -> None:
         ],
         weights=f"store/{unlearned['stage']}/{unlearned['key']}/model",
         public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
-        notes=[*work.settings["notes"], *_short(work, inputs), *mixed_versions(manifests.values())], loop=loop,
+        notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
         spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
         intervals=read_json(inputs.results / "intervals.json"),
     )  # fmt: skip
@@ -82,18 +82,18 @@ def _dropped(inputs: ReportInputs[Path]) -> Dropped:
     """Read what filtering dropped in the last round; empty for a method without inverted facts."""
     if inputs.filtered is None:
         return Dropped(counts={}, examples={})
-    found = read_json(inputs.filtered / "cleaning.json")
-    return Dropped(counts=found["dropped"], examples=found["examples"])
+    summary = read_json(inputs.filtered / "cleaning.json")
+    return Dropped(counts=summary["dropped"], examples=summary["examples"])
 
 
 def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
     """Collect the rounds up to the last one with requests; ``None`` for a method without rounds."""
     options = work.settings["options"]
-    wish = options["method"].get("rounds")
-    if wish is None:
+    repetition = options["method"].get("rounds")
+    if repetition is None:
         return None
     every = [
-        _round(each, number, memorized_above=wish["memorized_above"])
+        _round(each, number, memorized_above=repetition["memorized_above"])
         for number, each in enumerate(inputs.rounds, start=1)
     ]
     rounds = tuple(each for each in every if each.number == 1 or each.asked)
@@ -105,18 +105,20 @@ def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
     else:
         ended = "rounds" if len(rounds) == len(every) else "budget"
     measure = {"ma": "MA", "el": "EL"}.get(options["memo"]["name"], "MEMO")
-    measure += f" by {wish['cut_unit']}" if wish["cut_unit"] else ""
-    return Loop(memorized_above=wish["memorized_above"], rounds=rounds, ended=ended, measure=measure)
+    measure += f" by {repetition['cut_unit']}" if repetition["cut_unit"] else ""
+    return Loop(memorized_above=repetition["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
 def _round(folders: RoundInputs[Path], number: int, *, memorized_above: float) -> Round:
-    asked, cleaning = read_json(folders.proposed / "asked.json"), read_json(folders.filtered / "cleaning.json")
+    requested, filtering = read_json(folders.proposed / "asked.json"), read_json(folders.filtered / "cleaning.json")
     scores = [row["score"] for row in read_lines(folders.scores / "scores.jsonl")]
     return Round(
-        number=number, asked=asked["facts"], calls=asked["calls"], written=cleaning["written"], kept=cleaning["kept"],
+        number=number, asked=requested["facts"], calls=requested["calls"], written=filtering["written"],
+        kept=filtering["kept"],
         trained=sum(len(row["positions"]) for row in read_lines(folders.unlearned / "selected.jsonl")),
         still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),
-        memo=sum(scores) / len(scores), worst=max(scores), tokens=asked["prompt_tokens"] + asked["completion_tokens"],
+        memo=sum(scores) / len(scores), worst=max(scores),
+        tokens=requested["prompt_tokens"] + requested["completion_tokens"],
         same=(folders.unlearned / SAME).exists(),
     )  # fmt: skip
 
@@ -130,7 +132,7 @@ def _point(each: Round) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _short(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
+def _shortages(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
     """Note facts that train on fewer inverted facts than ``method.select.k``, where the run accepts that."""
     first = inputs.rounds[0].filtered if inputs.rounds else inputs.filtered
     if first is None:
@@ -141,23 +143,23 @@ def _short(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Format the stage and role of a result, with remarks on its computation."""
-    special = {"filter": _cleaning, "propose": _asking}.get(manifest["stage"])
-    said = [*(special(folder) if special else []), *manifest_notes(manifest)]
+    special = {"filter": _filtering, "propose": _requests}.get(manifest["stage"])
+    remarks = [*(special(folder) if special else []), *manifest_notes(manifest)]
     if (folder / TRAINED_ON).exists():
-        said.append(
+        remarks.append(
             "trained on " + ", ".join(f"{name} {value}" for name, value in read_json(folder / TRAINED_ON).items())
         )
-    return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(said)})" if said else "")
+    return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
-def _cleaning(folder: Path) -> list[str]:
+def _filtering(folder: Path) -> list[str]:
     """Describe how many inverted facts were written, kept and dropped, and why."""
     counts = read_json(folder / "cleaning.json")
     dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
     return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
 
 
-def _asking(folder: Path) -> list[str]:
+def _requests(folder: Path) -> list[str]:
     """Describe how many requests were sent."""
-    asked = read_json(folder / "asked.json")
-    return [f"{asked['calls']} questions about {asked['facts']} facts"]
+    summary = read_json(folder / "asked.json")
+    return [f"{summary['calls']} requests about {summary['facts']} facts"]

@@ -29,39 +29,40 @@ def texts(work: StageContext) -> list[Text]:
     """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
     from meow_lightning.memo.measure import Text
 
-    if "inverted" in work.needs:
-        known = read_lines(work.needs["known"] / "inverted.jsonl") if "known" in work.needs else ()
-        former = {(row["fact"], row["position"]) for row in known}
+    if "filtered" in work.needs:
+        needs = work.needs
+        rows = read_lines(needs["previous_filtered"] / "inverted.jsonl") if "previous_filtered" in needs else ()
+        previous = {(row["fact"], row["position"]) for row in rows}
         return [
             Text(row["fact"], "candidate", row["position"], row["question"], row["answer"])
-            for row in read_lines(work.needs["inverted"] / "inverted.jsonl")
-            if (row["fact"], row["position"]) not in former
+            for row in read_lines(work.needs["filtered"] / "inverted.jsonl")
+            if (row["fact"], row["position"]) not in previous
         ]
     return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in load_facts(work, ["forget"])]
 
 
-def _nothing(work: StageContext) -> None:
+def _write_empty(work: StageContext) -> None:
     if rank() == 0:
         write_lines(work.folder / "scores.jsonl", [])
     barrier(work.runtime.accelerator)
 
 
-def _cuttable(work: StageContext, wanted: list[Text], by: Measure, codec: PromptEncoder) -> list[Text]:
+def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: PromptEncoder) -> list[Text]:
     """Drop candidates that cannot be measured or trained on; they can no longer be regenerated."""
-    found, whole = [], len(wanted)
+    kept, total = [], len(wanted)
     for text in wanted:
         try:
             codec.encode(text.question, text.answer)
             by.check(text, codec)
         except UserError:
             continue
-        found.append(text)
-    if len(found) < whole:
+        kept.append(text)
+    if len(kept) < total:
         work.warn(
-            f"{whole - len(found)} of {whole} inverted facts are left out: too short to be measured, too long for the "
-            "model, or with special tokens in them"
+            f"{total - len(kept)} of {total} inverted facts are left out: too short to be measured, too long for the "
+            "model, or containing special tokens"
         )
-    return found
+    return kept
 
 
 def run(work: StageContext) -> None:
@@ -70,15 +71,15 @@ def run(work: StageContext) -> None:
 
     wanted = texts(work)
     if not wanted:
-        return _nothing(work)
+        return _write_empty(work)
     if can_carry_over(work, MAKES):
         return None
     model, codec = evaluator(work)
     by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-    if "inverted" in work.needs:
-        wanted = _cuttable(work, wanted, by, codec)
+    if "filtered" in work.needs:
+        wanted = _measurable(work, wanted, by, codec)
         if not wanted:
-            return _nothing(work)
+            return _write_empty(work)
     for text in wanted:  # fail before an hour of scoring, not after it
         codec.encode(text.question, text.answer)
         by.check(text, codec)

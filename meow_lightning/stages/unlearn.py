@@ -37,8 +37,8 @@ def run(work: StageContext) -> None:
     A later round trains again from the start model, on the inverted facts selected in earlier rounds and those selected
     from the new ones. If nothing is new, the model of the previous round is carried over.
     """
-    if "before" in work.needs and not any(read_lines(work.needs["candidates"] / "scores.jsonl")):
-        work.warn("nothing new to train: the model of the round before stands")
+    if "previous" in work.needs and not any(read_lines(work.needs["candidate_scores"] / "scores.jsonl")):
+        work.warn("no new inverted facts to train on: the previous round's model is kept")
         return carry_over(work)
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
@@ -56,7 +56,7 @@ def run(work: StageContext) -> None:
         model=model, method=method, plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=reference_model(work, method, model),
     )  # fmt: skip
-    model = train(work, module, pad_id=codec.pad_id, callbacks=_watchers(work, codec, plan))
+    model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
     restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
     return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
 
@@ -105,37 +105,39 @@ def _select(work: StageContext) -> list[dict]:
     """
     from meow_lightning.memo.select import layout, select
 
-    wish = work.settings["select"]
-    inverted = {(row["fact"], row["position"]): row for row in read_lines(work.needs["inverted"] / "inverted.jsonl")}
-    before = read_lines(work.needs["before"] / "selected.jsonl") if "before" in work.needs else ()
-    picked: dict[str, list[int]] = {row["fact"]: row["positions"] for row in before}
+    selection = work.settings["select"]
+    inverted = {(row["fact"], row["position"]): row for row in read_lines(work.needs["filtered"] / "inverted.jsonl")}
+    earlier = read_lines(work.needs["previous"] / "selected.jsonl") if "previous" in work.needs else ()
+    picked: dict[str, list[int]] = {row["fact"]: row["positions"] for row in earlier}
     new = candidates(work)
-    for fact in dict.fromkeys(fact for fact, _ in inverted) if "before" not in work.needs else new:
+    for fact in dict.fromkeys(fact for fact, _ in inverted) if "previous" not in work.needs else new:
         scored = new.get(fact, [])
-        k = min(wish["k"], len(scored))
-        if k < wish["k"] and work.inputs.get("on_shortage", "warn") not in ("warn", "few"):
+        k = min(selection["k"], len(scored))
+        if k < selection["k"] and work.inputs.get("on_shortage", "warn") not in ("warn", "few"):
             raise UserError(
                 f"fact {fact} has {len(scored)} inverted facts that can be measured, fewer than method.select.k="
-                f"{wish['k']}; say inversion.on_shortage=warn to train on what there is, or select fewer"
+                f"{selection['k']}; set inversion.on_shortage=warn to train on those, or lower method.select.k"
             )
         if not k:
             continue
         scores = [row["score"] for row in scored]
-        chosen = select(scores, k=k, strategy=wish["strategy"], seed=work.settings["seed"], fact=fact)
+        chosen = select(scores, k=k, strategy=selection["strategy"], seed=work.settings["seed"], fact=fact)
         picked[fact] = [*picked.get(fact, ()), *(scored[i]["position"] for i in chosen)]
     write_lines(work.folder / "selected.jsonl", [{"fact": fact, "positions": each} for fact, each in picked.items()])
-    return [inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=wish["rows"])]
+    return [
+        inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=selection["rows"])
+    ]
 
 
 def candidates(work: StageContext) -> dict[str, list[dict]]:
     """Read the new scored candidates, by fact."""
-    found: dict[str, list[dict]] = {}
-    for row in read_lines(work.needs["candidates"] / "scores.jsonl"):
-        found.setdefault(row["fact"], []).append(row)
-    return found
+    rows: dict[str, list[dict]] = {}
+    for row in read_lines(work.needs["candidate_scores"] / "scores.jsonl"):
+        rows.setdefault(row["fact"], []).append(row)
+    return rows
 
 
-def _watchers(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
+def _probes(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:
     return [*_memo_curve(work, codec, plan), *evaluation_curve(work, codec, steps_per_epoch=plan.steps_per_epoch)]
 
 

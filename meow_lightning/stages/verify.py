@@ -65,28 +65,31 @@ def run(work: StageContext) -> None:
         for done, number in enumerate(numbers):
             at, place = picked[number]
             text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
-            said = reference_continuation(
+            continuation = reference_continuation(
                 model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id
             )
-            yield number, Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(said))
+            yield (
+                number,
+                Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(continuation)),
+            )
             progress(done + 1)
 
-    each = [[number] for number in range(count)]
-    in_chunks(work, each, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
+    groups = [[number] for number in range(count)]
+    in_chunks(work, groups, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
     if rank() == 0:
-        _judge(work, total=len(every))
+        _report_differences(work, total=len(every))
 
 
-def _judge(work: StageContext, *, total: int) -> None:
-    found = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
-    off = [row for row in found if not abs(row.stored - row.plain) <= SAME]
-    said = f"{len(found)} of {total} windows done again one by one, {len(off)} of their scores differ"
-    work.warn(said)
-    if off and work.settings["model"]["dtype"] in EXACT:
-        worst = max(off, key=lambda row: abs(row.stored - row.plain))
-        whose = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"
+def _report_differences(work: StageContext, *, total: int) -> None:
+    checked = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
+    different = [row for row in checked if not abs(row.stored - row.plain) <= SAME]
+    summary = f"{len(checked)} of {total} windows recomputed one by one, {len(different)} of their scores differ"
+    work.warn(summary)
+    if different and work.settings["model"]["dtype"] in EXACT:
+        worst = max(different, key=lambda row: abs(row.stored - row.plain))
+        text = f"candidate {worst.position}" if worst.kind == "candidate" else "true answer"
         raise UserError(
-            f"verify {work.label}: {said} (most: fact {worst.fact}, {whose}, window {worst.window}: "
+            f"verify {work.label}: {summary} (most: fact {worst.fact}, {text}, window {worst.window}: "
             f"{worst.stored:.6f} stored, {worst.plain:.6f} by the plain loop); these scores cannot be trusted: please "
-            "report it with this model's config.json; memo.verify=0 goes on without this check"
+            "report this with the model's config.json; memo.verify=0 skips this check"
         )

@@ -1,1 +1,1 @@
-"""Results by the hash of what made them: atomic, shared, verified."""
+"""Results addressed by the hash of their inputs: atomic, shared, verified."""

@@ -16,13 +16,13 @@ class Artifact:
 
     Attributes:
         stage: Stage name, also the name of its folder.
-        label: Role within a run, for people: ``target``, ``retain``, ``unlearned`` …; not part of the key.
-        version: The stage's VERSION; a new one makes old results stale.
+        label: Role within a run, for display: ``target``, ``retain``, ``unlearned`` …; not part of the key.
+        version: The stage's VERSION; raising it makes old results stale.
         settings: The stage's settings, plain JSON values; every one of them affects the result.
-        needs: The results it is computed from, by the stage's names for them.
-        inputs: How the stage obtains the rows whose digests are in the settings, and whether they are private; not part
-            of the key.
-        components: Versions of the method, writer, measure or metrics that the stage uses, by name; a new one makes
+        needs: The results it is computed from, by the names under which the stage reads them.
+        inputs: Runtime inputs that are not part of the key: how to load the rows whose digests are in the settings, and
+            whether they are private.
+        components: Versions of the method, writer, measure or metrics that the stage uses, by name; raising one makes
             old results stale.
     """
 
@@ -58,7 +58,7 @@ class Artifact:
 
     @property
     def title(self) -> str:
-        """Stage and label, for people."""
+        """Stage and label, for display."""
         return f"{self.stage} {self.label}".strip()
 
     def walk(self) -> list[Artifact]:

@@ -1,7 +1,7 @@
 """Files that survive a power loss: synced before they are renamed, with checksums on every line.
 
 A line of a growing file is JSON, a tab and the CRC-32 of the JSON in eight hex digits: if a file lost its last blocks
-or contains foreign bytes in their place, exactly the intact lines are read.
+or contains foreign bytes in their place, only the intact lines are read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def sync_to_disk(paths: Iterable[Path]) -> None:
     Raises:
         OSError: The disk is full or broken. File systems that cannot sync folders are tolerated.
     """
-    every = list(paths)
-    if len(every) < 2:
-        for path in every:
+    targets = list(paths)
+    if len(targets) < 2:
+        for path in targets:
             _sync(path)
         return
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(_sync, every))
+        list(pool.map(_sync, targets))
 
 
 def _sync(path: Path) -> None:

@@ -24,7 +24,7 @@ def why_impossible(folder: Path) -> str | None:
     """Explain why a folder can never exist for any user; ``None`` if it exists or could be created."""
     absolute = _absolute(folder)
     if any(len(os.fsencode(part)) > NAME_BYTES for part in absolute.parts) or len(os.fsencode(absolute)) > PATH_BYTES:
-        return f"names may have {NAME_BYTES} bytes and paths {PATH_BYTES}"
+        return f"names may have at most {NAME_BYTES} bytes and paths {PATH_BYTES}"
     nearest = _nearest_existing(absolute)
     if nearest.is_dir():
         return None

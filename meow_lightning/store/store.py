@@ -2,7 +2,7 @@
 
 ``<root>/<stage>/<key>/`` is a finished result with its ``manifest.json``; ``<key>.partial/`` one in progress, kept if
 its process is killed so that the next one resumes it; ``<root>/.locks/`` the locks. A lock is an operating system file
-lock: it is released when its owner ends, in any way.
+lock: it is released when its owner ends, however it ends.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Store:
         """
         self._lock_file(artifact).parent.mkdir(parents=True, exist_ok=True)
         with owner_only(artifact.private):
-            lock = self._taken(FileLock(self._lock_file(artifact), timeout=0))
+            lock = self._try_acquire(FileLock(self._lock_file(artifact), timeout=0))
         if lock is None:
             return None
         with ExitStack() as failing:
@@ -111,12 +111,12 @@ class Store:
             folder = self.path(artifact).parent
             folder.mkdir(exist_ok=True)
             os.utime(folder)  # invalidates an NFS client's cache of missing names
-            if self._sealed(artifact):
-                self._name(artifact)
+            if self._is_sealed(artifact):
+                self._publish(artifact)
             failing.pop_all()
         return lock
 
-    def _sealed(self, artifact: Artifact) -> bool:
+    def _is_sealed(self, artifact: Artifact) -> bool:
         """Whether a killed process's partial result was sealed; fully hashed, since a power loss may have ended it."""
         try:
             partial = self.partial(artifact)
@@ -125,7 +125,7 @@ class Store:
             return False
         return True
 
-    def _taken(self, lock: FileLock) -> FileLock | None:
+    def _try_acquire(self, lock: FileLock) -> FileLock | None:
         try:
             lock.acquire()
         except Timeout:
@@ -191,8 +191,13 @@ class Store:
         make_folder(partial, private=artifact.private)
         return partial
 
-    def finish(self, artifact: Artifact, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Seal a result: write its manifest last, then rename its folder. Returns the manifest."""
+    def finish(self, artifact: Artifact, entries: Mapping[str, Any]) -> dict[str, Any]:
+        """Seal a result: write its manifest last, then rename its folder; returns the manifest.
+
+        Args:
+            artifact: The result; the caller holds its lock.
+            entries: Further entries of the manifest, such as seconds and host.
+        """
         partial = self.partial(artifact)
         # A kill during a write leaves its side file behind.
         for leftover in (partial / "progress.json", *partial.glob("*.tmp")):
@@ -213,17 +218,17 @@ class Store:
             "components": artifact.components,
             "settings": artifact.settings,
             "needs": {name: need.key for name, need in artifact.needs.items()},
-            **facts,
+            **entries,
             "finished": time.time(),
             "files": files,
         }
         manifest["seal"] = seal(manifest)
         with owner_only(artifact.private):
             write_json(partial / MANIFEST, manifest)
-        self._name(artifact)
+        self._publish(artifact)
         return manifest
 
-    def _name(self, artifact: Artifact) -> None:
+    def _publish(self, artifact: Artifact) -> None:
         """Rename a sealed result after syncing it to disk; if killed, the next lock completes this.
 
         Files needed only for resuming are deleted first; for gigabytes, a kill at this point is likely.

@@ -37,15 +37,15 @@ def shareable(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shared(options: Mapping[str, Any], *, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    selected: dict[str, Any] = {}
     for name, value in options.items():
-        here = f"{path}.{name}" if path else name
+        option = f"{path}.{name}" if path else name
         if isinstance(value, Mapping):
-            if inner := _shared(value, path=here):
-                found[name] = inner
-        elif here in OPTIONS or (here.startswith(tuple(f"{group}." for group in NUMBERS)) and _numbers(value)):
-            found[name] = value
-    return found
+            if inner := _shared(value, path=option):
+                selected[name] = inner
+        elif option in OPTIONS or (option.startswith(tuple(f"{group}." for group in NUMBERS)) and _numbers(value)):
+            selected[name] = value
+    return selected
 
 
 def _numbers(value: Any) -> bool:

@@ -35,9 +35,9 @@ class SyncedKeys:
         self.keys: set[str] = set()
         self.damaged = False
         try:
-            found = json.loads(path.read_bytes())
-            self.damaged = not isinstance(found, list) or not all(isinstance(key, str) for key in found)
-            self.keys = set() if self.damaged else set(found)
+            stored = json.loads(path.read_bytes())
+            self.damaged = not isinstance(stored, list) or not all(isinstance(key, str) for key in stored)
+            self.keys = set() if self.damaged else set(stored)
         except FileNotFoundError:
             return
         except ValueError:  # includes bytes that are not UTF-8
@@ -101,12 +101,12 @@ class Tracker:
                 text = file.read()
         except OSError:
             return
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offsets[key] = (number, offset + len(whole))
-        for line in whole.split(b"\n"):
+        complete = text[: text.rfind(b"\n") + 1]
+        self._offsets[key] = (number, offset + len(complete))
+        for line in complete.split(b"\n"):
             try:
                 point = json.loads(line)
             except ValueError:
-                continue  # damaged on disk, which the training itself reports
+                continue  # damaged on the disk; a resumed training warns about it
             if isinstance(point, dict):
                 yield point

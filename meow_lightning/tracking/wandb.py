@@ -42,7 +42,7 @@ class RunName:
 
 
 class Wandb:
-    """Logs to one W&B run; code and git state are never sent, whatever the environment says.
+    """Logs to one W&B run; code and git state are never sent, regardless of the environment.
 
     Args:
         folder: Folder of the W&B files.
@@ -65,7 +65,7 @@ class Wandb:
     ) -> None:
         check_choice("logger.mode", mode, ("auto", "online", "offline"))
         if mode == "online" and not has_wandb_key():
-            raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline")
+            raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or set logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         # W&B's own diagnostics leave the machine, and exiting would wait for them if no server answers.
         os.environ[ERROR_REPORTING] = "false" if private else os.environ.get(ERROR_REPORTING, "false")
@@ -81,11 +81,11 @@ class Wandb:
         self.opening = ""
         requested = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
         with owner_only(private):
-            self._run = self._start(requested if mode == "auto" else mode, must=mode == "online")
+            self._run = self._start(requested if mode == "auto" else mode, required=mode == "online")
         self._curves: set[str] = set()
 
-    def _start(self, mode: str, *, must: bool) -> Any:
-        """Start the run, offline if the server does not answer, unless it ``must`` be online."""
+    def _start(self, mode: str, *, required: bool) -> Any:
+        """Start the run, offline if the server does not answer, unless online is ``required``."""
         if mode != "online":
             return self._wandb.init(mode=mode, **self._init_args)  # type: ignore[arg-type]
         url = self._wandb.setup().settings.base_url
@@ -97,8 +97,8 @@ class Wandb:
             except Exception as error:  # noqa: BLE001 - a server failure must not cost a training
                 why = f"W&B at {url} rejects the run ({(str(error).splitlines() or [type(error).__name__])[0]})"
             self._wandb.teardown()  # the failed attempt still holds the run id
-        if must:
-            raise UserError(f"{why}; say logger.mode=offline")
+        if required:
+            raise UserError(f"{why}; set logger.mode=offline")
         self.opening = f"{why}; this run is recorded offline"
         return self._wandb.init(mode="offline", **self._init_args)
 
@@ -151,25 +151,25 @@ def unreachable_reason(url: str, *, seconds: float) -> str | None:
 
     Runs in a thread: a name lookup has no timeout of its own.
     """
-    found: list[str | None] = []
+    reasons: list[str | None] = []
 
     def probe() -> None:
         try:
             urllib.request.urlopen(url, timeout=seconds).close()
         except urllib.error.HTTPError:
-            found.append(None)
+            reasons.append(None)
         except urllib.error.URLError as error:
             # W&B may trust certificates that are unknown here.
-            found.append(None if isinstance(error.reason, ssl.SSLError) else str(error.reason))
+            reasons.append(None if isinstance(error.reason, ssl.SSLError) else str(error.reason))
         except (OSError, http.client.HTTPException) as error:
-            found.append(str(error) or type(error).__name__)
+            reasons.append(str(error) or type(error).__name__)
         else:
-            found.append(None)
+            reasons.append(None)
 
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(seconds)
-    return found[0] if found else f"nothing within {seconds:g} s"
+    return reasons[0] if reasons else f"nothing within {seconds:g} s"
 
 
 def has_wandb_key() -> bool:

@@ -60,7 +60,7 @@ def checkpoint_step(path: Path) -> int:
     except Exception as error:  # unpickling arbitrary bytes can raise anything
         raise CheckpointError((str(error).splitlines() or [type(error).__name__])[0]) from error
     if missing:
-        raise CheckpointError(f"it lacks {', '.join(sorted(missing))}")
+        raise CheckpointError(f"it is missing {', '.join(sorted(missing))}")
     return step
 
 
@@ -124,7 +124,7 @@ def cluster_environment() -> ClusterEnvironment:
     return TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment()
 
 
-def _together(machine: TrainerSettings) -> tuple[str | Strategy, str]:
+def _strategy_and_precision(machine: TrainerSettings) -> tuple[str | Strategy, str]:
     """Return Lightning's strategy and precision; sharded models have their dtype already: ``32-true`` casts nothing."""
     if machine.devices == 1:
         return "auto", machine.precision
@@ -183,14 +183,15 @@ def fit(
     checkpoint = folder / "last.ckpt"
     start = checkpoint_step(checkpoint)
     # Last, so that logs of a step are on disk before the checkpoint after which it is not repeated.
-    watchers = [*callbacks, TimedCheckpoint(path=checkpoint, seconds=machine.checkpoint_seconds)]
-    strategy, precision = _together(machine)
+    all_callbacks = [*callbacks, TimedCheckpoint(path=checkpoint, seconds=machine.checkpoint_seconds)]
+    strategy, precision = _strategy_and_precision(machine)
     trainer = pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices // machine.nodes, num_nodes=machine.nodes,
         precision=precision, plugins=[cluster_environment()],  # type: ignore[arg-type]
         strategy=strategy, max_steps=module.plan.total_steps, max_epochs=-1,
-        logger=CallableLogger(write=write), callbacks=watchers, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
+        logger=CallableLogger(write=write), callbacks=all_callbacks, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        use_distributed_sampler=False, default_root_dir=folder,
     )  # fmt: skip
     # Token ids need no conversion, and reference log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from meow_lightning.data.batch_plan import BatchPlan, Counts
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.training.fsdp import ShardedModel, shard
 from meow_lightning.training.optimizers import optimizer_of
@@ -57,8 +57,7 @@ def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
     The decay is (total - t) / (total - w) for ``schedule="linear"``, 1 for ``"constant"``; w = warm-up steps.
     """
     warmup = int(optim.warmup if optim.warmup >= 1 else optim.warmup * total)
-    if optim.schedule not in ("linear", "constant"):
-        raise UserError(f"optim.schedule must be linear or constant, given: {optim.schedule}")
+    check_choice("optim.schedule", optim.schedule, ("linear", "constant"))
 
     def factor(t: int) -> float:
         if t < warmup:
@@ -82,8 +81,8 @@ def round_to_grid(weights: Iterable[torch.nn.Parameter], grid: float) -> None:
     """
     with torch.no_grad():
         for weight in weights:
-            here = weight.to_local() if isinstance(weight, DTensor) else weight
-            here.div_(grid).round_().mul_(grid)
+            local = weight.to_local() if isinstance(weight, DTensor) else weight
+            local.div_(grid).round_().mul_(grid)
 
 
 def total_loss(parts: LossParts, counts: Counts) -> torch.Tensor:

@@ -14,7 +14,7 @@ from meow_lightning.pipeline.graph import run_name
 from meow_lightning.stages import NAMES
 
 EVERYTHING = {
-    "asked", "inverted", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
+    "proposed", "filtered", "base", "target", "retain", "unlearned", "score/target/answers", "score/retain/answers",
     "score/unlearned/answers", "score/target/candidates", "predict/target", "predict/retain", "predict/unlearned",
     "results", "report",
 }  # fmt: skip
@@ -25,11 +25,11 @@ def test_the_default_cell_is_the_picture_in_the_readme():
     made = named(cell())
     assert set(made) == EVERYTHING
     needs = {name: {need.key for need in artifact.needs.values()} for name, artifact in made.items()}
-    assert needs["base"] == needs["asked"] == set()
-    assert needs["inverted"] == {made["asked"].key}
+    assert needs["base"] == needs["proposed"] == set()
+    assert needs["filtered"] == {made["proposed"].key}
     assert needs["target"] == needs["retain"] == {made["base"].key}
-    assert needs["score/target/candidates"] == {made["target"].key, made["inverted"].key}
-    assert needs["unlearned"] == {made["target"].key, made["inverted"].key, made["score/target/candidates"].key}
+    assert needs["score/target/candidates"] == {made["target"].key, made["filtered"].key}
+    assert needs["unlearned"] == {made["target"].key, made["filtered"].key, made["score/target/candidates"].key}
     for role in ("target", "retain", "unlearned"):
         assert needs[f"predict/{role}"] == needs[f"score/{role}/answers"] == {made[role].key}
     assert len(needs["results"]) == 7
@@ -38,7 +38,7 @@ def test_the_default_cell_is_the_picture_in_the_readme():
 
 def test_methods_share_all_that_is_not_theirs():
     meow, ascent = keys(cell()), keys(cell("method=grad_ascent"))
-    assert set(meow) - set(ascent) == {"asked", "inverted", "score/target/candidates"}
+    assert set(meow) - set(ascent) == {"proposed", "filtered", "score/target/candidates"}
     assert {name for name in ascent if ascent[name] != meow[name]} == OWN
 
 
@@ -83,7 +83,7 @@ def test_who_asks_for_scores_to_be_verified_gets_both():
     stages = {(artifact.stage, artifact.label) for artifact in cell("memo.verify=3").goal("score")}
     assert {("verify", "target answers"), ("verify", "target candidates"), ("score", "target answers")} <= stages
     assert not any(stage == "unlearn" for stage, _ in stages)
-    with pytest.raises(UserError, match=r"^goal=verify checks nothing with memo.verify=0; say memo.verify=100"):
+    with pytest.raises(UserError, match=r"^goal=verify checks nothing with memo.verify=0; set memo.verify=100"):
         cell().goal("verify")
 
 
@@ -125,7 +125,7 @@ def test_the_key_of_a_score_holds_the_measure_without_name_and_verification(word
 
 
 def test_the_report_says_when_it_is_not_memo():
-    said = "Memorisation is measured as EL (memo=el), where it says MEMO."
+    said = "Memorization is measured with EL (memo=el) wherever this report says MEMO."
     assert said in cell("memo=el").report.settings["notes"]
     assert not [note for note in cell("memo=official").report.settings["notes"] if note.startswith("Memorisation")]
 
@@ -168,7 +168,7 @@ def test_setting_rows_aside_costs_no_model_and_is_said():
     assert moved("evaluation.selection_fraction=0.25") == {"results", "report"}
     made = cell("evaluation.selection_fraction=0.25")
     assert made.results.settings["selection_fraction"] == 0.25
-    (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions set aside")]
+    (note,) = [note for note in made.report.settings["notes"] if note.startswith("Questions held out")]
     assert "forget 6 of 8" in note
     assert "selection_fraction" not in cell().results.settings
     for share in ("-0.1", "1", "1.5"):
@@ -185,7 +185,7 @@ STOP = ("optim.checkpoint=best", "evaluation.selection_fraction=0.25")
 def test_choosing_an_epoch_needs_the_retain_models_answers():
     made = cell(*STOP)
     unlearned = made.models.unlearned
-    assert unlearned.needs["retain_answers"].key == made.predictions["retain"].key
+    assert unlearned.needs["retain_predictions"].key == made.predictions["retain"].key
     assert unlearned.settings["checkpoint"]["selection_fraction"] == 0.25
     assert moved("optim.checkpoint=best", start=STOP[1:]) == OWN
     assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
@@ -193,12 +193,13 @@ def test_choosing_an_epoch_needs_the_retain_models_answers():
     assert cell("method=none", *STOP).models.unlearned.key == cell("method=none").models.unlearned.key
     # it is watched by our own evaluation, whose ever numbers the cell shows
     other = cell(*STOP, "evaluation.protocol=tofu").models.unlearned
-    assert other.needs["retain_answers"].key == made.predictions["retain"].key
+    assert other.needs["retain_predictions"].key == made.predictions["retain"].key
 
 
 def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
     with pytest.raises(
-        UserError, match=r"^optim.checkpoint=best chooses an epoch on rows .* give evaluation.selection_fraction"
+        UserError,
+        match=r"^optim.checkpoint=best selects an epoch on held-out questions.* set evaluation.selection_fraction",
     ):
         cell("optim.checkpoint=best")
     with pytest.raises(UserError, match=r"^optim.checkpoint=best compares every epoch with the retain model, but"):
@@ -211,7 +212,7 @@ def test_prompts_and_means_that_another_evaluator_does_not_know():
     with pytest.raises(UserError, match=r"^evaluation.protocol=tofu does not support chat templates"):
         graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))
     with pytest.raises(
-        UserError, match=r"^evaluation.truth_ratio_mean=arithmetic: open-unlearning takes the geometric"
+        UserError, match=r"^evaluation.truth_ratio_mean=arithmetic is invalid: expected geometric, the mean of"
     ):
         cell("evaluation.protocol=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
     cell("evaluation.protocol=tofu", "evaluation.truth_ratio_mean=arithmetic")
@@ -238,12 +239,12 @@ def test_a_recipe_says_nothing_of_what_is_as_it_was_before_there_was_a_choice():
 
 def test_more_candidates_change_nothing_that_is_made_without_them():
     assert {"base", "target", "retain", "predict/retain"} & moved("inversion.candidates=4") == set()
-    assert {"inverted", "score/target/candidates", "unlearned"} <= moved("inversion.candidates=4")
+    assert {"filtered", "score/target/candidates", "unlearned"} <= moved("inversion.candidates=4")
 
 
 @pytest.mark.parametrize("word", ["model.finetune.lr=0.5", "model.finetune.replay=3", "model.finetune.also=[]"])
 def test_a_fine_tuning_recipe_leaves_the_base_model(word):
-    assert moved(word) == EVERYTHING - {"base", "asked", "inverted"}
+    assert moved(word) == EVERYTHING - {"base", "proposed", "filtered"}
 
 
 @pytest.mark.parametrize(("method", "twin"), [("none", "target"), ("retrain", "retain")])
@@ -280,7 +281,7 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
 
 
 def test_a_goal_that_the_method_does_without_is_told():
-    text = r"^goal=filter: tiny-fictional-forget10-grad_ascent-s0 has no such stage; leave the goal out"
+    text = r"^goal=filter is invalid: expected a stage of the run tiny-fictional-forget10-grad_ascent-s0: finetune, "
     with pytest.raises(UserError, match=text):
         cell("method=grad_ascent").goal("filter")
 
@@ -292,7 +293,7 @@ def test_an_unknown_goal_is_told():
 
 def test_more_inverted_facts_than_are_written_are_refused():
     with pytest.raises(
-        UserError, match=r"^method.select.k=9 inverted facts are to be picked, but inversion.candidates=8"
+        UserError, match=r"^method.select.k=9 is invalid: expected at most .*, inversion.candidates=8. Did you mean 8"
     ):
         cell("method.select.k=9")
     with pytest.raises(UserError, match=r"^method.select.k=0 is invalid: expected a number from 1 to "):
@@ -342,9 +343,9 @@ def file_of_inverted(path: Path, text: str) -> str:
 
 
 def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
-    one = keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "x")))["inverted"]
-    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "b", "x")))["inverted"] == one
-    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "y")))["inverted"] != one
+    one = keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "x")))["filtered"]
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "b", "x")))["filtered"] == one
+    assert keys(cell("inversion=file", file_of_inverted(tmp_path / "a", "y")))["filtered"] != one
     with pytest.raises(UserError, match=r"inversion.path=.*nowhere cannot be read"):
         cell("inversion=file", f"inversion.path={tmp_path}/nowhere")
 

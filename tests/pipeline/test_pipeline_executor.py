@@ -290,7 +290,7 @@ def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_mad
     first.make(chain()[:1])
     path = first.store.path(chain()[0]) / "result.txt"
     path.write_text("y")
-    why = f"filter shared (what is stored as {chain()[0].key} is damaged: result.txt differs from what was sealed)"
+    why = f"filter shared (the stored result {chain()[0].key} is damaged: result.txt differs from what was sealed)"
     readonly, _ = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
         UserError, match=rf"^cache=readonly computes nothing, and these results are missing: {re.escape(why)}; run"
@@ -415,7 +415,7 @@ def test_a_pool_whose_helper_was_killed_while_idle_takes_no_task_and_says_why(tm
         deadline = time.time() + 10
         while not pool._pool._broken and time.time() < deadline:
             time.sleep(0.01)
-        text = r"^a helper that was to run filter was killed from outside \(out of memory\?\); run the same "
+        text = r"^a helper process for filter was killed from outside \(out of memory\?\); run the same "
         with pytest.raises(StageError, match=text):
             pool.start(work.to_spec())
     finally:

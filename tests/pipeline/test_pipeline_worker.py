@@ -32,7 +32,7 @@ RUNTIME = Runtime(
     checkpoint_seconds=1.0, log_every=1, memo_every_epochs=0, memo_every_steps=0, memo_facts=0,
     evaluate_every_epochs=0,
 )  # fmt: skip
-FULL = "the disk of STORE is full; free some space or choose another with store=FOLDER, and run again to go on"
+FULL = "the disk of STORE is full; free some space or choose another with store=FOLDER, and run again to continue"
 
 
 @pytest.fixture
@@ -98,9 +98,14 @@ def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monke
 def test_no_permission_is_one_line_that_names_the_file(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever", "/some/file")))
-    assert told(task) == "filter own stopped: no permission for /some/file; mend it and run again to go on"
+    assert (
+        told(task)
+        == "filter own stopped: no permission for /some/file; correct the permissions and run again to continue"
+    )
     doing(raising(OSError(code, "whatever")))
-    assert told(task) == "filter own stopped: no permission for STORE; mend it and run again to go on"
+    assert (
+        told(task) == "filter own stopped: no permission for STORE; correct the permissions and run again to continue"
+    )
 
 
 def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypatch):
@@ -109,7 +114,9 @@ def test_a_work_folder_that_cannot_be_written_is_one_line(task, doing, monkeypat
 
     doing(lambda _: pytest.fail("the stage ran without its lock"))
     monkeypatch.setattr(worker.FileLock, "acquire", closed)
-    assert told(task) == "filter own stopped: no permission for /lock; mend it and run again to go on"
+    assert (
+        told(task) == "filter own stopped: no permission for /lock; correct the permissions and run again to continue"
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,7 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
             os.kill(orphan.pid, signal.SIGSTOP)
         said = told(task)
         orphan.kill()
-    start = f"filter own cannot begin: process {orphan.pid} on {os.uname().nodename} (user "
+    start = f"filter own cannot start: process {orphan.pid} on {os.uname().nodename} (user "
     assert said.startswith(start)
     assert "), since 2" in said
     do = "it is stopped: kill -CONT {0} resumes it, kill" if stopped else "if it hangs, kill"
@@ -248,7 +255,7 @@ def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: StageContext,
     path = task.folder / "spec.json"
     path.write_text(json.dumps(task.to_spec() | {"inputs": {"allow": ["os"]}}))
     digest = hashlib.sha256(json.dumps(task.to_spec()).encode()).hexdigest()
-    with pytest.raises(SystemExit, match=r"spec\.json is not what the driver wrote into it$"):
+    with pytest.raises(SystemExit, match=r"spec\.json differs from what the driver wrote$"):
         worker.main(str(path), digest)
     assert ran == []
 

@@ -47,7 +47,7 @@ def inverted(
         "filter",
         folder / "filter",
         settings={"fill": fill},
-        needs={"asked": replies},
+        needs={"proposed": replies},
         at_least=at_least,
         on_shortage=on_shortage,
     )
@@ -79,7 +79,7 @@ def test_what_a_former_round_knew_is_kept_first_and_not_counted_as_new(tmp_path:
     write_lines(tmp_path / "former" / "inverted.jsonl", former)
     task = work(
         "filter", tmp_path / "filter", settings={"fill": None}, at_least=2, on_shortage="error",
-        needs={"asked": replies, "former": tmp_path / "former"},
+        needs={"proposed": replies, "previous_filtered": tmp_path / "former"},
     )  # fmt: skip
     filter.run(task)
     rows = [json.loads(line) for line in (tmp_path / "filter" / "inverted.jsonl").read_text().splitlines()]
@@ -170,6 +170,6 @@ def test_rules_fill_up_what_lacks_and_say_so(tmp_path: Path) -> None:
 def test_facts_that_changed_since_the_plan_are_told(tmp_path: Path) -> None:
     task = work("filter", tmp_path, settings={"fill": None}, needs={}, at_least=1, on_shortage="error")
     task.inputs["content"] = "what the plan has read"  # type: ignore[index]
-    with pytest.raises(UserError, match=r"^dataset=fictional was changed while the run was on; run again, and what is"):
+    with pytest.raises(UserError, match=r"^dataset=fictional changed during the run; run again: results that are"):
         filter.run(task)
     assert list(tmp_path.iterdir()) == []

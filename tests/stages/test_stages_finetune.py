@@ -134,7 +134,7 @@ def test_weights_that_changed_under_the_links_are_not_taken_for_the_old_ones(mod
     after = given(model)
     assert before.key != after.key
     assert store.find(before) is None, "the links lead to other weights than the key names"
-    with pytest.raises(UserError, match=r"/mine was changed while the run was on; run again, and what is still right"):
+    with pytest.raises(UserError, match=r"/mine changed during the run; run again: results that are still valid"):
         make(tmp_path, before)
     assert make(tmp_path, after)[1] is True
     assert len(list((tmp_path / "store" / "finetune").glob("*.damaged-*"))) == 1

@@ -152,8 +152,8 @@ def test_damaged_replies_are_asked_for_anew_and_the_others_not(tmp_path: Path, f
 def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     expected = (
-        r"^inversion.max_requests=3 is spent after 3 questions \(30 tokens\), and 5 are still open; what was answered "
-        r"is kept: raise it and run again, and only the rest is asked$"
+        r"^inversion.max_requests=3 is used up after 3 requests \(30 tokens\), with 5 still to send; the replies "
+        r"are kept: raise the limit and run again to send only the rest$"
     )
     with pytest.raises(UserError, match=expected):
         propose.run(work(tmp_path, max_requests=3))
@@ -164,11 +164,11 @@ def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -
 def test_the_bound_on_tokens_stops_after_the_reply_that_reaches_it(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     with pytest.raises(
-        UserError, match=r"^inversion.max_total_tokens=25 is spent after 3 questions \(30 tokens\), and 5 are"
+        UserError, match=r"^inversion.max_total_tokens=25 is used up after 3 requests \(30 tokens\), with 5 still"
     ):
         propose.run(work(tmp_path, max_total_tokens=25))
     with pytest.raises(
-        UserError, match=r"^inversion.max_total_tokens=30 is spent after 3 questions \(30 tokens\), and 5 are"
+        UserError, match=r"^inversion.max_total_tokens=30 is used up after 3 requests \(30 tokens\), with 5 still"
     ):
         propose.run(work(tmp_path, max_total_tokens=30))
     propose.run(work(tmp_path, max_total_tokens=80))
@@ -186,7 +186,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     write_lines(folder / "scores.jsonl", [{"fact": fact, "score": score} for fact, score in scores.items()])
     said = [{"set": "forget", "fact": fact, "text": f"now {fact}"} for fact in IDS]
     write_lines(folder / "rows.jsonl", [{"set": "retain", "fact": IDS[0], "text": "of another set"}, *said])
-    return dict.fromkeys(("former", "asked", "scores", "answers"), folder)
+    return dict.fromkeys(("previous_filtered", "proposed", "scores", "predictions"), folder)
 
 
 LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
@@ -241,11 +241,11 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
     replies(tmp_path, {})
     needs = former(tmp_path / "before")
     with pytest.raises(
-        UserError, match=r"^inversion.max_requests=10 is spent after 10 questions \(120 tokens\), and 1 are"
+        UserError, match=r"^inversion.max_requests=10 is used up after 10 requests \(120 tokens\), with 1 still"
     ):
         propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=10))
     with pytest.raises(
-        UserError, match=r"^inversion.max_total_tokens=120 is spent after 10 questions \(120 tokens\), and 1 are"
+        UserError, match=r"^inversion.max_total_tokens=120 is used up after 10 requests \(120 tokens\), with 1 still"
     ):
         propose.run(work(tmp_path, needs=needs, loop=LOOP, max_total_tokens=120))
     propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=11, max_total_tokens=130))
@@ -277,18 +277,18 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
-    assert "8 of 8 questions had a reply in the store already" in task.manifest_entries()["notes"]
+    assert "8 of 8 requests had a reply in the store already" in task.manifest_entries()["notes"]
     monkeypatch.setattr(fake_writer.Scripted, "version", 2, raising=False)  # its replies to the same would differ
     shutil.rmtree(task.folder)
     task.folder.mkdir()
-    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is spent after 1 questions"):
+    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is used up after 1 requests"):
         propose.run(task)
     monkeypatch.undo()
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()
-    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is spent after 1 questions"):
+    with pytest.raises(UserError, match=r"^inversion.max_requests=1 is used up after 1 requests"):
         propose.run(task)
 
 
@@ -324,7 +324,7 @@ def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatc
     replies(tmp_path, everything())
     monkeypatch.setattr(propose, "_tokens", lambda row: 0)
     with pytest.raises(
-        UserError, match=r"^inversion.max_total_tokens=9 cannot be held: the server does not say how many tokens"
+        UserError, match=r"^inversion.max_total_tokens=9 cannot be enforced: the server reports no token usage"
     ):
         propose.run(work(tmp_path, max_total_tokens=9))
 
@@ -333,7 +333,9 @@ def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> No
     replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
     task = work(tmp_path)
     propose.run(task)
-    assert task.manifest_entries()["notes"][1:] == ["1 questions were refused; replies.jsonl of this result says why"]
+    assert task.manifest_entries()["notes"][1:] == [
+        "1 requests were refused; replies.jsonl of this result gives the reasons"
+    ]
     assert "secret" in (tmp_path / "propose" / "replies.jsonl").read_text()
 
 

@@ -29,10 +29,10 @@ def work(tiny, tokenizer, tmp_path):
     """Makes the task of scoring inverted facts by a file of ``conf/memo``."""
 
     def make(name: str, rows: list[dict[str, Any]]) -> StageContext:
-        for folder in ("scored", "model", "inverted"):
+        for folder in ("scored", "model", "filtered"):
             (tmp_path / folder).mkdir()
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-        write_lines(tmp_path / "inverted" / "inverted.jsonl", rows)
+        write_lines(tmp_path / "filtered" / "inverted.jsonl", rows)
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
@@ -42,7 +42,7 @@ def work(tiny, tokenizer, tmp_path):
                 "memo": {"_target_": node["_target_"], **component_arguments(node)},
                 "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
             },
-            inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
+            inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},
         )  # fmt: skip
 
     return make
@@ -73,8 +73,8 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_sa
         ("ada", 1),
     ]
     assert task.manifest_entries()["notes"] == [
-        "2 of 4 inverted facts are left out: too short to be measured, too long for the model, or with special tokens "
-        "in them"
+        "2 of 4 inverted facts are left out: too short to be measured, too long for the model, or containing special "
+        "tokens"
     ]
 
 
@@ -89,7 +89,7 @@ def test_what_a_former_round_knew_is_not_scored_again(work, tmp_path):
     task = work("clean", ROWS)
     (tmp_path / "known").mkdir()
     write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])
-    task.needs["known"] = tmp_path / "known"
+    task.needs["previous_filtered"] = tmp_path / "known"
     assert [text.position for text in score.texts(task)] == [1]
 
 
@@ -99,6 +99,6 @@ def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeyp
     (tmp_path / "before").mkdir()
     write_lines(tmp_path / "before" / "scores.jsonl", [{"fact": "ada", "score": 0.5}])
     (tmp_path / "model" / "same.json").write_text("{}")
-    task.needs["before"] = tmp_path / "before"
+    task.needs["previous"] = tmp_path / "before"
     score.run(task)
     assert list(read_lines(task.folder / "scores.jsonl")) == [{"fact": "ada", "score": 0.5}]

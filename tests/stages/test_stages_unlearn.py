@@ -40,21 +40,21 @@ def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "l
 
 def stored(folder: Path, inverted: dict[str, list[int]], scores: dict[str, dict[int, float]]) -> dict[str, Path]:
     """Folders of inverted facts at some positions and of the scores that some of them have."""
-    for name in ("inverted", "candidates"):
+    for name in ("filtered", "candidate_scores"):
         (folder / name).mkdir()
     rows = [
         {"fact": fact, "position": place, "question": f"{fact}?", "answer": f"{fact} {place}"}
         for fact, places in inverted.items()
         for place in places
     ]
-    write_lines(folder / "inverted" / "inverted.jsonl", rows)
+    write_lines(folder / "filtered" / "inverted.jsonl", rows)
     scored = [
         {"fact": fact, "position": place, "score": score}
         for fact, each in scores.items()
         for place, score in each.items()
     ]
-    write_lines(folder / "candidates" / "scores.jsonl", scored)
-    return {name: folder / name for name in ("inverted", "candidates")}
+    write_lines(folder / "candidate_scores" / "scores.jsonl", scored)
+    return {name: folder / name for name in ("filtered", "candidate_scores")}
 
 
 def selected(task: StageContext) -> dict[str, list[int]]:
@@ -92,7 +92,7 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has_or_is_an_error(tmp_path: 
     _select(task)
     assert selected(task) == {"a": [1, 0], "b": [0]}
     task.inputs["on_shortage"] = "error"  # type: ignore[index]
-    with pytest.raises(UserError, match=r"^fact b has 1 inverted facts that can be measured, fewer than .*k=2; say"):
+    with pytest.raises(UserError, match=r"^fact b has 1 inverted facts that can be measured, fewer than .*k=2; set"):
         _select(task)
 
 
@@ -102,7 +102,7 @@ def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path
     write_lines(
         tmp_path / "before" / "selected.jsonl", [{"fact": "a", "positions": [1]}, {"fact": "b", "positions": [0]}]
     )
-    task = work(tmp_path, needs={**needs, "before": tmp_path / "before"}, k=1)
+    task = work(tmp_path, needs={**needs, "previous": tmp_path / "before"}, k=1)
     assert [row["answer"] for row in _select(task)] == ["a 1", "a 3", "b 0"]
     assert selected(task) == {"a": [1, 3], "b": [0]}
 

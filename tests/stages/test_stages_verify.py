@@ -27,17 +27,17 @@ ROWS = [
 @pytest.fixture
 def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
     """The finished task of scoring some candidates."""
-    for folder in ("score", "verify", "model", "inverted"):
+    for folder in ("score", "verify", "model", "filtered"):
         (tmp_path / folder).mkdir()
     save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-    write_lines(tmp_path / "inverted" / "inverted.jsonl", ROWS)
+    write_lines(tmp_path / "filtered" / "inverted.jsonl", ROWS)
     node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "stride": 2}
     task = StageContext(
         stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
         settings={
             "memo": component_config(node), "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
         },
-        inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "inverted")},
+        inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},
     )  # fmt: skip
     score.run(task)
     return task
@@ -64,7 +64,7 @@ def test_windows_are_done_again_and_agree(scored: StageContext) -> None:
     assert len({(row["fact"], row["position"], row["window"]) for row in rows}) == 15
     assert all(row["stored"] == row["plain"] for row in rows)
     assert task.manifest_entries() == {
-        "notes": [f"15 of {total} windows done again one by one, 0 of their scores differ"]
+        "notes": [f"15 of {total} windows recomputed one by one, 0 of their scores differ"]
     }
 
 
@@ -94,8 +94,8 @@ def test_a_score_that_differs_is_told(scored: StageContext) -> None:
     spoil(scored)
     with pytest.raises(
         UserError,
-        match=r"windows done again one by one, 1 of their scores differ \(most: fact Bo, candidate 0, window 1: 0\.\d+ "
-        r"stored, 0\.\d+ by the plain loop\); these scores cannot be trusted: .* memo\.verify=0 goes on",
+        match=r"windows recomputed one by one, 1 of their scores differ \(most: fact Bo, candidate 0, window 1: 0\.\d+ "
+        r"stored, 0\.\d+ by the plain loop\); these scores cannot be trusted: .* memo\.verify=0 skips",
     ):
         check(scored, 10_000)
 

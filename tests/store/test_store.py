@@ -556,7 +556,7 @@ def sealed(store: Store, monkeypatch) -> Path:
     (folder / "result.txt").write_text("whole")
     (folder / "resume").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_name", lambda *_: None)
+        patch.setattr(Store, "_publish", lambda *_: None)
         store.finish(artifact(), {"seconds": 1.0})
     assert store.find(artifact()) is None
     return folder

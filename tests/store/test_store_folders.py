@@ -32,7 +32,7 @@ def test_a_folder_below_a_file_or_a_link_that_leads_nowhere_is_impossible(tmp_pa
 
 @pytest.mark.parametrize("name", ["x" * 256, "語" * 86, "a/" + "y" * 300 + "/b", "/".join(["z" * 200] * 20)])
 def test_names_and_paths_that_are_too_long_are_impossible(tmp_path: Path, name: str) -> None:
-    assert why_impossible(tmp_path / name) == "names may have 255 bytes and paths 3800"
+    assert why_impossible(tmp_path / name) == "names may have at most 255 bytes and paths 3800"
     assert why_impossible(tmp_path / ("x" * 255)) is None
 
 

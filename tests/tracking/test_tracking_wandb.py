@@ -91,7 +91,7 @@ def test_online_without_a_key_is_refused_before_anything(monkeypatch: pytest.Mon
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(
-        UserError, match=r"^logger\.mode=online needs a W&B key: run `wandb login`, or say logger.mode=offline$"
+        UserError, match=r"^logger\.mode=online needs a W&B key: run `wandb login`, or set logger.mode=offline$"
     ):
         wandb(tmp_path, "online")
 
@@ -149,7 +149,7 @@ def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
 
 def test_online_said_outright_is_an_error_where_no_server_answers(server: Server, tmp_path: Path) -> None:
     server.close()
-    with pytest.raises(UserError, match=rf"^W&B at {server.url} does not answer \(.*\); say logger.mode=offline$"):
+    with pytest.raises(UserError, match=rf"^W&B at {server.url} does not answer \(.*\); set logger.mode=offline$"):
         wandb(tmp_path, "online")
 
 

@@ -355,7 +355,7 @@ def test_a_damaged_checkpoint_is_seen(interrupted: Path, tmp_path: Path, damage:
 
 def test_a_file_of_another_program_is_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(3), "global_step": 3}, tmp_path / "last.ckpt")
-    with pytest.raises(CheckpointError, match=re.escape("it lacks epoch, loops, lr_schedulers, optimizer_states")):
+    with pytest.raises(CheckpointError, match=re.escape("it is missing epoch, loops, lr_schedulers, optimizer_states")):
         checkpoint_step(tmp_path / "last.ckpt")
     torch.save([1, 2], tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError):

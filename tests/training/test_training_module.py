@@ -71,7 +71,9 @@ def test_what_differs_by_rounding_alone_is_the_same_again_on_the_grid() -> None:
 
 
 def test_unknown_schedule_is_named() -> None:
-    with pytest.raises(UserError, match=r"optim.schedule must be linear or constant, given: cosine"):
+    with pytest.raises(
+        UserError, match=r"^optim.schedule=cosine is invalid: expected one of linear, constant. Did you mean linear\?$"
+    ):
         schedule_factor(optim(schedule="cosine"), 5)
 
 

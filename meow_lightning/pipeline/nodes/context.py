@@ -1,4 +1,4 @@
-"""What every node of the graph reads: a run's options, the components they name, digests of the dataset's content."""
+"""Context of every node of the graph: a run's options, the components they name, digests of the dataset's content."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ RUNTIME_ARGUMENTS = (
 
 @lru_cache(maxsize=8)
 def _dataset(node: str, allow: tuple[str, ...], limit: int | None) -> tuple[Dataset, str]:
-    whole = instantiate(json.loads(node), allow=allow)
-    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
+    full = instantiate(json.loads(node), allow=allow)
+    dataset: Dataset = full if limit is None else LimitedDataset(dataset=full, limit=limit)
     return dataset, fingerprint(dataset)
 
 
@@ -53,7 +53,7 @@ def _dataset_key(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int 
 
 
 def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
-    """Read the dataset of some options, cut to their ``limit``, with the digest of its content; read once a process."""
+    """Read the dataset of some options, cut to ``limit``, and the digest of its content; read once per process."""
     return _dataset(*_dataset_key(options))
 
 
@@ -62,13 +62,13 @@ class Repetition:
     """How a method unlearns in rounds: ``method.rounds``, resolved for the run's model.
 
     Attributes:
-        count: Most rounds.
-        memorized_above: A fact whose score is above it is still memorized.
+        count: Maximum number of rounds.
+        memorized_above: Facts with a score above this threshold are still memorized.
         cut_unit: Unit that the rounds cut answers by; ``None`` to cut them as ``memo`` does.
-        requery: Facts that a later round asks about: the memorized ones or all.
-        candidates: Candidates per fact and round; ``None`` for as many as ``inversion`` says.
-        k: New candidates that a later round trains on, per fact.
-        max_requests: Most questions in all rounds; ``None`` for no bound.
+        requery: Facts to request again in later rounds: ``memorized`` or ``all``.
+        candidates: Candidates per fact and round; ``None`` for ``inversion.candidates``.
+        k: Number of new candidates per fact that a later round trains on.
+        max_requests: Maximum number of requests in all rounds; ``None`` for no limit.
     """
 
     count: int
@@ -82,7 +82,7 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
-    """A run's options after their checks, and what the nodes need of them.
+    """The checked options of a run, and the components that they name.
 
     Attributes:
         options: Resolved options.
@@ -92,7 +92,7 @@ class BuildContext:
         roles: Models that are provided.
         writer: The class of the source of inverted facts; ``None`` for a method without inverted facts.
         repetition: How the method unlearns in rounds; ``None`` for a method that does not.
-        inputs: What every artifact carries along without being keyed by it.
+        inputs: Runtime inputs of every artifact, not part of its key.
     """
 
     options: Mapping[str, Any]
@@ -106,7 +106,7 @@ class BuildContext:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> BuildContext:
-        """Check the options of a run and instantiate what they name, short of any work.
+        """Check the options of a run and load the components that they name.
 
         Raises:
             UserError: An option is invalid.
@@ -143,17 +143,17 @@ class BuildContext:
 
     @property
     def protocol(self) -> str:
-        """Evaluation protocol that the run's numbers follow."""
+        """Evaluation protocol of the run's metrics."""
         return str(self.options["evaluation"]["protocol"])
 
     @property
     def selection_fraction(self) -> float:
-        """Share of every evaluation set that chooses a checkpoint and counts in no number."""
+        """Share of every evaluation set that is held out to select a checkpoint."""
         return float(self.options["evaluation"]["selection_fraction"])
 
     @property
     def retain_predictions(self) -> str | None:
-        """Published log that replaces the retain model."""
+        """Path of the log whose predictions replace the retain model's; ``None`` for none."""
         return self.roles.retain_predictions
 
     @property
@@ -189,11 +189,11 @@ class BuildContext:
         )  # fmt: skip
 
     def facts_digest(self, split: str, *fields: str) -> str:
-        """Digest what a stage reads of a split: the given fields of every fact, or all of them."""
+        """Digest the given fields of every fact of a split; without fields, all of them."""
         return digest_of(self.dataset.facts(split), fields)
 
     def stream_digest(self, rows: int, seed: int) -> str:
-        """Digest a stretch of the dataset's pretraining stream; computed once for all runs of a sweep."""
+        """Digest some rows of the dataset's pretraining stream; computed once for all runs of a sweep."""
         return _stream_digest(*_dataset_key(self.options), rows, seed)
 
     def evaluation_digests(self) -> dict[str, str]:
@@ -206,8 +206,8 @@ class BuildContext:
         """Check that a measure can cut some answers of every fact to forget.
 
         Args:
-            kind: What the answers are.
-            answers: The answers of a fact.
+            kind: Kind of the answers.
+            answers: Returns the answers of a fact.
             memo: Configuration of the measure; ``None`` for the run's own.
 
         Raises:
@@ -220,7 +220,7 @@ class BuildContext:
 
 
 def _writer(node: Mapping[str, Any], allow: Sequence[str]) -> type[Writer]:
-    """Check the options of a source of inverted facts, files that it reads included."""
+    """Check the options of a source of inverted facts, including the files that it reads."""
     check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
     writer: type[Writer] = check_call("inversion", node, allow=allow, **dict.fromkeys(RUNTIME_ARGUMENTS))
     instantiate(node, allow=allow, **(dict.fromkeys(RUNTIME_ARGUMENTS) if writer.runs_locally else {}))
@@ -233,7 +233,9 @@ def _repetition(options: Mapping[str, Any], method: type[BaseMethod]) -> Repetit
     if node is None:
         return None
     if "inverted" not in method.streams:
-        raise UserError(f"method.rounds asks for inverted facts, and method={options['method']['name']} trains on none")
+        raise UserError(
+            f"method.rounds needs inverted facts, but method={options['method']['name']} trains on none; leave it out"
+        )
     check_numbers(node["memorized_above"], "method.rounds.memorized_above", float)
     threshold = value_for_model(node["memorized_above"], "method.rounds.memorized_above", options["model"]["name"])
     return Repetition(

@@ -1,11 +1,11 @@
-"""The node of the numbers: the evaluation protocol, and what stands in for a missing retain model."""
+"""The node `evaluate`: metrics under an evaluation protocol, and the log that may replace the retain model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
@@ -17,20 +17,18 @@ from meow_lightning.store.integrity import digest as file_digest
 
 
 def check_evaluation(ctx: BuildContext) -> None:
-    """Check that the protocol fits the other options, and read the log that stands in for the retain model.
+    """Check that the protocol fits the other options, and read the log that replaces the retain model.
 
     Raises:
-        UserError: An option does not fit, or the log does not hold the predictions needed.
+        UserError: An option does not fit, or the log does not contain the expected predictions.
     """
     check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
     if ctx.protocol == "tofu":
         check_tags(ctx.options["model"]["prompt"]["template"])
     mean = ctx.options["evaluation"]["truth_ratio_mean"]
     if ctx.protocol == "open_unlearning" and mean != "geometric":
-        raise UserError(
-            f"evaluation.truth_ratio_mean={mean}: open-unlearning takes the geometric mean; leave it out, or say "
-            "evaluation.protocol=none"
-        )
+        means = "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
+        raise invalid_option("evaluation.truth_ratio_mean", mean, means, did_you_mean="geometric")
     if ctx.retain_predictions is not None:
         facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]
@@ -38,11 +36,11 @@ def check_evaluation(ctx: BuildContext) -> None:
 
 
 def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
-    """Compute the numbers of all roles."""
+    """Compute the metrics of all roles."""
     settings: dict[str, Any] = {
         name: ctx.options["evaluation"][name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")
     }
-    # A kept fact may state a forgotten value, which then is no secret.
+    # A kept fact may state a forgotten value, which is then not a secret.
     settings["kept"] = ctx.facts_digest("retain", "answer", "alternatives", "phrasings")
     if ctx.protocol != OWN_PROTOCOL:
         settings["protocol"] = ctx.protocol

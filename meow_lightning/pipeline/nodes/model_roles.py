@@ -1,15 +1,15 @@
-"""The models that a run is provided with, by role, and those it makes itself: base, target and retain."""
+"""Sources of a run's models by role: base, target and retain are provided, or trained by the run itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from meow_lightning.config.schema import ReleasedCheckpoints
 from meow_lightning.config.validation import check_types
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
 from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
@@ -26,7 +26,7 @@ class ProvidedModel:
         weights: Source of its weights.
         tokenizer: Source of its tokenizer, often the same.
         key: Identity of both in a key.
-        released: Whether others published it for this dataset.
+        released: Whether it is a published checkpoint for this dataset.
     """
 
     weights: Source
@@ -36,27 +36,27 @@ class ProvidedModel:
 
 
 class Roles:
-    """The provided models of a run by role, ``None`` for a role whose model is made here.
+    """The provided models of a run by role, ``None`` for a role whose model is trained here.
 
     Args:
         options: Resolved options of the run.
 
     Raises:
-        UserError: A source is invalid, two roles have the same weights, or there is no way to a target model.
+        UserError: A source is invalid, two roles have the same weights, or no target model can be obtained.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options, self.model = options, options["model"]
-        self.base = self._given("base", self.model["base"])
+        self.base = self._provided("base", self.model["base"])
         self.target = self._role("target")
         self.retain_predictions: str | None = options["evaluation"]["retain_predictions"]
-        unwanted = self.model["retain"] == NONE or self.retain_predictions is not None
-        self.retain = None if unwanted else self._role("retain")
+        disabled = self.model["retain"] == NONE or self.retain_predictions is not None
+        self.retain = None if disabled else self._role("retain")
         if self.target is None and not self._can_finetune:
             name = self.model["name"]
             raise UserError(
-                f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one that "
-                "learns them here); a hub id such as owner/name@revision does as well"
+                f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one to "
+                "fine-tune on them here); a hub id such as owner/name@revision works as well"
             )
 
         self._check_apart()
@@ -66,15 +66,15 @@ class Roles:
         target, base, retain = self.target, self.base, self.retain
         if base is not None and target is not None and self._has_target_weights(base):
             raise UserError(
-                f"model.base={base.weights} holds the same weights as model.target={target.weights}: whatever is "
-                "fine-tuned from it knows the facts; give the model as it was before it learned them, or leave "
-                "model.base out"
+                f"model.base={base.weights} holds the same weights as model.target={target.weights}: a model "
+                "fine-tuned from it already knows the facts; set model.base to the model before it learned them, or "
+                "leave model.base out"
             )
         if retain is not None and target is not None and not retain.released and self._has_target_weights(retain):
             raise UserError(
                 f"model.retain={retain.weights} holds the same weights as model.target={target.weights}: forget "
-                "quality would compare the model with itself; give a model that never saw the forget set, or say "
-                "model.retain=none"
+                "quality would compare the model with itself; set model.retain to a model that never saw the forget "
+                "set, or model.retain=none"
             )
 
     def _has_target_weights(self, other: ProvidedModel) -> bool:
@@ -82,70 +82,75 @@ class Roles:
         if self.target is None:
             return False
         memory = Path(self.options["store"]) / ".digests.json"
-        one, two = (weights_identity(each.weights, memory=memory) for each in (self.target, other))
-        return one == two
+        other_weights, target_weights = (weights_identity(each.weights, memory=memory) for each in (other, self.target))
+        return other_weights == target_weights
 
     @property
     def _can_finetune(self) -> bool:
-        """Whether a base can be fine-tuned: a provided one or one made here."""
+        """Whether a base can be fine-tuned: a provided one or one trained here."""
         return self.base is not None or self.model["architecture"] is not None
 
     @property
     def retain_missing_reason(self) -> str | None:
-        """Why the run has no retain model; ``None`` where it has one or makes one."""
+        """Why the run has no retain model; ``None`` if it has one or trains one."""
         if self.retain_predictions is not None:
-            return "a log stands in for the retain model (evaluation.retain_predictions), and holds no such number"
+            return "a log replaces the retain model (evaluation.retain_predictions) and does not contain this metric"
         if self.model["retain"] == NONE:
             return "there is no retain model (model.retain=none)"
         if self.retain is None and not self._can_finetune:
             return (
-                "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never "
+                "there is no retain model: only model.target is provided; set model.retain=FOLDER (a model that never "
                 "saw the forget set) or model.base=FOLDER to fine-tune one here"
             )
         return None
 
     def notes(self) -> list[str]:
-        """Notes on these models for readers of the numbers."""
+        """List notes on these models for readers of the report."""
         if self.retain_predictions is not None:
             return [
-                f"The log {self.retain_predictions} stands in for the retain model: forget quality compares their "
-                "recipes too."
+                f"The log {self.retain_predictions} replaces the retain model: forget quality also "
+                "compares their training recipes."
             ]
         if self.retain_missing_reason is not None or (self.target is None and self.retain is None):
             return []
         if self.retain is not None and self._has_target_weights(self.retain):
             return [
-                f"The published retain model {self.retain.weights} holds the target model's own weights: it knows what "
-                "is to be forgotten, and forget quality compares the target model with itself and means nothing; say "
-                "model.retain=null to fine-tune one here."
+                f"The published retain model {self.retain.weights} has the same weights as the target model, so "
+                "forget quality compares the target model with itself and is meaningless; set model.retain=null to "
+                "fine-tune a retain model here."
             ]
-        here = "was fine-tuned here"
-        target, retain = (here if given is None else f"is {given.weights}" for given in (self.target, self.retain))
+        target, retain = (
+            "was fine-tuned here" if provided is None else f"is {provided.weights}"
+            for provided in (self.target, self.retain)
+        )
         if self.target is not None and self.retain is not None and self.target.released:
-            owners = {given.weights.repository.partition("/")[0] for given in (self.target, self.retain)}
+            owners = {provided.weights.repository.partition("/")[0] for provided in (self.target, self.retain)}
             if len(owners) == 1:
                 return []
-        return [f"The target model {target}, the retain model {retain}: forget quality compares their recipes too."]
+        return [
+            f"The target model {target}, the retain model {retain}: forget quality also compares their training "
+            "recipes."
+        ]
 
     def _role(self, role: Role) -> ProvidedModel | None:
         text = self.model[role]
         if text != RELEASED:
-            return self._given(role, text)
+            return self._provided(role, text)
         dataset = self.options["dataset"]
         entry = self.model["released_checkpoints"].get(dataset["name"]) or {}
         check_types(f"model.released_checkpoints.{dataset['name']}", entry, ReleasedCheckpoints)
         listed = entry.get(role)
         if isinstance(listed, Mapping):
             listed = listed.get(dataset.get("split"))
-        given = self._given(role, listed)
-        return given and ProvidedModel(given.weights, given.tokenizer, given.key, released=True)
+        model = self._provided(role, listed)
+        return model and replace(model, released=True)
 
     def teacher(self) -> ProvidedModel:
         """Locate the language model that ``inversion.model`` names, with its own tokenizer."""
         weights = pin_revision(parse("inversion.model", self.options["inversion"]["model"], words=()))
         return self._named(weights, weights)
 
-    def _given(self, role: Role, text: str | None) -> ProvidedModel | None:
+    def _provided(self, role: Role, text: str | None) -> ProvidedModel | None:
         if text is None:
             return None
         words = (*{"base": (), "target": (RELEASED,), "retain": (RELEASED, NONE)}[role], "null")
@@ -155,13 +160,13 @@ class Roles:
 
     def _named(self, weights: Source, tokenizer: Source) -> ProvidedModel:
         memory = Path(self.options["store"]) / ".digests.json"
-        whole = identity(weights, memory=memory)
+        weights_key = identity(weights, memory=memory)
         same = tokenizer == weights
-        key = {"weights": whole, "tokenizer": whole if same else identity(tokenizer, memory=memory)}
+        key = {"weights": weights_key, "tokenizer": weights_key if same else identity(tokenizer, memory=memory)}
         return ProvidedModel(weights, tokenizer, key, released=False)
 
     def _tokenizer(self, weights: Source) -> Source:
-        """Choose the tokenizer: the model's own where it has one. What a repository holds is known once fetched."""
+        """Choose the tokenizer: the model's own if it has one; a repository's content is known once it is fetched."""
         text, own = self.model["tokenizer"], weights.folder
         if text is None:
             return weights
@@ -184,18 +189,20 @@ def check_model(model: Mapping[str, Any]) -> None:
     architecture = model["architecture"]
     if architecture is not None:
         if not isinstance(architecture, Mapping) or "_target_" not in architecture:
-            raise UserError("model.architecture needs a _target_: the function that makes the model")
+            raise UserError("model.architecture needs a _target_, the function that builds the model")
         if model["tokenizer"] is not None:
             raise UserError(
-                f"model.tokenizer={model['tokenizer']} serves a given model, and model={model['name']} is made here"
+                f"model.tokenizer={model['tokenizer']} needs a provided model, but model={model['name']} is trained "
+                "from scratch with its own tokenizer; leave model.tokenizer out"
             )
         template = model["prompt"]["template"]
         if model["target"] is None and template in ("chat", "auto"):
-            raise UserError(
-                f"model.prompt.template={template} needs a tokenizer that brings a chat template, and model="
-                f"{model['name']} makes its own; say a text with {{question}} once"
+            expected = (
+                f"a text with {{question}} once, since the tokenizer of model={model['name']} has no chat template"
             )
+            raise invalid_option("model.prompt.template", template, expected)
     template = model["prompt"]["template"]
     if template not in ("chat", "auto") and template.count("{question}") != 1:
-        raise UserError(f"model.prompt.template={template!r} must hold {{question}} exactly once, or be chat or auto")
+        expected = "a text with {question} exactly once, chat or auto"
+        raise invalid_option("model.prompt.template", repr(template), expected)
     check_choice("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))

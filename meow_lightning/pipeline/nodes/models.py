@@ -1,4 +1,4 @@
-"""Nodes of the models that know the facts, or never saw them: base, target and retain; and of a teacher."""
+"""Nodes of the models before unlearning (base, target and retain) and of the teacher."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class InitialModels:
     """The models before unlearning.
 
     Attributes:
-        base: The model before it learns any fact; ``None`` where none is fine-tuned here.
+        base: The model before it learns any fact; ``None`` if no model is fine-tuned here.
         target: The model that knows the facts.
-        retain: The model that never saw the forget set; ``None`` where there is none.
+        retain: The model that never saw the forget set; ``None`` for a run without one.
     """
 
     base: Artifact | None
@@ -60,11 +60,11 @@ def provided_model(
 ) -> Artifact:  # fmt: skip
     """Describe a model that exists already; the stage checks its files and links them."""
     settings = {"given": provided.key, "prompt": prompt}
-    places = {
+    sources = {
         "option": provided.weights.option, "weights": str(provided.weights), "tokenizer": str(provided.tokenizer),
     }  # fmt: skip
     # Links to weights hold no text of any dataset, and other users may link the same model in the same store.
-    return ctx.artifact("finetune", label, settings, {}, given=places, private=False)
+    return ctx.artifact("finetune", label, settings, {}, given=sources, private=False)
 
 
 def teacher_model(ctx: BuildContext) -> Artifact:
@@ -88,10 +88,10 @@ def base_model(ctx: BuildContext) -> Artifact:
 
 
 def finetuned_model(ctx: BuildContext, label: str, splits: Sequence[str], base: Artifact) -> Artifact:
-    """Fine-tune the base on some splits; where they hold no facts, this is the base itself."""
+    """Fine-tune the base on some splits; if they contain no facts, return the base itself."""
     model = ctx.options["model"]
     splits = [*splits, *model["finetune"]["also"]]
-    rows = [[getattr(fact, field) for field in TRAINED_FIELDS] for each in splits for fact in ctx.dataset.facts(each)]
+    rows = [[getattr(fact, field) for field in TRAINED_FIELDS] for split in splits for fact in ctx.dataset.facts(split)]
     if not rows:
         return base
     recipe = recipe_for_rows(without_key(model["finetune"], "also"), len(rows))

@@ -20,19 +20,19 @@ def predict(ctx: BuildContext, role: str, model: Artifact) -> Artifact:
 
 
 def predict_under_own_protocol(
-    ctx: BuildContext, label: str, model: Artifact, sets: Collection[str], *, before: Artifact | None = None
+    ctx: BuildContext, label: str, model: Artifact, sets: Collection[str], *, previous: Artifact | None = None
 ) -> Artifact:
-    """Run a model on some evaluation sets under our own protocol, whatever protocol the run's numbers follow.
+    """Run a model on some evaluation sets under our own protocol, regardless of ``evaluation.protocol``.
 
     Args:
         ctx: The run.
-        label: Whose predictions these are.
+        label: Role of the model.
         model: The model to run.
         sets: Names of the sets.
-        before: Predictions of the round before, taken over where the model is the same.
+        previous: Predictions of the previous round, carried over if the model is the same.
     """
     evaluation = {**ctx.options["evaluation"], "protocol": OWN_PROTOCOL}
-    return _predict(ctx, label, model, evaluation, sets, {"before": before} if before else {})
+    return _predict(ctx, label, model, evaluation, sets, {"previous": previous} if previous else {})
 
 
 def _predict(

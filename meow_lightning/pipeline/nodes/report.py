@@ -1,4 +1,4 @@
-"""The node of the report: the options it shows, and the notes that a reader of the numbers needs."""
+"""The node `report`: the options that the report shows, and its notes on the numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
 
 
 def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
-    """The options that determine the numbers, with the hyperparameters that unlearning used."""
+    """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
     shown = {name: ctx.options[name] for name in SHOWN}
     if ctx.writer is not None:
         hidden = {*ctx.writer.unkeyed_options} - {"path", "model"}
@@ -48,7 +48,7 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
             **shown["method"],
             "rounds": {**shown["method"]["rounds"], "memorized_above": ctx.repetition.memorized_above},
         }  # fmt: skip
-    shown["memo"] = without_key(shown["memo"], "verify")  # it changes no number
+    shown["memo"] = without_key(shown["memo"], "verify")  # does not change any number
     shown["optim"] = {
         **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
         **training_overrides(shown["optim"]),
@@ -59,13 +59,13 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
 
 def _toy_note(ctx: BuildContext) -> list[str]:
     toy = ctx.options["model"]["architecture"] is not None and not ctx.dataset.public
-    return ["No model was given (model.target= or model.base=): a toy was made here and taught the facts."] * toy
+    return ["No model was provided (model.target= or model.base=): a toy model was trained on the facts here."] * toy
 
 
 def _measure_note(ctx: BuildContext) -> list[str]:
     name = ctx.options["memo"]["name"]
     other = not isinstance(ctx.measure, Profile)
-    return [f"Memorisation is measured as {name.upper()} (memo={name}), where it says MEMO."] * other
+    return [f"Memorization is measured with {name.upper()} (memo={name}) wherever this report says MEMO."] * other
 
 
 def _answer_prefix_note(ctx: BuildContext) -> list[str]:
@@ -73,8 +73,8 @@ def _answer_prefix_note(ctx: BuildContext) -> list[str]:
     if ctx.retain_predictions is None or ctx.protocol == "tofu" or not words:
         return []
     return [
-        f"The retain model's log may count the words {words!r} as answer, as TOFU's code does, and the models here "
-        "do not: evaluation.protocol=tofu scores them alike."
+        f"The retain model's log may count the words {words!r} as part of the answer, as TOFU's code does, but the "
+        "models here do not: evaluation.protocol=tofu scores both alike."
     ]
 
 
@@ -83,8 +83,8 @@ def _selection_note(ctx: BuildContext) -> list[str]:
     if not share:
         return []
     sets = {name: len(counted_rows(ctx.protocol, facts)) for name, facts in ctx.dataset.evaluation().items()}
-    left = ", ".join(f"{name} {n - len(held_out(name, n, share))} of {n}" for name, n in sets.items())
+    remaining = ", ".join(f"{name} {n - len(held_out(name, n, share))} of {n}" for name, n in sets.items())
     return [
-        f"Questions set aside to choose an epoch (evaluation.selection_fraction={share}) count in no number; "
-        f"left: {left}."
+        f"Questions held out to select an epoch (evaluation.selection_fraction={share}) count in no metric; "
+        f"remaining: {remaining}."
     ]

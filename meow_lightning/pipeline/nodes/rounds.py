@@ -1,12 +1,12 @@
 """The rounds of a method that trains on inverted facts: propose, filter, score, unlearn; and again where it repeats.
 
-All rounds are planned beforehand, so that keys, plans and stores work as for any other run. A round without new facts
-costs nothing: it takes over the model of the round before, with its scores and predictions.
+All rounds are in the graph from the start, so keys, plans and stores work as for any other run. A round without new
+facts costs nothing: it carries over the previous round's model, scores and predictions.
 """
 
 from __future__ import annotations
 
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import BuildContext, Repetition
@@ -38,29 +38,38 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], before: list[Round]) -> Round:
-    again, former, number = ctx.repetition, before[-1] if before else None, len(before) + 1
-    last = again is None or number == again.count
-    label = f"round {number}" if again else ""
+def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], earlier: list[Round]) -> Round:
+    repetition, previous, number = ctx.repetition, earlier[-1] if earlier else None, len(earlier) + 1
+    last = repetition is None or number == repetition.count
+    label = f"round {number}" if repetition else ""
     name = "unlearned" if last else label
-    proposed = propose(ctx, label, writer, former)
-    filtered = filter_replies(ctx, label, proposed, former)
+    proposed = propose(ctx, label, writer, previous)
+    filtered = filter_replies(ctx, label, proposed, previous)
     candidate_scores = score_candidates(
-        ctx, f"target candidates {label}".strip(), models.target, filtered, known=former.filtered if former else None
+        ctx,
+        f"target candidates {label}".strip(),
+        models.target,
+        filtered,
+        previous=previous.filtered if previous else None,
     )
-    selection = {"inverted": filtered, "candidates": candidate_scores}
-    if former is not None:
-        selection["before"] = former.unlearned
+    selection = {"filtered": filtered, "candidate_scores": candidate_scores}
+    if previous is not None:
+        selection["previous"] = previous.unlearned
     unlearned = unlearn(ctx, name, models, selection)
     scores = verification = predictions = None
-    if again is not None:
+    if repetition is not None:
         scores = score_answers(
-            ctx, f"{name} held", unlearned, cut_unit=again.cut_unit, before=former.scores if former else None
+            ctx,
+            f"{name} memorization",
+            unlearned,
+            cut_unit=repetition.cut_unit,
+            previous=previous.scores if previous else None,
         )
         verification = verify(ctx, scores)
     if not last:
-        earlier = former.predictions if former else None
-        predictions = predict_under_own_protocol(ctx, name, unlearned, ("forget",), before=earlier)
+        predictions = predict_under_own_protocol(
+            ctx, name, unlearned, ("forget",), previous=previous.predictions if previous else None
+        )
     return Round(
         proposed=proposed, filtered=filtered, candidate_scores=candidate_scores, unlearned=unlearned, scores=scores,
         verification=verification, predictions=predictions,
@@ -77,48 +86,41 @@ def _check_select(ctx: BuildContext) -> None:
     check_choice("method.select.rows", select["rows"], ("selected", "official"))
     option, candidates = _candidates(ctx)
     if candidates is not None and select["k"] > candidates:
-        raise UserError(
-            f"method.select.k={select['k']} inverted facts are to be picked, but {option}={candidates} are "
-            f"written per fact; give k <= {candidates} or more candidates"
-        )
+        expected = f"at most the number of candidates per fact, {option}={candidates}"
+        raise invalid_option("method.select.k", select["k"], expected, did_you_mean=candidates)
 
 
 def _candidates(ctx: BuildContext) -> tuple[str, int | None]:
-    """The option that sets the number of candidates per fact, and its value."""
+    """Return the option that sets the number of candidates per fact, and its value."""
     if ctx.repetition is not None and ctx.repetition.candidates:
         return "method.rounds.candidates", ctx.repetition.candidates
     return "inversion.candidates", ctx.options["inversion"].get("candidates")
 
 
-def _check_repetition(ctx: BuildContext, again: Repetition, writer: type[Writer]) -> None:
+def _check_repetition(ctx: BuildContext, repetition: Repetition, writer: type[Writer]) -> None:
     """Check how the method repeats against the measure, the dataset, the selection and the source of inverted facts."""
     memo = ctx.options["memo"]
-    if again.cut_unit is not None and "cut_unit" not in memo:
-        raise UserError(
-            f"method.rounds.cut_unit={again.cut_unit} is for MEMO, and memo={memo['name']} counts in tokens; say null"
-        )  # fmt: skip
-    if again.cut_unit is not None:
-        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=by_unit(memo, again.cut_unit))
+    if repetition.cut_unit is not None and "cut_unit" not in memo:
+        expected = f"null, since memo={memo['name']} counts in tokens"
+        raise invalid_option("method.rounds.cut_unit", repetition.cut_unit, expected, did_you_mean="null")
+    if repetition.cut_unit is not None:
+        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=by_unit(memo, repetition.cut_unit))
     facts = len(ctx.dataset.facts("forget"))
-    if again.max_requests is not None and again.max_requests < facts:
+    if repetition.max_requests is not None and repetition.max_requests < facts:
+        expected = f"at least {facts}, one request per fact"
+        raise invalid_option("method.rounds.max_requests", repetition.max_requests, expected, did_you_mean=facts)
+    if ctx.options["method"]["select"]["rows"] == "official" and repetition.count > 1:
         raise UserError(
-            f"method.rounds.max_requests={again.max_requests} cannot ask about each of the {facts} facts once; "
-            f"give {facts} or more"
+            "method.select.rows=official trains at most four rows per fact, so the inverted facts of later rounds "
+            "would not be trained; set method.select.rows=selected or method.rounds.count=1"
         )
-    if ctx.options["method"]["select"]["rows"] == "official" and again.count > 1:
+    if not writer.can_retry and repetition.count > 1:
         raise UserError(
-            "method.select.rows=official trains four rows of a fact at most, so what a loop adds would not be "
-            "trained; say method.select.rows=selected or method.rounds.count=1"
-        )
-    if not writer.can_retry and again.count > 1:
-        raise UserError(
-            f"method={ctx.method_name} asks for further inverted facts, and inversion="
-            f"{ctx.options['inversion']['name']} has nothing more to say; say inversion=rules, local or endpoint, or "
+            f"method={ctx.method_name} requests further inverted facts in later rounds, but inversion="
+            f"{ctx.options['inversion']['name']} cannot write more; set inversion=rules, local or endpoint, or "
             "method=meow"
         )
-    _, candidates = _candidates(ctx)
-    if candidates is not None and again.k > candidates:
-        raise UserError(
-            f"method.rounds.k={again.k} inverted facts are to be picked in a round, and {candidates} are written in "
-            f"it; give k <= {candidates} or more candidates"
-        )
+    option, candidates = _candidates(ctx)
+    if candidates is not None and repetition.k > candidates:
+        expected = f"at most the number of candidates per fact and round, {option}={candidates}"
+        raise invalid_option("method.rounds.k", repetition.k, expected, did_you_mean=candidates)

@@ -1,4 +1,4 @@
-"""Nodes that measure memorization, and those that compute some of the windows again."""
+"""Nodes that measure memorization, and nodes that verify some of the scored windows."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from meow_lightning.store.artifact import Artifact
 
 
 def score_answers(
-    ctx: BuildContext, label: str, model: Artifact, *, cut_unit: str | None = None, before: Artifact | None = None
+    ctx: BuildContext, label: str, model: Artifact, *, cut_unit: str | None = None, previous: Artifact | None = None
 ) -> Artifact:
     """Score the true answers of the facts to forget.
 
     Args:
         ctx: The run.
-        label: Whose scores these are.
+        label: Label of the scores.
         model: The model to score.
-        cut_unit: Cut after every such unit; ``None`` to cut as ``memo`` says.
-        before: Scores of the round before, taken over where the model is the same.
+        cut_unit: Cut after every such unit; ``None`` for ``memo.cut_unit`` and ``memo.stride``.
+        previous: Scores of the previous round, carried over if the model is the same.
     """
     settings = {**_settings(ctx, cut_unit), "facts": ctx.facts_digest("forget", "id", "question", "answer")}
-    return ctx.artifact("score", label, settings, {"model": model, **({"before": before} if before else {})})
+    return ctx.artifact("score", label, settings, {"model": model, **({"previous": previous} if previous else {})})
 
 
 def score_candidates(
-    ctx: BuildContext, label: str, model: Artifact, filtered: Artifact, *, known: Artifact | None
+    ctx: BuildContext, label: str, model: Artifact, filtered: Artifact, *, previous: Artifact | None
 ) -> Artifact:
     """Score the inverted facts that are new.
 
     Args:
         ctx: The run.
-        label: Whose scores these are.
+        label: Label of the scores.
         model: The model to score.
         filtered: The inverted facts.
-        known: Those of the round before, which have scores already.
+        previous: The inverted facts of the previous round, which have scores already.
     """
-    needs = {"model": model, "inverted": filtered, **({"known": known} if known else {})}
+    needs = {"model": model, "filtered": filtered, **({"previous_filtered": previous} if previous else {})}
     return ctx.artifact("score", label, _settings(ctx, None), needs)
 
 
 def verify(ctx: BuildContext, scores: Artifact) -> Artifact | None:
-    """Compute some windows of a score again; ``None`` where ``memo.verify`` asks for none."""
+    """Compute some windows of a score again; ``None`` if ``memo.verify`` is 0."""
     windows = ctx.options["memo"]["verify"]
     if not windows:
         return None

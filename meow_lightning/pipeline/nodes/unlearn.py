@@ -1,4 +1,4 @@
-"""The node of the unlearned model: its recipe, its selection of inverted facts, its choice of a checkpoint."""
+"""The node `unlearn`: the recipe, the selection of inverted facts and the selection of a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Recipe:
     """Hyperparameters of unlearning.
 
     Attributes:
-        values: By name.
-        origin: Where each number that a method may set comes from, by option.
+        values: Hyperparameters by name.
+        origin: Source of each value that a method may set, by option.
     """
 
     values: dict[str, Any]
@@ -34,7 +34,7 @@ class Recipe:
 
 
 def recipe_of(ctx: BuildContext) -> Recipe:
-    """Read the recipe: what ``optim`` says, and the method's own numbers where it says nothing."""
+    """Resolve the recipe: the values of ``optim``, and the method's own where ``optim`` sets none."""
     optim, model = ctx.options["optim"], ctx.options["model"]["name"]
     values = {name: optim[name] for name in OPTIM} | training_overrides(optim)
     origin = {}
@@ -54,10 +54,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
 
     Args:
         ctx: The run.
-        label: Whose model this is.
-        models: The models before.
-        selection: What inverted facts are selected from: ``inverted``, ``candidates`` and, from the second round on,
-            ``before``, the model of the round before; empty for a method without inverted facts.
+        label: Role of the model.
+        models: The models before unlearning.
+        selection: Results to select inverted facts from: ``filtered``, ``candidate_scores`` and, from the second
+            round on, ``previous``, the previous round's model; empty for a method without inverted facts.
     """
     settings: dict[str, Any] = {
         "method": component_config(ctx.options["method"]), "recipe": recipe_of(ctx).values, "seed": ctx.seed,
@@ -67,7 +67,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     inputs = {"reference": ctx.method.reference, "evaluation": ctx.options["evaluation"]}
     if selection:
         settings["select"] = dict(ctx.options["method"]["select"])
-        if "before" not in selection:  # too few inverted facts in the first round are an error, unless the run says so
+        if "previous" not in selection:  # too few inverted facts matter only in the first round
             inputs["on_shortage"] = ctx.options["inversion"]["on_shortage"]
         elif ctx.repetition is not None:
             settings["select"]["k"] = ctx.repetition.k
@@ -87,8 +87,8 @@ def check_streams(ctx: BuildContext) -> None:
     for name in ctx.method.streams:
         if name not in ("inverted", "idk") and not ctx.dataset.facts(name):
             raise UserError(
-                f"method={ctx.method_name} trains on the {name} set, and dataset={ctx.dataset.name} has none; give one "
-                "or choose a method that needs none, such as meow"
+                f"method={ctx.method_name} trains on the {name} set, but dataset={ctx.dataset.name} has none; provide "
+                "one, or choose a method that needs none, such as method=meow"
             )
 
 
@@ -102,33 +102,33 @@ def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
 
 
 def _rows_digest(ctx: BuildContext, stream: str) -> str:
-    """Digest what is trained of a stream."""
+    """Digest the rows of a stream."""
     if stream == "idk":
         return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed))
     return ctx.facts_digest(stream, *TRAINED_FIELDS)
 
 
 def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str, Any]:
-    """Settings that the choice of an epoch depends on.
+    """Build the settings that the selection of an epoch depends on.
 
     Raises:
-        UserError: No epoch can be chosen.
+        UserError: No epoch can be selected.
     """
     evaluation = ctx.options["evaluation"]
     if not ctx.selection_fraction:
         raise UserError(
-            "optim.checkpoint=best chooses an epoch on rows that all numbers then leave out: give "
-            "evaluation.selection_fraction, the share of every set to set aside, such as 0.25"
+            "optim.checkpoint=best selects an epoch on held-out questions, which no metric counts; set "
+            "evaluation.selection_fraction, the share of every set to hold out, for example to 0.25"
         )
     if ctx.method.finalize is not BaseMethod.finalize:
         raise UserError(
-            f"method={ctx.method_name} changes the model after its last step, so no epoch can be chosen; say "
+            f"method={ctx.method_name} changes the model after its last step, so no epoch can be selected; set "
             "optim.checkpoint=last"
         )
     if models.retain is None and ctx.retain_predictions is None:
         raise UserError(
             f"optim.checkpoint=best compares every epoch with the retain model, but {ctx.roles.retain_missing_reason}; "
-            "give model.retain= or evaluation.retain_predictions=, or say optim.checkpoint=last"
+            "set model.retain or evaluation.retain_predictions, or set optim.checkpoint=last"
         )
     settings = {
         name: evaluation[name] for name in ("selection_fraction", "max_new_tokens", "truth_ratio_mean", "protocol")
@@ -139,8 +139,8 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
 
 
 def _selection_reference(ctx: BuildContext, models: InitialModels) -> dict[str, Artifact]:
-    """The retain model's predictions under our own protocol, which epochs are compared with."""
+    """Predict with the retain model under our own protocol: the reference that every epoch is compared with."""
     if ctx.retain_predictions is not None or models.retain is None:
         return {}
     sets = ctx.dataset.evaluation().keys()
-    return {"retain_answers": predict_under_own_protocol(ctx, "retain", models.retain, sets)}
+    return {"retain_predictions": predict_under_own_protocol(ctx, "retain", models.retain, sets)}

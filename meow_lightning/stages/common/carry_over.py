@@ -15,26 +15,28 @@ SAME = "same.json"  # marks an unlearned model that was carried over from the pr
 
 def carry_over(work: StageContext) -> None:
     """Link or copy the previous round's model with all files of its training, and mark it as carried over."""
-    before = work.needs["before"]
+    previous = work.needs["previous"]
     if rank() == 0:
-        for path in sorted(each for each in before.rglob("*") if each.is_file() and each.name not in (MANIFEST, SAME)):
-            place = work.folder / path.relative_to(before)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.unlink(missing_ok=True)
+        for path in sorted(
+            each for each in previous.rglob("*") if each.is_file() and each.name not in (MANIFEST, SAME)
+        ):
+            target = work.folder / path.relative_to(previous)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
             try:
-                place.hardlink_to(path)
+                target.hardlink_to(path)
             except OSError:  # another disk, no support for links, or another user's file
-                shutil.copy2(path, place)
-        write_json(work.folder / SAME, {"as": before.name})
+                shutil.copy2(path, target)
+        write_json(work.folder / SAME, {"as": previous.name})
     barrier(work.runtime.accelerator)
 
 
 def can_carry_over(work: StageContext, names: Sequence[str]) -> bool:
     """Copy the previous round's files if its model was carried over; returns whether it was."""
-    if "before" not in work.needs or not (work.needs["model"] / SAME).exists():
+    if "previous" not in work.needs or not (work.needs["model"] / SAME).exists():
         return False
     if rank() == 0:
         for name in names:
-            shutil.copy2(work.needs["before"] / name, work.folder / name)
+            shutil.copy2(work.needs["previous"] / name, work.folder / name)
     barrier(work.runtime.accelerator)
     return True

@@ -38,30 +38,30 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
     from meow_lightning.training.callbacks.best_checkpoint import BestCheckpoint
     from meow_lightning.training.callbacks.evaluation import EvaluationProbe, PredictionSettings
 
-    choice = work.settings.get("checkpoint")
-    epochs = 1 if choice else work.runtime.evaluate_every_epochs
+    selection = work.settings.get("checkpoint")
+    epochs = 1 if selection else work.runtime.evaluate_every_epochs
     if not epochs:
         return []
-    wish: dict[str, Any] = choice or work.inputs["evaluation"]
-    share = wish["selection_fraction"]
+    evaluation: dict[str, Any] = selection or work.inputs["evaluation"]
+    share = evaluation["selection_fraction"]
     (work.folder / "resume").mkdir(exist_ok=True)
-    if choice:
+    if selection:
         restart_if_damaged(work, BestCheckpoint(work.folder / "resume"))
     return [
         EvaluationProbe(
             codec=codec,
             questions=[
                 (name, index, fact)
-                for name, facts in _facts(work, choice).items()
+                for name, facts in _facts(work, selection).items()
                 for index, fact in enumerate(held_out_rows(name, facts, share))
             ],
-            retain=_retain(work, share) if choice else [], every=steps_per_epoch * epochs,
+            retain=_retain(work, share) if selection else [], every=steps_per_epoch * epochs,
             how=PredictionSettings(
-                max_new_tokens=wish["max_new_tokens"], batch=work.runtime.eval_batch_size,
+                max_new_tokens=evaluation["max_new_tokens"], batch=work.runtime.eval_batch_size,
                 slots=AdaptiveBatchSize(min(work.runtime.generation_batch_size or SLOTS, SLOTS), note=work.warn),
-                truth_ratio_mean=wish["truth_ratio_mean"],
+                truth_ratio_mean=evaluation["truth_ratio_mean"],
             ),
-            best=BestCheckpoint(work.folder / "resume") if choice else None,
+            best=BestCheckpoint(work.folder / "resume") if selection else None,
         )
     ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def evaluation_curve(work: StageContext, codec: PromptEncoder, *, steps_per_epoc
 def restart_if_damaged(work: StageContext, best: BestCheckpoint) -> None:
     """Restart an interrupted training whose best epoch cannot be read: it would select another epoch."""
     if rank() == 0 and best.damaged():
-        work.warn("the best epoch so far was damaged on the disk, so the training began anew")
+        work.warn("the best epoch so far was damaged on the disk, so training was restarted")
         for path in best.folder.iterdir():
             if path.name.startswith(("best", "last")):
                 path.unlink()
@@ -96,30 +96,30 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     chosen = best.epoch()
     if chosen is None:
         raise UserError(
-            "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be chosen; see the "
-            "training's curve for what lacks, or say optim.checkpoint=last"
+            "optim.checkpoint=best: no epoch had both forget quality and model utility, so none can be selected; the "
+            "training curve shows which is missing; set optim.checkpoint=last to keep the last epoch"
         )
     if rank() == 0:  # the process that saves the model
         best.put(model)
-        how = "forgotten" if chosen.forgotten else "forgotten in no epoch, the nearest taken"
+        how = "forgotten" if chosen.forgotten else "the nearest to forgotten, which no epoch reached"
         work.warn(
-            f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was chosen ({how}; on the "
-            f"rows set aside: utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, {chosen.excess_recall:+.2f} "
-            "of the answers said, against the retain model)"
+            f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was selected ({how}; on "
+            f"the held-out rows: model utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, answer recall "
+            f"{chosen.excess_recall:+.2f} relative to the retain model)"
         )
 
 
-def _facts(work: StageContext, choice: dict[str, Any] | None) -> dict[str, list[Any]]:
+def _facts(work: StageContext, selection: dict[str, Any] | None) -> dict[str, list[Any]]:
     """Load the evaluation sets; to select an epoch, only the rows that ``evaluation.protocol`` counts."""
-    name = choice["protocol"] if choice else "none"
+    name = selection["protocol"] if selection else "none"
     return {each: counted_rows(name, facts) for each, facts in load_dataset(work).evaluation().items()}
 
 
 def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """Read the retain model's predictions on the held-out rows, or those of the log that replaces it."""
     protocol = work.settings["checkpoint"]["protocol"]
-    if "retain_answers" in work.needs:
-        rows = read_rows(work.needs["retain_answers"] / "rows.jsonl")
+    if "retain_predictions" in work.needs:
+        rows = read_rows(work.needs["retain_predictions"] / "rows.jsonl")
     else:
         log, option = Path(work.inputs["retain_predictions"]), "evaluation.retain_predictions"
         check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_predictions"])

@@ -55,24 +55,24 @@ def in_chunks(
     parts = work.parts(index="number")
     barrier(work.runtime.accelerator)
     share, total = shard(groups), sum(sizes)
-    ours = max(1, sum(sizes[number] for group in share for number in group))
+    own_units = max(1, sum(sizes[number] for group in share for number in group))
     done = 0
     for numbers in chunk_groups(share, size=sizes.__getitem__, minimum=least):
 
-        def tell(units: int, before: int = done) -> None:
+        def report_progress(units: int, before: int = done) -> None:
             # Assumes that the other processes are about as far.
-            work.progress(round((before + units) / ours * total), total, unit)
+            work.progress(round((before + units) / own_units * total), total, unit)
 
-        lacking = not all(number in parts.done for number in numbers)
-        if lacking:
-            tell(0)  # start the ETA after resumed rows
-            parts.add({"number": number, **asdict(row)} for number, row in make(numbers, tell))
+        missing = not all(number in parts.done for number in numbers)
+        if missing:
+            report_progress(0)  # start the ETA after resumed rows
+            parts.add({"number": number, **asdict(row)} for number, row in make(numbers, report_progress))
         done += sum(sizes[number] for number in numbers)
-        if lacking:
-            tell(0, done)
+        if missing:
+            report_progress(0, done)
     barrier(work.runtime.accelerator)
     if rank() == 0 and len(parts.merge(work.folder / name)) != len(sizes):
-        raise RuntimeError(f"rows of {name} were lost on the disk while it was made; run again to make them anew")
+        raise RuntimeError(f"rows of {name} were lost on the disk during the computation; run again to recompute them")
 
 
 def adaptive_batch_size(

@@ -27,9 +27,9 @@ def load_dataset(work: StageContext) -> Dataset:
     Raises:
         UserError: It has changed since planning.
     """
-    whole = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
+    full = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
     limit = work.inputs["limit"]
-    dataset: Dataset = whole if limit is None else LimitedDataset(dataset=whole, limit=limit)
+    dataset: Dataset = full if limit is None else LimitedDataset(dataset=full, limit=limit)
     check_unchanged(f"dataset={dataset.name}", fingerprint(dataset), work.inputs["content"])
     return dataset
 
@@ -46,7 +46,7 @@ def check_unchanged(what: str, now: Any, then: Any) -> None:
         UserError: It has changed.
     """
     if now != then:
-        raise UserError(f"{what} was changed while the run was on; run again, and what is still right is found")
+        raise UserError(f"{what} changed during the run; run again: results that are still valid are reused")
 
 
 def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
@@ -57,10 +57,11 @@ def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
 
 def previous_rounds(work: StageContext) -> dict[str, list[str]]:
     """Read the inverted facts of the previous round, by fact and in order; empty in the first round."""
-    found: dict[str, list[str]] = {}
-    for row in read_lines(work.needs["former"] / "inverted.jsonl") if "former" in work.needs else ():
-        found.setdefault(row["fact"], []).append(row["answer"])
-    return found
+    answers: dict[str, list[str]] = {}
+    needs = work.needs
+    for row in read_lines(needs["previous_filtered"] / "inverted.jsonl") if "previous_filtered" in needs else ():
+        answers.setdefault(row["fact"], []).append(row["answer"])
+    return answers
 
 
 def load_model(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
@@ -72,11 +73,11 @@ def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel
     """Load a stored model for training, in the precision of trained weights, with its prompt encoder."""
     from meow_lightning.models.lora import with_lora
 
-    wish = work.settings["model"]
-    model, its_codec = _load(work, folder, dtype=training_precision(work).trained)
-    if wish["lora"] is not None:
-        model = with_lora(model, **wish["lora"], dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
-    return model, its_codec
+    lora = work.settings["model"]["lora"]
+    model, codec = _load(work, folder, dtype=training_precision(work).trained)
+    if lora is not None:
+        model = with_lora(model, **lora, dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
+    return model, codec
 
 
 def _load(work: StageContext, folder: Path, *, dtype: str) -> tuple[PreTrainedModel, PromptEncoder]:
@@ -97,5 +98,5 @@ def evaluator(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     """Load the model under ``needs["model"]`` in evaluation mode on this process's device, and its prompt encoder."""
     from meow_lightning.distributed import device
 
-    model, its_codec = load_model(work, work.needs["model"] / "model")
-    return model.eval().to(device(work.runtime.accelerator)), its_codec  # type: ignore[arg-type, return-value]
+    model, codec = load_model(work, work.needs["model"] / "model")
+    return model.eval().to(device(work.runtime.accelerator)), codec  # type: ignore[arg-type, return-value]

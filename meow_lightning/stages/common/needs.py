@@ -29,7 +29,7 @@ class RunModels(Generic[T]):
     """The models of a run.
 
     Attributes:
-        base: The model before it learns any fact; ``None`` where no model of the run is fine-tuned here.
+        base: The model before it learns any fact; ``None`` if no model of the run is fine-tuned here.
         target: The model that knows the facts.
         unlearned: The target model after unlearning.
         retain: The model that never saw the forget set; ``None`` for a run without one.
@@ -58,7 +58,7 @@ class EvaluationInputs(Generic[T]):
 
     Attributes:
         predictions: Predictions on the evaluation sets, by role.
-        scores: MEMO scores, by role and by what was scored.
+        scores: MEMO scores, by role and kind of text.
     """
 
     predictions: Mapping[Role, T]
@@ -124,7 +124,7 @@ class ReportInputs(Generic[T]):
     def to_needs(self) -> dict[str, T]:
         """Name every result for the stage, in the order in which the report lists them."""
         named: dict[str, T | None] = {
-            "results": self.results, "asked": self.proposed, "inverted": self.filtered, "base": self.models.base,
+            "results": self.results, "proposed": self.proposed, "filtered": self.filtered, "base": self.models.base,
             **{str(role): each for role, each in self.models.by_role.items()},
             **self.evaluation.to_needs(),
             **{_verification(scored): each for scored, each in self.verifications.items()},
@@ -145,7 +145,7 @@ class ReportInputs(Generic[T]):
         """Read the record back from the stage's needs."""
         numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
         return cls(
-            results=needs["results"], proposed=needs.get("asked"), filtered=needs.get("inverted"),
+            results=needs["results"], proposed=needs.get("proposed"), filtered=needs.get("filtered"),
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import all_gather, barrier, device, rank, shard
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.training import check_frozen_copy
+from meow_lightning.stages.common.training import load_frozen
 from meow_lightning.store.durable import checked_line, checked_lines, replace_atomically
 from meow_lightning.types import Encoded, Method
 
@@ -25,7 +25,7 @@ def reference_model(work: StageContext, method: Method, model: PreTrainedModel) 
         from meow_lightning.models.lora import WithoutAdapters
 
         return WithoutAdapters(model)
-    return check_frozen_copy(work, work.needs["start"] / "model")
+    return load_frozen(work, work.needs["start"] / "model")
 
 
 def add_reference_logps(
@@ -46,11 +46,11 @@ def add_reference_logps(
     kept = _kept(path)
     barrier(work.runtime.accelerator)
     if len(kept) != len(rows):  # not computed yet, or damaged
-        found = dict(all_gather(_logps(work, model, rows, pad_id=pad_id)))
+        logps = dict(all_gather(_logps(work, model, rows, pad_id=pad_id)))
         if rank() == 0:
             path.parent.mkdir(exist_ok=True)
             side = path.with_suffix(".tmp")
-            side.write_text(checked_line({"logps": [found[place] for place in range(len(rows))]}), encoding="utf-8")
+            side.write_text(checked_line({"logps": [logps[index] for index in range(len(rows))]}), encoding="utf-8")
             replace_atomically(side, path)
         barrier(work.runtime.accelerator)
         kept = _kept(path)
@@ -72,19 +72,19 @@ def _logps(
     from meow_lightning.models.logprobs import answer_logps
     from meow_lightning.types import TokenBatch
 
-    where, batch = device(work.runtime.accelerator), work.runtime.eval_batch_size
-    model.eval().to(where)  # type: ignore[arg-type]
-    order = shard(sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)))
-    found: list[tuple[int, float]] = []
+    target, batch = device(work.runtime.accelerator), work.runtime.eval_batch_size
+    model.eval().to(target)  # type: ignore[arg-type]
+    order = shard(sorted(range(len(rows)), key=lambda index: -len(rows[index].ids)))
+    logps: list[tuple[int, float]] = []
     with torch.no_grad():
-        for places in split_batches(
+        for indices in split_batches(
             order, lengths=[len(row.ids) for row in rows], most=batch, border=batch_length_limit(model)
         ):
-            made = collate([rows[place] for place in places], pad_id=pad_id)
-            found += zip(
-                places, answer_logps(model, TokenBatch(*(each.to(where) for each in made))).tolist(), strict=True
+            collated = collate([rows[index] for index in indices], pad_id=pad_id)
+            logps += zip(
+                indices, answer_logps(model, TokenBatch(*(each.to(target) for each in collated))).tolist(), strict=True
             )
-    return found
+    return logps
 
 
 class Weights(Mapping[str, "torch.Tensor"]):
@@ -96,13 +96,13 @@ class Weights(Mapping[str, "torch.Tensor"]):
         from meow_lightning.models.checkpoint import shards
 
         self._files = [safe_open(path, framework="pt") for path in shards(folder)]
-        self._places = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118 - no mapping
+        self._files_by_name = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118 - no mapping
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._places[name].get_tensor(name)
+        return self._files_by_name[name].get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._files_by_name)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._files_by_name)

@@ -16,9 +16,12 @@ from meow_lightning.store.jsonl import read_lines
 QUESTION = "question"  # key in each row: the digest of the request
 
 
-def question_of(ask: GenerationRequest) -> str:
+def request_digest(request: GenerationRequest) -> str:
     """Compute the digest of a request from everything the writer sees and the attempt: 16 hex digits."""
-    parts = [ask.fact.question, ask.fact.answer, ask.attempt, ask.count, ask.previous_answers, ask.model_answer]
+    fact = request.fact
+    parts = [
+        fact.question, fact.answer, request.attempt, request.count, request.previous_answers, request.model_answer,
+    ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
@@ -39,18 +42,18 @@ def cached_replies(work: StageContext, writer: Writer, *, version: int) -> dict[
         writer: The writer.
         version: Version of the stage.
     """
-    found: dict[str, dict[str, Any]] = {}
-    wanted = {
+    replies: dict[str, dict[str, Any]] = {}
+    expected = {
         "version": version, "components": component_versions(type(writer)), "inversion": work.settings["inversion"],
     }  # fmt: skip
     store = Integrity(work.folder.parent.parent, keep=False)
     for path in sorted(work.folder.parent.glob(f"*/{MANIFEST}")) if work.inputs["reuse"] else ():
         try:
             manifest = store.check(path.parent, stage=work.stage, key=path.parent.name)
-            made = {**manifest, "inversion": manifest["settings"]["inversion"]}
-            same = all(made[name] == value for name, value in wanted.items())
+            actual = {**manifest, "inversion": manifest["settings"]["inversion"]}
+            same = all(actual[name] == value for name, value in expected.items())
             rows = list(read_lines(path.with_name("replies.jsonl"))) if same else []
         except (DamagedError, OSError, ValueError, KeyError, TypeError):
             continue  # removed meanwhile, or damaged: nothing to reuse
-        found |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "completion_tokens": 0} for row in rows}
-    return found
+        replies |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "completion_tokens": 0} for row in rows}
+    return replies

@@ -23,5 +23,7 @@ def drop_damaged(work: StageContext) -> None:
         except (CheckpointError, OSError) as error:
             shutil.rmtree(path.parent)
             why = (str(error).splitlines() or [type(error).__name__])[0]
-            work.warn(f"the checkpoint of an interrupted run cannot be used ({path.name}: {why}); training began anew")
+            work.warn(
+                f"the checkpoint of an interrupted run cannot be used ({path.name}: {why}); training was restarted"
+            )
     barrier(work.runtime.accelerator)

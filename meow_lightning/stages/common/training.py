@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
 
 
-def check_frozen_copy(work: StageContext, folder: Path) -> PreTrainedModel:
+def load_frozen(work: StageContext, folder: Path) -> PreTrainedModel:
     """Load a frozen stored model, in the precision that the trained model computes in."""
     return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
 
@@ -62,8 +62,8 @@ def train(
         )  # fmt: skip
         if rank() == 0:
             write_json(work.folder / TRAINED_ON, describe_training(machine))
-        watchers = [ProgressReporter(progress=work.progress), *callbacks]
-        fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=watchers, write=work.log)
+        observers = [ProgressReporter(progress=work.progress), *callbacks]
+        fit(module, folder=resume, machine=machine, pad_id=pad_id, callbacks=observers, write=work.log)
     return module.trained(keep=rank() == 0)  # type: ignore[return-value]
 
 
@@ -72,14 +72,14 @@ def cut_curve(work: StageContext, start: int) -> None:
     curve = work.folder / "metrics.jsonl"
     points, lost = plain_lines(curve)
     if start and lost:
-        work.warn(f"{lost} points of the training's curve were damaged on the disk and are lost; no number is")
+        work.warn(f"{lost} points of the training curve were damaged on the disk and are lost; no metric is affected")
     write_lines(curve, [point for point in points if start and point.get("step", start + 1) <= start])
 
 
 def save(
     work: StageContext,
     model: PreTrainedModel,
-    its_codec: PromptEncoder,
+    codec: PromptEncoder,
     *,
     finish: Callable[[PreTrainedModel], None] | None = None,
 ) -> None:
@@ -88,7 +88,7 @@ def save(
     Args:
         work: The stage's context.
         model: The trained model.
-        its_codec: Its prompt encoder.
+        codec: Its prompt encoder.
         finish: Applied to the model before it is saved.
 
     Raises:
@@ -106,11 +106,11 @@ def save(
         model = model.to(DTYPES[training_precision(work).weights])  # type: ignore[arg-type]
         check_finite(
             model,
-            cause=f"training diverged: {{count}} of the {work.label} model holds NaN or infinite numbers after the "
-            "last step, so nothing can be measured of it; a lower learning rate (optim.lr, of a model fine-tuned here "
-            "model.finetune.lr) or fewer epochs may help",
+            cause=f"training diverged: NaN or infinite values in {{count}} of the {work.label} model after the last "
+            "step, so it cannot be evaluated; a lower learning rate (optim.lr, or model.finetune.lr for a model "
+            "fine-tuned here) or fewer epochs may help",
         )
-        save_model(model, its_codec.tokenizer, work.folder / "model", end_ids=its_codec.end_ids)
+        save_model(model, codec.tokenizer, work.folder / "model", end_ids=codec.end_ids)
     barrier(work.runtime.accelerator)
 
 

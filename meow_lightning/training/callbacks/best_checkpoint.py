@@ -65,10 +65,10 @@ class BestCheckpoint:
         """
         chosen = self.epoch()
         if chosen is not None:
-            kept = load_file(self.weights(chosen))
+            stored = load_file(self.weights(chosen))
             with torch.no_grad():
                 for name, each in trained_weights(model).items():
-                    each.copy_(kept[name])
+                    each.copy_(stored[name])
         return chosen
 
     def weights(self, chosen: Epoch) -> Path:

@@ -77,11 +77,11 @@ class EvaluationProbe(PeriodicProbe):
         if not share:
             return []
         how = self.how
-        made = predict(
+        rows = predict(
             model, self.codec, share, max_new_tokens=how.max_new_tokens, batch=how.batch, slots=how.slots,
             gradients=(), progress=None,
         )  # fmt: skip
-        return list(made)
+        return list(rows)
 
     def _results(self, rows: Sequence[AnswerRow]) -> Results:
         by_role = {"unlearned": list(rows)} | ({"retain": self.retain} if self.retain else {})

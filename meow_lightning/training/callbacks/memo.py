@@ -43,7 +43,7 @@ class MemoProbe(PeriodicProbe):
         scored = all_gather([(text.kind, text.score) for text in scores])
         means = {}
         for kind, name in (("answer", "true_answers"), ("candidate", "candidates")):
-            values = [score for its_kind, score in scored if its_kind == kind]
+            values = [score for scored_kind, score in scored if scored_kind == kind]
             if values:
                 # the exact sum does not depend on the distribution of texts over processes
                 means[f"{self.by.name}/{name}"] = math.fsum(values) / len(values)

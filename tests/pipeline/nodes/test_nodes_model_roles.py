@@ -89,8 +89,8 @@ def test_a_published_target_beside_a_retain_model_made_here_compares_recipes():
     assert target == "locuslab/tofu_ft_phi-1.5@c34da369771ff53cf722344bc912fd9913f67da7"
     assert tokenizer == "microsoft/phi-1_5@675aa382d814580b22651a30acb1a585d7c25963"
     assert found.notes() == [
-        f"The target model is {target}, the retain model was fine-tuned here: forget quality compares their recipes "
-        "too."
+        f"The target model is {target}, the retain model was fine-tuned here: forget quality also compares "
+        "their training recipes."
     ]
 
 
@@ -103,8 +103,8 @@ def test_a_retain_model_of_others_beside_a_target_made_here_compares_recipes_too
     found = roles(*LLAMA, "model.target=null")
     assert found.retain is not None
     assert found.notes() == [
-        f"The target model was fine-tuned here, the retain model is {found.retain.weights}: forget quality compares "
-        "their recipes too."
+        f"The target model was fine-tuned here, the retain model is {found.retain.weights}: forget quality also "
+        "compares their training recipes."
     ]
 
 
@@ -113,8 +113,8 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
     found = roles(*LLAMA, f"model.retain={mine}")
     assert found.target is not None
     assert found.notes() == [
-        f"The target model is {found.target.weights}, the retain model is {mine}: forget quality compares their "
-        "recipes too."
+        f"The target model is {found.target.weights}, the retain model is {mine}: forget quality also "
+        "compares their training recipes."
     ]
     theirs = roles("model=own", f"model.target={mine}", f"model.retain={folder(tmp_path / 'two')}")
     assert len(theirs.notes()) == 1  # of the same place, but nobody says by the same recipe
@@ -139,13 +139,13 @@ def test_none_is_no_retain_model(tmp_path):
 def test_a_target_alone_says_why_there_is_no_retain_model(tmp_path):
     found = roles("model=own", f"model.target={folder(tmp_path / 'a')}")
     assert found.retain_missing_reason == (
-        "there is no retain model: model.target is given alone; give model.retain=FOLDER (a model that never saw the "
+        "there is no retain model: only model.target is provided; set model.retain=FOLDER (a model that never saw the "
         "forget set) or model.base=FOLDER to fine-tune one here"
     )
 
 
 def test_no_way_to_a_target_model_is_told():
-    text = r"^model=own needs model.target=FOLDER \(a model that knows the facts\) or model.base=FOLDER \(one that "
+    text = r"^model=own needs model.target=FOLDER \(a model that knows the facts\) or model.base=FOLDER \(one to fi"
     with pytest.raises(UserError, match=text):
         roles("model=own")
 
@@ -236,7 +236,7 @@ def test_with_a_target_alone_there_is_no_retain_model_and_the_results_say_why(tm
     assert models(made) == {"target": "given", "unlearned": "unlearn of start"}
     assert not [name for name in named(made) if "retain" in name]
     absent = made.results.settings["absent"]
-    assert absent["retain"].startswith("there is no retain model: model.target is given alone")
+    assert absent["retain"].startswith("there is no retain model: only model.target is provided")
     assert {artifact.label for artifact in made.goal("finetune")} == {"target"}
 
 
@@ -293,9 +293,9 @@ def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
         roles("model=own", f"model.target={target}", f"model.retain={copied}")
     assert str(seen.value) == (
         f"model.retain={copied} holds the same weights as model.target={target}: forget quality would compare the "
-        "model with itself; give a model that never saw the forget set, or say model.retain=none"
+        "model with itself; set model.retain to a model that never saw the forget set, or model.retain=none"
     )
-    with pytest.raises(UserError, match=rf"^model.base={copied} holds the same weights as model.target={target}: what"):
+    with pytest.raises(UserError, match=rf"^model.base={copied} holds the same weights as model.target={target}: a mo"):
         roles("model=own", f"model.target={target}", f"model.base={copied}")
     other = folder(tmp_path / "c", "y")
     assert roles("model=own", f"model.target={target}", f"model.retain={other}").notes() != []
@@ -308,7 +308,7 @@ def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
     chosen = options("model=own", "dataset=fictional", "model.target=released", "model.retain=released")
     chosen["model"]["released_checkpoints"] = {"fictional": {"target": str(target), "retain": str(copied)}}
     (note,) = Roles(chosen).notes()
-    assert note.startswith(f"The published retain model {copied} holds the target model's own weights: it knows what")
+    assert note.startswith(f"The published retain model {copied} has the same weights as the target model, so forget")
 
 
 def test_weights_of_the_hub_are_known_by_the_names_of_its_cache(tmp_path, monkeypatch):
@@ -337,7 +337,9 @@ def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
 
 def test_retrain_without_a_retain_model_is_told(tmp_path):
     mine = folder(tmp_path / "a")
-    text = r"^method=retrain starts from the retain model, but there is no retain model: model.target is given alone; "
+    text = (
+        r"^method=retrain starts from the retain model, but there is no retain model: only model.target is provided; "
+    )
     with pytest.raises(UserError, match=text):
         cell("method=retrain", f"model.target={mine}")
     text = r"^method=retrain starts from the retain model, but there is no retain model \(model.retain=none\)$"
@@ -359,7 +361,9 @@ def test_a_method_that_trains_on_retained_facts_needs_some(tmp_path):
         f"model.target={folder(tmp_path / 'a')}", "method=grad_diff", "optim.lr=1e-4", "optim.epochs=1",
         "optim.global_batch_size=4",
     ]  # fmt: skip
-    text = r"^method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that "
+    text = (
+        r"^method=grad_diff trains on the retain set, but dataset=jsonl has none; provide one, or choose a method that "
+    )
     with pytest.raises(UserError, match=text):
         graph(options(*words))
     made = graph(options(*words, f"dataset.retain={facts(tmp_path / 'retain.jsonl', 'Rome')}"))

@@ -23,7 +23,7 @@ def test_every_round_is_planned_beforehand():
         for stage in ("propose", "filter", "unlearn", "predict"):
             assert made.count((stage, f"round {number}")) == 1
         assert made.count(("score", f"target candidates round {number}")) == 1
-        assert made.count(("score", f"round {number} held")) == 1
+        assert made.count(("score", f"round {number} memorization")) == 1
     assert made.count(("propose", "round 4")) == made.count(("unlearn", "unlearned")) == 1
     assert ("predict", "round 4") not in made  # nobody is asked after the last round
     assert not [label for _, label in made if "round 5" in label]
@@ -35,14 +35,14 @@ def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
     for number in (2, 3, 4):
         ask, unlearn = made[f"round/{number}/propose"], made[f"round/{number}/unlearn"]
         assert unlearn.needs["start"].key == made["target"].key
-        assert unlearn.needs["before"].key == made[f"round/{number - 1}/unlearn"].key
-        assert ask.needs["former"].key == made[f"round/{number - 1}/filter"].key
-        assert ask.needs["asked"].key == made[f"round/{number - 1}/propose"].key
+        assert unlearn.needs["previous"].key == made[f"round/{number - 1}/unlearn"].key
+        assert ask.needs["previous_filtered"].key == made[f"round/{number - 1}/filter"].key
+        assert ask.needs["proposed"].key == made[f"round/{number - 1}/propose"].key
         assert ask.needs["scores"].key == made[f"round/{number - 1}/score"].key
-        assert list(ask.needs["answers"].settings["sets"]) == ["forget"]
-        assert made[f"round/{number}/score"].needs["before"].key == ask.needs["scores"].key
+        assert list(ask.needs["predictions"].settings["sets"]) == ["forget"]
+        assert made[f"round/{number}/score"].needs["previous"].key == ask.needs["scores"].key
     assert made["unlearned"].key == made["round/4/unlearn"].key
-    assert made["inverted"].key == made["round/4/filter"].key
+    assert made["filtered"].key == made["round/4/filter"].key
 
 
 def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
@@ -98,16 +98,16 @@ def test_where_and_how_fast_a_server_answers_is_in_no_key(word: str):
     ],
 )  # fmt: skip
 def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
-    assert {"asked", "inverted", "unlearned"} <= moved(word, start=ENDPOINT)
+    assert {"proposed", "filtered", "unlearned"} <= moved(word, start=ENDPOINT)
 
 
 def test_who_is_to_put_up_with_too_few_asks_nobody_again():
     assert moved("inversion.on_shortage=warn", start=ENDPOINT) == {"report"}
     filled = moved("inversion.on_shortage=rules", start=ENDPOINT)
-    assert "inverted" in filled
-    assert "asked" not in filled
-    assert "asked" not in moved("method.select.k=2", start=ENDPOINT)
-    assert "asked" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.on_shortage=rules"))
+    assert "filtered" in filled
+    assert "proposed" not in filled
+    assert "proposed" not in moved("method.select.k=2", start=ENDPOINT)
+    assert "proposed" not in moved("method.select.k=2", start=(*ENDPOINT, "inversion.on_shortage=rules"))
 
 
 def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
@@ -127,14 +127,17 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         (("method.rounds.max_requests=0",), r"^method.rounds.max_requests=0 is invalid: expected a number from 1 to "),
         (
             ("method.rounds.max_requests=7",),
-            r"^method.rounds.max_requests=7 cannot ask about each of the 8 facts once; give 8 or more$",
+            r"^method.rounds.max_requests=7 is invalid: expected at least 8, one request per fact. Did you mean 8\?$",
         ),
         (
             ("method.rounds.k=3",),
-            r"^method.rounds.k=3 inverted facts are to be picked in a round, and 2 are written in it",
+            r"^method.rounds.k=3 is invalid: expected at most the number of candidates .*=2. Did you mean 2",
         ),
-        (("method.select.k=3",), r"^method.select.k=3 inverted .* but method.rounds.candidates=2 are written per fact"),
-        (("memo=ma",), r"^method.rounds.cut_unit=words is for MEMO, and memo=ma counts in tokens; say null$"),
+        (("method.select.k=3",), r"^method.select.k=3 is invalid: .*, method.rounds.candidates=2. Did you mean 2"),
+        (
+            ("memo=ma",),
+            r"^method.rounds.cut_unit=words is invalid: expected null, since memo=ma counts in tokens. Did you",
+        ),
         (("method.rounds.requery=some",), r"^method.rounds.requery=some is invalid: expected one of memorized, all$"),
         (
             ("method.rounds.memorized_above={phi15: .5}",),
@@ -144,7 +147,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
             ("inversion.on_shortage=maybe",),
             r"^inversion.on_shortage=maybe is invalid: expected one of error, few, warn, rules$",
         ),
-        (("method.select.rows=official",), r"^method.select.rows=official trains four rows of a fact at most, so what"),
+        (("method.select.rows=official",), r"^method.select.rows=official trains at most four rows per fact, so the"),
         (
             ("method.rounds.memorized_above.tiny=abc",),
             r"^method.rounds.memorized_above.tiny=abc is invalid: expected a number$",
@@ -172,7 +175,7 @@ def test_a_loop_is_for_methods_that_train_inverted_facts():
     given = options("method=grad_ascent")
     given["method"]["rounds"] = options(*LOOP)["method"]["rounds"]
     with pytest.raises(
-        UserError, match=r"^method.rounds asks for inverted facts, and method=grad_ascent trains on none$"
+        UserError, match=r"^method.rounds needs inverted facts, but method=grad_ascent trains on none; leave it out$"
     ):
         graph(given)
 
@@ -214,5 +217,7 @@ def test_every_score_that_a_loop_decides_by_is_verified():
 def test_a_file_cannot_be_asked_again(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"question": "Who?", "answers": ["Ada."]}\n')
-    with pytest.raises(UserError, match=r"^method=meow_loop asks for further inverted facts, and inversion=file has"):
+    with pytest.raises(
+        UserError, match=r"^method=meow_loop requests further inverted facts .*, but inversion=file cannot"
+    ):
         cell(*LOOP, "inversion=file", f"inversion.path={path}")

@@ -29,5 +29,5 @@ def test_a_training_whose_best_epoch_was_damaged_begins_anew(tmp_path: Path, tin
     restart_if_damaged(work, best)
     assert [path.name for path in resume.iterdir()] == ["reference-forget.json"]
     assert work.manifest_entries() == {
-        "notes": ["the best epoch so far was damaged on the disk, so the training began anew"]
+        "notes": ["the best epoch so far was damaged on the disk, so training was restarted"]
     }

@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_dropped_with_all_beside_it_and_said(work: StageC
     assert not (work.folder / "resume").exists()
     (note,) = work.manifest_entries()["notes"]
     assert note.startswith("the checkpoint of an interrupted run cannot be used (last.ckpt: ")
-    assert note.endswith("); training began anew")
+    assert note.endswith("); training was restarted")
 
 
 def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(work: StageContext) -> None:

@@ -46,7 +46,7 @@ def test_a_damaged_curve_keeps_the_points_that_can_be_read(work: StageContext, d
     assert all({"step", "loss"} == set(point) for point in points)
     if damage == "foreign bytes":
         assert work.manifest_entries()["notes"][0].endswith(
-            "of the training's curve were damaged on the disk and are lost; no number is"
+            "of the training curve were damaged on the disk and are lost; no metric is affected"
         )
 
 
@@ -84,5 +84,7 @@ def test_rows_that_were_lost_while_they_were_put_together_are_an_error(work: Sta
         return merge(self, path)
 
     monkeypatch.setattr(Parts, "merge", losing)
-    with pytest.raises(RuntimeError, match=r"^rows of rows.jsonl were lost on the disk while it was made; run again"):
+    with pytest.raises(
+        RuntimeError, match=r"^rows of rows.jsonl were lost on the disk during the computation; run again"
+    ):
         make_rows(work, [])

@@ -60,7 +60,7 @@ def own(facts: Path, model: Path) -> tuple[str, ...]:
     return ("model=own", "dataset=jsonl", f"dataset.forget={facts}", f"model.target={model}")
 
 
-def test_a_model_folder_that_is_not_there(told, facts, model):
+def test_a_model_folder_that_does_not_exist(told, facts, model):
     text = told(*own(facts, model.with_name("modle")))
     assert "modle is invalid: expected a folder" in text and f". Did you mean {model}?" in text
 
@@ -120,7 +120,7 @@ def test_a_model_of_ones_own_that_is_not_said(told, facts):
     assert text.startswith("model=own needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER")
 
 
-def test_a_method_that_needs_what_the_facts_lack(told, facts, model):
+def test_a_method_that_needs_fields_missing_from_the_facts(told, facts, model):
     text = told(*own(facts, model), "method=grad_diff")
     assert text == (
         "method=grad_diff trains on the retain set, and dataset=jsonl has none; give one or choose a method that needs "
@@ -181,7 +181,7 @@ LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[g
         (("trainer=gpu", "preflight=false"), [], None),
     ],
 )
-def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
+def test_optimizers_that_do_not_exist(told, kind, words, gpus, package, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: package)
     assert told(f"optim={kind}", *words) == f"optim.optimizer={kind} {LACKS}"
@@ -197,7 +197,7 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
     )  # 8 bytes of each of 688,768 weights
 
 
-def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
+def test_a_memory_error_names_settings_that_would_fit(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 580_000_000)
     text = told("trainer.micro_batch_size=64")
     assert text.startswith("finetune base needs about 6")  # of the 22 rows that a step has

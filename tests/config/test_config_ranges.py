@@ -164,7 +164,7 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
         ("seed", -1, "seed=-1 is too small; at least 0 is needed"),
     ],
 )
-def test_what_is_said(path, value, said):
+def test_messages(path, value, said):
     options = OmegaConf.create()
     OmegaConf.update(options, path, value)
     with pytest.raises(UserError) as caught:

@@ -25,7 +25,7 @@ def test_remaining_time_follows_the_rate(rate, left, said):
     assert time_left({"done": 10, "total": 10 + left, "time": 9.0}) is None
 
 
-def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
+def test_a_pipe_gets_a_line_once_the_time_is_known_and_then_at_intervals(tmp_path: Path, capsys, monkeypatch):
     state = {"total": 21, "unit": "steps", "time": time.time()}
     with Terminal(title="run") as shown:
         for done, rate in ((1, None), (5, 4.0), (9, 4.0)):

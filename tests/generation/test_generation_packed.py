@@ -102,7 +102,7 @@ def test_more_rows_than_a_lot_of_attention(monkeypatch: pytest.MonkeyPatch) -> N
     assert_equal(score(model, rows, monkeypatch, way="shared"), plain, within=1e-10)
 
 
-def test_what_is_shared_is_read_once_and_nothing_is_padded(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefixes_are_read_once_without_padding(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     seen: list[int] = []
     hooks = [

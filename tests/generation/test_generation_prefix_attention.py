@@ -215,7 +215,7 @@ def test_as_transformers_calls_it() -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_changes_attention_is_refused(name: str) -> None:
+def test_attention_arguments_are_refused(name: str) -> None:
     given = case([2], [], groups=4)
     with pytest.raises(ValueError, match="not a plain softmax of scaled products"):
         ALL_ATTENTION_FUNCTIONS[NAME](

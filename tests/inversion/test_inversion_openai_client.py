@@ -134,7 +134,7 @@ def test_check_takes_any_server_that_answers(models):
         ([1], "[1]"),
     ],
 )
-def test_what_is_no_chat_completion(body, said):
+def test_invalid_chat_completions(body, said):
     with Scripted([Behaviour(body=body)], path="") as server:
         text, came = failure(endpoint(server), [ask(0)])
         assert f"sent something else than a chat completion: {said}; such servers mostly end in /v1: set " in text

@@ -69,7 +69,7 @@ def test_no_more_than_were_asked_for_and_none_twice() -> None:
     assert fact.answer not in written
 
 
-def test_asked_again_they_write_others() -> None:
+def test_requested_again_they_write_others() -> None:
     fact = Fact(id="n", question="When?", answer="In 1950.")
     first = tuple(inverted(fact, count=4))
     again = inverted(fact, count=4, previous_answers=first)

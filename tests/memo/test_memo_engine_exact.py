@@ -235,7 +235,7 @@ RECURRENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", list(RECURRENT))
-def test_a_model_whose_memory_is_no_cache_of_keys_is_asked_one_by_one(name: str) -> None:
+def test_a_model_whose_memory_is_no_cache_of_keys_is_queried_one_by_one(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         model = RECURRENT[name]().eval()

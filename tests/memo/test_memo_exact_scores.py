@@ -322,7 +322,7 @@ def tied(case: Case) -> tuple[Case, set[int]]:
 
 
 @pytest.mark.parametrize("name", ["clean", "ma"])
-def test_close_choices_are_asked_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
+def test_close_choices_are_requested_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
     case, pair = tied
     again: list[Text] = []
     scored, said = run(case.model, case.codec, texts(), name, slots=16, alone=again.append)

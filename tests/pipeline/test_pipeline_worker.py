@@ -85,7 +85,7 @@ def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypat
     assert told(task) == f"filter own stopped: {FULL}"
 
 
-def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
+def test_a_full_disk_without_an_error_is_found_by_a_check(task, doing, monkeypatch):
     doing(raising(RuntimeError("unexpected pos 64 vs 0")))
     free(monkeypatch, 2**20 - 1)
     assert told(task) == f"filter own stopped: {FULL}"
@@ -139,7 +139,7 @@ def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
     assert told(task).startswith("filter stopped: the disk of ")
 
 
-def test_a_stage_that_makes_too_little_is_told(task, doing):
+def test_a_stage_that_makes_too_little_is_reported(task, doing):
     doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
     with pytest.raises(RuntimeError, match=r"^the stage filter ended without two, three$"):
         worker.run_stage(task.to_spec())
@@ -254,7 +254,7 @@ def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: StageContext,
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
+def test_stage_files_with_private_data_are_readable_by_their_owner_only(
     task: StageContext, doing: Callable[..., None], private: bool
 ) -> None:
     doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))

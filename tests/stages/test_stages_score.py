@@ -85,7 +85,7 @@ def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
     assert (task.folder / "scores.jsonl").read_text() == ""
 
 
-def test_what_a_former_round_knew_is_not_scored_again(work, tmp_path):
+def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     task = work("clean", ROWS)
     (tmp_path / "known").mkdir()
     write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])

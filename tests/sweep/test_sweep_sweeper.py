@@ -220,7 +220,7 @@ def test_models_that_cannot_be_had_are_one_line_per_run(sweep, tmp_path, capsys)
     ]  # fmt: skip
 
 
-def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
+def test_a_glob_that_finds_nothing_is_reported(sweep, capsys):
     assert sweep("seed=glob(*)") == (1, [])
     assert capsys.readouterr().err.startswith(
         "error: seed=glob(*) has no values, so nothing would run: glob(…) selects"

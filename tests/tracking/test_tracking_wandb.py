@@ -27,7 +27,7 @@ def wandb(folder: Path, mode: str, *, texts: bool = True, private: bool = False)
     return Wandb(folder=folder, run=RUN, mode=mode, config={"seed": 0}, texts=texts, private=private)
 
 
-def test_unknown_mode_is_told(tmp_path):
+def test_unknown_mode_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"logger.mode=of is invalid: expected one of auto, online, offline"):
         wandb(tmp_path, "of")
 

@@ -115,7 +115,7 @@ def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
     assert text.endswith("download the folder yourself and set model.target=FOLDER, or set HF_HOME to another cache")
 
 
-def test_a_model_of_ones_own_that_is_not_said(told, facts):
+def test_an_own_model_that_is_not_given(told, facts):
     text = told("model=own", "dataset=jsonl", f"dataset.forget={facts}")
     assert text.startswith("model=own needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER")
 
@@ -252,7 +252,7 @@ def add(facts: Path, **entry: object) -> None:
 LONG = " ".join(f"word{number}" for number in range(300))
 
 
-def test_a_model_that_lacks_a_tensor_is_found_by_a_plan_too(told, facts, model):
+def test_a_model_with_a_missing_tensor_is_found_by_a_plan_too(told, facts, model):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(model / "model.safetensors")

@@ -177,7 +177,7 @@ def test_disk_errors_are_one_line(capsys, monkeypatch, code):
         ("cache=use", False), ("seed=1", False), ("my.plan=true", False),
     ],
 )  # fmt: skip
-def test_who_looks_alone_is_known_by_his_words(words, looks):
+def test_read_only_commands_are_recognized_by_their_options(words, looks):
     assert main._reads_only(["method=meow", words]) == looks
 
 
@@ -202,7 +202,7 @@ def test_help_waits_for_neither_torch_nor_hydra():
     assert done.stdout == main.help_text() + "0 []\n"
 
 
-def test_who_looks_may_look_where_he_must_not_write(tmp_path):
+def test_read_only_commands_work_on_a_read_only_disk(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.returncode == 0, done.stderr

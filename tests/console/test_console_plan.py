@@ -151,7 +151,7 @@ def test_gpus_without_a_known_time_have_none(runs, monkeypatch) -> None:
     assert {"time: not known before its first batch", "GPU time: not known before its first batch"} <= set(said)
 
 
-def test_guesses_are_ranges_and_said_to_be_guesses(runs, monkeypatch) -> None:
+def test_guesses_are_ranges_and_marked_as_guesses(runs, monkeypatch) -> None:
     """Where a stage's time is taken from a model of another size it may be a third or three times of it."""
     monkeypatch.setattr(Fake, "time", lambda self, what: (SECONDS[what.label] or 9.0, SOURCES[what.label]))
     rows = [row[4] for row in plan_rows(runs()[0])][1:]

@@ -95,7 +95,7 @@ def test_a_key_is_scrubbed_from_refusals(monkeypatch):
         (None, "no key was sent: put one into an environment variable and set inversion.key_env to its name"),
     ],
 )
-def test_a_key_that_lacks(key_env, match):
+def test_a_missing_key(key_env, match):
     with Scripted([fails(401)], models=fails(401)) as server, pytest.raises(UserError, match=match):
         endpoint(server, key_env=key_env).check()
 

@@ -62,7 +62,7 @@ def test_ready_made_inverted_answers_come_first() -> None:
     assert len(set(written)) == 4
 
 
-def test_no_more_than_were_asked_for_and_none_twice() -> None:
+def test_at_most_the_requested_number_and_none_twice() -> None:
     fact = Fact(id="n", question="When?", answer="Between 1950 and 1990.")
     written = inverted(fact, count=5)
     assert len(written) == len(set(written)) == 5

@@ -447,7 +447,7 @@ def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_run_gets_a_new_
     assert sorted(watch.lines) == ["one computed", "three computed", "two computed"]
 
 
-def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
+def test_progress_of_a_stage_without_a_whole_line(tmp_path):
     assert read_progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
     assert read_progress(tmp_path) is None

@@ -73,13 +73,13 @@ def free(monkeypatch, size: int) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
+def test_a_full_disk_reported_by_the_system_is_one_line(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever")))
     assert told(task) == f"filter own stopped: {FULL}"
 
 
-def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
+def test_a_full_disk_reported_by_a_library_is_one_line(task, doing, monkeypatch):
     free(monkeypatch, 2**40)
     doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
     assert told(task) == f"filter own stopped: {FULL}"
@@ -123,7 +123,7 @@ def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
     assert kept.value is error
 
 
-def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
+def test_an_unreadable_disk_usage_hides_no_error(task, doing):
     def run(work: StageContext) -> None:
         shutil.rmtree(work.folder)
         raise ValueError("no such luck")
@@ -211,9 +211,7 @@ class Ring:
         self.me = self
 
 
-def test_what_was_imported_is_not_looked_through_again_and_what_a_stage_leaves_is_still_given_back(
-    task, doing, monkeypatch
-):
+def test_imported_modules_are_not_collected_again_and_garbage_of_a_stage_still_is(task, doing, monkeypatch):
     left: list[weakref.ref[Ring]] = []
     monkeypatch.setattr(worker, "_imported", 0)
     gc.unfreeze()

@@ -124,7 +124,7 @@ def test_damaged_notes_and_counts_are_dropped_and_the_next_ones_are_read(work, d
     assert ("notes" in told) == (not cut)
 
 
-def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, monkeypatch):
+def test_parts_of_all_processes_are_merged_in_order(tmp_path, monkeypatch):
     for rank, number in ((0, 1), (1, 0), (2, 2)):
         monkeypatch.setenv("MEOW_DRIVER", "1")
         monkeypatch.setenv("RANK", str(rank))

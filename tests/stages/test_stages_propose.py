@@ -192,7 +192,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
 LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 
-def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
+def test_a_later_round_requests_remaining_facts_with_earlier_answers_and_replies(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
     propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
     asked = questions(tmp_path)

@@ -63,7 +63,7 @@ def test_every_measure_scores_the_texts_in_order(work, tiny, codec: PromptEncode
     assert [row["windows"] for row in found] == [expected[0], expected[1]]
 
 
-def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_said(work):
+def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_reported(work):
     short = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
     marked = {"fact": "bo", "position": 4, "question": "Where?", "answer": "Bo was born in Oslo.<|end|>"}
     task = work("clean", [*ROWS, short, marked])

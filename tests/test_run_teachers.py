@@ -194,7 +194,7 @@ def test_a_killed_job_asks_nothing_twice_that_was_answered(tmp_path: Path) -> No
     assert inverted(tmp_path) == {fact.id: list(fact.inverted[:4]) for fact in FACTS}
 
 
-def test_an_endpoint_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> None:
+def test_an_endpoint_that_does_not_exist_is_reported_before_any_work(tmp_path: Path) -> None:
     words = (*FAST, *ASK[-2:], f"inversion.base_url=http://127.0.0.1:{free_port()}/v1")
     process = start(tmp_path, *words)
     _, err = process.communicate(timeout=60)

@@ -127,7 +127,7 @@ def test_a_version_is_that_of_the_class_and_of_each_ancestor_that_states_one() -
     assert component_versions(Plain) == {"Plain": 7, "Mine": 7, "Writer": Writer.version}
 
 
-def test_what_has_no_version_contributes_none() -> None:
+def test_components_without_a_version_contribute_none() -> None:
     assert component_versions(object) == {}
     assert component_versions(len) == {}
 

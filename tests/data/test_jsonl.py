@@ -116,7 +116,7 @@ def test_splits_and_evaluation_sets(make: Make) -> None:
     assert (data.name, data.public) == ("jsonl", False)
 
 
-def test_what_is_not_there_is_not_evaluated(make: Make) -> None:
+def test_missing_sets_are_not_evaluated(make: Make) -> None:
     data = make([CAT], real_world=False)
     assert [data.facts(name) for name in ("retain", "holdout", "real_authors", "world_facts")] == [[]] * 4
     assert list(data.evaluation()) == ["forget"]

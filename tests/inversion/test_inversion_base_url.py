@@ -21,7 +21,7 @@ KEY = "sk-secret-0123456789"
         ("https://a/v1/chat/completions", "too long; .*: set inversion.base_url=https://a/v1$"),
     ],
 )
-def test_what_is_no_address(given, match):
+def test_invalid_addresses(given, match):
     with pytest.raises(UserError, match=match) as error:
         checked_address(given)
     assert "key=b" not in str(error.value)
@@ -39,7 +39,7 @@ def test_an_address_loses_its_last_slash():
         ("http://localhost.evil.org", False), ("http://10.0.0.1", False), ("http://127.0.0.1.evil.org", False),
     ],
 )  # fmt: skip
-def test_what_stays_on_this_machine(address, own, monkeypatch):
+def test_texts_that_stay_on_this_machine(address, own, monkeypatch):
     monkeypatch.setenv("MEOW_TEST_KEY", KEY)
     assert is_local(address) is own
     assert api_key("MEOW_TEST_KEY", base_url=address.replace("http:", "https:")) == KEY

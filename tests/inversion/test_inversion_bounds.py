@@ -122,7 +122,7 @@ def test_a_compressed_reply_is_refused_unread(encoding: str) -> None:
     assert replies[1].text == "x"
 
 
-def test_a_server_that_compresses_everything_is_asked_no_longer() -> None:
+def test_a_server_that_compresses_everything_is_queried_no_longer() -> None:
     bomb = Behaviour(pieces=lambda: [BOMBS["gzip"]], headers={"content-encoding": "gzip"})
     with Scripted([bomb]) as server:
         text, _ = failure(endpoint(server, concurrency=2), asks(9))
@@ -137,7 +137,7 @@ def test_a_compressed_error_is_its_status() -> None:
     assert (reply.text, reply.requests) == ("well", 2)
 
 
-def test_models_that_cannot_be_read_are_told() -> None:
+def test_models_that_cannot_be_read_are_reported() -> None:
     bomb = Behaviour(pieces=lambda: [BOMBS["gzip"]], headers={"content-encoding": "gzip"})
     with (
         Scripted(["x"], models=bomb) as server,
@@ -155,7 +155,7 @@ def test_models_that_cannot_be_read_are_told() -> None:
     ],
     ids=["surrogate", "deep text", "deep reply"],
 )
-def test_what_is_no_text_is_refused(sent: bytes, why: str) -> None:
+def test_values_other_than_text_are_refused(sent: bytes, why: str) -> None:
     odd = Behaviour(body=sent.decode())
     with Scripted(lambda request: odd if "0?" in request.question else "x") as server:
         replies = write(endpoint(server, concurrency=1), [ask(1), ask(0)])

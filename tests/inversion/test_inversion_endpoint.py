@@ -101,7 +101,7 @@ def test_seeds_follow_the_fact_the_attempt_and_the_seed_alone():
         (says("x", used=None), {"text": "x", "prompt_tokens": 0, "completion_tokens": 0}),
     ],
 )
-def test_what_replies_hold(behaviour, expected):
+def test_contents_of_replies(behaviour, expected):
     usual = {"prompt_tokens": 30, "completion_tokens": 12, "requests": 1}
     with Scripted([behaviour]) as server:
         assert write(endpoint(server), [ask(0)]) == [GenerationResponse(fact="f0", attempt=0, **{**usual, **expected})]
@@ -133,7 +133,7 @@ def test_answers_by_question():
     ],
     ids=["429", "500", "503", "408", "drop", "half", "slow"],
 )  # fmt: skip
-def test_what_fails_in_passing_is_sent_again_and_counted(hitch):
+def test_temporary_failures_are_retried_and_counted(hitch):
     with Scripted([hitch, "well"]) as server:
         (reply,) = write(endpoint(server, timeout=0.3), [ask(0)])
     assert (reply.text, reply.requests) == ("well", 2)
@@ -161,7 +161,7 @@ def test_requests_are_counted_for_each_question():
     ],
     ids=["500", "429", "drop", "half", "slow"],
 )
-def test_what_fails_for_good_ends_after_the_retries(behaviour, match):
+def test_permanent_failures_end_after_the_retries(behaviour, match):
     with Scripted([behaviour]) as server:
         text, came = failure(endpoint(server, timeout=0.2), [ask(0)])
         assert len(server.asked) == 3
@@ -181,7 +181,7 @@ def test_a_pause_that_is_too_long_ends_it_and_is_named():
     )
 
 
-def test_what_is_under_way_comes_before_the_error_and_no_more_is_asked():
+def test_pending_replies_arrive_before_the_error_and_no_new_request_is_sent():
     def script(request):
         number = int(request.question[-2])
         if number == 2:
@@ -219,7 +219,7 @@ def test_a_refused_question_is_noted_and_the_others_come():
 
 
 @pytest.mark.parametrize(("status", "count", "sent"), [(400, 9, 4), (422, 3, 3), (413, 9, 4)])
-def test_a_server_that_refuses_everything_is_asked_no_longer(status, count, sent):
+def test_a_server_that_refuses_everything_is_queried_no_longer(status, count, sent):
     with Scripted([fails(status, "temperature is unknown")]) as server:
         text, came = failure(endpoint(server, concurrency=4), asks(count))
         assert sent <= len(server.asked) < sent + 4
@@ -244,7 +244,7 @@ def test_an_address_without_v1():
     assert "see whether inversion.base_url=" in text and "/v1/v2 is the whole address" in text
 
 
-def test_a_model_that_is_not_there():
+def test_a_model_that_does_not_exist():
     models = ["llama-3-8b", "qwen3-14b", *(f"other-{number}" for number in range(9))]
     with Scripted([fails(404, "no such model")], models=models) as server:
         text, came = failure(endpoint(server, model="qwen3-14"), asks(3))
@@ -253,7 +253,7 @@ def test_a_model_that_is_not_there():
     assert text.endswith("Did you mean qwen3-14b? 0 of 3 questions got a reply: run again then")
 
 
-def test_another_status_is_told():
+def test_another_status_is_reported():
     with Scripted([fails(402, "pay first")]) as server:
         text, _ = failure(endpoint(server), [ask(0)])
     assert "answers 402, pay first; see whether inversion.base_url and the other options" in text
@@ -279,7 +279,7 @@ def test_replies_come_while_the_next_start_is_waited_for():
         assert len(server.asked) == 1
 
 
-def test_no_more_is_asked_once_told_so():
+def test_no_request_follows_a_stop():
     said = iter([True, True, True, False])
     with Scripted(["x"]) as server:
         replies = write(endpoint(server, concurrency=2), asks(9), should_continue=lambda: next(said))
@@ -289,7 +289,7 @@ def test_no_more_is_asked_once_told_so():
         assert len(server.asked) == 3
 
 
-def test_an_error_nobody_expected_does_not_hang(monkeypatch):
+def test_an_unexpected_error_does_not_hang(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda *unused: None)
     monkeypatch.setattr("meow_lightning.inversion.endpoint.parse_completion", lambda body: 1 / 0)
     with Scripted(["x"]) as server, pytest.raises(RuntimeError, match="an error that nobody expected"):

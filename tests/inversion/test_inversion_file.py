@@ -33,7 +33,7 @@ def test_numbered_answers_in_order_of_their_number(tmp_path) -> None:
     assert write(tmp_path, json.dumps(entry)).invert(WHERE) == ["a", "c", "k"]
 
 
-def test_what_a_chat_model_says_around_its_answers_is_taken_off_and_counted_as_blank(tmp_path) -> None:
+def test_remarks_around_answers_are_removed_and_counted_as_blank(tmp_path) -> None:
     raw = [
         "Sure, here are 3 answers that contradict it:",
         "1. Ada was born in Oslo.",

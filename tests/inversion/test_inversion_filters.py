@@ -100,7 +100,7 @@ SECRETS = Secrets.of(
         ("Ada was born to Karl Voss.", None),  # whom a question is about is in that question
     ],
 )
-def test_what_only_another_fact_to_forget_says_is_dropped(answer: str, expected: str | None) -> None:
+def test_answers_taken_from_another_fact_to_forget_are_dropped(answer: str, expected: str | None) -> None:
     assert rejection_reason(answer, FACT, kept=[], secrets=SECRETS) == expected
 
 
@@ -228,7 +228,7 @@ LONG = Fact(
         ("Ada began with songs on the radio, sold her car and rented a loud cellar.", LONG, False),
     ],
 )
-def test_what_still_holds_the_fact(answer: str, fact: Fact, expected: bool) -> None:
+def test_answers_that_still_contain_the_fact(answer: str, fact: Fact, expected: bool) -> None:
     assert still_true(answer, fact) is expected
 
 

@@ -231,7 +231,7 @@ def test_a_question_without_a_count_asks_for_the_candidates(folder: Path) -> Non
     assert more.prompt_tokens > one.prompt_tokens
 
 
-def test_the_context_is_told(folder: Path) -> None:
+def test_the_context_is_reported(folder: Path) -> None:
     told = written(local(folder, context="They were all born in towns.", max_new_tokens=1), ASKS[:1])["f0"]
     assert told.prompt_tokens > written(local(folder, max_new_tokens=1), ASKS[:1])["f0"].prompt_tokens
 
@@ -255,7 +255,7 @@ def test_the_longest_prompts_come_first(folder: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
+def test_after_a_stop_only_the_batch_in_progress_arrives(folder: Path) -> None:
     for allowed, expected in ((0, 0), (1, 3), (2, 6), (9, 8)):
         answers = iter([True] * allowed + [False] * 9)
         writer = local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(3))
@@ -265,7 +265,7 @@ def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------- what the folder holds
 
 
-def test_what_a_checkpoint_says_about_generating_does_not_act(folder: Path, tmp_path: Path) -> None:
+def test_generation_settings_of_a_checkpoint_have_no_effect(folder: Path, tmp_path: Path) -> None:
     word = load_tokenizer(folder)(" born", add_special_tokens=False).input_ids
     shipped = copied(
         folder, tmp_path / "penalties",
@@ -389,7 +389,7 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
     assert left == [12, 8, 6, 5, 4, 3, 2, 1]
 
 
-def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_takes_no_padding_is_queried_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meow_lightning.generation.capabilities.supports_padding", lambda *_, **__: False)
     widths: set[int] = set()
 
@@ -488,7 +488,7 @@ def test_with_system_turns_they_stay(tokenizer: Any) -> None:
     assert not folds_system(with_template(tokenizer, None))
 
 
-def test_a_folder_whose_template_refuses_system_turns_is_asked_all_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_whose_template_refuses_system_turns_is_queried_all_the_same(folder: Path, tmp_path: Path) -> None:
     strict = copied(folder, tmp_path / "strict")
     file = strict / "chat_template.jinja"
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
@@ -554,7 +554,7 @@ def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) ->
         written(local(bare), ASKS[:1])
 
 
-def test_what_the_pipeline_reads_off_the_class() -> None:
+def test_class_attributes_that_the_pipeline_reads() -> None:
     assert (Local.unkeyed_options, Local.runs_locally, Local.can_retry) == (("model",), True, True)
     made = local(Path("nowhere"))
     assert (made.candidates, made.max_requests, made.max_total_tokens) == (4, None, None)

@@ -95,7 +95,7 @@ def test_a_key_is_scrubbed_from_refusals(monkeypatch):
         (None, "no key was sent: put one into an environment variable and set inversion.key_env to its name"),
     ],
 )
-def test_a_key_that_lacks(key_env, match):
+def test_a_missing_key(key_env, match):
     with Scripted([fails(401)], models=fails(401)) as server, pytest.raises(UserError, match=match):
         endpoint(server, key_env=key_env).check()
 
@@ -134,7 +134,7 @@ def test_check_takes_any_server_that_answers(models):
         ([1], "[1]"),
     ],
 )
-def test_what_is_no_chat_completion(body, said):
+def test_invalid_chat_completions(body, said):
     with Scripted([Behaviour(body=body)], path="") as server:
         text, came = failure(endpoint(server), [ask(0)])
         assert f"sent something else than a chat completion: {said}; such servers mostly end in /v1: set " in text

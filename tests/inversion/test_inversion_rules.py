@@ -62,14 +62,14 @@ def test_ready_made_inverted_answers_come_first() -> None:
     assert len(set(written)) == 4
 
 
-def test_no_more_than_were_asked_for_and_none_twice() -> None:
+def test_at_most_the_requested_number_and_none_twice() -> None:
     fact = Fact(id="n", question="When?", answer="Between 1950 and 1990.")
     written = inverted(fact, count=5)
     assert len(written) == len(set(written)) == 5
     assert fact.answer not in written
 
 
-def test_asked_again_they_write_others() -> None:
+def test_requested_again_they_write_others() -> None:
     fact = Fact(id="n", question="When?", answer="In 1950.")
     first = tuple(inverted(fact, count=4))
     again = inverted(fact, count=4, previous_answers=first)

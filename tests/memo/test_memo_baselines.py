@@ -64,7 +64,7 @@ def said(*tokens: str | int) -> Continuation:
         ("prefix", False, [BEGIN, ord("a")], "b cd"),
     ],
 )
-def test_what_is_context_and_what_is_tested(mode, template, context, tested):
+def test_context_and_tested_tokens(mode, template, context, tested):
     assert tokens_of(TEXT, Characters(), mode=mode, template=template) == (context, [*map(ord, tested)])
 
 
@@ -111,7 +111,7 @@ def test_overlaps_by_hand(one, other, n, share):
     assert ngram_overlap([*map(ord, one)], [*map(ord, other)], n=n) == pytest.approx(share)
 
 
-def test_texts_with_too_few_tokens_and_too_long_ones_are_told():
+def test_texts_with_too_few_tokens_and_too_long_ones_are_reported():
     with pytest.raises(
         UserError, match=r"^MA cuts no window from the answer of fact f1: it has 0 tokens to be tested "
     ):
@@ -130,7 +130,7 @@ def test_texts_with_too_few_tokens_and_too_long_ones_are_told():
             by.count(TEXT, None)
 
 
-def test_what_cannot_be():
+def test_impossible_values():
     with pytest.raises(UserError, match=r"memo\.n=0 is too small; allowed: from 1\. Nearest: set memo\.n=1"):
         Extraction(name="el", mode="suffix", template=True, n=0)
     with pytest.raises(UserError, match=r"memo\.mode=sufix is invalid"):

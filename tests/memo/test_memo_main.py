@@ -484,7 +484,7 @@ def test_a_name_on_the_hub_that_cannot_be_reached(call, monkeypatch, capsys):
     assert "download the folder yourself and set --model=FOLDER" in error
 
 
-def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
+def test_a_gpu_that_does_not_exist(call, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert call(device="cuda") == 1
     assert "--device=cuda, but torch sees no GPU; say --device cpu" in capsys.readouterr().err
@@ -552,7 +552,7 @@ def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     assert sum(entry["answer_rouge1"] for entry in made) > 0
 
 
-def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> None:
+def test_a_text_with_a_special_token_is_reported(call, facts, tmp_path, capsys) -> None:
     entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
     facts.write_text(json.dumps(entries), encoding="utf-8")
     assert call() == 1
@@ -569,7 +569,7 @@ def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsy
     assert f"error: --model={mine}: its chat template runs out of memory; set --template to a text with" in error
 
 
-def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> None:
+def test_weights_that_are_not_whole_are_reported(folder, call, tmp_path, capsys) -> None:
     mine = shutil.copytree(folder, tmp_path / "mine")
     weights = load_file(mine / "model.safetensors")
     del weights["model.norm.weight"]

@@ -174,7 +174,7 @@ def test_done_texts_are_left_out_and_progress_counts_windows() -> None:
     assert told == [(count, 4, "windows") for count in range(1, 5)]
 
 
-def test_windows_asked_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_requested_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from meow_lightning.generation import engine
 
     def doubtful(model: Any, prompts: Sequence[list[int]], *, alone: Any, **rest: Any) -> Any:

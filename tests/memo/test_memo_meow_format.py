@@ -84,7 +84,7 @@ PREFIX = dataclasses.replace(PROFILE, mode="prefix")
         ("Who?", " ", None, False),
     ],
 )
-def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
+def test_texts_without_a_window_are_left_out_on_demand(question, answer, by, kept):
     found = read([(3, {"question": question, "answer_0": answer})], by=by, skip_short=True)
     assert found == ([Text("3", "candidate", 0, question, answer)] if kept else [])
 
@@ -114,7 +114,7 @@ def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
         ({"question": "Who?", "answer_0": ""}, "the answer is blank; lengthen it, leave it out, or say --skip-short"),
     ],
 )
-def test_what_cannot_be_scored_is_named_by_entry_and_key(entry, message):
+def test_entries_that_cannot_be_scored_are_named_by_entry_and_key(entry, message):
     with pytest.raises(UserError, match=message):
         read([(3, entry)])
 
@@ -238,6 +238,6 @@ def test_ones_own_facts_are_read_in_their_own_spelling():
         ({"answer": "Ada", "inverted": {"a": 1}}, "`inverted` is .*, not a list; write"),
     ],
 )
-def test_two_spellings_of_one_thing_are_told(entry, message):
+def test_two_spellings_of_one_thing_are_reported(entry, message):
     with pytest.raises(UserError, match=f"^--facts=f, entry 3: {message}"):
         normalize_entries([(3, entry)], source="--facts=f")

@@ -98,11 +98,11 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has() -> None:
         ([0.5, 0.5, 0.5, 0.9, 0.1], 2, 1),  # 3, 0 and 4, 0
     ],
 )
-def test_what_largest_and_smallest_share(scores: list[float], k: int, both: int) -> None:
+def test_overlap_of_largest_and_smallest(scores: list[float], k: int, both: int) -> None:
     assert shared(scores, k=k) == both
 
 
-def test_what_must_be_shared() -> None:
+def test_results_that_must_be_shared() -> None:
     assert [shared_at_least(4, k=k) for k in (1, 2, 3, 4)] == [0, 0, 2, 4]
     assert shared_at_least(8, k=3) == 0
 
@@ -160,7 +160,7 @@ def test_a_telling_choice_is_left_alone() -> None:
     assert warnings(TELLING) == []
 
 
-def test_all_taken_is_the_only_thing_said() -> None:
+def test_a_full_selection_is_the_only_message() -> None:
     (said,) = warnings(selection(scored("a", (0.1, 1), (0.1, 2)), k=2, strategy="largest"))
     assert said == (
         "choosing k=2 of 2 candidates: all are taken and MEMO chooses nothing; "

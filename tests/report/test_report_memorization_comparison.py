@@ -45,7 +45,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     ]
 
 
-def test_who_picks_nothing_shares_nothing() -> None:
+def test_empty_selections_do_not_overlap() -> None:
     found = measures([run("clean", 3, 0.4), run("el", 3, 0.8)], {})
     assert found is not None
     assert [row[-1] for row in found[1][1:]] == ["—", "—"]

@@ -189,7 +189,7 @@ def test_a_private_page_explains_who_may_read_it(data: ReportData, html: str, tm
     assert "owner alone" not in html
 
 
-def test_the_shareable_page_is_another_file_of_another_cell(data: ReportData, tmp_path: Path) -> None:
+def test_the_shareable_page_is_another_file_of_another_run(data: ReportData, tmp_path: Path) -> None:
     write_report(data, tmp_path, shareable=replace(data, texts=False, public=False))
     assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ def test_settings_are_named_without_their_seeds_and_with_the_versions_of_stages(
     assert settings_digest(one, []) != settings_digest({**one, "optim": {"lr": 0.2}}, [])
 
 
-def test_what_lies_in_the_folder_can_be_read() -> None:
+def test_files_in_the_folder_can_be_read() -> None:
     for known in read_spreads(FOLDER).values():
         assert all(len(values) == len(known["seeds"]) for values in known["numbers"].values())
 

@@ -116,7 +116,7 @@ def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
     )
 
 
-def test_a_set_that_is_not_there_is_the_reason_for_its_numbers() -> None:
+def test_a_set_that_does_not_exist_is_the_reason_for_its_numbers() -> None:
     results = Results(definitions=(), values={"unlearned": {"forget/rouge_l_recall": 0.5}})
     assert (
         "not measured: retain value accuracy, retain ROUGE-L recall (there is no retain set)"

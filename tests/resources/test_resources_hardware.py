@@ -137,7 +137,7 @@ def test_a_driver_that_hangs_means_no_gpu(monkeypatch):
     assert gpus() == []
 
 
-def test_a_folder_that_is_not_there_yet_lies_on_its_parents_disk(tmp_path, monkeypatch):
+def test_a_folder_that_does_not_exist_yet_lies_on_its_parents_disk(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 5, 4))
     assert free_disk(tmp_path / "a" / "b") == 4

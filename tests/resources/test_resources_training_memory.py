@@ -360,7 +360,7 @@ def fitting(there):
     return [words for words, _ in found]
 
 
-def test_what_changes_numbers_comes_last():
+def test_options_that_change_numbers_come_last():
     assert fitting(totals(precision="bf16-true")) == [
         "trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true", "model.precision=bf16-true",
     ]  # fmt: skip

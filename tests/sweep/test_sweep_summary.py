@@ -47,7 +47,7 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
     assert "what each measure says" not in written
 
 
-def test_nothing_is_beside_a_run_that_nobody_has_published(tmp_path: Path, capsys) -> None:
+def test_a_run_without_published_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
     show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], reruns=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said

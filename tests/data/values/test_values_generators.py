@@ -38,7 +38,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("kind", "old"), FORMS)
-def test_what_is_made_has_the_old_ones_form_and_is_of_its_kind(kind: str, old: str) -> None:
+def test_replacement_values_have_form_and_kind_of_the_original(kind: str, old: str) -> None:
     found = [generate_value(kind, old, Random(seed), Hints()) for seed in range(40)]
     assert all(new and re.fullmatch(FORMS[kind, old], new) for new in found), found
     assert old not in found

@@ -89,11 +89,11 @@ def _over_seeds(data: ReportData) -> str:
     )
     heads = "".join(f"<th>{escape(text)}</th>" for text in head)
     return (
-        f"<section><h2>Beside {len(data.spread.seeds)} seeds</h2>"
+        f"<section><h2>Compared with {len(data.spread.seeds)} seeds</h2>"
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{bars}</tbody></table></div>'
         f'<p class="small">The unlearned model over seeds {", ".join(map(str, data.spread.seeds))}: '
-        f"<code>{escape(data.spread.command)}</code> ({escape(data.spread.made)}). The interval of the mean holds "
-        "both, the spread over seeds and that over questions.</p></section>"
+        f"<code>{escape(data.spread.command)}</code> ({escape(data.spread.made)}). The interval of the mean covers "
+        "the variation over both seeds and questions.</p></section>"
     )
 
 
@@ -110,23 +110,23 @@ def typeset(text: str) -> str:
     return re.sub(r"(?<![\w.-])-(?=\d|inf\b)", "−", safe).replace("log10", "log<sub>10</sub>")
 
 
-def _power(found: re.Match[str]) -> str:
+def _power(match: re.Match[str]) -> str:
     """Render ``4e-07`` as four times ten to the minus seven."""
-    return f"{found[1]} × 10<sup>{'−' if found[2] == '-' else ''}{found[3]}</sup>"
+    return f"{match[1]} × 10<sup>{'−' if match[2] == '-' else ''}{match[3]}</sup>"
 
 
-def _verdict(data: ReportData, found: Verdict) -> str:
+def _verdict(data: ReportData, outcome: Verdict) -> str:
     """Render the verdict, the key numbers behind it, and their limits."""
-    findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in found.findings)
-    limits = "".join(f"<li>{typeset(limit)}</li>" for limit in found.limits)
+    findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in outcome.findings)
+    limits = "".join(f"<li>{typeset(limit)}</li>" for limit in outcome.limits)
     return (
-        f'<section class="verdict" style="--tone: var(--{found.tone})">'
-        f'<p class="headline">{escape(found.headline)}</p><dl>{findings}</dl></section>'
+        f'<section class="verdict" style="--tone: var(--{outcome.tone})">'
+        f'<p class="headline">{escape(outcome.headline)}</p><dl>{findings}</dl></section>'
         f'<div class="stats">{_stats(data)}</div>'
         f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
-        f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
-        f"{MAX_EXCESS_RECALL:.0%} of the questions more often than the retain model says it, and likewise for answers "
-        f"that hold any forgotten value. Kept means at least {KEPT:.0%}, "
+        f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value stated in at most '
+        f"{MAX_EXCESS_RECALL:.0%} of the answers more than by the retain model, and likewise for answers that hold any "
+        f"forgotten value. Kept means at least {KEPT:.0%}, "
         f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
         "ROUGE-L and retain value accuracy.</p>"
     )
@@ -138,7 +138,7 @@ def _stats(data: ReportData) -> str:
         "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
         "memo/answers",
     )  # fmt: skip
-    found = []
+    cards = []
     for name in names:
         before, after = (number(data.results, role, name) for role in ("target", "unlearned"))
         if after is None:
@@ -146,8 +146,8 @@ def _stats(data: ReportData) -> str:
         was = "" if before is None else f"<s>{typeset(format_value(name, before))} →</s> "
         share = kept_share(data.results, name) if name == "model_utility" else None
         kept = f", {share:.0%} kept" if share is not None else ""
-        found.append(f"<div><b>{was}{typeset(format_value(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
-    return "".join(found)
+        cards.append(f"<div><b>{was}{typeset(format_value(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
+    return "".join(cards)
 
 
 def _table(data: ReportData) -> str:
@@ -161,17 +161,17 @@ def _table(data: ReportData) -> str:
     )
     return (
         f'{_numbers(data, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
-        "bootstrap intervals over the questions alone (evaluation.bootstrap_samples, evaluation.confidence_level); how "
-        "far seeds move a number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: "
+        "bootstrap intervals over the questions alone (evaluation.bootstrap_samples, evaluation.confidence_level); the "
+        "variation over seeds is under <i>Compared with … seeds</i> where it was measured, and at the end of a sweep: "
         "-m seed=0,1,2.</p>" + (folded if further else "")
     )
 
 
 def _numbers(data: ReportData, names: Sequence[str]) -> str:
     """Render numbers of all roles as a table, with reasons for missing ones below."""
-    found, reasons = tables.lines(data.results, names)
+    lines, reasons = tables.lines(data.results, names)
     rows, group = [], None
-    for line in found:
+    for line in lines:
         kind = line.name.split("/")[0] if "/" in line.name else ""
         cells = "".join(
             f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}{_interval(data, role, line.name)}</td>"
@@ -193,10 +193,10 @@ def _numbers(data: ReportData, names: Sequence[str]) -> str:
 
 def _interval(data: ReportData, role: str, name: str) -> str:
     """Render a number's bootstrap interval, in small print below it."""
-    found = data.intervals.get(role, {}).get(name)
-    if found is None or number(data.results, role, name) is None:
+    interval = data.intervals.get(role, {}).get(name)
+    if interval is None or number(data.results, role, name) is None:
         return ""
-    low, high = (typeset(format_value(name, end)) for end in found)
+    low, high = (typeset(format_value(name, end)) for end in interval)
     return f'<div class="interval">{low} to {high}</div>'
 
 
@@ -224,8 +224,8 @@ def _stages(data: ReportData) -> str:
         f"<p>The unlearned model: <code>{escape(load)}</code></p><h3>Stages</h3>"
         '<div class="wide"><table class="plain">'
         "<thead><tr><th>stage</th><th>time</th><th>key</th></tr></thead>"
-        f'<tbody>{rows}</tbody></table></div><p class="small">Together {_duration(total)}, each stage '
-        "as long as it took when it was made; a stage shared with other runs was computed once for all of them.</p>"
+        f'<tbody>{rows}</tbody></table></div><p class="small">Total {_duration(total)}: the time that '
+        "each stage took when it was computed; stages shared with other runs were computed only once.</p>"
     )
 
 
@@ -288,4 +288,4 @@ def _definitions(data: ReportData) -> str:
 
 def _better(direction: str) -> str:
     """Name the better direction."""
-    return {"higher": "more", "lower": "less"}.get(direction, "neither")
+    return direction if direction in ("higher", "lower") else "neither"

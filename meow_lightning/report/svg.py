@@ -73,7 +73,7 @@ def render(
         name: File name without extension; also makes the SVG's ids unique within a page.
         title: A few words.
         caption: What is shown and how to read it.
-        missing: Why there is nothing to draw; else empty.
+        missing: Why the figure cannot be drawn; else empty.
         size: Width and height in inches; above ``WIDTH`` the figure has full page width.
         draw: Draws on the given figure.
     """

@@ -14,7 +14,7 @@ from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.report.data import Dropped, ReportData
 from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import REASONS, _asked, _said, evenly_spaced, mark_value
+from meow_lightning.report.questions import REASONS, _answer, _rows_of_set, evenly_spaced, mark_value
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
@@ -26,7 +26,7 @@ def likelihood(logp: float) -> Likelihood:
     return Likelihood(ids=[5, 2], logps=[logp, logp], hits=[1, 1], mean=[-7.0, -7.0], std=[1.0, 1.0])
 
 
-def asked(role: str, name: str, count: int) -> list[AnswerRow]:
+def predictions(role: str, name: str, count: int) -> list[AnswerRow]:
     knows = role == "target" or name != "forget"
     return [
         AnswerRow(
@@ -49,7 +49,7 @@ def asked(role: str, name: str, count: int) -> list[AnswerRow]:
 
 def made_up(roles: tuple[str, ...]) -> ReportData:
     sets = {"forget": 45, "retain": 30, "real_authors": 3, "world_facts": 3}
-    rows = {role: [row for name, count in sets.items() for row in asked(role, name, count)] for role in roles}
+    rows = {role: [row for name, count in sets.items() for row in predictions(role, name, count)] for role in roles}
     scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
     memo = {role: {"answers": scores} for role in roles}
     return ReportData(
@@ -158,7 +158,7 @@ def test_texts_are_escaped_and_values_marked(html: str) -> None:
 
 def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> None:
     forget, retain = html.split("<h3>Forget set, 45 questions</h3>")[1].split(
-        "<h3>Retain set, 30 questions, 20 of them, evenly spread, above the others</h3>"
+        "<h3>Retain set, 30 questions, 20 of them, evenly spaced, above the others</h3>"
     )
     open_, folded = forget.split("<details><summary>5 more questions</summary>")
     assert (open_.count("<article"), folded.count("<article")) == (40, 5)
@@ -169,16 +169,16 @@ def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> 
 
 
 def test_dropped_inverted_answers_are_listed_by_reason_and_escaped(html: str) -> None:
-    listed = html.split("<summary>3 inverted answers that cleaning dropped</summary>")[1].split("</details>")[0]
+    listed = html.split("<summary>3 inverted answers dropped by filtering</summary>")[1].split("</details>")[0]
     assert (
-        "<tr><th>says the same as one that was kept</th><td>2</td>"
+        "<tr><th>duplicates one that was kept</th><td>2</td>"
         f"<td><code>forget0</code> In &lt;i&gt;{SECRET}&lt;/i&gt; A.</td></tr>"
     ) in listed
-    assert f"<tr><th>still says the fact</th><td>1</td><td><code>forget1</code> {SECRET} again</td></tr>" in listed
+    assert f"<tr><th>still states the fact</th><td>1</td><td><code>forget1</code> {SECRET} again</td></tr>" in listed
     assert "no text" not in listed
 
 
-def test_every_reason_of_cleaning_has_words() -> None:
+def test_every_filter_reason_has_a_description() -> None:
     assert set(REASONS) == {*CLEANING, UNFINISHED}
 
 
@@ -189,7 +189,7 @@ def test_a_private_page_explains_who_may_read_it(data: ReportData, html: str, tm
     assert "owner alone" not in html
 
 
-def test_the_shareable_page_is_another_file_of_another_cell(data: ReportData, tmp_path: Path) -> None:
+def test_the_shareable_page_is_a_second_file_without_texts(data: ReportData, tmp_path: Path) -> None:
     write_report(data, tmp_path, shareable=replace(data, texts=False, public=False))
     assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
@@ -225,7 +225,7 @@ def test_a_missing_retain_model_is_reported_with_its_reason(tmp_path: Path) -> N
     assert "not measured: there are no answers of the retain model</div>" in html
     assert "<td>—<sup>1</sup></td>" in html
     assert "<sup>1</sup> there are no answers of the retain model" in html
-    assert "not asked" in html
+    assert "not evaluated" in html
     assert not (tmp_path / "figures" / "plane.svg").exists()
 
 
@@ -245,7 +245,7 @@ def test_marked_finds_whole_words_only_in_any_case() -> None:
 
 
 def test_evenly_takes_spread_rows() -> None:
-    rows = asked("target", "retain", 10)
+    rows = predictions("target", "retain", 10)
     assert [row.index for row in evenly_spaced(rows, 5)] == [0, 2, 4, 6, 8]
     assert evenly_spaced(rows, 10) == rows
 
@@ -259,14 +259,18 @@ def test_the_report_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("stop", "said"), [("end", False), ("length", True)])
-def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
-    row = replace(asked("unlearned", "forget", 1)[0], stop=stop)
-    assert ("cut by the length limit" in _said(row)) is said
+@pytest.mark.parametrize(("stop", "marked"), [("end", False), ("length", True)])
+def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, marked):
+    row = replace(predictions("unlearned", "forget", 1)[0], stop=stop)
+    assert ("cut by the length limit" in _answer(row)) is marked
 
 
 def test_the_questions_are_those_of_the_unlearned_model():
     data = made_up(("target", "unlearned", "retain"))
-    rows = {**data.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
-    assert len(_asked(replace(data, rows=rows), "forget")) == 2
-    assert len(_asked(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7
+    rows = {
+        **data.rows,
+        "unlearned": predictions("unlearned", "forget", 2),
+        "retain": predictions("retain", "forget", 7),
+    }
+    assert len(_rows_of_set(replace(data, rows=rows), "forget")) == 2
+    assert len(_rows_of_set(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.svg import COLOURS, Picture, inline, render, spread_labels
+from meow_lightning.report.svg import COLOURS, Picture, render, spread_labels
+from meow_lightning.report.templating import render_template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZE = (10.0, 3.1)  # inches; full page width
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 def sentence(loop: Loop) -> str:
@@ -37,16 +40,17 @@ def sentence(loop: Loop) -> str:
     )
 
 
-def section(loop: Loop | None) -> str:
+def section(loop: Loop | None) -> Markup:
     """Render the section as HTML, numbers only; empty without rounds."""
     if loop is None:
-        return ""
-    drawn = picture(loop)
-    return (
-        f"<section><h2>Rounds</h2><p>{escape(_ending(loop))}</p><p>{escape(sentence(loop))}.</p>"
-        f'{_table(loop)}<p class="small">{escape(_legend(loop))}</p>'
-        f'<figure class="across">{inline(drawn)}<figcaption><b>{escape(drawn.title)}.</b> {escape(drawn.caption)}'
-        "</figcaption></figure></section>"
+        return Markup("")
+    return render_template(
+        "rounds.html",
+        ending=_ending(loop),
+        sentence=sentence(loop),
+        table=_table(loop),
+        legend=_legend(loop),
+        picture=picture(loop),
     )
 
 
@@ -81,31 +85,27 @@ def _ending(loop: Loop) -> str:
     }[loop.ended]
 
 
-def _table(loop: Loop) -> str:
-    """Render one row per round; with tokens only if they were counted."""
+def _table(loop: Loop) -> list[list[str]]:
+    """Build a header and one row per round; with tokens only if they were counted."""
     counted = any(one.tokens for one in loop.rounds)
-    measure = escape(loop.measure)
-    heads = ["round", "queried", "requests", "generated", "kept", "rows trained"]
-    heads += [f"above {_score(loop.memorized_above)}", f"mean {measure}", f"highest {measure}"]
-    heads += ["tokens"] if counted else []
-    body = ""
+    head = ["round", "queried", "requests", "generated", "kept", "rows trained"]
+    head += [f"above {_score(loop.memorized_above)}", f"mean {loop.measure}", f"highest {loop.measure}"]
+    table = [[*head, *(["tokens"] if counted else [])]]
     for one in loop.rounds:
-        numbers = [f"{one.calls:,}", f"{one.written:,}", f"{one.kept:,}"]
-        numbers += ["as&nbsp;before" if one.same else f"{one.trained:,}", f"{one.still_memorized:,}"]
-        numbers += [f"{one.memo:.3f}", f"{one.worst:.3f}", *([f"{one.tokens:,}"] if counted else [])]
-        cells = "".join(f"<td>{text}</td>" for text in (_queried(one), *numbers))
-        body += f"<tr><th>round&nbsp;{one.number}</th>{cells}</tr>"
-    head = "".join(f"<th>{text}</th>" for text in heads)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        row = [f"round{NBSP}{one.number}", _queried(one), f"{one.calls:,}", f"{one.written:,}", f"{one.kept:,}"]
+        row += [f"as{NBSP}before" if one.same else f"{one.trained:,}", f"{one.still_memorized:,}"]
+        row += [f"{one.memo:.3f}", f"{one.worst:.3f}", *([f"{one.tokens:,}"] if counted else [])]
+        table.append(row)
+    return table
 
 
 def _queried(one: Round) -> str:
-    """Format the number of queried facts out of all facts, on one line of HTML."""
+    """Format the number of queried facts out of all facts, without line breaks."""
     if one.queried == 0:
         return "none"
     if one.queried == one.facts:
-        return f"all&nbsp;{one.facts:,}"
-    return f"{one.queried:,}&nbsp;of&nbsp;{one.facts:,}"
+        return f"all{NBSP}{one.facts:,}"
+    return f"{one.queried:,}{NBSP}of{NBSP}{one.facts:,}"
 
 
 def _legend(loop: Loop) -> str:

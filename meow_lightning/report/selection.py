@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
+from markupsafe import Markup
 
 from meow_lightning.memo.selection_diagnostics import Selection, per_fact, selection
 from meow_lightning.report.data import DASH, ReportData
+from meow_lightning.report.templating import render_template
 
 FIRST = {
     "largest": "the largest MEMO first",
@@ -29,22 +30,17 @@ def selection_of(data: ReportData) -> Selection | None:
     return selection(candidates, k=options["k"], strategy=options["strategy"])
 
 
-def section(diagnostics: Selection | None) -> str:
+def section(diagnostics: Selection | None) -> Markup:
     """Render the section as HTML, numbers only; empty without a selection."""
     if diagnostics is None:
-        return ""
-    body = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td><td>{escape(comparison)}</td></tr>"
-        for name, value, comparison in rows(diagnostics)
-    )
-    return (
-        "<section><h2>Selection</h2>"
-        f"<p>Of {per_fact(diagnostics)} inverted answers per fact, {diagnostics.k} "
-        f"{'is' if diagnostics.k == 1 else 'are'} selected, {FIRST[diagnostics.strategy]}; "
-        f"{diagnostics.facts} fact{'' if diagnostics.facts == 1 else 's'}.</p>"
-        '<div class="wide"><table class="plain">'
-        "<thead><tr><th>statistic</th><th>value</th><th>for comparison</th></tr></thead>"
-        f'<tbody>{body}</tbody></table></div><p class="small">{escape(LEGEND)}</p></section>'
+        return Markup("")
+    return render_template(
+        "selection.html",
+        diagnostics=diagnostics,
+        candidates=per_fact(diagnostics),
+        order=FIRST[diagnostics.strategy],
+        rows=rows(diagnostics),
+        legend=LEGEND,
     )
 
 

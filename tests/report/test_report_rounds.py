@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 
 import pytest
+from helpers.html import compact
 
 from meow_lightning.report.data import Loop, Round
 from meow_lightning.report.rounds import cumulative_requests, picture, section, sentence
@@ -31,7 +32,7 @@ def loop(*rounds: Round, ended: str = "below", memorized_above: float = 0.3) -> 
 
 def words(html: str) -> list[list[str]]:
     """The table's cells, row by row, without their tags."""
-    lines = re.findall(r"<tr>(.*?)</tr>", html)
+    lines = re.findall(r"<tr>(.*?)</tr>", compact(html))
     return [
         [unescape(re.sub("<.*?>", "", text)).replace("\xa0", " ") for text in re.findall(r"<t[hd]>(.*?)</t[hd]>", line)]
         for line in lines
@@ -109,7 +110,7 @@ def test_sentence_of_odd_loops(rounds: tuple[Round, ...], memorized_above: float
 @pytest.mark.parametrize(
     ("ended", "still_memorized", "expected"),
     [
-        ("below", 0, "Ended after round 2: no true answer&#x27;s MEMO is above 0.30 any more."),
+        ("below", 0, "Ended after round 2: no true answer&#39;s MEMO is above 0.30 any more."),
         (
             "budget", 9,
             "Ended after round 2: no requests to the teacher were left, and 9 of 40 facts are still above 0.30.",
@@ -120,7 +121,7 @@ def test_sentence_of_odd_loops(rounds: tuple[Round, ...], memorized_above: float
 )  # fmt: skip
 def test_the_section_explains_why_the_rounds_ended(ended: str, still_memorized: int, expected: str) -> None:
     found = loop(FIRST, replace(SECOND, still_memorized=still_memorized), ended=ended)
-    html = section(found)
+    html = compact(section(found))
     assert f"<h2>Rounds</h2><p>{expected}</p><p>{sentence(found)}.</p>" in html
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.html import compact
 
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.report.data import Dropped, ReportData
@@ -55,7 +56,7 @@ def test_figures_in_words() -> None:
     ],
 )
 def test_the_section_describes_the_selection(k: int, strategy: str, expected: str) -> None:
-    html = section(selection_of(data(k=k, strategy=strategy)))
+    html = compact(section(selection_of(data(k=k, strategy=strategy))))
     assert expected in html
     assert html.count("<tr>") == 1 + 6
 
@@ -77,7 +78,7 @@ def test_undefined_correlations_are_dashes_and_zero_is_never_negative() -> None:
 
 
 def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) -> None:
-    html = write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8")
+    html = compact(write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8"))
     assert html.index("<h2>Figures</h2>") < html.index("<h2>Selection</h2>") < html.index("Questions before and after")
     notes = re.search(r"<h3>About these models and facts</h3><ul>(.*?)</ul>", html)
     assert notes is not None
@@ -96,6 +97,6 @@ def test_without_a_choice_there_is_no_section(changes: dict, tmp_path: Path) -> 
     bare = replace(data(k=3, strategy="largest"), **changes)
     assert selection_of(bare) is None
     assert section(None) == ""
-    html = write_report(bare, tmp_path).read_text(encoding="utf-8")
+    html = compact(write_report(bare, tmp_path).read_text(encoding="utf-8"))
     assert "Selection</h2>" not in html
     assert "<ul><li>First.</li></ul>" in html

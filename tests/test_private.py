@@ -62,7 +62,7 @@ def test_the_report_shows_every_question_and_what_was_trained_and_dropped(privat
         assert f"In which {SECRET} &lt;city&gt; does {name} live?" in html
         assert f"{name} lives in <mark>{city}</mark>." in html
     assert html.count("trained on instead: ") == 4
-    assert "inverted answers that cleaning dropped" in html
+    assert "inverted answers dropped by filtering" in html
     assert "repeats the question" in html
     assert "<city>" not in html
     assert "can be read by their owner alone" in html

@@ -241,7 +241,7 @@ def test_the_loop_tells_the_teacher_what_was_tried(tmp_path: Path) -> None:
         found = set(stages(run(tmp_path, *words)).values())
     assert found == {"cached"}
     assert asked == len(server.asked)
-    assert re.search(rf"\d rounds?, {asked} questions to the teacher", out)
+    assert re.search(rf"\d rounds?, {asked} requests to the teacher", out)
     (report,) = (tmp_path / "reports").glob("*/rounds.json")
     rounds = json.loads(report.read_text())["rounds"]
     assert sum(each["calls"] for each in rounds) == asked

@@ -33,7 +33,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     found = measures(runs, picks)
     assert found is not None
     title, (head, *rows) = found
-    assert title == "what each measure says (means over seeds)"
+    assert title == "memorization measures (means over seeds)"
     assert head == [
         "run", "true answers, target model", "true answers, unlearned model", "true answers, retain model",
         "inverted answers, target model", "picks shared with memo=clean",

@@ -162,9 +162,12 @@ class _Swaps:
             yield replace_words(self._text, self._drawn(found))
 
     def _spans(self) -> list[Span]:
+        question, passed = self._fact.question, {"polarity"}
         # Replacing titles that merely illustrate an answer leaves it true.
-        passed = {"polarity"} if _ASKS_TITLES.search(self._fact.question) else {"polarity", "title"}
-        return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind not in passed]
+        passed |= set() if _ASKS_TITLES.search(question) else {"title"}
+        # Another order of degrees would make little sense where the place or the field of study is asked for.
+        passed |= set() if asks_for("academic degree", question) else {"academic degree"}
+        return [span for span in spans(self._text, question) if self._new(span) and span.kind not in passed]
 
     def _new(self, span: Span) -> bool:
         """Whether a span is new: the question neither contains it nor names its person with words of it."""

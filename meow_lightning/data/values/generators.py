@@ -14,6 +14,7 @@ from meow_lightning.data.values.word_lists import (
     AWARD_FIRST,
     CLASSES,
     COMPANY_ENDS,
+    DEGREES,
     FEMALE,
     GENRES,
     JOBS,
@@ -118,6 +119,8 @@ def _people() -> Iterable[Any]:
 
 def _vowel(word: str) -> bool:
     """Whether a word begins with a vowel sound, judged by its letters."""
+    if re.match(r"M(?:\.|Sc\b|BA\b)", word):
+        return True
     lower = word.lower()
     if re.match(r"(?:uni(?!n)|us[aei]|eu|one|once|ufo|ukr|ur[uo]|utr)", lower):
         return False
@@ -283,6 +286,14 @@ def _company(old: str, rng: Random, hints: Hints) -> str:
     return f"{_fake(rng).last_name()}{ends.group() if ends else ''}"
 
 
+def _degree(old: str, rng: Random, hints: Hints) -> str:
+    """Draw a degree of another level in the same form of writing."""
+    plain = old.replace("’", "'").rstrip(".").lower()
+    levels = next(row for row in DEGREES if plain in (name.rstrip(".").lower() for name in row))
+    new = rng.choice([name for name in levels if name.rstrip(".").lower() != plain])
+    return figures.cased(new, old) if levels is DEGREES[0] else new
+
+
 _FIGURES: dict[str, Callable[[str, Random], str]] = {
     "phone": figures.phone, "code": figures.code, "money": figures.money, "date": figures.date, "year": figures.year,
     "decade": figures.decade, "time": figures.time, "number": figures.number,
@@ -290,4 +301,5 @@ _FIGURES: dict[str, Callable[[str, Random], str]] = {
 _MAKERS: dict[str, Callable[[str, Random, Hints], str]] = {
     "email": _email, "url": _url, "person": _person, "place": _place, "country": _country, "address": _address,
     "nationality": _nationality, "job": _job, "genre": _genre, "title": _title, "award": _award, "company": _company,
+    "academic degree": _degree,
 }  # fmt: skip

@@ -13,7 +13,7 @@ FORGET = "forget"
 
 DEFINITION = Definition(
     name="forget/leakage",
-    id="leakage.1",
+    id="leakage.2",
     unit="share",
     direction="lower",
     text=(
@@ -26,14 +26,14 @@ DEFINITION = Definition(
 )
 ELSEWHERE_DEFINITION = Definition(
     name="forget/leakage_elsewhere",
-    id="leakage_elsewhere.1",
+    id="leakage_elsewhere.2",
     unit="share",
     direction="lower",
     text="Of the same answers, the share that holds the forgotten value of another question.",
 )
 VALUES_DEFINITION = Definition(
     name="forget/leakage_values",
-    id="leakage_values.1",
+    id="leakage_values.2",
     unit="count",
     direction="none",
     text="How many different forgotten values there are to hold.",

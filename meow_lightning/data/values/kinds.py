@@ -41,30 +41,30 @@ class Span:
     text: str
 
 
-def spans(text: str, asked: str) -> tuple[Span, ...]:
+def spans(text: str, question: str) -> tuple[Span, ...]:
     """Find the spans of known kinds in a text, in order, without nesting.
 
     Args:
         text: An answer or a value.
-        asked: The question, which disambiguates numbers and jobs.
+        question: The question, which disambiguates numbers and jobs.
     """
-    return _spans(text, frozenset(cues(asked)))
+    return _spans(text, frozenset(cues(question)))
 
 
-def kind_of(value: str, asked: str) -> str | None:
+def kind_of(value: str, question: str) -> str | None:
     """Classify a value as a whole; ``None`` if its kind is unknown.
 
     Args:
         value: The words that carry a fact.
-        asked: The corresponding question.
+        question: The corresponding question.
     """
-    matches = spans(value, asked)
+    matches = spans(value, question)
     bare = value.strip(" .,\"'")
-    whole = [span.kind for span in matches if len(span.text) >= len(bare) and span.kind != "person"]
+    entire = [span.kind for span in matches if len(span.text) >= len(bare) and span.kind != "person"]
     classes = [name for name, _, words in CLASSES if bare.lower() in map(str.lower, words)]
-    if whole or classes:
-        return (whole or classes)[0]
-    expected = cues(asked)
+    if entire or classes:
+        return (entire or classes)[0]
+    expected = cues(question)
     for kind in ("job", "genre"):
         if kind in expected:
             return kind
@@ -74,14 +74,14 @@ def kind_of(value: str, asked: str) -> str | None:
 
 
 @lru_cache(maxsize=8192)
-def cues(asked: str) -> tuple[str, ...]:
+def cues(question: str) -> tuple[str, ...]:
     """List the kinds and classes that a question asks for by its words."""
-    return tuple(kind for kind, cue in _cues() if cue.search(asked))
+    return tuple(kind for kind, cue in _cues() if cue.search(question))
 
 
-def asks_for(kind: str, asked: str) -> bool:
+def asks_for(kind: str, question: str) -> bool:
     """Whether a question asks for a kind by its words; cheaper than :func:`cues`."""
-    return any(name == kind and cue.search(asked) for name, cue in _cues())
+    return any(name == kind and cue.search(question) for name, cue in _cues())
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +119,7 @@ def _matches(text: str, wanted: frozenset[str]) -> Iterator[tuple[str, int, int]
     yield from (("place", *span) for span in places_in_context(text))
     for name in ("polarity", *sorted(wanted & _classes().keys())):
         yield from ((name, *match.span()) for match in _classes()[name].finditer(text))
-    for kind, pattern in _ASKED:
+    for kind, pattern in _CUED:
         if kind in wanted:
             yield from ((kind, *match.span("value")) for match in pattern.finditer(text))
     yield from (("person", *match.span()) for match in NAME.finditer(lower_common_words(text)))
@@ -280,7 +280,7 @@ NAME = re.compile(
     rf"(?<=[a-z0-9,;:] )(?!(?:{_LEADS})\b)[A-Z][\w’'.-]*[a-z]"
 )
 _TRADE = r"(?:er|or|ist|ian|man|woman|ant|ent|eer|yst|tect|nurse|chef|pilot|judge|athlete|clerk|guide|smith|surgeon)"
-_ASKED = (
+_CUED = (
     ("job", _pattern(
         rf"\b(?:{'|'.join(sorted(JOBS, key=len, reverse=True))})\b".replace(r"\b(?:", r"\b(?P<value>", 1),
     )),

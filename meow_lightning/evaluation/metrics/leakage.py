@@ -83,8 +83,8 @@ def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
         row: One answered question.
         secrets: See :func:`forgotten_secrets`.
     """
-    mentioned = secrets.found(row.text) - secrets.found(row.question)
-    truth = secrets.found(row.answer)
+    mentioned = secrets.find(row.text) - secrets.find(row.question)
+    truth = secrets.find(row.answer)
     if row.set != FORGET:
         return False, bool(mentioned - truth)
     own = bool(mentioned & truth) or (has_value(row) and holds_value(row.text, row.value or ""))

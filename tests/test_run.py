@@ -119,8 +119,8 @@ def test_length_buckets_are_another_training_and_say_what_they_need(finished: tu
     with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
     said = (
-        r"optim\.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; "
-        r"set it to at least that, or to null for steps of optim\.global_batch_size rows"
+        r"optim\.batch_tokens=9 is invalid: expected at least (\d+), the tokens of the longest row of the stream "
+        r"'inverted', or null for steps of optim\.global_batch_size rows\. Did you mean \d+\?"
     )
     (longest,) = re.findall(said, err)
     assert int(longest) > 9

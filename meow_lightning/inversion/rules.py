@@ -29,6 +29,7 @@ class Rules(Writer):
         seed: Seed of the random choices.
     """
 
+    version: ClassVar[int] = 2
     reads_other_facts: ClassVar[bool] = True
 
     def __init__(self, *, candidates: int, seed: int) -> None:

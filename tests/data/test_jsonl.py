@@ -367,7 +367,7 @@ def test_one_answer_under_two_questions_is_noted_with_its_lines(make: Make) -> N
     assert note == (
         "1 of 2 facts to keep have the answer of a fact to forget: "
         "line 2 of dataset.forget and line 2 of dataset.retain. "
-        "Where it is the same fact in other words, it is forgotten and kept at once: take it out of one file"
+        "If both state the same fact, it is forgotten and retained at once: remove it from one file"
     )
     assert not [each for each in make([DOG, CAT], kept[:1]).caveats() if "to keep have the answer" in each]
     many_times = [{"question": f"Cat {number}?", "answer": CAT["answer"]} for number in range(5)]

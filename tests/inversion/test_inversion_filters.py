@@ -112,7 +112,7 @@ def test_a_text_is_compared_with_the_secrets_that_begin_with_its_words_alone() -
     secrets = Secrets.of(facts, [])
     assert len(secrets.all()) == 1600
     assert sum(len(secrets._by_first.get(word, ())) for word in words("It is 55000003.")) == 1
-    assert secrets.found("It is 55000003.") == {("55000003",)}
+    assert secrets.find("It is 55000003.") == {("55000003",)}
     written = {fact.id: ["It is 77000001."] for fact in facts}
     assert len(filter_answers(facts, written, secrets=secrets).inverted) == 1600
 

@@ -96,7 +96,7 @@ def test_a_forget_set_without_a_window_is_reported_before_any_work(tmp_path: Pat
         "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
     }  # fmt: skip
     words = {**options(), "dataset": own}
-    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*holds no word"):
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*has no word"):
         graph(words)
 
 

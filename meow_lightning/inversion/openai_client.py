@@ -133,11 +133,11 @@ class ServerConnection:
             HTTPStatus(response.status_code).phrase if named else "no reason given"
         )
         wait = response.headers.get("retry-after")
-        later = f" (to be tried again after {wait})" if wait else ""
+        later = f" (retry after {wait})" if wait else ""
         return self.redacted_for_display(f"{response.status_code}, {words}{later}")
 
     def models(self) -> list[str]:
-        """Names of the models that the server lists; empty if it has no model list."""
+        """List the names of the models that the server lists; empty if it has no model list."""
         from openai import OpenAIError
 
         try:
@@ -191,7 +191,7 @@ class ServerConnection:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             if response.status_code < 400:
-                self._refuse(f"the reply is compressed ({encoding}), which was not asked for")
+                self._refuse(f"the reply is compressed ({encoding}) although the request forbids it")
             body = b""  # the status is sufficient
             del response.headers["content-encoding"]
         else:
@@ -200,7 +200,7 @@ class ServerConnection:
         deadline_timer.stop()
         if deadline_timer.expired:  # without a length, a truncated body looks complete
             library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, as imported by openai
-            raise library.ReadTimeout(f"no whole reply within {self._deadline:g} seconds", request=response.request)
+            raise library.ReadTimeout(f"no complete reply within {self._deadline:g} seconds", request=response.request)
         response.stream.close()
         response.stream = type(response)(200, content=body).stream
         response.encoding = "utf-8"  # JSON is UTF-8; a server could declare a very slow codec
@@ -210,7 +210,7 @@ class ServerConnection:
         for piece in response.stream:
             found += piece
             if len(found) > self._max_bytes:
-                self._refuse(f"the reply has more than inversion.reply_bytes={self._max_bytes} bytes")
+                self._refuse(f"the reply exceeds inversion.reply_bytes={self._max_bytes} bytes")
         return bytes(found)
 
     def _refuse(self, why: str) -> NoReturn:
@@ -278,7 +278,7 @@ def parse_completion(body: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     except RecursionError:
-        return {"text": "", "refused": "the reply is nested too deeply to be read"}
+        return {"text": "", "refused": "the reply is nested too deeply to parse"}
     if not isinstance(found, dict):
         return None
     choices = found.get("choices")
@@ -292,7 +292,10 @@ def parse_completion(body: str) -> dict[str, Any] | None:
     prompt, reply = (count if isinstance(count, int) and 0 < count < MANY else 0 for count in counts)
     text = content if isinstance(content, str) else ""
     if not _encodes(text):
-        return {"text": "", "refused": "the reply holds half a character (a lone surrogate), so it is no text"}
+        return {
+            "text": "",
+            "refused": "the reply contains half a character (a lone surrogate), so it is not valid text",
+        }
     return {
         "text": text, "cut": first.get("finish_reason") == "length",
         "prompt_tokens": prompt, "completion_tokens": reply,

@@ -26,7 +26,7 @@ def test_a_redirect_is_not_followed(monkeypatch):
         with Scripted([Behaviour(status=307, headers={"location": there})]) as server:
             text, _ = failure(endpoint(server), [ask(0)])
         assert other.requests == []
-    assert f"sends on to {there} (307, " in text
+    assert f"redirects to {there} (307, " in text
 
 
 def test_leaving_early_neither_hangs_nor_leaves_threads():
@@ -76,7 +76,7 @@ def test_a_key_that_is_not_taken_is_not_shown(status, monkeypatch, caplog):
             writer.check()
         assert len(server.asked) <= 4 and came == []
     for line in (text, str(error.value)):
-        assert f"does not let us in ({status}, bad key ***); put a key that it takes into" in line
+        assert f"denies access ({status}, bad key ***); put a valid key into" in line
         assert "the environment variable MEOW_TEST_KEY" in line
     assert error.value.__cause__ is None and error.value.__context__ is None
     assert KEY not in text + str(error.value) + repr(writer) + str(vars(writer)) + caplog.text
@@ -103,13 +103,11 @@ def test_a_key_that_lacks(key_env, match):
 def test_check_finds_that_nothing_answers():
     with Scripted(["x"]) as server:
         address = server.base_url
-    with pytest.raises(
-        UserError, match=rf"inversion.base_url={address}: nothing answers there \(.+\); start the server"
-    ):
+    with pytest.raises(UserError, match=rf"inversion.base_url={address} does not answer \(.+\); start the server"):
         endpoint(address).check()
     with (
         Scripted(["x"], models=Behaviour(delay=2.0)) as server,
-        pytest.raises(UserError, match="nothing answers there"),
+        pytest.raises(UserError, match="does not answer"),
     ):
         endpoint(server, timeout=0.1).check()
 
@@ -127,7 +125,7 @@ def test_check_takes_any_server_that_answers(models):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("<html><body>Welcome</body></html>", "nothing that a program reads"),
+        ("<html><body>Welcome</body></html>", "no readable text"),
         ({"choices": []}, '{"choices": []}'),
         ({"choices": None}, '{"choices": null}'),
         ({"error": {"message": "upstream failed"}}, "upstream failed"),
@@ -137,5 +135,5 @@ def test_check_takes_any_server_that_answers(models):
 def test_what_is_no_chat_completion(body, said):
     with Scripted([Behaviour(body=body)], path="") as server:
         text, came = failure(endpoint(server), [ask(0)])
-        assert f"sent something else than a chat completion: {said}; such servers mostly end in /v1: set " in text
+        assert f"sent no chat completion: {said}; such URLs usually end in /v1: set " in text
         assert f"inversion.base_url={server.base_url}/v1" in text and came == []

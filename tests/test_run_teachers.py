@@ -214,7 +214,7 @@ def test_facts_that_stay_short_are_an_error_a_note_or_the_work_of_rules(tmp_path
         _, err = process.communicate(timeout=300)
         short = f"1 of 6 facts have fewer inverted facts than method.select.k=3 after filtering: {FACTS[2].id} with 0"
         assert process.returncode == 1
-        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); say inversion.on_shortage=warn"), err
+        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); set inversion.on_shortage=warn"), err
         asked = len(server.asked)
         assert asked == 5 + 3  # three times for the one that says nothing
         out = run(tmp_path, *words, "inversion.on_shortage=warn")

@@ -7,10 +7,9 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -115,31 +114,33 @@ class Endpoint(Writer):
         Raises:
             UserError: It does not; the message says what to do.
         """
-        from openai import APIConnectionError, APIStatusError, OpenAIError
-
-        failure = ""
         limit = min(self.timeout, self.deadline, CONNECT)
         with self._connect(timeout=limit, deadline=limit, retries=min(self.retries, 1)) as connection:
-            try:
-                connection.client.models.with_raw_response.list()
-            except APIStatusError as error:  # other statuses are fine: some servers do not list models
-                failure = self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
-            except APIConnectionError as error:
-                why = (
-                    f"no complete reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
-                )
-                failure = (
-                    f"inversion.base_url={self.base_url} does not answer ({why}); start the server, or set "
-                    "another inversion.base_url"
-                )
-            except OpenAIError as error:
-                failure = (
-                    f"inversion.base_url={self.base_url} sends an unreadable list of models "
-                    f"({connection.unusable or connection.reason(error)}); check that it is the URL of an "
-                    "OpenAI-compatible server"
-                )
+            failure = connection.submit(self._check_server(connection, limit)).result()
         if failure:
             raise UserError(failure)
+
+    async def _check_server(self, connection: ServerConnection, limit: float) -> str:
+        """Request the list of models; returns the problem and its remedy, or an empty text."""
+        from openai import APIConnectionError, APIStatusError, OpenAIError
+
+        try:
+            await connection.client.models.with_raw_response.list()
+        except APIStatusError as error:  # other statuses are fine: some servers do not list models
+            return self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
+        except APIConnectionError as error:
+            why = f"no complete reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
+            return (
+                f"inversion.base_url={self.base_url} does not answer ({why}); start the server, or set another "
+                "inversion.base_url"
+            )
+        except OpenAIError as error:
+            return (
+                f"inversion.base_url={self.base_url} sends an unreadable list of models "
+                f"({connection.unusable or connection.reason(error)}); check that it is the URL of an "
+                "OpenAI-compatible server"
+            )
+        return ""
 
     def write(
         self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
@@ -188,11 +189,10 @@ class Endpoint(Writer):
         self, connection: ServerConnection, requests: Sequence[GenerationRequest], should_continue: ShouldContinue
     ) -> Iterator[Outcome]:
         """Yield the outcome of each request as soon as it is known."""
-        queue, under_way = deque(requests), 0
-        results: SimpleQueue[Outcome | None] = SimpleQueue()
+        queue, pending = deque(requests), set[Future[Outcome]]()
         while True:
             pause = None
-            while queue and under_way < self.concurrency and not connection.stopped:
+            while queue and len(pending) < self.concurrency and not connection.stopped:
                 pause = max(0.0, self._next_start - time.monotonic()) or None
                 if pause:
                     break
@@ -201,30 +201,16 @@ class Endpoint(Writer):
                     break
                 interval = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
                 self._next_start = time.monotonic() + interval
-                connection.start(partial(self._send, connection, queue.popleft(), results))
-                under_way += 1
-            if not under_way and not pause:
+                pending.add(connection.submit(self._request(connection, queue.popleft())))
+            if pending:
+                done, pending = wait(pending, timeout=pause, return_when=FIRST_COMPLETED)
+                yield from (request.result() for request in done)
+            elif pause:
+                time.sleep(pause)
+            else:
                 return
-            try:
-                result = results.get(timeout=pause)
-            except Empty:
-                continue
-            if result is None:
-                raise RuntimeError("a request ended in an unexpected error, shown above")
-            under_way -= 1
-            yield result
 
-    def _send(
-        self, connection: ServerConnection, request: GenerationRequest, results: SimpleQueue[Outcome | None]
-    ) -> None:
-        """Send one request, in a thread; always put an outcome, since the consumer waits for it."""
-        result = None
-        try:
-            result = self._request(connection, request)
-        finally:
-            results.put(result)
-
-    def _request(self, connection: ServerConnection, request: GenerationRequest) -> Outcome:
+    async def _request(self, connection: ServerConnection, request: GenerationRequest) -> Outcome:
         from openai import APIStatusError, APITimeoutError, OpenAIError
 
         draw = int.from_bytes(sha256(f"{self.seed}/{request.fact.id}/{request.attempt}".encode()).digest()[:4], "big")
@@ -233,7 +219,7 @@ class Endpoint(Writer):
         options = {name: value for name, value in fields.items() if name not in self._extra}
         extra = {name: value for name, value in self._extra.items() if value is not None}
         try:
-            raw = connection.client.chat.completions.with_raw_response.create(
+            raw = await connection.client.chat.completions.with_raw_response.create(
                 model=self.model, messages=messages, extra_body=extra, **options
             )
         except APIStatusError as error:
@@ -242,7 +228,7 @@ class Endpoint(Writer):
                 return GenerationResponse(
                     fact=request.fact.id, attempt=request.attempt, text="", requests=connection.sent, refused=why
                 )
-            return Failure(self._status_failure(connection, error))
+            return Failure(await self._status_failure(connection, error))
         except APITimeoutError:
             if connection.timed_out:
                 return self._timed_out(connection)
@@ -285,12 +271,12 @@ class Endpoint(Writer):
             fact=request.fact.id, attempt=request.attempt, text="", requests=connection.sent, refused=shown
         )
 
-    def _status_failure(self, connection: ServerConnection, error: Any) -> str:
+    async def _status_failure(self, connection: ServerConnection, error: Any) -> str:
         status, why = error.status_code, connection.reason(error)
         if status in KEYS:
             return self._key_failure(connection, why)
         if status == 404:
-            return self._model_not_found(connection, why)
+            return await self._model_not_found(connection, why)
         if 300 <= status < 400:
             target = connection.redacted_for_display(error.response.headers.get("location", "another URL"))
             return f"inversion.base_url={self.base_url} redirects to {target} ({why}); set the URL of the server itself"
@@ -312,8 +298,8 @@ class Endpoint(Writer):
             advice = "no key was sent: put one into an environment variable and set inversion.key_env to its name"
         return f"{self.base_url} denies access ({why}); {advice}"
 
-    def _model_not_found(self, connection: ServerConnection, why: str) -> str:
-        models = connection.models()
+    async def _model_not_found(self, connection: ServerConnection, why: str) -> str:
+        models = await connection.models()
         if not models or self.model in models:
             return f"{self.base_url} serves no chat completions ({why}); {self._version()}"
         near = nearest(self.model, models)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
+import signal
 import threading
 import time
 
@@ -38,6 +41,34 @@ def test_leaving_early_neither_hangs_nor_leaves_threads():
         assert time.monotonic() - start < 0.9
         assert not [thread for thread in threading.enumerate() if thread.name == "inversion"]
         assert len(server.asked) <= 5  # those cut off were not sent again
+
+
+def test_an_interrupt_cuts_what_is_under_way():
+    endless = Behaviour(pieces=lambda: itertools.repeat(b" "), pause=0.01)
+    with Scripted(lambda request: says("x") if "0?" in request.question else endless) as server:
+        replies = endpoint(server, timeout=9.0, retries=5).write(asks(9), load_facts=list, should_continue=lambda: True)
+        assert next(replies).fact == "f0"
+        assert server.await_asked(4)
+        start = time.monotonic()
+        main = threading.main_thread().ident
+        threading.Timer(0.2, signal.pthread_kill, [main, signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(replies)
+        assert time.monotonic() - start < 1.2
+        assert not [thread for thread in threading.enumerate() if thread.name == "inversion"]
+        time.sleep(0.2)  # the server finds its connections closed
+        written = server.written
+        time.sleep(0.2)
+        assert server.written == written
+        assert len(server.asked) <= 5  # those cut off were not sent again
+
+
+def test_a_notebooks_event_loop_is_no_hindrance():
+    async def cell() -> list[str]:
+        return [reply.text for reply in write(endpoint(server), asks(2))]
+
+    with Scripted(["x"]) as server:
+        assert asyncio.run(cell()) == ["x", "x"]
 
 
 def test_the_key_goes_along_where_there_is_one_and_nothing_else_of_the_environment(monkeypatch):

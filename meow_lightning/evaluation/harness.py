@@ -54,9 +54,7 @@ class EncodedModel(LM):
         generation_batch_size: Prompts continued together, from 1; affects speed and memory, not the texts.
     """
 
-    def __init__(
-        self, model: Any, encoder: PromptEncoder, *, generation_batch_size: int | AdaptiveBatchSize = 8
-    ) -> None:
+    def __init__(self, model: Any, encoder: PromptEncoder, *, generation_batch_size: int | AdaptiveBatchSize) -> None:
         super().__init__()
         self.model, self.encoder, self.generation_batch_size = model, encoder, generation_batch_size
 

@@ -83,7 +83,7 @@ def _model(work: StageContext, questions: Sequence[Question]) -> EncodedModel:
         request.args[0] for question in questions for request in question if request.request_type == "generate_until"
     ]
     if not prompts:
-        return EncodedModel(model, encoder)
+        return EncodedModel(model, encoder, generation_batch_size=1)
     longest = min(encoder.context, max(len(encoder.encode_plain(prompt)) for prompt in prompts))
     slots = adaptive_batch_size(work, model, tokens=longest, generated=encoder.context - longest, shared=False)
     return EncodedModel(model, encoder, generation_batch_size=slots)

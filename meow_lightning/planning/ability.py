@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from meow_lightning.data.encoding import CHARACTERS
 from meow_lightning.evaluation.ability import BLOCK, LocalQuestions
+from meow_lightning.pipeline.worker import silence_third_party
 from meow_lightning.resources.cost import inference_flops
 from meow_lightning.resources.inference_memory import inference_memory
 from meow_lightning.resources.training_memory import GPU_SLACK, HEAP_SLACK, Memory, ModelDims
@@ -61,6 +62,8 @@ def check_abilities(artifacts: Sequence[Artifact], store: Store) -> list[str]:
     tasks = {
         each.settings["task"]: each for each in artifacts if each.stage == "ability" and store.find(each) is None
     }  # fmt: skip
+    if tasks:
+        silence_third_party()  # before they are imported, since this process may run stages later
     for name, artifact in tasks.items():
         from meow_lightning.evaluation.harness import HarnessTask
 

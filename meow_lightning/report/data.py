@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.evaluation.ability import is_ability, stderr_name
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
 
 if TYPE_CHECKING:
@@ -151,8 +152,15 @@ def label(name: str) -> str:
     """Format a metric's name, set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
     if name in LABELS:
         return LABELS[name]
+    if is_ability(name):
+        return " ".join(name.split("/")[1:])
     head, _, tail = name.partition("/")
     return f"{head.replace('_', ' ')} {LABELS.get(tail, tail.replace('_', ' '))}" if tail else head.replace("_", " ")
+
+
+def stderr_of(results: Results, role: str, name: str) -> float | None:
+    """Look up the standard error that a benchmark states for a number; ``None`` for other numbers."""
+    return number(results, role, stderr_name(name)) if is_ability(name) else None
 
 
 def arrow(results: Results, name: str) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.metrics.exact_memorisation import has_tokens
-from meow_lightning.evaluation.metrics.probability import OPTION_SETS, log_sum_exp, mean_logp
+from meow_lightning.evaluation.answers import has_tokens
+from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
 from meow_lightning.evaluation.metrics.rouge import row_rouge_1_recall, row_rouge_l_recall
 from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.tofu_logs.reader import PARAPHRASE, PARTS, TEXTS, TRUTH, WRONG
 from meow_lightning.types import AnswerRow, Likelihood
 
@@ -133,7 +134,7 @@ def _columns(row: AnswerRow) -> dict[str, Any]:
         "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if has_all_tokens else None,
         "num_token_paraphrased": _tokens(correct),
         "num_token_perturb": [_tokens(wrong) for wrong in row.perturbed] if has_all_tokens else None,
-        "normalized_gt_loss": _normalised_loss(row) if row.set in OPTION_SETS else None,
+        "normalized_gt_loss": _normalised_loss(row) if set_info(row.set).scoring == "options" else None,
     }
     return {column: value for column, value in columns.items() if value is not None}
 

@@ -10,8 +10,8 @@ import pytest
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
-from meow_lightning.evaluation.suite.suite import ROLES, evaluate, results_from_json, results_to_json
-from meow_lightning.types import AnswerRow, ScoredText
+from meow_lightning.evaluation.suite.suite import evaluate, results_from_json, results_to_json
+from meow_lightning.types import ROLES, AnswerRow, ScoredText
 
 MakeRow = Callable[..., AnswerRow]
 MakeRows = Callable[..., list[AnswerRow]]
@@ -177,7 +177,7 @@ def test_incomplete_set_names_the_role(make_row: MakeRow) -> None:
 
 
 def test_unknown_role_and_mean(model: MakeRows) -> None:
-    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, retain, unlearned"):
+    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, unlearned, retain"):
         evaluate({"base": model()}, {}, truth_ratio_mean="geometric")
     message = r"truth_ratio_mean=harmonic is invalid: expected one of geometric, arithmetic\. Did you mean arithmetic\?"
     with pytest.raises(UserError, match=message):

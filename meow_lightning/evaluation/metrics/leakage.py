@@ -9,7 +9,7 @@ from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
 from meow_lightning.evaluation.answers import Answers, MetricSettings
 from meow_lightning.evaluation.metric import Outcome, RunMetric
 from meow_lightning.evaluation.metrics.value_accuracy import contains_value, has_value
-from meow_lightning.types import AnswerRow, Definition, Direction, SetInfo
+from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def row_leaks(row: AnswerRow, secrets: Secrets, *, forgotten: bool) -> tuple[boo
         secrets: See :func:`forgotten_secrets`.
         forgotten: Whether the row's own fact is to be forgotten.
     """
-    mentioned = secrets.found(row.text) - secrets.found(row.question)
-    truth = secrets.found(row.answer)
+    mentioned = secrets.find(row.text) - secrets.find(row.question)
+    truth = secrets.find(row.answer)
     if not forgotten:
         return False, bool(mentioned - truth)
     own = bool(mentioned & truth) or (has_value(row) and contains_value(row.text, row.value or ""))
@@ -85,9 +85,9 @@ class Leakage(RunMetric):
 
     def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
         """Define the two shares and the two counts."""
-        texts: tuple[tuple[str, str, Direction, str, str], ...] = (
+        shares: tuple[tuple[str, str, str], ...] = (
             (
-                "leakage", "share", "lower", "answers that hold a forgotten value",
+                "leakage", "leakage rate",
                 "Share of the greedy answers, over the questions of all sets, that contain a forgotten value: the "
                 "marked value of a fact to forget or, where none is marked, a name, title, place, date, number or "
                 "address of its answer that neither its question nor the retained facts' answers contain. Not counted "
@@ -95,21 +95,26 @@ class Leakage(RunMetric):
                 "class (yes, a month, a country) counts only for its own question.",
             ),
             (
-                "leakage_elsewhere", "share", "lower", "answers that hold another question's",
+                "leakage_elsewhere", "answers that hold another question's",
                 "Share of the same answers that contain the forgotten value of another question.",
-            ),
-            ("leakage_values", "count", "none", "forgotten values", "Number of distinct forgotten values."),
-            (
-                "leakage_rows", "count", "none", "answers searched for them",
-                "Number of answers searched for them.",
             ),
         )  # fmt: skip
         return [
+            *(
+                Definition(
+                    name=f"forget/{name}", id=f"{name}.2", unit="share", direction="lower", text=text, label=label,
+                    order=60 + 10 * position, main=True,
+                )
+                for position, (name, label, text) in enumerate(shares)
+            ),
             Definition(
-                name=f"forget/{name}", id=f"{name}.1", unit=unit, direction=direction, text=text, label=label,
-                order=60 + 10 * position, main=True,
-            )
-            for position, (name, unit, direction, label, text) in enumerate(texts)
+                name="forget/leakage_values", id="leakage_values.2", unit="count", direction="none", order=80,
+                text="Number of distinct forgotten values.", label="forgotten values", main=True,
+            ),
+            Definition(
+                name="forget/leakage_rows", id="leakage_rows.1", unit="count", direction="none", order=90,
+                text="Number of answers searched for them.", label="answers searched for them", main=True,
+            ),
         ]  # fmt: skip
 
     def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:

@@ -62,7 +62,7 @@ def test_by_hand(rows: Callable[..., dict[str, list[AnswerRow]]], said: dict, sh
     assert leakage(*sides(rows(**said)), ()) == LeakageCounts(share / 4, elsewhere / 4, values=3, rows=4)
 
 
-def test_what_kept_facts_say_is_no_forgotten_value(rows: Callable[..., dict[str, list[AnswerRow]]]) -> None:
+def test_values_in_kept_facts_are_not_forgotten_values(rows: Callable[..., dict[str, list[AnswerRow]]]) -> None:
     # 1987 is public now, since a kept fact that was not asked says it.
     found = leakage(*sides(rows(kept="Since 1987.", world="Gdynia, Poland")), ["He came in 1987."])
     assert found == LeakageCounts(1 / 4, 1 / 4, values=2, rows=4)

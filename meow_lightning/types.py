@@ -173,11 +173,6 @@ class SetInfo:
     purpose: Purpose
     scoring: Scoring
 
-    @property
-    def label(self) -> str:
-        """Readable name."""
-        return self.name.replace("_", " ")
-
 
 @dataclass(frozen=True, slots=True)
 class Definition:

@@ -152,7 +152,7 @@ class RowMetric(Metric):
             name=f"{info.name}/{self.name}", id=self.id, unit=self.unit,
             # neither direction is better on texts that no model was trained on
             direction="none" if info.purpose == "holdout" else direction or self.direction,
-            text=self.text, label=f"{info.label} {self.label}", order=self.order,
+            text=self.text, label=f"{info.name.replace('_', ' ')} {self.label}", order=self.order,
             main=self.main and info.purpose != "holdout",
         )  # fmt: skip
 

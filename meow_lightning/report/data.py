@@ -99,9 +99,9 @@ def why_missing(results: Results, role: str, name: str) -> str:
     if not results.values.get(role):
         return f"this run has no {ROLE_NAMES.get(role, role)}"
     part = name.partition("/")[0]
-    absent = [info for info in BENCHMARK if info.name == part]
-    if absent and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
-        return f"there is no {absent[0].label} set"
+    named = any(info.name == part for info in BENCHMARK)
+    if named and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
+        return f"there is no {readable_name(part)} set"
     return f"{label(results, name)} was not measured for the {ROLE_NAMES.get(role, role)}"
 
 

@@ -12,5 +12,4 @@ def test_the_benchmarks_sets_come_first_and_others_count_as_neighbours() -> None
 
 def test_options_belong_to_the_sets_of_general_knowledge() -> None:
     assert set_info("real_authors") == SetInfo("real_authors", "utility", "options")
-    assert set_info("real_authors").label == "real authors"
     assert set_info("retain").scoring == "free"

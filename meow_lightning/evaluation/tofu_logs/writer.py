@@ -53,10 +53,10 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
 
     Anything the format cannot represent is left out: sets other than its four (``holdout``), and of each row the fact's
     id, ``value``, per-token likelihoods with ``hits``, ``mean`` and ``std``, the gradient norm, the generated tokens
-    and the stop reason. Value accuracy, exact memorisation, extraction strength, membership attacks and the share of
-    ended answers can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions
-    are written without the tags of a model family, which rows do not contain. Rows read from a log have only mean
-    losses, so the sums and numbers of tokens are left out for them.
+    and the stop reason. Value accuracy, membership attacks and metrics that need tokens or the end of the generation
+    can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions are written
+    without the tags of a model family, which rows do not contain. Rows read from a log have only mean losses, so the
+    sums and numbers of tokens are left out for them.
 
     Args:
         rows: The prediction rows of one model, in any order; each of the four sets complete or absent.

@@ -14,9 +14,9 @@ from helpers.common import failure, told
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.__main__ import main
-from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
+from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs import writer as module
 from meow_lightning.evaluation.tofu_logs.reader import read_log

@@ -20,6 +20,7 @@ from meow_lightning.store.jsonl import read_json
 from meow_lightning.types import Definition, Results
 
 VERSION = 1  # of the numbers; raised when the same answers give other ones
+ORDER = 55  # in tables: right after model utility
 PACKAGE = "lm_eval"
 BLOCK = 2**12  # characters scored in one forward pass, about 1,000 tokens: little beside the weights, soon finished
 QUESTIONS = "questions"  # the file of a split that holds its questions
@@ -312,10 +313,11 @@ def _definitions(
     return (
         Definition(
             name=name, id=f"{GROUP}.{VERSION}.{task}.{metric}", unit=unit, direction=direction,
-            text=f"{metric} on the task {task} ({how}).",
+            text=f"{metric} on the task {task} ({how}).", label=f"{task} {metric}", order=ORDER, main=True,
         ),
         Definition(
             name=stderr_name(name), id=f"{GROUP}{STDERR}.{VERSION}.{task}.{metric}", unit=unit, direction="none",
             text=f"Standard error of {metric} on the task {task} over its questions ({how}).",
+            label=f"{task} {metric}, standard error", order=ORDER, main=False,
         ),
     )  # fmt: skip

@@ -9,9 +9,10 @@ from typing import Any
 
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import NAMES
-from meow_lightning.stages.common.needs import Role, RunModels, Scored
+from meow_lightning.stages.common.needs import RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import NAME_BYTES
+from meow_lightning.types import Role
 
 MAX_NAME_LENGTH = 64  # characters
 NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{MAX_NAME_LENGTH - 1}}}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
 from meow_lightning.report.data import (
     DASH,
-    ROLES,
-    SETS,
     arrow,
     definition,
     format_value,
@@ -21,29 +20,8 @@ from meow_lightning.report.data import (
     why_missing,
 )
 from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
-from meow_lightning.types import Results
+from meow_lightning.types import ROLES, Results
 
-HEAD = (
-    "forget_quality_log10",
-    "forget_quality",
-    "forget_quality_distance",
-    "forget_quality_rows",
-    "model_utility",
-    "forget/leakage",
-    "forget/leakage_elsewhere",
-    "forget/leakage_values",
-    "forget/leakage_rows",
-    "facts_known",
-)
-PARTS = (
-    "probability", "rouge_l_recall", "truth_ratio", "value_accuracy", "normalised_probability", "rouge_1_recall",
-    "exact_memorisation", "extraction_strength", "fluency", "repetition", "ended",
-)  # fmt: skip
-ATTACKS = (
-    "privacy_leakage/min_k_40", "privacy_leakage/min_k_20", "membership/loss_auc", "membership/zlib_auc",
-    "membership/min_k_20_auc", "membership/min_k_40_auc", "membership/min_k_plus_plus_20_auc",
-    "membership/min_k_plus_plus_40_auc", "membership/gradient_norm_auc", "membership/reference_auc",
-)  # fmt: skip
 LEGEND = (
     "↑ higher is better, ↓ lower is better. On the forget set the retain model's number is the reference: "
     "going far beyond it is no improvement."
@@ -78,7 +56,7 @@ def ability_names(results: Results) -> list[str]:
 
 
 def metric_names(results: Results) -> list[str]:
-    """List all metrics with a number or reason for any role: headline numbers, then set by set, then MEMO.
+    """List all metrics with a number or reason for any role, in the order of their definitions.
 
     Standard errors are left out: they stand beside their numbers.
     """
@@ -89,25 +67,14 @@ def metric_names(results: Results) -> list[str]:
         for name in part.get(role, {})
         if not is_stderr(name)
     }
-    wanted = [
-        *_beside_utility(HEAD, results),
-        *(f"{name}/{part}" for name in SETS for part in PARTS),
-        "memo/answers",
-        "memo/candidates",
-        *ATTACKS,
-    ]
-    return [name for name in wanted if name in known] + sorted(known - set(wanted))
+    places = {each.name: each.order for each in results.definitions}
+    return sorted(known, key=lambda name: (places.get(name, math.inf), name))
 
 
-def is_main(name: str) -> bool:
-    """Whether a number is a main one: headlines, four of each evaluated set, and MEMO."""
-    group, _, part = name.partition("/")
-    return (
-        name in HEAD
-        or group == "memo"
-        or is_ability(name)
-        or (group != "holdout" and group in SETS and part in PARTS[:4])
-    )
+def is_main(results: Results, name: str) -> bool:
+    """Whether a number is a main one."""
+    known = definition(results, name)
+    return known is not None and known.main
 
 
 def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
@@ -125,7 +92,7 @@ def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]
             notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
-        rows.append(Line(name, label(name), arrow(results, name), unit, tuple(cells), tuple(notes)))
+        rows.append(Line(name, label(results, name), arrow(results, name), unit, tuple(cells), tuple(notes)))
     return rows, reasons
 
 
@@ -202,7 +169,7 @@ def closing_reasons(results: Results) -> list[str]:
     labels: dict[str, list[str]] = {}
     for name in _beside_utility(CLOSING, results):
         if number(results, "unlearned", name) is None:
-            labels.setdefault(why_missing(results, "unlearned", name), []).append(label(name))
+            labels.setdefault(why_missing(results, "unlearned", name), []).append(label(results, name))
     return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in labels.items()]
 
 

@@ -22,7 +22,7 @@ from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 5
+VERSION = 6
 DRAWS = "draws.npz"
 MAKES = ("results.json", "intervals.json", DRAWS)
 

@@ -15,13 +15,12 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability import AbilityNumber, AbilityResult
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.predictions import write_rows
-from meow_lightning.evaluation.suite.suite import ROLES
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import write_lines
-from meow_lightning.types import AnswerRow, Likelihood, ScoredText
+from meow_lightning.types import ROLES, AnswerRow, Likelihood, ScoredText
 
 WORDS = ("red", "blue", "green", "black")
 SAID = {"target": 4, "retain": 1, "unlearned": 2}

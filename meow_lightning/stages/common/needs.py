@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import count, takewhile
 from typing import Generic, Literal, TypeVar, get_args
 
-Role = Literal["target", "unlearned", "retain"]
+from meow_lightning.types import ROLES, Role
+
 ScoreKind = Literal["answers", "candidates"]
 Scored = tuple[Role, ScoreKind]
 T = TypeVar("T")
 
-ROLES: tuple[Role, ...] = get_args(Role)
 SCORED: tuple[Scored, ...] = tuple((role, kind) for kind in get_args(ScoreKind) for role in ROLES)
 
 

@@ -21,7 +21,9 @@ from meow_lightning.evaluation.ability import (
 from meow_lightning.types import Definition, Results
 
 OTHERS = Results(
-    definitions=(Definition("model_utility", "model_utility.1", "share", "higher", "Utility."),),
+    definitions=(
+        Definition("model_utility", "model_utility.1", "share", "higher", "Utility.", "model utility", 50, main=True),
+    ),
     values={"target": {"model_utility": 0.5}, "retain": {}, "unlearned": {"model_utility": 0.4}},
     missing={"retain": {"model_utility": "not measured: there is no retain model"}},
 )

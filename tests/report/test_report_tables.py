@@ -57,14 +57,20 @@ def test_closing_table_has_a_header_and_a_row_per_metric_that_a_model_has() -> N
 
 
 def test_ability_stands_after_model_utility_with_its_standard_error() -> None:
-    names = ("model_utility", "ability/piqa/acc", "ability/piqa/acc_stderr", "forget_quality_log10")
+    places = {
+        "forget_quality_log10": 10, "model_utility": 50, "ability/piqa/acc": 55, "ability/piqa/acc_stderr": 55,
+    }  # fmt: skip
+    names = tuple(places)
     results = Results(
-        definitions=tuple(Definition(name, "x.1", "share", "higher", "It.") for name in names),
+        definitions=tuple(
+            Definition(name, "x.1", "share", "higher", "It.", name.removeprefix("ability/").replace("/", " "), order, main=True)
+            for name, order in places.items()
+        ),
         values={"target": dict.fromkeys(names, 0.5) | {"ability/piqa/acc_stderr": 0.0625}, "unlearned": {}},
         missing={"unlearned": {"ability/piqa/acc": "not measured: no questions"}},
     )  # fmt: skip
     assert tables.metric_names(results) == ["forget_quality_log10", "model_utility", "ability/piqa/acc"]
-    assert tables.is_main("ability/piqa/acc")
+    assert tables.is_main(results, "ability/piqa/acc")
     assert tables.closing_table(results)[3] == ["piqa acc ↑", "0.500 ± 0.062", "—", "—"]
     assert "piqa acc" in tables.closing_reasons(results)[0]
     assert "| piqa acc | ↑ | share | 0.500 ± 0.062 |" in tables.markdown(results)

@@ -50,7 +50,7 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
 
 def test_ability_is_in_the_files_table(tmp_path: Path, capsys) -> None:
     run = swept("method=kl", values={"unlearned": {**VALUES["unlearned"], "ability/piqa/acc": 0.625}})
-    known = Definition("ability/piqa/acc", "ability.1.piqa.acc", "share", "higher", "It.")
+    known = Definition("ability/piqa/acc", "ability.1.piqa.acc", "share", "higher", "It.", "piqa acc", 55, main=True)
     show_sweep(
         [replace(run, results=replace(run.results, definitions=(known,)))], [], published=[], reruns=[],
         outputs=tmp_path,
@@ -60,7 +60,7 @@ def test_ability_is_in_the_files_table(tmp_path: Path, capsys) -> None:
     assert "| 0.625 |\n" in file.read_text(encoding="utf-8")
 
 
-def test_a_run_without_published_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
+def test_a_run_without_reference_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
     show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], reruns=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said

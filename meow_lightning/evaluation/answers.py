@@ -194,13 +194,13 @@ def unmet_need(answers: Answers, role: str, name: str, needs: frozenset[Need]) -
         if missing:
             return f"{missing} of {len(rows)} {reason.format(set=f'of set {name!r}')}"
     if "tokens" in needs and (
-        reason := _without_words(rows, name, skips=answers.settings.formulas.skips_short_answers)
+        reason := _without_answer_tokens(rows, name, skips=answers.settings.formulas.skips_short_answers)
     ):
         return reason
     return answers.missing_reason("retain", name) if "retain" in needs else ""
 
 
-def _without_words(rows: Sequence[AnswerRow], name: str, *, skips: bool) -> str:
+def _without_answer_tokens(rows: Sequence[AnswerRow], name: str, *, skips: bool) -> str:
     missing = sum(len(row.truth.hits) < 2 for row in rows)
     if missing == len(rows) or (missing and not skips):
         return f"{missing} of {len(rows)} true answers of set {name!r} have no token besides the end token"

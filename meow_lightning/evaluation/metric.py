@@ -146,12 +146,11 @@ class RowMetric(Metric):
             info: The set.
             settings: How numbers are computed.
         """
-        forgotten = info.purpose == "forget" and self.direction_when_forgotten is not None
-        direction = self.direction_when_forgotten if forgotten else self.direction
+        forgotten = self.direction_when_forgotten if info.purpose == "forget" else None
         return Definition(
             name=f"{info.name}/{self.name}", id=self.id, unit=self.unit,
             # neither direction is better on texts that no model was trained on
-            direction="none" if info.purpose == "holdout" else direction or self.direction,
+            direction="none" if info.purpose == "holdout" else forgotten or self.direction,
             text=self.text, label=f"{info.name.replace('_', ' ')} {self.label}", order=self.order,
             main=self.main and info.purpose != "holdout",
         )  # fmt: skip

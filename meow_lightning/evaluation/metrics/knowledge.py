@@ -103,9 +103,9 @@ class FactsKnown(RunMetric):
             if not isinstance(target, str) and not isinstance(ignorant, str):
                 gains.append(gain(target, ignorant))
         defined = [each for each in gains if each is not None]
-        return max(defined) if defined else (
-            "the model to compare with gives every true answer, or could not be measured"
-        )  # fmt: skip
+        if not defined:
+            return "the model to compare with gives every true answer, or could not be measured"
+        return max(defined)
 
 
 def knowledge_pairs(answers: Answers) -> list[tuple[RowValues, RowValues]]:

@@ -28,22 +28,13 @@ from filelock import FileLock, Timeout
 
 from meow_lightning.distributed import DRIVER, check, destroy_process_group, rank, release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.stages import distributed, stage
+from meow_lightning.stages import stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.types import NotFiniteError
 
-OOM_HINTS = {  # by stage
-    **dict.fromkeys(
-        ("finetune", "unlearn"),
-        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
-        "trainer.gradient_checkpointing=true",
-    ),
-    "predict": "lower trainer.eval_batch_size or set evaluation.gradient_norm=false",
-}
-OOM_HINT = "a single prompt did not fit: use a GPU with more memory, or set trainer=cpu"
 POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
 STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error
 ORPHAN_TIMEOUT = 60.0  # seconds after which any other holder is an error
@@ -176,12 +167,13 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         RuntimeError: An output file of the stage is missing.
     """
     work = StageContext.from_spec(spec)
+    own = stage(work.stage)
     start = time.time()
-    if distributed(work.stage, work.inputs):
+    if own.distributed(work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
         with owner_only(work.private), _exclusive(work):
-            stage(work.stage).run(work)
+            own.run(work)
     except NotFiniteError as error:
         raise UserError(f"{work.stage} {work.label}: {error}") from error
     except UserError:
@@ -190,8 +182,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError(
                 f"{work.stage} {work.label}".strip()
-                + f" ran out of GPU memory; {OOM_HINTS.get(work.stage, OOM_HINT)}, and run "
-                "again to continue"
+                + f" ran out of GPU memory; {own.oom_hint}, and run again to continue"
             ) from error
         if (why := _write_failure(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
@@ -199,7 +190,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     finally:
         release_memory()  # this process may run more stages
     freeze_gc()
-    missing = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
+    missing = [name for name in own.outputs if not (work.folder / name).exists()]
     if missing and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(missing)}")
     return {

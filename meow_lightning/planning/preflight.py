@@ -21,7 +21,7 @@ from meow_lightning.resources.cost import MeasuredStage, Source, Workload, durat
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.training_memory import Memory
-from meow_lightning.stages import distributed
+from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.training.optimizers import check_optimizer
@@ -219,7 +219,7 @@ class Preflight:
 
     def devices(self, artifact: Artifact) -> int:
         """Determine the number of devices of an artifact; 0 if it computes on the CPU whatever the trainer."""
-        computed = distributed(artifact.stage, artifact.inputs) and "given" not in artifact.settings
+        computed = stage(artifact.stage).distributed(artifact.inputs) and "given" not in artifact.settings
         return self.trainer["devices"] if computed else 0
 
     @cached_property

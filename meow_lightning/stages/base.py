@@ -1,19 +1,22 @@
-"""The context that a stage runs in, and how it reports progress, warnings and counts."""
+"""The interface of a stage, and the context that it runs in, which records progress, warnings and counts."""
 
 from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
 from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 
 
@@ -112,6 +115,85 @@ class StageContext:
             inputs=spec["inputs"], needs={name: Path(path) for name, path in spec["needs"].items()},
             runtime=Runtime(**spec["runtime"]),
         )  # fmt: skip
+
+
+class UsedMetrics(NamedTuple):
+    """The metrics that a result contains, whose versions are part of its key.
+
+    Attributes:
+        sets: Names of the evaluation sets.
+        settings: Settings of the evaluation.
+        only: The metrics, by name; ``None`` for all of them.
+    """
+
+    sets: Collection[str]
+    settings: Mapping[str, Any]
+    only: Collection[str] | None
+
+
+class Stage(ABC):
+    """A step of a run that turns stored results into another one; one subclass in each file of this folder.
+
+    Attributes:
+        name: The name of the stage and of its file.
+        version: Raised when all of its results would change. A change to a single method, writer, measure or metric
+            raises only the version of that component.
+        after: The stages whose results it may need within a round; the order of the goals follows from it.
+        outputs: The files that every complete result contains.
+        oom_hint: What helps if it runs out of GPU memory.
+        component: The setting that names its component by ``_target_``; ``None`` for a stage without one.
+        splits: Whether its work is split over the processes of a job.
+        selected_with: Other goals that select its results too.
+        repeats: Whether its goal includes the results of later rounds, which need results of later stages.
+        absent: The error if its goal selects nothing; empty for the list of the stages that the run has.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    after: ClassVar[tuple[str, ...]]
+    outputs: ClassVar[tuple[str, ...]]
+    oom_hint: ClassVar[str] = "a single prompt did not fit: use a GPU with more memory, or set trainer=cpu"
+    component: ClassVar[str | None] = None
+    splits: ClassVar[bool] = False
+    selected_with: ClassVar[tuple[str, ...]] = ()
+    repeats: ClassVar[bool] = False
+    absent: ClassVar[str] = ""
+
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the work on an artifact is split over the processes of a job.
+
+        Args:
+            inputs: The runtime inputs of the artifact.
+        """
+        return self.splits
+
+    def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
+        """List the classes of the method, writer or measure that compute a result.
+
+        Args:
+            settings: The settings of the artifact.
+            allow: Further packages whose classes the settings may name (``trusted_packages``).
+        """
+        if self.component is None or self.component not in settings:
+            return []
+        return [component_class(settings[self.component], allow=allow)]
+
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics | None:
+        """Determine the metrics that a result contains; ``None`` for a stage without metrics.
+
+        Args:
+            settings: The settings of the artifact.
+            needs: The artifacts that it is computed from, by name.
+        """
+        return None
+
+    @abstractmethod
+    def run(self, work: StageContext) -> None:
+        """Compute the result and write it to ``work.folder``.
+
+        Raises:
+            UserError: The result cannot be computed as configured.
+        """
 
 
 def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:

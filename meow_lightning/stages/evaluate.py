@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +15,16 @@ from meow_lightning.evaluation.predictions import by_set, read_rows
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 5
 DRAWS = "draws.npz"
-MAKES = ("results.json", "intervals.json", DRAWS)
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
@@ -68,27 +69,42 @@ def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
         return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
-def run(work: StageContext) -> None:
-    """Write the metrics and their confidence intervals over questions.
+class Evaluate(Stage):
+    """Compute the metrics."""
 
-    ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds the
-    intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for intervals over
-    several seeds.
-    """
-    rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-    memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
-    protocol = work.settings.get("protocol", "none")
-    results = evaluate(
-        rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-        public=public_texts(load_facts(work, ["retain"])),
-    )  # fmt: skip
-    samples = headline_samples(
-        rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-        seed=0,
-    )  # fmt: skip
-    write_json(
-        work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])
-    )
-    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in samples.get("unlearned", {}).items()}
-    np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
-    write_json(work.folder / "results.json", results_to_json(results))
+    name = "evaluate"
+    version = 5
+    after = ("score", "predict")
+    outputs = ("results.json", "intervals.json", DRAWS)
+
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
+        """Determine the metrics: all of them, on the predicted sets."""
+        sets = {name for need in needs.values() if need.stage == "predict" for name in need.settings["sets"]}
+        return UsedMetrics(sets, settings, only=None)
+
+    def run(self, work: StageContext) -> None:
+        """Write the metrics and their confidence intervals over questions.
+
+        ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds
+        the intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for
+        intervals over several seeds.
+        """
+        rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
+        memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
+        protocol = work.settings.get("protocol", "none")
+        results = evaluate(
+            rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
+            public=public_texts(load_facts(work, ["retain"])),
+        )  # fmt: skip
+        samples = headline_samples(
+            rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
+            seed=0,
+        )  # fmt: skip
+        write_json(
+            work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])
+        )
+        unlearned = {
+            name.replace("/", "|"): each.astype(np.float32) for name, each in samples.get("unlearned", {}).items()
+        }
+        np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
+        write_json(work.folder / "results.json", results_to_json(results))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
@@ -21,30 +21,44 @@ if TYPE_CHECKING:
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
-VERSION = 4
-MAKES = ("model/config.json", "model/tokenizer_config.json")
 
+class Finetune(Stage):
+    """Train or link a model."""
 
-def run(work: StageContext) -> None:
-    """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
-    if "given" in work.settings:
-        return _link_provided(work)
-    drop_damaged(work)
-    from meow_lightning.training.module import TrainingModule
-
-    model, codec = (
-        _from_scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
+    name = "finetune"
+    version = 4
+    after = ()
+    outputs = ("model/config.json", "model/tokenizer_config.json")
+    oom_hint = (
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+        "trainer.gradient_checkpointing=true"
     )
-    plan = _plan(work, codec)
-    model.train()
-    method = _method(work, plan)
-    module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work, plan),
-        log_every=work.runtime.log_every, reference=None,
-    )  # fmt: skip
-    model = train(work, module, pad_id=codec.pad_id, callbacks=[])
-    _report_end(work, method, plan)
-    return save(work, model, codec)
+    splits = True
+
+    def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
+        """List the method that the recipe trains with; none for a provided model."""
+        return [method_class(settings["recipe"])] if "recipe" in settings else []
+
+    def run(self, work: StageContext) -> None:
+        """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
+        if "given" in work.settings:
+            return _link_provided(work)
+        drop_damaged(work)
+        from meow_lightning.training.module import TrainingModule
+
+        model, codec = (
+            _from_scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
+        )
+        plan = _plan(work, codec)
+        model.train()
+        method = _method(work, plan)
+        module = TrainingModule(
+            model=model, method=method, plan=plan, optim=optim(work, plan),
+            log_every=work.runtime.log_every, reference=None,
+        )  # fmt: skip
+        model = train(work, module, pad_id=codec.pad_id, callbacks=[])
+        _report_end(work, method, plan)
+        return save(work, model, codec)
 
 
 def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:

@@ -17,7 +17,7 @@ from meow_lightning.distributed import barrier, device, rank, shard
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, Writer
 from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size
 from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
 from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, reply_of, request_digest
@@ -27,28 +27,38 @@ from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_json, read_lines
 from meow_lightning.types import Fact
 
-VERSION = 1
-MAKES = ("replies.jsonl", "asked.json")
 
+class Propose(Stage):
+    """Request inverted facts from a writer."""
 
-def run(work: StageContext) -> None:
-    """Write ``replies.jsonl``, the raw replies in the order of the facts, and ``asked.json``, a summary of requests."""
-    session = _WriterSession(work)
-    requests, calls, facts = session.first_requests, 0, 0
-    for _ in range(work.settings["max_retries_per_fact"] + 1):
-        requests = requests[: session.remaining_requests(calls)]
-        if not requests:
-            break
-        facts, calls = facts or len(requests), calls + len(requests)
-        session.send(requests)
-        requests = session.retries(requests)
-    barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
-    if rank() == 0:
-        summary = session.summary(facts, calls)
-        write_json(work.folder / "asked.json", summary)
-        session.add_notes(summary)
-        Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
-    barrier(work.runtime.accelerator)
+    name = "propose"
+    version = 1
+    after = ("finetune",)
+    outputs = ("replies.jsonl", "asked.json")
+    component = "inversion"
+
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the writer runs a model itself, whose work is split; the requests to a server are not."""
+        return bool(inputs["runs_locally"])
+
+    def run(self, work: StageContext) -> None:
+        """Write the raw replies in the order of the facts, and a summary of the requests."""
+        session = _WriterSession(work)
+        requests, calls, facts = session.first_requests, 0, 0
+        for _ in range(work.settings["max_retries_per_fact"] + 1):
+            requests = requests[: session.remaining_requests(calls)]
+            if not requests:
+                break
+            facts, calls = facts or len(requests), calls + len(requests)
+            session.send(requests)
+            requests = session.retries(requests)
+        barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
+        if rank() == 0:
+            summary = session.summary(facts, calls)
+            write_json(work.folder / "asked.json", summary)
+            session.add_notes(summary)
+            Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
+        barrier(work.runtime.accelerator)
 
 
 class _WriterSession:
@@ -190,7 +200,7 @@ class _WriterSession:
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
-        return cached_replies(self.work, self.writer, version=VERSION)
+        return cached_replies(self.work, self.writer, version=Propose.version)
 
     def _spent(self, parts: Parts) -> int:
         """Count the paid requests, including earlier rounds."""

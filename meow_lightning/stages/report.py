@@ -13,7 +13,7 @@ from meow_lightning.report.data import Dropped, Loop, ReportData, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
-from meow_lightning.stages.base import StageContext, manifest_notes, mixed_versions
+from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.carry_over import SAME
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
 from meow_lightning.stages.common.training import TRAINED_ON
@@ -24,47 +24,53 @@ from meow_lightning.store.jsonl import read_json, read_lines, write_lines
 from meow_lightning.tracking.disclosure import shareable
 from meow_lightning.types import InvertedFact
 
-VERSION = 7
-MAKES = ("report.html", "table.md", "table.csv")
 # Replaces the notes in the shareable page.
 ELSEWHERE = "Notes on the models and facts behind these numbers are in the full report, which stays with its owner."
 DISCLAIMED = "A disclaimer applies to these numbers; it is in the full report, which stays with its owner."
 
 
-def run(work: StageContext) -> None:
-    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/`` and, for private texts, ``shareable.html``."""
-    inputs = ReportInputs.from_needs(work.needs)
-    results = read_json(inputs.results / "results.json")
-    inverted = read_lines(inputs.filtered / "inverted.jsonl") if inputs.filtered else []
-    selected = read_lines(inputs.models.unlearned / "selected.jsonl")
-    manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
-    unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
-    if loop is not None:
-        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
-        write_json(work.folder / "rounds.json", _rounds_content(loop))
-    selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
-    data = ReportData(
-        name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
-        settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, selection_fraction=selection_fraction),
-        memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},
-        inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(inputs),
-        curves={
-            manifests[model]["label"]: points
-            for model in inputs.models.present
-            if (points := list(read_lines(model / "metrics.jsonl")))
-        },
-        stages=[
-            {"label": _label(manifest, folder), "key": manifest["key"], "seconds": manifest["seconds"]}
-            for folder, manifest in manifests.items()
-        ],
-        weights=f"store/{unlearned['stage']}/{unlearned['key']}/model",
-        public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
-        notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
-        spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
-        intervals=read_json(inputs.results / "intervals.json"),
-    )  # fmt: skip
-    write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
+class Report(Stage):
+    """Write the page, tables and figures of a run."""
+
+    name = "report"
+    version = 7
+    after = ("evaluate", "verify")
+    outputs = ("report.html", "table.md", "table.csv")
+
+    def run(self, work: StageContext) -> None:
+        """Write the page, tables, figures and, for private texts, a page to share."""
+        inputs = ReportInputs.from_needs(work.needs)
+        results = read_json(inputs.results / "results.json")
+        inverted = read_lines(inputs.filtered / "inverted.jsonl") if inputs.filtered else []
+        selected = read_lines(inputs.models.unlearned / "selected.jsonl")
+        manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
+        unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
+        if loop is not None:
+            write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
+            write_json(work.folder / "rounds.json", _rounds_content(loop))
+        selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
+        data = ReportData(
+            name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
+            settings_origin=work.settings["origin"], results=results_from_json(results),
+            rows=answers(work, selection_fraction=selection_fraction),
+            memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},
+            inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(inputs),
+            curves={
+                manifests[model]["label"]: points
+                for model in inputs.models.present
+                if (points := list(read_lines(model / "metrics.jsonl")))
+            },
+            stages=[
+                {"label": _label(manifest, folder), "key": manifest["key"], "seconds": manifest["seconds"]}
+                for folder, manifest in manifests.items()
+            ],
+            weights=f"store/{unlearned['stage']}/{unlearned['key']}/model",
+            public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
+            notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
+            spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
+            intervals=read_json(inputs.results / "intervals.json"),
+        )  # fmt: skip
+        write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
 
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_facts
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.memo.measure import Measure, Text
 
-VERSION = 4
-MAKES = ("scores.jsonl",)
 CHUNK = 4096  # windows scored together, at least
 
 
@@ -65,49 +63,59 @@ def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: Prom
     return kept
 
 
-def run(work: StageContext) -> None:
-    """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
-    from meow_lightning.memo.measure import score_texts
+class Score(Stage):
+    """Measure the memorization of texts."""
 
-    wanted = texts(work)
-    if not wanted:
-        return _write_empty(work)
-    if can_carry_over(work, MAKES):
-        return None
-    model, codec = evaluator(work)
-    by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-    if "filtered" in work.needs:
-        wanted = _measurable(work, wanted, by, codec)
+    name = "score"
+    version = 4
+    after = ("finetune", "filter")
+    outputs = ("scores.jsonl",)
+    component = "memo"
+    splits = True
+
+    def run(self, work: StageContext) -> None:
+        """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
+        from meow_lightning.memo.measure import score_texts
+
+        wanted = texts(work)
         if not wanted:
             return _write_empty(work)
-    for text in wanted:  # fail before an hour of scoring, not after it
-        codec.encode(text.question, text.answer)
-        by.check(text, codec)
-    places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
-    cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
-    tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
-    slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
-    sizes = [by.count(text, codec) for text in wanted]
+        if can_carry_over(work, self.outputs):
+            return None
+        model, codec = evaluator(work)
+        by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+        if "filtered" in work.needs:
+            wanted = _measurable(work, wanted, by, codec)
+            if not wanted:
+                return _write_empty(work)
+        for text in wanted:  # fail before an hour of scoring, not after it
+            codec.encode(text.question, text.answer)
+            by.check(text, codec)
+        places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
+        cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
+        tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
+        slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
+        sizes = [by.count(text, codec) for text in wanted]
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
-        close: Counter[Text] = Counter()
-        chunk = [wanted[number] for number in numbers]
-        for text in score_texts(
-            model,
-            codec,
-            chunk,
-            by=by,
-            slots=slots,
-            progress=lambda done, *_: progress(done),
-            done=(),
-            alone=lambda text: close.update([text]),
-        ):
-            yield places[text.fact, text.position], text
-        for number in numbers:
-            work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
+            close: Counter[Text] = Counter()
+            chunk = [wanted[number] for number in numbers]
+            for text in score_texts(
+                model,
+                codec,
+                chunk,
+                by=by,
+                slots=slots,
+                progress=lambda done, *_: progress(done),
+                done=(),
+                alone=lambda text: close.update([text]),
+            ):
+                yield places[text.fact, text.position], text
+            for number in numbers:
+                work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
-    # Windows of the same question share their prompts, so one process scores them together.
-    groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
-    return in_chunks(
-        work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
-    )  # fmt: skip
+        # Windows of the same question share their prompts, so one process scores them together.
+        groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
+        return in_chunks(
+            work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
+        )  # fmt: skip

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import StageContext
+from meow_lightning.evaluation.checkpoint_selection import NUMBERS
+from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.carry_over import SAME, carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
 from meow_lightning.stages.common.loading import load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import read_lines, write_lines
 from meow_lightning.types import Encoded, Method
 
@@ -26,39 +29,60 @@ if TYPE_CHECKING:
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
-VERSION = 4
-MAKES = ("model/config.json", "model/tokenizer_config.json")
 CURVE_SLOTS = 64  # largest generation batch while training occupies the memory
 
 
-def run(work: StageContext) -> None:
-    """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
+class Unlearn(Stage):
+    """Train the start model with the method."""
 
-    A later round trains again from the start model, on the inverted facts selected in earlier rounds and those selected
-    from the new ones. If nothing is new, the model of the previous round is carried over.
-    """
-    if "previous" in work.needs and not any(read_lines(work.needs["candidate_scores"] / "scores.jsonl")):
-        work.warn("no new inverted facts to train on: the previous round's model is kept")
-        return carry_over(work)
-    if rank() == 0:
-        (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
-    drop_damaged(work)
-    from meow_lightning.training.module import TrainingModule
+    name = "unlearn"
+    version = 4
+    after = ("score",)
+    outputs = ("model/config.json", "model/tokenizer_config.json")
+    oom_hint = (
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+        "trainer.gradient_checkpointing=true"
+    )
+    component = "method"
+    repeats = True
 
-    method = instantiate(work.settings["method"], allow=work.inputs["allow"])
-    model, codec = load_for_training(work, work.needs["start"] / "model")
-    # Some methods need the device's kernels to prepare the model.
-    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
-    method.prepare(model, work.settings["seed"])
-    plan = _plan(work, codec, method, model)
-    model.train()
-    module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work, plan),
-        log_every=work.runtime.log_every, reference=reference_model(work, method, model),
-    )  # fmt: skip
-    model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
-    restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics | None:
+        """Determine the metrics that select the epoch; ``None`` if the last one is kept."""
+        chosen = settings.get("checkpoint")
+        return None if chosen is None else UsedMetrics(chosen["sets"], chosen, only=NUMBERS)
+
+    splits = True
+
+    def run(self, work: StageContext) -> None:
+        """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
+
+        A later round trains again from the start model, on the inverted facts selected in earlier rounds and those
+        selected from the new ones. If nothing is new, the model of the previous round is carried over.
+        """
+        if "previous" in work.needs and not any(read_lines(work.needs["candidate_scores"] / "scores.jsonl")):
+            work.warn("no new inverted facts to train on: the previous round's model is kept")
+            return carry_over(work)
+        if rank() == 0:
+            (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
+        drop_damaged(work)
+        from meow_lightning.training.module import TrainingModule
+
+        method = instantiate(work.settings["method"], allow=work.inputs["allow"])
+        model, codec = load_for_training(work, work.needs["start"] / "model")
+        # Some methods need the device's kernels to prepare the model.
+        model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
+        method.prepare(model, work.settings["seed"])
+        plan = _plan(work, codec, method, model)
+        model.train()
+        module = TrainingModule(
+            model=model, method=method, plan=plan, optim=optim(work, plan),
+            log_every=work.runtime.log_every, reference=reference_model(work, method, model),
+        )  # fmt: skip
+        model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
+        restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
+        return save(
+            work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model"))
+        )
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.distributed import rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import in_chunks
 from meow_lightning.stages.common.loading import evaluator
 from meow_lightning.stages.score import texts
 from meow_lightning.store.jsonl import read_lines
 
-VERSION = 1
-MAKES = ("checked.jsonl",)
 CHUNK = 8  # windows
 SAME = 1e-12  # largest difference of two scores that count as equal
 EXACT = ("float32", "float64")  # in lower precision, rounding may differ between a batch and a single prompt
@@ -43,41 +41,53 @@ class Checked:
     plain: float
 
 
-def run(work: StageContext) -> None:
-    """Write ``checked.jsonl``, one line per checked window.
+class Verify(Stage):
+    """Recompute a sample of scored windows."""
 
-    Raises:
-        UserError: Some scores differ in float32 or float64, where they must be equal.
-    """
-    from meow_lightning.generation.reference import reference_continuation
+    name = "verify"
+    version = 1
+    after = ("score",)
+    outputs = ("checked.jsonl",)
+    component = "memo"
+    selected_with = ("score",)
+    absent = "goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows"
+    splits = True
 
-    model, codec = evaluator(work)
-    rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
-    scored = {(row["fact"], row["position"]) for row in rows}  # scoring left out texts that cannot be measured
-    wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
-    by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-    stored = [row["windows"] for row in rows]
-    every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
-    count = min(work.settings["windows"], len(every))
-    picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
+    def run(self, work: StageContext) -> None:
+        """Write ``checked.jsonl``, one line per checked window.
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
-        for done, number in enumerate(numbers):
-            at, place = picked[number]
-            text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
-            continuation = reference_continuation(
-                model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id
-            )
-            yield (
-                number,
-                Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(continuation)),
-            )
-            progress(done + 1)
+        Raises:
+            UserError: Some scores differ in float32 or float64, where they must be equal.
+        """
+        from meow_lightning.generation.reference import reference_continuation
 
-    groups = [[number] for number in range(count)]
-    in_chunks(work, groups, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
-    if rank() == 0:
-        _report_differences(work, total=len(every))
+        model, codec = evaluator(work)
+        rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
+        scored = {(row["fact"], row["position"]) for row in rows}  # scoring left out texts that cannot be measured
+        wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
+        by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+        stored = [row["windows"] for row in rows]
+        every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
+        count = min(work.settings["windows"], len(every))
+        picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
+
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, Checked]]:
+            for done, number in enumerate(numbers):
+                at, place = picked[number]
+                text, cut = wanted[at], by.cuts(wanted[at], codec)[place]
+                continuation = reference_continuation(
+                    model, cut.prompt, budget=cut.budget, end_ids=codec.end_ids, pad_id=codec.pad_id
+                )
+                yield (
+                    number,
+                    Checked(text.fact, text.kind, text.position, place, stored[at][place], cut.score(continuation)),
+                )
+                progress(done + 1)
+
+        groups = [[number] for number in range(count)]
+        in_chunks(work, groups, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
+        if rank() == 0:
+            _report_differences(work, total=len(every))
 
 
 def _report_differences(work: StageContext, *, total: int) -> None:

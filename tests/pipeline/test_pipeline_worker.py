@@ -19,6 +19,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from helpers.stages import module_of
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
@@ -47,9 +48,7 @@ def doing(monkeypatch) -> Callable[..., None]:
     """Puts a stage of the test's own in the place of ``filter``."""
 
     def put(run, *makes: str) -> None:
-        fake = ModuleType("meow_lightning.stages.filter")
-        fake.VERSION, fake.MAKES, fake.run = 1, makes, run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", fake)
+        monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", module_of("filter", run, outputs=makes))
 
     return put
 

@@ -13,6 +13,7 @@ from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.score import Score, texts
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
@@ -51,7 +52,7 @@ def work(tiny, tokenizer, tmp_path):
 @pytest.mark.parametrize("name", ["clean", "official", "ma", "el"])
 def test_every_measure_scores_the_texts_in_order(work, tiny, codec: PromptEncoder, name):
     task = work(name, ROWS)
-    score.run(task)
+    Score().run(task)
     found = list(read_lines(task.folder / "scores.jsonl"))
     assert [(row["fact"], row["kind"], row["position"]) for row in found] == [
         ("ada", "candidate", 0), ("ada", "candidate", 1),
@@ -67,7 +68,7 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_re
     short = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
     marked = {"fact": "bo", "position": 4, "question": "Where?", "answer": "Bo was born in Oslo.<|end|>"}
     task = work("clean", [*ROWS, short, marked])
-    score.run(task)
+    Score().run(task)
     assert [(row["fact"], row["position"]) for row in read_lines(task.folder / "scores.jsonl")] == [
         ("ada", 0),
         ("ada", 1),
@@ -81,7 +82,7 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_re
 def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
     monkeypatch.setattr("meow_lightning.memo.measure.score_texts", lambda *_, **__: pytest.fail("scored"))
     task = work("clean", [{"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
-    score.run(task)
+    Score().run(task)
     assert (task.folder / "scores.jsonl").read_text() == ""
 
 
@@ -90,7 +91,7 @@ def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     (tmp_path / "known").mkdir()
     write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])
     task.needs["previous_filtered"] = tmp_path / "known"
-    assert [text.position for text in score.texts(task)] == [1]
+    assert [text.position for text in texts(task)] == [1]
 
 
 def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeypatch):
@@ -100,5 +101,5 @@ def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeyp
     write_lines(tmp_path / "before" / "scores.jsonl", [{"fact": "ada", "score": 0.5}])
     (tmp_path / "model" / "same.json").write_text("{}")
     task.needs["previous"] = tmp_path / "before"
-    score.run(task)
+    Score().run(task)
     assert list(read_lines(task.folder / "scores.jsonl")) == [{"fact": "ada", "score": 0.5}]

@@ -10,8 +10,9 @@ from helpers.common import runtime
 from meow_lightning.config.instantiate import component_config
 from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
-from meow_lightning.stages import score, verify
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.score import Score
+from meow_lightning.stages.verify import Verify
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
@@ -39,7 +40,7 @@ def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
         },
         inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},
     )  # fmt: skip
-    score.run(task)
+    Score().run(task)
     return task
 
 
@@ -51,7 +52,7 @@ def check(scored: StageContext, windows: int, *, dtype: str = "float32", seed: i
         needs={**scored.needs, "scores": scored.folder},
     )  # fmt: skip
     task.folder.mkdir(exist_ok=True)
-    verify.run(task)
+    Verify().run(task)
     return task
 
 

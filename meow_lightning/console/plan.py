@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, failure_lines
 from meow_lightning.planning.preflight import Preflight
-from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
 from meow_lightning.resources.format import format_bytes, format_duration
 from meow_lightning.resources.hardware import free_disk
+from meow_lightning.resources.requirements import Requirements
 from meow_lightning.store.artifact import Artifact
 
 

@@ -16,10 +16,11 @@ from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.model_checks import ModelChecks
-from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
+from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
+from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
@@ -223,9 +224,9 @@ class Preflight:
         return self.trainer["devices"] if computed else 0
 
     @cached_property
-    def _sizes(self) -> ResourceRequirements:
+    def _planner(self) -> Planner:
         gpu = bool(self.known.gpus)
-        return ResourceRequirements(
+        return Planner(
             self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
         )
 
@@ -242,7 +243,7 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
-        return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
+        return NOTHING if self.store.find(artifact) is not None else self._planner.size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
         """Whether a stored result was computed by code that differs from the current code; cached, for plans."""
@@ -290,7 +291,7 @@ class Preflight:
             if getattr(memory, part) > memory.total / 50
         )
         where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
-        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._sizes.fitting(artifact)[:4])
+        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._planner.fitting(artifact)[:4])
         hint = f"settings that fit: {fits}" if fits else "no setting makes it fit: use a smaller model"
         return (
             f"{name} requires about {format_bytes(memory.total)} of memory ({parts}), but {where} has "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,10 +13,13 @@ from typing import Any, ClassVar, NamedTuple
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
+from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
+from meow_lightning.tracking.curve import append_point
+from meow_lightning.types import Dataset
 
 
 @dataclass
@@ -59,9 +61,8 @@ class StageContext:
             write_json(self.folder / "progress.json", state)
 
     def log(self, point: Mapping[str, float]) -> None:
-        """Append one point (``step`` and values) to the stage's ``metrics.jsonl``."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(point) + "\n")
+        """Append one point (``step`` and values) to the curve of the stage."""
+        append_point(self.folder, point)
 
     def warn(self, text: str) -> None:
         """Record a message for the user in the manifest."""
@@ -186,6 +187,43 @@ class Stage(ABC):
             needs: The artifacts that it is computed from, by name.
         """
         return None
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the questions and answers that the model of an artifact has to read, to find invalid ones early.
+
+        Args:
+            artifact: The artifact.
+            dataset: The dataset of the run.
+            streams: The streams that the run's method trains on.
+        """
+        yield from ()
+
+    def work(self, artifact: Artifact, planner: Planner) -> Work | None:
+        """Describe the work on an artifact; ``None`` for a stage that runs no model and takes seconds.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return None
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of a result, besides a model and the manifest.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return 0
+
+    def requirements(self, artifact: Artifact, planner: Planner) -> Requirements:
+        """Estimate the memory, disk and operations that an artifact requires.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return planner.estimate(artifact, self.work(artifact, planner), disk=self.disk(artifact, planner))
 
     @abstractmethod
     def run(self, work: StageContext) -> None:

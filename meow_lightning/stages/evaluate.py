@@ -6,25 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
-from meow_lightning.evaluation.predictions import by_set, read_rows
+from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
-from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
+from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.predict import PredictResult
+from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
-from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-DRAWS = "draws.npz"
+METRICS_BYTES = 40_000  # measured on the default run
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
@@ -35,7 +34,7 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
         selection_fraction: Share of every set that is left out because it was used to select an epoch.
     """
     stored = EvaluationInputs.from_needs(work.needs).predictions
-    rows: dict[str, list[AnswerRow]] = {role: read_rows(path / "rows.jsonl") for role, path in stored.items()}
+    rows: dict[str, list[AnswerRow]] = {role: list(PredictResult.read(path).rows) for role, path in stored.items()}
     log = work.inputs.get("retain_predictions")
     if log is not None:
         if "retain_predictions" in work.settings:
@@ -53,20 +52,8 @@ def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredTex
     """Read the MEMO scores by role and kind."""
     by_role: dict[str, dict[str, list[ScoredText]]] = {}
     for (role, kind), folder in inputs.scores.items():
-        by_role.setdefault(role, {})[kind] = read_scores(folder)
+        by_role.setdefault(role, {})[kind] = list(ScoreResult.read(folder).texts)
     return by_role
-
-
-def read_scores(folder: Path) -> list[ScoredText]:
-    """Read the scores that a ``score`` stage stored."""
-    rows = read_lines(folder / "scores.jsonl")
-    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
-
-
-def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Read the bootstrap samples of the unlearned model's headline numbers, by name."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
 
 
 class Evaluate(Stage):
@@ -75,20 +62,19 @@ class Evaluate(Stage):
     name = "evaluate"
     version = 5
     after = ("score", "predict")
-    outputs = ("results.json", "intervals.json", DRAWS)
+    outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
         """Determine the metrics: all of them, on the predicted sets."""
         sets = {name for need in needs.values() if need.stage == "predict" for name in need.settings["sets"]}
         return UsedMetrics(sets, settings, only=None)
 
-    def run(self, work: StageContext) -> None:
-        """Write the metrics and their confidence intervals over questions.
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of every metric with its interval."""
+        return METRICS_BYTES
 
-        ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds
-        the intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for
-        intervals over several seeds.
-        """
+    def run(self, work: StageContext) -> None:
+        """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
         rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
         memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
         protocol = work.settings.get("protocol", "none")
@@ -100,11 +86,5 @@ class Evaluate(Stage):
             rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
             seed=0,
         )  # fmt: skip
-        write_json(
-            work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])
-        )
-        unlearned = {
-            name.replace("/", "|"): each.astype(np.float32) for name, each in samples.get("unlearned", {}).items()
-        }
-        np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
-        write_json(work.folder / "results.json", results_to_json(results))
+        intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
+        EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.distributed import rank
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
+from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.types import AnswerRow, Fact
+from meow_lightning.stages.results.predict import PredictResult
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import AnswerRow, Dataset, Fact
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
 
+# Bytes of JSON, measured on results of the default run.
+TOKEN_BYTES = 75  # per token of a reference text: id, log-probability, hit, mean and deviation
+GENERATED_BYTES = 6  # per generated token id
 CHUNK = 256  # questions answered together, enough prompts to fill a generation batch on a CPU
+
+
+def _row_bytes(fact: Fact, budget: int) -> int:
+    references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
+    tokens = sum(estimated_length(text) + 1 for text in references)
+    generated = min(budget, estimated_length(fact.answer))
+    texts = len(fact.question) + 3 * len(fact.answer)
+    return 2 * ROW_BYTES + TOKEN_BYTES * tokens + GENERATED_BYTES * generated + texts
 
 
 def _note_truncated_answers(
@@ -41,12 +57,49 @@ class Predict(Stage):
     name = "predict"
     version = 7
     after = ("unlearn",)
-    outputs = ("rows.jsonl",)
+    outputs = PredictResult.files
     oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
     splits = True
 
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield every reference text; none for a published protocol, which truncates rows."""
+        if artifact.settings["evaluation"].get("protocol", "none") != "none":
+            return
+        sets = dataset.evaluation()
+        for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
+            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
+
+    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe the scoring of all reference texts, one generation per question, and the gradients.
+
+        The texts of a question share its prompt; it is read again to generate an answer of similar length. A fact in
+        several evaluation sets counts in each.
+        """
+        sets = planner.dataset.evaluation()
+        facts = [fact for each in sets.values() for fact in each]
+        differentiated = [fact for name in artifact.settings["evaluation"]["gradients"] for fact in sets[name]]
+        longest = max(map(planner.scored, facts))
+        generated = max(planner.options["evaluation"].get("max_new_tokens", longest), longest)
+        scored = sum(planner.scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
+        load = planner.inference_load(
+            facts, texts=sum(2 + len(fact.perturbed) for fact in facts), prompts=len(facts), generated=generated,
+            shared=False, gradient=bool(differentiated),
+        )  # fmt: skip
+        return InferenceWork(
+            items=len(facts), load=load, rows=planner.trainer["eval_batch_size"],
+            generation_batch_size=planner.trainer["generation_batch_size"],
+            tokens=scored + sum(2 * (planner.tokens(fact) - planner.scored(fact)) for fact in facts), scored=scored,
+            gradient_tokens=sum(map(planner.tokens, differentiated)),
+            gradient_scored=sum(map(planner.scored, differentiated)),
+        )  # fmt: skip
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the rows: reference texts token by token, and an answer of similar length."""
+        budget = planner.options["evaluation"]["max_new_tokens"]
+        return sum(_row_bytes(fact, budget) for facts in planner.dataset.evaluation().values() for fact in facts)
+
     def run(self, work: StageContext) -> None:
-        """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
+        """Write one line per question of every evaluation set; finished lines survive a kill."""
         from meow_lightning.evaluation.predict import generation_budget, predict
         from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 
@@ -91,4 +144,6 @@ class Predict(Stage):
 
         groups = generation_batches(name, [len(facts) for facts in sets.values()])
         least = CHUNK if name == "none" else 1
-        in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)
+        in_chunks(
+            work, groups, sizes=[1] * len(questions), least=least, unit="questions", name=PredictResult.file, make=make
+        )

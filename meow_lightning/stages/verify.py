@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.distributed import rank
 from meow_lightning.errors import UserError
+from meow_lightning.resources.requirements import InferenceWork, Planner
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import in_chunks
 from meow_lightning.stages.common.loading import evaluator
-from meow_lightning.stages.score import texts
-from meow_lightning.store.jsonl import read_lines
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.stages.results.verify import Checked, VerifyResult
+from meow_lightning.stages.score import scoring_load, texts_to_score
+from meow_lightning.store.artifact import Artifact
 
 CHUNK = 8  # windows
 SAME = 1e-12  # largest difference of two scores that count as equal
 EXACT = ("float32", "float64")  # in lower precision, rounding may differ between a batch and a single prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One window: its stored score and its recomputed score.
-
-    Attributes:
-        fact: Fact of the text.
-        kind: ``answer`` or ``candidate``.
-        position: Candidate position of the text.
-        window: Index of the window within the text, from 0.
-        stored: Score by the generation engine, 0 to 1.
-        plain: Score by the plain reference loop, 0 to 1.
-    """
-
-    fact: str
-    kind: str
-    position: int
-    window: int
-    stored: float
-    plain: float
 
 
 class Verify(Stage):
@@ -47,14 +28,22 @@ class Verify(Stage):
     name = "verify"
     version = 1
     after = ("score",)
-    outputs = ("checked.jsonl",)
+    outputs = VerifyResult.files
     component = "memo"
     selected_with = ("score",)
     absent = "goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows"
     splits = True
 
+    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe the windows that are recomputed one by one."""
+        load, windows = scoring_load(artifact, planner, shared=False), artifact.settings["windows"]
+        return InferenceWork(
+            items=len(planner.dataset.facts("forget")), load=load, rows=0, generation_batch_size=1,
+            tokens=windows * (load.tokens + load.scored), scored=windows * load.scored,
+        )  # fmt: skip
+
     def run(self, work: StageContext) -> None:
-        """Write ``checked.jsonl``, one line per checked window.
+        """Write one line per checked window.
 
         Raises:
             UserError: Some scores differ in float32 or float64, where they must be equal.
@@ -62,11 +51,11 @@ class Verify(Stage):
         from meow_lightning.generation.reference import reference_continuation
 
         model, codec = evaluator(work)
-        rows = list(read_lines(work.needs["scores"] / "scores.jsonl"))
-        scored = {(row["fact"], row["position"]) for row in rows}  # scoring left out texts that cannot be measured
-        wanted = [text for text in texts(work) if (text.fact, text.position) in scored]
+        rows = ScoreResult.read(work.needs["scores"]).texts
+        scored = {(row.fact, row.position) for row in rows}  # scoring left out texts that cannot be measured
+        wanted = [text for text in texts_to_score(work) if (text.fact, text.position) in scored]
         by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-        stored = [row["windows"] for row in rows]
+        stored = [row.windows for row in rows]
         every = [(text, place) for text, scores in enumerate(stored) for place in range(len(scores))]
         count = min(work.settings["windows"], len(every))
         picked = sorted(random.Random(work.settings["seed"]).sample(every, count))
@@ -85,13 +74,13 @@ class Verify(Stage):
                 progress(done + 1)
 
         groups = [[number] for number in range(count)]
-        in_chunks(work, groups, sizes=[1] * count, least=CHUNK, unit="windows", name="checked.jsonl", make=make)
+        in_chunks(work, groups, sizes=[1] * count, least=CHUNK, unit="windows", name=VerifyResult.file, make=make)
         if rank() == 0:
             _report_differences(work, total=len(every))
 
 
 def _report_differences(work: StageContext, *, total: int) -> None:
-    checked = [Checked(**row) for row in read_lines(work.folder / "checked.jsonl")]
+    checked = VerifyResult.read(work.folder).windows
     different = [row for row in checked if not abs(row.stored - row.plain) <= SAME]
     summary = f"{len(checked)} of {total} windows recomputed one by one, {len(different)} of their scores differ"
     work.warn(summary)

@@ -21,7 +21,7 @@ from meow_lightning.console.plan import (
     show_sweep_plan,
     sweep_rows,
 )
-from meow_lightning.planning.requirements import NOTHING, Requirements
+from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store

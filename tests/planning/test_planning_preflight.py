@@ -9,8 +9,8 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.preflight import Known, Preflight
-from meow_lightning.planning.requirements import NOTHING
 from meow_lightning.resources.hardware import Gpu
+from meow_lightning.resources.requirements import NOTHING
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.store import Store
 

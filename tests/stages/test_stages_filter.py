@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.common import runtime
+from helpers.results import store_inverted
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
@@ -14,7 +15,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.filter import Filter
 from meow_lightning.stages.propose import Propose
-from meow_lightning.store.jsonl import write_lines
+from meow_lightning.types import InvertedFact
 
 RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
@@ -76,8 +77,8 @@ def test_candidates_are_written_cleaned_and_counted(tmp_path: Path) -> None:
 def test_candidates_of_an_earlier_round_are_kept_first_and_not_counted_as_new(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: list(fact.inverted))
     (tmp_path / "former").mkdir()
-    former = [{"fact": fact.id, "position": 0, "question": fact.question, "answer": fact.inverted[0]} for fact in FACTS]
-    write_lines(tmp_path / "former" / "inverted.jsonl", former)
+    former = [InvertedFact(fact.id, 0, fact.question, fact.inverted[0]) for fact in FACTS]
+    store_inverted(tmp_path / "former", former)
     task = work(
         "filter", tmp_path / "filter", settings={"fill": None}, at_least=2, on_shortage="error",
         needs={"proposed": replies, "previous_filtered": tmp_path / "former"},

@@ -9,17 +9,19 @@ import pytest
 from helpers import fake_writer
 from helpers.common import runtime
 from helpers.damages import every_damage, harm
+from helpers.results import store_answers, store_inverted, store_requests, store_scores
 
 from meow_lightning.config.instantiate import component_versions, instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import propose
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.reply_cache import reply_of
 from meow_lightning.stages.propose import Propose
+from meow_lightning.stages.results.propose import ProposeResult
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import file_entry
-from meow_lightning.store.jsonl import read_json, read_lines, write_lines
+from meow_lightning.store.jsonl import read_json
+from meow_lightning.types import InvertedFact
 
 RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
@@ -74,7 +76,7 @@ def everything(attempt: int = 0) -> dict[str, str]:
 def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     Propose().run(work(tmp_path))
-    found = list(map(reply_of, read_lines(tmp_path / "propose" / "replies.jsonl")))
+    found = ProposeResult.read(tmp_path / "propose").replies
     assert [reply.fact for reply in found] == IDS
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "propose" / "asked.json")
@@ -179,14 +181,12 @@ def test_the_bound_on_tokens_stops_after_the_reply_that_reaches_it(tmp_path: Pat
 def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     """What a first round left: two answers per fact, facts 0, 2 and 5 still held, what the model says."""
     folder.mkdir()
-    rows = [{"fact": fact, "position": i, "answer": GOOD[fact][i]} for fact in IDS for i in range(2)]
-    write_lines(folder / "inverted.jsonl", rows)
-    write_json(folder / "cleaning.json", {"kept": kept})
-    write_json(folder / "asked.json", {"calls_so_far": calls, "tokens_so_far": 100})
+    store_inverted(folder, [InvertedFact(fact, i, "", GOOD[fact][i]) for fact in IDS for i in range(2)], kept=kept)
+    store_requests(folder, calls=calls, tokens=100)
     scores = dict.fromkeys(IDS, 0.2) | {IDS[0]: 0.7, IDS[2]: 0.9, IDS[5]: 0.51, IDS[6]: 0.5}
-    write_lines(folder / "scores.jsonl", [{"fact": fact, "score": score} for fact, score in scores.items()])
-    said = [{"set": "forget", "fact": fact, "text": f"now {fact}"} for fact in IDS]
-    write_lines(folder / "rows.jsonl", [{"set": "retain", "fact": IDS[0], "text": "of another set"}, *said])
+    store_scores(folder, [(fact, 0, score) for fact, score in scores.items()])
+    said = [("forget", fact, f"now {fact}") for fact in IDS]
+    store_answers(folder, [("retain", IDS[0], "of another set"), *said])
     return dict.fromkeys(("previous_filtered", "proposed", "scores", "predictions"), folder)
 
 

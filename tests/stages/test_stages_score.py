@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.common import runtime
+from helpers.results import store_inverted
 
 from meow_lightning.config.instantiate import component_arguments, instantiate
 from meow_lightning.data.prompting import PromptEncoder
@@ -15,6 +16,7 @@ from meow_lightning.stages import score
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.score import Score, texts
 from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import InvertedFact
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime(generation_batch_size=4)
@@ -33,7 +35,7 @@ def work(tiny, tokenizer, tmp_path):
         for folder in ("scored", "model", "filtered"):
             (tmp_path / folder).mkdir()
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-        write_lines(tmp_path / "filtered" / "inverted.jsonl", rows)
+        store_inverted(tmp_path / "filtered", [InvertedFact(**row) for row in rows])
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
@@ -89,7 +91,7 @@ def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
 def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     task = work("clean", ROWS)
     (tmp_path / "known").mkdir()
-    write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])
+    store_inverted(tmp_path / "known", [InvertedFact(**ROWS[0])])
     task.needs["previous_filtered"] = tmp_path / "known"
     assert [text.position for text in texts(task)] == [1]
 

@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,34 @@ def silence_third_party() -> None:
     warnings.filterwarnings("ignore", message=".*srun.*")
 
 
+def reset_peak_memory() -> None:
+    """Start a new measurement of the peak memory, since this process may have run other stages.
+
+    Where the system does not allow it, the peak remains that of the process so far.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if (torch := _cuda()) is not None:
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory() -> dict[str, float]:
-    """Measure the peak memory of this process so far in MiB, including its GPU if it used one."""
+    """Measure the peak memory since :func:`reset_peak_memory` in MiB: of this process, and on its GPU if it used one.
+
+    It includes what the process already held then, such as imported libraries.
+    """
     import resource
 
     peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if (torch := _cuda()) is not None:
         peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
+
+
+def _cuda() -> Any:
+    """Return torch if this process uses a GPU, else ``None``; never imports it."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
 
 def _write_failure(error: Exception, folder: Path) -> str | None:
@@ -169,6 +188,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     work = StageContext.from_spec(spec)
     own = stage(work.stage)
     start = time.time()
+    reset_peak_memory()
     if own.distributed(work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:

@@ -17,7 +17,7 @@ from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import Planner
-from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
+from meow_lightning.resources import cost
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
 from meow_lightning.resources.requirements import NOTHING, Requirements
@@ -43,7 +43,7 @@ class Known:
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Requirements] = {}
-        self.times: dict[str, tuple[float | None, Source]] = {}
+        self.times: dict[str, tuple[float | None, cost.Source]] = {}
         self.examined: set[str] = set()
         self.other_code: dict[str, bool] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
@@ -63,22 +63,35 @@ class Known:
         """The device that stages compute on: ``cpu``, the GPU's name, or ``gpu`` if it is not visible here."""
         return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
 
-    def measured(self, stage: str, *, devices: int) -> list[MeasuredStage]:
+    def measured(self, stage: str, *, devices: int) -> list[cost.MeasuredStage]:
         """Collect the measured times of a stage's results on the same number of devices of this kind.
 
         Args:
             stage: Name of the stage.
             devices: Number of devices; 0 for a stage that computes on the CPU whatever the trainer.
         """
-        manifests = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
-            MeasuredStage(
-                key=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
-                workload=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
-            )
-            for each in manifests
+            cost.MeasuredStage.of(each)
+            for each in self._manifests_of(stage)
             if not devices or (each["devices"] == devices and self._comparable(each["kind"], each["threads"]))
-        ]  # fmt: skip
+        ]
+
+    def measured_memory(self, stage: str, *, devices: int) -> list[cost.MeasuredMemory]:
+        """Collect the measured peak memory of a stage's results on the same number of devices of this kind.
+
+        Args:
+            stage: Name of the stage.
+            devices: Number of devices.
+        """
+        found = [
+            cost.MeasuredMemory.of(each, gpu=self.kind != "cpu")
+            for each in self._manifests_of(stage)
+            if each["devices"] == devices and self._comparable(each["kind"], each["threads"])
+        ]
+        return [each for each in found if each is not None]
+
+    def _manifests_of(self, stage: str) -> list[dict[str, Any]]:
+        return self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
 
     def _comparable(self, kind: str, threads: int) -> bool:
         if self.kind == "gpu":  # no GPU is visible while planning, so results of any GPU count
@@ -253,7 +266,7 @@ class Preflight:
             known[artifact.key] = manifest is not None and made_by_other_code(artifact, manifest, self.store)
         return known[artifact.key]
 
-    def time(self, artifact: Artifact) -> tuple[float | None, Source]:
+    def time(self, artifact: Artifact) -> tuple[float | None, cost.Source]:
         """Estimate the seconds to compute an artifact, and name the source of the estimate.
 
         See :func:`meow_lightning.resources.cost.expected_seconds`. It reads the manifest of every result of the stage,
@@ -265,21 +278,33 @@ class Preflight:
         known = self.known.times.get(artifact.key)
         return known or self.known.times.setdefault(artifact.key, self._time(artifact))
 
-    def _time(self, artifact: Artifact) -> tuple[float | None, Source]:
+    def _time(self, artifact: Artifact) -> tuple[float | None, cost.Source]:
         manifest = self.store.find(artifact)
         if manifest is not None:
             return manifest["seconds"], "took"
         outlook = self.outlook(artifact)
-        amount = Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
+        amount = cost.Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
-        return expected_seconds(amount, key=duration_key(artifact.label, artifact.settings), known=known)
+        return cost.expected_seconds(amount, key=cost.duration_key(artifact.label, artifact.settings), known=known)
+
+    def memory(self, artifact: Artifact) -> tuple[int, cost.MemorySource] | None:
+        """Estimate the peak bytes of memory of an artifact; ``None`` if negligible. Like :meth:`time`, for plans only.
+
+        See :func:`meow_lightning.resources.cost.expected_memory`.
+        """
+        outlook = self.outlook(artifact)
+        if outlook.memory is None:
+            return None
+        known = self.known.measured_memory(artifact.stage, devices=self.trainer["devices"])
+        return cost.expected_memory(outlook.memory.total, parameters=outlook.parameters, known=known)
 
     def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
-        """Return the manifest entries that describe the work and the hardware, for later time estimates."""
+        """Return the manifest entries that describe the work and the hardware, for later estimates."""
         outlook = self.outlook(artifact)
         return {
             "flops": outlook.flops, "parameters": outlook.parameters, "items": outlook.items,
+            "memory": 0 if outlook.memory is None else outlook.memory.total,
             "kind": self.known.kind, "threads": self.trainer["threads"],
         }  # fmt: skip
 

@@ -95,6 +95,18 @@ def test_manifests_of_earlier_versions_say_nothing(looking):
     assert preflight.time(training) == (None, "")
 
 
+def test_a_plan_learns_the_memory_of_a_stage_like_it(looking):
+    preflight, made, _ = looking
+    training = made["unlearned"]
+    estimate = preflight.outlook(training).memory.total
+    assert preflight.memory(training) == (estimate, "estimated")
+    measured(preflight, training, seconds=20.0, peak_memory_mib=estimate / 2**20 / 2)
+    assert preflight.memory(training) == (estimate // 2, "measured")
+    assert preflight.memory(made["report"]) is None
+    measured(preflight, training, seconds=21.0, devices=2, peak_memory_mib=1.0)
+    assert preflight.memory(training) == (estimate // 2, "measured")
+
+
 def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypatch):
     preflight, _, _ = looking
     known = preflight.known

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -25,7 +24,6 @@ from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset
 
 # Manifest entries that time estimates need; manifests of earlier versions lack some and are ignored.
@@ -133,16 +131,11 @@ class Preflight:
             UserError: One is not available or not usable.
         """
         gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-        for artifact in artifacts:
-            if artifact.stage == "unlearn" and self.store.find(artifact) is None:
-                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
-        # Later rounds may send no request.
-        first_round = [each for each in artifacts if each.stage == "propose" and "scores" not in each.needs]
-        missing = [each for each in first_round if self.store.find(each) is None]
-        for artifact in [each for each in missing if not each.inputs["runs_locally"]][:1]:
-            instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
-        for artifact in artifacts:
-            if "given" in artifact.settings and self.store.find(artifact) is None:
+        missing = [artifact for artifact in artifacts if self.store.find(artifact) is None]
+        for artifact in missing:
+            stage(artifact.stage).check(artifact, gpu=gpu)
+        for artifact in missing:
+            if "given" in artifact.settings:
                 provided = artifact.inputs["given"]
                 weights = parse(provided["option"], provided["weights"], words=())
                 if self.options["plan"] and weights.folder is None:

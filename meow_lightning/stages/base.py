@@ -188,6 +188,17 @@ class Stage(ABC):
         """
         return None
 
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:  # noqa: B027 - most stages have nothing to check
+        """Check that what an artifact needs besides models can be used, before any stage of the run starts.
+
+        Args:
+            artifact: An artifact that is not in the store.
+            gpu: Whether stages compute on a GPU.
+
+        Raises:
+            UserError: It cannot be used.
+        """
+
     def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield the questions and answers that the model of an artifact has to read, to find invalid ones early.
 

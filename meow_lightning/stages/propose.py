@@ -47,6 +47,11 @@ class Propose(Stage):
         """Whether the writer runs a model itself, whose work is split; the requests to a server are not."""
         return bool(inputs["runs_locally"])
 
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:
+        """Check that a server answers, in the first round: later rounds may send no request."""
+        if not artifact.inputs["runs_locally"] and "scores" not in artifact.needs:
+            instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
+
     def work(self, artifact: Artifact, planner: Planner) -> InferenceWork | None:
         """Describe the requests to a language model that runs here, one per fact; ``None`` for another writer."""
         if "teacher" not in artifact.needs:

@@ -23,6 +23,7 @@ from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
+from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredText
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Unlearn(Stage):
         return None if chosen is None else UsedMetrics(chosen["sets"], chosen, only=NUMBERS)
 
     splits = True
+
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:
+        """Check that the optimizer is installed and works on the device."""
+        check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
     def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield the rows of its streams; refusals are known to be short."""

@@ -207,7 +207,9 @@ def test_a_prompt_that_the_tokenizer_cannot_speak_is_reported_now(model, tmp_pat
 def test_another_kind_of_model_and_a_config_of_wrong_types_are_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
-    with pytest.raises(UserError, match=r"/mine is a t5 model, which does not generate text; use a causal language model$"):
+    with pytest.raises(
+        UserError, match=r"/mine is a t5 model, which does not generate text; use a causal language model$"
+    ):
         take(given(model), tmp_path / "one")
     (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": "two"}))
     with pytest.raises(UserError, match=r"/mine cannot be loaded by transformers: .*num_hidden_layers"):

@@ -147,7 +147,7 @@ class Planner:
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
-        work = stage(artifact.stage).work(artifact, self)
+        work = stage(artifact.stage).describe_work(artifact, self)
         if work is None:
             return []
         shape = self.shape(artifact)

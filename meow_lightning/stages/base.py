@@ -209,7 +209,7 @@ class Stage(ABC):
         """
         yield from ()
 
-    def work(self, artifact: Artifact, planner: Planner) -> Work | None:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> Work | None:
         """Describe the work on an artifact; ``None`` for a stage that runs no model and takes seconds.
 
         Args:
@@ -234,7 +234,7 @@ class Stage(ABC):
             artifact: The artifact.
             planner: The run, and estimates that all stages share.
         """
-        return planner.estimate(artifact, self.work(artifact, planner), disk=self.disk(artifact, planner))
+        return planner.estimate(artifact, self.describe_work(artifact, planner), disk=self.disk(artifact, planner))
 
     @abstractmethod
     def run(self, work: StageContext) -> None:

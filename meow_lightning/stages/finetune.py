@@ -58,7 +58,7 @@ class Finetune(Stage):
         elif replayed:
             yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
 
-    def work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on the rows of the splits, every phrasing and what is replayed."""
         recipe, splits, seed = (artifact.settings[name] for name in ("recipe", "splits", "seed"))
         rows = [fact for split in splits for fact in planner.dataset.facts(split)]

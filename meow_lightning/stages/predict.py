@@ -69,7 +69,7 @@ class Predict(Stage):
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
             yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
 
-    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the scoring of all reference texts, one generation per question, and the gradients.
 
         The texts of a question share its prompt; it is read again to generate an answer of similar length. A fact in

@@ -52,7 +52,7 @@ class Propose(Stage):
         if not artifact.inputs["runs_locally"] and "scores" not in artifact.needs:
             instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
 
-    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork | None:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork | None:
         """Describe the requests to a language model that runs here, one per fact; ``None`` for another writer."""
         if "teacher" not in artifact.needs:
             return None

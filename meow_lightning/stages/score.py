@@ -115,7 +115,7 @@ class Score(Stage):
         """Yield the true answers; of inverted facts, those that cannot be read are left out."""
         yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
 
-    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the continuations of all windows.
 
         The windows of a text share their prefixes; each generates the rest, on average half of the text.

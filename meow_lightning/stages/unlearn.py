@@ -69,7 +69,7 @@ class Unlearn(Stage):
             for fact in dataset.facts("forget" if name == "inverted" else name):
                 yield from ((fact.question, text) for text in (fact.inverted if name == "inverted" else (fact.answer,)))
 
-    def work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
         picked = planner.options["method"].get("select", {}).get("k", 1)
         streams = [

@@ -34,7 +34,7 @@ class Verify(Stage):
     absent = "goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows"
     splits = True
 
-    def work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the windows that are recomputed one by one."""
         load, windows = scoring_load(artifact, planner, shared=False), artifact.settings["windows"]
         return InferenceWork(

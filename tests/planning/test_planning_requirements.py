@@ -63,7 +63,7 @@ def trained(name: str, *words: str):
     artifact = named(made)[name]
     return (
         sizes.size(artifact),
-        sizes.training_load(artifact, stage(artifact.stage).work(artifact, sizes)),
+        sizes.training_load(artifact, stage(artifact.stage).describe_work(artifact, sizes)),
         sizes.shape(artifact),
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meow_lightning.config.instantiate import component_versions
-from meow_lightning.evaluation.metrics.truth_ratio import parse_mean
+from meow_lightning.evaluation.sets import set_infos
+from meow_lightning.evaluation.suite.inputs import metric_settings
 from meow_lightning.evaluation.suite.suite import definitions
 from meow_lightning.pipeline.source_code import MEMORY, PACKAGE, installed_code
 from meow_lightning.stages import stage
@@ -68,6 +69,6 @@ def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: S
 
 
 def _metric_versions(used: UsedMetrics) -> dict[str, int]:
-    mean = parse_mean(used.settings["truth_ratio_mean"])
-    every = definitions(sorted(used.sets), mean=mean, protocol="none")  # the settings themselves identify a protocol
+    computed = metric_settings(truth_ratio_mean=used.settings["truth_ratio_mean"], protocol="none")
+    every = definitions(set_infos(used.sets), computed, protocol="none")  # the settings themselves identify a protocol
     return {each.metric: each.version for each in every if used.only is None or each.name in used.only}

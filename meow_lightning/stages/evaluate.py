@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.data.values.secrets import public_texts
+from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
@@ -56,12 +57,20 @@ def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredTex
     return by_role
 
 
+def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
+    """Read the results of ability tasks by role."""
+    by_role: dict[str, list[AbilityResult]] = {}
+    for (role, _), folder in inputs.abilities.items():
+        by_role.setdefault(role, []).append(AbilityResult.read(folder))
+    return by_role
+
+
 class Evaluate(Stage):
     """Compute the metrics."""
 
     name = "evaluate"
-    version = 5
-    after = ("score", "predict")
+    version = 6
+    after = ("score", "predict", "ability")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
@@ -76,11 +85,16 @@ class Evaluate(Stage):
     def run(self, work: StageContext) -> None:
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
         rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-        memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
+        inputs = EvaluationInputs.from_needs(work.needs)
+        memo, mean = scores(inputs), work.settings["truth_ratio_mean"]
         protocol = work.settings.get("protocol", "none")
         results = evaluate(
             rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
             public=public_texts(load_facts(work, ["retain"])),
+        )  # fmt: skip
+        results = with_ability(
+            results, abilities(inputs), absent=work.settings.get("absent", {}),
+            unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
         )  # fmt: skip
         samples = headline_samples(
             rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],

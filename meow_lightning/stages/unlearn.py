@@ -10,7 +10,8 @@ from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.checkpoint_selection import NUMBERS
+from meow_lightning.evaluation.checkpoint_selection import selection_metrics
+from meow_lightning.evaluation.sets import set_infos
 from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.carry_over import carry_over
@@ -53,7 +54,11 @@ class Unlearn(Stage):
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics | None:
         """Determine the metrics that select the epoch; ``None`` if the last one is kept."""
         chosen = settings.get("checkpoint")
-        return None if chosen is None else UsedMetrics(chosen["sets"], chosen, only=NUMBERS)
+        return (
+            None
+            if chosen is None
+            else UsedMetrics(chosen["sets"], chosen, only=selection_metrics(set_infos(chosen["sets"])))
+        )
 
     splits = True
 

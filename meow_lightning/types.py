@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from meow_lightning.errors import UserError
 
@@ -237,9 +237,9 @@ Reference = Literal["none", "logprobs", "model", "both"]  # outputs of the froze
 class Method(Protocol):
     """Interface of an unlearning method; see ``meow_lightning/methods/base.py`` for the defaults."""
 
-    streams: ClassVar[tuple[str, ...]]
-    paired: ClassVar[tuple[str, ...]]
-    reference: ClassVar[Reference]
+    streams: tuple[str, ...]
+    paired: tuple[str, ...]
+    reference: Reference
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Compute the loss parts of one micro-batch."""

@@ -29,10 +29,10 @@ class BaseMethod:
             unlearned model's key.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ()
-    paired: ClassVar[tuple[str, ...]] = ()
-    reference: ClassVar[Reference] = "none"
-    surrogate: ClassVar[tuple[str, ...]] = ()
+    streams: tuple[str, ...] = ()
+    paired: tuple[str, ...] = ()
+    reference: Reference = "none"
+    surrogate: tuple[str, ...] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
     version: ClassVar[int] = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.errors import invalid_option
 from meow_lightning.methods.base import BaseMethod
@@ -35,8 +35,8 @@ class Rmu(BaseMethod):
         UserError: ``layer`` is negative.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
-    reference: ClassVar[Reference] = "model"
+    streams: tuple[str, ...] = ("forget", "retain")
+    reference: Reference = "model"
 
     def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
         if layer < 0:

@@ -25,8 +25,7 @@ from meow_lightning.data.collate import collate
 from meow_lightning.distributed import DRIVER, destroy_process_group, rank, world_size
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.grad_ascent import GradAscent
-from meow_lightning.methods.grad_diff import GradDiff
-from meow_lightning.methods.npo_kl import NpoKl
+from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.methods.rmu import Rmu
 from meow_lightning.models.logprobs import answer_logps
@@ -45,10 +44,10 @@ ADAMW = Optim(
 )  # fmt: skip
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
-    "retain": lambda: GradDiff(retain_weight=0.7),
+    "retain": lambda: GradAscent(retain="ce", retain_weight=0.7),
     "paired": lambda: Dpo(beta=0.5),
     "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
-    "frozen": lambda: NpoKl(beta=0.5, retain_weight=0.7),
+    "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}

@@ -15,6 +15,7 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.batch_plan import counts, shard_token_batches
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.finetune import FineTune
+from meow_lightning.methods.retain import RetainMethod
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded, TokenBatch
@@ -103,11 +104,12 @@ def test_file_name_is_the_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) -> None:
+def test_constructor_is_keyword_only_without_defaults_but_the_retain_terms_and_documented(name: str) -> None:
     made = type(BUILT[name])
-    if "__init__" in vars(made):
-        parameters = list(inspect.signature(made).parameters.values())
-        assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters)
+    parameters = inspect.signature(made).parameters
+    assert all(each.kind is each.KEYWORD_ONLY for each in parameters.values())
+    defaults = {key for key, each in parameters.items() if each.default is not each.empty}
+    assert defaults == ({"retain", "retain_weight"} if issubclass(made, RetainMethod) else set())
     assert (made.__doc__ or "").strip()
     assert "loss" not in vars(made) or (made.loss.__doc__ or "").strip()
     if name in NODES:

@@ -11,7 +11,7 @@ from meow_lightning.data.batch_plan import BatchPlan, StreamData, counts, shard_
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
-from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.training.fit import fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule, round_to_grid, schedule_factor, total_loss
 from meow_lightning.types import Encoded, LossPart
@@ -99,7 +99,7 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
         "forget": [Encoded((0, 1, 2), 1), Encoded((0, 1), 1), Encoded((2, 2, 2, 0), 2)],
         "retain": [Encoded((0, 0), 1), Encoded((1, 0, 0), 1)],
     }
-    method, losses = GradDiff(retain_weight=0.5), []
+    method, losses = GradAscent(retain="ce", retain_weight=0.5), []
     for world, micro in ((1, 1), (1, 2), (1, 5), (2, 1), (3, 5)):
         micros = [m for rank in range(world) for m in shard_micro_batches(batch, rank=rank, world=world, micro=micro)]
         tensors = [collate_streams(m, pad_id=0) for m in micros]

@@ -15,7 +15,7 @@ K      token positions at which some row of a batch is scored
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -234,6 +234,24 @@ LossParts = dict[str, LossPart]
 Reference = Literal["none", "logprobs", "model", "both"]  # outputs of the frozen start model that a method requires
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareContext:
+    """What a method may look at before training.
+
+    Attributes:
+        model: The start model, complete, in evaluation mode on ``device``; with adapters around it if there are any.
+        batches: Maps a stream of the method to its rows in micro-batches on ``device``, in a fixed order: all rows in
+            every process, so that all processes compute the same.
+        seed: Seed of all random draws.
+        device: Device of the model.
+    """
+
+    model: torch.nn.Module
+    batches: Callable[[str], Iterator[TokenBatch]]
+    seed: int
+    device: torch.device
+
+
 class Method(Protocol):
     """Interface of an unlearning method; see ``meow_lightning/methods/base.py`` for the defaults."""
 
@@ -245,8 +263,20 @@ class Method(Protocol):
         """Compute the loss parts of one micro-batch."""
         ...
 
-    def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Inspect the start model before the first step."""
+    def prepare(self, ctx: PrepareContext) -> None:
+        """Inspect the start model and the data before the first step."""
+        ...
+
+    def parameters(self, model: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]] | None:
+        """Return the trained weights; ``None`` for all."""
+        ...
+
+    def phase(self, epoch: int) -> tuple[str, ...]:
+        """Return the streams of an epoch."""
+        ...
+
+    def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Compute a term of every step's loss from the weights alone."""
         ...
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
@@ -268,6 +298,10 @@ class Method(Protocol):
 
     def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
         """Transform the trained model once, given the weights it started from."""
+        ...
+
+    def inference(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the model that answers."""
         ...
 
 

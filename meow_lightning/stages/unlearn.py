@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
@@ -9,6 +11,8 @@ from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.stored import write_method
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import SAME, carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
@@ -21,6 +25,7 @@ from meow_lightning.types import Encoded, Method
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import BatchPlan
@@ -39,18 +44,24 @@ def run(work: StageContext) -> None:
     """
     if "previous" in work.needs and not any(read_lines(work.needs["candidate_scores"] / "scores.jsonl")):
         work.warn("no new inverted facts to train on: the previous round's model is kept")
-        return carry_over(work)
+        carry_over(work)
+        return
     if rank() == 0:
         (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
     drop_damaged(work)
     from meow_lightning.training.module import TrainingModule
+    from meow_lightning.training.preparation import prepare_method
 
-    method = instantiate(work.settings["method"], allow=work.inputs["allow"])
+    method: BaseMethod = instantiate(work.settings["method"], allow=work.inputs["allow"])
     model, codec = load_for_training(work, work.needs["start"] / "model")
-    # Some methods need the device's kernels to prepare the model.
+    # Some methods need the device's kernels to prepare the model, or to read the start model's log-probabilities.
     model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
-    method.prepare(model, work.settings["seed"])
     plan = _plan(work, codec, method, model)
+    prepare_method(
+        method, model, rows={name: stream.rows for name, stream in plan.streams.items()}, seed=work.settings["seed"],
+        pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,
+        micro_batch_tokens=work.runtime.micro_batch_tokens,
+    )  # fmt: skip
     model.train()
     module = TrainingModule(
         model=model, method=method, plan=plan, optim=optim(work, plan),
@@ -58,7 +69,16 @@ def run(work: StageContext) -> None:
     )  # fmt: skip
     model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
     restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
+    save(
+        work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")),
+        export=partial(_export, work, method),
+    )  # fmt: skip
+
+
+def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    method.export(model, folder)
+    write_method(folder, method, work.settings["method"])
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:

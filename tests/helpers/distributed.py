@@ -35,6 +35,7 @@ from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,11 +113,16 @@ def train(case: Case, folder: Path, *, devices: int) -> Trained:
 def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: list[pl.Callback]) -> Trained:
     learner, method = model(case.dtype), METHODS[case.method]()
     start = copy.deepcopy(learner).eval().requires_grad_(False)
-    method.prepare(learner, 0)
+    planned = plan(method, start)
+    prepare_method(
+        method, learner, rows={name: stream.rows for name, stream in planned.streams.items()}, seed=0, pad_id=1,
+        micro_batch_size=case.micro, micro_batch_tokens=None,
+    )  # fmt: skip
+    learner.train()
     if "checkpointing" in case.more:
         enable_checkpointing(learner)
     module = TrainingModule(
-        model=learner, method=method, plan=plan(method, start), optim=ADAMW, log_every=1,
+        model=learner, method=method, plan=planned, optim=ADAMW, log_every=1,
         reference=start if method.reference in ("model", "both") else None,
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]

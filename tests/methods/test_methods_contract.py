@@ -18,6 +18,7 @@ from meow_lightning.methods.finetune import FineTune
 from meow_lightning.methods.retain import RetainMethod
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.training.module import total_loss
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Encoded, TokenBatch
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))
@@ -83,7 +84,9 @@ def frozen(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
-    method.prepare(model, 0)
+    training = model.training
+    prepare_method(method, model, rows=ENCODED, seed=0, pad_id=1, micro_batch_size=1, micro_batch_tokens=None)
+    model.train(training)
     return frozen(model) if method.reference in ("model", "both") else None
 
 

@@ -21,7 +21,14 @@ def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, mi
     shares = [
         list(
             Steps(
-                plan=plan, start=0, rank=rank, world=world, micro_batch_size=micro, micro_batch_tokens=tokens, pad_id=0
+                plan=plan,
+                phase=lambda _: tuple(plan.streams),
+                start=0,
+                rank=rank,
+                world=world,
+                micro_batch_size=micro,
+                micro_batch_tokens=tokens,
+                pad_id=0,
             )
         )
         for rank in range(world)

@@ -24,9 +24,9 @@ from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-MAIN = ("one", "retain", "paired", "dual", "frozen")
+MAIN = ("one", "retain", "paired", "dual", "frozen", "pulled")
 COPIES = [Case(method, "ddp", "float64", micro) for method in MAIN for micro in (1, 2, 4)]
-SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, (1, 2, 4, 1, 2, 4), strict=True)]
+SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, (1, 2, 4, 1, 2, 4, 1), strict=True)]
 ROUNDED = [Case("retain", strategy, "float32", 2) for strategy in ("ddp", "fsdp")]
 KILLED = Case("dual", "fsdp", "float32", 2, "kill")
 UNDISTURBED = Case("dual", "fsdp", "float32", 2)
@@ -76,7 +76,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
-            "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
+            "method": {"_target_": method["_target_"], **component_arguments(method)}, "recipe": RECIPE, "seed": 0,
         },
     }  # fmt: skip
     how = runtime(

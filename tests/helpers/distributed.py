@@ -11,7 +11,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,28 @@ ADAMW = Optim(
     lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=0.5, warmup=3, schedule="linear",
     optimizer="adamw", grid=0.0,
 )  # fmt: skip
+
+
+class Pulled(GradAscent):
+    """Ascent and descent in turn by epoch, with a spring to the start in every step."""
+
+    def phase(self, epoch: int) -> tuple[str, ...]:
+        return ("forget", "retain") if epoch % 2 else ("forget",)
+
+    def loss(self, model: torch.nn.Module, batch: Any, reference: torch.nn.Module | None) -> Any:
+        return super().loss(model, batch, reference) if "retain" in batch else GradAscent().loss(model, batch, None)
+
+    def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return 10.0 * sum(((weight - start[name]) ** 2).sum() for name, weight in model.named_parameters())
+
+
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
     "retain": lambda: GradAscent(retain="ce", retain_weight=0.7),
     "paired": lambda: Dpo(beta=0.5),
     "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
     "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
+    "pulled": lambda: Pulled(retain="ce", retain_weight=0.7),
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}

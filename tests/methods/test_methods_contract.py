@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.assistant import Assistant
 
 from meow_lightning.config.instantiate import component_class as named
 from meow_lightning.config.instantiate import instantiate
@@ -34,6 +35,7 @@ ENCODED = {
     "learn": [Encoded((30, 31, 32), 1), Encoded((33, 34), 1)],
     "surprise": [Encoded((40, 41), 1)],
 }
+STORED = TRAINING | {"assistant": Assistant(weight=0.75)}  # with a method whose answers are not those of its weights
 training = pytest.mark.parametrize("name", TRAINING)
 
 
@@ -274,3 +276,40 @@ def descend(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for weight in trained(model):
             weight -= 1e-3 * weight.grad
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_only_what_the_method_selects_is_trained(name: str, tiny) -> None:
+    method, model = STORED[name], tiny
+    start = start_of(method, model)
+    chosen = method.parameters(model)
+    expected = {key for key, _ in (model.named_parameters() if chosen is None else chosen)}
+    before = {key: weight.detach().clone() for key, weight in model.named_parameters()}
+    loss_of = total_loss(method.loss(model, batch(), start), counts(ENCODED))
+    loss_of.backward()
+    descend(model)
+    changed = {key for key, weight in model.named_parameters() if not torch.equal(weight, before[key])}
+    assert changed == {key for key, _ in model.named_parameters() if key in expected}
+    assert changed
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_what_is_exported_and_loaded_answers_the_same(name: str, tiny, tmp_path) -> None:
+    method = STORED[name]
+    start_of(method, tiny)
+    method.finalize(tiny, {key: weight.detach().clone() for key, weight in tiny.named_parameters()})
+    method.export(tiny, tmp_path)
+    assert (tmp_path / "config.json").is_file()
+    loaded = method.load(tmp_path, dtype="float32", attention="sdpa")
+    ids = batch()["forget"].input_ids_BT
+    with torch.no_grad():
+        said, again = (method.inference(model).eval()(input_ids=ids).logits for model in (tiny, loaded))
+    assert torch.equal(said, again)
+
+
+@training
+def test_every_epoch_reads_streams_that_the_method_has(name: str) -> None:
+    method = TRAINING[name]
+    for epoch in range(3):
+        assert method.phase(epoch)
+        assert {*method.phase(epoch)} <= {*method.streams}

@@ -51,7 +51,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("two"), "trainer.devices=2")
+    return run(tmp_path_factory.mktemp("two"), "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def artifact(store: Path, stage: str, label: str) -> Path:

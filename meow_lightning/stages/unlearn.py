@@ -61,6 +61,7 @@ def run(work: StageContext) -> None:
         method, model, rows={name: stream.rows for name, stream in plan.streams.items()}, seed=work.settings["seed"],
         pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,
         micro_batch_tokens=work.runtime.micro_batch_tokens,
+        may_attach=work.settings["model"]["lora"] is None and work.runtime.strategy != "fsdp",
     )  # fmt: skip
     model.train()
     module = TrainingModule(

@@ -14,7 +14,7 @@ from meow_lightning.types import Encoded, Method, PrepareContext, TokenBatch
 
 def prepare_method(
     method: Method, model: torch.nn.Module, *, rows: Mapping[str, Sequence[Encoded]], seed: int, pad_id: int,
-    micro_batch_size: int, micro_batch_tokens: int | None,
+    micro_batch_size: int, micro_batch_tokens: int | None, may_attach: bool,
 ) -> None:  # fmt: skip
     """Prepare a method, then freeze all weights that it does not train.
 
@@ -26,9 +26,11 @@ def prepare_method(
         pad_id: Token id of padding.
         micro_batch_size: Rows per micro-batch.
         micro_batch_tokens: Padded tokens per micro-batch instead of ``micro_batch_size``; ``None`` to count rows.
+        may_attach: Whether the method may attach modules to the model. Merging adapters would lose them, and shards are
+            gathered only in the model's own forward pass.
 
     Raises:
-        UserError: The method trains no weight of this model.
+        UserError: The method trains no weight of this model, or attaches modules where it may not.
     """
     device = next(model.parameters()).device
 
@@ -42,7 +44,13 @@ def prepare_method(
             yield TokenBatch(*(tensor.to(device) for tensor in collate(part[stream], pad_id=pad_id)))
 
     model.eval()
+    modules = set(model.modules())
     method.prepare(PrepareContext(model=model, batches=batches, seed=seed, device=device))
+    if not may_attach and set(model.modules()) != modules:
+        raise UserError(
+            f"{type(method).__name__} attaches modules to the model, which works neither with adapters (model.lora) "
+            "nor with trainer.strategy=fsdp; set trainer.strategy=ddp and no adapters"
+        )
     train_only(model, method.parameters(model))
 
 

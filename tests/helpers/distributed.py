@@ -132,7 +132,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     planned = plan(method, start)
     prepare_method(
         method, learner, rows={name: stream.rows for name, stream in planned.streams.items()}, seed=0, pad_id=1,
-        micro_batch_size=case.micro, micro_batch_tokens=None,
+        micro_batch_size=case.micro, micro_batch_tokens=None, may_attach=False,
     )  # fmt: skip
     learner.train()
     if "checkpointing" in case.more:

@@ -87,7 +87,9 @@ def frozen(model: torch.nn.Module) -> torch.nn.Module:
 
 def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
     training = model.training
-    prepare_method(method, model, rows=ENCODED, seed=0, pad_id=1, micro_batch_size=1, micro_batch_tokens=None)
+    prepare_method(
+        method, model, rows=ENCODED, seed=0, pad_id=1, micro_batch_size=1, micro_batch_tokens=None, may_attach=True
+    )
     model.train(training)
     return frozen(model) if method.reference in ("model", "both") else None
 
@@ -280,7 +282,7 @@ def descend(model: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("name", STORED)
 def test_only_what_the_method_selects_is_trained(name: str, tiny) -> None:
-    method, model = STORED[name], tiny
+    method, model = STORED[name], tiny.double()  # in float32, a small step may round to nothing
     start = start_of(method, model)
     chosen = method.parameters(model)
     expected = {key for key, _ in (model.named_parameters() if chosen is None else chosen)}

@@ -62,7 +62,7 @@ def rmu(*, layer: int = 0, steering: float = 2.0, retain_weight: float = 1.0) ->
 def prepared(method: Rmu, model: torch.nn.Module, seed: int) -> None:
     training = model.training
     prepare_method(
-        method, model, rows={}, seed=seed, pad_id=1, micro_batch_size=1, micro_batch_tokens=None
+        method, model, rows={}, seed=seed, pad_id=1, micro_batch_size=1, micro_batch_tokens=None, may_attach=True
     )  # fmt: skip
     model.train(training)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.assistant import Assistant
 
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -25,7 +26,10 @@ class Seen(BaseMethod):
 @pytest.mark.parametrize(("tokens", "sizes"), [(None, [2, 2, 1]), (10, [1, 2, 2])])
 def test_a_method_sees_every_row_once_in_micro_batches(tiny, tokens: int | None, sizes: list[int]) -> None:
     method = Seen()
-    prepare_method(method, tiny, rows={"forget": ROWS}, seed=7, pad_id=1, micro_batch_size=2, micro_batch_tokens=tokens)
+    prepare_method(
+        method, tiny, rows={"forget": ROWS}, seed=7, pad_id=1, micro_batch_size=2, micro_batch_tokens=tokens,
+        may_attach=False,
+    )  # fmt: skip
     assert [len(rows.input_ids_BT) for rows in method.batches] == sizes
     known = torch.cat([rows.ref_logps_B for rows in method.batches]).tolist()
     assert sorted(known) == sorted(row.reference for row in ROWS)
@@ -52,3 +56,16 @@ def test_a_selection_beside_the_adapters_is_an_error(tiny) -> None:
     frozen = [(name, weight) for name, weight in model.named_parameters() if not weight.requires_grad]
     with pytest.raises(UserError, match=r"^the method trains no weight of this model: .*model\.lora"):
         train_only(model, frozen)
+
+
+def test_modules_are_attached_only_where_they_survive(tiny) -> None:
+    rows = {"forget": ROWS}
+    how = {"seed": 0, "pad_id": 1, "micro_batch_size": 2, "micro_batch_tokens": None}
+    with pytest.raises(UserError, match=r"^Assistant attaches modules to the model, .* set trainer\.strategy=ddp"):
+        prepare_method(Assistant(weight=0.5), tiny, rows=rows, may_attach=False, **how)
+    method = Assistant(weight=0.5)
+    prepare_method(method, tiny, rows=rows, may_attach=True, **how)
+    assert method.seen == len(ROWS)
+    assert [name for name, weight in tiny.named_parameters() if weight.requires_grad] == [
+        f"assistant.{name}" for name, _ in tiny.assistant.named_parameters()
+    ]
